@@ -1,0 +1,307 @@
+//! The chart of accounts: assets, account patterns, normal sides, limits, shard keys (`accounts.yaml`).
+//!
+//! ```yaml
+//! version: 1
+//! assets:
+//!   CNY: { exponent: 2 }
+//! accounts:
+//!   - { pattern: "users:*:wallet", normal: credit, limit: { overdraft: "0" } }
+//!   - { pattern: "merchants:*:payable", normal: credit }
+//!   - { pattern: "bank:**", normal: debit, unlimited: true }
+//! ```
+//!
+//! `*` matches one segment, `**` the rest (one segment or more). The first pattern that matches decides. An account
+//! without `overdraft` never refuses. `overdraft` is how far, in major units of the asset, the balance may pass
+//! zero against its normal side. `shard_segments` (default 2) says how many leading segments are the shard key.
+
+use crate::ids;
+use crate::money;
+use crate::wire::Side;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use thiserror::Error;
+
+/// Shard key segments unless a pattern says otherwise: the owner part, such as `users:42`.
+pub const SHARD_SEGMENTS_DEFAULT: usize = 2;
+
+/// An asset and its number of decimals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asset {
+    /// Decimals of the minor unit: 2 for CNY, 0 for JPY.
+    pub exponent: u8,
+}
+
+/// What a pattern says of the accounts that match it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountClass {
+    /// The pattern, as written.
+    pub pattern: String,
+    /// Side on which the account normally has its balance.
+    pub normal: Side,
+    /// Largest overdraft per asset, minor units; `None` = never refuses.
+    pub overdraft: Option<Overdraft>,
+    /// Leading segments that make the shard key.
+    pub shard_segments: usize,
+    /// Assets it may hold; empty = all.
+    pub assets: Vec<String>,
+    segments: Vec<Segment>,
+}
+
+/// Limit of an account class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overdraft {
+    /// Minor units per asset.
+    by_asset: BTreeMap<String, i128>,
+}
+
+impl Overdraft {
+    /// Largest overdraft in minor units of `asset`, 0 or more.
+    #[must_use]
+    pub fn minor(&self, asset: &str) -> i128 {
+        self.by_asset.get(asset).copied().unwrap_or(0)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Segment {
+    Exact(String),
+    One,
+    Rest,
+}
+
+/// The chart, read and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chart {
+    /// Version stated in the file.
+    pub version: u32,
+    /// Assets by code.
+    pub assets: BTreeMap<String, Asset>,
+    /// Patterns in order.
+    pub classes: Vec<AccountClass>,
+}
+
+/// Why a chart is refused; the text names file line and expectation.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct ChartError {
+    /// Line in the text, counted from 1; 0 = unknown.
+    pub line: u64,
+    /// What is wrong and what was expected, with the line.
+    pub message: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: u32,
+    assets: BTreeMap<String, AssetEntry>,
+    accounts: Vec<serde_saphyr::Spanned<ClassEntry>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AssetEntry {
+    exponent: u8,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClassEntry {
+    pattern: String,
+    normal: NormalSide,
+    limit: Option<LimitEntry>,
+    #[serde(default)]
+    unlimited: bool,
+    shard_segments: Option<usize>,
+    #[serde(default)]
+    assets: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitEntry {
+    overdraft: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum NormalSide {
+    Debit,
+    Credit,
+}
+
+impl Chart {
+    /// Reads `accounts.yaml`.
+    ///
+    /// # Errors
+    /// [`ChartError`] names the line and what was expected there.
+    pub fn parse(yaml: &str) -> Result<Self, ChartError> {
+        let file: File = serde_saphyr::from_str(yaml).map_err(|e| ChartError {
+            line: e.location().map_or(0, |l| l.line()),
+            message: e.to_string(),
+        })?;
+        let mut assets = BTreeMap::new();
+        for (code, entry) in file.assets {
+            if !ids::is_asset(&code) {
+                return Err(at(0, format!("asset code {code:?}: expected 1 to 16 of A-Z 0-9 _ . -, a letter first")));
+            }
+            if entry.exponent > money::EXPONENT_MAX {
+                return Err(at(0, format!("asset {code}: exponent {}, expected 0 to 24", entry.exponent)));
+            }
+            assets.insert(code, Asset { exponent: entry.exponent });
+        }
+        let mut classes = Vec::with_capacity(file.accounts.len());
+        for spanned in file.accounts {
+            let line = spanned.referenced.line();
+            classes.push(class(spanned.value, &assets, line)?);
+        }
+        if classes.is_empty() {
+            return Err(at(0, "accounts: expected at least one pattern".into()));
+        }
+        Ok(Self { version: file.version, assets, classes })
+    }
+
+    /// The class of an account: the first pattern that matches.
+    #[must_use]
+    pub fn resolve(&self, account: &str) -> Option<&AccountClass> {
+        self.classes.iter().find(|class| class.matches(account))
+    }
+
+    /// Shard key of an account: its leading segments, as its class says.
+    #[must_use]
+    pub fn shard_key<'a>(&self, account: &'a str) -> &'a str {
+        let segments = self.resolve(account).map_or(SHARD_SEGMENTS_DEFAULT, |class| class.shard_segments);
+        ids::prefix(account, segments)
+    }
+}
+
+fn at(line: u64, message: String) -> ChartError {
+    let message = if line == 0 { message } else { format!("line {line}: {message}") };
+    ChartError { line, message }
+}
+
+fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Result<AccountClass, ChartError> {
+    let segments = segments(&entry.pattern).map_err(|m| at(line, m))?;
+    for asset in &entry.assets {
+        if !assets.contains_key(asset) {
+            return Err(at(line, format!("pattern {:?}: unknown asset {asset:?}", entry.pattern)));
+        }
+    }
+    let overdraft = match (entry.limit, entry.unlimited) {
+        (Some(_), true) => {
+            return Err(at(line, format!("pattern {:?}: `limit` and `unlimited` exclude each other", entry.pattern)));
+        }
+        (None, _) => None,
+        (Some(limit), false) => {
+            let mut by_asset = BTreeMap::new();
+            for (code, asset) in assets {
+                let minor = money::parse(&limit.overdraft, asset.exponent).map_err(|e| {
+                    at(line, format!("pattern {:?}: overdraft {:?} in {code}: {e}", entry.pattern, limit.overdraft))
+                })?;
+                if minor < 0 {
+                    return Err(at(line, format!("pattern {:?}: overdraft is below zero", entry.pattern)));
+                }
+                by_asset.insert(code.clone(), minor);
+            }
+            Some(Overdraft { by_asset })
+        }
+    };
+    let shard_segments = entry.shard_segments.unwrap_or(SHARD_SEGMENTS_DEFAULT);
+    if shard_segments == 0 || shard_segments > ids::ACCOUNT_SEGMENTS_MAX {
+        return Err(at(line, format!("pattern {:?}: shard_segments: expected 1 to 8", entry.pattern)));
+    }
+    let normal = match entry.normal {
+        NormalSide::Debit => Side::Debit,
+        NormalSide::Credit => Side::Credit,
+    };
+    Ok(AccountClass { pattern: entry.pattern, normal, overdraft, shard_segments, assets: entry.assets, segments })
+}
+
+fn segments(pattern: &str) -> Result<Vec<Segment>, String> {
+    let mut out = Vec::new();
+    let parts: Vec<&str> = pattern.split(':').collect();
+    for (index, part) in parts.iter().enumerate() {
+        out.push(match *part {
+            "*" => Segment::One,
+            "**" if index + 1 == parts.len() && index > 0 => Segment::Rest,
+            exact if ids::check_account(exact).is_ok() => Segment::Exact(exact.to_owned()),
+            _ => return Err(format!("pattern {pattern:?}: expected segments, `*`, or `**` at the end")),
+        });
+    }
+    if matches!(out.first(), Some(Segment::Exact(first)) if first == "clearing" || first == "suspense") {
+        return Err(format!("pattern {pattern:?}: `clearing` and `suspense` are the ledger's own"));
+    }
+    Ok(out)
+}
+
+impl AccountClass {
+    fn matches(&self, account: &str) -> bool {
+        let mut parts = account.split(':');
+        for segment in &self.segments {
+            match (segment, parts.next()) {
+                (Segment::Exact(want), Some(part)) if want == part => {}
+                (Segment::One, Some(_)) => {}
+                (Segment::Rest, Some(_)) => return true,
+                _ => return false,
+            }
+        }
+        parts.next().is_none()
+    }
+
+    /// Whether accounts of this class may hold `asset`.
+    #[must_use]
+    pub fn holds(&self, asset: &str) -> bool {
+        self.assets.is_empty() || self.assets.iter().any(|a| a == asset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHART: &str = r#"
+version: 1
+assets:
+  CNY: { exponent: 2 }
+  JPY: { exponent: 0 }
+accounts:
+  - { pattern: "users:*:wallet", normal: credit, limit: { overdraft: "0" } }
+  - { pattern: "users:*:credit", normal: credit, limit: { overdraft: "100" } }
+  - { pattern: "merchants:*:**", normal: credit, assets: [CNY] }
+  - { pattern: "bank:**", normal: debit, unlimited: true, shard_segments: 3 }
+"#;
+
+    #[test]
+    fn the_first_pattern_decides() {
+        let chart = Chart::parse(CHART).unwrap();
+        let pattern = |account: &str| chart.resolve(account).map(|c| c.pattern.as_str());
+        assert_eq!(pattern("users:42:wallet"), Some("users:*:wallet"));
+        assert_eq!(pattern("users:42:wallet:x"), None);
+        assert_eq!(pattern("users:42"), None);
+        assert_eq!(pattern("merchants:7:payable:cny"), Some("merchants:*:**"));
+        assert_eq!(pattern("merchants:7"), None);
+        assert_eq!(pattern("bank"), None);
+        let credit = chart.resolve("users:42:credit").unwrap().overdraft.as_ref().unwrap();
+        assert_eq!((credit.minor("CNY"), credit.minor("JPY")), (10_000, 100));
+        assert_eq!(chart.shard_key("users:42:wallet"), "users:42");
+        assert_eq!(chart.shard_key("bank:icbc:main:x"), "bank:icbc:main");
+        assert!(!chart.resolve("merchants:7:payable").unwrap().holds("JPY"));
+    }
+
+    #[test]
+    fn a_wrong_chart_names_line_and_expectation() {
+        let rows = [
+            (CHART.replace("normal: debit", "normal: left"), "10", "debit"),
+            (CHART.replace("\"100\"", "\"1.5\""), "8", "decimals"),
+            (CHART.replace("bank:**", "ba nk:**"), "10", "expected segments"),
+            (CHART.replace("bank:**", "clearing:**"), "10", "ledger's own"),
+            (CHART.replace("[CNY]", "[EUR]"), "9", "unknown asset"),
+            (CHART.replace("unlimited: true", "limitless: true"), "10", "limitless"),
+        ];
+        for (yaml, line, expected) in rows {
+            let error = Chart::parse(&yaml).unwrap_err();
+            assert!(error.message.contains(&format!("line {line}")), "{error}");
+            assert!(error.message.contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Wire contracts of ledgerflow: what lies in the topics, and the small exact types it is made of.
+//!
+//! Nothing here does I/O and nothing here judges. Generated protobuf types are in [`wire`]; the envelope that
+//! every processor-to-processor record carries is in [`batch`]; [`topics`] binds each topic's name to its key,
+//! value, partitioning and retention once.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+pub mod amount_wire;
+pub mod batch;
+pub mod chart;
+pub mod cloudevents;
+pub mod dates;
+pub mod ids;
+pub mod money;
+pub mod reason;
+pub mod shards;
+pub mod topics;
+
+/// Types generated from `proto/ledgerflow/v1/*.proto` (regenerate with `make schemas`).
+#[allow(missing_docs, clippy::all, clippy::pedantic, rustdoc::all)]
+pub mod wire {
+    include!("gen/ledgerflow.v1.rs");
+}

@@ -1,0 +1,2 @@
+//! Integration, simulation and tidy tests: one binary.
+mod tidy_schemas;
