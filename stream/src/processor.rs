@@ -1,0 +1,164 @@
+//! What a processor is: a pure `decide`, the only mutator `apply`, and nothing else.
+//!
+//! The worker ([`crate::worker`]) drives it window by window: poll -> `decide` (reads the slot's state, never
+//! writes) -> commit records and positions as one transaction -> only then `apply`. After an abort the decision is
+//! dropped whole. The restore path feeds changelog records (or, for processors without a changelog of their own,
+//! input records up to the committed position) to `replay`, which must end in the same `apply`.
+//!
+//! No clock, randomness or hash-map order in here: time comes in with the [`Window`].
+
+use crate::log::{Offset, OutRecord, Record, TopicPartition};
+use schemas::batch::Hash;
+use schemas::topics::Topic;
+use std::fmt;
+use thiserror::Error;
+
+/// An input topic of a processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Input {
+    /// Topic.
+    pub topic: Topic,
+    /// Which partition a slot reads.
+    pub assigned: Assigned,
+    /// Most records of this input in one window; what is left waits in order.
+    pub records_max: usize,
+}
+
+/// Which partition of an input a slot reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Assigned {
+    /// The one with the slot's number.
+    SameNumber,
+    /// The topic has one partition; slot 0 reads it.
+    SlotZero,
+}
+
+/// Where a slot's state rebuilds from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changelog {
+    /// An own topic with one batch per slot and window, partition = slot.
+    Own(Topic),
+    /// The inputs, up to the committed positions.
+    Inputs,
+}
+
+/// What a window has to work with.
+#[derive(Debug, Clone)]
+pub struct Window {
+    /// Slot.
+    pub slot: u32,
+    /// Owner epoch of this slot.
+    pub epoch: u64,
+    /// Number of this window on this slot, counted from 1 across owners.
+    pub batch: u64,
+    /// Hash of the previous batch of the changelog ([`Changelog::Own`]; zeros before the first).
+    pub previous_hash: Hash,
+    /// First window of a new owner: it must commit even when it has read nothing.
+    pub first: bool,
+    /// Business clock, microseconds since 1970-01-01T00:00:00Z. Only ingest may read it.
+    pub business_us: i64,
+    /// Wall clock, microseconds since 1970-01-01T00:00:00Z. For `written_at_us` and nothing else.
+    pub wall_us: i64,
+    /// Inputs in the order of [`Processor::inputs`], those without records included.
+    pub inputs: Vec<InputRecords>,
+}
+
+/// What one input gave to a window.
+#[derive(Debug, Clone)]
+pub struct InputRecords {
+    /// Partition read.
+    pub from: TopicPartition,
+    /// Position before the first of `records`.
+    pub position: Offset,
+    /// Position after the last of `records` (steps over commit markers).
+    pub next: Offset,
+    /// Records, ascending.
+    pub records: Vec<Record>,
+    /// Whether the reader had nothing more for the moment.
+    pub drained: bool,
+}
+
+/// What a window decided. Dropped whole unless its commit succeeds.
+#[derive(Debug)]
+pub struct Decision<C> {
+    /// What `apply` will do.
+    pub change: C,
+    /// Records to write, the changelog batch among them.
+    pub records: Vec<OutRecord>,
+    /// Positions after this window, where it consumed less than it was given; others move to `next`.
+    pub consumed: Vec<(TopicPartition, Offset)>,
+    /// Hash that the position metadata carries: of the changelog batch, or of the last input record consumed.
+    pub hash: Hash,
+    /// Counted for progress and metrics.
+    pub items: u64,
+}
+
+/// A slot cannot go on: its input or its changelog is not what it must be. Other slots go on.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("slot {slot} stopped at {at}: {why}")]
+pub struct Stop {
+    /// Slot.
+    pub slot: u32,
+    /// Topic, partition and offset, or what else names the place.
+    pub at: String,
+    /// What is wrong.
+    pub why: String,
+}
+
+impl Stop {
+    /// A stop at a record.
+    pub fn at(slot: u32, from: TopicPartition, offset: Offset, why: impl fmt::Display) -> Self {
+        Self { slot, at: format!("{from}@{offset}"), why: why.to_string() }
+    }
+}
+
+/// State of one slot that a checkpoint can hold as key-value pairs. The key order is the canonical order: two
+/// equal states give equal pairs.
+pub trait SlotState: Send {
+    /// Hands every pair changed since the last call to `put` (`None` = removed) and forgets that they changed.
+    fn take_dirty(&mut self, put: &mut dyn FnMut(&[u8], Option<&[u8]>));
+    /// About how many bytes `take_dirty` would give.
+    fn dirty_bytes(&self) -> usize;
+    /// Takes one pair of a checkpoint. Order does not matter.
+    ///
+    /// # Errors
+    /// The pair is not one of this state's format; the checkpoint is then dropped.
+    fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), String>;
+    /// Every pair, sorted by key: what `verify` and the restore tests compare.
+    fn canonical(&self) -> Vec<(Vec<u8>, Vec<u8>)>;
+}
+
+/// A processor: configuration plus pure functions over the state of a slot.
+pub trait Processor: Send {
+    /// State of one slot.
+    type Slot: SlotState;
+    /// What `apply` takes.
+    type Change;
+
+    /// Name of the processor and of its consumer group.
+    fn name(&self) -> &'static str;
+    /// Input topics, the one to be read first in each window first.
+    fn inputs(&self) -> Vec<Input>;
+    /// Where state rebuilds from.
+    fn changelog(&self) -> Changelog;
+    /// Number of slots.
+    fn slots(&self) -> u32;
+    /// The empty state of a slot.
+    fn open(&self, slot: u32) -> Self::Slot;
+
+    /// Judges a window. `Ok(None)` = nothing to commit. Must not change state.
+    ///
+    /// # Errors
+    /// [`Stop`] when this slot's input is not what it must be.
+    fn decide(&self, slot: &Self::Slot, window: Window) -> Result<Option<Decision<Self::Change>>, Stop>;
+
+    /// Makes a committed decision part of the state.
+    fn apply(&self, slot: &mut Self::Slot, change: Self::Change);
+
+    /// Applies a record of the changelog (or of an input, for [`Changelog::Inputs`]) during restore. A record
+    /// whose effect is already there (at or below a checkpoint) changes nothing.
+    ///
+    /// # Errors
+    /// [`Stop`] when it does not decode, breaks its chain, or contradicts the state.
+    fn replay(&self, slot: &mut Self::Slot, from: TopicPartition, record: &Record) -> Result<(), Stop>;
+}
