@@ -195,6 +195,26 @@ impl Opened {
     }
 }
 
+/// The encoded items of a body, in order, without copying.
+///
+/// # Errors
+/// [`BatchError::Decode`] when the body is not a sequence of field-1 messages.
+pub fn split_items(body: &Bytes) -> Result<Vec<Bytes>, BatchError> {
+    let wrong = || BatchError::Decode("body is not a sequence of items".into());
+    let mut items = Vec::new();
+    let mut rest = body.clone();
+    while !rest.is_empty() {
+        if rest.first() != Some(&0x0a) {
+            return Err(wrong());
+        }
+        let _tag = rest.split_to(1);
+        let len = prost::encoding::decode_varint(&mut rest).map_err(|e| BatchError::Decode(e.to_string()))?;
+        let len = usize::try_from(len).ok().filter(|len| *len <= rest.len()).ok_or_else(wrong)?;
+        items.push(rest.split_to(len));
+    }
+    Ok(items)
+}
+
 /// Head of a chain: the last batch written or accepted. The default is "none yet".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct ChainHead {

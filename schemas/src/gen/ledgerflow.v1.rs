@@ -67,12 +67,18 @@ pub struct InputRange {
     #[prost(int64, tag = "4")]
     pub to: i64,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChannelSequence {
     #[prost(uint32, tag = "1")]
     pub partition: u32,
+    /// Last item sequence sent.
     #[prost(uint64, tag = "2")]
     pub sequence: u64,
+    /// Journal only, where it changed in this window: head of the batch chain to that partition of `credits`.
+    #[prost(uint64, tag = "3")]
+    pub batch_sequence: u64,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub batch_hash: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EdgeCount {
@@ -142,7 +148,8 @@ pub struct DayMarker {
     /// Items sent to this partition with that date, back-dated ones not counted.
     #[prost(uint64, tag = "3")]
     pub count: u64,
-    /// Sum of their debit legs (commands) or of their amounts (credits), per asset.
+    /// Sum of their debit legs (commands), or of their amounts with debit legs positive and credit legs negative
+    /// (credits), per asset.
     #[prost(message, repeated, tag = "4")]
     pub sum: ::prost::alloc::vec::Vec<AssetSum>,
     /// Credits only: last sequence of this channel before the marker.
@@ -403,6 +410,9 @@ pub struct Credit {
 pub struct Forward {
     #[prost(message, optional, tag = "1")]
     pub command: ::core::option::Option<Command>,
+    /// Slot of the ingest worker that sent the command.
+    #[prost(uint32, tag = "2")]
+    pub ingest_slot: u32,
 }
 /// The answer to a Forward.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -421,6 +431,8 @@ pub struct Verdict {
     /// The decider's batch that holds the decision.
     #[prost(uint64, tag = "6")]
     pub batch: u64,
+    #[prost(string, tag = "7")]
+    pub detail: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -552,7 +564,7 @@ pub struct JournalBody {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JournalItem {
-    #[prost(oneof = "journal_item::Item", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "journal_item::Item", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub item: ::core::option::Option<journal_item::Item>,
 }
 /// Nested message and enum types in `JournalItem`.
@@ -579,6 +591,8 @@ pub mod journal_item {
         Held(super::Held),
         #[prost(message, tag = "10")]
         Chart(super::ChartVersion),
+        #[prost(message, tag = "11")]
+        DayTally(super::DayTally),
     }
 }
 /// One line of the books. Within a batch, debits = credits for every asset and accounting date.
@@ -684,6 +698,14 @@ pub struct Decision {
     /// PENDING only: the command's legs as asked for, so that the Forward can be sent again.
     #[prost(message, repeated, tag = "28")]
     pub asked: ::prost::alloc::vec::Vec<RemoteLeg>,
+    /// Forwarded only: sequence of the Forward on the channel from home, and its check (see Received).
+    #[prost(uint64, tag = "29")]
+    pub from_sequence: u64,
+    #[prost(fixed64, tag = "30")]
+    pub item_check: u64,
+    /// Refused only: which account or figure, for people.
+    #[prost(string, tag = "31")]
+    pub detail: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RemoteLeg {
@@ -741,6 +763,9 @@ pub struct Received {
     pub intended_account: ::prost::alloc::string::String,
     #[prost(string, tag = "16")]
     pub traceparent: ::prost::alloc::string::String,
+    /// First 8 bytes, big-endian, of SHA-256 of the encoded CreditItem: a second delivery must have the same.
+    #[prost(fixed64, tag = "17")]
+    pub item_check: u64,
 }
 /// The netted counter-entry of all credits between two partitions in this window, per asset, book and date.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -787,6 +812,10 @@ pub struct Resolution {
     /// Batch of partition `from` that holds the decision.
     #[prost(uint64, tag = "7")]
     pub batch: u64,
+    #[prost(sint32, tag = "8")]
+    pub accounting_date: i32,
+    #[prost(fixed64, tag = "9")]
+    pub item_check: u64,
 }
 /// A day marker read from an ingest slot (commands) or from another partition (credits).
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -801,6 +830,72 @@ pub struct DayMarkerSeen {
     pub sequence: u64,
     #[prost(message, optional, tag = "4")]
     pub marker: ::core::option::Option<DayMarker>,
+    #[prost(fixed64, tag = "5")]
+    pub item_check: u64,
+}
+/// What was counted between this partition and a peer for one day so far; absolute. Back-dated items do not count.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DayTally {
+    #[prost(enumeration = "day_tally::Kind", tag = "1")]
+    pub kind: i32,
+    #[prost(uint32, tag = "2")]
+    pub peer: u32,
+    #[prost(string, tag = "3")]
+    pub book: ::prost::alloc::string::String,
+    #[prost(sint32, tag = "4")]
+    pub date: i32,
+    #[prost(uint64, tag = "5")]
+    pub count: u64,
+    #[prost(message, repeated, tag = "6")]
+    pub sum: ::prost::alloc::vec::Vec<AssetSum>,
+}
+/// Nested message and enum types in `DayTally`.
+pub mod day_tally {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Kind {
+        Unspecified = 0,
+        /// Commands read from ingest slot `peer`; sums are of debit legs.
+        CommandsIn = 1,
+        /// Credits sent to partition `peer`; sums are of amounts, debit legs positive, credit legs negative.
+        CreditsOut = 2,
+        /// Credits read from partition `peer`; sums as for CREDITS_OUT.
+        CreditsIn = 3,
+    }
+    impl Kind {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "KIND_UNSPECIFIED",
+                Self::CommandsIn => "COMMANDS_IN",
+                Self::CreditsOut => "CREDITS_OUT",
+                Self::CreditsIn => "CREDITS_IN",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "KIND_UNSPECIFIED" => Some(Self::Unspecified),
+                "COMMANDS_IN" => Some(Self::CommandsIn),
+                "CREDITS_OUT" => Some(Self::CreditsOut),
+                "CREDITS_IN" => Some(Self::CreditsIn),
+                _ => None,
+            }
+        }
+    }
 }
 /// This partition's own marker went out on every credits channel.
 #[derive(Clone, PartialEq, ::prost::Message)]
