@@ -2,6 +2,7 @@
 //!
 //! - [`log`]: the narrow `Log` trait that Kafka, the embedded log and the simulation honour alike;
 //! - [`processor`]: what a processor is (pure `decide`, the only mutator `apply`);
+//! - [`worker`]: the cycle that drives a processor, and restore;
 //! - [`clock`]: the only place that reads a clock;
 //! - [`faults`]: named places where a test makes the process die.
 //!
@@ -12,3 +13,4 @@ pub mod clock;
 pub mod faults;
 pub mod log;
 pub mod processor;
+pub mod worker;

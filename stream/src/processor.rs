@@ -144,6 +144,12 @@ pub trait Processor: Send {
     fn inputs(&self) -> Vec<Input>;
     /// Where state rebuilds from.
     fn changelog(&self) -> Changelog;
+    /// For [`Changelog::Inputs`]: a topic whose partition of a slot's number is written by the slot's first
+    /// windows. When it holds records and no position is committed, positions were lost and the slot stops
+    /// instead of starting over.
+    fn witness(&self) -> Option<Topic> {
+        None
+    }
     /// Number of slots.
     fn slots(&self) -> u32;
     /// The empty state of a slot.
