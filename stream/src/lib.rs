@@ -4,7 +4,8 @@
 //! - [`processor`]: what a processor is (pure `decide`, the only mutator `apply`);
 //! - [`worker`]: the cycle that drives a processor, and restore;
 //! - [`clock`]: the only place that reads a clock;
-//! - [`faults`]: named places where a test makes the process die.
+//! - [`faults`]: named places where a test makes the process die;
+//! - [`store`]: checkpoints of a slot's state.
 //!
 //! No accounting lives here.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -13,4 +14,5 @@ pub mod clock;
 pub mod faults;
 pub mod log;
 pub mod processor;
+pub mod store;
 pub mod worker;

@@ -12,7 +12,7 @@ mod position;
 mod restore;
 mod window;
 
-pub use checkpoint::{Checkpoints, Label, MemoryCheckpoints, Pairs};
+pub use checkpoint::{Checkpoints, DiskCheckpoints, LoadPair, MemoryCheckpoints};
 pub use position::Metadata;
 
 use crate::faults::{self, Crash};

@@ -2,10 +2,11 @@
 //! then the changelog's raw end as the goal, then replay until the reader's own position reaches it, then the last
 //! batch against the committed positions. Checkpoints only shorten the replay; a doubtful one is dropped.
 
-use super::{InputRun, Label, Metadata, Now, Progress, Run, SlotRun, Worker, WorkerError};
+use super::{InputRun, Metadata, Now, Progress, Run, SlotRun, Worker, WorkerError};
 use crate::faults;
 use crate::log::{FetchLimit, Isolation, LogError, Offset, Position, TopicPartition};
 use crate::processor::{Assigned, Changelog, Processor, SlotState, Stop};
+use crate::store::Label;
 use schemas::batch::{self, Hash};
 use std::collections::VecDeque;
 
@@ -132,21 +133,20 @@ impl<P: Processor> Worker<P> {
 
     /// Loads the newest checkpoint that does not pass the committed window; a doubtful one is dropped.
     fn load_checkpoint(&mut self, slot: u32, committed: &Committed) -> Option<(P::Slot, Label)> {
-        let (label, pairs) = self.checkpoints.latest(slot)?;
+        let label = self.checkpoints.latest(slot)?;
         let metadata = committed.metadata.as_ref();
         let fits = metadata.is_some_and(|m| {
             label.batch < m.batch
                 || (label.batch == m.batch && label.hash == m.hash && label.epoch == m.epoch)
         });
         let mut state = self.processor.open(slot);
-        let loaded = pairs.iter().try_for_each(|(key, value)| match value {
-            Some(value) => state.load(key, value),
-            None => Ok(()),
-        });
-        match (fits, loaded) {
-            (true, Ok(())) => Some((state, label)),
-            (fits, loaded) => {
-                let why = loaded.err().unwrap_or_else(|| format!("it passes the log (fits: {fits})"));
+        let loaded = match fits {
+            true => self.checkpoints.load(slot, &mut |key, value| state.load(key, value)),
+            false => Err(format!("batch {} passes the committed window", label.batch)),
+        };
+        match loaded {
+            Ok(()) => Some((state, label)),
+            Err(why) => {
                 tracing::warn!(processor = self.processor.name(), slot, why, "checkpoint dropped");
                 self.checkpoints.discard(slot);
                 None

@@ -1,11 +1,12 @@
 //! One window: poll, decide every slot, commit them together, apply, checkpoint.
 
-use super::{InputRun, Label, Metadata, Now, Progress, Run, SlotRun, Worker, WorkerError, checkpoint};
+use super::{InputRun, Metadata, Now, Progress, Run, SlotRun, Worker, WorkerError, checkpoint};
 use crate::faults;
 use crate::log::{
     CommitOutcome, FetchLimit, Isolation, LogError, Offset, Position, TopicPartition, Transaction,
 };
 use crate::processor::{Changelog, Decision, InputRecords, Processor, SlotState, Window};
+use crate::store::Label;
 use std::time::Duration;
 
 /// A decided slot, waiting for its commit.
@@ -182,6 +183,9 @@ impl<P: Processor> Worker<P> {
         now: Now,
     ) -> Result<(), WorkerError> {
         slot.checkpointed_us = now.monotonic_us;
+        if !self.checkpoints.ready(number) {
+            return Ok(());
+        }
         let changelog_offset = match self.processor.changelog() {
             Changelog::Own(topic) => {
                 let end = self.log.watermarks(TopicPartition::new(topic, number), Isolation::Committed);
@@ -195,12 +199,12 @@ impl<P: Processor> Worker<P> {
             Changelog::Inputs => 0,
         };
         let label = Label {
+            generation: 0,
             epoch: slot.epoch,
             batch: slot.batch,
             hash: slot.hash,
             positions: slot.inputs.iter().map(|input| (input.at, input.position)).collect(),
             changelog_offset,
-            sequence: slot.sequence,
         };
         faults::hit(faults::CHECKPOINT_BEFORE_WRITE)?;
         let full = slot.full_checkpoint;
@@ -209,7 +213,11 @@ impl<P: Processor> Worker<P> {
         } else {
             checkpoint::dirty_pairs(&mut slot.state)
         };
-        slot.full_checkpoint = !self.checkpoints.save(number, label, pairs, full);
+        if full {
+            self.checkpoints.discard(number);
+        }
+        slot.full_checkpoint = false;
+        self.checkpoints.save(number, label, pairs, slot.sequence);
         Ok(())
     }
 
@@ -218,6 +226,7 @@ impl<P: Processor> Worker<P> {
     /// # Errors
     /// The log is away.
     pub fn checkpoint_all(&mut self, now: Now) -> Result<(), WorkerError> {
+        self.checkpoints.finish();
         if let Some(mut run) = self.run.take() {
             for (number, slot) in &mut run.slots {
                 if run.restored && slot.stopped.is_none() && slot.batch > 0 && !slot.first {
