@@ -2,11 +2,15 @@
 //!
 //! - [`log`]: the narrow `Log` trait that Kafka, the embedded log and the simulation honour alike;
 //! - [`processor`]: what a processor is (pure `decide`, the only mutator `apply`);
+//! - [`sim`]: the log of simulations, in memory, seeded, with every fault that Kafka shows;
+//! - [`conformance`]: the suite that every log passes;
 //! - [`clock`]: the only place that reads a clock.
 //!
 //! No accounting lives here.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod clock;
+pub mod conformance;
 pub mod log;
 pub mod processor;
+pub mod sim;
