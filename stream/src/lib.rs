@@ -6,13 +6,18 @@
 //! - [`clock`]: the only place that reads a clock;
 //! - [`faults`]: named places where a test makes the process die;
 //! - [`store`]: checkpoints of a slot's state.
+//! - [`sim`]: the log of simulations, in memory, seeded, with every fault that Kafka shows;
+//! - [`conformance`]: the suite that every log passes;
+//! - [`clock`]: the only place that reads a clock.
 //!
 //! No accounting lives here.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod clock;
+pub mod conformance;
 pub mod faults;
 pub mod log;
 pub mod processor;
+pub mod sim;
 pub mod store;
 pub mod worker;
