@@ -3,6 +3,7 @@
 //! - [`log`]: the narrow `Log` trait that Kafka, the embedded log and the simulation honour alike;
 //! - [`processor`]: what a processor is (pure `decide`, the only mutator `apply`);
 //! - [`clock`]: the only place that reads a clock;
+//! - [`config`]: layered configuration;
 //! - [`faults`]: named places where a test makes the process die;
 //! - [`store`]: checkpoints of a slot's state.
 //!
@@ -10,6 +11,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod clock;
+pub mod config;
 pub mod faults;
 pub mod log;
 pub mod processor;
