@@ -3,7 +3,10 @@
 //! Nothing here does I/O and nothing here judges. Generated protobuf types are in [`wire`]; the envelope that
 //! every processor-to-processor record carries is in [`batch`]; [`topics`] binds each topic's name to its key,
 //! value, partitioning and retention once.
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
 pub mod amount_wire;
 pub mod batch;

@@ -2,17 +2,23 @@
 //!
 //! - [`log`]: the narrow `Log` trait that Kafka, the embedded log and the simulation honour alike;
 //! - [`processor`]: what a processor is (pure `decide`, the only mutator `apply`);
-//! - [`clock`]: the only place that reads a clock;
-//! - [`config`]: layered configuration;
+//! - [`worker`]: the cycle that drives a processor, and restore;
+//! - [`store`]: checkpoints of a slot's state;
 //! - [`faults`]: named places where a test makes the process die;
-//! - [`store`]: checkpoints of a slot's state.
+//! - [`config`]: layered configuration;
+//! - [`sim`]: the log of simulations, in memory, seeded, with every fault that Kafka shows;
+//! - [`conformance`]: the suite that every log passes;
+//! - [`clock`]: the only place that reads a clock.
 //!
 //! No accounting lives here.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod clock;
 pub mod config;
+pub mod conformance;
 pub mod faults;
 pub mod log;
 pub mod processor;
+pub mod sim;
 pub mod store;
+pub mod worker;

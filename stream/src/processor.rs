@@ -112,11 +112,14 @@ impl Stop {
     }
 }
 
+/// Takes one key and its new value; `None` = removed.
+pub type PutPair<'a> = dyn FnMut(&[u8], Option<&[u8]>) + 'a;
+
 /// State of one slot that a checkpoint can hold as key-value pairs. The key order is the canonical order: two
 /// equal states give equal pairs.
 pub trait SlotState: Send {
     /// Hands every pair changed since the last call to `put` (`None` = removed) and forgets that they changed.
-    fn take_dirty(&mut self, put: &mut dyn FnMut(&[u8], Option<&[u8]>));
+    fn take_dirty(&mut self, put: &mut PutPair<'_>);
     /// About how many bytes `take_dirty` would give.
     fn dirty_bytes(&self) -> usize;
     /// Takes one pair of a checkpoint. Order does not matter.
@@ -141,6 +144,12 @@ pub trait Processor: Send {
     fn inputs(&self) -> Vec<Input>;
     /// Where state rebuilds from.
     fn changelog(&self) -> Changelog;
+    /// For [`Changelog::Inputs`]: a topic whose partition of a slot's number is written by the slot's first
+    /// windows. When it holds records and no position is committed, positions were lost and the slot stops
+    /// instead of starting over.
+    fn witness(&self) -> Option<Topic> {
+        None
+    }
     /// Number of slots.
     fn slots(&self) -> u32;
     /// The empty state of a slot.

@@ -41,6 +41,11 @@ impl DirtyPairs {
         self.pairs = 0;
     }
 
+    /// The newest value of every key, ascending by key; `None` = removed.
+    pub fn newest(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.sorted().map(|pair| (pair.key, pair.value))
+    }
+
     /// Adds pairs that are newer than these.
     pub(super) fn append(&mut self, newer: &Self) {
         self.bytes.extend_from_slice(&newer.bytes);
