@@ -3,9 +3,9 @@
 //! - [`log`]: the narrow `Log` trait that Kafka, the embedded log and the simulation honour alike;
 //! - [`processor`]: what a processor is (pure `decide`, the only mutator `apply`);
 //! - [`worker`]: the cycle that drives a processor, and restore;
-//! - [`clock`]: the only place that reads a clock;
+//! - [`store`]: checkpoints of a slot's state;
 //! - [`faults`]: named places where a test makes the process die;
-//! - [`store`]: checkpoints of a slot's state.
+//! - [`config`]: layered configuration;
 //! - [`sim`]: the log of simulations, in memory, seeded, with every fault that Kafka shows;
 //! - [`conformance`]: the suite that every log passes;
 //! - [`clock`]: the only place that reads a clock.
@@ -14,6 +14,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod clock;
+pub mod config;
 pub mod conformance;
 pub mod faults;
 pub mod log;
