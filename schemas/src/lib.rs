@@ -6,10 +6,12 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod amount_wire;
+pub mod balance_json;
 pub mod batch;
 pub mod chart;
 pub mod cloudevents;
 pub mod dates;
+pub mod days;
 pub mod ids;
 pub mod money;
 pub mod reason;
