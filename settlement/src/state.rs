@@ -308,7 +308,7 @@ impl Slot {
 }
 
 impl SlotState for Slot {
-    fn take_dirty(&mut self, put: &mut dyn FnMut(&[u8], Option<&[u8]>)) {
+    fn take_dirty(&mut self, put: &mut stream::processor::PutPair<'_>) {
         for index in std::mem::take(&mut self.dirty) {
             if let Some(flag) = self.is_dirty.get_mut(index as usize) {
                 *flag = false;
