@@ -9,10 +9,12 @@
 )]
 
 pub mod amount_wire;
+pub mod balance_json;
 pub mod batch;
 pub mod chart;
 pub mod cloudevents;
 pub mod dates;
+pub mod days;
 pub mod ids;
 pub mod money;
 pub mod reason;

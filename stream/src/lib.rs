@@ -9,6 +9,7 @@
 //! - [`telemetry`]: log lines for people and for machines;
 //! - [`sim`]: the log of simulations, in memory, seeded, with every fault that Kafka shows;
 //! - [`conformance`]: the suite that every log passes;
+//! - [`embedded`]: the log of one process in a directory;
 //! - [`clock`]: the only place that reads a clock.
 //!
 //! No accounting lives here.
@@ -17,6 +18,7 @@
 pub mod clock;
 pub mod config;
 pub mod conformance;
+pub mod embedded;
 pub mod faults;
 pub mod log;
 pub mod processor;

@@ -129,6 +129,11 @@ pub trait SlotState: Send {
     fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), String>;
     /// Every pair, sorted by key: what `verify` and the restore tests compare.
     fn canonical(&self) -> Vec<(Vec<u8>, Vec<u8>)>;
+    /// Hash that the position metadata of this state carries ([`Decision::hash`] of the decision that led to it), for
+    /// a comparison after restore; `None` where the changelog batch at the position tells.
+    fn position_hash(&self) -> Option<Hash> {
+        None
+    }
 }
 
 /// A processor: configuration plus pure functions over the state of a slot.

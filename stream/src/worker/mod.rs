@@ -195,6 +195,16 @@ impl<P: Processor> Worker<P> {
     /// # Errors
     /// [`WorkerError`]: the worker cannot go on; dropping it and starting another is safe at any time.
     pub fn step(&mut self, now: Now) -> Result<Progress, WorkerError> {
+        match self.advance(now) {
+            // The session and what was read under it are gone with the step; nothing of it was applied.
+            Err(WorkerError::Log(error @ (LogError::Retriable(_) | LogError::Unstable { .. }))) => {
+                Ok(Progress::Rejoin(error.to_string()))
+            }
+            other => other,
+        }
+    }
+
+    fn advance(&mut self, now: Now) -> Result<Progress, WorkerError> {
         let Some(mut run) = self.run.take() else { return self.join(now) };
         if !run.restored {
             return self.restore(run, now);

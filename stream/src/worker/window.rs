@@ -69,7 +69,11 @@ impl<P: Processor> Worker<P> {
             Duration::from_micros(u64::try_from(until_due).unwrap_or(0)).min(self.options.poll_wait)
         };
         let records = self.options.buffer_records - held;
-        let fetches = reader.poll(FetchLimit { records, bytes: self.options.poll_bytes, wait })?;
+        let fetches = match reader.poll(FetchLimit { records, bytes: self.options.poll_bytes, wait }) {
+            // What is buffered can still be worked off.
+            Err(LogError::Retriable(_)) => return Ok(()),
+            other => other?,
+        };
         for input in run.slots.values_mut().flat_map(|slot| &mut slot.inputs) {
             input.drained = true;
         }
