@@ -11,7 +11,7 @@ mod reference;
 mod setting;
 
 pub use node::Node;
-pub use reference::reference;
+pub use reference::{InForce, reference};
 pub use setting::{Bounds, Field, Section, Setting, Shape, Taking, read_text};
 
 use std::fmt;
@@ -44,7 +44,7 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Default => f.write_str("configuration"),
+            Self::Default => f.write_str("default"),
             Self::File { path, line, column } => write!(f, "{path}:{line}:{column}"),
             Self::Environment(name) => write!(f, "environment variable {name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
@@ -96,7 +96,7 @@ pub enum ConfigError {
         known: String,
     },
     /// A setting without default that is not written.
-    #[error("{origin}: {key}: missing, expected {expected}")]
+    #[error("{}{key}: missing, expected {expected}", before(origin))]
     Missing {
         /// The section it should be in.
         origin: Origin,
@@ -109,6 +109,10 @@ pub enum ConfigError {
 
 fn named(key: &str) -> &str {
     if key.is_empty() { "the whole file" } else { key }
+}
+
+fn before(section: &Origin) -> String {
+    if *section == Origin::Default { String::new() } else { format!("{section}: ") }
 }
 
 fn hint(near: Option<&str>, known: &str) -> String {
@@ -202,6 +206,17 @@ impl Layers {
     #[must_use]
     pub fn ignored(&self) -> &[String] {
         &self.ignored
+    }
+
+    /// Every setting of `T` with its value and where that comes from, in the order of the reference.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn in_force<T: Setting>(&self) -> Result<Vec<InForce>, ConfigError> {
+        self.read::<T>()?;
+        let mut all = Vec::new();
+        reference::collect(&T::shape(), None, "", Some(&self.root), &mut all);
+        Ok(all)
     }
 
     /// The settings.

@@ -6,6 +6,7 @@
 //! - [`store`]: checkpoints of a slot's state;
 //! - [`faults`]: named places where a test makes the process die;
 //! - [`config`]: layered configuration;
+//! - [`telemetry`]: log lines for people and for machines;
 //! - [`sim`]: the log of simulations, in memory, seeded, with every fault that Kafka shows;
 //! - [`conformance`]: the suite that every log passes;
 //! - [`embedded`]: the log of one process in a directory;
@@ -23,4 +24,5 @@ pub mod log;
 pub mod processor;
 pub mod sim;
 pub mod store;
+pub mod telemetry;
 pub mod worker;

@@ -1,6 +1,7 @@
-//! The reference of all settings as Markdown, made of the declarations themselves.
+//! The reference of all settings as Markdown, made of the declarations themselves, and the settings in force.
 
-use super::{Field, PREFIX, Section, Setting, Shape};
+use super::node::{Content, Node};
+use super::{Field, Origin, PREFIX, Section, Setting, Shape};
 use std::fmt::Write;
 
 /// The reference of `T`'s settings: a table for every section.
@@ -40,6 +41,54 @@ fn write_section(text: &mut String, key: &str, section: &Section) {
                 let _ = writeln!(text, "\nA list; {variable} takes it as YAML on one line.");
             }
             write_section(text, &format!("{full}."), inside);
+        }
+    }
+}
+
+/// A setting in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InForce {
+    /// Full name.
+    pub key: String,
+    /// Value as text; empty = none.
+    pub value: String,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// Collects what is in force below `key`: what `written` says, else `default`.
+pub(super) fn collect(
+    shape: &Shape,
+    default: Option<&str>,
+    key: &str,
+    written: Option<&Node>,
+    all: &mut Vec<InForce>,
+) {
+    let written = written.filter(|node| !matches!(node.content, Content::Empty));
+    match (shape, written.map(|node| &node.content)) {
+        (Shape::Section(section), content) => {
+            for field in &section.fields {
+                let node = match content {
+                    Some(Content::Section(entries)) => entries.iter().find(|(name, _, _)| name == field.name),
+                    _ => None,
+                };
+                let full =
+                    if key.is_empty() { field.name.to_owned() } else { format!("{key}.{}", field.name) };
+                collect(&field.shape, field.default.as_deref(), &full, node.map(|(_, _, node)| node), all);
+            }
+        }
+        (Shape::List(item), Some(Content::List(items))) => {
+            for (index, node) in items.iter().enumerate() {
+                collect(item, None, &format!("{key}[{index}]"), Some(node), all);
+            }
+        }
+        (_, Some(Content::Text(text))) => {
+            let origin = written.map_or(Origin::Default, |node| node.origin.clone());
+            all.push(InForce { key: key.to_owned(), value: text.clone(), origin });
+        }
+        _ => {
+            let value = default.unwrap_or_default().to_owned();
+            all.push(InForce { key: key.to_owned(), value, origin: Origin::Default });
         }
     }
 }

@@ -230,6 +230,31 @@ fn variables_of_others_are_ignored_and_listed() {
 }
 
 #[test]
+fn what_is_in_force_names_where_it_comes_from() {
+    let yaml = "log: {bytes: 1_000}\nsources:\n- name: wechat\n";
+    let variables = [("LEDGERFLOW_LOG__DIR".to_owned(), "d".to_owned())];
+    let layers = Layers::default().yaml("l.yaml", yaml).expect("yaml");
+    let layers = layers.environment::<Everything>(variables).expect("environment");
+    let layers = layers.flag("assets", "--assets", "[JPY]");
+    let in_force = layers.in_force::<Everything>().expect("valid");
+    let lines: Vec<_> =
+        in_force.iter().map(|one| format!("{} = {} ({})", one.key, one.value, one.origin)).collect();
+    let want = [
+        "log.dir = d (environment variable LEDGERFLOW_LOG__DIR)",
+        "log.sync_interval_ms = 20 (default)",
+        "log.bytes = 1_000 (l.yaml:1:14)",
+        "log.clean = true (default)",
+        "log_format = human (default)",
+        "accounts =  (default)",
+        "sources[0].name = wechat (l.yaml:3:9)",
+        "sources[0].dir = bills (default)",
+        "assets = [JPY] (flag --assets)",
+    ];
+    assert_eq!(lines, want);
+    assert!(layers.flag("log.clean", "--clean", "maybe").in_force::<Everything>().is_err());
+}
+
+#[test]
 fn the_reference_names_every_setting() {
     let want = "\
 Everything.
