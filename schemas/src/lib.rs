@@ -13,6 +13,7 @@ pub mod dates;
 pub mod ids;
 pub mod money;
 pub mod reason;
+pub mod recon_json;
 pub mod shards;
 pub mod topics;
 
