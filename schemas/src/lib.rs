@@ -18,6 +18,7 @@ pub mod days;
 pub mod ids;
 pub mod money;
 pub mod reason;
+pub mod recon_json;
 pub mod shards;
 pub mod topics;
 
