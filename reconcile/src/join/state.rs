@@ -297,7 +297,7 @@ impl JoinSlot {
 }
 
 impl SlotState for JoinSlot {
-    fn take_dirty(&mut self, put: &mut dyn FnMut(&[u8], Option<&[u8]>)) {
+    fn take_dirty(&mut self, put: &mut stream::processor::PutPair<'_>) {
         for pair in std::mem::take(&mut self.dirty) {
             put(&pair.key(), self.value(&pair).as_deref());
         }

@@ -111,7 +111,7 @@ impl RekeySlot {
 }
 
 impl SlotState for RekeySlot {
-    fn take_dirty(&mut self, put: &mut dyn FnMut(&[u8], Option<&[u8]>)) {
+    fn take_dirty(&mut self, put: &mut stream::processor::PutPair<'_>) {
         for pair in std::mem::take(&mut self.dirty) {
             put(&pair.key(), self.value(&pair).as_deref());
         }

@@ -88,7 +88,7 @@ fn a_window_without_entries_still_says_how_far_it_is_complete() {
 
 #[test]
 fn with_compaction_every_account_has_its_record() {
-    let mut world = World::new(ledgerflow_settlement::SettlementConfig { compaction: true, ..config(1) });
+    let mut world = World::new(settlement::SettlementConfig { compaction: true, ..config(1) });
     world.journals[0].book(SATURDAY, &[("bank:icbc", 1250), ("users:1:wallet", -1250)]);
     let item = world.journals[0].booked(SATURDAY, &[("bank:icbc", -50), ("users:1:wallet", 50)]);
     world.journals[0].batch(vec![item, tick(at(SATURDAY, 9))]);

@@ -2,10 +2,10 @@
 
 use crate::journal::{SATURDAY, aligned, at, tick};
 use crate::world::{World, config};
-use ledgerflow_settlement::SettlementConfig;
-use ledgerflow_settlement::query::Closing;
 use schemas::dates::{Calendar, Day};
 use schemas::topics::Topic;
+use settlement::SettlementConfig;
+use settlement::query::Closing;
 use stream::processor::Processor;
 
 const WALLET: &str = "users:1:wallet";

@@ -3,7 +3,6 @@
 
 use crate::journal::{Journal, SATURDAY, aligned, at, tick};
 use crate::world::{CHART, Out, World, config};
-use ledgerflow_settlement::{SettlementConfig, Slot};
 use proptest::prelude::*;
 use schemas::balance_json::DailyBalance;
 use schemas::batch;
@@ -12,6 +11,7 @@ use schemas::dates::Day;
 use schemas::topics::Topic;
 use schemas::wire::journal_item::Item;
 use schemas::wire::{BalancesBody, JournalBody};
+use settlement::{SettlementConfig, Slot};
 use std::collections::BTreeMap;
 use stream::log::TopicPartition;
 use stream::processor::{Processor, SlotState};
@@ -296,8 +296,7 @@ fn a_checkpoint_that_left_an_account_out_is_not_used() {
         assert!(slot.load(key, value).is_err(), "{key:?}");
     }
     let yen_only = Chart::parse(&CHART.replace("CNY: { exponent: 2 }", "")).unwrap();
-    let other =
-        ledgerflow_settlement::Settlement::new(SettlementConfig { chart: yen_only, ..config(1) }).unwrap();
+    let other = settlement::Settlement::new(SettlementConfig { chart: yen_only, ..config(1) }).unwrap();
     assert!(other.open(0).load(&pairs[0].0, &pairs[0].1).unwrap_err().contains("CNY"));
 }
 

@@ -2,10 +2,10 @@
 
 use crate::journal::{SATURDAY, at, decision};
 use crate::world::{World, config};
-use ledgerflow_settlement::query::Closing;
 use schemas::balance_json::{DayState, NormalSide};
 use schemas::dates::Day;
 use schemas::wire::journal_item::Item;
+use settlement::query::Closing;
 
 fn world() -> World {
     let mut world = World::new(config(1));

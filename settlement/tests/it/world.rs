@@ -2,13 +2,13 @@
 //! test says.
 
 use crate::journal::Journal;
-use ledgerflow_settlement::{Settlement, SettlementConfig, Slot};
 use schemas::balance_json::{DailyBalance, FlowStatus};
 use schemas::batch::Hash;
 use schemas::chart::Chart;
 use schemas::dates::Calendar;
 use schemas::days::DayAnnouncement;
 use schemas::topics::{PartitionCounts, Topic};
+use settlement::{Settlement, SettlementConfig, Slot};
 use stream::log::{OutRecord, Record, TopicPartition};
 use stream::processor::{InputRecords, Processor, SlotState, Stop, Window};
 
