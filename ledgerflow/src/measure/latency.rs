@@ -82,8 +82,13 @@ impl Monitor {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("latency".into()).spawn(move || {
-            let mut follow =
-                Follow { log: log.as_ref(), due: &due, waiting: BTreeMap::new(), pending: VecDeque::new(), done: Vec::new() };
+            let mut follow = Follow {
+                log: log.as_ref(),
+                due: &due,
+                waiting: BTreeMap::new(),
+                pending: VecDeque::new(),
+                done: Vec::new(),
+            };
             let mut reader = log.reader(&start, Isolation::Committed)?;
             let limit = FetchLimit { records: 1_024, bytes: 8 << 20, wait: Duration::from_millis(5) };
             loop {

@@ -32,7 +32,8 @@ pub fn thread_cpu_ms() -> BTreeMap<String, u64> {
 pub fn rss_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|rest| rest.trim().split(' ').next()).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024
+    line.and_then(|rest| rest.trim().split(' ').next()).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0)
+        / 1024
 }
 
 /// Fields 14 and 15 of a stat line: user and system time. The name (field 2) may hold spaces and brackets.

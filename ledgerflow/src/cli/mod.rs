@@ -1,0 +1,3 @@
+//! Commands and how their answers are printed.
+
+pub mod args;
