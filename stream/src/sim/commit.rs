@@ -1,9 +1,9 @@
 //! Writing: appends, commits with the fault drawn or planned for them, and how transactions end.
 
-use super::core::{Core, DEAD};
 use super::group::{Standing, Ticket};
 use super::partition::TransactionNo;
 use super::settings::CommitFault;
+use super::state::{Core, DEAD};
 use super::transaction::{Event, LateEnd, Phase, Unfinished};
 use crate::log::{CommitOutcome, LogError, Member, OutRecord, Position, Record, TopicPartition, Transaction};
 use bytes::Bytes;

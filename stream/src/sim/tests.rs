@@ -138,6 +138,30 @@ fn a_crash_between_commits_leaves_the_seat_until_the_session_times_out() {
 }
 
 #[test]
+fn a_process_dies_by_its_handle_with_all_its_sessions() {
+    let log = quiet();
+    let process = log.process();
+    let mut one = process.join(&member("a")).unwrap();
+    let mut two = process.join(&member("b")).unwrap();
+    let mut other = log.join(&member("c")).unwrap();
+    assert!(process.die() && !process.die() && !log.die());
+    assert!(one.assignment().is_err() && two.assignment().is_err());
+    assert_eq!(other.assignment().unwrap().slots.len(), 1, "the dead hold their seats until they time out");
+    assert_eq!(log.counters().crashes_between, 1);
+}
+
+#[test]
+fn a_session_whose_transaction_timed_out_is_fenced() {
+    let log = quiet();
+    let mut session = log.join(&member("a")).unwrap();
+    log.plan("posting.a", CommitFault::UnknownLost);
+    commit(session.as_mut(), "a", 1);
+    log.advance(5_000_000);
+    assert!(matches!(commit(session.as_mut(), "b", 1), CommitOutcome::Fenced(_)));
+    assert_eq!(state(&log), " |  | ");
+}
+
+#[test]
 fn join_and_fence_stop_a_late_end() {
     for by_fence in [false, true] {
         let log = quiet();

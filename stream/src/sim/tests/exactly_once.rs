@@ -186,13 +186,15 @@ impl Copier {
 /// Runs both stages over [`PER_SLOT`] records of each events partition; gives the log when everything is over.
 fn run(seed: u64, faults: Faults, defect: Defect) -> SimLog {
     let log = SimLog::new(SimSettings {
-        leave_on_drop: seed % 2 == 0,
+        leave_on_drop: seed.is_multiple_of(2),
         ..SimSettings::new(seed, COUNTS).with_faults(faults)
     });
     let mut prng = Prng::new(seed ^ 0x5eed);
     let members = STAGES.into_iter().flat_map(|stage| ["a", "b"].map(|name| (stage, name)));
     let mut copiers: Vec<Copier> =
         members.map(|(stage, name)| Copier::new(&log, stage, name, defect)).collect();
+    // Some restart before anything times out, some long after.
+    let restart = if seed.is_multiple_of(3) { 15 } else { 300 };
     let mut written = vec![0; COUNTS.events as usize];
     for step in 0..STEPS + SETTLING_STEPS {
         if step == STEPS {
@@ -207,7 +209,7 @@ fn run(seed: u64, faults: Faults, defect: Defect) -> SimLog {
         }
         for copier in &mut copiers {
             if copier.log.is_dead() {
-                if prng.chance(300) {
+                if prng.chance(restart) {
                     *copier = Copier::new(&log, copier.stage, copier.name, defect);
                 }
             } else if prng.chance(900) {
@@ -285,6 +287,17 @@ fn a_correct_copier_copies_each_record_once_under_every_fault() {
         "out_of_range",
     ];
     assert_eq!(counters.never(), never, "{counters:?}");
+}
+
+#[test]
+fn a_correct_copier_copies_each_record_once_under_any_mix_of_faults() {
+    let mut mixes = std::collections::BTreeSet::new();
+    for seed in 0..SEEDS {
+        let faults = Faults::swarm(&mut Prng::new(seed));
+        assert_eq!(wrong(&run(seed, faults, Defect::None)), None, "seed {seed}: {faults:?}");
+        mixes.insert(format!("{faults:?}"));
+    }
+    assert_eq!(mixes.len(), usize::try_from(SEEDS).unwrap(), "every seed is another mix");
 }
 
 #[test]
