@@ -134,7 +134,8 @@ mod tests {
             change(&mut config);
             config.check().map_err(|e| e.to_string())
         };
-        let rows: &[(&dyn Fn(&mut SettlementConfig), &str)] = &[
+        type Change<'a> = &'a dyn Fn(&mut SettlementConfig);
+        let rows: &[(Change<'_>, &str)] = &[
             (&|c| c.partitions.events = 0, "partitions.events: 0, expected 1 to 256"),
             (&|c| c.partitions.internal = 257, "partitions.internal: 257, expected 1 to 256"),
             (&|c| c.book = "a|b".into(), "book: \"a|b\", expected a name without '|'"),
