@@ -162,7 +162,8 @@ impl Cluster {
     /// The marker that ingest slot `from` owes partition `to` for `date`.
     pub fn marker(&self, from: u32, to: u32, date: i32) -> DayMarker {
         let day = self.ingest[from as usize].sent.get(&(to, date)).cloned().unwrap_or_default();
-        let sum = |(asset, sum): (&String, &i128)| AssetSum { asset: asset.clone(), sum: Some((*sum).into()) };
+        let sum =
+            |(asset, sum): (&String, &i128)| AssetSum { asset: asset.clone(), sum: Some((*sum).into()) };
         DayMarker {
             book: BOOK.into(),
             date,

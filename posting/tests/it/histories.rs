@@ -51,7 +51,11 @@ fn legs(rng: &mut Rng, large: bool) -> Vec<LegWords> {
         4..=6 => vec![debit(wallet(rng), n, a), credit(merchant(rng), n, a)],
         7 => {
             let fee = 1 + n / 100;
-            vec![debit(wallet(rng), n.saturating_add(fee), a), credit(merchant(rng), n, a), credit("fees:card", fee, a)]
+            vec![
+                debit(wallet(rng), n.saturating_add(fee), a),
+                credit(merchant(rng), n, a),
+                credit("fees:card", fee, a),
+            ]
         }
         8 => vec![debit(wallet(rng), n, a), credit(wallet(rng), n, a)],
         9 => vec![debit(merchant(rng), n, a), credit(bank(rng), n, a)],
@@ -67,7 +71,11 @@ fn legs(rng: &mut Rng, large: bool) -> Vec<LegWords> {
                 credit(bank(rng), n, a),
             ]
         }
-        _ => vec![debit(wallet(rng), n, a), debit(wallet(rng), 7, a), credit(bank(rng), n.saturating_add(7), a)],
+        _ => vec![
+            debit(wallet(rng), n, a),
+            debit(wallet(rng), 7, a),
+            credit(bank(rng), n.saturating_add(7), a),
+        ],
     };
     match rng.below(40) {
         0 => legs[0].account = "users:1:savings".into(),
@@ -162,7 +170,8 @@ impl History {
     fn next_day(&mut self) {
         let from = self.rng.below(u64::from(self.cluster.ingest_slots)) as u32;
         let date = self.dates[from as usize];
-        let closed = |slot: &posting::state::Slot| slot.days.get("main").and_then(|d| d.aligned) >= Some(date - 1);
+        let closed =
+            |slot: &posting::state::Slot| slot.days.get("main").and_then(|d| d.aligned) >= Some(date - 1);
         if date == DAY || self.cluster.slots.iter().all(closed) {
             self.cluster.end_day(from, date);
             self.cluster.flush(from);
@@ -248,7 +257,8 @@ fn histories_follow_the_model() {
         seen.outcomes(&outcomes);
     }
     // The histories reach every outcome often enough to mean something.
-    for what in ["booked", "duplicate", "conflict", "no_legs", "too_many_legs", "bad_amount", "unknown_asset"] {
+    for what in ["booked", "duplicate", "conflict", "no_legs", "too_many_legs", "bad_amount", "unknown_asset"]
+    {
         assert!(seen.0.get(what).copied().unwrap_or(0) > 100, "{what}: {seen:?}");
     }
     for what in ["unknown_account", "unbalanced", "several_payers", "insufficient_funds", "overflow"] {

@@ -415,10 +415,13 @@ impl<'a> Books<'a> {
         }
         assert_eq!(d.remote.len(), remote.len(), "{at}: a credit for each leg elsewhere");
         for (r, (n, leg)) in d.remote.iter().zip(remote) {
-            let found =
-                (r.leg, r.partition, r.side(), r.account.as_str(), value(r.amount), r.asset.as_str());
+            let found = (r.leg, r.partition, r.side(), r.account.as_str(), value(r.amount), r.asset.as_str());
             let peer = self.partition(&leg.account);
-            assert_eq!(found, (n, peer, leg.side, leg.account.as_str(), leg.minor, leg.asset.as_str()), "{at}");
+            assert_eq!(
+                found,
+                (n, peer, leg.side, leg.account.as_str(), leg.minor, leg.asset.as_str()),
+                "{at}"
+            );
             self.cross(true, peer, r.sequence, &leg.asset, leg.signed(), dates.0);
             self.count(Kind::CreditsOut, peer, dates.0, event.back_dated, || {
                 vec![(leg.asset.clone(), leg.signed())]
@@ -580,7 +583,11 @@ impl<'a> Books<'a> {
     /// Everything sent was read, nothing is pending, and the slot's figures are the model's.
     fn at_rest(self, outcomes: &mut Outcomes) {
         let slot = self.slot;
-        assert_eq!(self.next_event, self.cluster.arrived[slot as usize].len(), "p{slot}: events without decision");
+        assert_eq!(
+            self.next_event,
+            self.cluster.arrived[slot as usize].len(),
+            "p{slot}: events without decision"
+        );
         for ((from, to), items) in self.channels {
             if *to == slot {
                 let taken = self.taken.get(from).copied().unwrap_or(0);

@@ -250,7 +250,12 @@ impl Script {
             _ => None,
         });
         let r = found.unwrap_or_else(|| panic!("{}: nothing received", self.at));
-        assert_eq!((r.intended_account.as_str(), r.suspense_reason.as_str()), (&*account, *reason), "{}", self.at);
+        assert_eq!(
+            (r.intended_account.as_str(), r.suspense_reason.as_str()),
+            (&*account, *reason),
+            "{}",
+            self.at
+        );
         let suspense = format!("suspense:p{:02}", number::<u32>(slot));
         assert_eq!(r.entry.unwrap().account, suspense, "{}", self.at);
     }
