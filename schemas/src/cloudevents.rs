@@ -6,7 +6,8 @@
 //! Texts borrow from the record; only one with escapes is copied.
 //!
 //! Bounds: the size given (headers counted), the reader's depth, [`ATTRIBUTE_BYTES_MAX`] for every attribute.
-//! Nothing is required here beyond the standard: `time` and a routing key are for the caller to demand.
+//! Required beyond the standard: `time` (when it happened), and `partitionkey` or `subject` (which decides the
+//! event's home).
 
 use crate::dates;
 use crate::ids;
@@ -37,7 +38,7 @@ pub struct Event<'a> {
     /// Extension `partitionkey`.
     pub partition_key: Option<Cow<'a, str>>,
     /// `time`, microseconds since 1970-01-01T00:00:00Z.
-    pub time_us: Option<i64>,
+    pub time_us: i64,
     /// Header `traceparent`, else the extension of that name.
     pub traceparent: Option<Cow<'a, str>>,
     document: Option<Document<'a>>,
@@ -53,8 +54,8 @@ impl<'a> Event<'a> {
 
     /// What decides the event's home: `partitionkey`, else `subject`.
     #[must_use]
-    pub fn routing_key(&self) -> Option<&str> {
-        self.partition_key.as_deref().or(self.subject.as_deref())
+    pub fn routing_key(&self) -> &str {
+        self.partition_key.as_deref().or(self.subject.as_deref()).unwrap_or_default()
     }
 }
 
@@ -262,12 +263,13 @@ fn event<'a>(
     let kind = required(attributes.kind, "type", ATTRIBUTE_BYTES_MAX, faults);
     let subject = optional(attributes.subject, "subject", faults);
     let partition_key = optional(attributes.partition_key, "partitionkey", faults);
-    let time_us = attributes.time.and_then(|text| match dates::parse_instant(&text) {
-        Ok(us) => Some(us),
-        Err(error) => {
-            faults.note(Reason::BadField, || format!("time: {error}"));
-            None
-        }
+    if subject.is_none() && partition_key.is_none() {
+        faults.note(Reason::MissingField, || "partitionkey or subject".into());
+    }
+    let time = required(attributes.time, "time", ATTRIBUTE_BYTES_MAX, faults)?;
+    let time_us = dates::parse_instant(&time).unwrap_or_else(|error| {
+        faults.note(Reason::BadField, || format!("time: {error}"));
+        0
     });
     let traceparent = attributes.traceparent;
     Some(Event {
