@@ -63,7 +63,7 @@ fn a_wrong_rule_names_its_line_and_what_was_expected() {
         (RULE.replace("{data.user}", "{data.user"), 5, "expected a '}'"),
         (RULE.replace("{data.user}", "data.user}"), 5, "expected a '{'"),
         (RULE.replace("{data.user}", ""), 5, "empty segment"),
-        (RULE.replace("{data.user}", "a b"), 5, "no pattern"),
+        (RULE.replace("{data.user}:wallet", "u:savings"), 5, "no pattern"),
         (RULE.replace("{data.user}", "a b{data.user}"), 5, "character"),
         (RULE.replace("bank:main", "clearing:out"), 10, "no pattern"),
         (RULE.replace("bank:main\", asset: CNY", "bank:main\", asset: XYZ"), 10, "asset of the chart"),
