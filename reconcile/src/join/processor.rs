@@ -73,7 +73,7 @@ impl Processor for Join {
             })?);
         }
         let (items, change) = (joining.items, joining.change);
-        let hash = change.last.unwrap_or(slot.last);
+        let hash = change.last.or(slot.last).unwrap_or_default();
         Ok(Some(Decision { change, records, consumed: Vec::new(), hash, items }))
     }
 

@@ -124,8 +124,8 @@ impl Bill {
 pub struct JoinSlot {
     /// Chains read, by writer slot.
     pub(super) heads: BTreeMap<u32, ChainHead>,
-    /// Hash of the last record read.
-    pub(super) last: Hash,
+    /// Hash of the last record read; `None` before the first.
+    pub(super) last: Option<Hash>,
     pub(super) keys: BTreeMap<KeyText, KeyState>,
     pub(super) files: BTreeMap<String, FileState>,
     /// Business time by journal partition, microseconds since 1970-01-01T00:00:00Z.
@@ -191,8 +191,8 @@ impl JoinSlot {
             self.heads.insert(slot, head);
             self.dirty.insert(Pair::Head(slot));
         }
-        if let Some(last) = change.last {
-            self.last = last;
+        if change.last.is_some() {
+            self.last = change.last;
             self.dirty.insert(Pair::Last);
         }
         for (partition, us) in change.ticks {
@@ -262,7 +262,7 @@ impl JoinSlot {
             Pair::File(file) => self.files.get(file).map(Message::encode_to_vec),
             Pair::Head(slot) => self.heads.get(slot).map(chain_bytes::encode),
             Pair::Key(text) => self.keys.get(text).map(Message::encode_to_vec),
-            Pair::Last => Some(self.last.to_vec()),
+            Pair::Last => self.last.map(|hash| hash.to_vec()),
             Pair::Tick(partition) => self.ticks.get(partition).map(|us| us.to_be_bytes().to_vec()),
         }
     }
@@ -325,7 +325,7 @@ impl SlotState for JoinSlot {
                 self.heads.insert(chain_bytes::number(rest)?, chain_bytes::decode(value)?);
             }
             b'k' => self.load_key(text(rest)?, KeyState::decode(value).map_err(decode)?)?,
-            b'l' => self.last = value.try_into().map_err(wrong)?,
+            b'l' => self.last = Some(value.try_into().map_err(wrong)?),
             b't' => {
                 let us = i64::from_be_bytes(value.try_into().map_err(wrong)?);
                 self.ticks.insert(chain_bytes::number(rest)?, us);

@@ -86,7 +86,7 @@ impl<'a> Rekeying<'a> {
             Some(JournalItemKind::Tick(tick)) => self.latest(tick),
             Some(JournalItemKind::Aligned(aligned)) => {
                 let aligned = side_item::Aligned { book: aligned.book, date: aligned.date };
-                self.to_every(SideItemKind::Aligned(aligned));
+                self.broadcast(SideItemKind::Aligned(aligned));
             }
             _ => {}
         }
@@ -173,7 +173,7 @@ impl<'a> Rekeying<'a> {
     /// Ends the window: its latest tick follows everything else.
     pub(super) fn end(&mut self) {
         if let Some(tick) = self.tick.take() {
-            self.to_every(SideItemKind::Tick(tick));
+            self.broadcast(SideItemKind::Tick(tick));
         }
     }
 
@@ -183,7 +183,7 @@ impl<'a> Rekeying<'a> {
         self.sides.entry(partition).or_default().push(item);
     }
 
-    fn to_every(&mut self, item: SideItemKind) {
+    fn broadcast(&mut self, item: SideItemKind) {
         for partition in 0..self.partitions {
             let item = SideItem { item: Some(item.clone()), journal_partition: self.slot + 1 };
             self.sides.entry(partition).or_default().push(item);

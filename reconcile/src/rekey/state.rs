@@ -96,8 +96,8 @@ impl RekeySlot {
     fn value(&self, pair: &Pair) -> Option<Vec<u8>> {
         match pair {
             Pair::Bill(file) => self.bills.get(file).map(Message::encode_to_vec),
-            Pair::Changelog => Some(chain_bytes::encode(&self.changelog)),
-            Pair::Journal => Some(chain_bytes::encode(&self.journal)),
+            Pair::Changelog => begun(&self.changelog),
+            Pair::Journal => begun(&self.journal),
             Pair::Position => self.position.as_ref().map(Message::encode_to_vec),
             Pair::Sent(partition) => self.sent.get(partition).map(chain_bytes::encode),
         }
@@ -198,6 +198,11 @@ impl RekeyChange {
 fn head(sequence: u64, hash: &[u8]) -> Result<ChainHead, String> {
     let hash = hash.try_into().map_err(|_| format!("hash of {} bytes", hash.len()))?;
     Ok(ChainHead { sequence, hash })
+}
+
+/// A chain without a batch has no pair.
+fn begun(head: &ChainHead) -> Option<Vec<u8>> {
+    (head.sequence > 0).then(|| chain_bytes::encode(head))
 }
 
 /// Adds one staged line to a file's count for a partition; counts stay sorted by partition.
