@@ -52,6 +52,12 @@ pub(super) const CASES: &[Case] = &[
         Need::Nothing,
         position_at_end,
     ),
+    Case::new(
+        "held_partition",
+        "A held partition gives nothing and keeps its position, the others go on; released, it goes on there.",
+        Need::Nothing,
+        held_partition,
+    ),
     Case::new("seek_back", "Going back delivers the same records again.", Need::Nothing, seek_back),
     Case::new(
         "out_of_range",
@@ -235,6 +241,24 @@ fn position_at_end(exam: &mut Exam<'_>) -> Verdict {
         exam.log().reader(&[(at, high)], isolation)?;
     }
     Ok(())
+}
+
+fn held_partition(exam: &mut Exam<'_>) -> Verdict {
+    let (here, there) = (partition(0), partition(1));
+    exam.log()
+        .append((0..20).map(|n| record(if n % 2 == 0 { here } else { there }, format!("{n}"))).collect())?;
+    let mut reader = exam.log().reader(&[(here, 0), (there, 0)], Isolation::Committed)?;
+    reader.hold(here, true)?;
+    let others = exam.fetch(reader.as_mut(), 10)?;
+    let of_here = others.iter().filter(|fetch| fetch.from == here).count();
+    same("fetches of the held partition", &of_here, &0)?;
+    same("position of the held partition", &reader.position(here), &Some(0))?;
+    reader.hold(here, false)?;
+    let released = exam.fetch(reader.as_mut(), 10)?;
+    let records: usize = released.iter().filter(|f| f.from == here).map(|f| f.records.len()).sum();
+    same("records after the release", &records, &10)?;
+    let unknown = reader.hold(partition(2), true).err();
+    same("a partition it does not read", &unknown, &Some(LogError::UnknownPartition(partition(2))))
 }
 
 fn seek_back(exam: &mut Exam<'_>) -> Verdict {

@@ -120,6 +120,7 @@ fn every_case_finds_its_flaw() {
         (Flaw::StartsOneBehind, "start_in_the_middle"),
         (Flaw::PositionIsLastRecordPlusOne, "position_at_end"),
         (Flaw::SeeksNowhere, "seek_back"),
+        (Flaw::HoldsNothing, "held_partition"),
         (Flaw::ClampsOffsets, "out_of_range"),
         (Flaw::IgnoresUnknownPartitions, "unknown_partition"),
         (Flaw::FirstPartitionFirst, "no_partition_starves"),

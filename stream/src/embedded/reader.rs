@@ -34,6 +34,7 @@ struct ReadPart {
     of: TopicPartition,
     position: Offset,
     cursor: Option<Cursor>,
+    held: bool,
 }
 
 /// Reads some partitions.
@@ -52,8 +53,12 @@ impl EmbeddedReader {
         let state = lock(&core.state);
         start.iter().try_for_each(|(of, offset)| state.check_offset(*of, *offset))?;
         drop(state);
-        let parts =
-            start.iter().map(|(of, position)| ReadPart { of: *of, position: *position, cursor: None });
+        let parts = start.iter().map(|(of, position)| ReadPart {
+            of: *of,
+            position: *position,
+            cursor: None,
+            held: false,
+        });
         Ok(Self { core: Arc::clone(core), parts: parts.collect(), turn: 0 })
     }
 
@@ -62,7 +67,9 @@ impl EmbeddedReader {
         let mut state = lock(&self.core.state);
         state.waiting += 1;
         let nothing = |state: &mut State| {
-            let new = |part: &ReadPart| state.bounds(part.of).is_ok_and(|bounds| bounds.next > part.position);
+            let new = |part: &ReadPart| {
+                !part.held && state.bounds(part.of).is_ok_and(|bounds| bounds.next > part.position)
+            };
             !self.parts.iter().any(new) && self.core.check_alive().is_ok()
         };
         let (mut state, _) = self
@@ -81,7 +88,9 @@ impl EmbeddedReader {
         let count = self.parts.len();
         let turn = self.turn;
         for step in 0..count {
-            let Some(part) = self.parts.get_mut((turn + step) % count) else { continue };
+            let Some(part) = self.parts.get_mut((turn + step) % count).filter(|part| !part.held) else {
+                continue;
+            };
             let mut records = Vec::new();
             let end = part.read(&self.core, &mut left, &mut records);
             if !records.is_empty() {
@@ -122,6 +131,12 @@ impl Reader for EmbeddedReader {
         let part = part.ok_or(LogError::UnknownPartition(at))?;
         part.position = offset;
         part.cursor = None;
+        Ok(())
+    }
+
+    fn hold(&mut self, at: TopicPartition, held: bool) -> Result<(), LogError> {
+        let part = self.parts.iter_mut().find(|part| part.of == at);
+        part.ok_or(LogError::UnknownPartition(at))?.held = held;
         Ok(())
     }
 }

@@ -218,7 +218,13 @@ impl Log for SimLog {
         for (at, offset) in start {
             core.in_range(*at, *offset)?;
         }
-        Ok(Box::new(SimReader { log: self.clone(), positions: start.to_vec(), isolation, turn: 0 }))
+        Ok(Box::new(SimReader {
+            log: self.clone(),
+            positions: start.to_vec(),
+            isolation,
+            turn: 0,
+            held: Vec::new(),
+        }))
     }
 
     fn join(&self, member: &Member) -> Result<Box<dyn Session>, LogError> {
@@ -274,13 +280,22 @@ struct SimReader {
     isolation: Isolation,
     /// Which position the next poll begins with, so that none starves.
     turn: usize,
+    /// Partitions held back.
+    held: Vec<TopicPartition>,
 }
 
 impl Reader for SimReader {
     fn poll(&mut self, limit: FetchLimit) -> Result<Vec<Fetch>, LogError> {
         let mut core = self.log.core();
         core.reachable(self.log.process)?;
-        let fetches = core.poll(&mut self.positions, self.turn, self.isolation, limit)?;
+        let mut open = self.positions.clone();
+        open.retain(|(at, _)| !self.held.contains(at));
+        let fetches = core.poll(&mut open, self.turn, self.isolation, limit)?;
+        for (at, offset) in &mut self.positions {
+            if let Some((_, moved)) = open.iter().find(|(of, _)| of == at) {
+                *offset = *moved;
+            }
+        }
         self.turn = (self.turn + 1) % self.positions.len().max(1);
         Ok(fetches)
     }
@@ -297,6 +312,17 @@ impl Reader for SimReader {
         core.in_range(at, offset)?;
         core.counters.seeks_back += u64::from(offset < position.1);
         position.1 = offset;
+        Ok(())
+    }
+
+    fn hold(&mut self, at: TopicPartition, held: bool) -> Result<(), LogError> {
+        if !self.positions.iter().any(|(of, _)| *of == at) {
+            return Err(LogError::UnknownPartition(at));
+        }
+        self.held.retain(|of| *of != at);
+        if held {
+            self.held.push(at);
+        }
         Ok(())
     }
 }

@@ -52,8 +52,6 @@ impl Now {
 pub struct Options {
     /// Least time between two windows, microseconds; a full buffer does not wait.
     pub window_us: i64,
-    /// Records buffered over all inputs before reading pauses.
-    pub buffer_records: usize,
     /// Value bytes of one poll.
     pub poll_bytes: usize,
     /// How long a poll waits when nothing is buffered.
@@ -68,7 +66,6 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             window_us: 10_000,
-            buffer_records: 32_768,
             poll_bytes: 8 << 20,
             poll_wait: Duration::from_millis(10),
             checkpoint_us: 5_000_000,
@@ -147,6 +144,15 @@ pub(crate) struct InputRun {
     /// Reader's position after the newest buffered record.
     pub(crate) read_to: Offset,
     pub(crate) drained: bool,
+    /// Whether the reader holds it back.
+    pub(crate) held: bool,
+}
+
+impl InputRun {
+    /// Records buffered before reading pauses: two windows' worth.
+    fn buffer_max(&self) -> usize {
+        self.records_max.saturating_mul(2)
+    }
 }
 
 /// A worker: one processor on one log.

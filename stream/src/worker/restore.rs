@@ -84,6 +84,7 @@ impl<P: Processor> Worker<P> {
                 buffer: VecDeque::new(),
                 read_to: *position,
                 drained: false,
+                held: false,
             });
         let restored = SlotRun {
             state,

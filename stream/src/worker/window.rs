@@ -21,7 +21,7 @@ impl<P: Processor> Worker<P> {
         self.poll(&mut run, now)?;
         faults::hit(faults::WORKER_AFTER_POLL)?;
         let due = now.monotonic_us.saturating_sub(run.last_window_us) >= self.options.window_us;
-        if !due && buffered(&run) < self.options.buffer_records {
+        if !due && !full(&run) {
             self.run = Some(run);
             return Ok(Progress::Idle);
         }
@@ -56,30 +56,41 @@ impl<P: Processor> Worker<P> {
         }
     }
 
+    /// Reads what the inputs have room for. An input whose buffer is full is held back, so that it neither grows
+    /// nor keeps another input of its slot from being read.
     fn poll(&self, run: &mut Run<P>, now: Now) -> Result<(), WorkerError> {
-        let held = buffered(run);
-        let Some(reader) = run.reader.as_mut().filter(|_| held < self.options.buffer_records) else {
-            return Ok(());
-        };
         let until_due =
             run.last_window_us.saturating_add(self.options.window_us).saturating_sub(now.monotonic_us);
-        let wait = if held == 0 {
+        let wait = if buffered(run) == 0 {
             self.options.poll_wait
         } else {
             Duration::from_micros(u64::try_from(until_due).unwrap_or(0)).min(self.options.poll_wait)
         };
-        let records = self.options.buffer_records - held;
-        let fetches = match reader.poll(FetchLimit { records, bytes: self.options.poll_bytes, wait }) {
+        let Some(reader) = run.reader.as_mut() else { return Ok(()) };
+        let mut room = 0;
+        for slot in run.slots.values_mut() {
+            for input in &mut slot.inputs {
+                let full = slot.stopped.is_some() || input.buffer.len() >= input.buffer_max();
+                if full != input.held {
+                    reader.hold(input.at, full)?;
+                    input.held = full;
+                }
+                room += if full { 0 } else { input.records_max };
+            }
+        }
+        if room == 0 {
+            return Ok(());
+        }
+        let fetches = match reader.poll(FetchLimit { records: room, bytes: self.options.poll_bytes, wait }) {
             // What is buffered can still be worked off.
             Err(LogError::Retriable(_)) => return Ok(()),
             other => other?,
         };
         for input in run.slots.values_mut().flat_map(|slot| &mut slot.inputs) {
-            input.drained = true;
+            input.drained = !input.held;
         }
         for fetch in fetches {
-            let live = run.slots.values_mut().filter(|slot| slot.stopped.is_none());
-            let inputs = live.flat_map(|slot| &mut slot.inputs);
+            let inputs = run.slots.values_mut().flat_map(|slot| &mut slot.inputs);
             for input in inputs.filter(|input| input.at == fetch.from) {
                 input.drained = false;
                 input.buffer.extend(fetch.records.iter().cloned());
@@ -246,6 +257,11 @@ impl<P: Processor> Worker<P> {
 
 fn buffered<P: Processor>(run: &Run<P>) -> usize {
     run.slots.values().flat_map(|slot| &slot.inputs).map(|input| input.buffer.len()).sum()
+}
+
+/// Whether some input has all that a window takes.
+fn full<P: Processor>(run: &Run<P>) -> bool {
+    run.slots.values().flat_map(|slot| &slot.inputs).any(|input| input.buffer.len() >= input.records_max)
 }
 
 fn offer(input: &InputRun) -> InputRecords {

@@ -26,6 +26,7 @@ pub(super) enum Flaw {
     StartsOneBehind,
     PositionIsLastRecordPlusOne,
     SeeksNowhere,
+    HoldsNothing,
     ClampsOffsets,
     IgnoresUnknownPartitions,
     FirstPartitionFirst,
@@ -249,6 +250,10 @@ impl Reader for FlawedReader {
 
     fn seek(&mut self, at: TopicPartition, offset: Offset) -> Result<(), LogError> {
         if self.log.has(Flaw::SeeksNowhere) { Ok(()) } else { self.sim.seek(at, offset) }
+    }
+
+    fn hold(&mut self, at: TopicPartition, held: bool) -> Result<(), LogError> {
+        if self.log.has(Flaw::HoldsNothing) { Ok(()) } else { self.sim.hold(at, held) }
     }
 }
 
