@@ -253,6 +253,11 @@ fn segments(pattern: &str) -> Result<Vec<Segment>, String> {
 
 impl AccountClass {
     fn matches(&self, account: &str) -> bool {
+        // Most patterns differ in their first segment already.
+        if matches!(self.segments.first(), Some(Segment::Exact(first)) if !account.starts_with(first.as_str()))
+        {
+            return false;
+        }
         let mut parts = account.split(':');
         for segment in &self.segments {
             match (segment, parts.next()) {

@@ -63,8 +63,48 @@ fn what_an_event_costs() {
         }),
         "class of an account",
     );
+    let rules = config.rules.clone();
+    let chart = config.chart.clone();
+    let mut mapped = crate::mapping::Mapped::default();
+    each(
+        Box::new(move |e| {
+            let mut faults = Faults::default();
+            let event = cloudevents::read([], &e.value, 1 << 16, &mut faults).unwrap();
+            let rule = rules.for_type(&event.kind).unwrap();
+            crate::mapping::map_event(rule, &chart, event.data(), &mut mapped, &mut faults);
+            black_box(&mapped);
+        }),
+        "CloudEvent and legs",
+    );
     let rig = Rig::open_with(config);
     let window = rig.to_window(Given { lanes: [events.clone(), vec![], vec![]], ..Given::default() });
+    let decision = rig.processor.decide(&rig.slot, window.clone()).unwrap().unwrap();
+    let bodies: Vec<_> = decision
+        .records
+        .iter()
+        .filter(|r| r.to.topic == Topic::Commands)
+        .map(|r| {
+            let body: CommandsBody = batch::open(&r.value).unwrap().body().unwrap();
+            body
+        })
+        .collect();
+    println!(
+        "{} bytes of commands",
+        decision.records.iter().map(|r| r.value.len()).sum::<usize>() / events.len()
+    );
+    per_event_ns("encode and seal", 50, events.len(), || {
+        for body in &bodies {
+            let mut builder = batch::BodyBuilder::new();
+            body.item.iter().for_each(|item| builder.push(item));
+            black_box(builder.seal(schemas::wire::BatchHeader::default()));
+        }
+    });
+    per_event_ns("clone commands", 50, events.len(), || {
+        black_box(bodies.clone());
+    });
+    per_event_ns("clone window", 50, events.len(), || {
+        black_box(window.clone());
+    });
     per_event_ns("decide, with sealed batches", 50, events.len(), || {
         drop(black_box(rig.processor.decide(&rig.slot, window.clone())));
     });
