@@ -74,6 +74,7 @@ pub(crate) fn map_event(
     }
     match rule.each.and_then(|field| mapping.value(field)) {
         Some(list) => mapping.listed(list),
+        None if rule.legs.is_empty() => mapping.note_no_list(),
         None => rule.legs.iter().for_each(|template| mapping.templated(template)),
     }
     mapping.check_balance();
@@ -145,6 +146,11 @@ impl<'m, 'd, 'a> Mapping<'m, 'd, 'a> {
         let named = self.account(&template.account, &mut leg.account);
         leg.r#match = template.matched.as_ref().map(|matched| self.matched(matched, asset));
         self.take_leg(leg, named, template.side, asset, amount);
+    }
+
+    fn note_no_list(&mut self) {
+        let place = self.rule.each.map_or(Place::Field("data"), |field| self.place(field));
+        self.faults.note(Reason::MissingField, || place.to_string());
     }
 
     /// The event lists its legs itself.
