@@ -4,26 +4,26 @@
 //! batch names the input ranges; then markers, events lane by lane, the tick; then everything is sealed, the batch
 //! of `ingest.state` last.
 
-use crate::config::{IngestConfig, LateEvents};
+use crate::config::IngestConfig;
+use crate::dating::{Dates, Dating};
 use crate::dead_letter::dead_letter;
-use crate::lanes::{self, LANES};
+use crate::lanes::LANES;
 use crate::mapping::{Mapped, map_event};
 use crate::outgoing::CommandsTo;
+use crate::plan::{Plan, position_after};
+use crate::rules::Rule;
 use crate::state::{Change, DayTotal, Days, IngestSlot, LastRead};
 use crate::state::{day_count_item, last_read_item, record_hash, sent_item};
 use schemas::batch::{BodyBuilder, ChainHead};
-use schemas::body_hash::Canonical;
+use schemas::body_hash::{BodyHash, Canonical};
 use schemas::cloudevents::{self, Event};
-use schemas::dates::{Calendar, DateError, Day};
-use schemas::days::DayAnnouncement;
+use schemas::dates::Day;
 use schemas::reason::Reason;
 use schemas::rejection::{Faults, Rejection};
 use schemas::topics::Topic;
 use schemas::wire::command_item::Item as Outgoing;
 use schemas::wire::ingest_state_item::Item;
-use schemas::wire::{
-    BatchHeader, ChannelSequence, Command, CommandItem, DayMarker, DaySwitch, EdgeCount, EventKey,
-};
+use schemas::wire::{BatchHeader, ChannelSequence, Command, CommandItem, DayMarker, DaySwitch, EdgeCount};
 use schemas::wire::{IngestCounts, IngestStateItem, InputRange, LaneProgress, Tick};
 use std::collections::BTreeMap;
 use stream::log::{Offset, OutRecord, Record, TopicPartition};
@@ -67,129 +67,9 @@ fn check_head(state: &IngestSlot, window: &Window) -> Result<(), Stop> {
     })
 }
 
-/// What the window takes.
-struct Plan<'w> {
-    days: Option<&'w InputRecords>,
-    lanes: [Option<&'w InputRecords>; LANES],
-    /// Days that this window switches to, in order.
-    switches: Vec<Day>,
-    /// Records taken of each lane.
-    taken: [usize; LANES],
-    tick_due: bool,
-}
-
-impl<'w> Plan<'w> {
-    fn of(config: &IngestConfig, state: &IngestSlot, window: &'w Window) -> Result<Self, Stop> {
-        let input = |topic| window.inputs.iter().find(|input| input.from.topic == topic);
-        let days = input(Topic::Days);
-        let lanes = Topic::LANES.map(input);
-        let switches = announced(config, state, window.slot, days)?;
-        let dated = state.days(&config.book).is_some() || !switches.is_empty();
-        let offered = lanes.map(|lane| lane.filter(|_| dated).map_or(0, |input| input.records.len()));
-        let taken = lanes::share(offered, &config.lanes());
-        let tick_due = state.tick.as_ref().is_none_or(|tick| {
-            let next = tick.business_time_us.saturating_add(i64::from(config.settings.tick_ms) * 1000);
-            window.business_us >= next
-        });
-        Ok(Self { days, lanes, switches, taken, tick_due })
-    }
-
-    fn is_idle(&self) -> bool {
-        let announcements = self.days.map_or(0, |days| days.records.len());
-        !self.tick_due && announcements == 0 && self.taken == [0; LANES]
-    }
-
-    /// Inputs and the number of records taken from each.
-    fn inputs(&self) -> impl Iterator<Item = (&'w InputRecords, usize)> {
-        let days = self.days.map(|days| (days, days.records.len()));
-        let lanes = self.lanes.into_iter().zip(self.taken);
-        days.into_iter().chain(lanes.filter_map(|(lane, taken)| Some((lane?, taken))))
-    }
-}
-
-/// Position of an input after its first `taken` records.
-fn position_after(input: &InputRecords, taken: usize) -> Offset {
-    match input.records.get(taken) {
-        Some(_) if taken == 0 => input.position,
-        Some(left) => left.offset,
-        None => input.next,
-    }
-}
-
-/// Days to switch to. The one in force may be announced again; any other must be the day after.
-fn announced(
-    config: &IngestConfig,
-    state: &IngestSlot,
-    slot: u32,
-    input: Option<&InputRecords>,
-) -> Result<Vec<Day>, Stop> {
-    let mut current = state.days(&config.book).map(|days| days.current);
-    let mut switches = Vec::new();
-    let Some(input) = input else { return Ok(switches) };
-    for record in &input.records {
-        let stop = |why: String| Stop::at(slot, input.from, record.offset, why);
-        let announcement = DayAnnouncement::parse(&record.value).map_err(|e| stop(e.to_string()))?;
-        let DayAnnouncement { book, day, ingest_slots, .. } = announcement;
-        if book != config.book {
-            return Err(stop(format!("announces a day of book {book:?}, this slot keeps {:?}", config.book)));
-        }
-        if ingest_slots != config.slots {
-            return Err(stop(format!("announced to {ingest_slots} ingest slots, here are {}", config.slots)));
-        }
-        match current {
-            Some(in_force) if day == in_force => continue,
-            Some(in_force) if day != in_force.next() => {
-                return Err(stop(format!("announces {day} after {in_force}, expected {}", in_force.next())));
-            }
-            _ => {}
-        }
-        current = Some(day);
-        switches.push(day);
-    }
-    Ok(switches)
-}
-
-/// Which dates an event gets, for one day in force.
-struct Dating {
-    days: Days,
-    /// Begin of the day before, of the day in force and of the day after, microseconds; `None` outside the years
-    /// that the calendar covers.
-    bounds_us: Option<[i64; 3]>,
-}
-
-struct Dates {
-    accounting: Day,
-    value: Day,
-    back_dated: bool,
-}
-
-impl Dating {
-    fn new(days: Days, calendar: &Calendar) -> Self {
-        let begin = |day| calendar.begin_us(day).ok();
-        let three =
-            || Some([begin(days.current.previous())?, begin(days.current)?, begin(days.current.next())?]);
-        Self { days, bounds_us: three() }
-    }
-
-    fn day_of(&self, us: i64, calendar: &Calendar) -> Result<Day, DateError> {
-        match self.bounds_us {
-            Some([_, begin, end]) if begin <= us && us < end => Ok(self.days.current),
-            Some([begin, end, _]) if begin <= us && us < end => Ok(self.days.current.previous()),
-            _ => calendar.day_of(us),
-        }
-    }
-
-    /// Events of the day before are booked back into it, if it was announced here and the book wants that; all
-    /// others count in the day in force. The value date is the event's own day.
-    fn dates(&self, us: i64, config: &IngestConfig) -> Result<Dates, DateError> {
-        let value = self.day_of(us, &config.calendar)?;
-        let Days { first, current } = self.days;
-        let back_dated = config.settings.late_events == LateEvents::BackDate
-            && value == current.previous()
-            && value >= first
-            && value < current;
-        Ok(Dates { accounting: if back_dated { value } else { current }, value, back_dated })
-    }
+fn write(to: &mut String, text: &str) {
+    to.clear();
+    to.push_str(text);
 }
 
 /// The window being decided.
@@ -209,6 +89,8 @@ struct Draft<'w> {
     tick: Option<Tick>,
     canonical: Canonical,
     mapped: Mapped,
+    /// The command being made; its buffers serve one event after another.
+    command: Command,
 }
 
 impl<'w> Draft<'w> {
@@ -244,13 +126,23 @@ impl<'w> Draft<'w> {
             tick: None,
             canonical: Canonical::default(),
             mapped: Mapped::default(),
+            command: Command::default(),
         }
     }
 
-    fn send(&mut self, partition: u32, item: Outgoing) {
+    fn send(&mut self, partition: u32, item: &CommandItem) {
         let head = || self.state.sent.get(&partition).copied().unwrap_or_default();
         let to = self.commands.entry(partition).or_insert_with(|| CommandsTo::new(partition, head()));
-        to.push(&CommandItem { item: Some(item) }, &self.header);
+        to.push(item, &self.header);
+    }
+
+    /// Sends the command that was made.
+    fn send_command(&mut self, home: u32) {
+        let item = CommandItem { item: Some(Outgoing::Command(std::mem::take(&mut self.command))) };
+        self.send(home, &item);
+        if let Some(Outgoing::Command(command)) = item.item {
+            self.command = command;
+        }
     }
 
     fn partitions(&self) -> std::ops::Range<u32> {
@@ -266,7 +158,7 @@ impl<'w> Draft<'w> {
                 let total = self.state.day_totals.get(&(book.clone(), current, partition));
                 let (count, sum) = total.map_or((0, Vec::new()), |total| (total.count, total.wire_sums()));
                 let marker = DayMarker { book: book.clone(), date: current.0, count, sum, last_sequence: 0 };
-                self.send(partition, Outgoing::DayMarker(marker));
+                self.send(partition, &CommandItem { item: Some(Outgoing::DayMarker(marker)) });
             }
         }
         let days = Days { first: before.map_or(day, |days| days.first), current: day };
@@ -281,11 +173,11 @@ impl<'w> Draft<'w> {
             *received += 1;
         }
         let mut faults = Faults::default();
-        let command = self.judge(lane, record, &mut faults);
-        match (faults.into_first(), command) {
-            (None, Some((home, command))) => {
+        let home = self.judge(lane, record, &mut faults);
+        match (faults.into_first(), home) {
+            (None, Some(home)) => {
                 self.counts.forwarded += 1;
-                self.send(home, Outgoing::Command(command));
+                self.send_command(home);
             }
             (rejection, _) => {
                 let rejection = rejection.unwrap_or_else(|| Rejection {
@@ -300,8 +192,8 @@ impl<'w> Draft<'w> {
         }
     }
 
-    /// The command of an event and its home; good only if `faults` is empty afterwards.
-    fn judge(&mut self, lane: usize, record: &Record, faults: &mut Faults) -> Option<(u32, Command)> {
+    /// Makes the command of an event and gives its home; good only if `faults` is empty afterwards.
+    fn judge(&mut self, lane: usize, record: &Record, faults: &mut Faults) -> Option<u32> {
         let headers = record.headers.iter().map(|header| (header.name.as_ref(), header.value.as_ref()));
         let event = cloudevents::read(headers, &record.value, self.config.settings.event_bytes_max, faults)?;
         self.check_future(&event, faults);
@@ -328,7 +220,10 @@ impl<'w> Draft<'w> {
         if !dates.back_dated {
             self.count_in_day(home, dates.accounting, faults)?;
         }
-        Some((home, self.command(&event, rule.kind.clone(), hash, &dates, (lane, record.offset))))
+        self.command.lane = u32::try_from(lane).unwrap_or(u32::MAX);
+        self.command.event_offset = record.offset;
+        self.make_command(&event, rule, hash, &dates);
+        Some(home)
     }
 
     fn check_future(&self, event: &Event<'_>, faults: &mut Faults) {
@@ -348,51 +243,40 @@ impl<'w> Draft<'w> {
         let stored = || self.state.day_totals.get(&key()).cloned().unwrap_or_default();
         let total = self.totals.entry(partition).or_insert_with(stored);
         let sum = |total: &DayTotal, asset: &str| total.sums.get(asset).copied().unwrap_or(0);
-        for figures in &self.mapped.sums {
-            if sum(total, &figures.asset).checked_add(figures.debits).is_none() {
-                faults.note(Reason::BadAmount, || {
-                    format!("{}: the day's total is out of range", figures.asset)
-                });
+        for (asset, debits) in self.mapped.debits() {
+            if sum(total, asset).checked_add(debits).is_none() {
+                faults.note(Reason::BadAmount, || format!("{asset}: the day's total is out of range"));
                 return None;
             }
         }
         total.count += 1;
-        for figures in &self.mapped.sums {
-            match total.sums.get_mut(&figures.asset) {
-                Some(sum) => *sum += figures.debits,
-                None => drop(total.sums.insert(figures.asset.clone(), figures.debits)),
+        for (asset, debits) in self.mapped.debits() {
+            match total.sums.get_mut(asset) {
+                Some(sum) => *sum += debits,
+                None => drop(total.sums.insert(asset.to_owned(), debits)),
             }
         }
         Some(())
     }
 
-    fn command(
-        &mut self,
-        event: &Event<'_>,
-        rule: String,
-        hash: [u8; 16],
-        dates: &Dates,
-        (lane, offset): (usize, Offset),
-    ) -> Command {
-        Command {
-            event: Some(EventKey { source: event.source.to_string(), id: event.id.to_string() }),
-            r#type: event.kind.to_string(),
-            subject: event.subject.as_deref().unwrap_or_default().to_owned(),
-            body_hash: bytes::Bytes::copy_from_slice(&hash),
-            occurred_at_us: event.time_us,
-            accounting_date: dates.accounting.0,
-            value_date: dates.value.0,
-            back_dated: dates.back_dated,
-            book: self.config.book.clone(),
-            rule,
-            rule_version: self.config.rules.version,
-            leg: std::mem::take(&mut self.mapped.legs),
-            lane: u32::try_from(lane).unwrap_or(u32::MAX),
-            event_partition: self.window.slot,
-            event_offset: offset,
-            traceparent: event.traceparent.as_deref().unwrap_or_default().to_owned(),
-            tenant: String::new(),
-        }
+    fn make_command(&mut self, event: &Event<'_>, rule: &Rule, hash: BodyHash, dates: &Dates) {
+        let command = &mut self.command;
+        let key = command.event.get_or_insert_default();
+        write(&mut key.source, &event.source);
+        write(&mut key.id, &event.id);
+        write(&mut command.r#type, &event.kind);
+        write(&mut command.subject, event.subject.as_deref().unwrap_or_default());
+        command.body_hash = bytes::Bytes::copy_from_slice(&hash);
+        command.occurred_at_us = event.time_us;
+        command.accounting_date = dates.accounting.0;
+        command.value_date = dates.value.0;
+        command.back_dated = dates.back_dated;
+        write(&mut command.book, &self.config.book);
+        write(&mut command.rule, &rule.kind);
+        command.rule_version = self.config.rules.version;
+        std::mem::swap(&mut command.leg, &mut self.mapped.legs);
+        command.event_partition = self.window.slot;
+        write(&mut command.traceparent, event.traceparent.as_deref().unwrap_or_default());
     }
 
     /// Business time to every commands partition. A lane of which nothing was left unread is read up to now.
@@ -409,8 +293,9 @@ impl<'w> Draft<'w> {
         };
         let lane = (0..LANES).map(progress).collect();
         let tick = Tick { business_time_us: now, ingest_slot: self.window.slot, lane };
+        let item = CommandItem { item: Some(Outgoing::Tick(tick.clone())) };
         for partition in self.partitions() {
-            self.send(partition, Outgoing::Tick(tick.clone()));
+            self.send(partition, &item);
         }
         self.tick = Some(tick);
     }

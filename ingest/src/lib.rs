@@ -25,11 +25,13 @@
 )]
 
 pub mod config;
+mod dating;
 mod dead_letter;
 mod decide;
 pub mod lanes;
 mod mapping;
 mod outgoing;
+mod plan;
 pub mod processor;
 pub mod rules;
 pub mod state;

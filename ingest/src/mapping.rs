@@ -17,21 +17,39 @@ use std::fmt;
 /// First segments of accounts that only the ledger itself books.
 const OWN_ACCOUNTS: [&str; 2] = ["clearing", "suspense"];
 
-/// Legs of an event and what they come to.
+/// Legs of an event and what they come to; its buffers serve one event after another.
 #[derive(Debug, Default)]
 pub(crate) struct Mapped {
     pub(crate) legs: Vec<Leg>,
     /// Per asset; an event has few.
-    pub(crate) sums: Vec<AssetFigures>,
+    sums: Vec<AssetFigures>,
+    spare: Vec<Leg>,
 }
 
 /// What the legs come to in one asset, minor units.
 #[derive(Debug)]
-pub(crate) struct AssetFigures {
-    pub(crate) asset: String,
+struct AssetFigures {
+    /// Index of the first leg in that asset.
+    leg: usize,
     exponent: u8,
-    pub(crate) debits: i128,
+    debits: i128,
     credits: i128,
+}
+
+impl Mapped {
+    /// Sum of the debit legs per asset, minor units.
+    pub(crate) fn debits(&self) -> impl Iterator<Item = (&str, i128)> {
+        self.sums.iter().map(|figures| (self.asset(figures), figures.debits))
+    }
+
+    fn asset(&self, figures: &AssetFigures) -> &str {
+        self.legs.get(figures.leg).map_or("", |leg| leg.asset.as_str())
+    }
+
+    fn clear(&mut self) {
+        self.sums.clear();
+        self.spare.append(&mut self.legs);
+    }
 }
 
 /// Makes the legs of an event; they are good only if `faults` is empty afterwards.
@@ -42,8 +60,7 @@ pub(crate) fn map_event(
     mapped: &mut Mapped,
     faults: &mut Faults,
 ) {
-    mapped.legs.clear();
-    mapped.sums.clear();
+    mapped.clear();
     let Some(data) = data.filter(|data| *data.kind() != Kind::Null) else {
         return faults.note(Reason::MissingField, || "data".into());
     };
@@ -57,6 +74,7 @@ pub(crate) fn map_event(
     }
     match rule.each.and_then(|field| mapping.value(field)) {
         Some(list) => mapping.listed(list),
+        None if rule.legs.is_empty() => mapping.note_no_list(),
         None => rule.legs.iter().for_each(|template| mapping.templated(template)),
     }
     mapping.check_balance();
@@ -124,9 +142,15 @@ impl<'m, 'd, 'a> Mapping<'m, 'd, 'a> {
             }
         };
         let amount = self.amount_less(template.amount, template.minus, asset);
-        let account = self.account(&template.account);
-        let matched = template.matched.as_ref().map(|matched| self.matched(matched, asset));
-        self.leg(account, template.side, asset, amount, matched);
+        let mut leg = self.blank_leg();
+        let named = self.account(&template.account, &mut leg.account);
+        leg.r#match = template.matched.as_ref().map(|matched| self.matched(matched, asset));
+        self.take_leg(leg, named, template.side, asset, amount);
+    }
+
+    fn note_no_list(&mut self) {
+        let place = self.rule.each.map_or(Place::Field("data"), |field| self.place(field));
+        self.faults.note(Reason::MissingField, || place.to_string());
     }
 
     /// The event lists its legs itself.
@@ -148,8 +172,8 @@ impl<'m, 'd, 'a> Mapping<'m, 'd, 'a> {
             }
             let place = |field| Place::Listed { list: name, index, name: field };
             let member = |field| element.get(field).filter(|value| *value.kind() != Kind::Null);
-            let account = text(member("account"), place("account"), self.faults)
-                .and_then(|name| whole_account(name, place("account"), self.faults));
+            let mut leg = self.blank_leg();
+            let named = whole_account(member("account"), place("account"), &mut leg.account, self.faults);
             let side = text(member("side"), place("side"), self.faults);
             let side = side.and_then(|text| match text {
                 "debit" => Some(Side::Debit),
@@ -164,7 +188,7 @@ impl<'m, 'd, 'a> Mapping<'m, 'd, 'a> {
                 .and_then(|code| known_asset(self.chart, code, place("asset"), self.faults));
             let amount = written(member("amount"), place("amount"), self.faults)
                 .and_then(|amount| minor(amount, asset, place("amount"), self.faults));
-            self.leg(account, side.unwrap_or_default(), asset, amount, None);
+            self.take_leg(leg, named, side.unwrap_or_default(), asset, amount);
         }
     }
 
@@ -190,16 +214,15 @@ impl<'m, 'd, 'a> Mapping<'m, 'd, 'a> {
         minor(amount, asset, place, self.faults)
     }
 
-    fn account(&mut self, template: &AccountTemplate) -> Option<String> {
+    /// Writes the account's name; `false` when it has a fault.
+    fn account(&mut self, template: &AccountTemplate, name: &mut String) -> bool {
         let pieces = match template {
             AccountTemplate::Pieces(pieces) => pieces,
             AccountTemplate::Whole(field) => {
                 let place = self.place(*field);
-                let name = text(self.value(*field), place, self.faults)?;
-                return whole_account(name, place, self.faults);
+                return whole_account(self.value(*field), place, name, self.faults);
             }
         };
-        let mut name = String::with_capacity(48);
         let mut whole = true;
         for piece in pieces {
             match piece {
@@ -214,10 +237,10 @@ impl<'m, 'd, 'a> Mapping<'m, 'd, 'a> {
             }
         }
         if whole && name.len() > ids::ACCOUNT_BYTES_MAX {
-            self.faults.note(Reason::BadAccount, || format!("{}: longer than 128 bytes", quote(&name)));
-            return None;
+            self.faults.note(Reason::BadAccount, || format!("{}: longer than 128 bytes", quote(name)));
+            return false;
         }
-        whole.then_some(name)
+        whole
     }
 
     fn matched(&mut self, template: &MatchTemplate, asset: Option<Asset<'_>>) -> Match {
@@ -263,37 +286,40 @@ impl<'m, 'd, 'a> Mapping<'m, 'd, 'a> {
         out
     }
 
+    fn blank_leg(&mut self) -> Leg {
+        let mut leg = self.mapped.spare.pop().unwrap_or_default();
+        leg.account.clear();
+        leg.r#match = None;
+        leg
+    }
+
     /// Takes a leg whose parts were read; parts that could not be read are noted already.
-    fn leg(
+    fn take_leg(
         &mut self,
-        account: Option<String>,
+        mut leg: Leg,
+        named: bool,
         side: Side,
         asset: Option<Asset<'_>>,
         amount: Option<i128>,
-        matched: Option<Match>,
     ) {
         self.made += 1;
-        let (Some(account), Some(asset)) = (account, asset) else { return };
-        check_account_in_chart(self.chart, &account, asset, self.faults);
+        let Some(asset) = asset.filter(|_| named) else { return };
+        check_account_in_chart(self.chart, &leg.account, asset, self.faults);
         let Some(amount) = amount.filter(|amount| *amount != 0) else { return };
+        leg.side = side.into();
+        leg.asset.clear();
+        leg.asset.push_str(asset.code);
+        leg.amount = Some(amount.into());
+        self.mapped.legs.push(leg);
         self.add_to_sums(asset, side, amount);
-        if self.mapped.legs.len() < LEGS_MAX {
-            let (side, asset) = (side.into(), asset.code.to_owned());
-            self.mapped.legs.push(Leg {
-                account,
-                asset,
-                side,
-                amount: Some(amount.into()),
-                r#match: matched,
-            });
-        }
     }
 
     fn add_to_sums(&mut self, asset: Asset<'_>, side: Side, amount: i128) {
-        let sums = &mut self.mapped.sums;
-        let index = sums.iter().position(|figures| figures.asset == asset.code).unwrap_or_else(|| {
-            let Asset { code, exponent } = asset;
-            sums.push(AssetFigures { asset: code.to_owned(), exponent, debits: 0, credits: 0 });
+        let Mapped { legs, sums, .. } = &mut *self.mapped;
+        let same = |figures: &AssetFigures| legs.get(figures.leg).is_some_and(|leg| leg.asset == asset.code);
+        let index = sums.iter().position(same).unwrap_or_else(|| {
+            let leg = legs.len().saturating_sub(1);
+            sums.push(AssetFigures { leg, exponent: asset.exponent, debits: 0, credits: 0 });
             sums.len() - 1
         });
         let Some(figures) = sums.get_mut(index) else { return };
@@ -312,8 +338,8 @@ impl<'m, 'd, 'a> Mapping<'m, 'd, 'a> {
         let apart = || self.mapped.sums.iter().filter(|figures| figures.debits != figures.credits);
         if apart().next().is_some() {
             // Both are sums of amounts above zero, so their difference is in range.
-            let text =
-                |f: &AssetFigures| format!("{} {}", f.asset, money::format(f.debits - f.credits, f.exponent));
+            let apart_by = |f: &AssetFigures| money::format(f.debits - f.credits, f.exponent);
+            let text = |f: &AssetFigures| format!("{} {}", self.mapped.asset(f), apart_by(f));
             let texts = || apart().map(text).collect::<Vec<_>>().join(", ");
             self.faults.note(Reason::Unbalanced, || format!("debits less credits: {}", texts()));
         }
@@ -405,12 +431,22 @@ fn segment<'x>(part: &'x str, place: Place<'_>, faults: &mut Faults) -> Option<&
     None
 }
 
-fn whole_account(name: &str, place: Place<'_>, faults: &mut Faults) -> Option<String> {
-    match ids::check_account(name) {
-        Ok(()) => Some(name.to_owned()),
+/// Writes a field that is an account's name; `false` when it has a fault.
+fn whole_account(
+    value: Option<Value<'_, '_>>,
+    place: Place<'_>,
+    name: &mut String,
+    faults: &mut Faults,
+) -> bool {
+    let Some(text) = text(value, place, faults) else { return false };
+    match ids::check_account(text) {
+        Ok(()) => {
+            name.push_str(text);
+            true
+        }
         Err(error) => {
-            faults.note(Reason::BadAccount, || format!("{place}: {}: {error}", quote(name)));
-            None
+            faults.note(Reason::BadAccount, || format!("{place}: {}: {error}", quote(text)));
+            false
         }
     }
 }

@@ -24,6 +24,9 @@ pub const STRUCTURED: &str = "application/cloudevents+json";
 /// Bytes of a schema registry's framing: a zero and a schema id.
 const FRAMING_BYTES: usize = 5;
 
+/// Stands for an attribute of another type once that fault is noted.
+const NOT_A_TEXT: &str = "-";
+
 /// An event as read from a record.
 #[derive(Debug, Clone)]
 pub struct Event<'a> {
@@ -224,7 +227,11 @@ fn structured_mode<'a>(
                     Kind::Text(text) => *slot = Some(text.clone()),
                     Kind::Null => {}
                     _ if key == "specversion" => {}
-                    _ => faults.note(Reason::BadField, || format!("{key}: expected a text")),
+                    _ => {
+                        faults.note(Reason::BadField, || format!("{key}: expected a text"));
+                        // It is wrong, not missing.
+                        *slot = Some(Cow::Borrowed(NOT_A_TEXT));
+                    }
                 }
             }
         }

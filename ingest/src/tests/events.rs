@@ -58,10 +58,11 @@ fn events_become_legs() {
             r#"{"order_id":"订单 1","merchant_id":"7","provider":"wechat","provider_account":"19","currency":"CNY",
                 "amount":"100","fee":"0.60","commission":"2"}"#,
             &[
-                "D providers:wechat:19:receivable CNY 99.40 [wechat 19 payment 订单 1 100.00 fee 0.60 CNY success]",
-                "D platform:fees:wechat CNY 0.60",
+                "D providers:wechat:19:receivable CNY 100.00 [wechat 19 payment 订单 1 100.00 fee 0.60 CNY success]",
                 "C merchants:7:payable CNY 98.00",
                 "C platform:revenue:commission CNY 2.00",
+                "D platform:fees:wechat CNY 0.60",
+                "C providers:wechat:19:receivable CNY 0.60",
             ],
         ),
         (
@@ -79,7 +80,8 @@ fn events_become_legs() {
                 "currency":"CNY","amount":"10","fee":"0.06"}"#,
             &[
                 "D merchants:7:payable CNY 10.00",
-                "C providers:wechat:19:receivable CNY 9.94 [wechat 19 refund A-1/R-1 10.00 fee 0.06 CNY success]",
+                "C providers:wechat:19:receivable CNY 10.00 [wechat 19 refund A-1/R-1 10.00 fee 0.06 CNY success]",
+                "D providers:wechat:19:receivable CNY 0.06",
                 "C platform:fees:wechat CNY 0.06",
             ],
         ),
@@ -212,7 +214,7 @@ fn every_bad_input_has_its_own_reason_and_names_the_field() {
 #[test]
 fn fields_cannot_reach_out_of_their_segment() {
     let good = r#"{"order_id":"A-1","merchant_id":"7","provider":"wechat","provider_account":"19","currency":"CNY",
-        "amount":"100","fee":"1"}"#;
+        "amount":"100","fee":"1","commission":"2"}"#;
     let with = |from: &str, to: &str| good.replace(from, to);
     use Reason::*;
     for (data, reason, detail) in [
@@ -225,7 +227,11 @@ fn fields_cannot_reach_out_of_their_segment() {
         (with("\"7\"", &format!("\"{}\"", "7".repeat(120))), BadAccount, "longer than 128 bytes"),
         (with("\"A-1\"", "\"A\\n1\""), BadField, "data.order_id"),
         (with("\"A-1\"", &format!("\"{}\"", "A".repeat(129))), BadField, "data.order_id"),
-        (with("\"fee\":\"1\"", "\"fee\":\"101\""), BadAmount, "data.amount less data.fee"),
+        (
+            with("\"commission\":\"2\"", "\"commission\":\"101\""),
+            BadAmount,
+            "data.amount less data.commission",
+        ),
         (with("\"fee\":\"1\"", "\"fee\":\"-1\""), BadAmount, "data.fee"),
         (with("\"fee\":\"1\"", "\"fee\":\"0.006\""), TooManyDecimals, "data.fee"),
     ] {
@@ -233,6 +239,22 @@ fn fields_cannot_reach_out_of_their_segment() {
         assert_eq!(found, reason, "{text} for {data}");
         assert!(text.contains(detail), "{text:?} does not name {detail:?}");
     }
+}
+
+#[test]
+fn a_rule_of_listed_legs_alone_requires_the_list() {
+    let mut config = config();
+    config.rules = Rules::parse("{version: 1, rules: [{type: t, each: data.parts}]}", &config.chart).unwrap();
+    let leg =
+        |side: &str| format!(r#"{{"account":"bank:{side}","side":"{side}","asset":"JPY","amount":"5.0"}}"#);
+    let good = format!(r#"{{"parts":[{},{}]}}"#, leg("debit"), leg("credit"));
+    let came = Rig::open_with(config).judge(vec![event("1", "t", NOON, &good), event("2", "t", NOON, "{}")]);
+    assert_eq!(
+        came.commands()[0].leg.iter().map(line).collect::<Vec<_>>(),
+        ["D bank:debit JPY 5", "C bank:credit JPY 5"]
+    );
+    assert_eq!(came.reasons(), ["missing_field"]);
+    assert!(text_header(&came.rejected[0], "__streams.errors.message").contains("data.parts"));
 }
 
 #[test]

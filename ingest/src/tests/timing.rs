@@ -63,9 +63,36 @@ fn what_an_event_costs() {
         }),
         "class of an account",
     );
-    let rig = Rig::open_with(config);
+    let rules = config.rules.clone();
+    let chart = config.chart.clone();
+    let mut mapped = crate::mapping::Mapped::default();
+    each(
+        Box::new(move |e| {
+            let mut faults = Faults::default();
+            let event = cloudevents::read([], &e.value, 1 << 16, &mut faults).unwrap();
+            let rule = rules.for_type(&event.kind).unwrap();
+            crate::mapping::map_event(rule, &chart, event.data(), &mut mapped, &mut faults);
+            black_box(&mapped);
+        }),
+        "CloudEvent and legs",
+    );
+}
+
+#[test]
+#[ignore = "prints timings, asserts nothing"]
+fn what_a_window_costs() {
+    let events: Vec<Record> = (0..2000).map(|n| transfer(&format!("evt-{n:0>12}"), NOON, "12.50")).collect();
+    let rig = Rig::open();
     let window = rig.to_window(Given { lanes: [events.clone(), vec![], vec![]], ..Given::default() });
-    per_event_ns("decide, with sealed batches", 50, events.len(), || {
+    let decision = rig.processor.decide(&rig.slot, window.clone()).unwrap().unwrap();
+    println!(
+        "{} bytes written",
+        decision.records.iter().map(|r| r.value.len()).sum::<usize>() / events.len()
+    );
+    per_event_ns("clone window", 200, events.len(), || {
+        black_box(window.clone());
+    });
+    per_event_ns("decide, with sealed batches", 400, events.len(), || {
         drop(black_box(rig.processor.decide(&rig.slot, window.clone())));
     });
 }

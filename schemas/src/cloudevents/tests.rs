@@ -129,6 +129,8 @@ fn every_fault_has_its_reason_and_names_the_field() {
         (&[], with("\"id\":\"7\"", "\"id\":\"7\\n\""), BadField, "id"),
         (&[], with("\"id\":\"7\"", &format!("\"id\":\"{}\"", "7".repeat(257))), BadField, "id: 257 bytes"),
         (&[], with("\"subject\":\"users:42\"", "\"subject\":42"), BadField, "subject"),
+        (&[], with("\"id\":\"7\"", "\"id\":7"), BadField, "id: expected a text"),
+        (&[], with("\"2026-11-21T01:30:00Z\"", "1795225800"), BadField, "time: expected a text"),
         (&[], with("2026-11-21T01", "2026-13-21T01"), BadField, "time"),
         (&[], with("application/json", "text/csv"), BadField, "datacontenttype"),
         (&[], with("\"data\"", "\"data_base64\":\"\",\"data\""), BadField, "data_base64"),
