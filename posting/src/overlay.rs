@@ -177,16 +177,14 @@ impl<'a> Overlay<'a> {
         self.incoming.entry(from).or_insert_with(|| base.incoming.get(&from).cloned().unwrap_or_default())
     }
 
-    /// Counts an item in a tally. `false` = a sum left the 128-bit range.
-    #[must_use]
-    pub fn tally<'b>(&mut self, key: TallyKey, amounts: impl IntoIterator<Item = (&'b str, i128)>) -> bool {
+    /// Counts an item in a tally.
+    pub fn tally<'b>(&mut self, key: TallyKey, amounts: impl IntoIterator<Item = (&'b str, i128)>) {
         if let Some((_, tally)) = self.tallies.iter_mut().find(|(k, _)| *k == key) {
             return tally.add(amounts);
         }
         let mut tally = self.base.tallies.get(&key).cloned().unwrap_or_default();
-        let fits = tally.add(amounts);
+        tally.add(amounts);
         self.tallies.push((key, tally));
-        fits
     }
 
     /// A tally as it stands.
