@@ -238,17 +238,22 @@ impl<'a> Overlay<'a> {
     /// Works out the entries of an event's local legs and judges limits on the figures after all of them.
     ///
     /// # Errors
-    /// [`Reason::Overflow`], then [`Reason::InsufficientFunds`]; the overlay is unchanged.
+    /// [`Reason::InsufficientFunds`], then [`Reason::Overflow`]; the overlay is unchanged.
     pub fn try_book(&mut self, legs: &[LocalLeg<'_>]) -> Result<Tentative, Refusal> {
         let mut tentative = Tentative { entries: Vec::with_capacity(legs.len()), figures: Vec::new() };
+        let mut overflow = None;
         for leg in legs {
             let row = self.row(leg.account, leg.asset, leg.terms);
             let at = tentative.figures.iter().position(|(r, _)| *r == row);
             let before = at
                 .and_then(|at| tentative.figures.get(at))
                 .map_or_else(|| self.figures(row), |(_, figures)| *figures);
-            let overflow = || Refusal::new(Reason::Overflow, format!("{} {}", leg.account, leg.asset));
-            let after = before.balance.checked_add(signed(leg.side, leg.amount)).ok_or_else(overflow)?;
+            let by = signed(leg.side, leg.amount);
+            let after = before.balance.checked_add(by).unwrap_or_else(|| {
+                overflow = Some(Refusal::new(Reason::Overflow, format!("{} {}", leg.account, leg.asset)));
+                // The limits are judged first, and the end of the range is beyond any limit.
+                before.balance.saturating_add(by)
+            });
             let figures = Figures { balance: after, seq: before.seq + 1, last_batch: self.batch };
             match at.and_then(|at| tentative.figures.get_mut(at)) {
                 Some(slot) => slot.1 = figures,
@@ -267,7 +272,7 @@ impl<'a> Overlay<'a> {
             tentative.entries.push(entry);
         }
         self.check_limits(legs, &tentative)?;
-        Ok(tentative)
+        overflow.map_or(Ok(tentative), Err)
     }
 
     fn check_limits(&mut self, legs: &[LocalLeg<'_>], tentative: &Tentative) -> Result<(), Refusal> {

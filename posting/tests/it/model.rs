@@ -636,7 +636,7 @@ fn fault(event: &Event) -> Option<&'static str> {
     }
     let mut sums: BTreeMap<&str, i128> = BTreeMap::new();
     for leg in &event.legs {
-        if leg.minor <= 0 {
+        if leg.minor <= 0 || leg.side == Side::Unspecified {
             return Some("bad_amount");
         }
         if !["CNY", "USD", "JPY"].contains(&leg.asset.as_str()) {
