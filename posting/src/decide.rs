@@ -5,7 +5,7 @@
 
 use crate::accounts::Terms;
 use crate::channels::{Arrival, item_check};
-use crate::config::LEGS_MAX;
+use crate::config::{CROSSING_MAX, LEGS_MAX};
 use crate::days::{Kind, TallyKey};
 use crate::ids::{IdRecord, body_hash, key_of};
 use crate::overlay::{ClearingKey, LocalLeg, Overlay, Refusal, signed};
@@ -255,7 +255,8 @@ fn check_clearing(o: &Overlay<'_>, legs: &[Placed<'_>], own: u32) -> Result<(), 
         let by = signed(placed.side, placed.amount);
         let at = sums.iter().position(|(p, a, _)| *p == peer && *a == asset);
         let so_far = at.and_then(|at| sums.get(at)).map_or(0, |(_, _, sum)| *sum);
-        let fits = so_far.checked_add(by).filter(|sum| o.clearing_fits(true, peer, asset, *sum));
+        let sum = so_far.checked_add(by).filter(|_| placed.amount <= CROSSING_MAX);
+        let fits = sum.filter(|sum| o.clearing_fits(true, peer, asset, *sum));
         let overflow = || Refusal::new(Reason::Overflow, format!("clearing to p{peer:02} {asset}"));
         let sum = fits.ok_or_else(overflow)?;
         match at.and_then(|at| sums.get_mut(at)) {
@@ -390,9 +391,13 @@ fn take(o: &mut Overlay<'_>, from: u32, item: CreditItem, hash: &Hash) -> Result
 fn receive(o: &mut Overlay<'_>, from: u32, sequence: u64, check: u64, credit: Credit) -> Result<(), Broken> {
     let own = o.base.slot;
     let (side, amount) = (credit.side(), value(credit.amount));
+    let cannot = || format!("channel p{from:02}: credit {sequence} of {amount} cannot be cleared");
+    if amount <= 0 || amount > CROSSING_MAX {
+        return Err(cannot());
+    }
     let by = signed(side, amount);
-    if amount <= 0 || !o.clearing_fits(false, from, &credit.asset, by.saturating_neg()) {
-        return Err(format!("channel p{from:02}: credit {sequence} of {amount} cannot be cleared"));
+    if !o.clearing_fits(false, from, &credit.asset, by.saturating_neg()) {
+        return Err(cannot());
     }
     if !credit.back_dated {
         if o.read_days(&credit.book)

@@ -3,7 +3,7 @@
 
 use crate::accounts::{AccountTable, Figures, Terms};
 use crate::channels::Incoming;
-use crate::config::PostingConfig;
+use crate::config::{CLEARING_MAX, PostingConfig};
 use crate::days::{BookDays, Tally, TallyKey};
 use crate::ids::{IdKey, IdRecord};
 use crate::state::Slot;
@@ -315,10 +315,12 @@ impl<'a> Overlay<'a> {
         tentative.entries
     }
 
-    /// Whether a clearing account could still take `by` (signed) without leaving the 128-bit range.
+    /// Whether a clearing account could still take `by` (signed) within [`CLEARING_MAX`]. Both ends of a channel
+    /// judge the same figures, so what the sender lets out the receiver can clear.
     #[must_use]
     pub fn clearing_fits(&self, outgoing: bool, peer: u32, asset: &str, by: i128) -> bool {
-        self.clearing_balance(outgoing, peer, asset).checked_add(by).is_some()
+        let after = self.clearing_balance(outgoing, peer, asset).checked_add(by);
+        after.is_some_and(|after| after.unsigned_abs() <= CLEARING_MAX.unsigned_abs())
     }
 
     fn clearing_balance(&self, outgoing: bool, peer: u32, asset: &str) -> i128 {
