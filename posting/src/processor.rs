@@ -19,6 +19,8 @@ use stream::processor::{self, Assigned, Changelog, Input, InputRecords, Processo
 
 /// Most records of one input in one window.
 const RECORDS_MAX: usize = 256;
+/// Bytes of a window that credits, which are read first, may take; the rest is for commands, ticks and markers.
+const CREDITS_BYTES_MAX: usize = BODY_BYTES_MAX / 2;
 
 /// The posting processor.
 #[derive(Debug, Clone)]
@@ -107,15 +109,17 @@ struct Read {
     ranges: Vec<InputRange>,
     consumed: Vec<(TopicPartition, Offset)>,
     bytes: usize,
-    records: usize,
 }
 
 impl Read {
-    /// Takes records of one input until the window is full; the rest waits.
+    /// Takes records of one input until the window, or the input's share of it, is full; the rest waits. One
+    /// record is always taken, so that no input waits for another.
     fn input(&mut self, overlay: &mut Overlay<'_>, input: &InputRecords, slot: &Slot) -> Result<(), Stop> {
         let mut next = input.position;
+        let bytes_max =
+            if input.from.topic == Topic::Credits { CREDITS_BYTES_MAX } else { BODY_BYTES_MAX };
         for (index, record) in input.records.iter().enumerate() {
-            if self.records > 0 && self.bytes + record.value.len() > BODY_BYTES_MAX {
+            if index > 0 && self.bytes + record.value.len() > bytes_max {
                 break;
             }
             let opened = batch::open(&record.value).map_err(|e| e.to_string());
@@ -125,7 +129,6 @@ impl Read {
             });
             taken.map_err(|why| stop(slot, input.from, record.offset, &why))?;
             self.bytes += record.value.len();
-            self.records += 1;
             next = if index + 1 == input.records.len() { input.next } else { record.offset + 1 };
         }
         if input.records.is_empty() {
