@@ -96,6 +96,14 @@ pub struct BookDays {
 }
 
 impl BookDays {
+    /// Whether the marker of `date`, or of a later day, of ingest slot or partition `from` was read.
+    #[must_use]
+    pub fn marked(&self, credits: bool, date: i32, from: u32) -> bool {
+        let seen = if credits { &self.partitions_seen } else { &self.ingest_seen };
+        self.aligned.is_some_and(|aligned| date <= aligned)
+            || seen.range((date, 0)..).any(|(_, peer)| *peer == from)
+    }
+
     /// Whether every ingest slot's marker of `date` is in.
     #[must_use]
     pub fn all_ingest_in(&self, date: i32, ingest_slots: u32) -> bool {

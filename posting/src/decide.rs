@@ -67,10 +67,7 @@ fn tally_command(o: &mut Overlay<'_>, command: &Command, ingest_slot: u32) -> Re
         return Ok(());
     }
     let (book, date) = (command.book.clone(), command.accounting_date);
-    let marked = o.read_days(&book).is_some_and(|days| {
-        days.ingest_seen.contains(&(date, ingest_slot)) || days.aligned.is_some_and(|aligned| date <= aligned)
-    });
-    if marked {
+    if o.read_days(&book).is_some_and(|days| days.marked(false, date, ingest_slot)) {
         return Err(format!("ingest slot {ingest_slot} sent a command dated {date} after its marker"));
     }
     let debits = command
@@ -400,10 +397,7 @@ fn receive(o: &mut Overlay<'_>, from: u32, sequence: u64, check: u64, credit: Cr
         return Err(cannot());
     }
     if !credit.back_dated {
-        if o.read_days(&credit.book)
-            .and_then(|d| d.aligned)
-            .is_some_and(|date| credit.accounting_date <= date)
-        {
+        if o.read_days(&credit.book).is_some_and(|days| days.marked(true, credit.accounting_date, from)) {
             return Err(format!("channel p{from:02}: credit {sequence} is dated before the marker"));
         }
         let (date, book) = (credit.accounting_date, credit.book.clone());
