@@ -568,6 +568,10 @@ fn credits_marker(
 }
 
 fn agree(o: &Overlay<'_>, key: &TallyKey, marker: &DayMarker, who: &str) -> Result<(), Broken> {
+    let credits = key.kind == Kind::CreditsIn;
+    if o.read_days(&key.book).is_some_and(|days| days.marked(credits, key.date, key.peer)) {
+        return Err(format!("{who}: second marker of day {}", key.date));
+    }
     let tally = o.read_tally(key);
     if tally.agrees(marker) {
         return Ok(());
