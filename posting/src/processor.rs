@@ -147,6 +147,10 @@ impl Read {
 
 fn take_commands(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), String> {
     let from = opened.header.slot;
+    let slots = overlay.config.ingest_slots;
+    if from >= slots {
+        return Err(format!("a batch of ingest slot {from}, but there are {slots}"));
+    }
     let known = overlay.commands.get(&from).or_else(|| overlay.base.commands.get(&from)).copied();
     let head = known.unwrap_or_default().accept(opened).map_err(|e| e.to_string())?;
     let body: CommandsBody = opened.body().map_err(|e| e.to_string())?;
@@ -164,9 +168,13 @@ fn take_commands(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), Strin
 }
 
 fn take_credits(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), String> {
+    let (from, partitions) = (opened.header.slot, overlay.config.map.partitions());
+    if from >= partitions {
+        return Err(format!("a batch of partition {from}, but there are {partitions}"));
+    }
     let items = batch::split_items(&opened.body).map_err(|e| e.to_string())?;
     opened.expect_count(items.len()).map_err(|e| e.to_string())?;
-    items.iter().try_for_each(|item| decide::channel_item(overlay, opened.header.slot, item))
+    items.iter().try_for_each(|item| decide::channel_item(overlay, from, item))
 }
 
 /// Encodes the window: credits batches, refusals, and last the journal batch that names them all.
