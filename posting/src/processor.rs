@@ -116,8 +116,7 @@ impl Read {
     /// record is always taken, so that no input waits for another.
     fn input(&mut self, overlay: &mut Overlay<'_>, input: &InputRecords, slot: &Slot) -> Result<(), Stop> {
         let mut next = input.position;
-        let bytes_max =
-            if input.from.topic == Topic::Credits { CREDITS_BYTES_MAX } else { BODY_BYTES_MAX };
+        let bytes_max = if input.from.topic == Topic::Credits { CREDITS_BYTES_MAX } else { BODY_BYTES_MAX };
         for (index, record) in input.records.iter().enumerate() {
             if index > 0 && self.bytes + record.value.len() > bytes_max {
                 break;
