@@ -6,6 +6,11 @@ use schemas::shards::PartitionMap;
 
 /// Most legs of one command. Ingest holds the same bound; a command above it is refused `too_many_legs`.
 pub const LEGS_MAX: usize = 64;
+/// Largest amount, in minor units, of a leg that leaves its partition (2^100, about 10^30). With
+/// [`CLEARING_MAX`] it keeps every sum of a window exact, at the sender and, in other windows, at the receiver.
+pub const CROSSING_MAX: i128 = 1 << 100;
+/// Largest balance of a clearing account, either side, minor units.
+pub const CLEARING_MAX: i128 = 1 << 126;
 /// Items of one channel that may wait for an earlier one; past it they are dropped and counted.
 pub const HELD_MAX: usize = 1_024;
 /// Item checks remembered per channel, to tell a second delivery from another item under the same sequence.
@@ -44,3 +49,6 @@ impl PostingConfig {
         self.map.partition_of(self.chart.shard_key(account))
     }
 }
+
+// A window nets at most 2^25 crossing legs of one channel, and any order of its dates, without leaving 128 bits.
+const _: () = assert!(CLEARING_MAX / CROSSING_MAX >= 1 << 25 && CLEARING_MAX <= i128::MAX / 2 + 1);

@@ -23,27 +23,23 @@ pub struct TallyKey {
 pub struct Tally {
     /// Items.
     pub count: u64,
-    /// Sum per asset, minor units.
+    /// Sum per asset, minor units, modulo 2^128: a control total, so that no amount which a source sends can
+    /// keep a day from being counted. Both ends count alike.
     pub sum: BTreeMap<String, i128>,
 }
 
 impl Tally {
-    /// Counts one item. `false` = a sum left the 128-bit range.
-    #[must_use]
-    pub fn add<'a>(&mut self, amounts: impl IntoIterator<Item = (&'a str, i128)>) -> bool {
+    /// Counts one item.
+    pub fn add<'a>(&mut self, amounts: impl IntoIterator<Item = (&'a str, i128)>) {
         self.count += 1;
         for (asset, amount) in amounts {
             match self.sum.get_mut(asset) {
-                Some(sum) => match sum.checked_add(amount) {
-                    Some(next) => *sum = next,
-                    None => return false,
-                },
+                Some(sum) => *sum = sum.wrapping_add(amount),
                 None => {
                     self.sum.insert(asset.to_owned(), amount);
                 }
             }
         }
-        true
     }
 
     /// Sums as on the wire, sorted by asset, zeros left out.
@@ -100,6 +96,14 @@ pub struct BookDays {
 }
 
 impl BookDays {
+    /// Whether the marker of `date`, or of a later day, of ingest slot or partition `from` was read.
+    #[must_use]
+    pub fn marked(&self, credits: bool, date: i32, from: u32) -> bool {
+        let seen = if credits { &self.partitions_seen } else { &self.ingest_seen };
+        self.aligned.is_some_and(|aligned| date <= aligned)
+            || seen.range((date, 0)..).any(|(_, peer)| *peer == from)
+    }
+
     /// Whether every ingest slot's marker of `date` is in.
     #[must_use]
     pub fn all_ingest_in(&self, date: i32, ingest_slots: u32) -> bool {
@@ -147,8 +151,8 @@ mod tests {
     #[test]
     fn a_marker_must_state_count_and_sums() {
         let mut tally = Tally::default();
-        assert!(tally.add([("CNY", 5), ("USD", 7)]));
-        assert!(tally.add([("CNY", -5)]));
+        tally.add([("CNY", 5), ("USD", 7)]);
+        tally.add([("CNY", -5)]);
         let marker = |count, sums: &[(&str, i128)]| DayMarker {
             count,
             sum: sums.iter().map(|(a, s)| AssetSum { asset: (*a).into(), sum: Some((*s).into()) }).collect(),
@@ -159,6 +163,7 @@ mod tests {
         assert!(!tally.agrees(&marker(1, &[("USD", 7)])));
         assert!(!tally.agrees(&marker(2, &[("USD", 8)])));
         assert!(!tally.agrees(&marker(2, &[])));
-        assert!(!tally.add([("USD", i128::MAX)]));
+        tally.add([("USD", i128::MAX)]);
+        assert!(tally.agrees(&marker(3, &[("USD", i128::MIN + 6)])), "modulo 2^128");
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::accounts::Terms;
 use crate::channels::{Arrival, item_check};
-use crate::config::LEGS_MAX;
+use crate::config::{CROSSING_MAX, LEGS_MAX};
 use crate::days::{Kind, TallyKey};
 use crate::ids::{IdRecord, body_hash, key_of};
 use crate::overlay::{ClearingKey, LocalLeg, Overlay, Refusal, signed};
@@ -67,10 +67,7 @@ fn tally_command(o: &mut Overlay<'_>, command: &Command, ingest_slot: u32) -> Re
         return Ok(());
     }
     let (book, date) = (command.book.clone(), command.accounting_date);
-    let marked = o.read_days(&book).is_some_and(|days| {
-        days.ingest_seen.contains(&(date, ingest_slot)) || days.aligned.is_some_and(|aligned| date <= aligned)
-    });
-    if marked {
+    if o.read_days(&book).is_some_and(|days| days.marked(false, date, ingest_slot)) {
         return Err(format!("ingest slot {ingest_slot} sent a command dated {date} after its marker"));
     }
     let debits = command
@@ -79,7 +76,8 @@ fn tally_command(o: &mut Overlay<'_>, command: &Command, ingest_slot: u32) -> Re
         .filter(|leg| leg.side() == Side::Debit)
         .map(|leg| (leg.asset.as_str(), value(leg.amount)));
     let key = TallyKey { kind: Kind::CommandsIn, peer: ingest_slot, date, book };
-    if o.tally(key, debits) { Ok(()) } else { Err("a day's sum leaves the 128-bit range".into()) }
+    o.tally(key, debits);
+    Ok(())
 }
 
 fn answer_again(command: Command, original: &IdRecord, ingest_slot: u32) -> Decision {
@@ -254,7 +252,8 @@ fn check_clearing(o: &Overlay<'_>, legs: &[Placed<'_>], own: u32) -> Result<(), 
         let by = signed(placed.side, placed.amount);
         let at = sums.iter().position(|(p, a, _)| *p == peer && *a == asset);
         let so_far = at.and_then(|at| sums.get(at)).map_or(0, |(_, _, sum)| *sum);
-        let fits = so_far.checked_add(by).filter(|sum| o.clearing_fits(true, peer, asset, *sum));
+        let sum = so_far.checked_add(by).filter(|_| placed.amount <= CROSSING_MAX);
+        let fits = sum.filter(|sum| o.clearing_fits(true, peer, asset, *sum));
         let overflow = || Refusal::new(Reason::Overflow, format!("clearing to p{peer:02} {asset}"));
         let sum = fits.ok_or_else(overflow)?;
         match at.and_then(|at| sums.get_mut(at)) {
@@ -296,8 +295,7 @@ fn send_credit(
     if !credit.back_dated {
         let key =
             TallyKey { kind: Kind::CreditsOut, peer: placed.partition, date, book: credit.book.clone() };
-        // The clearing balance of the same amounts fits, so a day's part of it does.
-        let _fits = o.tally(key, [(placed.leg.asset.as_str(), by)]);
+        o.tally(key, [(placed.leg.asset.as_str(), by)]);
     }
     let key = ClearingKey {
         outgoing: true,
@@ -390,22 +388,21 @@ fn take(o: &mut Overlay<'_>, from: u32, item: CreditItem, hash: &Hash) -> Result
 fn receive(o: &mut Overlay<'_>, from: u32, sequence: u64, check: u64, credit: Credit) -> Result<(), Broken> {
     let own = o.base.slot;
     let (side, amount) = (credit.side(), value(credit.amount));
+    let cannot = || format!("channel p{from:02}: credit {sequence} of {amount} cannot be cleared");
+    if amount <= 0 || amount > CROSSING_MAX {
+        return Err(cannot());
+    }
     let by = signed(side, amount);
-    if amount <= 0 || !o.clearing_fits(false, from, &credit.asset, by.saturating_neg()) {
-        return Err(format!("channel p{from:02}: credit {sequence} of {amount} cannot be cleared"));
+    if !o.clearing_fits(false, from, &credit.asset, by.saturating_neg()) {
+        return Err(cannot());
     }
     if !credit.back_dated {
-        if o.read_days(&credit.book)
-            .and_then(|d| d.aligned)
-            .is_some_and(|date| credit.accounting_date <= date)
-        {
+        if o.read_days(&credit.book).is_some_and(|days| days.marked(true, credit.accounting_date, from)) {
             return Err(format!("channel p{from:02}: credit {sequence} is dated before the marker"));
         }
         let (date, book) = (credit.accounting_date, credit.book.clone());
         let key = TallyKey { kind: Kind::CreditsIn, peer: from, date, book };
-        if !o.tally(key, [(credit.asset.as_str(), by)]) {
-            return Err("a day's sum leaves the 128-bit range".into());
-        }
+        o.tally(key, [(credit.asset.as_str(), by)]);
     }
     let suspense = format!("suspense:p{own:02}");
     let terms = o.terms(&credit.account, &credit.asset);
@@ -555,7 +552,7 @@ fn credits_marker(
     let (date, book) = (marker.date, marker.book.clone());
     let key = TallyKey { kind: Kind::CreditsIn, peer: from, date, book: book.clone() };
     agree(o, &key, &marker, &format!("partition {from}"))?;
-    if marker.last_sequence + 1 != sequence {
+    if marker.last_sequence != sequence.saturating_sub(1) {
         return Err(format!("partition {from}: marker of day {date} is out of place"));
     }
     o.book_days(&book).partitions_seen.insert((date, from));
@@ -571,6 +568,10 @@ fn credits_marker(
 }
 
 fn agree(o: &Overlay<'_>, key: &TallyKey, marker: &DayMarker, who: &str) -> Result<(), Broken> {
+    let credits = key.kind == Kind::CreditsIn;
+    if o.read_days(&key.book).is_some_and(|days| days.marked(credits, key.date, key.peer)) {
+        return Err(format!("{who}: second marker of day {}", key.date));
+    }
     let tally = o.read_tally(key);
     if tally.agrees(marker) {
         return Ok(());

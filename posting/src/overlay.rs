@@ -3,7 +3,7 @@
 
 use crate::accounts::{AccountTable, Figures, Terms};
 use crate::channels::Incoming;
-use crate::config::PostingConfig;
+use crate::config::{CLEARING_MAX, PostingConfig};
 use crate::days::{BookDays, Tally, TallyKey};
 use crate::ids::{IdKey, IdRecord};
 use crate::state::Slot;
@@ -177,16 +177,14 @@ impl<'a> Overlay<'a> {
         self.incoming.entry(from).or_insert_with(|| base.incoming.get(&from).cloned().unwrap_or_default())
     }
 
-    /// Counts an item in a tally. `false` = a sum left the 128-bit range.
-    #[must_use]
-    pub fn tally<'b>(&mut self, key: TallyKey, amounts: impl IntoIterator<Item = (&'b str, i128)>) -> bool {
+    /// Counts an item in a tally.
+    pub fn tally<'b>(&mut self, key: TallyKey, amounts: impl IntoIterator<Item = (&'b str, i128)>) {
         if let Some((_, tally)) = self.tallies.iter_mut().find(|(k, _)| *k == key) {
             return tally.add(amounts);
         }
         let mut tally = self.base.tallies.get(&key).cloned().unwrap_or_default();
-        let fits = tally.add(amounts);
+        tally.add(amounts);
         self.tallies.push((key, tally));
-        fits
     }
 
     /// A tally as it stands.
@@ -240,17 +238,22 @@ impl<'a> Overlay<'a> {
     /// Works out the entries of an event's local legs and judges limits on the figures after all of them.
     ///
     /// # Errors
-    /// [`Reason::Overflow`], then [`Reason::InsufficientFunds`]; the overlay is unchanged.
+    /// [`Reason::InsufficientFunds`], then [`Reason::Overflow`]; the overlay is unchanged.
     pub fn try_book(&mut self, legs: &[LocalLeg<'_>]) -> Result<Tentative, Refusal> {
         let mut tentative = Tentative { entries: Vec::with_capacity(legs.len()), figures: Vec::new() };
+        let mut overflow = None;
         for leg in legs {
             let row = self.row(leg.account, leg.asset, leg.terms);
             let at = tentative.figures.iter().position(|(r, _)| *r == row);
             let before = at
                 .and_then(|at| tentative.figures.get(at))
                 .map_or_else(|| self.figures(row), |(_, figures)| *figures);
-            let overflow = || Refusal::new(Reason::Overflow, format!("{} {}", leg.account, leg.asset));
-            let after = before.balance.checked_add(signed(leg.side, leg.amount)).ok_or_else(overflow)?;
+            let by = signed(leg.side, leg.amount);
+            let after = before.balance.checked_add(by).unwrap_or_else(|| {
+                overflow = Some(Refusal::new(Reason::Overflow, format!("{} {}", leg.account, leg.asset)));
+                // The limits are judged first, and the end of the range is beyond any limit.
+                before.balance.saturating_add(by)
+            });
             let figures = Figures { balance: after, seq: before.seq + 1, last_batch: self.batch };
             match at.and_then(|at| tentative.figures.get_mut(at)) {
                 Some(slot) => slot.1 = figures,
@@ -269,7 +272,7 @@ impl<'a> Overlay<'a> {
             tentative.entries.push(entry);
         }
         self.check_limits(legs, &tentative)?;
-        Ok(tentative)
+        overflow.map_or(Ok(tentative), Err)
     }
 
     fn check_limits(&mut self, legs: &[LocalLeg<'_>], tentative: &Tentative) -> Result<(), Refusal> {
@@ -312,10 +315,12 @@ impl<'a> Overlay<'a> {
         tentative.entries
     }
 
-    /// Whether a clearing account could still take `by` (signed) without leaving the 128-bit range.
+    /// Whether a clearing account could still take `by` (signed) within [`CLEARING_MAX`]. Both ends of a channel
+    /// judge the same figures, so what the sender lets out the receiver can clear.
     #[must_use]
     pub fn clearing_fits(&self, outgoing: bool, peer: u32, asset: &str, by: i128) -> bool {
-        self.clearing_balance(outgoing, peer, asset).checked_add(by).is_some()
+        let after = self.clearing_balance(outgoing, peer, asset).checked_add(by);
+        after.is_some_and(|after| after.unsigned_abs() <= CLEARING_MAX.unsigned_abs())
     }
 
     fn clearing_balance(&self, outgoing: bool, peer: u32, asset: &str) -> i128 {

@@ -19,6 +19,8 @@ use stream::processor::{self, Assigned, Changelog, Input, InputRecords, Processo
 
 /// Most records of one input in one window.
 const RECORDS_MAX: usize = 256;
+/// Bytes of a window that credits, which are read first, may take; the rest is for commands, ticks and markers.
+const CREDITS_BYTES_MAX: usize = BODY_BYTES_MAX / 2;
 
 /// The posting processor.
 #[derive(Debug, Clone)]
@@ -107,15 +109,16 @@ struct Read {
     ranges: Vec<InputRange>,
     consumed: Vec<(TopicPartition, Offset)>,
     bytes: usize,
-    records: usize,
 }
 
 impl Read {
-    /// Takes records of one input until the window is full; the rest waits.
+    /// Takes records of one input until the window, or the input's share of it, is full; the rest waits. One
+    /// record is always taken, so that no input waits for another.
     fn input(&mut self, overlay: &mut Overlay<'_>, input: &InputRecords, slot: &Slot) -> Result<(), Stop> {
         let mut next = input.position;
+        let bytes_max = if input.from.topic == Topic::Credits { CREDITS_BYTES_MAX } else { BODY_BYTES_MAX };
         for (index, record) in input.records.iter().enumerate() {
-            if self.records > 0 && self.bytes + record.value.len() > BODY_BYTES_MAX {
+            if index > 0 && self.bytes + record.value.len() > bytes_max {
                 break;
             }
             let opened = batch::open(&record.value).map_err(|e| e.to_string());
@@ -125,7 +128,6 @@ impl Read {
             });
             taken.map_err(|why| stop(slot, input.from, record.offset, &why))?;
             self.bytes += record.value.len();
-            self.records += 1;
             next = if index + 1 == input.records.len() { input.next } else { record.offset + 1 };
         }
         if input.records.is_empty() {
@@ -144,6 +146,10 @@ impl Read {
 
 fn take_commands(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), String> {
     let from = opened.header.slot;
+    let slots = overlay.config.ingest_slots;
+    if from >= slots {
+        return Err(format!("a batch of ingest slot {from}, but there are {slots}"));
+    }
     let known = overlay.commands.get(&from).or_else(|| overlay.base.commands.get(&from)).copied();
     let head = known.unwrap_or_default().accept(opened).map_err(|e| e.to_string())?;
     let body: CommandsBody = opened.body().map_err(|e| e.to_string())?;
@@ -161,9 +167,13 @@ fn take_commands(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), Strin
 }
 
 fn take_credits(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), String> {
+    let (from, partitions) = (opened.header.slot, overlay.config.map.partitions());
+    if from >= partitions {
+        return Err(format!("a batch of partition {from}, but there are {partitions}"));
+    }
     let items = batch::split_items(&opened.body).map_err(|e| e.to_string())?;
     opened.expect_count(items.len()).map_err(|e| e.to_string())?;
-    items.iter().try_for_each(|item| decide::channel_item(overlay, opened.header.slot, item))
+    items.iter().try_for_each(|item| decide::channel_item(overlay, from, item))
 }
 
 /// Encodes the window: credits batches, refusals, and last the journal batch that names them all.

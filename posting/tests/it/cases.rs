@@ -219,10 +219,10 @@ event e5 users@1 | debit bank@1:main max JPY ; credit fees@1:card max JPY
 -> booked
 event e6 users@1 | debit bank@1:main max JPY ; credit fees@1:card max JPY
 -> refused overflow
-event e7 users@0 | debit bank@0:main 1 JPY ; credit fees@1:card 1 JPY
+event e7 users@0 | debit bank@0:main 2 JPY ; credit fees@1:card 2 JPY
 -> booked
 suspense 1 e7 fees@1:card overflow
-balance suspense:p01 1 Cr JPY seq 1
+balance suspense:p01 2 Cr JPY seq 1
 event e8 users@0 | debit bank@0:main 5.00 CNY ; credit merchants@1:payable 5.00 CNY
 -> booked
 marker 0 100

@@ -58,7 +58,7 @@ fn stops(batches: &[Bytes], expected: &str) {
 #[test]
 fn only_the_next_batch_of_a_chain_is_read() {
     let (mut cluster, [second, third, fourth]) = three_batches();
-    stops(&[third.clone()], "slot 1: expected sequence 2, found 3");
+    stops(std::slice::from_ref(&third), "slot 1: expected sequence 2, found 3");
     stops(&[third.clone(), second.clone()], "slot 1: expected sequence 2, found 3");
     stops(&[second.clone(), second.clone()], "@4: slot 1: expected sequence 3, found 2");
     stops(&[second.clone(), fourth.clone()], "@4: slot 1: expected sequence 3, found 4");

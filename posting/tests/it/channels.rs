@@ -304,7 +304,7 @@ fn a_second_marker_on_a_channel_stops_the_slot() {
     cluster.run_slots(&[0]).unwrap();
     let marker = cluster.channel(0, 1).pop().unwrap();
     cluster.credits[1].0.truncate(1);
-    arrive(&mut cluster, &[marker.clone()]).unwrap();
+    arrive(&mut cluster, std::slice::from_ref(&marker)).unwrap();
     let again = changed(&marker, |item| {
         item.sequence = 3;
         if let Some(credit_item::Item::DayMarker(marker)) = &mut item.item {

@@ -4,7 +4,7 @@
 //! its decision is applied (`commit`) or dropped. Order kept: records of a topic partition stay in the order
 //! written, nothing else.
 
-use crate::events::{BOOK, CHART, Event, lives_at, owner};
+use crate::events::{BOOK, CHART, Event, lives_at};
 use bytes::Bytes;
 use posting::state::{Change, Slot};
 use posting::{Posting, PostingConfig};
@@ -102,7 +102,8 @@ fn config(chart: &str, map: &PartitionMap, ingest_slots: u32) -> Posting {
 impl Cluster {
     pub fn new(partitions: u32, ingest_slots: u32) -> Self {
         let map = PartitionMap::even(partitions).unwrap();
-        let processors: Vec<Posting> = (0..partitions).map(|_| config(CHART, &map, ingest_slots)).collect();
+        let posting = config(CHART, &map, ingest_slots);
+        let processors: Vec<Posting> = (0..partitions).map(|_| posting.clone()).collect();
         let slots = (0..).zip(&processors).map(|(slot, p)| p.open(slot)).collect();
         let each = |_| Written::default();
         Self {
@@ -366,11 +367,6 @@ impl Cluster {
     pub fn balance(&self, account: &str, asset: &str) -> (i128, u64) {
         let slot = lives_at(&self.map, account);
         self.slots[slot as usize].figures_of(account, asset).map_or((0, 0), |f| (f.balance, f.seq))
-    }
-
-    /// Partition in which an account's owner lives.
-    pub fn home_of(&self, account: &str) -> u32 {
-        self.map.partition_of(owner(account))
     }
 
     /// Items of the credits batches lying in partition `to` that slot `from` wrote, encoded.

@@ -636,7 +636,7 @@ fn fault(event: &Event) -> Option<&'static str> {
     }
     let mut sums: BTreeMap<&str, i128> = BTreeMap::new();
     for leg in &event.legs {
-        if leg.minor <= 0 {
+        if leg.minor <= 0 || leg.side == Side::Unspecified {
             return Some("bad_amount");
         }
         if !["CNY", "USD", "JPY"].contains(&leg.asset.as_str()) {
@@ -670,18 +670,23 @@ fn payer(event: &Event) -> Result<Option<&str>, &'static str> {
 /// Balances are the sum of booked legs and nothing else; clearing pairs are zero; limits hold.
 fn totals(cluster: &Cluster, outcomes: &Outcomes, by_body: &BTreeMap<(String, Vec<u8>), Event>) {
     let mut sums: BTreeMap<(String, String), i128> = BTreeMap::new();
+    // Modulo 2^128: legs are summed in another order than they were booked in.
+    let add = |sums: &mut BTreeMap<(String, String), i128>, account: &str, asset: &str, by: i128| {
+        let sum = sums.entry((account.to_owned(), asset.to_owned())).or_default();
+        *sum = sum.wrapping_add(by);
+    };
     let mut first: BTreeSet<&str> = BTreeSet::new();
     for event in cluster.arrived.iter().flatten() {
         // A later event of the same id is a duplicate or a conflict; homes of one id are the same in these tests.
         if first.insert(&event.id) && outcomes.answers[&event.id] == Answer::Booked {
             for leg in &by_body[&(event.id.clone(), event.body_hash().to_vec())].legs {
-                *sums.entry((leg.account.clone(), leg.asset.clone())).or_default() += leg.signed();
+                add(&mut sums, &leg.account, &leg.asset, leg.signed());
             }
         }
     }
     for (_, leg, slot) in &outcomes.suspended {
-        *sums.entry((leg.account.clone(), leg.asset.clone())).or_default() -= leg.signed();
-        *sums.entry((format!("suspense:p{slot:02}"), leg.asset.clone())).or_default() += leg.signed();
+        add(&mut sums, &leg.account, &leg.asset, 0 - leg.signed());
+        add(&mut sums, &format!("suspense:p{slot:02}"), &leg.asset, leg.signed());
     }
     let mut pairs: BTreeMap<(String, String), i128> = BTreeMap::new();
     let mut found: BTreeMap<(String, String), i128> = BTreeMap::new();

@@ -230,10 +230,9 @@ impl Script {
         let mut found = None;
         for slot in 0..self.partitions {
             for (_, item) in self.cluster().items(slot) {
-                if let Item::Decision(d) = item {
-                    if d.event.as_ref().unwrap().id == words[0] && d.outcome() == Outcome::Booked {
-                        found = Some((d.accounting_date, d.carried_from));
-                    }
+                let Item::Decision(d) = item else { continue };
+                if d.event.as_ref().unwrap().id == words[0] && d.outcome() == Outcome::Booked {
+                    found = Some((d.accounting_date, d.carried_from));
                 }
             }
         }
