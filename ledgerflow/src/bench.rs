@@ -130,12 +130,6 @@ fn throughput(options: &BenchPipeline, dir: &Path, log: &Arc<EmbeddedLog>) -> an
     log.wait_durable(log.last_sequence(), Duration::from_secs(60))?;
     let preloaded = Point::now(log);
     let pipeline = start(dir, log)?;
-    for _ in 0..3 {
-        std::thread::sleep(Duration::from_secs(2));
-        for ((n, at), p) in pipeline.positions() {
-            eprintln!("{n} {at} {p} / {:?}", log.watermarks(at, stream::log::Isolation::Committed));
-        }
-    }
     if !pipeline.drain(Duration::from_secs(600))? {
         bail!("the pipeline did not get through: {:?} {:?}", pipeline.failures(), pipeline.stopped_slots());
     }

@@ -5,16 +5,16 @@
 //! visible at once and synced as a group every 20 ms. Each candidate runs in a process of its own, twice: as fast as
 //! it can, and paced at 20 MB/s into A. The process ends without closing anything; the next one times the opening.
 //!
-//! `cargo bench -p ledgerflow-stream --bench embedded_candidates [-- --mb N --dir DIR]`
+//! `cargo run --release --manifest-path stream/candidates/Cargo.toml -- [--mb N] [--dir DIR]`
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
-#[path = "embedded_candidates/fjall_log.rs"]
+
 mod fjall_log;
-#[path = "embedded_candidates/keyed.rs"]
+
 mod keyed;
-#[path = "embedded_candidates/own_log.rs"]
+
 mod own_log;
-#[path = "embedded_candidates/redb_log.rs"]
+
 mod redb_log;
 
 use bytes::Bytes;
