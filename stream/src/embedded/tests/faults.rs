@@ -123,11 +123,11 @@ fn a_failed_sync_stops_the_log_for_good_and_wakes_everybody() {
     }
 }
 
-/// The process dies at every operation on files in turn, half a write being its last deed: what was acknowledged is
+/// The process dies at one operation on files after another (every third is tried), half a write being its last deed: what was acknowledged is
 /// there after opening, nothing else is, and the log works.
 #[test]
 fn a_process_that_dies_at_any_operation_keeps_every_acknowledged_commit() {
-    for step in 0..200 {
+    for step in (0..150).step_by(3) {
         let directory = tempfile::tempdir().unwrap();
         let mut options = small();
         options.sync_interval = Duration::from_millis(1);
