@@ -118,7 +118,17 @@ fn field<'a>(line: Option<&'a str>, name: &str) -> Result<&'a str, String> {
 /// Holds the directory until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: Option<File>,
+    file: Option<File>,
+}
+
+impl Drop for Lock {
+    /// Closing would do, were it not for a child process that is just being started and still has the file open.
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            // Closing follows.
+            let _ = flock(file, FlockOperation::Unlock);
+        }
+    }
 }
 
 impl Lock {
@@ -133,7 +143,7 @@ impl Lock {
             return Err(in_use(directory, file));
         }
         sign(&file).map_err(|error| io_error("write", &path, &error))?;
-        Ok(Self { _file: Some(file) })
+        Ok(Self { file: Some(file) })
     }
 
     /// Takes the directory for reading, which only a writer hinders. A directory whose lock file cannot be opened
@@ -144,14 +154,14 @@ impl Lock {
     pub(super) fn shared(directory: &Path) -> Result<Self, LogError> {
         let path = directory.join("lock");
         let Ok(file) = open_lock(&path).or_else(|_| File::open(&path)) else {
-            return Ok(Self { _file: None });
+            return Ok(Self { file: None });
         };
         if flock(&file, FlockOperation::NonBlockingLockShared).is_err() {
             return Err(in_use(directory, file));
         }
         // Only a writer's id matters; a reader's tells a writer that comes meanwhile whom to wait for.
         let _ = sign(&file);
-        Ok(Self { _file: Some(file) })
+        Ok(Self { file: Some(file) })
     }
 }
 

@@ -183,6 +183,10 @@ impl ReadPart {
             if let Some(cursor) = &mut self.cursor {
                 let taken = cursor.take(self.of, self.position, left, records);
                 self.position = cursor.at.max(self.position);
+                if cursor.at >= cursor.run.next() {
+                    // Lets go of the frame's buffer.
+                    self.cursor = None;
+                }
                 taken?;
             }
         }

@@ -17,7 +17,10 @@ fn a_backup_opens_as_the_log_it_was() {
     assert!(report.sequence <= log.durable());
     let read = EmbeddedLog::open_read_only(to.path()).unwrap();
     assert_eq!((all(&read), read.last_sequence()), (before.clone(), report.sequence));
+    let second = tempfile::tempdir().unwrap();
+    read.backup(second.path()).unwrap();
     drop(read);
+    assert_eq!(all(&open(second.path())), before);
     assert_eq!(verify_backup(to.path()), Ok(report));
     let copy = open(to.path());
     assert_eq!(all(&copy), before);

@@ -14,8 +14,10 @@ use super::{EmbeddedLog, Options};
 use crate::log::*;
 use bytes::Bytes;
 use schemas::topics::{PartitionCounts, Topic};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -194,7 +196,8 @@ struct Failing {
     standing: Mutex<Vec<(Operation, Answer)>>,
     /// Operations until the process counts as dead: from then on nothing reaches the disk.
     until_dead: Mutex<Option<u64>>,
-    done: Mutex<u64>,
+    /// Bytes of each file, by inode, that were there at its last sync.
+    synced: Mutex<BTreeMap<u64, u64>>,
 }
 
 const ENOSPC: i32 = 28;
@@ -210,7 +213,6 @@ impl Failing {
     }
 
     fn ask(&self, operation: Operation) -> Result<Option<usize>, io::Error> {
-        *self.done.lock().unwrap() += 1;
         if let Some(left) = self.until_dead.lock().unwrap().as_mut() {
             match *left {
                 0 => return Err(io::Error::from_raw_os_error(EIO)),
@@ -249,7 +251,10 @@ impl Files for Arc<Failing> {
 
     fn sync(&self, file: &File) -> io::Result<()> {
         self.ask(Operation::Sync)?;
-        SystemFiles.sync(file)
+        let metadata = file.metadata()?;
+        SystemFiles.sync(file)?;
+        self.synced.lock().unwrap().insert(metadata.ino(), metadata.len());
+        Ok(())
     }
 
     fn truncate(&self, file: &File, len: u64) -> io::Result<()> {

@@ -303,3 +303,25 @@ fn what_outlives_the_log_gets_an_error() {
     assert_eq!(reader.poll(limit(1)), Err(LogError::Io(closed)));
     assert_windows(&open(directory.path()), 0);
 }
+
+#[test]
+fn a_meta_file_may_know_fewer_topics_and_not_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    commit(&log, 0..3);
+    drop(log);
+    let meta = directory.path().join("meta");
+    let whole = fs::read_to_string(&meta).unwrap();
+    let topics = whole.split_once("crc32c ").unwrap().0.to_owned();
+    let store = |lines: String| {
+        let checksum = crc32c::crc32c(lines.as_bytes());
+        fs::write(&meta, format!("{lines}crc32c {checksum:08x}\n")).unwrap();
+    };
+    // Written by an older build, which knew no `breaks`.
+    store(topics.split_once("topic breaks").unwrap().0.to_owned());
+    assert_windows(&open(directory.path()), 3);
+    assert_eq!(fs::read_to_string(&meta).unwrap(), whole);
+    store(format!("{topics}topic cases 3\n"));
+    let refused = EmbeddedLog::open(directory.path(), small()).err().unwrap().to_string();
+    assert!(refused.ends_with("topic cases is not known to this build"), "{refused}");
+}

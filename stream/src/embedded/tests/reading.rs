@@ -81,6 +81,20 @@ fn limits_hold_and_at_least_one_record_comes() {
 }
 
 #[test]
+fn frames_bigger_than_a_segment_or_the_cache_and_empty_values_are_read_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = uncached(directory.path());
+    let expected: Vec<String> =
+        [5000, 0, 1, 9000, 0, 2500].into_iter().map(|bytes| "x".repeat(bytes)).collect();
+    for value in &expected {
+        log.append(vec![text(JOURNAL, value.clone())]).unwrap();
+    }
+    assert_eq!(values(&log, JOURNAL), expected);
+    drop(log);
+    assert_eq!(values(&open(directory.path()), JOURNAL), expected);
+}
+
+#[test]
 fn every_partition_has_its_turn() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path());
