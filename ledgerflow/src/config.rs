@@ -31,10 +31,12 @@ settings! {
         log: LogSettings;
         /// Into how many partitions the topics are divided. Fixed when the data directory is made.
         partitions: Partitions;
-        /// Chart of accounts: assets, account patterns, normal sides, limits.
-        accounts: PathBuf = PathBuf::from("accounts.yaml");
-        /// Posting rules: which legs a business event becomes.
-        rules: PathBuf = PathBuf::from("rules.yaml");
+        /// Chart of accounts: assets, account patterns, normal sides, limits. Without it that of a payment company,
+        /// `ledgerflow/defaults/accounts.yaml`, which is built in.
+        accounts: Option<PathBuf>;
+        /// Posting rules: which legs a business event becomes. Without it `ledgerflow/defaults/rules.yaml`, which is
+        /// built in.
+        rules: Option<PathBuf>;
         /// The book that is kept.
         book: Book;
         /// Where business time comes from.

@@ -158,6 +158,9 @@ fn place<'c>(o: &Overlay<'_>, command: &'c Command) -> Result<Vec<Placed<'c>>, R
         if amount <= 0 || side == Side::Unspecified {
             return Err(Refusal::new(Reason::BadAmount, format!("{} {amount}", leg.account)));
         }
+        if !o.config.chart.assets.contains_key(&leg.asset) {
+            return Err(Refusal::new(Reason::UnknownAsset, leg.asset.clone()));
+        }
         let terms = o.terms(&leg.account, &leg.asset);
         if terms.is_none() {
             return Err(Refusal::new(Reason::UnknownAccount, format!("{} {}", leg.account, leg.asset)));

@@ -319,6 +319,7 @@ fn refusal_record(slot: u32, decision: &Decision, batch: u64) -> OutRecord {
         Header::text("__streams.errors.topic", lane.map_or("", |topic| topic.name())),
         Header::text("__streams.errors.partition", decision.event_partition.to_string()),
         Header::text("__streams.errors.offset", decision.event_offset.to_string()),
+        Header::text("ledgerflow-kind", "refusal"),
         Header::text("ledgerflow-reason", decision.reason.clone()),
         Header::text("ledgerflow-retryable", decision.retryable.to_string()),
     ];

@@ -11,13 +11,17 @@
 pub mod amount_wire;
 pub mod balance_json;
 pub mod batch;
+pub mod body_hash;
 pub mod chart;
 pub mod cloudevents;
 pub mod dates;
 pub mod days;
 pub mod ids;
+pub mod json;
 pub mod money;
 pub mod reason;
+pub mod recon_json;
+pub mod rejection;
 pub mod shards;
 pub mod topics;
 

@@ -117,3 +117,35 @@ impl SettlementConfig {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_out_of_range_is_named() {
+        let chart =
+            "version: 1\nassets: { CNY: { exponent: 2 } }\naccounts: [{ pattern: bank, normal: debit }]";
+        let good = |change: &dyn Fn(&mut SettlementConfig)| {
+            let partitions = PartitionCounts { events: 1, internal: 16 };
+            let calendar = Calendar::new("UTC", "00:00").unwrap();
+            let mut config =
+                SettlementConfig::new(Chart::parse(chart).unwrap(), partitions, "main", calendar, false);
+            change(&mut config);
+            config.check().map_err(|e| e.to_string())
+        };
+        type Change<'a> = &'a dyn Fn(&mut SettlementConfig);
+        let rows: &[(Change<'_>, &str)] = &[
+            (&|c| c.partitions.events = 0, "partitions.events: 0, expected 1 to 256"),
+            (&|c| c.partitions.internal = 257, "partitions.internal: 257, expected 1 to 256"),
+            (&|c| c.book = "a|b".into(), "book: \"a|b\", expected a name without '|'"),
+            (&|c| c.tick_ahead_us_max = 0, "tick_ahead_us_max: expected a number above zero"),
+            (&|c| c.closings_per_batch = 0, "closings_per_batch: expected a number above zero"),
+            (&|c| c.journal_records_max = 0, "journal_records_max: expected a number above zero"),
+        ];
+        for (change, expected) in rows {
+            assert_eq!(good(*change), Err((*expected).to_owned()));
+        }
+        assert_eq!(good(&|_| ()), Ok(()));
+    }
+}

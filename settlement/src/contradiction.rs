@@ -2,6 +2,7 @@
 
 use schemas::batch::BatchError;
 use schemas::dates::Day;
+use schemas::days::DayRecordError;
 use schemas::ids::AccountIdError;
 use thiserror::Error;
 
@@ -151,8 +152,16 @@ pub enum Contradiction {
         last_date: Day,
     },
     /// A record of `days.aligned` that is none.
-    #[error("not a DayAligned record: {0}")]
-    Report(String),
+    #[error(transparent)]
+    Report(#[from] DayRecordError),
+    /// A report of a slot that does not exist.
+    #[error("report of slot {slot}, there are {slots}")]
+    ReportSlot {
+        /// Slot named.
+        slot: u32,
+        /// Number of slots.
+        slots: u32,
+    },
     /// More accounts than the state can number.
     #[error("more accounts than 2^32")]
     TooManyAccounts,

@@ -224,18 +224,13 @@ impl<'a> Draft<'a> {
         if record.offset < self.head.reports_next {
             return Ok(());
         }
-        let wrong = |why: String| Contradiction::Report(why);
-        let report: DayAligned = serde_json::from_slice(&record.value).map_err(|e| wrong(e.to_string()))?;
-        let slots = self.rules.config.partitions.internal;
-        if report.format != 1 {
-            return Err(wrong(format!("format {}, this program reads 1", report.format)));
-        }
+        let report = DayAligned::parse(&record.value)?;
         self.check_book(report.book.as_bytes())?;
-        if report.slot >= slots {
-            return Err(wrong(format!("slot {} of {slots}", report.slot)));
+        let (slot, slots) = (report.slot, self.rules.config.partitions.internal);
+        if slot >= slots {
+            return Err(Contradiction::ReportSlot { slot, slots });
         }
-        let day = Day::parse(&report.day).map_err(|e| wrong(e.to_string()))?;
-        self.closed.extend(self.head.reports.take(day, report.slot, slots));
+        self.closed.extend(self.head.reports.take(report.day, slot, slots));
         self.head.reports_next = record.offset + 1;
         self.head.reports_hash = batch::sha256(&record.value);
         Ok(())

@@ -61,7 +61,7 @@ pub struct DecisionView {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReceivedView {
     /// Days since 1970-01-01.
-    #[prost(sint32, tag = "5")]
+    #[prost(sint32, tag = "6")]
     pub accounting_date: i32,
     /// Book.
     #[prost(bytes = "bytes", tag = "10")]

@@ -1,6 +1,7 @@
 //! Account names, interned: (account, asset) to a number counted from 0 in order of first appearance in the journal.
 //!
-//! The table keeps numbers only and compares against the list, so a name is held once.
+//! The table keeps a name's hash beside its number: a name is held once, compared once, and not hashed again when the
+//! table grows.
 
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
@@ -19,7 +20,13 @@ pub struct Name {
 #[derive(Debug, Default)]
 pub struct Names {
     names: Vec<Name>,
-    table: HashTable<u32>,
+    table: HashTable<Numbered>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Numbered {
+    hash: u64,
+    index: u32,
 }
 
 /// Hash of a name, for [`Names::find`].
@@ -58,23 +65,22 @@ impl Names {
     /// The number of a name; `hash` comes from [`hash`].
     #[must_use]
     pub fn find(&self, hash: u64, account: &[u8], asset: u16) -> Option<u32> {
-        let same = |index: &u32| {
-            self.names
-                .get(*index as usize)
-                .is_some_and(|name| name.asset == asset && name.account.as_bytes() == account)
+        let same = |at: &Numbered| {
+            at.hash == hash
+                && self
+                    .names
+                    .get(at.index as usize)
+                    .is_some_and(|name| name.asset == asset && name.account.as_bytes() == account)
         };
-        self.table.find(hash, same).copied()
+        self.table.find(hash, same).map(|at| at.index)
     }
 
     /// Adds a name that is not there yet and gives its number; `None` when 2^32 are there.
     pub fn push(&mut self, name: Name) -> Option<u32> {
         let index = u32::try_from(self.names.len()).ok()?;
-        let hash_of = hash(name.account.as_bytes(), name.asset);
+        let hash = hash(name.account.as_bytes(), name.asset);
         self.names.push(name);
-        let names = &self.names;
-        self.table.insert_unique(hash_of, index, |at| {
-            names.get(*at as usize).map_or(0, |name| hash(name.account.as_bytes(), name.asset))
-        });
+        self.table.insert_unique(hash, Numbered { hash, index }, |at| at.hash);
         Some(index)
     }
 

@@ -205,14 +205,9 @@ impl Draft<'_> {
     }
 
     fn report_record(&self, day: Day) -> OutRecord {
-        let report = DayAligned {
-            format: 1,
-            book: self.rules.config.book.clone(),
-            day: day.to_string(),
-            slot: self.base.slot,
-        };
-        let key = format!("{}|{}|{}", report.book, report.day, report.slot);
-        json(TopicPartition::new(Topic::DaysAligned, 0), key, &report)
+        let report = DayAligned::new(self.rules.config.book.as_str(), day, self.base.slot);
+        let key = format!("{}|{day}|{}", report.book, report.slot);
+        keyed(TopicPartition::new(Topic::DaysAligned, 0), key, report.encode())
     }
 
     /// Slot 0: days closed, then days announced.
@@ -236,15 +231,10 @@ impl Draft<'_> {
 
     fn announce(&self, day: Day, records: &mut Vec<OutRecord>) {
         let ingest_slots = self.rules.config.partitions.events;
-        let announcement = DayAnnouncement {
-            format: 1,
-            book: self.rules.config.book.clone(),
-            day: day.to_string(),
-            ingest_slots,
-        };
-        let key = format!("{}|{}", announcement.book, announcement.day);
+        let announcement = DayAnnouncement::new(self.rules.config.book.as_str(), day, ingest_slots);
+        let (key, value) = (format!("{}|{day}", announcement.book), announcement.encode());
         for slot in 0..ingest_slots {
-            records.push(json(TopicPartition::new(Topic::Days, slot), key.clone(), &announcement));
+            records.push(keyed(TopicPartition::new(Topic::Days, slot), key.clone(), value.clone()));
         }
     }
 
@@ -275,8 +265,11 @@ impl Draft<'_> {
 
 fn json<T: Serialize>(to: TopicPartition, key: String, value: &T) -> OutRecord {
     // The types written here are structs of texts and numbers: writing them cannot fail.
-    let value = serde_json::to_vec(value).unwrap_or_default();
-    OutRecord::new(to, value.into()).keyed(Bytes::from(key.into_bytes()))
+    keyed(to, key, serde_json::to_vec(value).unwrap_or_default().into())
+}
+
+fn keyed(to: TopicPartition, key: String, value: Bytes) -> OutRecord {
+    OutRecord::new(to, value).keyed(Bytes::from(key.into_bytes()))
 }
 
 fn balances_head(origin: Origin<'_>) -> BytesMut {

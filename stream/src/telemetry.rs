@@ -26,7 +26,7 @@ choices! {
 }
 
 /// Which log lines are written: a level, and levels of single modules after it, such as
-/// `info,ledgerflow_stream::worker=debug`.
+/// `info,stream::worker=debug`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogLevel {
     text: String,
@@ -158,7 +158,7 @@ mod tests {
         tracing::subscriber::with_default(lines(format, &level, false, move || to.clone()), || {
             tracing::info!(slot = 3, processor = "posting", "restored");
             tracing::debug!("window");
-            tracing::warn!(target: "ledgerflow_stream::worker", "aborted\nand \"quoted\"");
+            tracing::warn!(target: "stream::worker", "aborted\nand \"quoted\"");
         });
         let bytes = captured.0.lock().expect("lock").clone();
         String::from_utf8(bytes).expect("text").lines().map(str::to_owned).collect()
@@ -172,8 +172,8 @@ mod tests {
             ("warn", 1),
             ("info", 2),
             ("debug", 3),
-            ("info,ledgerflow_stream::worker=off", 1),
-            ("off,ledgerflow_stream::worker=warn", 1),
+            ("info,stream::worker=off", 1),
+            ("off,stream::worker=warn", 1),
         ] {
             assert_eq!(logged(LogFormat::Json, level).len(), lines, "{level}");
         }

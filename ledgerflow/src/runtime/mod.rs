@@ -4,8 +4,10 @@
 //! what it wrote) -> checkpoint. Queries run on the worker's own thread between two windows, so that they see a
 //! committed state and need no lock.
 
+mod setup;
 mod worker_thread;
 
+pub use setup::{DEFAULT_CHART, DEFAULT_RULES, Setup};
 pub use worker_thread::{Failure, WorkerThread};
 
 use schemas::topics::Topic;
@@ -20,15 +22,15 @@ use stream::worker::{Checkpoints, Options, Worker};
 /// The five processors' configurations.
 pub struct Processors {
     /// Ingest.
-    pub ingest: ingest::Ingest,
+    pub ingest: ingest::processor::IngestProcessor,
     /// Posting.
     pub posting: posting::Posting,
     /// Settlement.
     pub settlement: settlement::Settlement,
     /// Reconcile: re-keying half.
-    pub rekey: reconcile::Rekey,
+    pub rekey: reconcile::rekey::Rekey,
     /// Reconcile: joining half.
-    pub join: reconcile::Join,
+    pub join: reconcile::join::Join,
 }
 
 /// Windows of the workers.
@@ -44,6 +46,17 @@ pub struct Windows {
     pub reconcile: Options,
 }
 
+impl Default for Windows {
+    fn default() -> Self {
+        Self {
+            ingest: Options::default(),
+            posting: Options::default(),
+            settlement: Options { window_us: 20_000, ..Options::default() },
+            reconcile: Options { window_us: 50_000, ..Options::default() },
+        }
+    }
+}
+
 /// Makes the checkpoint store of a processor.
 pub type OpenCheckpoints<'a> = dyn Fn(&'static str) -> anyhow::Result<Box<dyn Checkpoints>> + 'a;
 
@@ -51,15 +64,15 @@ pub type OpenCheckpoints<'a> = dyn Fn(&'static str) -> anyhow::Result<Box<dyn Ch
 pub struct Pipeline {
     log: Arc<dyn Log>,
     /// Ingest's thread.
-    pub ingest: WorkerThread<ingest::Ingest>,
+    pub ingest: WorkerThread<ingest::processor::IngestProcessor>,
     /// Posting's thread.
     pub posting: WorkerThread<posting::Posting>,
     /// Settlement's thread.
     pub settlement: WorkerThread<settlement::Settlement>,
     /// Thread of reconcile's re-keying half.
-    pub rekey: WorkerThread<reconcile::Rekey>,
+    pub rekey: WorkerThread<reconcile::rekey::Rekey>,
     /// Thread of reconcile's joining half.
-    pub join: WorkerThread<reconcile::Join>,
+    pub join: WorkerThread<reconcile::join::Join>,
 }
 
 /// How far everything has been read.
@@ -228,7 +241,8 @@ impl Pipeline {
     fn drain_without_ingest(&self, wait: Duration) -> Result<bool, LogError> {
         let until = stream::clock::monotonic_us().saturating_add(duration_us(wait));
         loop {
-            let lag: i64 = self.lag()?.into_iter().filter(|(name, _)| *name != "ingest").map(|(_, n)| n).sum();
+            let lag: i64 =
+                self.lag()?.into_iter().filter(|(name, _)| *name != "ingest").map(|(_, n)| n).sum();
             if lag == 0 {
                 return Ok(true);
             }

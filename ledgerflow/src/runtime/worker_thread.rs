@@ -51,7 +51,8 @@ where
             faults::name_thread(name);
             if let Err(error) = run(worker, &clock, &stop_seen, &asked) {
                 tracing::error!(processor = name, %error, "worker ended");
-                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Failure { processor: name, error });
+                *failed.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(Failure { processor: name, error });
             }
         })?;
         Ok(Self { name, questions, stop, failure, thread: Some(thread) })
@@ -67,7 +68,10 @@ impl<P: Processor + 'static> WorkerThread<P> {
 
     /// Runs `question` on the worker's thread between two windows. `None` when the worker has ended or does not
     /// answer in time.
-    pub fn ask<R: Send + 'static>(&self, question: impl FnOnce(&Worker<P>) -> R + Send + 'static) -> Option<R> {
+    pub fn ask<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Worker<P>) -> R + Send + 'static,
+    ) -> Option<R> {
         let (answer, answered) = channel();
         let question: Question<P> = Box::new(move |worker| {
             // Nobody waits any more: the answer is not needed.

@@ -1177,7 +1177,7 @@ pub struct ReconStateBody {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReconStateItem {
-    #[prost(oneof = "recon_state_item::Item", tags = "1, 2")]
+    #[prost(oneof = "recon_state_item::Item", tags = "1, 2, 3")]
     pub item: ::core::option::Option<recon_state_item::Item>,
 }
 /// Nested message and enum types in `ReconStateItem`.
@@ -1188,6 +1188,9 @@ pub mod recon_state_item {
         Sent(super::SideSent),
         #[prost(message, tag = "2")]
         Bill(super::BillProgress),
+        /// `bills.lines` has no batch chain: the last record read.
+        #[prost(message, tag = "3")]
+        PositionHash(super::PositionHash),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

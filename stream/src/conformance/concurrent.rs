@@ -113,7 +113,7 @@ fn write_wide(log: &dyn Log) -> Result<(), LogError> {
     let mut session = log.join(&member("posting", "a", 8))?;
     let generation = session.assignment()?.generation;
     for n in 0..RECORDS {
-        let records = (0..4).rev().map(|p| record(partition(p), format!("{n}"))).collect();
+        let records = (0..4).map(|p| record(partition(p), format!("{n}"))).collect();
         match session.commit(Transaction { generation, records, positions: vec![] }) {
             CommitOutcome::Committed { .. } => {}
             other => return Err(LogError::Io(format!("commit {n}: {other:?}"))),
@@ -122,7 +122,8 @@ fn write_wide(log: &dyn Log) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Reads the partitions one after the other: a later look may see more commits, never fewer.
+/// Reads the partitions one after the other, in the order in which a commit names them: a later look may see more
+/// commits, never fewer.
 fn look_once(readers: &mut [Box<dyn Reader>], seen: &mut [usize; 4]) -> Verdict {
     let limit = FetchLimit { records: 100_000, bytes: 64 << 20, wait: Duration::ZERO };
     let mut least = 0;

@@ -185,11 +185,16 @@ impl Plan<'_> {
                 SegmentIndex::scanned(&segment.path, &file, segment.bytes, &segment.header)?.0
             }
         };
-        let dropped = index.runs().iter().filter(|(of, run)| !self.wanted(*of, run));
-        let dropped: u64 = dropped.map(|(_, run)| u64::from(run.len)).sum();
-        let percent = self.core.options.clean_percent;
-        let worth = dropped > 0 && dropped.saturating_mul(100) >= segment.bytes.saturating_mul(percent);
-        Ok(Candidate { left: segment.bytes - dropped, segment, worth })
+        let bytes = |wanted: bool| -> u64 {
+            let runs = index.runs().iter().filter(|(of, run)| self.wanted(*of, run) == wanted);
+            runs.map(|(_, run)| u64::from(run.len)).sum()
+        };
+        let (kept, dropped) = (bytes(true), bytes(false));
+        // Heads of frames go with their runs.
+        let left = segment.bytes.saturating_mul(kept) / (kept + dropped).max(1);
+        let saved = (segment.bytes - left).saturating_mul(100);
+        let worth = dropped > 0 && saved >= segment.bytes.saturating_mul(self.core.options.clean_percent);
+        Ok(Candidate { left, segment, worth })
     }
 
     fn rewrite(&self, batch: Vec<Candidate>, report: &mut CleanReport) -> Result<(), LogError> {

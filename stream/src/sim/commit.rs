@@ -1,9 +1,9 @@
 //! Writing: appends, commits with the fault drawn or planned for them, and how transactions end.
 
-use super::core::{Core, DEAD};
 use super::group::{Standing, Ticket};
 use super::partition::TransactionNo;
 use super::settings::CommitFault;
+use super::state::{Core, DEAD};
 use super::transaction::{Event, LateEnd, Phase, Unfinished};
 use crate::log::{CommitOutcome, LogError, Member, OutRecord, Position, Record, TopicPartition, Transaction};
 use bytes::Bytes;
@@ -52,6 +52,9 @@ impl Core {
         if self.alive(owner.process).is_err() {
             return CommitOutcome::Unknown(DEAD.to_owned());
         }
+        if let Some(group) = self.groups.get_mut(&owner.member.group) {
+            group.see(&owner.member.name, owner.ticket, self.now_us);
+        }
         if self.producers.get(id).is_none_or(|producer| producer.epoch != owner.epoch) {
             self.counters.commits_fenced += 1;
             return CommitOutcome::Fenced(format!("the epoch of {id} has ended"));
@@ -94,10 +97,8 @@ impl Core {
         if transaction.positions.is_empty() {
             return None;
         }
-        let now_us = self.now_us;
-        let group = self.groups.get_mut(&owner.member.group)?;
+        let group = self.groups.get(&owner.member.group)?;
         let (standing, generation) = (group.standing(&owner.member.name, owner.ticket), group.generation);
-        group.see(&owner.member.name, owner.ticket, now_us);
         let name = &owner.member.name;
         match standing {
             Standing::Seated if transaction.generation == generation => None,

@@ -1,8 +1,8 @@
 //! Joining, leaving, and what silence costs a member.
 
 use super::commit::Owner;
-use super::core::Core;
 use super::group::Standing;
+use super::state::Core;
 use super::transaction::Event;
 use crate::log::{Assignment, LogError, Member};
 
@@ -101,6 +101,11 @@ impl Core {
     /// The owner of an id dies. Its transaction stays as it is, its seat until it times out.
     pub(super) fn crash(&mut self, id: &str) -> bool {
         let Some(process) = self.producers.get(id).map(|producer| producer.process) else { return false };
+        self.kill(process)
+    }
+
+    /// A process dies between two calls.
+    pub(super) fn kill(&mut self, process: u64) -> bool {
         let died = process != 0 && self.dead.insert(process);
         self.counters.crashes_between += u64::from(died);
         self.note(24, process);

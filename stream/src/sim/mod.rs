@@ -15,13 +15,13 @@
 //! the driver may drop the dead worker without its last calls reaching the log.
 
 mod commit;
-mod core;
 mod counters;
 mod group;
 mod membership;
 mod partition;
 mod prng;
 mod settings;
+mod state;
 mod transaction;
 
 #[cfg(test)]
@@ -36,8 +36,8 @@ use crate::log::{
     OutRecord, Position, Reader, Record, Session, TopicPartition, Transaction, Watermarks,
 };
 use commit::Owner;
-use core::Core;
 use schemas::topics::Topic;
+use state::Core;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -67,6 +67,11 @@ impl SimLog {
     #[must_use]
     pub fn is_dead(&self) -> bool {
         self.core().alive(self.process).is_err()
+    }
+
+    /// This handle's process dies between two calls. False if it was dead, or if the handle has no process.
+    pub fn die(&self) -> bool {
+        self.core().kill(self.process)
     }
 
     /// The process that owns a transactional id dies between two commits. False if nobody owned it or its owner
@@ -160,7 +165,7 @@ impl SimLog {
     }
 
     /// Hands every record of a topic that a committed reader may see to `see`, partition by partition. Slow
-    /// partitions hide nothing from it.
+    /// partitions hide nothing from it. `see` must not call the log.
     pub fn for_each_visible(&self, topic: Topic, see: &mut dyn FnMut(TopicPartition, &Record)) {
         let core = self.core();
         let partitions = core.partitions.get(usize::from(topic.index())).into_iter().flatten();

@@ -35,9 +35,11 @@ impl Prng {
         per_mille > 0 && self.below(1000) < u64::from(per_mille)
     }
 
-    /// One of 1 to `max` microseconds (1 when `max` is below 1).
+    /// One of 1 to `max` microseconds (1 when `max` is below 1); short ones are as likely as long ones: the
+    /// bound is halved up to seven times before the draw.
     pub fn delay_us(&mut self, max: i64) -> i64 {
-        let drawn = self.below(u64::try_from(max).unwrap_or(0));
+        let halved = u64::try_from(max).unwrap_or(0) >> self.below(8);
+        let drawn = self.below(halved);
         i64::try_from(drawn).unwrap_or(0).saturating_add(1)
     }
 }

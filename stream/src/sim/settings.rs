@@ -3,6 +3,7 @@
 //! Rates are per thousand of the calls they concern, so that no float is needed. Rate 0 draws no number: switching
 //! one fault off leaves the others' seeds comparable.
 
+use super::prng::Prng;
 use crate::log::Features;
 use schemas::topics::PartitionCounts;
 
@@ -127,6 +128,33 @@ impl Faults {
         away: 4,
         delay_us_max: 1_000_000,
     };
+
+    /// A mix for one seed: of the rates of [`Faults::ALL`] about half are 0, the others as they are or fourfold.
+    /// Runs that lack some faults reach states that the others never leave time for (swarm testing: Groce et
+    /// al., ISSTA 2012).
+    #[must_use]
+    pub fn swarm(prng: &mut Prng) -> Self {
+        let mut mix = Self::ALL;
+        for rate in [
+            &mut mix.crash_before_end,
+            &mut mix.crash_after_end,
+            &mut mix.abort,
+            &mut mix.unknown_committed,
+            &mut mix.unknown_aborted,
+            &mut mix.unknown_lost,
+            &mut mix.late_commit,
+            &mut mix.late_abort,
+            &mut mix.slow_markers,
+            &mut mix.foreign,
+            &mut mix.slow_partition,
+            &mut mix.short_read,
+            &mut mix.away,
+        ] {
+            *rate = rate.saturating_mul([0, 0, 1, 4].get(prng.index(4)).copied().unwrap_or(1));
+        }
+        mix.delay_us_max = prng.delay_us(mix.delay_us_max.saturating_mul(2));
+        mix
+    }
 
     /// The rates of the faults of a commit with the fault each stands for, in the order they are drawn.
     pub(super) const fn of_commit(&self) -> [(u16, CommitFault); 8] {

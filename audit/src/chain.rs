@@ -1,0 +1,177 @@
+//! Chains: all batches that one slot writes to one partition of one topic.
+//!
+//! A chain may begin above sequence 1 only where retention has passed its beginning. After a finding the chain goes on
+//! from what was found, so that one defect is one finding. Heads that a changelog names (`promise`) are compared when
+//! the chain reaches them; those already passed are compared with the last [`HEADS_KEPT`] hashes.
+
+use crate::envelope::Opened;
+use crate::finding::{Check, Findings, Place};
+use crate::merkle::Hash;
+use schemas::topics::Topic;
+use schemas::wire::BatchHeader;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Hashes kept behind the head of every chain.
+pub const HEADS_KEPT: usize = 512;
+
+/// Writer's slot and the partition it writes to.
+pub type ChainKey = (Topic, u32, u32);
+
+/// Head of a chain and what is needed to judge the next batch.
+#[derive(Debug, Default)]
+pub struct Chain {
+    /// First sequence read; 0 = none yet.
+    pub first: u64,
+    /// Last sequence read.
+    pub sequence: u64,
+    /// Hash of the last batch.
+    pub hash: Hash,
+    epoch: u64,
+    batch: u64,
+    generation: u32,
+    heads: VecDeque<(u64, Hash)>,
+    promised: BTreeMap<u64, (Vec<u8>, String)>,
+}
+
+/// All chains read.
+#[derive(Debug, Default)]
+pub struct Chains {
+    chains: BTreeMap<ChainKey, Chain>,
+}
+
+impl Chains {
+    /// The chain, if a batch or a promise of it was seen.
+    #[must_use]
+    pub fn get(&self, topic: Topic, partition: u32, slot: u32) -> Option<&Chain> {
+        self.chains.get(&(topic, partition, slot))
+    }
+
+    /// Every chain in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&ChainKey, &Chain)> {
+        self.chains.iter()
+    }
+
+    /// Records were lost to retention between two reads of this partition: its chains may jump once.
+    pub fn skipped(&mut self, topic: Topic, partition: u32) {
+        for chain in
+            self.chains.range_mut((topic, partition, 0)..=(topic, partition, u32::MAX)).map(|(_, c)| c)
+        {
+            chain.first = 0;
+        }
+    }
+
+    /// Takes the next batch of a chain. `whole` = the partition was read from its first record.
+    pub fn accept(&mut self, place: Place, whole: bool, opened: &Opened, found: &mut Findings) {
+        let header = &opened.header;
+        let chain = self.chains.entry((place.at.topic, place.at.partition, header.slot)).or_default();
+        let known = chain.first > 0 || whole;
+        if known {
+            let expected = chain.sequence + 1;
+            found.that(Check::Sequence, header.sequence == expected, || {
+                (place, format!("slot {}: sequence {} where {expected} is due", header.slot, header.sequence))
+            });
+            let previous: &[u8] = if chain.sequence == 0 { &[] } else { &chain.hash };
+            found.that(Check::Chain, header.previous_hash.as_ref() == previous, || {
+                (place, format!("slot {}: does not name the hash of the batch before it", header.slot))
+            });
+            let fell = header.epoch < chain.epoch || header.generation < chain.generation;
+            found.that(Check::Epoch, !fell, || {
+                (place, format!("slot {}: epoch {} after {}", header.slot, header.epoch, chain.epoch))
+            });
+        } else {
+            found.uncovered(Check::Chain, 1);
+        }
+        chain.owner(place, known, header, found);
+        if chain.first == 0 {
+            chain.first = header.sequence.max(1);
+        }
+        chain.advance(place, opened, found);
+    }
+
+    /// A changelog says that this chain has (or will have) `hash` at `sequence`.
+    pub fn promise(&mut self, key: ChainKey, sequence: u64, hash: &[u8], place: Place, found: &mut Findings) {
+        if sequence == 0 || hash.is_empty() {
+            return;
+        }
+        let chain = self.chains.entry(key).or_default();
+        if sequence > chain.sequence {
+            chain.promised.insert(sequence, (hash.to_vec(), place.to_string()));
+            return;
+        }
+        match chain.heads.iter().rev().find(|(s, _)| *s == sequence) {
+            Some((_, is)) => found.that(Check::Head, is == hash, || {
+                (
+                    place,
+                    format!(
+                        "names another hash for {}/{} slot {} sequence {sequence}",
+                        key.0.name(),
+                        key.1,
+                        key.2
+                    ),
+                )
+            }),
+            None => found.uncovered(Check::Head, 1),
+        }
+    }
+
+    /// Heads that were named and never came.
+    pub fn report(&self, ended: bool, found: &mut Findings) {
+        for ((topic, partition, slot), chain) in &self.chains {
+            for (sequence, (_, by)) in &chain.promised {
+                let what =
+                    format!("{}/{partition} slot {slot}: sequence {sequence} is not there", topic.name());
+                found.overdue(ended, Check::Sequence, by, what);
+            }
+        }
+    }
+}
+
+impl Chain {
+    /// Window number of the last batch.
+    #[must_use]
+    pub const fn last_batch(&self) -> u64 {
+        self.batch
+    }
+
+    fn owner(&self, place: Place, known: bool, header: &BatchHeader, found: &mut Findings) {
+        let changelog = matches!(place.at.topic, Topic::Journal | Topic::IngestState | Topic::ReconState);
+        if changelog {
+            let owns = header.slot == place.at.partition && header.batch == header.sequence;
+            found.that(Check::Batch, owns, || {
+                let (slot, batch, sequence) = (header.slot, header.batch, header.sequence);
+                (
+                    place,
+                    format!("slot {slot}, batch {batch}, sequence {sequence} in a changelog of its own slot"),
+                )
+            });
+        } else {
+            let rises = !known || header.batch > self.batch;
+            found.that(Check::Batch, rises, || {
+                (place, format!("slot {}: batch {} after {}", header.slot, header.batch, self.batch))
+            });
+        }
+    }
+
+    fn advance(&mut self, place: Place, opened: &Opened, found: &mut Findings) {
+        let header = &opened.header;
+        self.sequence = header.sequence;
+        self.hash = opened.hash;
+        self.epoch = self.epoch.max(header.epoch);
+        self.batch = header.batch;
+        self.generation = self.generation.max(header.generation);
+        if self.heads.len() >= HEADS_KEPT {
+            self.heads.pop_front();
+        }
+        self.heads.push_back((header.sequence, opened.hash));
+        while let Some(due) = self.promised.first_entry().filter(|due| *due.key() <= header.sequence) {
+            let (sequence, (hash, by)) = due.remove_entry();
+            if sequence == header.sequence {
+                found.that(Check::Head, hash == opened.hash, || {
+                    (place, format!("slot {} sequence {sequence}: another hash than {by} names", header.slot))
+                });
+            } else {
+                found.uncovered(Check::Head, 1);
+            }
+        }
+    }
+}

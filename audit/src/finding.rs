@@ -1,0 +1,231 @@
+//! Named checks, how often each was made, and what it found.
+//!
+//! A check is *wrong* when no later record can make it right, *open* when its counterpart may still come. Bounded:
+//! of every check at most `findings_max` findings are kept, all are counted.
+
+use serde::Serialize;
+use std::fmt;
+use stream::log::{Offset, TopicPartition};
+
+macro_rules! checks {
+    ($($variant:ident = $name:literal, $says:literal;)*) => {
+        /// One thing the auditor checks. Names are stable.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Check { $(#[doc = $says] $variant,)* }
+
+        impl Check {
+            /// Every check, in the order of the report.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+            /// Stable name.
+            #[must_use]
+            pub const fn name(self) -> &'static str { match self { $(Self::$variant => $name,)* } }
+            /// What holds when it passes.
+            #[must_use]
+            pub const fn says(self) -> &'static str { match self { $(Self::$variant => $says,)* } }
+        }
+    };
+}
+
+checks! {
+    Coverage = "coverage.forever", "A topic kept for ever is read from its first record.";
+    Format = "envelope.format", "Every record decodes and has a format version that is known.";
+    Checksum = "envelope.checksum", "CRC-32C of the body is the one in the header.";
+    Count = "envelope.count", "The body holds as many items as the header states.";
+    Merkle = "envelope.merkle", "The RFC 6962 root over the items is the one in the header.";
+    Sequence = "envelope.sequence", "Every chain counts from 1 without gap or repetition.";
+    Chain = "envelope.chain", "Every batch names the hash of the one before it.";
+    Batch = "envelope.batch", "Window numbers rise (changelogs: without gap) and the writer's slot owns the partition.";
+    Epoch = "envelope.epoch", "Owner epochs never fall.";
+    Input = "envelope.input", "Input ranges of successive windows join without gap.";
+    Head = "envelope.head", "Chain heads and marks that a changelog names are those found on the chain.";
+    BalanceBatch = "balance.batch", "Debits = credits in every journal batch per book, accounting date and asset.";
+    BalanceEvent = "balance.event", "Debits = credits over all legs of every booked event, those sent away included.";
+    BalanceOverall = "balance.overall", "Debits = credits per partition, day and asset, and over all.";
+    EntrySeq = "entries.seq", "Entries of an account are numbered from 1 without gap.";
+    EntryAmount = "entries.amount", "Amounts are above zero and have a side.";
+    EntryFigures = "entries.figures", "after = before + debit, or before - credit.";
+    EntryJoin = "entries.join", "before is the after of the entry before it, in the batch it names.";
+    BalanceValue = "balances.value", "Published balances equal the replayed journal at the batch they name.";
+    BalanceComplete = "balances.complete", "Every account changed up to a named batch is published by then.";
+    OutcomeMissing = "outcome.missing", "Every command that was read has a decision at home.";
+    OutcomeInvented = "outcome.invented", "Every decision at home has a command that was read in its window.";
+    OutcomeContent = "outcome.content", "A decision repeats its command's identity, dates and rule, and states a valid outcome.";
+    OutcomeLegs = "outcome.legs", "What is booked, sent or asked for is exactly the command's legs.";
+    OutcomeTwice = "outcome.twice", "An event key has one outcome that is neither duplicate nor conflict.";
+    OutcomeDuplicate = "outcome.duplicate", "A duplicate has an original with the same body and repeats its outcome.";
+    OutcomeConflict = "outcome.conflict", "A conflict has an original with another body.";
+    OutcomeResolution = "outcome.resolution", "A pending command is resolved once, by the partition it was sent to.";
+    OutcomePending = "outcome.pending", "No command is pending (when quiesced).";
+    Conservation = "outcome.conservation", "received = dead-lettered + booked + duplicate + refused + pending + not yet read.";
+    IngestWindow = "ingest.window", "Each event read in a window became one command or one dead letter.";
+    IngestCounts = "ingest.counts", "Ingest's counters equal the events, commands and dead letters found.";
+    IngestOrder = "ingest.order", "Commands of one lane follow the order of their events, each once.";
+    ChannelSequence = "channel.sequence", "Senders number a channel's items without gap; receivers take them in order.";
+    ChannelContent = "channel.content", "Journal of the sender, item on the channel and journal of the receiver agree.";
+    ChannelLost = "channel.lost", "What a journal says was sent is on the channel; what was read is journaled.";
+    ChannelInvented = "channel.invented", "What is on a channel or received was sent by its sender's journal.";
+    ChannelRepeat = "channel.repeat", "An item sent again is equal to the first.";
+    ChannelInFlight = "channel.in_flight", "Nothing is in flight (when quiesced).";
+    ClearingNet = "clearing.net", "Clearing entries equal the credits they stand for, with their range and count.";
+    ClearingInFlight = "clearing.in_flight", "clearing:out + clearing:in of a pair equal its credits in flight, per asset.";
+    DayMarker = "days.marker", "A marker's count and sums equal the items before it.";
+    DayTally = "days.tally", "Journaled day counters equal the items found.";
+    DayDated = "days.dated", "After a day's marker or alignment nothing is dated in it unless back-dated.";
+    DayAligned = "days.aligned", "A partition aligns after the markers of every ingest slot and every partition.";
+    DayClosing = "days.closing", "Published closings equal the entries dated up to that day.";
+    DayClosed = "days.closed", "A closed day was aligned by every slot.";
+    EdgeRejected = "edges.rejected", "As many records lie on `rejected` as the changelogs say were written.";
+    ReconOurs = "recon.ours", "Every entry with a match is once on recon.sides, unchanged.";
+    ReconTheirs = "recon.theirs", "Every staged bill line is once on recon.sides, unchanged.";
+    ReconReleased = "recon.released", "A finished file is released once on every partition with its lines counted.";
+    ReconNamed = "recon.named", "Matches and breaks name sides that exist.";
+}
+
+/// A place in the log that a finding names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Partition.
+    pub at: TopicPartition,
+    /// Offset of the record.
+    pub offset: Offset,
+    /// Batch number of the writer; 0 = the record is not a batch.
+    pub batch: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.at, self.offset)?;
+        if self.batch > 0 { write!(f, " batch {}", self.batch) } else { Ok(()) }
+    }
+}
+
+/// One defect: where and what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// `topic/partition@offset`, batch, account, channel: the exact place.
+    pub place: String,
+    /// What is stated and what was found.
+    pub what: String,
+}
+
+/// Result of one check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckResult {
+    /// Stable name.
+    pub check: &'static str,
+    /// What holds when it passes.
+    pub says: &'static str,
+    /// How many things were checked.
+    pub checked: u64,
+    /// How many of them are wrong.
+    pub wrong: u64,
+    /// How many wait for a record that may still come.
+    pub open: u64,
+    /// How many could not be judged because retention or a bound has passed their counterpart.
+    pub uncovered: u64,
+    /// The first findings.
+    pub findings: Vec<Finding>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Tally {
+    checked: u64,
+    wrong: u64,
+    open: u64,
+    uncovered: u64,
+    kept: Vec<Finding>,
+}
+
+/// All checks of an audit.
+#[derive(Debug, Clone)]
+pub struct Findings {
+    tallies: Vec<Tally>,
+    kept_max: usize,
+}
+
+impl Findings {
+    /// Nothing checked yet; keeps up to `kept_max` findings of every check.
+    #[must_use]
+    pub fn new(kept_max: usize) -> Self {
+        Self { tallies: vec![Tally::default(); Check::ALL.len()], kept_max }
+    }
+
+    fn with(&mut self, check: Check, change: impl FnOnce(&mut Tally)) {
+        if let Some(tally) = self.tallies.get_mut(check as usize) {
+            change(tally);
+        }
+    }
+
+    /// `n` things were checked and hold.
+    pub fn holds(&mut self, check: Check, n: u64) {
+        self.with(check, |t| t.checked += n);
+    }
+
+    /// One thing was checked; `place` and `what` are asked only when it does not hold.
+    pub fn that<P: fmt::Display, W: fmt::Display>(
+        &mut self,
+        check: Check,
+        holds: bool,
+        finding: impl FnOnce() -> (P, W),
+    ) {
+        if holds {
+            self.holds(check, 1);
+        } else {
+            let (place, what) = finding();
+            self.wrong(check, place, what);
+        }
+    }
+
+    /// One thing was checked and is wrong.
+    pub fn wrong(&mut self, check: Check, place: impl fmt::Display, what: impl fmt::Display) {
+        let max = self.kept_max;
+        self.with(check, |t| {
+            t.checked += 1;
+            t.wrong += 1;
+            if t.kept.len() < max {
+                t.kept.push(Finding { place: place.to_string(), what: what.to_string() });
+            }
+        });
+    }
+
+    /// `n` things wait for a record that may still come.
+    pub fn open(&mut self, check: Check, n: u64) {
+        self.with(check, |t| t.open += n);
+    }
+
+    /// `n` things cannot be judged.
+    pub fn uncovered(&mut self, check: Check, n: u64) {
+        self.with(check, |t| t.uncovered += n);
+    }
+
+    /// Wrong when `ended` (nothing more can come), else open.
+    pub fn overdue(&mut self, ended: bool, check: Check, place: impl fmt::Display, what: impl fmt::Display) {
+        if ended {
+            self.wrong(check, place, what);
+        } else {
+            self.open(check, 1);
+        }
+    }
+
+    /// How many findings there are, kept or not.
+    #[must_use]
+    pub fn wrong_total(&self) -> u64 {
+        self.tallies.iter().map(|t| t.wrong).sum()
+    }
+
+    /// Every check's result, in order.
+    #[must_use]
+    pub fn results(&self) -> Vec<CheckResult> {
+        let one = |(check, t): (&Check, &Tally)| CheckResult {
+            check: check.name(),
+            says: check.says(),
+            checked: t.checked,
+            wrong: t.wrong,
+            open: t.open,
+            uncovered: t.uncovered,
+            findings: t.kept.clone(),
+        };
+        Check::ALL.iter().zip(&self.tallies).map(one).collect()
+    }
+}

@@ -1,0 +1,736 @@
+//! One posting partition: the batches of its journal against what its windows read and sent.
+//!
+//! Order relied on: a batch is judged when every record of `commands` and `credits` below the positions it names was
+//! read. Bounded by the commands and credits read ahead of the journal.
+
+use crate::accounts::Accounts;
+use crate::amount::{self, date_text};
+use crate::channel::{Channels, Claim, ForwardClaim};
+use crate::days::DayCounts;
+use crate::envelope::Opened;
+use crate::finding::{Check, Findings, Place};
+use crate::merkle::Hash;
+use crate::outcome::{self, Home, event_name, legs_asked, legs_booked, legs_remote};
+use crate::published::Published;
+use crate::recon::{Recon, Source};
+use schemas::topics::{PartitionCounts, Topic};
+use schemas::wire::journal_item::Item;
+use schemas::wire::{
+    BatchHeader, Clearing, Command, Credit, DayMarker, DayTally, Decision, Entry, Outcome, Received,
+    Resolution, Verdict, day_tally::Kind,
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// A batch of `commands` read and not yet consumed by a journal window.
+#[derive(Debug)]
+pub struct CommandBatch {
+    /// Where it lies.
+    pub place: Place,
+    /// Slot of the ingest worker.
+    pub slot: u32,
+    /// Its place in the chain and its hash.
+    pub head: (u64, Hash),
+    /// Its commands.
+    pub commands: Vec<Command>,
+    /// Its day markers.
+    pub markers: Vec<DayMarker>,
+}
+
+/// A batch of `credits` read and not yet consumed.
+#[derive(Debug)]
+pub struct CreditBatch {
+    /// Offset of the record.
+    pub offset: i64,
+    /// Slot of the sender.
+    pub from: u32,
+    /// Sequences of its items and their hashes' first 8 bytes.
+    pub items: Vec<(u64, u64)>,
+}
+
+/// Debits, credits and entries of one book, accounting date and asset.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Total {
+    /// Sum of debits, minor units.
+    pub debits: i128,
+    /// Sum of credits, minor units.
+    pub credits: i128,
+    /// Number of entries.
+    pub entries: u64,
+}
+
+impl Total {
+    fn add(&mut self, moved: i128) {
+        if moved >= 0 {
+            self.debits = self.debits.wrapping_add(moved);
+        } else {
+            self.credits = self.credits.wrapping_sub(moved);
+        }
+        self.entries += 1;
+    }
+
+    /// Adds another total.
+    pub fn merge(&mut self, other: &Self) {
+        self.debits = self.debits.wrapping_add(other.debits);
+        self.credits = self.credits.wrapping_add(other.credits);
+        self.entries += other.entries;
+    }
+}
+
+/// Peer of a day count in a journal: what is counted, and with whom.
+type TallyPeer = (i32, u32);
+
+/// What was read of one posting partition.
+#[derive(Debug, Default)]
+pub struct Posting {
+    partition: u32,
+    /// Last journal batch judged, and its offset.
+    pub batch: u64,
+    /// Replayed accounts.
+    pub accounts: Accounts,
+    /// Published balances.
+    pub published: Published,
+    /// Event keys and outcomes.
+    pub home: Home,
+    /// Commands read ahead of the journal.
+    pub commands: VecDeque<CommandBatch>,
+    /// Number of commands in `commands`.
+    pub commands_ahead: usize,
+    /// Credits read ahead of the journal.
+    pub credits: VecDeque<CreditBatch>,
+    /// Totals per book, accounting date and asset.
+    pub totals: BTreeMap<(String, i32, String), Total>,
+    command_heads: BTreeMap<u32, (u64, Hash)>,
+    credit_heads: BTreeMap<u32, (u64, u64)>,
+    tallies: DayCounts<TallyPeer>,
+    sent_days: BTreeMap<String, i32>,
+    aligned: BTreeMap<String, i32>,
+    seen: BTreeSet<(String, i32, bool, u32)>,
+}
+
+/// What one batch is judged with.
+pub struct Around<'a> {
+    /// All channels.
+    pub channels: &'a mut Channels,
+    /// Both sides of reconciliation.
+    pub recon: &'a mut Recon,
+    /// Findings.
+    pub found: &'a mut Findings,
+    /// Partition counts.
+    pub counts: PartitionCounts,
+    /// First offsets of `commands` and `credits` of this partition that were covered.
+    pub covered_from: [i64; 2],
+    /// Whether event keys are kept.
+    pub with_ids: bool,
+    /// Most account changes kept for settlement.
+    pub changes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Net {
+    sum: i128,
+    count: u32,
+    first: u64,
+    last: u64,
+}
+
+impl Net {
+    fn add(&mut self, sequence: u64, moved: i128) {
+        self.sum = self.sum.wrapping_add(moved);
+        self.first = if self.count == 0 { sequence } else { self.first.min(sequence) };
+        self.last = self.last.max(sequence);
+        self.count += 1;
+    }
+}
+
+/// Outgoing, peer, asset, book, accounting date.
+type ClearingKey<'b> = (bool, u32, &'b str, &'b str, i32);
+
+/// What a batch holds, collected item by item.
+#[derive(Default)]
+struct Collected<'b> {
+    totals: BTreeMap<(&'b str, i32, &'b str), Total>,
+    sent: BTreeMap<u32, Vec<(u64, Claim)>>,
+    nets: BTreeMap<ClearingKey<'b>, Net>,
+    clearings: Vec<&'b Clearing>,
+    decisions: Vec<&'b Decision>,
+    tallies: BTreeMap<(i32, u32, &'b str, i32), &'b DayTally>,
+    markers_sent: Vec<&'b schemas::wire::DayMarkerSent>,
+    markers_seen: Vec<(u32, &'b DayMarker)>,
+    changed: Vec<u32>,
+}
+
+impl<'b> Collected<'b> {
+    fn send(&mut self, peer: u32, sequence: u64, claim: Claim) {
+        self.sent.entry(peer).or_default().push((sequence, claim));
+    }
+}
+
+impl Posting {
+    /// Nothing read yet of this partition.
+    #[must_use]
+    pub fn new(partition: u32) -> Self {
+        Self { partition, ..Self::default() }
+    }
+
+    /// Judges one batch of the journal.
+    pub fn batch(&mut self, place: Place, opened: &Opened, items: &[Item], around: &mut Around<'_>) {
+        let mut collected = Collected::default();
+        let (commands_to, commands_from) = range(&opened.header, Topic::Commands);
+        let (credits_to, credits_from) = range(&opened.header, Topic::Credits);
+        let consumed = self.consume(commands_to);
+        let credits_partial = credits_from < around.covered_from[1];
+        for item in items {
+            self.item(place, &opened.header, item, credits_partial, &mut collected, around);
+        }
+        self.balance(place, &collected, around.found);
+        clearing_nets(self.partition, place, &collected, around.found);
+        let commands: Vec<_> = consumed.iter().flat_map(|b| b.commands.iter().map(|c| (b.slot, c))).collect();
+        let partial = commands_from < around.covered_from[0];
+        outcome::join(place, commands, std::mem::take(&mut collected.decisions), partial, around.found);
+        markers_seen(place, &consumed, &collected, partial, around.found);
+        self.tallies(place, &collected, partial, around.found);
+        self.send(place, &opened.header, &mut collected, around);
+        self.pass_credits(place, credits_to, around);
+        self.marks(place, &opened.header, partial, around);
+        self.batch = opened.header.batch;
+        self.published.replayed(self.batch, collected.changed, &self.accounts, around.changes_max);
+        self.published.release(self.batch, &self.accounts, around.found);
+    }
+
+    /// Takes the commands below an offset out of the queue and counts them per day.
+    fn consume(&mut self, to: i64) -> Vec<CommandBatch> {
+        let mut out = Vec::new();
+        while self.commands.front().is_some_and(|batch| batch.place.offset < to) {
+            let Some(batch) = self.commands.pop_front() else { break };
+            self.commands_ahead = self.commands_ahead.saturating_sub(batch.commands.len());
+            self.command_heads.insert(batch.slot, batch.head);
+            for command in batch.commands.iter().filter(|c| !c.back_dated) {
+                let peer = (Kind::CommandsIn as i32, batch.slot);
+                self.tallies.count(peer, &command.book, command.accounting_date, debits(command));
+            }
+            out.push(batch);
+        }
+        out
+    }
+
+    fn item<'b>(
+        &mut self,
+        place: Place,
+        header: &BatchHeader,
+        item: &'b Item,
+        credits_partial: bool,
+        collected: &mut Collected<'b>,
+        around: &mut Around<'_>,
+    ) {
+        let taken = match item {
+            Item::Decision(decision) => self.decision(place, header, decision, collected, around),
+            Item::Received(received) => self.received(place, received, collected, around),
+            Item::Resolution(resolution) => self.resolution(place, resolution, around),
+            Item::Clearing(clearing) => {
+                if let Some(entry) = &clearing.entry {
+                    self.entry(
+                        place,
+                        entry,
+                        (&clearing.book, clearing.accounting_date),
+                        collected,
+                        around.found,
+                    );
+                }
+                collected.clearings.push(clearing);
+                None
+            }
+            Item::DayMarkerSeen(seen) => {
+                let marker = seen.marker.as_ref();
+                if let Some(marker) = marker {
+                    self.seen.insert((marker.book.clone(), marker.date, seen.credits, seen.from));
+                }
+                if seen.credits {
+                    let claim = Claim::Marker(Box::new(marker.cloned().unwrap_or_default()));
+                    Some((seen.from, seen.sequence, claim, seen.item_check))
+                } else {
+                    collected.markers_seen.extend(marker.map(|m| (seen.from, m)));
+                    None
+                }
+            }
+            Item::DayMarkerSent(sent) => {
+                collected.markers_sent.push(sent);
+                None
+            }
+            Item::DayTally(tally) => {
+                collected.tallies.insert((tally.kind, tally.peer, &tally.book, tally.date), tally);
+                None
+            }
+            Item::Aligned(aligned) => {
+                self.align(place, &aligned.book, aligned.date, around);
+                None
+            }
+            Item::Held(held) => {
+                if !held.dropped {
+                    around.channels.held((held.from, self.partition), held.sequence);
+                }
+                None
+            }
+            Item::Tick(_) | Item::Chart(_) => None,
+        };
+        if let Some((from, sequence, claim, check)) = taken {
+            let pair = (from, self.partition);
+            around.channels.taken(pair, sequence, place, (claim, check), around.found);
+            self.credit_heads.insert(from, (sequence, check));
+            if credits_partial {
+                around.channels.excuse(pair, sequence);
+            }
+        }
+    }
+
+    fn entry<'b>(
+        &mut self,
+        place: Place,
+        entry: &'b Entry,
+        (book, date): (&'b str, i32),
+        collected: &mut Collected<'b>,
+        found: &mut Findings,
+    ) -> i128 {
+        let (number, moved) = self.accounts.replay(entry, date, place, found);
+        collected.changed.push(number);
+        collected.totals.entry((book, date, &entry.asset)).or_default().add(moved);
+        moved
+    }
+
+    fn decision<'b>(
+        &mut self,
+        place: Place,
+        header: &BatchHeader,
+        decision: &'b Decision,
+        collected: &mut Collected<'b>,
+        around: &mut Around<'_>,
+    ) -> Option<(u32, u64, Claim, u64)> {
+        let named = || format!("{place} {}", event_name(decision.event.as_ref()));
+        let mut balance: Vec<(&str, i128)> = Vec::new();
+        for entry in &decision.entry {
+            let day = (decision.book.as_str(), decision.accounting_date);
+            let moved = self.entry(place, entry, day, collected, around.found);
+            add_to(&mut balance, &entry.asset, moved);
+            around.recon.entry(self.partition, place, entry, &Source::decision(decision));
+        }
+        for leg in &decision.remote {
+            let moved = amount::signed(leg.side, amount::of(leg.amount.as_ref())).unwrap_or(0);
+            add_to(&mut balance, &leg.asset, moved);
+            let key =
+                (true, leg.partition, leg.asset.as_str(), decision.book.as_str(), decision.accounting_date);
+            collected.nets.entry(key).or_default().add(leg.sequence, moved);
+            if !decision.back_dated {
+                let peer = (Kind::CreditsOut as i32, leg.partition);
+                let sum = std::iter::once((leg.asset.as_str(), moved));
+                self.tallies.count(peer, &decision.book, decision.accounting_date, sum);
+            }
+            collected.send(leg.partition, leg.sequence, credit_sent(decision, leg));
+        }
+        let outcome = decision.outcome();
+        if outcome == Outcome::Booked {
+            let off = balance.iter().find(|(_, sum)| *sum != 0);
+            around.found.that(Check::BalanceEvent, off.is_none(), || {
+                let (asset, sum) = off.copied().unwrap_or_default();
+                (named(), format!("legs in {asset} are off by {sum}"))
+            });
+            let late =
+                !decision.back_dated && self.sent_day(&decision.book) >= Some(decision.accounting_date);
+            around.found.that(Check::DayDated, !late, || {
+                let date = date_text(decision.accounting_date);
+                (named(), format!("dated {date} after this partition's marker of that day"))
+            });
+        }
+        self.valid(place, decision, around.found);
+        if outcome == Outcome::Pending {
+            let claim = Claim::Forward(Box::new(forward_of(decision, Some(legs_remote(&decision.asked)))));
+            collected.send(decision.forwarded_to, decision.forward_sequence, claim);
+        }
+        let Some(home) = decision.forwarded_from.checked_sub(1) else {
+            self.home.decided(place, decision, around.with_ids, around.found);
+            collected.decisions.push(decision);
+            return None;
+        };
+        let verdict = verdict_sent(decision, header.batch);
+        collected.send(home, decision.verdict_sequence, Claim::Verdict(Box::new(verdict)));
+        let legs = (outcome == Outcome::Booked).then(|| legs_booked(decision));
+        let claim = Claim::Forward(Box::new(forward_of(decision, legs)));
+        Some((home, decision.from_sequence, claim, decision.item_check))
+    }
+
+    /// Whether the parts of a decision fit its outcome.
+    fn valid(&self, place: Place, decision: &Decision, found: &mut Findings) {
+        let moves = !decision.entry.is_empty() || !decision.remote.is_empty();
+        let away = decision.forwarded_from > 0;
+        let fits = match decision.outcome() {
+            Outcome::Booked => moves && decision.reason.is_empty(),
+            Outcome::Refused => !moves && !decision.reason.is_empty(),
+            Outcome::Duplicate => !moves && !away,
+            Outcome::Pending => !moves && !away && decision.forwarded_to != self.partition,
+            Outcome::Unspecified => false,
+        };
+        found.that(Check::OutcomeContent, fits, || {
+            let name = format!("{place} {}", event_name(decision.event.as_ref()));
+            let (entries, remote) = (decision.entry.len(), decision.remote.len());
+            let outcome = decision.outcome().as_str_name();
+            (
+                name,
+                format!("{outcome} with {entries} entries, {remote} legs away, reason {:?}", decision.reason),
+            )
+        });
+    }
+
+    fn received<'b>(
+        &mut self,
+        place: Place,
+        received: &'b Received,
+        collected: &mut Collected<'b>,
+        around: &mut Around<'_>,
+    ) -> Option<(u32, u64, Claim, u64)> {
+        let named = || format!("{place} from {} sequence {}", received.from, received.sequence);
+        let Some(entry) = &received.entry else {
+            around.found.wrong(Check::ChannelContent, named(), "received without an entry");
+            return None;
+        };
+        let (book, date) = (received.book.as_str(), received.accounting_date);
+        let moved = self.entry(place, entry, (book, date), collected, around.found);
+        around.recon.entry(self.partition, place, entry, &Source::received(received));
+        let key = (false, received.from, entry.asset.as_str(), book, date);
+        collected.nets.entry(key).or_default().add(received.sequence, moved);
+        if !received.back_dated {
+            let peer = (Kind::CreditsIn as i32, received.from);
+            self.tallies.count(peer, book, date, std::iter::once((entry.asset.as_str(), moved)));
+        }
+        let suspense = format!("suspense:p{:02}", self.partition);
+        let in_suspense = !received.suspense_reason.is_empty();
+        let placed = !in_suspense || (entry.account == suspense && !received.intended_account.is_empty());
+        around.found.that(Check::ChannelContent, placed, || {
+            (named(), format!("put aside on {} for {:?}", entry.account, received.intended_account))
+        });
+        let late = !received.back_dated && self.aligned.get(book).is_some_and(|last| date <= *last);
+        around
+            .found
+            .that(Check::DayDated, !late, || (named(), format!("dated {} after alignment", date_text(date))));
+        Some((received.from, received.sequence, credit_received(received, entry), received.item_check))
+    }
+
+    fn resolution(
+        &mut self,
+        place: Place,
+        resolution: &Resolution,
+        around: &mut Around<'_>,
+    ) -> Option<(u32, u64, Claim, u64)> {
+        self.home.resolved(place, resolution, around.found);
+        let verdict = Verdict {
+            event: resolution.event.clone(),
+            outcome: resolution.outcome,
+            reason: resolution.reason.clone(),
+            retryable: resolution.retryable,
+            accounting_date: resolution.accounting_date,
+            batch: resolution.batch,
+            detail: String::new(),
+        };
+        Some((resolution.from, resolution.sequence, Claim::Verdict(Box::new(verdict)), resolution.item_check))
+    }
+
+    fn sent_day(&self, book: &str) -> Option<i32> {
+        self.sent_days.get(book).copied().max(self.aligned.get(book).copied())
+    }
+
+    fn align(&mut self, place: Place, book: &str, date: i32, around: &mut Around<'_>) {
+        let (events, internal) = (around.counts.events, around.counts.internal);
+        let has = |credits: bool, from: u32| self.seen.contains(&(book.to_owned(), date, credits, from));
+        let slots = (0..events).filter(|slot| !has(false, *slot)).count();
+        let peers = (0..internal).filter(|peer| *peer != self.partition && !has(true, *peer)).count();
+        around.found.that(Check::DayAligned, slots == 0 && peers == 0, || {
+            let day = date_text(date);
+            (place, format!("{day} aligned without markers of {slots} ingest slots and {peers} partitions"))
+        });
+        self.aligned.insert(book.to_owned(), date);
+        self.seen.retain(|(b, d, _, _)| b != book || *d >= date);
+    }
+
+    /// Whether a day was aligned in this journal.
+    #[must_use]
+    pub fn is_aligned(&self, book: &str, date: i32) -> bool {
+        self.aligned.get(book).is_some_and(|last| date <= *last)
+    }
+
+    fn balance(&mut self, place: Place, collected: &Collected<'_>, found: &mut Findings) {
+        for ((book, date, asset), total) in &collected.totals {
+            found.that(Check::BalanceBatch, total.debits == total.credits, || {
+                let (debits, credits, day) = (total.debits, total.credits, date_text(*date));
+                (place, format!("book {book:?} {day} {asset}: debits {debits}, credits {credits}"))
+            });
+            let key = ((*book).to_owned(), *date, (*asset).to_owned());
+            self.totals.entry(key).or_default().merge(total);
+        }
+    }
+
+    fn tallies(&self, place: Place, collected: &Collected<'_>, partial: bool, found: &mut Findings) {
+        for tally in collected.tallies.values() {
+            if partial && tally.kind == Kind::CommandsIn as i32 {
+                found.uncovered(Check::DayTally, 1);
+                continue;
+            }
+            let counted = self.tallies.of((tally.kind, tally.peer), &tally.book, tally.date);
+            found.that(Check::DayTally, counted.equals(tally.count, &tally.sum), || {
+                let kind = Kind::try_from(tally.kind).map_or("unknown kind", |k| k.as_str_name());
+                let name = format!("{place} {kind} peer {} {}", tally.peer, date_text(tally.date));
+                (name, counted.against(tally.count, &tally.sum))
+            });
+        }
+    }
+
+    /// What the batch sent, against its header, and on to the channels.
+    fn send(
+        &mut self,
+        place: Place,
+        header: &BatchHeader,
+        collected: &mut Collected<'_>,
+        around: &mut Around<'_>,
+    ) {
+        for marker in &collected.markers_sent {
+            self.sent_days.insert(marker.book.clone(), marker.date);
+            for to in &marker.sequence {
+                let counted =
+                    self.tallies.of((Kind::CreditsOut as i32, to.partition), &marker.book, marker.date);
+                let claim = DayMarker {
+                    book: marker.book.clone(),
+                    date: marker.date,
+                    count: counted.count,
+                    sum: counted.wire_sums(),
+                    last_sequence: to.sequence.saturating_sub(1),
+                };
+                let sent = collected.sent.entry(to.partition).or_default();
+                sent.push((to.sequence, Claim::Marker(Box::new(claim))));
+            }
+        }
+        for (peer, claims) in std::mem::take(&mut collected.sent) {
+            around.channels.sent((self.partition, peer), place, claims, around.found);
+        }
+        for stated in &header.channel {
+            let last = around.channels.of((self.partition, stated.partition)).sent;
+            around.found.that(Check::ChannelSequence, stated.sequence == last, || {
+                let (to, is) = (stated.partition, stated.sequence);
+                (place, format!("header: last sequence to {to} is {is}, its items end at {last}"))
+            });
+        }
+    }
+
+    fn pass_credits(&mut self, place: Place, to: i64, around: &mut Around<'_>) {
+        while self.credits.front().is_some_and(|batch| batch.offset < to) {
+            let Some(batch) = self.credits.pop_front() else { return };
+            around.channels.passed((batch.from, self.partition), &batch.items, place, around.found);
+        }
+    }
+
+    /// Chains that the header says were read up to.
+    fn marks(&self, place: Place, header: &BatchHeader, partial: bool, around: &mut Around<'_>) {
+        for mark in &header.mark {
+            if partial && mark.topic == Topic::Commands.name() {
+                around.found.uncovered(Check::Head, 1);
+                continue;
+            }
+            let agrees = if mark.topic == Topic::Commands.name() {
+                let head = self.command_heads.get(&mark.slot);
+                head.is_some_and(|(sequence, hash)| {
+                    *sequence == mark.sequence && mark.hash == hash.as_slice()
+                })
+            } else if mark.topic == Topic::Credits.name() {
+                let check = mark.hash.first_chunk::<8>().map_or(0, |first| u64::from_be_bytes(*first));
+                let head = self.credit_heads.get(&mark.slot);
+                head.is_some_and(|(sequence, kept)| *sequence == mark.sequence && *kept == check)
+            } else {
+                false
+            };
+            around.found.that(Check::Head, agrees, || {
+                let (topic, slot, sequence) = (&mark.topic, mark.slot, mark.sequence);
+                (place, format!("mark of {topic} slot {slot} at {sequence} is not what this window read"))
+            });
+        }
+    }
+}
+
+fn add_to<'s>(sums: &mut Vec<(&'s str, i128)>, asset: &'s str, moved: i128) {
+    match sums.iter_mut().find(|(a, _)| *a == asset) {
+        Some((_, sum)) => *sum = sum.wrapping_add(moved),
+        None => sums.push((asset, moved)),
+    }
+}
+
+/// Debit legs of a command.
+pub fn debits(command: &Command) -> impl Iterator<Item = (&str, i128)> {
+    let debit = schemas::wire::Side::Debit as i32;
+    let legs = command.leg.iter().filter(move |leg| leg.side == debit);
+    legs.map(|leg| (leg.asset.as_str(), amount::of(leg.amount.as_ref())))
+}
+
+/// End and beginning of the range of an input topic (of the slot's own partition) that a window read.
+fn range(header: &BatchHeader, topic: Topic) -> (i64, i64) {
+    let range = header.input.iter().find(|r| r.topic == topic.name() && r.partition == header.slot);
+    range.map_or((0, i64::MAX), |r| (r.to, r.from))
+}
+
+fn credit_sent(decision: &Decision, leg: &schemas::wire::RemoteLeg) -> Claim {
+    Claim::Credit(Box::new(Credit {
+        event: decision.event.clone(),
+        r#type: decision.r#type.clone(),
+        leg: leg.leg,
+        account: leg.account.clone(),
+        asset: leg.asset.clone(),
+        side: leg.side,
+        amount: leg.amount,
+        occurred_at_us: decision.occurred_at_us,
+        accounting_date: decision.accounting_date,
+        value_date: decision.value_date,
+        back_dated: decision.back_dated,
+        carried_from: decision.carried_from,
+        book: decision.book.clone(),
+        rule: decision.rule.clone(),
+        rule_version: decision.rule_version,
+        r#match: leg.r#match.clone(),
+        traceparent: decision.traceparent.clone(),
+    }))
+}
+
+fn credit_received(received: &Received, entry: &Entry) -> Claim {
+    let in_suspense = !received.suspense_reason.is_empty();
+    let account = if in_suspense { &received.intended_account } else { &entry.account };
+    let amount = schemas::wire::Amount { lo: entry.amount_lo, hi: entry.amount_hi };
+    Claim::Credit(Box::new(Credit {
+        event: received.event.clone(),
+        r#type: received.r#type.clone(),
+        leg: entry.leg,
+        account: account.clone(),
+        asset: entry.asset.clone(),
+        side: entry.side,
+        amount: Some(amount),
+        occurred_at_us: received.occurred_at_us,
+        accounting_date: received.accounting_date,
+        value_date: received.value_date,
+        back_dated: received.back_dated,
+        carried_from: received.carried_from,
+        book: received.book.clone(),
+        rule: received.rule.clone(),
+        rule_version: received.rule_version,
+        r#match: entry.r#match.clone(),
+        traceparent: received.traceparent.clone(),
+    }))
+}
+
+fn verdict_sent(decision: &Decision, batch: u64) -> Verdict {
+    Verdict {
+        event: decision.event.clone(),
+        outcome: decision.outcome,
+        reason: decision.reason.clone(),
+        retryable: decision.retryable,
+        accounting_date: decision.accounting_date,
+        batch,
+        detail: String::new(),
+    }
+}
+
+fn forward_of(decision: &Decision, legs: Option<Vec<crate::channel::LegClaim>>) -> ForwardClaim {
+    ForwardClaim {
+        event: decision.event.clone(),
+        texts: [decision.r#type.clone(), decision.book.clone(), decision.rule.clone()],
+        numbers: [decision.rule_version, decision.lane, decision.event_partition, decision.ingest_slot],
+        places: [decision.event_offset, decision.occurred_at_us],
+        body_hash: decision.body_hash.clone(),
+        legs,
+    }
+}
+
+/// What a Forward on the channel says.
+#[must_use]
+pub fn forward_on_channel(command: &Command, ingest_slot: u32) -> ForwardClaim {
+    ForwardClaim {
+        event: command.event.clone(),
+        texts: [command.r#type.clone(), command.book.clone(), command.rule.clone()],
+        numbers: [command.rule_version, command.lane, command.event_partition, ingest_slot],
+        places: [command.event_offset, command.occurred_at_us],
+        body_hash: command.body_hash.clone(),
+        legs: Some(legs_asked(&command.leg)),
+    }
+}
+
+/// Name of the clearing account of a pair, on the sender's or the receiver's side.
+#[must_use]
+pub fn clearing_account(outgoing: bool, sender: u32, receiver: u32) -> String {
+    let side = if outgoing { "out" } else { "in" };
+    format!("clearing:{side}:p{sender:02}:p{receiver:02}")
+}
+
+/// Clearing entries of a batch against the credits it sent and received.
+fn clearing_nets(partition: u32, place: Place, collected: &Collected<'_>, found: &mut Findings) {
+    let mut stated: BTreeSet<ClearingKey<'_>> = BTreeSet::new();
+    for c in &collected.clearings {
+        let key = (c.outgoing, c.peer, c.asset.as_str(), c.book.as_str(), c.accounting_date);
+        let (sender, receiver) = if c.outgoing { (partition, c.peer) } else { (c.peer, partition) };
+        let account = clearing_account(c.outgoing, sender, receiver);
+        let named = || format!("{place} {account} {} {}", c.asset, date_text(c.accounting_date));
+        let none = Net::default();
+        let net = collected.nets.get(&key).unwrap_or(&none);
+        let due = if c.outgoing { net.sum } else { net.sum.wrapping_neg() };
+        let moved = |e: &Entry| amount::signed(e.side, amount::joined(e.amount_lo, e.amount_hi)).unwrap_or(0);
+        let is = c.entry.as_ref().map_or(0, moved);
+        found.that(Check::ClearingNet, is == due && c.entry.is_some() == (due != 0), || {
+            (named(), format!("entry of {is}, its credits come to {due}"))
+        });
+        let placed = c.entry.as_ref().is_none_or(|e| e.account == account && e.asset == c.asset);
+        let covers = (c.first_sequence, c.last_sequence, c.count) == (net.first, net.last, net.count);
+        found.that(Check::ClearingNet, placed && covers && stated.insert(key), || {
+            let (first, last, count) = (c.first_sequence, c.last_sequence, c.count);
+            let is = format!("sequences {first} to {last}, {count} credits");
+            (named(), format!("states {is}; its credits are {} to {}, {}", net.first, net.last, net.count))
+        });
+    }
+    for (key, net) in collected.nets.iter().filter(|(key, _)| !stated.contains(*key)) {
+        let (outgoing, peer, asset, _, date) = key;
+        let way = if *outgoing { "to" } else { "from" };
+        let what =
+            format!("{} credits {way} {peer} in {asset} on {} have no clearing", net.count, date_text(*date));
+        found.wrong(Check::ClearingNet, place, what);
+    }
+}
+
+/// Day markers that the window read, against those it journaled as seen.
+fn markers_seen(
+    place: Place,
+    consumed: &[CommandBatch],
+    collected: &Collected<'_>,
+    partial: bool,
+    found: &mut Findings,
+) {
+    let mut seen = collected.markers_seen.clone();
+    for (slot, marker) in consumed.iter().flat_map(|b| b.markers.iter().map(|m| (b.slot, m))) {
+        let at = seen.iter().position(|(from, m)| {
+            *from == slot
+                && (m.date, m.count) == (marker.date, marker.count)
+                && m.book == marker.book
+                && m.sum == marker.sum
+        });
+        found.that(Check::DayMarker, at.is_some(), || {
+            (
+                place,
+                format!(
+                    "marker of ingest slot {slot} for {} is not journaled as it was read",
+                    date_text(marker.date)
+                ),
+            )
+        });
+        if let Some(at) = at {
+            seen.swap_remove(at);
+        }
+    }
+    for (slot, marker) in seen {
+        if partial {
+            found.uncovered(Check::DayMarker, 1);
+        } else {
+            let what = format!(
+                "journals a marker of ingest slot {slot} for {} that it did not read",
+                date_text(marker.date)
+            );
+            found.wrong(Check::DayMarker, place, what);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Reading partitions one by one, in the order the audit asks for, with the range that was covered.
+//!
+//! Every partition has its own reader, opened on first use: a window's inputs are read exactly up to the positions its
+//! changelog names, whatever other partitions do. Bounded by one poll per partition.
+
+use crate::AuditError;
+use schemas::topics::Topic;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+use stream::log::{FetchLimit, Isolation, Log, LogError, Offset, Reader, Record, TopicPartition};
+
+/// One partition being read.
+pub struct Cursor {
+    at: TopicPartition,
+    reader: Box<dyn Reader>,
+    buffer: VecDeque<Record>,
+    /// First offset that was there when reading began.
+    pub start: Offset,
+    /// Next offset.
+    pub next: Offset,
+    /// Records read.
+    pub records: u64,
+    /// Value bytes read.
+    pub bytes: u64,
+    /// Ranges that retention took away before they were read.
+    pub skipped: Vec<(Offset, Offset)>,
+    fetch: FetchLimit,
+}
+
+impl Cursor {
+    fn open(log: &dyn Log, at: TopicPartition, fetch: FetchLimit) -> Result<Self, LogError> {
+        let start = log.watermarks(at, Isolation::Committed)?.low;
+        let reader = log.reader(&[(at, start)], Isolation::Committed)?;
+        let (buffer, skipped) = (VecDeque::new(), Vec::new());
+        Ok(Self { at, reader, buffer, start, next: start, records: 0, bytes: 0, skipped, fetch })
+    }
+
+    /// Whether it was read from offset 0 without a gap.
+    #[must_use]
+    pub fn whole(&self) -> bool {
+        self.start == 0 && self.skipped.is_empty()
+    }
+
+    fn fill(&mut self) -> Result<(), LogError> {
+        match self.reader.poll(self.fetch) {
+            Ok(fetched) => self.buffer.extend(fetched.into_iter().flat_map(|f| f.records)),
+            Err(LogError::OutOfRange { low, .. }) if low > self.next => {
+                self.reader.seek(self.at, low)?;
+                self.skipped.push((self.next, low));
+                self.next = low;
+            }
+            Err(LogError::Retriable(_) | LogError::Unstable { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        if self.buffer.is_empty() {
+            self.next = self.reader.position(self.at).unwrap_or(self.next).max(self.next);
+        }
+        Ok(())
+    }
+
+    /// Next record with an offset below `to`.
+    fn take_below(&mut self, to: Offset) -> Result<Option<Record>, LogError> {
+        if self.buffer.is_empty() && self.next < to {
+            self.fill()?;
+        }
+        if self.buffer.front().is_none_or(|record| record.offset >= to) {
+            return Ok(None);
+        }
+        let record = self.buffer.pop_front();
+        if let Some(record) = &record {
+            self.records += 1;
+            self.bytes += record.value.len() as u64;
+            self.next = record.offset.saturating_add(1);
+        }
+        Ok(record)
+    }
+
+    /// Whether every record below `to` was taken.
+    fn passed(&self, to: Offset) -> bool {
+        self.next >= to || self.buffer.front().is_some_and(|record| record.offset >= to)
+    }
+}
+
+/// All partitions being read.
+pub struct Sources<'a> {
+    log: &'a dyn Log,
+    cursors: BTreeMap<TopicPartition, Cursor>,
+    fetch: FetchLimit,
+    /// Records taken since the counter was last set to zero.
+    pub taken: u64,
+}
+
+/// What a read gave.
+#[derive(Debug)]
+pub enum Read {
+    /// The next record; whether its partition is whole so far.
+    Record(Record, bool),
+    /// Every record below the bound was taken.
+    Passed,
+    /// Nothing more for the moment.
+    Empty,
+}
+
+impl<'a> Sources<'a> {
+    /// Nothing opened yet.
+    #[must_use]
+    pub fn new(log: &'a dyn Log, bytes: usize) -> Self {
+        let fetch = FetchLimit { records: 1024, bytes, wait: Duration::ZERO };
+        Self { log, cursors: BTreeMap::new(), fetch, taken: 0 }
+    }
+
+    fn cursor(&mut self, at: TopicPartition) -> Result<&mut Cursor, LogError> {
+        match self.cursors.entry(at) {
+            std::collections::btree_map::Entry::Occupied(there) => Ok(there.into_mut()),
+            std::collections::btree_map::Entry::Vacant(free) => {
+                Ok(free.insert(Cursor::open(self.log, at, self.fetch)?))
+            }
+        }
+    }
+
+    /// Next record of a partition with an offset below `to`.
+    ///
+    /// # Errors
+    /// The log is away or its bytes are torn.
+    pub fn read(&mut self, at: TopicPartition, to: Offset) -> Result<Read, AuditError> {
+        let cursor = self.cursor(at)?;
+        let record = cursor.take_below(to)?;
+        let (whole, passed) = (cursor.whole(), cursor.passed(to));
+        Ok(match record {
+            Some(record) => {
+                self.taken += 1;
+                Read::Record(record, whole)
+            }
+            None if passed => Read::Passed,
+            None => Read::Empty,
+        })
+    }
+
+    /// First offset covered without a gap up to now (after the last range lost to retention).
+    ///
+    /// # Errors
+    /// The partition does not exist.
+    pub fn covered_from(&mut self, at: TopicPartition) -> Result<Offset, AuditError> {
+        let cursor = self.cursor(at)?;
+        Ok(cursor.skipped.last().map_or(cursor.start, |(_, to)| *to))
+    }
+
+    /// Next offset of a partition.
+    ///
+    /// # Errors
+    /// The partition does not exist.
+    pub fn next_offset(&mut self, at: TopicPartition) -> Result<Offset, AuditError> {
+        Ok(self.cursor(at)?.next)
+    }
+
+    /// Whether every record below `to` was taken.
+    #[must_use]
+    pub fn passed(&self, at: TopicPartition, to: Offset) -> bool {
+        self.cursors.get(&at).is_some_and(|cursor| cursor.passed(to))
+    }
+
+    /// How often retention took records away before they were read.
+    #[must_use]
+    pub fn skips(&self, at: TopicPartition) -> usize {
+        self.cursors.get(&at).map_or(0, |cursor| cursor.skipped.len())
+    }
+
+    /// Opens every partition, so that coverage names those that were never needed too.
+    ///
+    /// # Errors
+    /// A partition does not exist.
+    pub fn open_all(&mut self, topic: Topic, partitions: u32) -> Result<(), AuditError> {
+        for partition in 0..partitions {
+            self.cursor(TopicPartition::new(topic, partition))?;
+        }
+        Ok(())
+    }
+
+    /// Present committed ends of every opened partition.
+    ///
+    /// # Errors
+    /// The log is away.
+    pub fn ends(&self) -> Result<Vec<(TopicPartition, Offset)>, AuditError> {
+        let end = |at: &TopicPartition| Ok((*at, self.log.watermarks(*at, Isolation::Committed)?.high));
+        self.cursors.keys().map(end).collect()
+    }
+
+    /// Every partition read, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&TopicPartition, &Cursor)> {
+        self.cursors.iter()
+    }
+}
