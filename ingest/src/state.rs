@@ -265,7 +265,7 @@ impl DayTotal {
 }
 
 impl SlotState for IngestSlot {
-    fn take_dirty(&mut self, put: &mut dyn FnMut(&[u8], Option<&[u8]>)) {
+    fn take_dirty(&mut self, put: &mut stream::processor::PutPair<'_>) {
         for key in std::mem::take(&mut self.dirty) {
             let (key, value) = self.pair(&key);
             put(&key, value.as_deref());

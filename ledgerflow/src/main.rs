@@ -4,6 +4,7 @@ use clap::Parser;
 use ledgerflow::cli::args::{Bench, Cli, Command};
 
 fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let cli = Cli::parse();
     if let Command::Bench(Bench::Pipeline(options)) = &cli.command {
         let dir = cli.dir.clone().unwrap_or_else(|| "bench-data".into());

@@ -79,6 +79,10 @@ impl Processor for Settlement {
         Changelog::Inputs
     }
 
+    fn witness(&self) -> Option<Topic> {
+        Some(Topic::Balances)
+    }
+
     fn slots(&self) -> u32 {
         self.rules.config.partitions.internal
     }

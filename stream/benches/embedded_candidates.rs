@@ -18,12 +18,12 @@ mod own_log;
 mod redb_log;
 
 use bytes::Bytes;
-use stream::clock::monotonic_us;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use stream::clock::monotonic_us;
 
 /// Bytes of the frames, in turn.
 const FRAME_BYTES: [usize; 8] = [10_000, 100_000, 20_000, 250_000, 50_000, 500_000, 10_000, 100_000];

@@ -4,7 +4,7 @@
 //! [`model`] walks the journals and says what each line had to be. The other modules are tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-extern crate ledgerflow_posting as posting;
+extern crate posting as posting;
 
 mod cases;
 mod chains;

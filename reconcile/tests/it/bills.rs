@@ -2,10 +2,10 @@
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use ledgerflow_reconcile::decimal::Decimal;
-use ledgerflow_reconcile::quarantine::{BillError, Quarantine};
-use ledgerflow_reconcile::wechat::WechatBill;
 use proptest::prelude::*;
+use reconcile::decimal::Decimal;
+use reconcile::quarantine::{BillError, Quarantine};
+use reconcile::wechat::WechatBill;
 use schemas::wire::{BillEnd, BillLine};
 use std::io::{self, Read, Write};
 use std::path::Path;

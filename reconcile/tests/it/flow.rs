@@ -1,11 +1,11 @@
 //! Both halves over topics in memory: appends, windows of any size in any order, restore from what was written.
 
-use ledgerflow_reconcile::config::Config;
-use ledgerflow_reconcile::decimal::Decimal;
-use ledgerflow_reconcile::import::{BillFormat, BillSource, Import, partition_of_file};
-use ledgerflow_reconcile::join::{Join, JoinSlot, Summary};
-use ledgerflow_reconcile::rekey::Rekey;
 use prost::Message;
+use reconcile::config::Config;
+use reconcile::decimal::Decimal;
+use reconcile::import::{BillFormat, BillSource, Import, partition_of_file};
+use reconcile::join::{Join, JoinSlot, Summary};
+use reconcile::rekey::Rekey;
 use schemas::batch::{BodyBuilder, ChainHead, FORMAT, Hash};
 use schemas::chart::Chart;
 use schemas::dates::{Day, parse_instant};

@@ -2,11 +2,11 @@
 
 use crate::bills::{fixture, gzip, read};
 use crate::flow::{PARTITIONS, source};
-use ledgerflow_reconcile::import::{
+use prost::Message;
+use reconcile::import::{
     BillSource, CHUNK_LINES_MAX, HEADER_CHUNK, HEADER_CHUNKS, HEADER_FILE, HEADER_NAME, Import, ImportError,
     RAW_CHUNK_BYTES_MAX, partition_of_file,
 };
-use prost::Message;
 use schemas::dates::Day;
 use schemas::topics::Topic;
 use schemas::wire::{BillChunk, BillFile};

@@ -1,8 +1,8 @@
 //! The join in ledger words: ours and theirs under one key, and the cases they make.
 
 use crate::flow::{Flow, MadeBill, PARTITIONS, ours_of, theirs_of};
-use ledgerflow_reconcile::join::{CaseFilter, Gate, Summary};
-use ledgerflow_reconcile::match_key::{MatchKey, partition_of_key};
+use reconcile::join::{CaseFilter, Gate, Summary};
+use reconcile::match_key::{MatchKey, partition_of_key};
 use schemas::batch::{BodyBuilder, ChainHead, Sealed};
 use schemas::dates::Day;
 use schemas::recon_json::{Case, CaseKind, CaseState};

@@ -1,8 +1,8 @@
 //! Re-keying: which journal items and chunks become which sides, chains, progress, restore.
 
 use crate::flow::{Flow, MadeBill, Ours, PARTITIONS, checkpoint, journal_item, ours_of, theirs_of};
-use ledgerflow_reconcile::match_key::{MatchKey, partition_of_key};
 use prost::Message;
+use reconcile::match_key::{MatchKey, partition_of_key};
 use schemas::batch::{self, ChainHead};
 use schemas::topics::Topic;
 use schemas::wire::journal_item::Item as Journal;

@@ -3,7 +3,7 @@
 
 use crate::bills::{gzip, read};
 use crate::flow::{Flow, Ours, PARTITIONS, agreeing, source};
-use ledgerflow_reconcile::join::Gate;
+use reconcile::join::Gate;
 use schemas::wire::BillLine;
 use std::path::{Path, PathBuf};
 

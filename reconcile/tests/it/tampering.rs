@@ -1,7 +1,7 @@
 //! One change to a good bill, one reason. The text of the reason names the place.
 
 use crate::bills::{fixture, gzip, read};
-use ledgerflow_reconcile::lines::LINE_BYTES_MAX;
+use reconcile::lines::LINE_BYTES_MAX;
 
 /// File, what is replaced (once), by what, reason, what the detail names.
 type Row = (&'static str, &'static str, &'static str, &'static str, &'static [&'static str]);

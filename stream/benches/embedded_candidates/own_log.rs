@@ -2,15 +2,15 @@
 
 use crate::{Candidate, PARTITIONS, SYNC_INTERVAL, Source, Taken};
 use bytes::Bytes;
+use schemas::topics::{PartitionCounts, Topic};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
 use stream::embedded::{EmbeddedLog, Options};
 use stream::log::{
     CommitOutcome, FetchLimit, Isolation, Log, Member, OutRecord, Position, Reader, Session, TopicPartition,
     Transaction,
 };
-use schemas::topics::{PartitionCounts, Topic};
-use std::path::Path;
-use std::sync::Mutex;
-use std::time::Duration;
 
 const TOPICS: [Topic; 3] = [Topic::Commands, Topic::Journal, Topic::ReconSides];
 

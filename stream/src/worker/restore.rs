@@ -293,6 +293,10 @@ impl<P: Processor> Worker<P> {
             let before = reader.position(at);
             let fetches = reader.poll(limit())?;
             if fetches.is_empty() && reader.position(at) == before {
+                if self.log.watermarks(at, Isolation::Uncommitted)?.high >= goal {
+                    let why = format!("{at}: what was committed up to {goal} cannot be read yet");
+                    return Err(LogError::Retriable(why).into());
+                }
                 let why = format!("the log ends below the committed position {goal}: it was truncated");
                 return Ok(Err(Stop::at(slot, at, before.unwrap_or(from), why)));
             }
