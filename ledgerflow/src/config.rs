@@ -4,6 +4,11 @@
 //! Order: defaults, file, environment, flags; see [`stream::config`]. Values are checked here as far as one setting
 //! or two can tell; what needs the chart or the log is checked by whom it concerns.
 
+use crate::runtime::{DEFAULT_CHART, DEFAULT_RULES, Setup};
+use anyhow::Context;
+use ingest::config as ingest_config;
+use reconcile::config::ProviderSettings;
+use reconcile::decimal;
 use schemas::dates::{Calendar, parse_instant};
 use schemas::topics::PartitionCounts;
 use std::path::{Path, PathBuf};
@@ -140,11 +145,11 @@ settings! {
         /// Largest event, value and headers, in bytes; a larger one is a dead letter.
         event_bytes_max: u32 = 65_536, in 256..=921_600;
         /// Shares of the lanes in a window, high, normal and low.
-        lane_weights: LaneWeights = LaneWeights([4, 2, 1]);
+        lane_weights: LaneWeights = LaneWeights([6, 3, 1]);
         /// Events that every lane gets in every window if it has them.
         lane_floor: u32 = 64, in 1..=65_536;
         /// Most events of a window, all lanes together.
-        window_records: u32 = 4096, in 3..=1_048_576;
+        window_records: u32 = 8192, in 3..=1_048_576;
         /// What becomes of an event of the business day before.
         late_events: LateEvents = LateEvents::BackDate;
         /// Seconds that an event's time may lie ahead of business time; 0 = any.
@@ -258,6 +263,20 @@ settings! {
         name: String;
         /// IANA time zone of its bill days.
         time_zone: TimeZone = TimeZone("UTC".to_owned());
+        /// How a fee finer than our asset's minor unit is rounded before it is compared with ours.
+        fee_rounding: Rounding = Rounding::HalfUp;
+    }
+}
+
+choices! {
+    /// How a finer amount becomes minor units.
+    pub enum Rounding {
+        /// To the nearest, halves away from zero.
+        HalfUp = "half_up",
+        /// To the nearest, halves to the even one.
+        HalfEven = "half_even",
+        /// Towards zero.
+        Down = "down",
     }
 }
 
@@ -323,7 +342,7 @@ pub struct LaneWeights(pub [u32; 3]);
 
 impl Setting for LaneWeights {
     fn shape() -> Shape {
-        Shape::Value("three whole numbers from 1 to 1000000 such as 4:2:1".to_owned())
+        Shape::Value("three whole numbers from 1 to 1000000 such as 6:3:1".to_owned())
     }
 
     fn read(node: &Node, key: &str) -> Result<Self, ConfigError> {
@@ -417,12 +436,34 @@ impl Settings {
         PartitionCounts { events: self.partitions.events, internal: self.partitions.internal }
     }
 
-    /// When the book's days begin.
+    /// What the processors are made from; reads the chart and the rules.
     ///
     /// # Errors
-    /// None that reading the settings has not refused before.
-    pub fn calendar(&self) -> Result<Calendar, schemas::dates::DateError> {
-        Calendar::new(&self.book.time_zone.0, &self.book.cut_off.0)
+    /// A file that cannot be read, by name. What is in it is judged when the processors are made.
+    pub fn setup(&self) -> anyhow::Result<Setup> {
+        let ingest = &self.ingest;
+        let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        Ok(Setup {
+            chart: read_or(self.accounts.as_deref(), DEFAULT_CHART, "accounts")?,
+            rules: read_or(self.rules.as_deref(), DEFAULT_RULES, "rules")?,
+            book: self.book.name.clone(),
+            time_zone: self.book.time_zone.0.clone(),
+            cut_off: self.book.cut_off.0.clone(),
+            ingest: ingest_config::IngestSettings {
+                tick_ms: ingest.tick_ms,
+                event_bytes_max: count(ingest.event_bytes_max),
+                lane_weights: ingest.lane_weights.0,
+                lane_floor: count(ingest.lane_floor),
+                window_records: count(ingest.window_records),
+                late_events: match ingest.late_events {
+                    LateEvents::BackDate => ingest_config::LateEvents::BackDate,
+                    LateEvents::Today => ingest_config::LateEvents::Today,
+                },
+                future_bound_ms: u64::from(ingest.future_seconds_max) * 1000,
+            },
+            providers: self.reconcile.providers.iter().map(Provider::settings).collect(),
+            ..Setup::new(self.partition_counts())
+        })
     }
 
     /// Business time, beginning now.
@@ -463,6 +504,25 @@ impl Settings {
     }
 }
 
+impl Provider {
+    fn settings(&self) -> (String, ProviderSettings) {
+        let fee_rounding = match self.fee_rounding {
+            Rounding::HalfUp => decimal::Rounding::HalfUp,
+            Rounding::HalfEven => decimal::Rounding::HalfEven,
+            Rounding::Down => decimal::Rounding::Down,
+        };
+        (self.name.clone(), ProviderSettings { zone: self.time_zone.0.clone(), fee_rounding })
+    }
+}
+
+/// The text of a file, or the one that is built in, and the name to give in errors.
+fn read_or(path: Option<&Path>, built_in: &str, setting: &str) -> anyhow::Result<(String, String)> {
+    let Some(path) = path else { return Ok((built_in.to_owned(), format!("built-in {setting}.yaml"))) };
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).with_context(|| format!("{setting}: {name}"))?;
+    Ok((text, name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -482,7 +542,8 @@ mod tests {
         assert_eq!(format!("{worker:?}"), format!("{:?}", stream::worker::Options::default()));
         assert_eq!(settings.partition_counts(), PartitionCounts { events: 4, internal: 8 });
         assert!(matches!(settings.clock(), BusinessClock::Wall));
-        settings.calendar().expect("calendar");
+        let (ours, theirs) = (settings.setup().expect("built in"), Setup::new(settings.partition_counts()));
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
         let log = settings.embedded();
         assert_eq!(
             (log.segment_bytes, log.sync_interval.as_millis(), log.tail_cache_bytes),
@@ -504,7 +565,7 @@ bills:
   sources:
   - {name: shop, account: '1900000109', dir: bills/shop}
   - {name: game, account: '1900000110', dir: bills/game}
-reconcile: {providers: [{name: other, time_zone: Europe/Paris}]}
+reconcile: {providers: [{name: other, time_zone: Europe/Paris, fee_rounding: down}]}
 log_format: json
 log_level: warn
 ";
@@ -516,7 +577,12 @@ log_level: warn
         assert_eq!(settings.bills.sources[1].account, "1900000110");
         assert_eq!(settings.bills.sources[1].provider, "wechat");
         assert_eq!(settings.book.cut_off, CutOff("04:30".to_owned()));
-        assert_eq!(settings.reconcile.providers[0].time_zone, TimeZone("Europe/Paris".to_owned()));
+        let setup = settings.setup().expect("built in");
+        let other =
+            ProviderSettings { zone: "Europe/Paris".to_owned(), fee_rounding: decimal::Rounding::Down };
+        assert_eq!(setup.providers.get("other"), Some(&other));
+        assert_eq!((setup.ingest.tick_ms, setup.ingest.lane_weights), (100, [8, 3, 1]));
+        setup.calendar().expect("calendar");
     }
 
     #[test]
@@ -549,11 +615,11 @@ log_level: warn
             ),
             (
                 "ingest: {lane_weights: 4:0:1}",
-                "ledgerflow.yaml:1:24: ingest.lane_weights: found \"4:0:1\", expected three whole numbers from 1 to 1000000 such as 4:2:1",
+                "ledgerflow.yaml:1:24: ingest.lane_weights: found \"4:0:1\", expected three whole numbers from 1 to 1000000 such as 6:3:1",
             ),
             (
-                "ingest: {lane_floor: 2000}",
-                "ingest.window_records: found 4096, expected at least 6000, three times ingest.lane_floor",
+                "ingest: {lane_floor: 3000}",
+                "ingest.window_records: found 8192, expected at least 9000, three times ingest.lane_floor",
             ),
             ("log: {kind: kafka}", "ledgerflow.yaml:1:13: log.kind: found \"kafka\", expected embedded"),
             (
@@ -575,6 +641,19 @@ log_level: warn
         ] {
             assert_eq!(of(yaml).expect_err(yaml), want);
         }
+    }
+
+    #[test]
+    fn chart_and_rules_are_read_where_they_are_named() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("chart.yaml");
+        let settings = of(&format!("accounts: {}", path.display())).expect("valid");
+        let why = settings.setup().expect_err("not there");
+        assert_eq!(why.to_string(), format!("accounts: {}", path.display()));
+        std::fs::write(&path, "version: 1").expect("write");
+        let setup = settings.setup().expect("there");
+        assert_eq!(setup.chart, ("version: 1".to_owned(), path.display().to_string()));
+        assert_eq!(setup.rules.0, DEFAULT_RULES);
     }
 
     #[test]
