@@ -192,7 +192,10 @@ impl Channels {
                 continue;
             }
             match (&item.wrote, &item.taken) {
-                (Some((on_channel, ..)), _) => agree(pair, sequence, place, &claim, on_channel, found),
+                (Some((on_channel, ..)), _) => {
+                    found.holds(Check::ChannelInvented, 1);
+                    agree(pair, sequence, place, &claim, on_channel, found);
+                }
                 (None, Some((received, ..))) => agree(pair, sequence, place, &claim, received, found),
                 _ => {}
             }
@@ -235,6 +238,7 @@ impl Channels {
         }
         let item = channel.items.entry(sequence).or_default();
         if let Some((sent, _)) = &item.sent {
+            found.holds(Check::ChannelInvented, 1);
             agree(pair, sequence, place, sent, &claim, found);
         }
         if let Some((received, ..)) = &item.taken {

@@ -177,7 +177,7 @@ impl Auditor<'_> {
     }
 
     fn report_posting(&self, ended: bool, found: &mut Findings) {
-        for (place, opened) in self.waiting.values() {
+        for crate::auditor::Waiting { place, opened, .. } in self.waiting.values() {
             for range in &opened.header.input {
                 let topic = Topic::by_name(&range.topic);
                 let at = topic.map(|topic| TopicPartition::new(topic, range.partition));
