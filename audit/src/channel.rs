@@ -358,6 +358,10 @@ impl Channel {
                 let what = format!("a {} was received that nobody sent", claim.kind());
                 found.overdue(ended, Check::ChannelInvented, named(pair, sequence, *place), what);
             }
+            Item { wrote: Some((claim, _, place)), taken: None, .. } if sequence <= self.taken => {
+                let what = format!("the receiver went past the {} without journaling it", claim.kind());
+                found.wrong(Check::ChannelLost, named(pair, sequence, *place), what);
+            }
             Item { sent: Some((claim, place)), wrote: Some(_), taken: None } => {
                 let what = format!("the {} is in flight", claim.kind());
                 found.overdue(ended, Check::ChannelInFlight, named(pair, sequence, *place), what);

@@ -60,8 +60,9 @@ pub fn history() -> World {
     let late = Event { back_dated: true, ..pay("late", 3, 2, 11) };
     let tomorrow = Event { date: DAY + 1, ..pay("tomorrow", 3, 1, 12) };
     world.ingest(1, &[plan(Plan::DeadLetter, pay("unreadable-2", 0, 0, 1))], Some(DAY));
+    (0..2).for_each(|p| world.post(p));
     world.ingest(0, &[late, tomorrow, forward_again("asked")], None);
-    for _ in 0..3 {
+    for _ in 0..2 {
         (0..2).for_each(|p| world.post(p));
     }
     (0..2).for_each(|p| world.settle(p));

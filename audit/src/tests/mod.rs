@@ -2,5 +2,6 @@
 
 mod book_keeper;
 mod clean;
-
+mod defects;
 mod memory_log;
+mod speed;
