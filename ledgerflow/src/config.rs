@@ -60,7 +60,7 @@ settings! {
         reconcile: Reconcile;
         /// How log lines on standard error look.
         log_format: LogFormat = LogFormat::Human;
-        /// Which log lines are written; `info,ledgerflow_stream::worker=debug` sets one module apart.
+        /// Which log lines are written; `info,stream::worker=debug` sets one module apart.
         log_level: LogLevel = LogLevel::info();
         /// Seconds that a stopping program may take to work off what it has read, before it ends as it is.
         shutdown_seconds: u32 = 10, in 1..=600;
@@ -186,8 +186,6 @@ settings! {
     pub struct Window {
         /// Least milliseconds between two windows; a full buffer does not wait.
         ms: u32 = 10, in 0..=10_000;
-        /// Records read ahead, over all inputs, before reading pauses.
-        records: u32 = 32_768, in 1..=1_048_576;
         /// MiB that one read takes at most.
         read_mib: u32 = 8, in 1..=64;
     }
@@ -495,7 +493,6 @@ impl Settings {
     pub fn worker(&self, window: &Window) -> stream::worker::Options {
         stream::worker::Options {
             window_us: i64::from(window.ms) * 1000,
-            buffer_records: usize::try_from(window.records).unwrap_or(usize::MAX),
             poll_bytes: mib_usize(window.read_mib),
             checkpoint_us: i64::from(self.checkpoint.seconds) * 1_000_000,
             checkpoint_bytes: mib_usize(self.checkpoint.mib),
