@@ -75,6 +75,10 @@ pub struct Outcomes {
     pub decisions: usize,
     /// Booked legs that went to suspense, by event.
     pub suspended: Vec<(String, LegWords, u32)>,
+    /// Events decided by another partition, booked on the next day, and days aligned in a partition.
+    pub asked: usize,
+    pub carried: usize,
+    pub aligned: usize,
 }
 
 /// Walks all journals of a cluster at rest and checks every line.
@@ -273,7 +277,10 @@ impl<'a> Books<'a> {
                 Item::Resolution(r) => self.resolution(r),
                 Item::DayMarkerSeen(seen) => self.marker_seen(seen),
                 Item::DayMarkerSent(s) => self.marker_sent(s.date),
-                Item::Aligned(a) => self.aligned(a.date),
+                Item::Aligned(a) => {
+                    outcomes.aligned += 1;
+                    self.aligned(a.date);
+                }
                 Item::DayTally(tally) => self.tally(tally),
                 Item::Tick(_) | Item::Chart(_) => {}
                 Item::Held(held) => panic!("p{}: nothing is out of order here: {held:?}", self.slot),
@@ -316,7 +323,9 @@ impl<'a> Books<'a> {
                 Judged::Ask(_) => self.remember(&event, Answer::Pending),
             }
         }
+        outcomes.asked += usize::from(d.forwarded_from != 0);
         if judged == Judged::Booked {
+            outcomes.carried += usize::from(d.carried_from != 0);
             self.book(&at, d, &event);
         }
     }
