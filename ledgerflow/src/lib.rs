@@ -5,6 +5,7 @@
 //! - [`config`]: `ledgerflow.yaml`, variables and flags;
 //! - [`runtime`]: the pipeline in one process;
 //! - [`query`]: questions and answers, the same whether the pipeline runs here, elsewhere or not at all;
+//! - [`serve`]: the pipeline until it is told to stop;
 //! - [`socket`]: the way to a pipeline that runs in another process;
 //! - [`generate`]: events that look like a payment company's day;
 //! - [`measure`]: latency, CPU, recount.
@@ -17,4 +18,5 @@ pub mod generate;
 pub mod measure;
 pub mod query;
 pub mod runtime;
+pub mod serve;
 pub mod socket;

@@ -1,15 +1,17 @@
 //! The `ledgerflow` command.
 
 use clap::Parser;
-use ledgerflow::cli::args::{Bench, Cli, Command};
+use std::process::ExitCode;
 
-fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let cli = Cli::parse();
-    if let Command::Bench(Bench::Pipeline(options)) = &cli.command {
-        let dir = cli.dir.clone().unwrap_or_else(|| "bench-data".into());
-        let measured = ledgerflow::bench::pipeline(options, &dir)?;
-        println!("{}", serde_json::to_string(&measured)?);
+fn main() -> ExitCode {
+    let cli = ledgerflow::cli::args::Cli::parse();
+    let armed = stream::faults::arm_from_environment();
+    let done = armed.map_err(anyhow::Error::from).and_then(|_| ledgerflow::cli::commands::run(cli));
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("ledgerflow: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-    Ok(())
 }

@@ -45,6 +45,14 @@ impl LogLevel {
     }
 }
 
+impl LogLevel {
+    /// Errors and warnings: for commands whose answer is what counts.
+    #[must_use]
+    pub fn warn() -> Self {
+        Self { text: "warn".to_owned(), targets: Targets::new().with_default(LevelFilter::WARN) }
+    }
+}
+
 impl FromStr for LogLevel {
     type Err = TelemetryError;
 

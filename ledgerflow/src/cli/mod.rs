@@ -1,4 +1,5 @@
 //! The command line: what it takes ([`args`]) and how it answers ([`output`]).
 
 pub mod args;
+pub mod commands;
 pub mod output;

@@ -1,4 +1,139 @@
 //! Questions about the books and their answers as tables: one code path, whether the pipeline runs in this process,
 //! in another one (through its socket), or not at all.
 
+pub mod answers;
+pub mod books;
+pub mod events;
 pub mod journal;
+pub mod operations;
+pub mod trace;
+pub mod verify;
+
+use crate::cli::output::Table;
+use books::Books;
+use serde::{Deserialize, Serialize};
+
+/// A question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+#[allow(missing_docs)] // the fields are the options of the command of that name
+pub enum Question {
+    /// Balances of an account or of a prefix that ends with `:` or `*`.
+    Balance { account: String, as_of: Option<String> },
+    /// Newest entries of an account.
+    Entries { account: String, asset: Option<String>, limit: usize },
+    /// One event's way.
+    Trace { id: String, source: Option<String> },
+    /// Debit and credit balances per asset.
+    TrialBalance,
+    /// Business days.
+    Days,
+    /// Breaks.
+    Breaks { kind: Option<String>, summary: bool, limit: usize },
+    /// Rejected events.
+    RejectedList { reason: Option<String>, summary: bool, limit: usize },
+    /// One rejected event.
+    RejectedShow { position: String },
+    /// Topics.
+    TopicsList,
+    /// One topic.
+    TopicsDescribe { topic: String },
+    /// What runs and how far it is.
+    Status,
+    /// Store = replay.
+    Verify,
+    /// The auditor.
+    Audit { quiesced: bool },
+    /// Copy the directory.
+    Backup { to: String },
+    /// Import a bill file.
+    Bill { file: String, source: String, day: Option<String> },
+    /// Append events.
+    Send { lane: u8, events: Vec<events::Text> },
+    /// Outcomes of events sent.
+    Outcomes { sent: Vec<events::Sent> },
+    /// Ready?
+    Health,
+}
+
+/// How an answer ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// Exit code 0.
+    Done,
+    /// Exit code 1: the message says why.
+    Failed,
+    /// Exit code 3: a check found something wrong.
+    Wrong,
+    /// Exit code 4: nothing of that name or id.
+    NotFound,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Tables for standard output.
+    pub tables: Vec<Table>,
+    /// A line for standard error.
+    pub message: Option<String>,
+    /// How it ends.
+    pub ending: Ending,
+    /// What was sent, for [`Question::Outcomes`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sent: Vec<events::Sent>,
+}
+
+impl Answer {
+    /// Tables and nothing else.
+    #[must_use]
+    pub const fn tables(tables: Vec<Table>) -> Self {
+        Self { tables, message: None, ending: Ending::Done, sent: Vec::new() }
+    }
+
+    /// A message.
+    pub fn says(ending: Ending, message: impl Into<String>) -> Self {
+        Self { tables: Vec::new(), message: Some(message.into()), ending, sent: Vec::new() }
+    }
+}
+
+/// Answers a question; what fails becomes an answer too.
+#[must_use]
+pub fn answer(books: &Books, question: &Question) -> Answer {
+    match judge(books, question) {
+        Ok(answer) => answer,
+        Err(error) => Answer::says(Ending::Failed, format!("{error:#}")),
+    }
+}
+
+fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
+    // What leaves the process waits for the disk (DESIGN rule 13).
+    let wait = std::time::Duration::from_secs(10);
+    stream::log::Log::wait_durable(books.log.as_ref(), books.log.last_sequence(), wait)?;
+    match question {
+        Question::Balance { account, as_of } => answers::balance(books, account, as_of.as_deref()),
+        Question::Entries { account, asset, limit } => {
+            answers::entries(books, account, asset.as_deref(), *limit)
+        }
+        Question::Trace { id, source } => trace::trace(books, id, source.as_deref()),
+        Question::TrialBalance => answers::trial_balance(books),
+        Question::Days => answers::days(books),
+        Question::Breaks { kind, summary, limit } => {
+            answers::breaks(books, kind.as_deref(), *summary, *limit)
+        }
+        Question::RejectedList { reason, summary, limit } => {
+            events::rejected(books, reason.as_deref(), *summary, *limit)
+        }
+        Question::RejectedShow { position } => events::rejected_one(books, position),
+        Question::TopicsList => operations::topics(books),
+        Question::TopicsDescribe { topic } => operations::topic(topic),
+        Question::Status => operations::status(books),
+        Question::Verify => verify::verify(books),
+        Question::Audit { quiesced } => operations::audit(books, *quiesced),
+        Question::Backup { to } => operations::backup(books, to),
+        Question::Bill { file, source, day } => operations::bill(books, file, source, day.as_deref()),
+        Question::Send { lane, events } => events::send(books, *lane, events),
+        Question::Outcomes { sent } => events::outcomes(books, sent),
+        Question::Health => Ok(operations::health(books)),
+    }
+}

@@ -246,6 +246,13 @@ impl<P: Processor> Worker<P> {
         self.run.as_ref().filter(|run| run.restored)?.slots.get(&slot).map(|s| &s.state)
     }
 
+    /// Last window of a slot and the committed positions of its inputs after it.
+    #[must_use]
+    pub fn mark(&self, slot: u32) -> Option<(u64, Vec<(TopicPartition, Offset)>)> {
+        let slot = self.run.as_ref().filter(|run| run.restored)?.slots.get(&slot)?;
+        Some((slot.batch, slot.inputs.iter().map(|input| (input.at, input.position)).collect()))
+    }
+
     /// Slots owned and restored, ascending.
     #[must_use]
     pub fn slots(&self) -> Vec<u32> {

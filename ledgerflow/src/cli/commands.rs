@@ -1,0 +1,252 @@
+//! From the command line to an answer on the screen.
+
+use super::args::{self, Cli, Command, Output};
+use super::output::{self, Screen, Table};
+use crate::config::{self, Settings};
+use crate::query::books::Books;
+use crate::query::events::{Sent, Text};
+use crate::query::{self, Answer, Ending, Question};
+use crate::{bench, serve, socket};
+use anyhow::{Context, bail};
+use clap::CommandFactory;
+use std::io::{BufRead, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use stream::clock;
+use stream::config::Layers;
+use stream::embedded::EmbeddedLog;
+use stream::log::LogError;
+
+/// How long a command waits for a directory that another command is reading.
+const DIRECTORY_WAIT_US: i64 = 10_000_000;
+/// Events of one request to a running pipeline: far below the socket's line.
+const SEND_BYTES: usize = 512 * 1024;
+/// How long `send --wait` waits.
+const OUTCOME_WAIT_US: i64 = 60_000_000;
+
+/// Runs a command line.
+///
+/// # Errors
+/// What makes the command fail: exit code 1.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let out = if cli.json { Output::Json } else { cli.output };
+    match &cli.command {
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "ledgerflow", &mut std::io::stdout());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Bench(args::Bench::Pipeline(options)) => {
+            let dir = cli.dir.clone().unwrap_or_else(|| PathBuf::from("ledgerflow-bench"));
+            println!("{}", serde_json::to_string(&bench::pipeline(options, &dir)?)?);
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    let (settings, layers) = load(&cli)?;
+    stream::telemetry::start(settings.log_format, &level(&cli, &settings)).context("logs")?;
+    for name in config::meaningless(&layers) {
+        tracing::warn!(name, "environment variable means nothing to ledgerflow");
+    }
+    let dir = settings.log.dir.clone();
+    match cli.command {
+        Command::Run => serve::run(&settings).map(|()| ExitCode::SUCCESS),
+        Command::Demo(_) => bail!("demo"),
+        Command::ShowConfig => show_config(&layers, out),
+        Command::Send(options) => send(&settings, &options, out),
+        command => {
+            let question = question(command)?;
+            let answer = ask(&settings, &dir, &question)?;
+            show(&answer, out)
+        }
+    }
+}
+
+/// Only `run` tells what it does; other commands speak of trouble.
+fn level(cli: &Cli, settings: &Settings) -> stream::telemetry::LogLevel {
+    let told = settings.log_level.clone();
+    let quiet = !matches!(cli.command, Command::Run) && told == stream::telemetry::LogLevel::info();
+    if quiet { stream::telemetry::LogLevel::warn() } else { told }
+}
+
+fn load(cli: &Cli) -> anyhow::Result<(Settings, Layers)> {
+    let mut flags = Vec::new();
+    if let Some(dir) = &cli.dir {
+        flags.push(("log.dir", "--dir", dir.display().to_string()));
+    }
+    Ok(config::load(cli.config.as_deref(), config::variables(), &flags)?)
+}
+
+fn show_config(layers: &Layers, out: Output) -> anyhow::Result<ExitCode> {
+    let mut table = Table::new("configuration", &["setting", "value", "from"]);
+    for setting in layers.in_force::<Settings>()? {
+        table.row([setting.key.into(), setting.value.into(), setting.origin.to_string().into()]);
+    }
+    show(&Answer::tables(vec![table]), out)
+}
+
+fn question(command: Command) -> anyhow::Result<Question> {
+    Ok(match command {
+        Command::Balance(b) => Question::Balance { account: b.account, as_of: b.as_of },
+        Command::Entries(e) => Question::Entries { account: e.account, asset: e.asset, limit: e.limit },
+        Command::Trace(t) => Question::Trace { id: t.id, source: t.source },
+        Command::TrialBalance => Question::TrialBalance,
+        Command::Days => Question::Days,
+        Command::Breaks(b) => Question::Breaks { kind: b.kind, summary: b.summary, limit: b.limit },
+        Command::Rejected(args::Rejected::List { reason, summary, limit }) => {
+            Question::RejectedList { reason, summary, limit }
+        }
+        Command::Rejected(args::Rejected::Show { position }) => Question::RejectedShow { position },
+        Command::Topics(args::Topics::List) => Question::TopicsList,
+        Command::Topics(args::Topics::Describe { topic }) => Question::TopicsDescribe { topic },
+        Command::Status => Question::Status,
+        Command::Verify => Question::Verify,
+        Command::Audit(a) => Question::Audit { quiesced: a.quiesced },
+        Command::Backup(b) => Question::Backup { to: absolute(&b.to)? },
+        Command::Bill(b) => Question::Bill { file: absolute(&b.file)?, source: b.source, day: b.day },
+        Command::Health => Question::Health,
+        other => bail!("{other:?} is no question"),
+    })
+}
+
+/// The pipeline's process may have started in another folder.
+fn absolute(path: &Path) -> anyhow::Result<String> {
+    let path = std::path::absolute(path).with_context(|| path.display().to_string())?;
+    path.into_os_string().into_string().map_err(|p| anyhow::anyhow!("{} is not UTF-8", p.display()))
+}
+
+/// Asks the pipeline that runs on the directory, or reads the directory when none does.
+///
+/// # Errors
+/// Neither answers.
+pub fn ask(settings: &Settings, dir: &Path, question: &Question) -> anyhow::Result<Answer> {
+    let until = clock::monotonic_us() + DIRECTORY_WAIT_US;
+    loop {
+        if let Some(answer) = socket::ask(dir, question)? {
+            return Ok(answer);
+        }
+        if matches!(question, Question::Health) {
+            return Ok(Answer::says(Ending::Wrong, format!("nothing runs on {}", dir.display())));
+        }
+        if !dir.join("meta").exists() && !matches!(question, Question::Send { .. } | Question::Bill { .. }) {
+            bail!(
+                "{} holds no books; `ledgerflow run` makes them there, --dir names another folder",
+                dir.display()
+            );
+        }
+        match EmbeddedLog::open(dir, settings.embedded()) {
+            Ok(log) => {
+                let books = Books::at_rest(Arc::new(log), settings.setup()?)?;
+                return Ok(query::answer(&books, question));
+            }
+            // A pipeline that is starting, or another command that reads.
+            Err(LogError::InUse { .. }) if clock::monotonic_us() < until => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn show(answer: &Answer, out: Output) -> anyhow::Result<ExitCode> {
+    let stdout = std::io::stdout();
+    let shown: Vec<Table> = match out {
+        Output::Table => answer.tables.iter().filter(|t| !t.rows.is_empty()).cloned().collect(),
+        _ => answer.tables.clone(),
+    };
+    match output::write(&mut stdout.lock(), &shown, out, Screen::stdout()) {
+        // The reader of a pipe has gone: it has what it wanted.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        other => other?,
+    }
+    if let Some(message) = &answer.message {
+        eprintln!("{message}");
+    }
+    Ok(ExitCode::from(match answer.ending {
+        Ending::Done => 0,
+        Ending::Failed => 1,
+        Ending::Wrong => 3,
+        Ending::NotFound => 4,
+    }))
+}
+
+/// Reads events: one JSON array of objects, or one event a line. Bytes are kept as they are.
+fn read_events(file: &Path) -> anyhow::Result<Vec<Text>> {
+    let name = file.display().to_string();
+    let mut reader: Box<dyn BufRead> = if name == "-" {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(std::io::BufReader::new(std::fs::File::open(file).with_context(|| name.clone())?))
+    };
+    let first =
+        reader.fill_buf().with_context(|| name.clone())?.iter().find(|b| !b.is_ascii_whitespace()).copied();
+    if first == Some(b'[') {
+        let mut text = Vec::new();
+        reader.read_to_end(&mut text).with_context(|| name.clone())?;
+        let events: Vec<Box<serde_json::value::RawValue>> =
+            serde_json::from_slice(&text).with_context(|| format!("{name}: expected an array of events"))?;
+        return Ok(events.iter().map(|event| Text::Utf8(event.get().to_owned())).collect());
+    }
+    let mut events = Vec::new();
+    for line in reader.split(b'\n') {
+        let mut line = line.with_context(|| name.clone())?;
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        if !line.is_empty() {
+            events.push(Text::from(line));
+        }
+    }
+    Ok(events)
+}
+
+fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Result<ExitCode> {
+    let events = read_events(&options.file)?;
+    let dir = &settings.log.dir;
+    let mut sent: Vec<Sent> = Vec::with_capacity(events.len());
+    let mut rest = events.as_slice();
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = rest.iter().take_while(|event| {
+            bytes += match event {
+                Text::Utf8(text) => text.len() * 2,
+                Text::Bytes(bytes) => bytes.len() * 4,
+            };
+            bytes <= SEND_BYTES
+        });
+        let count = fits.count().max(1);
+        let (now, later) = rest.split_at(count.min(rest.len()));
+        let answer = ask(settings, dir, &Question::Send { lane: options.lane, events: now.to_vec() })?;
+        if answer.ending != Ending::Done {
+            eprintln!("{} of {} events were accepted before this:", sent.len(), events.len());
+            return show(&answer, out);
+        }
+        sent.extend(answer.sent);
+        rest = later;
+    }
+    if !options.wait {
+        eprintln!("{} events accepted", sent.len());
+        return Ok(ExitCode::SUCCESS);
+    }
+    wait(settings, dir, sent, out)
+}
+
+fn wait(settings: &Settings, dir: &Path, sent: Vec<Sent>, out: Output) -> anyhow::Result<ExitCode> {
+    if socket::ask::<_, Answer>(dir, &Question::Health)?.is_none() {
+        bail!("events are accepted, but nothing runs on {}: there is nothing to wait for", dir.display());
+    }
+    let until = clock::monotonic_us() + OUTCOME_WAIT_US;
+    loop {
+        let mut answer = ask(settings, dir, &Question::Outcomes { sent: sent.clone() })?;
+        if answer.ending != Ending::Done || answer.sent.len() == sent.len() {
+            return show(&answer, out);
+        }
+        if clock::monotonic_us() >= until {
+            answer.ending = Ending::Failed;
+            answer.message = Some(format!("{} events have no outcome yet", sent.len() - answer.sent.len()));
+            return show(&answer, out);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,356 @@
+//! Balances, entries, days, breaks.
+
+use super::books::Books;
+use super::{Answer, Ending, journal};
+use crate::cli::output::{Cell, Table};
+use anyhow::Context;
+use schemas::balance_json::{Balance, NormalSide};
+use schemas::dates::{Day, format_instant};
+use schemas::money;
+use schemas::recon_json::{Case, CaseKind};
+use schemas::topics::Topic;
+use schemas::wire::Side;
+use std::collections::BTreeMap;
+
+/// Most accounts that a prefix lists.
+const ACCOUNTS_MAX: usize = 10_000;
+
+fn owned(balance: Balance<'_>) -> Balance<'static> {
+    Balance {
+        account: balance.account.into_owned().into(),
+        asset: balance.asset.into_owned().into(),
+        book: balance.book.into_owned().into(),
+        ..balance
+    }
+}
+
+/// Balances of one account over all slots (the ledger's own accounts may live anywhere).
+fn balances_of(books: &Books, account: &str) -> anyhow::Result<Vec<Balance<'static>>> {
+    let account = account.to_owned();
+    books.settlement(move |worker| {
+        let rules = worker.processor().rules();
+        let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
+        let found = slots.flat_map(|slot| rules.balances_of(slot, &account));
+        found.map(owned).collect()
+    })
+}
+
+fn balances_below(books: &Books, prefix: &str) -> anyhow::Result<Vec<Balance<'static>>> {
+    let prefix = prefix.to_owned();
+    let mut all: Vec<Balance<'static>> = books.settlement(move |worker| {
+        let rules = worker.processor().rules();
+        let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
+        let found = slots.flat_map(|slot| rules.balances(slot)).filter(|b| b.account.starts_with(&prefix));
+        found.map(owned).collect()
+    })?;
+    all.sort_by(|a, b| (&a.account, &a.asset).cmp(&(&b.account, &b.asset)));
+    Ok(all)
+}
+
+/// `balance`.
+pub(super) fn balance(books: &Books, account: &str, as_of: Option<&str>) -> anyhow::Result<Answer> {
+    if let Some(day) = as_of {
+        return closing(books, account, Day::parse(day)?);
+    }
+    let prefix = account.strip_suffix('*').or_else(|| account.ends_with(':').then_some(account));
+    let mut found = match prefix {
+        Some(prefix) => balances_below(books, prefix)?,
+        None => balances_of(books, account)?,
+    };
+    if found.is_empty() {
+        return Ok(Answer::says(Ending::NotFound, format!("no balance of {account}")));
+    }
+    let more = found.len().saturating_sub(ACCOUNTS_MAX);
+    found.truncate(ACCOUNTS_MAX);
+    let columns = ["account", "asset", "balance", "normal_side", "entries", "last_date", "previous_balance"];
+    let mut table = Table::new("balances", &columns);
+    for b in found {
+        let side = if b.normal_side == NormalSide::Credit { "credit" } else { "debit" };
+        table.row([
+            b.account.into_owned().into(),
+            b.asset.into_owned().into(),
+            Cell::amount(b.balance),
+            side.into(),
+            b.seq.into(),
+            b.last_date.into(),
+            Cell::amount(b.previous_balance),
+        ]);
+    }
+    let mut answer = Answer::tables(vec![table]);
+    answer.message = (more > 0).then(|| format!("{more} more are not shown"));
+    Ok(answer)
+}
+
+/// Closing balance: the newest record of `balances.daily` on or before the day, highest revision.
+fn closing(books: &Books, account: &str, day: Day) -> anyhow::Result<Answer> {
+    let mut newest: BTreeMap<String, (String, u64, serde_json::Value)> = BTreeMap::new();
+    crate::measure::recount::each(books.log.as_ref(), Topic::BalancesDaily, &mut |fetch| {
+        for record in &fetch.records {
+            let daily: serde_json::Value = serde_json::from_slice(&record.value).context("balances.daily")?;
+            let text = |field: &str| daily.get(field).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+            let (of, on) = (text("account"), text("day"));
+            let revision = daily.get("revision").and_then(serde_json::Value::as_u64).unwrap_or(0);
+            if of != account || Day::parse(&on)? > day {
+                continue;
+            }
+            let known = newest.get(&text("asset"));
+            if known.is_none_or(|(known_on, known_revision, _)| {
+                (on.as_str(), revision) >= (known_on.as_str(), *known_revision)
+            }) {
+                newest.insert(text("asset"), (on, revision, daily));
+            }
+        }
+        Ok(())
+    })?;
+    if newest.is_empty() {
+        return Ok(Answer::says(
+            Ending::NotFound,
+            format!("no closing balance of {account} on or before {day}"),
+        ));
+    }
+    let mut table = Table::new(
+        "closing balances",
+        &["account", "asset", "as_of", "balance", "normal_side", "closed_on", "revision"],
+    );
+    for (asset, (on, revision, daily)) in newest {
+        let text = |field: &str| daily.get(field).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+        table.row([
+            account.into(),
+            asset.into(),
+            day.to_string().into(),
+            Cell::amount(text("balance")),
+            text("normal_side").into(),
+            on.into(),
+            revision.into(),
+        ]);
+    }
+    Ok(Answer::tables(vec![table]))
+}
+
+/// Side, exponent: how an amount of an account is shown.
+fn shown(books: &Books, account: &str, asset: &str) -> anyhow::Result<(Side, u8)> {
+    let chart = books.setup.read_chart()?;
+    let exponent = chart.assets.get(asset).map_or(0, |a| a.exponent);
+    let normal = chart.resolve(account).map_or(Side::Debit, |class| class.normal);
+    Ok((normal, exponent))
+}
+
+/// Amount in major units on the account's normal side.
+pub(super) fn on_side(debit_minus_credit: i128, normal: Side, exponent: u8) -> String {
+    let value = if normal == Side::Credit { debit_minus_credit.saturating_neg() } else { debit_minus_credit };
+    money::format(value, exponent)
+}
+
+/// `entries`.
+pub(super) fn entries(
+    books: &Books,
+    account: &str,
+    asset: Option<&str>,
+    limit: usize,
+) -> anyhow::Result<Answer> {
+    let of = account.to_owned();
+    let assets: Vec<String> = books.setup.read_chart()?.assets.keys().cloned().collect();
+    let heads: Vec<(u32, String, u64)> = books.posting(move |worker| {
+        let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
+        let heads = slots.flat_map(|slot| {
+            let figures = assets.iter().map(|asset| (asset, slot.figures_of(&of, asset)));
+            let known = figures.filter_map(|(asset, f)| f.map(|f| (slot.slot, asset.clone(), f.last_batch)));
+            known.collect::<Vec<_>>()
+        });
+        heads.collect()
+    })?;
+    let mut table = Table::new(
+        "entries",
+        &["account", "asset", "seq", "side", "amount", "balance", "date", "event", "source", "type", "batch"],
+    );
+    for (slot, asset, last_batch) in heads.into_iter().filter(|(_, a, _)| asset.is_none_or(|w| w == a)) {
+        let (normal, exponent) = shown(books, account, &asset)?;
+        let found = journal::last_entries(books.log.as_ref(), slot, account, &asset, last_batch, limit)?;
+        for booked in found {
+            let entry = &booked.entry;
+            table.row([
+                account.into(),
+                asset.clone().into(),
+                entry.seq.into(),
+                if entry.side() == Side::Credit { "credit".into() } else { "debit".into() },
+                Cell::amount(money::format(entry.amount(), exponent)),
+                Cell::amount(on_side(entry.after(), normal, exponent)),
+                Day(booked.accounting_date).to_string().into(),
+                booked.event.1.into(),
+                booked.event.0.into(),
+                booked.kind.into(),
+                format!("{slot}#{}", booked.batch).into(),
+            ]);
+        }
+    }
+    if table.rows.is_empty() {
+        return Ok(Answer::says(Ending::NotFound, format!("no entry of {account}")));
+    }
+    Ok(Answer::tables(vec![table]))
+}
+
+/// `trial-balance`.
+pub(super) fn trial_balance(books: &Books) -> anyhow::Result<Answer> {
+    type Sums = BTreeMap<String, (u64, Option<i128>, Option<i128>)>;
+    let sums: Sums = books.settlement(|worker| {
+        let rules = worker.processor().rules();
+        let mut sums = Sums::new();
+        for slot in worker.slots().into_iter().filter_map(|slot| worker.slot(slot)) {
+            for balance in rules.balances(slot) {
+                let minor: i128 = balance.debit_minus_credit_minor.parse().unwrap_or(0);
+                let sum = sums.entry(balance.asset.into_owned()).or_insert((0, Some(0), Some(0)));
+                sum.0 += 1;
+                let of = if minor >= 0 { &mut sum.1 } else { &mut sum.2 };
+                *of = of.and_then(|sum| sum.checked_add(minor));
+            }
+        }
+        sums
+    })?;
+    let chart = books.setup.read_chart()?;
+    let mut table = Table::new(
+        "trial balance",
+        &["asset", "accounts", "debit_balances", "credit_balances", "difference"],
+    );
+    let mut zero = true;
+    for (asset, (accounts, debit, credit)) in sums {
+        let exponent = chart.assets.get(&asset).map_or(0, |a| a.exponent);
+        let (debit, credit) =
+            (debit.context("debits out of range")?, credit.context("credits out of range")?);
+        let difference = debit.checked_add(credit).context("difference out of range")?;
+        zero &= difference == 0;
+        table.row([
+            asset.into(),
+            accounts.into(),
+            Cell::amount(money::format(debit, exponent)),
+            Cell::amount(money::format(credit.saturating_neg(), exponent)),
+            Cell::amount(money::format(difference, exponent)),
+        ]);
+    }
+    let mut answer = Answer::tables(vec![table]);
+    if !zero {
+        answer.ending = Ending::Wrong;
+        answer.message = Some(
+            "not zero: credits between partitions are in flight, or the books are wrong; see `audit`".into(),
+        );
+    }
+    Ok(answer)
+}
+
+/// `days`.
+pub(super) fn days(books: &Books) -> anyhow::Result<Answer> {
+    let days = books.settlement(|worker| {
+        let slot = worker.slot(0)?;
+        let rules = worker.processor().rules();
+        Some((rules.days(slot), rules.complete_until(slot).business_time_us))
+    })?;
+    let (days, business_us) = days.context("settlement slot 0 is not there")?;
+    let mut table = Table::new("days", &["book", "day", "state", "slots_closed", "slots"]);
+    for day in days {
+        let state = serde_json::to_value(day.state)?.as_str().unwrap_or_default().to_owned();
+        table.row([
+            books.setup.book.clone().into(),
+            day.day.to_string().into(),
+            state.into(),
+            day.aligned.into(),
+            day.slots.into(),
+        ]);
+    }
+    let mut answer = Answer::tables(vec![table]);
+    answer.message = business_us.map(|us| format!("business time {}", format_instant(us)));
+    Ok(answer)
+}
+
+/// `breaks`.
+pub(super) fn breaks(
+    books: &Books,
+    kind: Option<&str>,
+    summary: bool,
+    limit: usize,
+) -> anyhow::Result<Answer> {
+    let kind = match kind {
+        Some(name) => Some(CaseKind::by_name(name).with_context(|| {
+            let known: Vec<_> = CaseKind::ALL.iter().map(|k| k.name()).collect();
+            format!("{name:?} is no kind of break; expected one of {}", known.join(", "))
+        })?),
+        None => None,
+    };
+    if summary {
+        return break_summary(books);
+    }
+    let cases: Vec<Case> = books.join(move |worker| {
+        let filter = reconcile::join::CaseFilter { kind, ..Default::default() };
+        let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
+        slots.flat_map(|slot| worker.processor().breaks(slot, &filter)).collect()
+    })?;
+    let columns = [
+        "day",
+        "kind",
+        "provider",
+        "order",
+        "order_kind",
+        "refund",
+        "ours",
+        "theirs",
+        "difference",
+        "event",
+        "line",
+    ];
+    let mut table = Table::new("breaks", &columns);
+    let all = cases.len();
+    for case in cases.into_iter().take(limit) {
+        let difference: Vec<String> = case
+            .differences
+            .iter()
+            .map(|d| format!("{}: {} / {}", d.field.name(), d.ours, d.theirs))
+            .collect();
+        table.row([
+            case.day.into(),
+            case.kind.name().into(),
+            case.provider.into(),
+            case.order.into(),
+            case.order_kind.into(),
+            case.refund.into(),
+            case.ours.as_ref().map(|o| Cell::amount(o.amount.clone())).unwrap_or(Cell::None),
+            case.theirs.as_ref().map(|t| Cell::amount(t.amount.clone())).unwrap_or(Cell::None),
+            difference.join("; ").into(),
+            case.ours.map(|o| o.event_id).into(),
+            case.theirs.map(|t| t.line).into(),
+        ]);
+    }
+    let mut answer = Answer::tables(vec![table]);
+    answer.message = Some(match all {
+        0 => "no open break".to_owned(),
+        n if n > limit => format!("{limit} of {n} open breaks; --limit shows more"),
+        n => format!("{n} open breaks"),
+    });
+    Ok(answer)
+}
+
+fn break_summary(books: &Books) -> anyhow::Result<Answer> {
+    let (total, files) = books.join(|worker| {
+        let slots: Vec<_> = worker.slots().into_iter().filter_map(|slot| worker.slot(slot)).collect();
+        let total =
+            slots.iter().fold(reconcile::join::Summary::default(), |sum, slot| sum.with(&slot.summary()));
+        (total, slots.first().map(|slot| slot.files()).unwrap_or_default())
+    })?;
+    let mut table = Table::new("cases", &["kind", "count"]);
+    for kind in CaseKind::ALL {
+        table.row([kind.name().into(), total.count(kind).into()]);
+    }
+    table.row(["waiting for a bill".into(), total.waiting.into()]);
+    let mut bills =
+        Table::new("bills", &["file", "name", "provider", "account", "day", "gate", "lines", "reason"]);
+    for file in files {
+        bills.row([
+            file.id.chars().take(12).collect::<String>().into(),
+            file.name.into(),
+            file.provider.into(),
+            file.account.into(),
+            file.day.map(|day| day.to_string()).into(),
+            format!("{:?}", file.gate).to_lowercase().into(),
+            file.lines.into(),
+            file.reason.into(),
+        ]);
+    }
+    Ok(Answer::tables(vec![table, bills]))
+}

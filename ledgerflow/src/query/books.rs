@@ -1,0 +1,144 @@
+//! The books, running or at rest: the same questions to the same states.
+
+use crate::runtime::{Pipeline, Processors, Setup};
+use anyhow::{Context, bail};
+use ingest::processor::IngestProcessor;
+use posting::Posting;
+use reconcile::join::Join;
+use reconcile::rekey::Rekey;
+use settlement::Settlement;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use stream::clock::BusinessClock;
+use stream::embedded::EmbeddedLog;
+use stream::log::Log;
+use stream::processor::Processor;
+use stream::worker::{Checkpoints, DiskCheckpoints, Now, Options, Progress, Worker};
+
+/// Name of the checkpoint folder in the data directory.
+pub const STORE: &str = "store";
+
+/// Workers that have restored their slots and will not work.
+pub struct Resting {
+    ingest: Worker<IngestProcessor>,
+    posting: Worker<Posting>,
+    settlement: Worker<Settlement>,
+    rekey: Worker<Rekey>,
+    join: Worker<Join>,
+}
+
+/// Who answers.
+pub enum Answering {
+    /// A running pipeline.
+    Running(Pipeline),
+    /// States restored for this question.
+    Resting(Mutex<Box<Resting>>),
+}
+
+/// The books of one data directory.
+pub struct Books {
+    /// The log.
+    pub log: Arc<EmbeddedLog>,
+    /// What the processors are made from.
+    pub setup: Setup,
+    /// Who answers.
+    pub answering: Answering,
+}
+
+/// Opens the checkpoint store of a processor below a data directory.
+pub fn checkpoints(
+    dir: &Path,
+    log: &Arc<EmbeddedLog>,
+) -> impl Fn(&'static str) -> anyhow::Result<Box<dyn Checkpoints>> + use<> {
+    let (store, log): (PathBuf, Arc<dyn Log>) = (dir.join(STORE), Arc::clone(log) as Arc<dyn Log>);
+    move |name| {
+        let open = DiskCheckpoints::open(&store, name, Arc::clone(&log));
+        Ok(Box::new(open.with_context(|| format!("checkpoints of {name}"))?))
+    }
+}
+
+macro_rules! ask {
+    ($($(#[$doc:meta])* $name:ident: $processor:ty;)*) => {
+        impl Books {
+            $($(#[$doc])*
+            ///
+            /// # Errors
+            /// The worker has ended or does not answer.
+            pub fn $name<R: Send + 'static>(
+                &self,
+                question: impl FnOnce(&Worker<$processor>) -> R + Send + 'static,
+            ) -> anyhow::Result<R> {
+                match &self.answering {
+                    Answering::Running(pipeline) => pipeline
+                        .$name
+                        .ask(question)
+                        .with_context(|| format!("{} does not answer", stringify!($name))),
+                    Answering::Resting(resting) => {
+                        Ok(question(&resting.lock().unwrap_or_else(PoisonError::into_inner).$name))
+                    }
+                }
+            })*
+        }
+    };
+}
+
+ask! {
+    /// Asks ingest.
+    ingest: IngestProcessor;
+    /// Asks posting.
+    posting: Posting;
+    /// Asks settlement.
+    settlement: Settlement;
+    /// Asks the re-keying half of reconcile.
+    rekey: Rekey;
+    /// Asks the joining half of reconcile.
+    join: Join;
+}
+
+impl Books {
+    /// Restores all states of a directory on which nothing runs.
+    ///
+    /// # Errors
+    /// A wrong configuration, a log that cannot be read, a slot that cannot be restored.
+    pub fn at_rest(log: Arc<EmbeddedLog>, setup: Setup) -> anyhow::Result<Self> {
+        let Processors { ingest, posting, settlement, rekey, join } = setup.processors()?;
+        let dir = log.directory().to_owned();
+        let store = checkpoints(&dir, &log);
+        let resting = Resting {
+            ingest: restored(ingest, &log, &store)?,
+            posting: restored(posting, &log, &store)?,
+            settlement: restored(settlement, &log, &store)?,
+            rekey: restored(rekey, &log, &store)?,
+            join: restored(join, &log, &store)?,
+        };
+        Ok(Self { log, setup, answering: Answering::Resting(Mutex::new(Box::new(resting))) })
+    }
+
+    /// The running pipeline, if there is one.
+    #[must_use]
+    pub fn pipeline(&self) -> Option<&Pipeline> {
+        match &self.answering {
+            Answering::Running(pipeline) => Some(pipeline),
+            Answering::Resting(_) => None,
+        }
+    }
+}
+
+fn restored<P: Processor>(
+    processor: P,
+    log: &Arc<EmbeddedLog>,
+    store: &impl Fn(&'static str) -> anyhow::Result<Box<dyn Checkpoints>>,
+) -> anyhow::Result<Worker<P>> {
+    let name = processor.name();
+    let shared: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;
+    let mut worker = Worker::new(processor, shared, "1", Options::default(), store(name)?);
+    let now = Now::read(&BusinessClock::Wall);
+    for _ in 0..100 {
+        match worker.step(now)? {
+            Progress::Restored { .. } => return Ok(worker),
+            Progress::Waiting(why) | Progress::Rejoin(why) => tracing::debug!(why, "restoring"),
+            other => bail!("{name}: unexpected while restoring: {other:?}"),
+        }
+    }
+    bail!("{name} could not be restored")
+}

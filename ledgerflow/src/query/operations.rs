@@ -1,0 +1,243 @@
+//! Status, topics, audit, backup, bills: what an operator asks.
+
+use super::books::Books;
+use super::{Answer, Ending};
+use crate::cli::output::{Cell, Table};
+use anyhow::Context;
+use reconcile::import::{BillFormat, BillSource, Import};
+use schemas::dates::Day;
+use schemas::topics::{Retention, Topic};
+use std::collections::BTreeMap;
+use std::path::Path;
+use stream::log::{Isolation, Log, OutRecord, TopicPartition};
+
+/// Bytes of one append of a bill import.
+const APPEND_BYTES: usize = 4 << 20;
+
+/// `topics list`.
+pub(super) fn topics(books: &Books) -> anyhow::Result<Answer> {
+    let mut table =
+        Table::new("topics", &["topic", "partitions", "records", "first_kept", "retention", "value"]);
+    for topic in Topic::ALL {
+        let partitions = books.log.partitions(*topic)?;
+        let (mut records, mut low) = (0, 0);
+        for partition in 0..partitions {
+            let at = TopicPartition::new(*topic, partition);
+            let bounds = books.log.watermarks(at, Isolation::Committed)?;
+            records += bounds.high - bounds.low;
+            low += bounds.low;
+        }
+        table.row([
+            topic.name().into(),
+            partitions.into(),
+            records.into(),
+            low.into(),
+            retention(topic.retention()).into(),
+            topic.value().into(),
+        ]);
+    }
+    Ok(Answer::tables(vec![table]))
+}
+
+const fn retention(retention: Retention) -> &'static str {
+    match retention {
+        Retention::Forever => "for ever",
+        Retention::BelowReaders => "until read",
+        Retention::Compacted => "newest per key",
+    }
+}
+
+/// `topics describe`.
+pub(super) fn topic(name: &str) -> anyhow::Result<Answer> {
+    let Some(topic) = Topic::by_name(name) else {
+        return Ok(Answer::says(Ending::NotFound, format!("no topic {name:?}; see `topics list`")));
+    };
+    let mut table = Table::new("topic", &["field", "value"]);
+    let rows = [
+        ("topic", topic.name().to_owned()),
+        ("holds", topic.describe().to_owned()),
+        ("value", topic.value().to_owned()),
+        ("partitioning", format!("{:?}", topic.partitioning()).to_lowercase()),
+        ("retention", retention(topic.retention()).to_owned()),
+    ];
+    for (field, value) in rows {
+        table.row([field.into(), value.into()]);
+    }
+    Ok(Answer::tables(vec![table]))
+}
+
+/// `status`.
+pub(super) fn status(books: &Books) -> anyhow::Result<Answer> {
+    let mut stages = Table::new("stages", &["stage", "slots", "state", "behind_records"]);
+    let mut answer = Answer::tables(Vec::new());
+    let Some(pipeline) = books.pipeline() else {
+        answer.message = Some("nothing runs on this directory".into());
+        answer.tables.push(events(books)?);
+        return Ok(answer);
+    };
+    let lag = pipeline.lag()?;
+    let failed: BTreeMap<&str, String> =
+        pipeline.failures().into_iter().map(|f| (f.processor, f.error.to_string())).collect();
+    let stopped = pipeline.stopped_slots();
+    let slots = [
+        ("ingest", books.ingest(|w| w.slots().len()).unwrap_or(0)),
+        ("posting", books.posting(|w| w.slots().len()).unwrap_or(0)),
+        ("settlement", books.settlement(|w| w.slots().len()).unwrap_or(0)),
+        ("rekey", books.rekey(|w| w.slots().len()).unwrap_or(0)),
+        ("join", books.join(|w| w.slots().len()).unwrap_or(0)),
+    ];
+    for (stage, owned) in slots {
+        let state = match failed.get(stage) {
+            Some(error) => format!("ended: {error}"),
+            None if stopped.iter().any(|(name, _)| *name == stage) => "slot stopped".into(),
+            None => "running".into(),
+        };
+        stages.row([stage.into(), owned.into(), state.into(), lag.get(stage).copied().unwrap_or(0).into()]);
+    }
+    answer.tables.push(stages);
+    answer.tables.push(events(books)?);
+    if !stopped.is_empty() {
+        let mut table = Table::new("stopped slots", &["stage", "slot", "at", "why"]);
+        for (stage, stop) in stopped {
+            table.row([stage.into(), stop.slot.into(), stop.at.into(), stop.why.into()]);
+        }
+        answer.tables.push(table);
+        answer.ending = Ending::Wrong;
+    }
+    let slowest = lag.into_iter().max_by_key(|(_, records)| *records).filter(|(_, records)| *records > 0);
+    answer.message = Some(match slowest {
+        Some((stage, records)) => format!("slowest stage: {stage}, {records} records behind"),
+        None => "everything is read".into(),
+    });
+    Ok(answer)
+}
+
+fn events(books: &Books) -> anyhow::Result<Table> {
+    let (received, forwarded, dead) = books.ingest(|worker| {
+        let counts =
+            worker.slots().into_iter().filter_map(|slot| worker.slot(slot)).map(|slot| slot.counts().clone());
+        counts.fold((0, 0, 0), |sum, c| (sum.0 + c.received, sum.1 + c.forwarded, sum.2 + c.dead_lettered))
+    })?;
+    let (accounts, ids, pending) = books.posting(|worker| {
+        let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
+        slots.fold((0, 0, 0), |sum, s| (sum.0 + s.accounts.len(), sum.1 + s.ids.len(), sum.2 + s.pending))
+    })?;
+    let mut table = Table::new("events", &["figure", "value"]);
+    let rows: [(&str, Cell); 7] = [
+        ("received", received.into()),
+        ("forwarded to posting", forwarded.into()),
+        ("dead-lettered", dead.into()),
+        ("waiting for a verdict", pending.into()),
+        ("event ids remembered", ids.into()),
+        ("account balances", accounts.into()),
+        ("bytes on disk", books.log.disk_bytes().into()),
+    ];
+    for (figure, value) in rows {
+        table.row([figure.into(), value]);
+    }
+    Ok(table)
+}
+
+/// `health`.
+pub(super) fn health(books: &Books) -> Answer {
+    match books.pipeline() {
+        Some(pipeline) if pipeline.ready() && pipeline.failures().is_empty() => {
+            Answer::says(Ending::Done, "ready")
+        }
+        Some(_) => Answer::says(Ending::Wrong, "not ready"),
+        None => Answer::says(Ending::Wrong, "nothing runs on this directory"),
+    }
+}
+
+/// `audit`.
+pub(super) fn audit(books: &Books, quiesced: bool) -> anyhow::Result<Answer> {
+    let limit = audit::AuditLimit { quiesced, ..audit::AuditLimit::default() };
+    let report = audit::audit(books.log.as_ref(), books.setup.counts, limit)?;
+    let mut checks = Table::new("checks", &["check", "checked", "wrong", "open"]);
+    for check in &report.checks {
+        checks.row([
+            check.check.to_string().into(),
+            check.checked.into(),
+            check.wrong.into(),
+            check.open.into(),
+        ]);
+    }
+    let mut findings = Table::new("findings", &["check", "place", "finding"]);
+    for check in report.wrong() {
+        for finding in &check.findings {
+            findings.row([
+                check.check.to_string().into(),
+                finding.place.to_string().into(),
+                finding.what.clone().into(),
+            ]);
+        }
+    }
+    let mut coverage = Table::new("ranges read", &["topic", "partition", "from", "to"]);
+    for range in &report.coverage {
+        coverage.row([
+            range.topic.to_string().into(),
+            range.partition.into(),
+            range.from.into(),
+            range.to.into(),
+        ]);
+    }
+    let passed = report.passed;
+    let mut answer = Answer::tables(vec![checks, findings, coverage]);
+    answer.ending = if passed { Ending::Done } else { Ending::Wrong };
+    let word = if passed { "nothing wrong" } else { "something is wrong" };
+    answer.message = Some(format!("{word}; digest {}", report.digest));
+    Ok(answer)
+}
+
+/// `backup`.
+pub(super) fn backup(books: &Books, to: &str) -> anyhow::Result<Answer> {
+    let report = books.log.backup(Path::new(to))?;
+    Ok(Answer::says(Ending::Done, format!("copied to {to}: {report:?}")))
+}
+
+/// `bill`.
+pub(super) fn bill(books: &Books, file: &str, source: &str, day: Option<&str>) -> anyhow::Result<Answer> {
+    let source = BillSource {
+        name: source.to_owned(),
+        provider: reconcile::config::WECHAT.to_owned(),
+        account: String::new(),
+        format: BillFormat::WechatTradeBill,
+    };
+    let day = day.map(Day::parse).transpose()?;
+    let import = Import::open_path(&source, Path::new(file), day, books.setup.counts.internal)?;
+    let (bill, end) = (import.file().clone(), import.end().clone());
+    let mut records: Vec<OutRecord> = Vec::new();
+    let mut bytes = 0;
+    let mut sequence = 0;
+    for record in import.records() {
+        let record = record?;
+        bytes += record.value.len();
+        records.push(record);
+        if bytes >= APPEND_BYTES {
+            sequence = books.log.append(std::mem::take(&mut records))?;
+            bytes = 0;
+        }
+    }
+    if !records.is_empty() {
+        sequence = books.log.append(records)?;
+    }
+    books.log.wait_durable(sequence, std::time::Duration::from_secs(30)).context("waiting for the disk")?;
+    let mut table =
+        Table::new("bill", &["file", "name", "account", "day", "lines", "accepted", "reason", "detail"]);
+    table.row([
+        bill.id.chars().take(12).collect::<String>().into(),
+        bill.name.into(),
+        bill.account.into(),
+        Day(bill.day).to_string().into(),
+        end.lines.into(),
+        end.accepted.into(),
+        end.reason.into(),
+        end.detail.into(),
+    ]);
+    let mut answer = Answer::tables(vec![table]);
+    if !end.accepted {
+        answer.ending = Ending::Wrong;
+        answer.message = Some("the file is set aside: nothing of it is reconciled".into());
+    }
+    Ok(answer)
+}
