@@ -23,8 +23,8 @@ use stream::embedded::{EmbeddedLog, Options};
 use stream::log::{Log, Offset, OutRecord, TopicPartition};
 use stream::worker::{Checkpoints, DiskCheckpoints};
 
-/// Partition counts of a measurement.
-pub const COUNTS: PartitionCounts = PartitionCounts { events: 4, internal: 8 };
+/// Partitions of each event lane of a measurement.
+const EVENT_PARTITIONS: u32 = 4;
 /// Events of one preload append.
 const PRELOAD_EVENTS: u64 = 1_000;
 /// The lane that measurements use.
@@ -84,15 +84,19 @@ pub fn pipeline(options: &BenchPipeline, dir: &Path) -> anyhow::Result<Measured>
     if dir.exists() && std::fs::read_dir(dir)?.next().is_some() {
         bail!("{} is not empty: a measurement makes its own directory", dir.display());
     }
-    let log = Arc::new(EmbeddedLog::open(dir, Options::new(COUNTS))?);
+    let log = Arc::new(EmbeddedLog::open(dir, Options::new(counts(options)))?);
     match options.rate {
         None => throughput(options, dir, &log),
         Some(rate) => latency(options, dir, &log, rate),
     }
 }
 
-fn setup() -> Setup {
-    let mut setup = Setup::new(COUNTS);
+const fn counts(options: &BenchPipeline) -> PartitionCounts {
+    PartitionCounts { events: EVENT_PARTITIONS, internal: options.partitions }
+}
+
+fn setup(counts: PartitionCounts) -> Setup {
+    let mut setup = Setup::new(counts);
     setup.chart = (BENCH_CHART.to_owned(), "chart of measurements".to_owned());
     setup.rules = (TRANSFER_RULES.to_owned(), "rules of measurements".to_owned());
     setup
@@ -114,7 +118,7 @@ fn start(dir: &Path, log: &Arc<EmbeddedLog>) -> anyhow::Result<Pipeline> {
     let open = move |name: &'static str| -> anyhow::Result<Box<dyn Checkpoints>> {
         Ok(Box::new(DiskCheckpoints::open(&store, name, Arc::clone(&for_stores))?))
     };
-    Pipeline::start(shared, setup().processors()?, &Windows::default(), &BusinessClock::Wall, &open)
+    Pipeline::start(shared, setup(log.counts()).processors()?, &Windows::default(), &BusinessClock::Wall, &open)
 }
 
 fn throughput(options: &BenchPipeline, dir: &Path, log: &Arc<EmbeddedLog>) -> anyhow::Result<Measured> {
@@ -187,7 +191,7 @@ fn latency(
 }
 
 fn next_offsets(offsets: &BTreeMap<u32, Offset>) -> Vec<(u32, Offset)> {
-    (0..COUNTS.events).map(|p| (p, offsets.get(&p).copied().unwrap_or(0))).collect()
+    (0..EVENT_PARTITIONS).map(|p| (p, offsets.get(&p).copied().unwrap_or(0))).collect()
 }
 
 fn send(
@@ -200,7 +204,7 @@ fn send(
     let mut records = Vec::new();
     for _ in 0..events {
         let made = transfers.next(time);
-        let partition = u32::try_from(made.key % u64::from(COUNTS.events)).unwrap_or(0);
+        let partition = u32::try_from(made.key % u64::from(EVENT_PARTITIONS)).unwrap_or(0);
         *offsets.entry(partition).or_insert(0) += 1;
         let to = TopicPartition::new(Topic::Events1, partition);
         records.push(OutRecord::new(to, Bytes::from(made.json)));
@@ -270,7 +274,7 @@ fn finish(
         accounts: options.accounts,
         hot_percent: options.hot,
         duplicates_percent: options.duplicates,
-        partitions: [COUNTS.events, COUNTS.internal],
+        partitions: [EVENT_PARTITIONS, options.partitions],
         durability: "group fsync every 20 ms, one disk".to_owned(),
         cores: std::thread::available_parallelism().map_or(0, usize::from),
         checks: Checks {

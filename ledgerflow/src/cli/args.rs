@@ -253,6 +253,9 @@ pub struct BenchPipeline {
     /// Percent of events that are sent twice.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub duplicates: u8,
+    /// Partitions of the internal topics.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub partitions: u32,
     /// Events a second at a steady rate, to measure latency from the scheduled send time.
     #[arg(long)]
     pub rate: Option<u64>,
