@@ -39,7 +39,7 @@ pub struct Auditor<'a> {
     pub(crate) channels: Channels,
     pub(crate) recon: Recon,
     pub(crate) edges: Edges,
-    pub(crate) waiting: BTreeMap<u32, (Place, Opened)>,
+    pub(crate) waiting: BTreeMap<TopicPartition, Waiting>,
     inputs: BTreeMap<(Topic, u32, String, u32), Offset>,
     markers: MarkerCounts,
 }
@@ -49,13 +49,22 @@ pub struct Auditor<'a> {
 struct MarkerCounts {
     days: DayCounts<(u32, u32)>,
     marked: BTreeMap<(u32, u32, String), i32>,
-    /// Where retention took a chain's beginning: days up to this one cannot be recounted.
+    /// Where retention took a chain's beginning: days up to this one cannot be recounted (`i32::MAX` until the
+    /// first marker).
     partial: BTreeMap<(u32, u32), i32>,
     stated: BTreeMap<(u32, u32), VecDeque<StatedCount>>,
 }
 
 /// Sequence of the command chain that a journaled day counter belongs to, where it lies, and the counter.
 type StatedCount = (u64, Place, DayCount);
+
+/// A changelog batch whose inputs cannot all be read yet.
+pub(crate) struct Waiting {
+    pub(crate) place: Place,
+    pub(crate) opened: Box<Opened>,
+    /// Events of its ranges read so far (ingest).
+    events: EventSet,
+}
 
 /// Next record of a partition of batches.
 enum Next {
@@ -64,7 +73,7 @@ enum Next {
     /// A record that does not open; the finding is made.
     Unreadable,
     /// A batch; whether its partition is whole so far.
-    Batch(Place, Opened, bool),
+    Batch(Place, Box<Opened>, bool),
 }
 
 /// Topics that the audit reads, or names in its coverage.
@@ -222,15 +231,23 @@ impl<'a> Auditor<'a> {
         })
     }
 
-    /// Next batch of a partition below `to`, taken into its chain.
-    fn next_batch(&mut self, at: TopicPartition, to: Offset) -> Result<Next, AuditError> {
+    /// Next batch of a partition below `to`, not yet taken into its chain.
+    fn next_opened(&mut self, at: TopicPartition, to: Offset) -> Result<Next, AuditError> {
         let Some((mut place, record, whole)) = self.next(at, to)? else { return Ok(Next::None) };
         let Some(opened) = envelope::open(&record.value, place, &mut self.found) else {
             return Ok(Next::Unreadable);
         };
         place.batch = opened.header.batch;
-        self.chains.accept(place, whole, &opened, &mut self.found);
-        Ok(Next::Batch(place, opened, whole))
+        Ok(Next::Batch(place, Box::new(opened), whole))
+    }
+
+    /// Next batch of a partition below `to`, taken into its chain.
+    fn next_batch(&mut self, at: TopicPartition, to: Offset) -> Result<Next, AuditError> {
+        let next = self.next_opened(at, to)?;
+        if let Next::Batch(place, opened, whole) = &next {
+            self.chains.accept(*place, *whole, opened, &mut self.found);
+        }
+        Ok(next)
     }
 
     fn items<M: Message + Default>(&mut self, place: Place, opened: &Opened) -> Vec<M> {
@@ -254,16 +271,57 @@ impl<'a> Auditor<'a> {
 
     // --- ingest ---
 
+    /// Judges the next window of an ingest slot, unless its events cannot be read yet.
     fn read_ingest(&mut self, slot: u32) -> Result<bool, AuditError> {
         let at = TopicPartition::new(Topic::IngestState, slot);
-        let (place, opened, _) = match self.next_batch(at, Offset::MAX)? {
-            Next::None => return Ok(false),
-            Next::Unreadable => return Ok(true),
-            Next::Batch(place, opened, whole) => (place, opened, whole),
-        };
-        self.join_inputs(place, &opened.header);
+        let Some(mut waiting) = self.next_window(at)? else { return Ok(false) };
+        let mut covered = true;
+        let ranges: Vec<_> = lane_ranges(&waiting.opened.header).collect();
+        for (lane, from, to) in ranges {
+            let Some(topic) = Topic::LANES.get(lane as usize) else { continue };
+            let at_lane = TopicPartition::new(*topic, slot);
+            while let Some((place, _, _)) = self.next(at_lane, to)? {
+                if place.offset >= from {
+                    waiting.events.add(lane, place.offset);
+                }
+            }
+            if !self.sources.passed(at_lane, to) {
+                self.waiting.insert(at, waiting);
+                return Ok(false);
+            }
+            covered &= from >= to || self.sources.covered_from(at_lane)? <= from;
+        }
+        let events = covered.then_some(waiting.events);
+        self.judge_ingest(slot, waiting.place, &waiting.opened, events)?;
+        Ok(true)
+    }
+
+    /// The changelog batch that waits, or the next that opens; `None` = there is none for the moment.
+    fn next_window(&mut self, at: TopicPartition) -> Result<Option<Waiting>, AuditError> {
+        if let Some(waiting) = self.waiting.remove(&at) {
+            return Ok(Some(waiting));
+        }
+        loop {
+            match self.next_batch(at, Offset::MAX)? {
+                Next::None => return Ok(None),
+                Next::Unreadable => {}
+                Next::Batch(place, opened, _) => {
+                    self.join_inputs(place, &opened.header);
+                    return Ok(Some(Waiting { place, opened, events: EventSet::default() }));
+                }
+            }
+        }
+    }
+
+    fn judge_ingest(
+        &mut self,
+        slot: u32,
+        place: Place,
+        opened: &Opened,
+        events: Option<EventSet>,
+    ) -> Result<(), AuditError> {
         self.edges.wrote("ingest", &opened.header.edge);
-        let items: Vec<IngestStateItem> = self.items(place, &opened);
+        let items: Vec<IngestStateItem> = self.items(place, opened);
         let (mut heads, mut counts, mut days) = (Vec::new(), None, Vec::new());
         for item in &items {
             match &item.item {
@@ -278,9 +336,8 @@ impl<'a> Auditor<'a> {
                 _ => {}
             }
         }
-        let events = self.read_events(slot, &opened.header)?;
         let whole = self.rejected_whole()?;
-        let Some(state) = self.ingest.get_mut(slot as usize) else { return Ok(true) };
+        let Some(state) = self.ingest.get_mut(slot as usize) else { return Ok(()) };
         let window = WindowRead { place, header: &opened.header, counts, heads, events };
         state.window(window, &self.chains, whole, &mut self.found);
         for day in days {
@@ -292,24 +349,7 @@ impl<'a> Auditor<'a> {
         for partition in partitions {
             self.hold_day_counts(slot, partition);
         }
-        Ok(true)
-    }
-
-    /// Events in the ranges of a window; `None` where some are gone.
-    fn read_events(&mut self, slot: u32, header: &BatchHeader) -> Result<Option<EventSet>, AuditError> {
-        let (mut events, mut covered) = (EventSet::default(), true);
-        for (lane, from, to) in lane_ranges(header) {
-            let Some(topic) = Topic::LANES.get(lane as usize) else { continue };
-            let at = TopicPartition::new(*topic, slot);
-            while let Some((place, _, _)) = self.next(at, to)? {
-                if place.offset >= from {
-                    events.add(lane, place.offset);
-                }
-            }
-            covered &=
-                from >= to || (self.sources.covered_from(at)? <= from && self.sources.next_offset(at)? >= to);
-        }
-        Ok(covered.then_some(events))
+        Ok(())
     }
 
     fn rejected_whole(&mut self) -> Result<bool, AuditError> {
@@ -324,18 +364,22 @@ impl<'a> Auditor<'a> {
 
     fn read_commands(&mut self, partition: u32, to: Offset) -> Result<bool, AuditError> {
         let at = TopicPartition::new(Topic::Commands, partition);
-        let (place, opened, whole) = match self.next_batch(at, to)? {
+        let (place, opened, whole) = match self.next_opened(at, to)? {
             Next::None => return Ok(false),
             Next::Unreadable => return Ok(true),
             Next::Batch(place, opened, whole) => (place, opened, whole),
         };
         let (slot, number) = (opened.header.slot, opened.header.batch);
         while self.ingest.get(slot as usize).is_some_and(|s| s.batch < number) && self.read_ingest(slot)? {}
+        self.chains.accept(place, whole, &opened, &mut self.found);
+        if !whole {
+            self.markers.partial.entry((slot, partition)).or_insert(i32::MAX);
+        }
         let (mut commands, mut markers) = (Vec::with_capacity(opened.items.len()), Vec::new());
         for item in self.items::<CommandItem>(place, &opened) {
             match item.item {
                 Some(command_item::Item::Command(command)) => {
-                    self.command(place, (slot, partition), number, whole, &command);
+                    self.command(place, (slot, partition), number, &command);
                     commands.push(command);
                 }
                 Some(command_item::Item::DayMarker(marker)) => {
@@ -360,13 +404,10 @@ impl<'a> Auditor<'a> {
         Ok(true)
     }
 
-    fn command(&mut self, place: Place, pair: (u32, u32), batch: u64, whole: bool, command: &Command) {
+    fn command(&mut self, place: Place, pair: (u32, u32), batch: u64, command: &Command) {
         let (slot, partition) = pair;
         if let Some(state) = self.ingest.get_mut(slot as usize) {
             state.command(place, partition, batch, command, &mut self.found);
-        }
-        if !whole {
-            self.markers.partial.entry(pair).or_insert(command.accounting_date);
         }
         if command.back_dated {
             return;
@@ -384,6 +425,9 @@ impl<'a> Auditor<'a> {
     fn day_marker(&mut self, place: Place, pair: (u32, u32), marker: &DayMarker) {
         let (book, date) = (marker.book.as_str(), marker.date);
         self.markers.marked.insert((pair.0, pair.1, book.to_owned()), date);
+        if let Some(partial) = self.markers.partial.get_mut(&pair).filter(|partial| **partial == i32::MAX) {
+            *partial = date; // what is dated later was sent after this marker
+        }
         if self.markers.partial.get(&pair).is_some_and(|partial| date <= *partial) {
             self.found.uncovered(Check::DayMarker, 1);
             return;
@@ -461,21 +505,11 @@ impl<'a> Auditor<'a> {
     /// Judges the next journal batch, unless its inputs cannot be read yet.
     fn read_journal(&mut self, partition: u32) -> Result<bool, AuditError> {
         let at = TopicPartition::new(Topic::Journal, partition);
-        let (place, opened) = match self.waiting.remove(&partition) {
-            Some(waiting) => waiting,
-            None => match self.next_batch(at, Offset::MAX)? {
-                Next::None => return Ok(false),
-                Next::Unreadable => return Ok(true),
-                Next::Batch(place, opened, _) => {
-                    self.join_inputs(place, &opened.header);
-                    (place, opened)
-                }
-            },
-        };
+        let Some(waiting) = self.next_window(at)? else { return Ok(false) };
         let mut covered_from = [0; 2];
         for (topic, from) in [Topic::Commands, Topic::Credits].into_iter().zip(&mut covered_from) {
             let input = TopicPartition::new(topic, partition);
-            let ranges = opened.header.input.iter();
+            let ranges = waiting.opened.header.input.iter();
             let to =
                 ranges.filter(|r| r.topic == topic.name() && r.partition == partition).map(|r| r.to).max();
             let to = to.unwrap_or(0);
@@ -488,13 +522,13 @@ impl<'a> Auditor<'a> {
                     break;
                 }
             }
-            if self.sources.next_offset(input)? < to && !self.sources.passed(input, to) {
-                self.waiting.insert(partition, (place, opened));
+            if !self.sources.passed(input, to) {
+                self.waiting.insert(at, waiting);
                 return Ok(false);
             }
             *from = self.sources.covered_from(input)?;
         }
-        self.judge_journal(partition, place, &opened, covered_from);
+        self.judge_journal(partition, waiting.place, &waiting.opened, covered_from);
         Ok(true)
     }
 

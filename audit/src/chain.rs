@@ -83,7 +83,7 @@ impl Chains {
         }
         chain.owner(place, known, header, found);
         if chain.first == 0 {
-            chain.first = header.sequence.max(1);
+            chain.first = if whole { 1 } else { header.sequence.max(1) };
         }
         chain.advance(place, opened, found);
     }

@@ -192,7 +192,10 @@ impl Channels {
                 continue;
             }
             match (&item.wrote, &item.taken) {
-                (Some((on_channel, ..)), _) => agree(pair, sequence, place, &claim, on_channel, found),
+                (Some((on_channel, ..)), _) => {
+                    found.holds(Check::ChannelInvented, 1);
+                    agree(pair, sequence, place, &claim, on_channel, found);
+                }
                 (None, Some((received, ..))) => agree(pair, sequence, place, &claim, received, found),
                 _ => {}
             }
@@ -235,6 +238,7 @@ impl Channels {
         }
         let item = channel.items.entry(sequence).or_default();
         if let Some((sent, _)) = &item.sent {
+            found.holds(Check::ChannelInvented, 1);
             agree(pair, sequence, place, sent, &claim, found);
         }
         if let Some((received, ..)) = &item.taken {
@@ -353,6 +357,10 @@ impl Channel {
             Item { sent: None, wrote: None, taken: Some((claim, _, place)) } => {
                 let what = format!("a {} was received that nobody sent", claim.kind());
                 found.overdue(ended, Check::ChannelInvented, named(pair, sequence, *place), what);
+            }
+            Item { wrote: Some((claim, _, place)), taken: None, .. } if sequence <= self.taken => {
+                let what = format!("the receiver went past the {} without journaling it", claim.kind());
+                found.wrong(Check::ChannelLost, named(pair, sequence, *place), what);
             }
             Item { sent: Some((claim, place)), wrote: Some(_), taken: None } => {
                 let what = format!("the {} is in flight", claim.kind());

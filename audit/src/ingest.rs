@@ -101,10 +101,10 @@ impl IngestSlot {
         self.counts
     }
 
-    /// Windows that wait for something.
+    /// Windows and dead letters that wait for something.
     #[must_use]
     pub fn open(&self) -> u64 {
-        self.windows.len() as u64
+        (self.windows.len() + self.dead_early.len()) as u64
     }
 
     /// Windows that could not be judged.

@@ -145,6 +145,7 @@ impl Home {
         found.that(Check::OutcomeResolution, pending.to == resolution.from, || {
             (named(), format!("asked partition {}, answered by {}", pending.to, resolution.from))
         });
+        found.holds(Check::OutcomePending, 1);
         self.outcomes.pending = self.outcomes.pending.saturating_sub(1);
         if outcome == Outcome::Booked {
             self.outcomes.booked += 1;

@@ -102,6 +102,7 @@ pub struct Posting {
     command_heads: BTreeMap<u32, (u64, Hash)>,
     credit_heads: BTreeMap<u32, (u64, u64)>,
     tallies: DayCounts<TallyPeer>,
+    first_markers: BTreeMap<u32, i32>,
     sent_days: BTreeMap<String, i32>,
     aligned: BTreeMap<String, i32>,
     seen: BTreeSet<(String, i32, bool, u32)>,
@@ -188,7 +189,7 @@ impl Posting {
         let partial = commands_from < around.covered_from[0];
         outcome::join(place, commands, std::mem::take(&mut collected.decisions), partial, around.found);
         markers_seen(place, &consumed, &collected, partial, around.found);
-        self.tallies(place, &collected, partial, around.found);
+        self.tallies(place, &collected, around.covered_from[0] > 0, around.found);
         self.send(place, &opened.header, &mut collected, around);
         self.pass_credits(place, credits_to, around);
         self.marks(place, &opened.header, partial, around);
@@ -207,6 +208,9 @@ impl Posting {
             for command in batch.commands.iter().filter(|c| !c.back_dated) {
                 let peer = (Kind::CommandsIn as i32, batch.slot);
                 self.tallies.count(peer, &command.book, command.accounting_date, debits(command));
+            }
+            for marker in &batch.markers {
+                self.first_markers.entry(batch.slot).or_insert(marker.date);
             }
             out.push(batch);
         }
@@ -467,7 +471,8 @@ impl Posting {
 
     fn tallies(&self, place: Place, collected: &Collected<'_>, partial: bool, found: &mut Findings) {
         for tally in collected.tallies.values() {
-            if partial && tally.kind == Kind::CommandsIn as i32 {
+            let whole_from = self.first_markers.get(&tally.peer).copied().unwrap_or(i32::MAX);
+            if partial && tally.kind == Kind::CommandsIn as i32 && tally.date <= whole_from {
                 found.uncovered(Check::DayTally, 1);
                 continue;
             }

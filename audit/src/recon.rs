@@ -350,7 +350,12 @@ impl File {
             let (staged, theirs) = (self.staged.count, self.theirs.count);
             let which = if staged == theirs { ", not the same ones" } else { "" };
             let what = format!("{staged} lines staged, {theirs} on recon.sides{which}");
-            found.overdue(ended || self.judged, Check::ReconTheirs, format_args!("file {id}"), what);
+            found.overdue(
+                ended || (self.judged && self.end.is_some()),
+                Check::ReconTheirs,
+                format_args!("file {id}"),
+                what,
+            );
         } else {
             let what = format!("is released on {} partitions only", self.released.len());
             found.overdue(ended, Check::ReconReleased, format_args!("file {id}"), what);

@@ -177,7 +177,7 @@ impl Auditor<'_> {
     }
 
     fn report_posting(&self, ended: bool, found: &mut Findings) {
-        for (place, opened) in self.waiting.values() {
+        for crate::auditor::Waiting { place, opened, .. } in self.waiting.values() {
             for range in &opened.header.input {
                 let topic = Topic::by_name(&range.topic);
                 let at = topic.map(|topic| TopicPartition::new(topic, range.partition));
@@ -276,14 +276,14 @@ impl Auditor<'_> {
 
     fn conservation(&self, ended: bool, found: &mut Findings) -> Conservation {
         let mut table = Conservation { dead_lettered: self.edges.dead_letters, ..Conservation::default() };
-        let (mut dead_stated, mut open) = (0, 0);
+        let (mut dead, mut open) = (0, 0);
         for slot in &self.ingest {
-            let [received, forwarded, dead] = slot.stated();
+            let [received, forwarded, dead_lettered] = slot.stated();
             table.received += received;
             table.commands += forwarded;
             table.events_found += slot.events;
             table.commands_found += slot.commands;
-            dead_stated += dead;
+            dead += dead_lettered;
             open += slot.open() + slot.uncovered();
         }
         for posting in &self.posting {
@@ -295,15 +295,18 @@ impl Auditor<'_> {
         }
         let decided = table.decided();
         table.not_yet_read = table.commands.saturating_sub(decided);
+        let rejected = self.sources.iter().filter(|(at, _)| at.topic == Topic::Rejected);
+        if rejected.map(|(_, cursor)| cursor).all(crate::source::Cursor::whole) {
+            dead = table.dead_lettered;
+        }
         // Strict where every window of ingest was judged; else commands and counters are of different cuts.
-        let sum = dead_stated.wrapping_add(decided).wrapping_add(table.not_yet_read);
+        let sum = dead.wrapping_add(decided).wrapping_add(table.not_yet_read);
         let strict = open == 0 || ended;
         let holds = sum == table.received && (!ended || table.not_yet_read == 0) && decided <= table.commands;
         if strict || holds {
             found.that(Check::Conservation, holds, || {
                 let Conservation { received, not_yet_read, .. } = table;
-                let what =
-                    format!("{dead_stated} dead-lettered, {decided} decided, {not_yet_read} not yet read");
+                let what = format!("{dead} dead-lettered, {decided} decided, {not_yet_read} not yet read");
                 ("all partitions", format!("received {received}, accounted for {sum}: {what}"))
             });
         } else {

@@ -145,14 +145,6 @@ impl<'a> Sources<'a> {
         Ok(cursor.skipped.last().map_or(cursor.start, |(_, to)| *to))
     }
 
-    /// Next offset of a partition.
-    ///
-    /// # Errors
-    /// The partition does not exist.
-    pub fn next_offset(&mut self, at: TopicPartition) -> Result<Offset, AuditError> {
-        Ok(self.cursor(at)?.next)
-    }
-
     /// Whether every record below `to` was taken.
     #[must_use]
     pub fn passed(&self, at: TopicPartition, to: Offset) -> bool {

@@ -1,1 +1,7 @@
-//! Tests of the auditor.
+//! Tests of the auditor: a clean history passes, every seeded defect is found by the check that is there for it.
+
+mod book_keeper;
+mod clean;
+mod defects;
+mod memory_log;
+mod speed;
