@@ -292,7 +292,7 @@ impl Channels {
         }
     }
 
-    /// The receiver journaled an item as held until its predecessors come.
+    /// The receiver journaled an item as held until its predecessors come, or as dropped to be sent again.
     pub fn held(&mut self, pair: Pair, sequence: u64) {
         self.of(pair).held.insert(sequence);
     }
