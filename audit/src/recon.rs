@@ -278,7 +278,7 @@ impl Recon {
         let lines = released.end.as_ref().map_or(0, |end| end.lines);
         if file.released.len() as u64 == u64::from(partitions) && !file.judged {
             file.judged = true;
-            let total: u64 = file.released.values().sum();
+            let total = file.released.values().fold(0_u64, |sum, n| sum.wrapping_add(*n));
             let accepted = released.end.as_ref().is_some_and(|end| end.accepted);
             found.that(Check::ReconReleased, total == lines || !accepted, || {
                 (place, format!("file {id} has {lines} lines, {total} are released"))
