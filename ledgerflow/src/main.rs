@@ -1,1 +1,15 @@
-fn main() {}
+//! The `ledgerflow` command.
+
+use clap::Parser;
+use ledgerflow::cli::args::{Bench, Cli, Command};
+
+fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let cli = Cli::parse();
+    if let Command::Bench(Bench::Pipeline(options)) = &cli.command {
+        let dir = cli.dir.clone().unwrap_or_else(|| "bench-data".into());
+        let measured = ledgerflow::bench::pipeline(options, &dir)?;
+        println!("{}", serde_json::to_string(&measured)?);
+    }
+    Ok(())
+}

@@ -128,7 +128,8 @@ impl BodyBuilder {
         header.format = FORMAT;
         header.count = self.count;
         header.checksum = crc32c::crc32c(&self.body);
-        header.merkle_root = merkle_root(&self.leaves).map(|h| Bytes::copy_from_slice(&h)).unwrap_or_default();
+        header.merkle_root =
+            merkle_root(&self.leaves).map(|h| Bytes::copy_from_slice(&h)).unwrap_or_default();
         let batch = Batch { header: header.encode_to_vec().into(), body: self.body.freeze() };
         let value: Bytes = batch.encode_to_vec().into();
         let hash = sha256(&value);

@@ -136,14 +136,15 @@ impl Chart {
     /// # Errors
     /// [`ChartError`] names the line and what was expected there.
     pub fn parse(yaml: &str) -> Result<Self, ChartError> {
-        let file: File = serde_saphyr::from_str(yaml).map_err(|e| ChartError {
-            line: e.location().map_or(0, |l| l.line()),
-            message: e.to_string(),
-        })?;
+        let file: File = serde_saphyr::from_str(yaml)
+            .map_err(|e| ChartError { line: e.location().map_or(0, |l| l.line()), message: e.to_string() })?;
         let mut assets = BTreeMap::new();
         for (code, entry) in file.assets {
             if !ids::is_asset(&code) {
-                return Err(at(0, format!("asset code {code:?}: expected 1 to 16 of A-Z 0-9 _ . -, a letter first")));
+                return Err(at(
+                    0,
+                    format!("asset code {code:?}: expected 1 to 16 of A-Z 0-9 _ . -, a letter first"),
+                ));
             }
             if entry.exponent > money::EXPONENT_MAX {
                 return Err(at(0, format!("asset {code}: exponent {}, expected 0 to 24", entry.exponent)));
@@ -189,14 +190,23 @@ fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Resu
     }
     let overdraft = match (entry.limit, entry.unlimited) {
         (Some(_), true) => {
-            return Err(at(line, format!("pattern {:?}: `limit` and `unlimited` exclude each other", entry.pattern)));
+            return Err(at(
+                line,
+                format!("pattern {:?}: `limit` and `unlimited` exclude each other", entry.pattern),
+            ));
         }
         (None, _) => None,
         (Some(limit), false) => {
             let mut by_asset = BTreeMap::new();
             for (code, asset) in assets {
                 let minor = money::parse(&limit.overdraft, asset.exponent).map_err(|e| {
-                    at(line, format!("pattern {:?}: overdraft {:?} in {code}: {e}", entry.pattern, limit.overdraft))
+                    at(
+                        line,
+                        format!(
+                            "pattern {:?}: overdraft {:?} in {code}: {e}",
+                            entry.pattern, limit.overdraft
+                        ),
+                    )
                 })?;
                 if minor < 0 {
                     return Err(at(line, format!("pattern {:?}: overdraft is below zero", entry.pattern)));
@@ -214,7 +224,14 @@ fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Resu
         NormalSide::Debit => Side::Debit,
         NormalSide::Credit => Side::Credit,
     };
-    Ok(AccountClass { pattern: entry.pattern, normal, overdraft, shard_segments, assets: entry.assets, segments })
+    Ok(AccountClass {
+        pattern: entry.pattern,
+        normal,
+        overdraft,
+        shard_segments,
+        assets: entry.assets,
+        segments,
+    })
 }
 
 fn segments(pattern: &str) -> Result<Vec<Segment>, String> {
@@ -236,6 +253,11 @@ fn segments(pattern: &str) -> Result<Vec<Segment>, String> {
 
 impl AccountClass {
     fn matches(&self, account: &str) -> bool {
+        // Most patterns differ in their first segment already.
+        if matches!(self.segments.first(), Some(Segment::Exact(first)) if !account.starts_with(first.as_str()))
+        {
+            return false;
+        }
         let mut parts = account.split(':');
         for segment in &self.segments {
             match (segment, parts.next()) {

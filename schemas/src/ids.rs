@@ -68,7 +68,9 @@ pub fn is_asset(code: &str) -> bool {
     let bytes = code.as_bytes();
     bytes.len() <= ASSET_BYTES_MAX
         && bytes.first().is_some_and(u8::is_ascii_uppercase)
-        && bytes.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-'))
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-'))
 }
 
 /// The first `segments` segments of `account` (all of it when it has fewer).

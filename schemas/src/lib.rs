@@ -3,16 +3,25 @@
 //! Nothing here does I/O and nothing here judges. Generated protobuf types are in [`wire`]; the envelope that
 //! every processor-to-processor record carries is in [`batch`]; [`topics`] binds each topic's name to its key,
 //! value, partitioning and retention once.
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
 pub mod amount_wire;
+pub mod balance_json;
 pub mod batch;
+pub mod body_hash;
 pub mod chart;
 pub mod cloudevents;
 pub mod dates;
+pub mod days;
 pub mod ids;
+pub mod json;
 pub mod money;
 pub mod reason;
+pub mod recon_json;
+pub mod rejection;
 pub mod shards;
 pub mod topics;
 

@@ -70,8 +70,10 @@ pub fn parse_scaled(text: &str) -> Result<(i128, u8), AmountError> {
                 }
                 let digit = i128::from(byte - b'0');
                 let digit = if negative { -digit } else { digit };
-                units =
-                    units.checked_mul(10).and_then(|u| u.checked_add(digit)).ok_or(AmountError::OutOfRange)?;
+                units = units
+                    .checked_mul(10)
+                    .and_then(|u| u.checked_add(digit))
+                    .ok_or(AmountError::OutOfRange)?;
             }
             b'.' if !seen_point => seen_point = true,
             _ => return Err(AmountError::Syntax),

@@ -2,11 +2,27 @@
 //!
 //! - [`log`]: the narrow `Log` trait that Kafka, the embedded log and the simulation honour alike;
 //! - [`processor`]: what a processor is (pure `decide`, the only mutator `apply`);
+//! - [`worker`]: the cycle that drives a processor, and restore;
+//! - [`store`]: checkpoints of a slot's state;
+//! - [`faults`]: named places where a test makes the process die;
+//! - [`config`]: layered configuration;
+//! - [`telemetry`]: log lines for people and for machines;
+//! - [`sim`]: the log of simulations, in memory, seeded, with every fault that Kafka shows;
+//! - [`conformance`]: the suite that every log passes;
+//! - [`embedded`]: the log of one process in a directory;
 //! - [`clock`]: the only place that reads a clock.
 //!
 //! No accounting lives here.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod clock;
+pub mod config;
+pub mod conformance;
+pub mod embedded;
+pub mod faults;
 pub mod log;
 pub mod processor;
+pub mod sim;
+pub mod store;
+pub mod telemetry;
+pub mod worker;

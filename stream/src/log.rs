@@ -346,6 +346,14 @@ pub trait Reader: Send {
     /// # Errors
     /// Unknown partition, out of range.
     fn seek(&mut self, at: TopicPartition, offset: Offset) -> Result<(), LogError>;
+
+    /// Holds one partition of this reader back: polls give nothing of it until it is released, and its position
+    /// stays. The others go on. Used where one input's buffer is full and another must not wait behind it. (On
+    /// Kafka this is a queue of our own: the client's pause throws away what it has prefetched.)
+    ///
+    /// # Errors
+    /// Unknown partition.
+    fn hold(&mut self, at: TopicPartition, held: bool) -> Result<(), LogError>;
 }
 
 /// A member's hold on its slots.

@@ -112,11 +112,14 @@ impl Stop {
     }
 }
 
+/// Takes one key and its new value; `None` = removed.
+pub type PutPair<'a> = dyn FnMut(&[u8], Option<&[u8]>) + 'a;
+
 /// State of one slot that a checkpoint can hold as key-value pairs. The key order is the canonical order: two
 /// equal states give equal pairs.
 pub trait SlotState: Send {
     /// Hands every pair changed since the last call to `put` (`None` = removed) and forgets that they changed.
-    fn take_dirty(&mut self, put: &mut dyn FnMut(&[u8], Option<&[u8]>));
+    fn take_dirty(&mut self, put: &mut PutPair<'_>);
     /// About how many bytes `take_dirty` would give.
     fn dirty_bytes(&self) -> usize;
     /// Takes one pair of a checkpoint. Order does not matter.
@@ -126,6 +129,11 @@ pub trait SlotState: Send {
     fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), String>;
     /// Every pair, sorted by key: what `verify` and the restore tests compare.
     fn canonical(&self) -> Vec<(Vec<u8>, Vec<u8>)>;
+    /// Hash that the position metadata of this state carries ([`Decision::hash`] of the decision that led to it), for
+    /// a comparison after restore; `None` where the changelog batch at the position tells.
+    fn position_hash(&self) -> Option<Hash> {
+        None
+    }
 }
 
 /// A processor: configuration plus pure functions over the state of a slot.
@@ -141,6 +149,12 @@ pub trait Processor: Send {
     fn inputs(&self) -> Vec<Input>;
     /// Where state rebuilds from.
     fn changelog(&self) -> Changelog;
+    /// For [`Changelog::Inputs`]: a topic whose partition of a slot's number is written by the slot's first
+    /// windows. When it holds records and no position is committed, positions were lost and the slot stops
+    /// instead of starting over.
+    fn witness(&self) -> Option<Topic> {
+        None
+    }
     /// Number of slots.
     fn slots(&self) -> u32;
     /// The empty state of a slot.

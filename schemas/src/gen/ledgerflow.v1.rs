@@ -936,6 +936,62 @@ pub struct ChartVersion {
     #[prost(bytes = "bytes", tag = "2")]
     pub hash: ::prost::bytes::Bytes,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PostingRest {
+    #[prost(message, optional, tag = "1")]
+    pub journal: ::core::option::Option<ChainMark>,
+    #[prost(message, repeated, tag = "2")]
+    pub commands: ::prost::alloc::vec::Vec<ChainMark>,
+    #[prost(message, repeated, tag = "3")]
+    pub incoming: ::prost::alloc::vec::Vec<IncomingChannel>,
+    #[prost(message, repeated, tag = "4")]
+    pub outgoing: ::prost::alloc::vec::Vec<ChannelSequence>,
+    #[prost(message, repeated, tag = "5")]
+    pub tally: ::prost::alloc::vec::Vec<DayTally>,
+    #[prost(message, repeated, tag = "6")]
+    pub days: ::prost::alloc::vec::Vec<BookDays>,
+    #[prost(int64, tag = "7")]
+    pub tick_us: i64,
+    #[prost(bytes = "bytes", tag = "8")]
+    pub chart_hash: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "9")]
+    pub pending: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct IncomingChannel {
+    #[prost(uint32, tag = "1")]
+    pub from: u32,
+    #[prost(uint64, tag = "2")]
+    pub mark: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub hash: ::prost::bytes::Bytes,
+    #[prost(fixed64, repeated, tag = "4")]
+    pub recent: ::prost::alloc::vec::Vec<u64>,
+    #[prost(message, repeated, tag = "5")]
+    pub held: ::prost::alloc::vec::Vec<Held>,
+    #[prost(uint64, tag = "6")]
+    pub dropped: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BookDays {
+    #[prost(string, tag = "1")]
+    pub book: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub ingest_seen: ::prost::alloc::vec::Vec<MarkerSeen>,
+    #[prost(message, repeated, tag = "3")]
+    pub partitions_seen: ::prost::alloc::vec::Vec<MarkerSeen>,
+    #[prost(sint32, optional, tag = "4")]
+    pub sent: ::core::option::Option<i32>,
+    #[prost(sint32, optional, tag = "5")]
+    pub aligned: ::core::option::Option<i32>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MarkerSeen {
+    #[prost(sint32, tag = "1")]
+    pub date: i32,
+    #[prost(uint32, tag = "2")]
+    pub peer: u32,
+}
 /// Topic `bills.lines`: one record per chunk of a parsed bill, all chunks of a file in one partition.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BillChunk {
@@ -1121,7 +1177,7 @@ pub struct ReconStateBody {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReconStateItem {
-    #[prost(oneof = "recon_state_item::Item", tags = "1, 2")]
+    #[prost(oneof = "recon_state_item::Item", tags = "1, 2, 3")]
     pub item: ::core::option::Option<recon_state_item::Item>,
 }
 /// Nested message and enum types in `ReconStateItem`.
@@ -1132,6 +1188,9 @@ pub mod recon_state_item {
         Sent(super::SideSent),
         #[prost(message, tag = "2")]
         Bill(super::BillProgress),
+        /// `bills.lines` has no batch chain: the last record read.
+        #[prost(message, tag = "3")]
+        PositionHash(super::PositionHash),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

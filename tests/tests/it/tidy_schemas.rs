@@ -16,11 +16,7 @@ fn generate() -> String {
     files.sort();
     let set = protox::compile(&files, [&proto]).expect("proto files compile");
     let out = tempfile::tempdir().expect("temporary folder");
-    prost_build::Config::new()
-        .bytes(["."])
-        .out_dir(out.path())
-        .compile_fds(set)
-        .expect("code generation");
+    prost_build::Config::new().bytes(["."]).out_dir(out.path()).compile_fds(set).expect("code generation");
     std::fs::read_to_string(out.path().join("ledgerflow.v1.rs")).expect("generated file")
 }
 

@@ -1,0 +1,374 @@
+//! What a window comes to. Pure: reads the slot's state and the window, writes neither.
+//!
+//! First the plan (which days are announced, how much of each lane is taken, whether a tick is due), because every
+//! batch names the input ranges; then markers, events lane by lane, the tick; then everything is sealed, the batch
+//! of `ingest.state` last.
+
+use crate::config::IngestConfig;
+use crate::dating::{Dates, Dating};
+use crate::dead_letter::dead_letter;
+use crate::lanes::LANES;
+use crate::mapping::{Mapped, map_event};
+use crate::outgoing::CommandsTo;
+use crate::plan::{Plan, position_after};
+use crate::rules::Rule;
+use crate::state::{Change, DayTotal, Days, IngestSlot, LastRead};
+use crate::state::{day_count_item, last_read_item, record_hash, sent_item};
+use schemas::batch::{BodyBuilder, ChainHead};
+use schemas::body_hash::{BodyHash, Canonical};
+use schemas::cloudevents::{self, Event};
+use schemas::dates::Day;
+use schemas::reason::Reason;
+use schemas::rejection::{Faults, Rejection};
+use schemas::topics::Topic;
+use schemas::wire::command_item::Item as Outgoing;
+use schemas::wire::ingest_state_item::Item;
+use schemas::wire::{BatchHeader, ChannelSequence, Command, CommandItem, DayMarker, DaySwitch, EdgeCount};
+use schemas::wire::{IngestCounts, IngestStateItem, InputRange, LaneProgress, Tick};
+use std::collections::BTreeMap;
+use stream::log::{Offset, OutRecord, Record, TopicPartition};
+use stream::processor::{Decision, InputRecords, Stop, Window};
+
+/// Judges a window.
+pub(crate) fn decide(
+    config: &IngestConfig,
+    state: &IngestSlot,
+    window: &Window,
+) -> Result<Option<Decision<Change>>, Stop> {
+    check_head(state, window)?;
+    let plan = Plan::of(config, state, window)?;
+    if plan.is_idle() && !window.first {
+        return Ok(None);
+    }
+    let mut draft = Draft::new(config, state, window, &plan);
+    for day in &plan.switches {
+        draft.switch_to(*day);
+    }
+    for (lane, taken) in plan.taken.iter().enumerate() {
+        let Some(input) = plan.lanes.get(lane).copied().flatten() else { continue };
+        for record in input.records.iter().take(*taken) {
+            draft.event(lane, input.from, record);
+        }
+    }
+    if plan.tick_due {
+        draft.tick(&plan);
+    }
+    Ok(Some(draft.seal(&plan)))
+}
+
+fn check_head(state: &IngestSlot, window: &Window) -> Result<(), Stop> {
+    if window.batch == state.head.sequence + 1 && window.previous_hash == state.head.hash {
+        return Ok(());
+    }
+    Err(Stop {
+        slot: window.slot,
+        at: format!("window {}", window.batch),
+        why: format!("the state is that of window {}, or of another history", state.head.sequence),
+    })
+}
+
+fn write(to: &mut String, text: &str) {
+    to.clear();
+    to.push_str(text);
+}
+
+/// The window being decided.
+struct Draft<'w> {
+    config: &'w IngestConfig,
+    state: &'w IngestSlot,
+    window: &'w Window,
+    /// What every batch of the window carries.
+    header: BatchHeader,
+    dating: Option<Dating>,
+    items: Vec<Item>,
+    commands: BTreeMap<u32, CommandsTo>,
+    /// Totals of the day in force that this window changes, by partition.
+    totals: BTreeMap<u32, DayTotal>,
+    rejected: Vec<OutRecord>,
+    counts: IngestCounts,
+    tick: Option<Tick>,
+    canonical: Canonical,
+    mapped: Mapped,
+    /// The command being made; its buffers serve one event after another.
+    command: Command,
+}
+
+impl<'w> Draft<'w> {
+    fn new(config: &'w IngestConfig, state: &'w IngestSlot, window: &'w Window, plan: &Plan<'_>) -> Self {
+        let range = |(input, taken): (&InputRecords, usize)| InputRange {
+            topic: input.from.topic.name().into(),
+            partition: input.from.partition,
+            from: input.position,
+            to: position_after(input, taken),
+        };
+        let header = BatchHeader {
+            generation: config.generation,
+            slot: window.slot,
+            epoch: window.epoch,
+            batch: window.batch,
+            input: plan.inputs().map(range).collect(),
+            written_at_us: window.wall_us,
+            ..BatchHeader::default()
+        };
+        let mut counts = state.counts.clone();
+        counts.received_by_lane.resize(LANES, 0);
+        Self {
+            config,
+            state,
+            window,
+            header,
+            dating: state.days(&config.book).map(|days| Dating::new(days, &config.calendar)),
+            items: Vec::new(),
+            commands: BTreeMap::new(),
+            totals: BTreeMap::new(),
+            rejected: Vec::new(),
+            counts,
+            tick: None,
+            canonical: Canonical::default(),
+            mapped: Mapped::default(),
+            command: Command::default(),
+        }
+    }
+
+    fn send(&mut self, partition: u32, item: &CommandItem) {
+        let head = || self.state.sent.get(&partition).copied().unwrap_or_default();
+        let to = self.commands.entry(partition).or_insert_with(|| CommandsTo::new(partition, head()));
+        to.push(item, &self.header);
+    }
+
+    /// Sends the command that was made.
+    fn send_command(&mut self, home: u32) {
+        let item = CommandItem { item: Some(Outgoing::Command(std::mem::take(&mut self.command))) };
+        self.send(home, &item);
+        if let Some(Outgoing::Command(command)) = item.item {
+            self.command = command;
+        }
+    }
+
+    fn partitions(&self) -> std::ops::Range<u32> {
+        0..self.config.map.partitions()
+    }
+
+    /// Ends the day in force, if there is one, with a marker on every commands partition.
+    fn switch_to(&mut self, day: Day) {
+        let book = &self.config.book;
+        let before = self.dating.as_ref().map(|dating| dating.days);
+        if let Some(Days { current, .. }) = before {
+            for partition in self.partitions() {
+                let total = self.state.day_totals.get(&(book.clone(), current, partition));
+                let (count, sum) = total.map_or((0, Vec::new()), |total| (total.count, total.wire_sums()));
+                let marker = DayMarker { book: book.clone(), date: current.0, count, sum, last_sequence: 0 };
+                self.send(partition, &CommandItem { item: Some(Outgoing::DayMarker(marker)) });
+            }
+        }
+        let days = Days { first: before.map_or(day, |days| days.first), current: day };
+        self.dating = Some(Dating::new(days, &self.config.calendar));
+        self.items.push(Item::DaySwitch(DaySwitch { book: book.clone(), date: day.0 }));
+    }
+
+    /// One event: a command to its home, or a dead letter.
+    fn event(&mut self, lane: usize, from: TopicPartition, record: &Record) {
+        self.counts.received += 1;
+        if let Some(received) = self.counts.received_by_lane.get_mut(lane) {
+            *received += 1;
+        }
+        let mut faults = Faults::default();
+        let home = self.judge(lane, record, &mut faults);
+        match (faults.into_first(), home) {
+            (None, Some(home)) => {
+                self.counts.forwarded += 1;
+                self.send_command(home);
+            }
+            (rejection, _) => {
+                let rejection = rejection.unwrap_or_else(|| Rejection {
+                    reason: Reason::Internal,
+                    detail: "neither a command nor a fault".into(),
+                });
+                let slot = self.window.slot % self.config.map.partitions();
+                let to = TopicPartition::new(Topic::Rejected, slot);
+                self.counts.dead_lettered += 1;
+                self.rejected.push(dead_letter(to, from, record, rejection));
+            }
+        }
+    }
+
+    /// Makes the command of an event and gives its home; good only if `faults` is empty afterwards.
+    fn judge(&mut self, lane: usize, record: &Record, faults: &mut Faults) -> Option<u32> {
+        let headers = record.headers.iter().map(|header| (header.name.as_ref(), header.value.as_ref()));
+        let event = cloudevents::read(headers, &record.value, self.config.settings.event_bytes_max, faults)?;
+        self.check_future(&event, faults);
+        let dates = match self.dating.as_ref()?.dates(event.time_us, self.config) {
+            Ok(dates) => Some(dates),
+            Err(error) => {
+                faults.note(Reason::BadField, || format!("time: {error}"));
+                None
+            }
+        };
+        let Some(rule) = self.config.rules.for_type(&event.kind) else {
+            faults.note(Reason::UnknownType, || format!("type: {}", schemas::rejection::quote(&event.kind)));
+            return None;
+        };
+        map_event(rule, &self.config.chart, event.data(), &mut self.mapped, faults);
+        let hash =
+            self.canonical.body_hash(&event.kind, event.subject.as_deref(), event.data(), &rule.amounts);
+        let hash = hash.unwrap_or_else(|error| {
+            faults.note(Reason::BadField, || error.to_string());
+            [0; 16]
+        });
+        let dates = dates.filter(|_| faults.is_empty())?;
+        let home = self.config.map.partition_of(event.routing_key());
+        if !dates.back_dated {
+            self.count_in_day(home, dates.accounting, faults)?;
+        }
+        self.command.lane = u32::try_from(lane).unwrap_or(u32::MAX);
+        self.command.event_offset = record.offset;
+        self.make_command(&event, rule, hash, &dates);
+        Some(home)
+    }
+
+    fn check_future(&self, event: &Event<'_>, faults: &mut Faults) {
+        let bound_ms = self.config.settings.future_bound_ms;
+        let bound_us = i64::try_from(bound_ms).unwrap_or(i64::MAX).saturating_mul(1000);
+        if bound_ms > 0 && event.time_us > self.window.business_us.saturating_add(bound_us) {
+            faults.note(Reason::BadField, || {
+                let time = schemas::dates::format_instant(event.time_us);
+                format!("time: {time} is more than {} s ahead of business time", bound_ms / 1000)
+            });
+        }
+    }
+
+    /// Adds the mapped legs to the day's total of a partition, or notes why they cannot be added.
+    fn count_in_day(&mut self, partition: u32, day: Day, faults: &mut Faults) -> Option<()> {
+        let key = || (self.config.book.clone(), day, partition);
+        let stored = || self.state.day_totals.get(&key()).cloned().unwrap_or_default();
+        let total = self.totals.entry(partition).or_insert_with(stored);
+        let sum = |total: &DayTotal, asset: &str| total.sums.get(asset).copied().unwrap_or(0);
+        for (asset, debits) in self.mapped.debits() {
+            if sum(total, asset).checked_add(debits).is_none() {
+                faults.note(Reason::BadAmount, || format!("{asset}: the day's total is out of range"));
+                return None;
+            }
+        }
+        total.count += 1;
+        for (asset, debits) in self.mapped.debits() {
+            match total.sums.get_mut(asset) {
+                Some(sum) => *sum += debits,
+                None => drop(total.sums.insert(asset.to_owned(), debits)),
+            }
+        }
+        Some(())
+    }
+
+    fn make_command(&mut self, event: &Event<'_>, rule: &Rule, hash: BodyHash, dates: &Dates) {
+        let command = &mut self.command;
+        let key = command.event.get_or_insert_default();
+        write(&mut key.source, &event.source);
+        write(&mut key.id, &event.id);
+        write(&mut command.r#type, &event.kind);
+        write(&mut command.subject, event.subject.as_deref().unwrap_or_default());
+        command.body_hash = bytes::Bytes::copy_from_slice(&hash);
+        command.occurred_at_us = event.time_us;
+        command.accounting_date = dates.accounting.0;
+        command.value_date = dates.value.0;
+        command.back_dated = dates.back_dated;
+        write(&mut command.book, &self.config.book);
+        write(&mut command.rule, &rule.kind);
+        command.rule_version = self.config.rules.version;
+        std::mem::swap(&mut command.leg, &mut self.mapped.legs);
+        command.event_partition = self.window.slot;
+        write(&mut command.traceparent, event.traceparent.as_deref().unwrap_or_default());
+    }
+
+    /// Business time to every commands partition. A lane of which nothing was left unread is read up to now.
+    fn tick(&mut self, plan: &Plan<'_>) {
+        let now = self.window.business_us;
+        let before = self.state.tick.as_ref().map_or(&[][..], |tick| tick.lane.as_slice());
+        let progress = |lane: usize| {
+            let before = before.get(lane).map_or(i64::MIN, |lane| lane.read_until_us);
+            let read = plan.lanes.get(lane).copied().flatten().is_some_and(|input| {
+                input.drained && plan.taken.get(lane).is_some_and(|taken| *taken == input.records.len())
+            });
+            let read_until_us = if read { now.max(before) } else { before };
+            LaneProgress { lane: u32::try_from(lane).unwrap_or(u32::MAX), read_until_us }
+        };
+        let lane = (0..LANES).map(progress).collect();
+        let tick = Tick { business_time_us: now, ingest_slot: self.window.slot, lane };
+        let item = CommandItem { item: Some(Outgoing::Tick(tick.clone())) };
+        for partition in self.partitions() {
+            self.send(partition, &item);
+        }
+        self.tick = Some(tick);
+    }
+
+    /// Seals every batch, `ingest.state` last.
+    fn seal(mut self, plan: &Plan<'_>) -> Decision<Change> {
+        let mut records = Vec::new();
+        let mut heads = self.state.sent.clone();
+        let mut items = std::mem::take(&mut self.items);
+        if let Some(Dating { days, .. }) = &self.dating {
+            let counted =
+                |(at, total): (&u32, &DayTotal)| day_count_item(&self.config.book, days.current, *at, total);
+            items.extend(self.totals.iter().map(counted));
+        }
+        for (partition, commands) in std::mem::take(&mut self.commands) {
+            let (batches, head) = commands.finish(&self.header);
+            records.extend(batches);
+            heads.insert(partition, head);
+            items.push(sent_item(partition, head));
+        }
+        let consumed = self.consumed(plan, &mut items);
+        if self.counts.received > self.state.counts.received {
+            items.push(Item::Counts(self.counts.clone()));
+        }
+        items.extend(self.tick.take().map(Item::Tick));
+        let rejected = u32::try_from(self.rejected.len()).unwrap_or(u32::MAX);
+        records.append(&mut self.rejected);
+        let (state_record, head) = self.state_batch(&items, &heads, rejected);
+        records.push(state_record);
+        let taken = plan.inputs().map(|(_, taken)| taken as u64).sum();
+        Decision { change: Change { head, items }, records, consumed, hash: head.hash, items: taken }
+    }
+
+    /// Positions of inputs of which something is left; notes the last record read of each input.
+    fn consumed(&self, plan: &Plan<'_>, items: &mut Vec<Item>) -> Vec<(TopicPartition, Offset)> {
+        let mut consumed = Vec::new();
+        for (input, taken) in plan.inputs() {
+            if taken < input.records.len() {
+                consumed.push((input.from, position_after(input, taken)));
+            }
+            if let Some(last) = taken.checked_sub(1).and_then(|last| input.records.get(last)) {
+                let read = LastRead { offset: last.offset, hash: record_hash(last) };
+                items.push(last_read_item(input.from, read));
+            }
+        }
+        consumed
+    }
+
+    fn state_batch(
+        &self,
+        items: &[Item],
+        heads: &BTreeMap<u32, ChainHead>,
+        rejected: u32,
+    ) -> (OutRecord, ChainHead) {
+        let channel = |(partition, head): (&u32, &ChainHead)| ChannelSequence {
+            partition: *partition,
+            sequence: head.sequence,
+            ..ChannelSequence::default()
+        };
+        let edge = EdgeCount { topic: Topic::Rejected.name().into(), records: rejected };
+        let header = BatchHeader {
+            sequence: self.window.batch,
+            previous_hash: self.state.head.previous_hash(),
+            channel: heads.iter().map(channel).collect(),
+            edge: (rejected > 0).then_some(edge).into_iter().collect(),
+            ..self.header.clone()
+        };
+        let mut body = BodyBuilder::new();
+        for item in items {
+            body.push(&IngestStateItem { item: Some(item.clone()) });
+        }
+        let sealed = body.seal(header);
+        let head = self.state.head.advanced(sealed.hash);
+        (OutRecord::new(TopicPartition::new(Topic::IngestState, self.window.slot), sealed.value), head)
+    }
+}

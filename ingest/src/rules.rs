@@ -1,0 +1,397 @@
+//! Posting rules (`rules.yaml`): read, checked and compiled when the program starts.
+//!
+//! A rule is a list of leg templates. Its fields are collected once, so that each is looked up once per event
+//! ([`crate::mapping`]); templates name them by index. What can be known without an event is checked here:
+//! syntax, assets and plain accounts against the chart, and that the legs cancel out ([`balance`]). A rule that
+//! fails is refused with the line of the file.
+//!
+//! Bounds: [`LEGS_MAX`] legs, [`FIELDS_MAX`] fields, [`OPTIONAL_FIELDS_MAX`] optional ones per rule.
+
+mod balance;
+
+use schemas::body_hash::AmountFields;
+use schemas::chart::Chart;
+use schemas::cloudevents::ATTRIBUTE_BYTES_MAX;
+use schemas::ids;
+use schemas::wire::Side;
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use std::collections::BTreeMap;
+use thiserror::Error;
+
+/// Most legs of an event.
+pub const LEGS_MAX: usize = 100;
+/// Most fields that one rule refers to.
+pub const FIELDS_MAX: usize = 32;
+/// Most fields of a rule that may be absent: their combinations are all checked at start.
+pub const OPTIONAL_FIELDS_MAX: usize = 8;
+/// Longest text of a match, in bytes.
+pub const MATCH_TEXT_BYTES_MAX: usize = 128;
+
+/// Why the rules are refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct RulesError {
+    /// Line in the text, counted from 1; 0 = unknown.
+    pub line: u64,
+    /// What is wrong and what was expected, with the line.
+    pub message: String,
+}
+
+/// All rules, by event type.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Version stated in the file; goes into every entry.
+    pub version: u32,
+    by_type: BTreeMap<String, Rule>,
+}
+
+/// The rule for one event type.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Event type; also the rule's name.
+    pub kind: String,
+    /// Which fields of the data hold amounts.
+    pub amounts: AmountFields,
+    pub(crate) fields: Vec<Field>,
+    pub(crate) legs: Vec<LegTemplate>,
+    /// Field with the event's own list of legs.
+    pub(crate) each: Option<usize>,
+}
+
+/// A field of the data: its keys from the outermost, and how it is written (`data.order.id`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Field {
+    pub(crate) name: String,
+    pub(crate) keys: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct LegTemplate {
+    pub(crate) side: Side,
+    pub(crate) account: AccountTemplate,
+    pub(crate) asset: AssetTemplate,
+    pub(crate) amount: usize,
+    pub(crate) minus: Option<Minus>,
+    pub(crate) if_present: Option<usize>,
+    pub(crate) matched: Option<MatchTemplate>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Minus {
+    pub(crate) field: usize,
+    /// Absent counts as zero.
+    pub(crate) optional: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum AccountTemplate {
+    /// The field is the account's name.
+    Whole(usize),
+    /// Text of the file and segments (or parts of them) from fields.
+    Pieces(Vec<Piece>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Piece {
+    Plain(String),
+    Field(usize),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum AssetTemplate {
+    Fixed(String),
+    Field(usize),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct MatchTemplate {
+    pub(crate) provider: Vec<Piece>,
+    pub(crate) account: Vec<Piece>,
+    pub(crate) order: Vec<Piece>,
+    pub(crate) kind: Vec<Piece>,
+    pub(crate) refund: Vec<Piece>,
+    pub(crate) status: Vec<Piece>,
+    pub(crate) gross: usize,
+    /// Absent in the event = not known.
+    pub(crate) fee: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: u32,
+    rules: Vec<Spanned<RuleEntry>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleEntry {
+    #[serde(rename = "type")]
+    kind: String,
+    each: Option<String>,
+    #[serde(default)]
+    legs: Vec<Spanned<LegEntry>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LegEntry {
+    debit: Option<String>,
+    credit: Option<String>,
+    asset: String,
+    amount: String,
+    minus: Option<String>,
+    if_present: Option<String>,
+    #[serde(rename = "match")]
+    matched: Option<MatchEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MatchEntry {
+    provider: String,
+    account: String,
+    order: String,
+    kind: MatchKind,
+    #[serde(default)]
+    refund: String,
+    gross: String,
+    fee: Option<String>,
+    status: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum MatchKind {
+    Payment,
+    Refund,
+}
+
+impl Rules {
+    /// Reads `rules.yaml` against the chart of accounts.
+    ///
+    /// # Errors
+    /// [`RulesError`] names the line and what was expected there.
+    pub fn parse(yaml: &str, chart: &Chart) -> Result<Self, RulesError> {
+        let file: File = serde_saphyr::from_str(yaml).map_err(|e| RulesError {
+            line: e.location().map_or(0, |at| at.line()),
+            message: e.to_string(),
+        })?;
+        let mut by_type = BTreeMap::new();
+        for spanned in file.rules {
+            let line = spanned.referenced.line();
+            let rule = Compiler { chart, fields: Vec::new() }.rule(spanned.value, line)?;
+            let kind = rule.kind.clone();
+            if by_type.insert(kind.clone(), rule).is_some() {
+                return Err(at(
+                    line,
+                    format!("rule {kind}: expected one rule for each type, this is the second"),
+                ));
+            }
+        }
+        if by_type.is_empty() {
+            return Err(at(0, "rules: expected at least one rule".into()));
+        }
+        Ok(Self { version: file.version, by_type })
+    }
+
+    /// The rule for an event type.
+    #[must_use]
+    pub fn for_type(&self, kind: &str) -> Option<&Rule> {
+        self.by_type.get(kind)
+    }
+
+    /// All rules, by type.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.by_type.values()
+    }
+}
+
+impl Rule {
+    /// The fields it refers to, as written (`data.amount`), in order of first mention.
+    pub fn field_names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|field| field.name.as_str())
+    }
+}
+
+fn at(line: u64, message: String) -> RulesError {
+    let message = if line == 0 { message } else { format!("line {line}: {message}") };
+    RulesError { line, message }
+}
+
+struct Compiler<'c> {
+    chart: &'c Chart,
+    fields: Vec<Field>,
+}
+
+impl Compiler<'_> {
+    fn rule(mut self, entry: RuleEntry, line: u64) -> Result<Rule, RulesError> {
+        let kind = entry.kind;
+        let refused = |line: u64, message: String| at(line, format!("rule {kind}: {message}"));
+        if kind.is_empty() || kind.len() > ATTRIBUTE_BYTES_MAX {
+            return Err(refused(line, format!("type: expected 1 to {ATTRIBUTE_BYTES_MAX} bytes")));
+        }
+        if (entry.legs.len() < 2 && entry.each.is_none()) || entry.legs.len() > LEGS_MAX {
+            return Err(refused(line, format!("legs: expected 2 to {LEGS_MAX}")));
+        }
+        let each = entry.each.map(|path| self.field(&path)).transpose().map_err(|m| refused(line, m))?;
+        let mut legs = Vec::with_capacity(entry.legs.len());
+        for spanned in entry.legs {
+            let line = spanned.referenced.line();
+            legs.push(self.leg(spanned.value).map_err(|message| refused(line, message))?);
+        }
+        if legs.iter().filter(|leg| leg.matched.is_some()).count() > 1 {
+            return Err(refused(line, "match: expected on one leg at most".into()));
+        }
+        if self.fields.len() > FIELDS_MAX {
+            return Err(refused(
+                line,
+                format!("{} fields, expected at most {FIELDS_MAX}", self.fields.len()),
+            ));
+        }
+        settle_optional(&mut legs);
+        balance::check(&legs, &self.fields).map_err(|message| refused(line, message))?;
+        let amounts = amount_fields(&self.fields, &legs, each);
+        Ok(Rule { kind, amounts, fields: self.fields, legs, each })
+    }
+
+    fn leg(&mut self, entry: LegEntry) -> Result<LegTemplate, String> {
+        let (side, account) = match (entry.debit, entry.credit) {
+            (Some(account), None) => (Side::Debit, account),
+            (None, Some(account)) => (Side::Credit, account),
+            _ => return Err("leg: expected either `debit` or `credit`".into()),
+        };
+        Ok(LegTemplate {
+            side,
+            account: self.account(&account)?,
+            asset: self.asset(&entry.asset)?,
+            amount: self.field(&entry.amount)?,
+            minus: match entry.minus {
+                Some(path) => Some(Minus { field: self.field(&path)?, optional: false }),
+                None => None,
+            },
+            if_present: entry.if_present.map(|path| self.field(&path)).transpose()?,
+            matched: entry.matched.map(|matched| self.matched(matched)).transpose()?,
+        })
+    }
+
+    fn matched(&mut self, entry: MatchEntry) -> Result<MatchTemplate, String> {
+        let kind = match entry.kind {
+            MatchKind::Payment => "payment",
+            MatchKind::Refund => "refund",
+        };
+        Ok(MatchTemplate {
+            provider: self.match_pieces(&entry.provider)?,
+            account: self.match_pieces(&entry.account)?,
+            order: self.match_pieces(&entry.order)?,
+            kind: vec![Piece::Plain(kind.into())],
+            refund: self.match_pieces(&entry.refund)?,
+            status: self.match_pieces(&entry.status)?,
+            gross: self.field(&entry.gross)?,
+            fee: entry.fee.map(|path| self.field(&path)).transpose()?,
+        })
+    }
+
+    fn account(&mut self, text: &str) -> Result<AccountTemplate, String> {
+        let pieces = self.pieces(text)?;
+        match pieces.as_slice() {
+            [Piece::Field(field)] => return Ok(AccountTemplate::Whole(*field)),
+            [Piece::Plain(name)] if self.chart.resolve(name).is_none() => {
+                return Err(format!("account {text:?}: no pattern of the chart matches"));
+            }
+            _ => {}
+        }
+        // A field stands for text within one segment, so one letter shows whether the form is right.
+        let sample: String = pieces
+            .iter()
+            .map(|piece| if let Piece::Plain(text) = piece { text.as_str() } else { "x" })
+            .collect();
+        ids::check_account(&sample).map_err(|e| format!("account {text:?}: {e}"))?;
+        Ok(AccountTemplate::Pieces(pieces))
+    }
+
+    fn asset(&mut self, text: &str) -> Result<AssetTemplate, String> {
+        match self.pieces(text)?.as_slice() {
+            [Piece::Field(field)] => Ok(AssetTemplate::Field(*field)),
+            [Piece::Plain(code)] if self.chart.assets.contains_key(code) => {
+                Ok(AssetTemplate::Fixed(code.clone()))
+            }
+            _ => Err(format!("asset {text:?}: expected an asset of the chart or \"{{data.<field>}}\"")),
+        }
+    }
+
+    fn match_pieces(&mut self, text: &str) -> Result<Vec<Piece>, String> {
+        let pieces = self.pieces(text)?;
+        let plain = |piece: &Piece| if let Piece::Plain(text) = piece { text.len() } else { 0 };
+        if pieces.iter().map(plain).sum::<usize>() > MATCH_TEXT_BYTES_MAX {
+            return Err(format!("{text:?}: expected at most {MATCH_TEXT_BYTES_MAX} bytes"));
+        }
+        Ok(pieces)
+    }
+
+    /// Splits a template at its `{data.<field>}`.
+    fn pieces(&mut self, text: &str) -> Result<Vec<Piece>, String> {
+        let mut pieces = Vec::new();
+        let mut rest = text;
+        while let Some((plain, after)) = rest.split_once('{') {
+            let Some((path, after)) = after.split_once('}') else {
+                return Err(format!("{text:?}: expected a '}}' for every '{{'"));
+            };
+            if !plain.is_empty() {
+                pieces.push(Piece::Plain(plain.to_owned()));
+            }
+            pieces.push(Piece::Field(self.field(path)?));
+            rest = after;
+        }
+        if rest.contains('}') {
+            return Err(format!("{text:?}: expected a '{{' for every '}}'"));
+        }
+        if !rest.is_empty() {
+            pieces.push(Piece::Plain(rest.to_owned()));
+        }
+        Ok(pieces)
+    }
+
+    /// Index of a field, written `data.<field>` with further keys after dots.
+    fn field(&mut self, path: &str) -> Result<usize, String> {
+        let word = |key: &&str| {
+            !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+        };
+        let keys: Vec<&str> = path.strip_prefix("data.").unwrap_or_default().split('.').collect();
+        if !keys.iter().all(word) {
+            return Err(format!("{path:?}: expected data.<field>"));
+        }
+        if let Some(index) = self.fields.iter().position(|field| field.name == path) {
+            return Ok(index);
+        }
+        let keys = keys.into_iter().map(str::to_owned).collect();
+        self.fields.push(Field { name: path.to_owned(), keys });
+        Ok(self.fields.len() - 1)
+    }
+}
+
+/// A `minus` may be absent where another leg is made only if it is present.
+fn settle_optional(legs: &mut [LegTemplate]) {
+    let optional: Vec<usize> = legs.iter().filter_map(|leg| leg.if_present).collect();
+    for minus in legs.iter_mut().filter_map(|leg| leg.minus.as_mut()) {
+        minus.optional = optional.contains(&minus.field);
+    }
+}
+
+fn amount_fields(fields: &[Field], legs: &[LegTemplate], each: Option<usize>) -> AmountFields {
+    let path = |index: usize| fields.get(index).map(|field| field.keys.join(".")).unwrap_or_default();
+    let mut paths = Vec::new();
+    for leg in legs {
+        paths.push(path(leg.amount));
+        paths.extend(leg.minus.map(|minus| path(minus.field)));
+        paths.extend(
+            leg.matched.iter().flat_map(|matched| [Some(matched.gross), matched.fee]).flatten().map(path),
+        );
+    }
+    paths.extend(each.map(|index| format!("{}[].amount", path(index))));
+    AmountFields::new(paths.iter().map(String::as_str))
+}
+
+#[cfg(test)]
+mod tests;

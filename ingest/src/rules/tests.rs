@@ -1,0 +1,103 @@
+use super::*;
+
+const CHART: &str = include_str!("../../../ledgerflow/defaults/accounts.yaml");
+const RULES: &str = include_str!("../../../ledgerflow/defaults/rules.yaml");
+
+fn chart() -> Chart {
+    Chart::parse(CHART).unwrap()
+}
+
+#[test]
+fn the_default_rules_are_good() {
+    let rules = Rules::parse(RULES, &chart()).unwrap();
+    let kinds: Vec<&str> = rules.iter().map(|rule| rule.kind.as_str()).collect();
+    assert_eq!(kinds, ["order.paid", "payout.sent", "refund.succeeded", "transfer"]);
+    let paid = rules.for_type("order.paid").unwrap();
+    assert_eq!(paid.amounts, AmountFields::new(["amount", "fee", "commission"]));
+    let transfer = rules.for_type("transfer").unwrap();
+    assert_eq!(transfer.amounts, AmountFields::new(["amount", "legs[].amount"]));
+}
+
+const RULE: &str = r#"version: 3
+rules:
+  - type: t
+    legs:
+      - debit: "users:{data.user}:wallet"
+        asset: CNY
+        amount: data.a
+        minus: data.b
+        match: { provider: p, account: x, order: "{data.o}", kind: payment, gross: data.a, status: success }
+      - { credit: "bank:main", asset: CNY, amount: data.a }
+      - { debit: "platform:fees:p", asset: CNY, amount: data.b, if_present: data.b }
+"#;
+
+#[test]
+fn a_wrong_rule_names_its_line_and_what_was_expected() {
+    assert!(Rules::parse(RULE, &chart()).is_ok());
+    let second = RULE.replace("version: 3\nrules:\n", "");
+    let rows: Vec<(String, u64, &str)> = vec![
+        (
+            RULE.replace("        minus: data.b\n", ""),
+            3,
+            "does not balance in CNY: debits data.a + data.b, credits data.a",
+        ),
+        (
+            RULE.replace(", if_present: data.b", ", if_present: data.o"),
+            3,
+            "does not balance in CNY without data.o: debits data.a - data.b, credits data.a",
+        ),
+        (
+            RULE.replace("\"bank:main\", asset: CNY", "\"bank:main\", asset: USD"),
+            3,
+            "does not balance in CNY: debits data.a - data.b + data.b, credits nothing",
+        ),
+        (
+            RULE.replace("\"bank:main\", asset: CNY", "\"bank:main\", asset: \"{data.c}\""),
+            3,
+            "does not balance in CNY",
+        ),
+        (RULE.replace("credit:", "debit:"), 3, "credits nothing"),
+        (RULE.replace("amount: data.a\n", "amount: data..a\n"), 5, "expected data.<field>"),
+        (RULE.replace("amount: data.a\n", "amount: \"12.50\"\n"), 5, "expected data.<field>"),
+        (RULE.replace("{data.user}", "{user}"), 5, "expected data.<field>"),
+        (RULE.replace("{data.user}", "{data.user"), 5, "expected a '}'"),
+        (RULE.replace("{data.user}", "data.user}"), 5, "expected a '{'"),
+        (RULE.replace("{data.user}", ""), 5, "empty segment"),
+        (RULE.replace("{data.user}:wallet", "u:savings"), 5, "no pattern"),
+        (RULE.replace("{data.user}", "a b{data.user}"), 5, "character"),
+        (RULE.replace("bank:main", "clearing:out"), 10, "no pattern"),
+        (RULE.replace("bank:main\", asset: CNY", "bank:main\", asset: XYZ"), 10, "asset of the chart"),
+        (
+            RULE.replace("bank:main\", asset: CNY", "bank:main\", asset: \"C{data.c}\""),
+            10,
+            "asset of the chart",
+        ),
+        (RULE.replace("{ credit:", "{ debit: x, credit:"), 10, "either `debit` or `credit`"),
+        (RULE.replace("kind: payment", "kind: gift"), 9, "payment"),
+        (RULE.replace("amount: data.b,", "amount: data.b, times: 2,"), 11, "times"),
+        (format!("{RULE}{second}"), 12, "the second"),
+        (RULE.replace("type: t", "type: \"\""), 3, "type"),
+        ("version: 1\nrules: []\n".into(), 0, "at least one"),
+    ];
+    for (yaml, line, expected) in rows {
+        let error = Rules::parse(&yaml, &chart()).map(|_| yaml.clone()).unwrap_err();
+        assert!(error.message.contains(expected), "{error}\nshould say {expected:?}");
+        if line > 0 {
+            assert!(error.message.contains(&format!("line {line}")), "{error}\nshould name line {line}");
+        }
+    }
+}
+
+#[test]
+fn a_rule_s_size_is_bounded() {
+    let leg = "      - { debit: \"bank:a\", asset: CNY, amount: data.a }\n      - { credit: \"bank:b\", asset: CNY, amount: data.a }\n";
+    let rule = |legs: &str| format!("version: 1\nrules:\n  - type: t\n    legs:\n{legs}");
+    assert!(Rules::parse(&rule(&leg.repeat(LEGS_MAX / 2)), &chart()).is_ok());
+    assert!(Rules::parse(&rule(&leg.repeat(LEGS_MAX / 2 + 1)), &chart()).is_err());
+    let optional = |count: usize| -> String {
+        (0..count).map(|n| leg.replace("data.a", &format!("data.a{n}, if_present: data.a{n}"))).collect()
+    };
+    assert!(Rules::parse(&rule(&optional(OPTIONAL_FIELDS_MAX)), &chart()).is_ok());
+    let error = Rules::parse(&rule(&optional(OPTIONAL_FIELDS_MAX + 1)), &chart()).unwrap_err();
+    assert!(error.message.contains("optional fields"), "{error}");
+}

@@ -1,0 +1,269 @@
+//! The command line: every command, its options and what they mean. `docs/cli.md` is generated from this file.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Streaming accounting: events in, double-entry journal, balances, days and reconciled bills out.
+///
+/// Exit codes: 0 done; 1 failed (the message says why); 2 wrong use of the command line; 3 a check found
+/// something wrong (verify, audit, health, backup --check); 4 nothing found for that name or id.
+#[derive(Debug, Parser)]
+#[command(name = "ledgerflow", version, about, long_about, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// Configuration file; without it `ledgerflow.yaml` in the current folder, if there is one.
+    #[arg(long, global = true, value_name = "FILE", env = "LEDGERFLOW_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Data directory of the embedded log (overrides `log.dir`).
+    #[arg(short, long, global = true, value_name = "DIR", env = "LEDGERFLOW_DIR")]
+    pub dir: Option<PathBuf>,
+    /// How answers are printed.
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// Short for `-o json`.
+    #[arg(long, global = true, conflicts_with = "output")]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How answers are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// An array of objects.
+    Json,
+    /// RFC 4180 with a header line.
+    Csv,
+}
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole pipeline on the data directory until SIGTERM or SIGINT.
+    Run,
+    /// Run a day of a payment company and show what came out.
+    Demo(Demo),
+    /// Send events from a file (one CloudEvents JSON per line, or one array), or from standard input with `-`.
+    Send(Send),
+    /// Import a provider's bill.
+    Bill(Bill),
+    /// Show balances of an account, or of every account that begins with a prefix.
+    Balance(Balance),
+    /// Show the last entries of an account.
+    Entries(Entries),
+    /// Follow one event: event, decision, entries, balances, match.
+    Trace(Trace),
+    /// Debits, credits and their difference, per asset.
+    TrialBalance,
+    /// Business days and their state.
+    Days,
+    /// Breaks between our journal and the providers' bills.
+    Breaks(Breaks),
+    /// Events that were not booked.
+    #[command(subcommand)]
+    Rejected(Rejected),
+    /// Topics of the pipeline.
+    #[command(subcommand)]
+    Topics(Topics),
+    /// What runs, how far it is, and what is slowest.
+    Status,
+    /// Rebuild every state from the log and compare it with the one in use.
+    Verify,
+    /// Read all topics with the independent auditor and check the invariants.
+    Audit(Audit),
+    /// Copy the data directory while it is in use; the copy is a data directory.
+    Backup(Backup),
+    /// Measurements.
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Exit 0 when a pipeline runs on the data directory and is ready.
+    Health,
+    /// Print the configuration in force and where each value comes from.
+    ShowConfig,
+    /// Print a completion script.
+    Completions {
+        /// Shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Options of `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Events of the day.
+    #[arg(long, default_value_t = 200_000)]
+    pub events: u64,
+    /// Customer accounts.
+    #[arg(long, default_value_t = 20_000)]
+    pub accounts: u64,
+    /// Seed of everything that looks like chance.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Keep the data directory for looking around (default: it is kept, and made anew at the next demo).
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+}
+
+/// Options of `send`.
+#[derive(Debug, Args)]
+pub struct Send {
+    /// File, or `-`.
+    pub file: PathBuf,
+    /// Lane: 0 high, 1 normal, 2 low.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub lane: u8,
+    /// Wait until every event has its outcome, and print it.
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// Options of `bill`.
+#[derive(Debug, Args)]
+pub struct Bill {
+    /// The bill file, plain or gzip.
+    pub file: PathBuf,
+    /// Name of the source in the configuration (`bills.sources`).
+    #[arg(long, default_value = "wechat")]
+    pub source: String,
+    /// Business day of the bill, when the file does not tell.
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub day: Option<String>,
+}
+
+/// Options of `balance`.
+#[derive(Debug, Args)]
+pub struct Balance {
+    /// Account, or a prefix that ends with `:` or `*`.
+    pub account: String,
+    /// Closing balance of that business day instead of the balance now.
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub as_of: Option<String>,
+}
+
+/// Options of `entries`.
+#[derive(Debug, Args)]
+pub struct Entries {
+    /// Account.
+    pub account: String,
+    /// Only this asset.
+    #[arg(long)]
+    pub asset: Option<String>,
+    /// Most entries per asset, newest first.
+    #[arg(long, default_value_t = 10)]
+    pub limit: usize,
+}
+
+/// Options of `trace`.
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// Id of the event.
+    pub id: String,
+    /// Source of the event; without it the id is looked for under every source.
+    #[arg(long)]
+    pub source: Option<String>,
+}
+
+/// Options of `breaks`.
+#[derive(Debug, Args)]
+pub struct Breaks {
+    /// Only this kind (amount, fee, currency, status, ours_only, theirs_only, duplicate).
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// Count per kind instead of a list.
+    #[arg(long)]
+    pub summary: bool,
+    /// Most lines.
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
+}
+
+/// Commands of `rejected`.
+#[derive(Debug, Subcommand)]
+pub enum Rejected {
+    /// List events that were not booked, newest last.
+    List {
+        /// Only this reason code.
+        #[arg(long)]
+        reason: Option<String>,
+        /// Count per reason instead of a list.
+        #[arg(long)]
+        summary: bool,
+        /// Most lines.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Show one in full, with its original bytes.
+    Show {
+        /// Position as `list` shows it, such as `0@17`.
+        position: String,
+    },
+}
+
+/// Commands of `topics`.
+#[derive(Debug, Subcommand)]
+pub enum Topics {
+    /// List topics with their partitions and number of records.
+    List,
+    /// Describe one topic.
+    Describe {
+        /// Name.
+        topic: String,
+    },
+}
+
+/// Options of `audit`.
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// Also fail on what may still be in flight: nothing runs and everything should be worked off.
+    #[arg(long)]
+    pub quiesced: bool,
+}
+
+/// Options of `backup`.
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// Where to; must not exist or be empty.
+    pub to: PathBuf,
+}
+
+/// Commands of `bench`.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Measure the whole pipeline; prints one line of JSON.
+    Pipeline(BenchPipeline),
+}
+
+/// Options of `bench pipeline`.
+#[derive(Debug, Args)]
+pub struct BenchPipeline {
+    /// Which log.
+    #[arg(long, value_enum, default_value_t = BenchLog::Embedded)]
+    pub log: BenchLog,
+    /// Events to preload (without `--rate`).
+    #[arg(long, default_value_t = 2_000_000)]
+    pub events: u64,
+    /// Accounts.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub accounts: u64,
+    /// Percent of events that pay one hot account.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub hot: u8,
+    /// Percent of events that are sent twice.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub duplicates: u8,
+    /// Events a second at a steady rate, to measure latency from the scheduled send time.
+    #[arg(long)]
+    pub rate: Option<u64>,
+    /// How long to send at that rate.
+    #[arg(long, default_value_t = 30)]
+    pub seconds: u64,
+}
+
+/// Logs that can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BenchLog {
+    /// The embedded log.
+    Embedded,
+}

@@ -1,0 +1,20 @@
+//! The parts of the one binary.
+//!
+//! - [`bench`]: measurements;
+//! - [`cli`]: commands and how their answers are printed;
+//! - [`config`]: `ledgerflow.yaml`, variables and flags;
+//! - [`runtime`]: the pipeline in one process;
+//! - [`query`]: questions and answers, the same whether the pipeline runs here, elsewhere or not at all;
+//! - [`socket`]: the way to a pipeline that runs in another process;
+//! - [`generate`]: events that look like a payment company's day;
+//! - [`measure`]: latency, CPU, recount.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod bench;
+pub mod cli;
+pub mod config;
+pub mod generate;
+pub mod measure;
+pub mod query;
+pub mod runtime;
+pub mod socket;

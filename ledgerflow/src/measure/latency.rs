@@ -1,0 +1,195 @@
+//! Latency of an event: from the moment it was due to be sent until the balance of its last entry can be read and is
+//! durable. A thread of its own follows `journal` and `balances`.
+
+use schemas::batch;
+use schemas::topics::Topic;
+use schemas::wire::{BalancesBody, JournalBody, Outcome, journal_item::Item};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use stream::clock;
+use stream::log::{FetchLimit, Isolation, Log, LogError, Offset, TopicPartition};
+
+/// When the events of each (lane, partition) were due, by first offset.
+#[derive(Debug, Default)]
+pub struct Due {
+    chunks: Mutex<BTreeMap<(u32, u32), Vec<(Offset, i64)>>>,
+}
+
+impl Due {
+    /// Events from `first` on were due at `due_us` (wall clock).
+    pub fn note(&self, lane: u32, partition: u32, first: Offset, due_us: i64) {
+        let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        chunks.entry((lane, partition)).or_default().push((first, due_us));
+    }
+
+    fn of(&self, lane: u32, partition: u32, offset: Offset) -> Option<i64> {
+        let chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        let chunks = chunks.get(&(lane, partition))?;
+        let after = chunks.partition_point(|(first, _)| *first <= offset);
+        chunks.get(after.checked_sub(1)?).map(|(_, due)| *due)
+    }
+}
+
+/// Percentiles in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Percentiles {
+    /// Events measured.
+    pub count: usize,
+    /// Median.
+    pub p50_us: i64,
+    /// 99 of 100 are at or below.
+    pub p99_us: i64,
+    /// Worst.
+    pub max_us: i64,
+}
+
+/// Percentiles by nearest rank.
+#[must_use]
+pub fn percentiles(mut values: Vec<i64>) -> Percentiles {
+    values.sort_unstable();
+    let rank = |percent: usize| {
+        let at = (values.len() * percent).div_ceil(100).saturating_sub(1);
+        values.get(at).copied().unwrap_or(0)
+    };
+    Percentiles { count: values.len(), p50_us: rank(50), p99_us: rank(99), max_us: rank(100) }
+}
+
+/// Follows the log until stopped.
+pub struct Monitor {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<Result<Vec<i64>, LogError>>,
+}
+
+impl Monitor {
+    /// Starts at the present end of `journal` and `balances`. `appended` tells the newest write-ahead sequence.
+    ///
+    /// # Errors
+    /// The log fails.
+    pub fn start(
+        log: Arc<dyn Log>,
+        due: Arc<Due>,
+        appended: impl Fn() -> u64 + Send + 'static,
+    ) -> anyhow::Result<Self> {
+        let mut start = Vec::new();
+        for topic in [Topic::Journal, Topic::Balances] {
+            for partition in 0..log.partitions(topic)? {
+                let at = TopicPartition::new(topic, partition);
+                start.push((at, log.watermarks(at, Isolation::Committed)?.high));
+            }
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("latency".into()).spawn(move || {
+            let mut follow = Follow {
+                log: log.as_ref(),
+                due: &due,
+                waiting: BTreeMap::new(),
+                pending: VecDeque::new(),
+                done: Vec::new(),
+            };
+            let mut reader = log.reader(&start, Isolation::Committed)?;
+            let limit = FetchLimit { records: 1_024, bytes: 8 << 20, wait: Duration::from_millis(5) };
+            loop {
+                let ended = stopped.load(Ordering::Acquire);
+                let fetches = reader.poll(limit)?;
+                let idle = fetches.is_empty();
+                for fetch in fetches {
+                    for record in &fetch.records {
+                        follow.see(fetch.from, &record.value, appended());
+                    }
+                }
+                follow.settle();
+                if ended && idle && follow.pending.is_empty() {
+                    return Ok(follow.done);
+                }
+            }
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Stops once everything visible is measured; latencies in microseconds.
+    ///
+    /// # Errors
+    /// The log failed meanwhile.
+    pub fn finish(self) -> anyhow::Result<Vec<i64>> {
+        self.stop.store(true, Ordering::Release);
+        match self.thread.join() {
+            Ok(result) => Ok(result?),
+            Err(_) => anyhow::bail!("the latency monitor panicked"),
+        }
+    }
+}
+
+struct Follow<'a> {
+    log: &'a dyn Log,
+    due: &'a Due,
+    /// Per posting slot: journal batches whose balances are not yet out, with the due times of their events.
+    waiting: BTreeMap<u32, VecDeque<(u64, Vec<i64>)>>,
+    /// Due times whose balance is out and waits for this write-ahead sequence to be durable.
+    pending: VecDeque<(u64, Vec<i64>)>,
+    done: Vec<i64>,
+}
+
+impl Follow<'_> {
+    fn see(&mut self, at: TopicPartition, value: &bytes::Bytes, appended: u64) {
+        if at.topic == Topic::Journal {
+            let Some((number, due)) = self.due_times(value) else { return };
+            self.waiting.entry(at.partition).or_default().push_back((number, due));
+            return;
+        }
+        let Ok(body) = <BalancesBody as prost::Message>::decode(value.clone()) else { return };
+        let Some(waiting) = self.waiting.get_mut(&body.slot) else { return };
+        while waiting.front().is_some_and(|(number, _)| *number <= body.journal_batch) {
+            if let Some((_, due)) = waiting.pop_front() {
+                self.pending.push_back((appended, due));
+            }
+        }
+    }
+
+    fn due_times(&self, value: &bytes::Bytes) -> Option<(u64, Vec<i64>)> {
+        let opened = batch::open(value).ok()?;
+        let body: JournalBody = opened.body().ok()?;
+        let decisions = body.item.iter().filter_map(|item| match &item.item {
+            Some(Item::Decision(d)) if d.outcome() == Outcome::Booked => {
+                self.due.of(d.lane, d.event_partition, d.event_offset)
+            }
+            _ => None,
+        });
+        let due: Vec<i64> = decisions.collect();
+        (!due.is_empty()).then_some((opened.header.batch, due))
+    }
+
+    fn settle(&mut self) {
+        let durable = self.log.durable();
+        let now = clock::wall_us();
+        while self.pending.front().is_some_and(|(sequence, _)| *sequence <= durable) {
+            let due = self.pending.pop_front().map(|(_, due)| due).unwrap_or_default();
+            self.done.extend(due.into_iter().map(|due| now - due));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_nearest_rank() {
+        let p = percentiles((1..=200).rev().collect());
+        assert_eq!((p.count, p.p50_us, p.p99_us, p.max_us), (200, 100, 198, 200));
+        assert_eq!(percentiles(Vec::new()), Percentiles::default());
+        assert_eq!(percentiles(vec![7]).p50_us, 7);
+    }
+
+    #[test]
+    fn an_event_is_due_with_its_chunk() {
+        let due = Due::default();
+        due.note(1, 0, 0, 100);
+        due.note(1, 0, 10, 200);
+        assert_eq!(due.of(1, 0, 9), Some(100));
+        assert_eq!(due.of(1, 0, 10), Some(200));
+        assert_eq!(due.of(0, 0, 9), None);
+    }
+}

@@ -1,0 +1,63 @@
+//! CPU seconds and memory of this process, read from `/proc`.
+
+use std::collections::BTreeMap;
+
+/// Clock ticks a second in `/proc/*/stat`: fixed at 100 on Linux for user space (`sysconf(_SC_CLK_TCK)`).
+const TICKS_PER_S: u64 = 100;
+
+/// CPU time of the process so far, milliseconds, user and system.
+#[must_use]
+pub fn cpu_ms() -> u64 {
+    std::fs::read_to_string("/proc/self/stat").ok().and_then(|stat| ticks(&stat)).unwrap_or(0) * 1000
+        / TICKS_PER_S
+}
+
+/// CPU time per thread name, milliseconds.
+#[must_use]
+pub fn thread_cpu_ms() -> BTreeMap<String, u64> {
+    let mut all = BTreeMap::new();
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return all };
+    for task in tasks.flatten() {
+        let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else { continue };
+        let name = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).map(|(name, _)| name);
+        if let (Some(name), Some(ticks)) = (name, ticks(&stat)) {
+            *all.entry(name.to_owned()).or_insert(0) += ticks * 1000 / TICKS_PER_S;
+        }
+    }
+    all
+}
+
+/// Largest resident memory so far, MiB.
+#[must_use]
+pub fn rss_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|rest| rest.trim().split(' ').next()).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0)
+        / 1024
+}
+
+/// Fields 14 and 15 of a stat line: user and system time. The name (field 2) may hold spaces and brackets.
+fn ticks(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_brackets_does_not_shift_the_fields() {
+        let stat = "7 (a b) c) S 1 2 3 4 5 6 7 8 9 10 111 222 0 0";
+        assert_eq!(ticks(stat), Some(333));
+        assert_eq!(ticks(""), None);
+    }
+
+    #[test]
+    fn this_process_uses_memory() {
+        assert!(rss_mib() > 0);
+    }
+}

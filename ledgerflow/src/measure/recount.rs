@@ -1,0 +1,137 @@
+//! Counting again from the topics what became of every event, independent of the processors' counters.
+
+use anyhow::Context;
+use schemas::amount_wire::join;
+use schemas::batch;
+use schemas::topics::Topic;
+use schemas::wire::{Entry, JournalBody, Outcome, Side, journal_item::Item};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use stream::log::{Fetch, FetchLimit, Isolation, Log, TopicPartition, header};
+
+/// What lies in the topics.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recount {
+    /// Booked at their home or for it.
+    pub booked: u64,
+    /// Repeated with the same body.
+    pub duplicate: u64,
+    /// Refused by posting, per reason code.
+    pub refused: BTreeMap<String, u64>,
+    /// Dead-lettered by ingest, per reason code.
+    pub dead_lettered: BTreeMap<String, u64>,
+    /// Forwarded, verdict still to come.
+    pub pending: i64,
+    /// Entries.
+    pub entries: u64,
+    /// Debits minus credits per asset.
+    pub difference: BTreeMap<String, i128>,
+}
+
+impl Recount {
+    /// Events that have their outcome.
+    #[must_use]
+    pub fn accounted_for(&self) -> u64 {
+        let refused: u64 = self.refused.values().sum();
+        let dead: u64 = self.dead_lettered.values().sum();
+        self.booked + self.duplicate + refused + dead
+    }
+
+    /// Whether debits equal credits in every asset.
+    #[must_use]
+    pub fn sum_zero(&self) -> bool {
+        self.difference.values().all(|difference| *difference == 0)
+    }
+
+    fn entry(&mut self, entry: &Entry) -> anyhow::Result<()> {
+        self.entries += 1;
+        let amount = join(entry.amount_lo, entry.amount_hi);
+        let signed = if entry.side() == Side::Credit { -amount } else { amount };
+        let sum = self.difference.entry(entry.asset.clone()).or_default();
+        *sum = sum.checked_add(signed).context("a sum leaves the 128-bit range")?;
+        Ok(())
+    }
+
+    fn item(&mut self, item: &Item) -> anyhow::Result<()> {
+        match item {
+            Item::Decision(d) => {
+                d.entry.iter().try_for_each(|entry| self.entry(entry))?;
+                if d.forwarded_from == 0 {
+                    match d.outcome() {
+                        Outcome::Booked => self.booked += 1,
+                        Outcome::Duplicate => self.duplicate += 1,
+                        Outcome::Refused => *self.refused.entry(d.reason.clone()).or_default() += 1,
+                        Outcome::Pending => self.pending += 1,
+                        Outcome::Unspecified => anyhow::bail!("a decision without outcome"),
+                    }
+                }
+                Ok(())
+            }
+            Item::Resolution(r) => {
+                self.pending -= 1;
+                match r.outcome() {
+                    Outcome::Booked => self.booked += 1,
+                    _ => *self.refused.entry(r.reason.clone()).or_default() += 1,
+                }
+                Ok(())
+            }
+            Item::Received(r) => r.entry.iter().try_for_each(|entry| self.entry(entry)),
+            Item::Clearing(c) => c.entry.iter().try_for_each(|entry| self.entry(entry)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads `journal` and `rejected` from their first record to their present end.
+///
+/// # Errors
+/// The log fails or a record is damaged.
+pub fn recount(log: &dyn Log) -> anyhow::Result<Recount> {
+    let mut all = Recount::default();
+    each(log, Topic::Journal, &mut |fetch| {
+        for record in &fetch.records {
+            let opened = batch::open(&record.value)?;
+            let body: JournalBody = opened.body()?;
+            body.item.iter().filter_map(|item| item.item.as_ref()).try_for_each(|item| all.item(item))?;
+        }
+        Ok(())
+    })?;
+    each(log, Topic::Rejected, &mut |fetch| {
+        for record in &fetch.records {
+            let reason = header(&record.headers, "ledgerflow-reason").unwrap_or_default();
+            let code = String::from_utf8_lossy(reason).into_owned();
+            let by_ingest = schemas::reason::Reason::by_code(&code).is_some_and(|r| r.is_dead_letter());
+            // Refusals of posting lie here too and are counted from the journal.
+            if by_ingest && header(&record.headers, "ledgerflow-kind") != Some(b"refusal") {
+                *all.dead_lettered.entry(code).or_default() += 1;
+            }
+        }
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// Every committed record of a topic, partition by partition.
+///
+/// # Errors
+/// The log fails, or `see` does.
+pub fn each(
+    log: &dyn Log,
+    topic: Topic,
+    see: &mut dyn FnMut(&Fetch) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    for partition in 0..log.partitions(topic)? {
+        let at = TopicPartition::new(topic, partition);
+        let bounds = log.watermarks(at, Isolation::Committed)?;
+        let mut reader = log.reader(&[(at, bounds.low)], Isolation::Committed)?;
+        let limit = FetchLimit { records: 4_096, bytes: 8 << 20, wait: Duration::ZERO };
+        while reader.position(at).is_some_and(|position| position < bounds.high) {
+            let fetches = reader.poll(limit)?;
+            if fetches.is_empty() {
+                break;
+            }
+            fetches.iter().try_for_each(&mut *see)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,280 @@
+//! The pipeline in one process: one thread and one worker per processor, on any log.
+//!
+//! Phases: start (every worker joins and restores) -> run -> stop (ingest first, then the rest once they have read
+//! what it wrote) -> checkpoint. Queries run on the worker's own thread between two windows, so that they see a
+//! committed state and need no lock.
+
+mod setup;
+mod worker_thread;
+
+pub use setup::{DEFAULT_CHART, DEFAULT_RULES, Setup};
+pub use worker_thread::{Failure, WorkerThread};
+
+use schemas::topics::Topic;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use stream::clock::BusinessClock;
+use stream::log::{Isolation, Log, LogError, Offset, TopicPartition};
+use stream::processor::{Processor, Stop};
+use stream::worker::{Checkpoints, Options, Worker};
+
+/// The five processors' configurations.
+pub struct Processors {
+    /// Ingest.
+    pub ingest: ingest::processor::IngestProcessor,
+    /// Posting.
+    pub posting: posting::Posting,
+    /// Settlement.
+    pub settlement: settlement::Settlement,
+    /// Reconcile: re-keying half.
+    pub rekey: reconcile::rekey::Rekey,
+    /// Reconcile: joining half.
+    pub join: reconcile::join::Join,
+}
+
+/// Windows of the workers.
+#[derive(Debug, Clone)]
+pub struct Windows {
+    /// Ingest.
+    pub ingest: Options,
+    /// Posting.
+    pub posting: Options,
+    /// Settlement.
+    pub settlement: Options,
+    /// Both halves of reconcile.
+    pub reconcile: Options,
+}
+
+impl Default for Windows {
+    fn default() -> Self {
+        Self {
+            ingest: Options::default(),
+            posting: Options::default(),
+            settlement: Options { window_us: 20_000, ..Options::default() },
+            reconcile: Options { window_us: 50_000, ..Options::default() },
+        }
+    }
+}
+
+/// Makes the checkpoint store of a processor.
+pub type OpenCheckpoints<'a> = dyn Fn(&'static str) -> anyhow::Result<Box<dyn Checkpoints>> + 'a;
+
+/// A running pipeline.
+pub struct Pipeline {
+    log: Arc<dyn Log>,
+    /// Ingest's thread.
+    pub ingest: WorkerThread<ingest::processor::IngestProcessor>,
+    /// Posting's thread.
+    pub posting: WorkerThread<posting::Posting>,
+    /// Settlement's thread.
+    pub settlement: WorkerThread<settlement::Settlement>,
+    /// Thread of reconcile's re-keying half.
+    pub rekey: WorkerThread<reconcile::rekey::Rekey>,
+    /// Thread of reconcile's joining half.
+    pub join: WorkerThread<reconcile::join::Join>,
+}
+
+/// How far everything has been read.
+pub type Positions = BTreeMap<(&'static str, TopicPartition), Offset>;
+
+impl Pipeline {
+    /// Starts all workers; each joins and restores on its own thread.
+    ///
+    /// # Errors
+    /// A checkpoint store that cannot be opened, a thread that cannot be started.
+    pub fn start(
+        log: Arc<dyn Log>,
+        processors: Processors,
+        windows: &Windows,
+        clock: &BusinessClock,
+        checkpoints: &OpenCheckpoints<'_>,
+    ) -> anyhow::Result<Self> {
+        fn spawn<P>(
+            log: &Arc<dyn Log>,
+            processor: P,
+            options: &Options,
+            clock: &BusinessClock,
+            checkpoints: &OpenCheckpoints<'_>,
+        ) -> anyhow::Result<WorkerThread<P>>
+        where
+            P: Processor + 'static,
+            P::Slot: 'static,
+            P::Change: 'static,
+        {
+            let store = checkpoints(processor.name())?;
+            let worker = Worker::new(processor, Arc::clone(log), "1", options.clone(), store);
+            WorkerThread::spawn(worker, clock.clone())
+        }
+        Ok(Self {
+            ingest: spawn(&log, processors.ingest, &windows.ingest, clock, checkpoints)?,
+            posting: spawn(&log, processors.posting, &windows.posting, clock, checkpoints)?,
+            settlement: spawn(&log, processors.settlement, &windows.settlement, clock, checkpoints)?,
+            rekey: spawn(&log, processors.rekey, &windows.reconcile, clock, checkpoints)?,
+            join: spawn(&log, processors.join, &windows.reconcile, clock, checkpoints)?,
+            log,
+        })
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn log(&self) -> &Arc<dyn Log> {
+        &self.log
+    }
+
+    /// Committed positions of every worker's inputs.
+    #[must_use]
+    pub fn positions(&self) -> Positions {
+        let mut all = Positions::new();
+        add(&mut all, &self.ingest);
+        add(&mut all, &self.posting);
+        add(&mut all, &self.settlement);
+        add(&mut all, &self.rekey);
+        add(&mut all, &self.join);
+        all
+    }
+
+    /// Whether every worker has joined and restored its slots.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        let ready = [
+            is_ready(&self.ingest),
+            is_ready(&self.posting),
+            is_ready(&self.settlement),
+            is_ready(&self.rekey),
+            is_ready(&self.join),
+        ];
+        ready.into_iter().all(|ready| ready)
+    }
+
+    /// Workers that have ended by themselves, and why.
+    #[must_use]
+    pub fn failures(&self) -> Vec<Failure> {
+        let all = [
+            self.ingest.failure(),
+            self.posting.failure(),
+            self.settlement.failure(),
+            self.rekey.failure(),
+            self.join.failure(),
+        ];
+        all.into_iter().flatten().collect()
+    }
+
+    /// Slots that cannot go on.
+    #[must_use]
+    pub fn stopped_slots(&self) -> Vec<(&'static str, Stop)> {
+        let mut all = Vec::new();
+        let mut add = |name, stops: Option<Vec<Stop>>| {
+            all.extend(stops.unwrap_or_default().into_iter().map(|stop| (name, stop)));
+        };
+        add("ingest", self.ingest.ask(|worker| worker.stopped()));
+        add("posting", self.posting.ask(|worker| worker.stopped()));
+        add("settlement", self.settlement.ask(|worker| worker.stopped()));
+        add("rekey", self.rekey.ask(|worker| worker.stopped()));
+        add("join", self.join.ask(|worker| worker.stopped()));
+        all
+    }
+
+    /// Records not yet read, per processor.
+    ///
+    /// # Errors
+    /// The log is away.
+    pub fn lag(&self) -> Result<BTreeMap<&'static str, i64>, LogError> {
+        let mut lag = BTreeMap::new();
+        for ((name, at), position) in self.positions() {
+            let high = self.log.watermarks(at, Isolation::Committed)?.high;
+            *lag.entry(name).or_insert(0) += (high - position).max(0);
+        }
+        Ok(lag)
+    }
+
+    /// Waits until everything that lies on the log now, and what follows from it, has been worked off. Ticks that
+    /// keep coming do not count. Returns whether it was reached within `wait`.
+    ///
+    /// # Errors
+    /// The log is away.
+    pub fn drain(&self, wait: Duration) -> Result<bool, LogError> {
+        let until = stream::clock::monotonic_us().saturating_add(duration_us(wait));
+        // An event travels at most: events, commands, credits (asked), credits (verdict and credit), journal,
+        // recon.sides. Each round waits for what lay there when it began.
+        for _ in 0..HOPS {
+            let mut goal = BTreeMap::new();
+            for (_, at) in self.positions().into_keys() {
+                goal.insert(at, self.log.watermarks(at, Isolation::Committed)?.high);
+            }
+            while !self.reached(&goal) {
+                if stream::clock::monotonic_us() >= until || !self.failures().is_empty() {
+                    return Ok(false);
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        Ok(true)
+    }
+
+    fn reached(&self, goal: &BTreeMap<TopicPartition, Offset>) -> bool {
+        let positions = self.positions();
+        !positions.is_empty()
+            && positions.iter().all(|((_, at), position)| goal.get(at).is_none_or(|goal| position >= goal))
+    }
+
+    /// Stops in order: ingest, then the others once they have read what lies before them (at most `wait`), and
+    /// writes last checkpoints. Returns failures met on the way.
+    ///
+    /// # Errors
+    /// The log is away.
+    pub fn stop(self, wait: Duration) -> Result<Vec<Failure>, LogError> {
+        self.ingest.request_stop();
+        let drained = self.drain_without_ingest(wait)?;
+        if !drained {
+            tracing::warn!("stopping before everything is drained; the rest is read at the next start");
+        }
+        let mut failures = Vec::new();
+        failures.extend(self.ingest.join());
+        failures.extend(self.posting.join());
+        failures.extend(self.settlement.join());
+        failures.extend(self.rekey.join());
+        failures.extend(self.join.join());
+        Ok(failures)
+    }
+
+    fn drain_without_ingest(&self, wait: Duration) -> Result<bool, LogError> {
+        let until = stream::clock::monotonic_us().saturating_add(duration_us(wait));
+        loop {
+            let lag: i64 =
+                self.lag()?.into_iter().filter(|(name, _)| *name != "ingest").map(|(_, n)| n).sum();
+            if lag == 0 {
+                return Ok(true);
+            }
+            if stream::clock::monotonic_us() >= until || !self.failures().is_empty() {
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Rounds of [`Pipeline::drain`].
+const HOPS: usize = 6;
+
+fn duration_us(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn add<P: Processor + 'static>(all: &mut Positions, thread: &WorkerThread<P>) {
+    let name = thread.name();
+    let positions = thread.ask(|worker| worker.positions()).unwrap_or_default();
+    all.extend(positions.into_iter().map(|(at, offset)| ((name, at), offset)));
+}
+
+fn is_ready<P: Processor + 'static>(thread: &WorkerThread<P>) -> bool {
+    let slots = thread.ask(|worker| (worker.slots().len(), worker.processor().slots() as usize));
+    slots.is_some_and(|(owned, of)| owned == of)
+}
+
+/// Topics whose old records may go once every reader has passed them.
+#[must_use]
+pub fn disposable() -> Vec<Topic> {
+    let below = |topic: &Topic| topic.retention() == schemas::topics::Retention::BelowReaders;
+    Topic::ALL.iter().copied().filter(below).collect()
+}

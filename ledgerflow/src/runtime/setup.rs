@@ -1,0 +1,113 @@
+//! From configuration texts to the five processors.
+
+use super::Processors;
+use anyhow::Context;
+use ingest::config::{IngestConfig, IngestSettings};
+use ingest::rules::Rules;
+use reconcile::config::ProviderSettings;
+use schemas::chart::Chart;
+use schemas::dates::Calendar;
+use schemas::shards::PartitionMap;
+use schemas::topics::PartitionCounts;
+use std::collections::BTreeMap;
+
+/// Chart of accounts used when none is configured.
+pub const DEFAULT_CHART: &str = include_str!("../../defaults/accounts.yaml");
+/// Posting rules used when none are configured.
+pub const DEFAULT_RULES: &str = include_str!("../../defaults/rules.yaml");
+
+/// What the processors are made from.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Text of `accounts.yaml` and the name to give in errors.
+    pub chart: (String, String),
+    /// Text of `rules.yaml` and the name to give in errors.
+    pub rules: (String, String),
+    /// Partition counts.
+    pub counts: PartitionCounts,
+    /// Book.
+    pub book: String,
+    /// IANA time zone of the book.
+    pub time_zone: String,
+    /// When its days begin, `HH:MM`.
+    pub cut_off: String,
+    /// Settings of ingest.
+    pub ingest: IngestSettings,
+    /// Providers of bills that are not known without a setting.
+    pub providers: BTreeMap<String, ProviderSettings>,
+    /// Whether the log keeps the newest record per key.
+    pub compaction: bool,
+}
+
+impl Setup {
+    /// The defaults: chart and rules that come with the program, book `main` with civil days of UTC.
+    #[must_use]
+    pub fn new(counts: PartitionCounts) -> Self {
+        Self {
+            chart: (DEFAULT_CHART.to_owned(), "built-in accounts.yaml".to_owned()),
+            rules: (DEFAULT_RULES.to_owned(), "built-in rules.yaml".to_owned()),
+            counts,
+            book: "main".to_owned(),
+            time_zone: "UTC".to_owned(),
+            cut_off: "00:00".to_owned(),
+            ingest: IngestSettings::default(),
+            providers: BTreeMap::new(),
+            compaction: false,
+        }
+    }
+
+    /// The calendar of the book.
+    ///
+    /// # Errors
+    /// Unknown zone or cut-off.
+    pub fn calendar(&self) -> anyhow::Result<Calendar> {
+        Calendar::new(&self.time_zone, &self.cut_off).context("book")
+    }
+
+    /// The chart.
+    ///
+    /// # Errors
+    /// Names file, line and what was expected.
+    pub fn read_chart(&self) -> anyhow::Result<Chart> {
+        Chart::parse(&self.chart.0).with_context(|| self.chart.1.clone())
+    }
+
+    /// The five processors.
+    ///
+    /// # Errors
+    /// Names file or setting and what was expected.
+    pub fn processors(&self) -> anyhow::Result<Processors> {
+        let chart = self.read_chart()?;
+        let calendar = self.calendar()?;
+        let map = PartitionMap::even(self.counts.internal)
+            .with_context(|| format!("partitions.internal: {}, expected 1 to 256", self.counts.internal))?;
+        let rules = Rules::parse(&self.rules.0, &chart).with_context(|| self.rules.1.clone())?;
+        let ingest = IngestConfig {
+            slots: self.counts.events,
+            map: map.clone(),
+            chart: chart.clone(),
+            rules,
+            book: self.book.clone(),
+            calendar: calendar.clone(),
+            generation: 0,
+            settings: self.ingest.clone(),
+        };
+        let posting = posting::PostingConfig::new(&self.chart.0, map, self.counts.events)
+            .with_context(|| self.chart.1.clone())?;
+        let settlement = settlement::SettlementConfig::new(
+            chart.clone(),
+            self.counts,
+            self.book.clone(),
+            calendar,
+            self.compaction,
+        );
+        let recon = reconcile::config::Config::new(self.counts.internal, &chart, &self.providers)?;
+        Ok(Processors {
+            ingest: ingest::processor::IngestProcessor::new(ingest)?,
+            posting: posting::Posting::new(posting),
+            settlement: settlement::Settlement::new(settlement)?,
+            rekey: reconcile::rekey::Rekey::new(recon.clone()),
+            join: reconcile::join::Join::new(recon),
+        })
+    }
+}

@@ -1,0 +1,54 @@
+//! What posting is told at start.
+
+use schemas::batch::{Hash, sha256};
+use schemas::chart::Chart;
+use schemas::shards::PartitionMap;
+
+/// Most legs of one command. Ingest holds the same bound; a command above it is refused `too_many_legs`.
+pub const LEGS_MAX: usize = 64;
+/// Largest amount, in minor units, of a leg that leaves its partition (2^100, about 10^30). With
+/// [`CLEARING_MAX`] it keeps every sum of a window exact, at the sender and, in other windows, at the receiver.
+pub const CROSSING_MAX: i128 = 1 << 100;
+/// Largest balance of a clearing account, either side, minor units.
+pub const CLEARING_MAX: i128 = 1 << 126;
+/// Items of one channel that may wait for an earlier one; past it they are dropped and counted.
+pub const HELD_MAX: usize = 1_024;
+/// Item checks remembered per channel, to tell a second delivery from another item under the same sequence.
+pub const RECENT_CHECKS: usize = 256;
+
+/// Configuration of posting.
+#[derive(Debug, Clone)]
+pub struct PostingConfig {
+    /// Chart of accounts.
+    pub chart: Chart,
+    /// SHA-256 of the chart's text; journalled when it changes.
+    pub chart_hash: Hash,
+    /// Shards to partitions; its partition count is the number of slots.
+    pub map: PartitionMap,
+    /// Number of ingest slots.
+    pub ingest_slots: u32,
+}
+
+impl PostingConfig {
+    /// Configuration from a chart's text.
+    ///
+    /// # Errors
+    /// The chart's own error, with line.
+    pub fn new(
+        chart_yaml: &str,
+        map: PartitionMap,
+        ingest_slots: u32,
+    ) -> Result<Self, schemas::chart::ChartError> {
+        let chart = Chart::parse(chart_yaml)?;
+        Ok(Self { chart, chart_hash: sha256(chart_yaml.as_bytes()), map, ingest_slots })
+    }
+
+    /// Partition in which an account's balance lives.
+    #[must_use]
+    pub fn partition_of_account(&self, account: &str) -> u32 {
+        self.map.partition_of(self.chart.shard_key(account))
+    }
+}
+
+// A window nets at most 2^25 crossing legs of one channel, and any order of its dates, without leaving 128 bits.
+const _: () = assert!(CLEARING_MAX / CROSSING_MAX >= 1 << 25 && CLEARING_MAX <= i128::MAX / 2 + 1);

@@ -1,0 +1,167 @@
+//! Idempotency: what became of every (source, id) at its home.
+//!
+//! The table holds 16 bytes of SHA-256 for the key and 16 for the body, so that a lookup costs one probe and a
+//! record about 60 bytes. Records leave by time only (a later release); nothing is forgotten under load.
+
+use rustc_hash::FxHashMap;
+use schemas::batch::sha256;
+use schemas::reason::Reason;
+use schemas::wire::{EventKey, Outcome};
+
+/// First 16 bytes of SHA-256(length of source, source, id).
+pub type IdKey = [u8; 16];
+
+/// Key of an event: `source` and `id` cannot run into each other.
+#[must_use]
+pub fn id_key(source: &str, id: &str) -> IdKey {
+    let mut text = Vec::with_capacity(source.len() + id.len() + 4);
+    text.extend_from_slice(&u32::try_from(source.len()).unwrap_or(u32::MAX).to_be_bytes());
+    text.extend_from_slice(source.as_bytes());
+    text.extend_from_slice(id.as_bytes());
+    first16(&sha256(&text))
+}
+
+/// Key of an event on the wire.
+#[must_use]
+pub fn key_of(event: Option<&EventKey>) -> IdKey {
+    event.map_or_else(|| id_key("", ""), |e| id_key(&e.source, &e.id))
+}
+
+fn first16(hash: &[u8; 32]) -> IdKey {
+    let mut out = [0; 16];
+    out.copy_from_slice(hash.split_at(16).0);
+    out
+}
+
+/// Reads a body hash of 16 bytes; shorter or longer ones are hashed to 16.
+#[must_use]
+pub fn body_hash(bytes: &[u8]) -> [u8; 16] {
+    <[u8; 16]>::try_from(bytes).unwrap_or_else(|_| first16(&sha256(bytes)))
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdRecord {
+    /// Hash of type, subject and data.
+    pub body: [u8; 16],
+    /// Booked, refused, or pending.
+    pub outcome: Outcome,
+    /// Why it was refused.
+    pub reason: Option<Reason>,
+    /// Partition that decided (or was asked).
+    pub decider: u32,
+    /// Batch of the decider's journal that holds the decision (of home's, while pending).
+    pub batch: u64,
+}
+
+const RECORD_BYTES: usize = 16 + 1 + 1 + 4 + 8;
+
+impl IdRecord {
+    pub(crate) fn encode(&self) -> [u8; RECORD_BYTES] {
+        let mut out = [0; RECORD_BYTES];
+        let (body, rest) = out.split_at_mut(16);
+        body.copy_from_slice(&self.body);
+        let (codes, rest) = rest.split_at_mut(2);
+        let outcome = u8::try_from(self.outcome as i32).unwrap_or(0);
+        let reason = self.reason.map_or(0, |r| r as u8 + 1);
+        codes.copy_from_slice(&[outcome, reason]);
+        let (decider, batch) = rest.split_at_mut(4);
+        decider.copy_from_slice(&self.decider.to_be_bytes());
+        batch.copy_from_slice(&self.batch.to_be_bytes());
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; RECORD_BYTES] = bytes.try_into().ok()?;
+        let (body, rest) = bytes.split_at(16);
+        let (codes, rest) = rest.split_at(2);
+        let (decider, batch) = rest.split_at(4);
+        let [outcome, reason] = <[u8; 2]>::try_from(codes).ok()?;
+        let reason = match reason {
+            0 => None,
+            n => Some(*Reason::ALL.get(usize::from(n) - 1)?),
+        };
+        Some(Self {
+            body: body.try_into().ok()?,
+            outcome: Outcome::try_from(i32::from(outcome)).ok()?,
+            reason,
+            decider: u32::from_be_bytes(decider.try_into().ok()?),
+            batch: u64::from_be_bytes(batch.try_into().ok()?),
+        })
+    }
+}
+
+/// Ids of one slot.
+#[derive(Debug, Default)]
+pub struct IdTable {
+    records: FxHashMap<IdKey, IdRecord>,
+    dirty: Vec<IdKey>,
+}
+
+impl IdTable {
+    /// What became of an event.
+    #[must_use]
+    pub fn get(&self, key: &IdKey) -> Option<&IdRecord> {
+        self.records.get(key)
+    }
+
+    /// Number of ids held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether none is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    pub(crate) fn set(&mut self, key: IdKey, record: IdRecord) {
+        self.records.insert(key, record);
+        self.dirty.push(key);
+    }
+
+    pub(crate) fn load(&mut self, key: IdKey, record: IdRecord) {
+        self.records.insert(key, record);
+    }
+
+    pub(crate) fn take_dirty(&mut self) -> Vec<(IdKey, IdRecord)> {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.sort_unstable();
+        dirty.dedup();
+        dirty.into_iter().filter_map(|key| self.records.get(&key).map(|record| (key, *record))).collect()
+    }
+
+    pub(crate) fn dirty_bytes(&self) -> usize {
+        self.dirty.len() * (16 + RECORD_BYTES + 8)
+    }
+
+    pub(crate) fn sorted(&self) -> Vec<(IdKey, IdRecord)> {
+        let mut all: Vec<_> = self.records.iter().map(|(key, record)| (*key, *record)).collect();
+        all.sort_unstable_by_key(|(key, _)| *key);
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_and_id_cannot_run_into_each_other() {
+        assert_ne!(id_key("ab", "c"), id_key("a", "bc"));
+        assert_ne!(id_key("", "abc"), id_key("abc", ""));
+    }
+
+    #[test]
+    fn records_survive_their_encoding() {
+        for outcome in [Outcome::Booked, Outcome::Refused, Outcome::Pending] {
+            for reason in std::iter::once(None).chain(Reason::ALL.iter().copied().map(Some)) {
+                let record = IdRecord { body: [7; 16], outcome, reason, decider: 9, batch: u64::MAX };
+                assert_eq!(IdRecord::decode(&record.encode()), Some(record));
+            }
+        }
+        assert_eq!(IdRecord::decode(&[0; 3]), None);
+    }
+}

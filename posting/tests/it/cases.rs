@@ -1,0 +1,371 @@
+//! Ledger cases: events in, answers and balances out. The words are explained in [`crate::script`].
+
+use crate::script;
+
+/// One test per case; the model walks the journals after each.
+macro_rules! cases {
+    ($($name:ident: $text:literal)*) => { $(#[test] fn $name() { script::run(stringify!($name), $text); })* };
+}
+
+cases! {
+transfer: "
+event e1 users@0 | debit bank@0:main 100.00 CNY ; credit users@0:wallet 100.00 CNY
+-> booked
+event e2 users@0 | debit users@0:wallet 30.00 CNY ; credit users@0b:wallet 30.00 CNY
+-> booked
+balance bank@0:main    100.00 Dr CNY seq 1
+balance users@0:wallet  70.00 Cr CNY seq 2
+balance users@0b:wallet 30.00 Cr CNY seq 1
+"
+
+many_legs: "
+event e1 users@0 | debit bank@0:main 100.00 CNY ; credit users@0:wallet 100.00 CNY
+-> booked
+event e2 users@0 | debit users@0:wallet 50.00 CNY ; credit merchants@0:payable 49.70 CNY ; credit fees@0:card 0.30 CNY
+-> booked
+balance users@0:wallet       50.00 Cr CNY seq 2
+balance merchants@0:payable  49.70 Cr CNY seq 1
+balance fees@0:card           0.30 Cr CNY seq 1
+"
+
+many_assets_each_balanced_by_itself: "
+event e1 users@0 | debit bank@0:main 100.00 CNY ; credit users@0:wallet 100.00 CNY
+-> booked
+event e2 users@0 | debit users@0:wallet 70.00 CNY ; credit bank@0:fx 70.00 CNY ; debit bank@0:fx 10.00 USD ; credit users@0:wallet 10.00 USD
+-> booked
+balance users@0:wallet 30.00 Cr CNY seq 2
+balance users@0:wallet 10.00 Cr USD seq 1
+balance bank@0:fx      70.00 Cr CNY seq 1
+balance bank@0:fx      10.00 Dr USD seq 1
+event e3 users@0 | debit users@0:wallet 1.00 CNY ; credit bank@0:fx 1.00 USD
+-> refused unbalanced
+"
+
+same_account_twice_is_judged_after_all_legs: "
+event e1 users@0 | debit users@0:wallet 5.00 CNY ; credit bank@0:main 5.00 CNY ; debit bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY
+-> booked
+balance users@0:wallet 0.00 CNY seq 2
+event e2 users@0 | debit users@0:wallet 5.00 CNY ; credit bank@0:main 5.00 CNY ; debit bank@0:main 4.99 CNY ; credit users@0:wallet 4.99 CNY
+-> refused insufficient_funds retryable
+balance users@0:wallet 0.00 CNY seq 2
+event e3 users@0 | debit bank@0:main 1.00 CNY ; credit users@0:wallet 1.00 CNY ; debit bank@0:main 2.00 CNY ; credit users@0:wallet 2.00 CNY
+-> booked
+balance users@0:wallet 3.00 Cr CNY seq 4
+"
+
+overdraft_at_the_limit_and_one_beyond: "
+event e1 users@0 | debit users@0:credit 100.00 CNY ; credit bank@0:main 100.00 CNY
+-> booked
+balance users@0:credit 100.00 Dr CNY seq 1
+event e2 users@0 | debit users@0:credit 0.01 CNY ; credit bank@0:main 0.01 CNY
+-> refused insufficient_funds retryable
+event e3 users@0b | debit users@0b:credit 100.01 CNY ; credit bank@0:main 100.01 CNY
+-> refused insufficient_funds retryable
+event e4 users@0 | debit users@0:credit 101 JPY ; credit bank@0:main 101 JPY
+-> refused insufficient_funds retryable
+event e5 users@0 | debit users@0:credit 100 JPY ; credit bank@0:main 100 JPY
+-> booked
+"
+
+overdraft_on_the_debit_side: "
+event e1 till@0 | debit till@0:cash 5.00 CNY ; credit bank@0:main 5.00 CNY
+-> booked
+event e2 till@0 | debit bank@0:main 5.01 CNY ; credit till@0:cash 5.01 CNY
+-> refused insufficient_funds retryable
+event e3 till@0 | debit bank@0:main 5.00 CNY ; credit till@0:cash 5.00 CNY
+-> booked
+balance till@0:cash 0.00 CNY seq 2
+"
+
+an_account_without_a_limit_never_refuses: "
+event e1 merchants@0 | debit merchants@0:payable 9000000.00 CNY ; credit bank@0:main 9000000.00 CNY
+-> booked
+balance merchants@0:payable 9000000.00 Dr CNY seq 1
+"
+
+back_towards_a_limit_that_has_moved: "
+event e1 users@0 | debit users@0:credit 80.00 CNY ; credit bank@0:main 80.00 CNY
+-> booked
+chart all overdraft 100 becomes 10
+event e2 users@0 | debit users@0:credit 0.01 CNY ; credit bank@0:main 0.01 CNY
+-> refused insufficient_funds retryable
+event e3 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:credit 5.00 CNY
+-> booked
+event e4 users@0 | debit users@0:credit 3.00 CNY ; credit bank@0:main 3.00 CNY ; debit bank@0:main 4.00 CNY ; credit users@0:credit 4.00 CNY
+-> booked
+balance users@0:credit 74.00 Dr CNY seq 4
+event e5 users@0 | debit users@0:credit 4.00 CNY ; credit bank@0:main 4.00 CNY ; debit bank@0:main 3.00 CNY ; credit users@0:credit 3.00 CNY
+-> refused insufficient_funds retryable
+"
+
+the_same_event_twice: "
+event e1 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY
+-> booked
+event e1 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY
+-> duplicate of booked
+balance users@0:wallet 5.00 Cr CNY seq 1
+"
+
+the_same_event_three_times_in_one_window: "
+pause 0
+event e1 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY
+event e1 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY
+event e1 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY | body other
+resume 0
+later e1 refused conflict
+balance users@0:wallet 5.00 Cr CNY seq 1
+"
+
+the_same_id_with_another_body: "
+event e1 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY
+-> booked
+event e1 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY | body other
+-> refused conflict
+event e1 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY | body other
+-> refused conflict
+event e1 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY
+-> duplicate of booked
+balance users@0:wallet 5.00 Cr CNY seq 1
+"
+
+a_refusal_stands_when_the_funds_come_later: "
+event e1 users@0 | debit users@0:wallet 5.00 CNY ; credit bank@0:main 5.00 CNY
+-> refused insufficient_funds retryable
+event e2 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY
+-> booked
+event e1 users@0 | debit users@0:wallet 5.00 CNY ; credit bank@0:main 5.00 CNY
+-> duplicate of refused insufficient_funds retryable
+event e3 users@0 | debit users@0:wallet 5.00 CNY ; credit bank@0:main 5.00 CNY
+-> booked
+balance users@0:wallet 0.00 CNY seq 2
+"
+
+several_payers: "
+event e0 users@0 | debit bank@0:main 20.00 CNY ; credit users@0:wallet 10.00 CNY ; credit users@0b:wallet 10.00 CNY
+-> booked
+event e1 users@0 | debit users@0:wallet 5.00 CNY ; debit users@0b:wallet 5.00 CNY ; credit bank@0:main 10.00 CNY
+-> refused several_payers
+event e2 users@0 | debit users@0:wallet 5.00 CNY ; debit users@0:credit 5.00 CNY ; credit bank@0:main 10.00 CNY
+-> refused several_payers
+event e3 users@0 | debit users@0:wallet 5.00 CNY ; debit users@0:wallet 5.00 CNY ; credit bank@0:main 10.00 CNY
+-> booked
+event e4 users@0 | debit merchants@0:payable 5.00 CNY ; debit users@0b:wallet 5.00 CNY ; credit bank@0:main 10.00 CNY
+-> booked
+balance users@0:wallet  0.00 CNY seq 3
+balance users@0b:wallet 5.00 Cr CNY seq 2
+"
+
+what_ingest_should_have_stopped: "
+event e1 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:wallet 4.99 CNY
+-> refused unbalanced
+event e2 users@0 | debit bank@0:main 0.00 CNY ; credit users@0:wallet 0.00 CNY
+-> refused bad_amount
+event e3 users@0 | debit bank@0:main -5.00 CNY ; credit users@0:wallet -5.00 CNY
+-> refused bad_amount
+event e4 users@0 | neither bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY
+-> refused bad_amount
+event e5 users@0 | debit bank@0:main 5.00 EUR ; credit users@0:wallet 5.00 EUR
+-> refused unknown_asset
+event e6 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:savings 5.00 CNY
+-> refused unknown_account
+event e7 users@0 | debit bank@0:main 5.00 USD ; credit merchants@0:reserve 5.00 USD
+-> refused unknown_account
+event e8 users@0 | debit bank@0:main 5.00 CNY ; credit suspense:p00 5.00 CNY
+-> refused unknown_account
+event e9 users@0 |
+-> refused no_legs
+balance bank@0:main 0.00 CNY seq 0
+"
+
+sixty_four_legs_and_not_one_more: "
+event e1 users@0 | debit bank@0:main 1.00 CNY ; credit users@0:wallet 1.00 CNY | times 32
+-> booked
+balance users@0:wallet 32.00 Cr CNY seq 32
+event e2 users@0 | debit bank@0:main 1.00 CNY ; credit users@0:wallet 0.50 CNY ; credit users@0:wallet 0.50 CNY | times 22
+-> refused too_many_legs
+balance users@0:wallet 32.00 Cr CNY seq 32
+"
+
+a_balance_at_the_end_of_its_range: "
+event e1 users@0 | debit bank@0:main max JPY ; credit users@0:wallet max JPY
+-> booked
+event e2 users@0 | debit bank@0:main 1 JPY ; credit users@0:wallet 1 JPY
+-> refused overflow
+event e3 users@0 | debit bank@0b:main max JPY ; credit merchants@0:payable max JPY
+-> booked
+event e4 users@0 | debit bank@0:main max JPY ; debit bank@0:main max JPY ; credit merchants@0:payable max JPY ; credit merchants@0:payable max JPY
+-> refused overflow
+event e5 users@0 | debit users@0:wallet max-5 JPY ; credit bank@0:main max-5 JPY
+-> booked
+event e6 users@0 | debit bank@0:main 1 JPY ; credit users@0:wallet 1 JPY
+-> booked
+balance users@0:wallet 6 Cr JPY seq 3
+"
+
+insufficient_funds_comes_before_overflow: "
+event e1 users@0 | debit bank@0:main max JPY ; credit merchants@0:payable max JPY
+-> booked
+event e2 users@0 | debit users@0:wallet 1 JPY ; debit bank@0:main 1 JPY ; credit merchants@0:payable 2 JPY
+-> refused insufficient_funds retryable
+event e3 users@0 | debit bank@0:main 1 JPY ; debit users@0:wallet 1 JPY ; credit merchants@0:payable 2 JPY
+-> refused insufficient_funds retryable
+event e4 users@0 | debit users@0b:credit max JPY ; credit merchants@0:payable max JPY
+-> refused insufficient_funds retryable
+event e5 users@0 | debit bank@0:main 1 JPY ; credit fees@0:card 1 JPY
+-> refused overflow
+"
+
+large_amounts_across_partitions_neither_stop_nor_bend: "
+partitions 2
+event e1 users@0 | debit bank@0:main max JPY ; credit merchants@1:payable max JPY
+-> refused overflow
+event e2 users@0 | debit bank@0:main 2^101 JPY ; credit merchants@1:payable 2^101 JPY
+-> refused overflow
+event e3 users@0 | debit bank@0:main 2^100 JPY ; credit merchants@1:payable 2^100 JPY
+-> booked
+event e4 users@0 | debit bank@0:main max JPY ; credit fees@0:card max JPY
+-> refused overflow
+event e5 users@1 | debit bank@1:main max JPY ; credit fees@1:card max JPY
+-> booked
+event e6 users@1 | debit bank@1:main max JPY ; credit fees@1:card max JPY
+-> refused overflow
+event e7 users@0 | debit bank@0:main 2 JPY ; credit fees@1:card 2 JPY
+-> booked
+suspense 1 e7 fees@1:card overflow
+balance suspense:p01 2 Cr JPY seq 1
+event e8 users@0 | debit bank@0:main 5.00 CNY ; credit merchants@1:payable 5.00 CNY
+-> booked
+marker 0 100
+aligned 100 0 1
+"
+
+credits_of_two_partitions: "
+partitions 2
+event e1 users@0 | debit bank@0:main 100.00 CNY ; credit users@0:wallet 100.00 CNY
+-> booked
+event e2 users@0 | debit users@0:wallet 5.00 CNY ; credit merchants@1:payable 4.90 CNY ; credit fees@1:card 0.10 CNY
+-> booked
+balance users@0:wallet          95.00 Cr CNY seq 2
+balance merchants@1:payable      4.90 Cr CNY seq 1
+balance fees@1:card              0.10 Cr CNY seq 1
+balance clearing:out:p00:p01     5.00 Cr CNY seq 1
+balance clearing:in:p00:p01      5.00 Dr CNY seq 1
+"
+
+one_clearing_entry_for_a_window: "
+partitions 2
+pause 0
+event e1 users@0 | debit bank@0:main 5.00 CNY ; credit merchants@1:payable 5.00 CNY
+event e2 users@0 | debit bank@0:main 3.00 CNY ; credit merchants@1:payable 3.00 CNY
+event e3 users@0 | debit merchants@1:payable 2.00 CNY ; credit bank@0:main 2.00 CNY
+event e4 users@0 | debit bank@0:main 7.00 USD ; credit merchants@1:payable 7.00 USD
+resume 0
+balance clearing:out:p00:p01 6.00 Cr CNY seq 1
+balance clearing:in:p00:p01  6.00 Dr CNY seq 1
+balance clearing:out:p00:p01 7.00 Cr USD seq 1
+balance merchants@1:payable  6.00 Cr CNY seq 3
+"
+
+credits_that_cancel_leave_no_clearing_entry: "
+partitions 2
+pause 0
+event e1 users@0 | debit bank@0:main 5.00 CNY ; credit merchants@1:payable 5.00 CNY
+event e2 users@0 | debit merchants@1:payable 5.00 CNY ; credit bank@0:main 5.00 CNY
+resume 0
+balance clearing:out:p00:p01 0.00 CNY seq 0
+balance clearing:in:p00:p01  0.00 CNY seq 0
+balance merchants@1:payable  0.00 CNY seq 2
+"
+
+a_payer_elsewhere_is_asked: "
+partitions 2
+event e1 users@1 | debit bank@1:main 9.00 CNY ; credit users@1:wallet 9.00 CNY
+-> booked
+event e2 merchants@0 | debit users@1:wallet 5.00 CNY ; credit merchants@0:payable 5.00 CNY
+-> booked by p1
+event e3 merchants@0 | debit users@1:wallet 5.00 CNY ; credit merchants@0:payable 5.00 CNY
+-> refused insufficient_funds retryable by p1
+balance users@1:wallet       4.00 Cr CNY seq 2
+balance merchants@0:payable  5.00 Cr CNY seq 1
+balance clearing:out:p01:p00 5.00 Cr CNY seq 1
+balance clearing:in:p01:p00  5.00 Dr CNY seq 1
+balance clearing:out:p00:p01 0.00 CNY seq 0
+"
+
+the_same_event_while_its_verdict_is_out: "
+partitions 2
+event e1 users@1 | debit bank@1:main 9.00 CNY ; credit users@1:wallet 9.00 CNY
+-> booked
+pause 1
+event e2 merchants@0 | debit users@1:wallet 5.00 CNY ; credit merchants@0:payable 5.00 CNY
+-> pending
+event e2 merchants@0 | debit users@1:wallet 5.00 CNY ; credit merchants@0:payable 5.00 CNY
+-> duplicate of pending
+event e2 merchants@0 | debit users@1:wallet 5.00 CNY ; credit merchants@0:payable 5.00 CNY | body other
+-> refused conflict
+resume 1
+later e2 booked by p1
+event e2 merchants@0 | debit users@1:wallet 5.00 CNY ; credit merchants@0:payable 5.00 CNY
+-> duplicate of booked
+event e3 merchants@0 | debit users@1:wallet 5.00 CNY ; credit merchants@0:payable 5.00 CNY
+-> refused insufficient_funds retryable by p1
+event e3 merchants@0 | debit users@1:wallet 5.00 CNY ; credit merchants@0:payable 5.00 CNY
+-> duplicate of refused insufficient_funds retryable
+balance users@1:wallet 4.00 Cr CNY seq 2
+"
+
+home_payer_and_payee_in_three_partitions: "
+partitions 3
+event e1 users@1 | debit bank@1:main 9.00 CNY ; credit users@1:wallet 9.00 CNY
+-> booked
+event e2 orders@0 | debit users@1:wallet 5.00 CNY ; credit merchants@2:payable 4.00 CNY ; credit fees@0:card 1.00 CNY
+-> booked by p1
+balance merchants@2:payable  4.00 Cr CNY seq 1
+balance fees@0:card          1.00 Cr CNY seq 1
+balance clearing:out:p01:p02 4.00 Cr CNY seq 1
+balance clearing:out:p01:p00 1.00 Cr CNY seq 1
+"
+
+all_legs_elsewhere: "
+partitions 3
+event e1 orders@0 | debit bank@1:main 5.00 CNY ; credit merchants@2:payable 5.00 CNY
+-> booked
+balance bank@1:main          5.00 Dr CNY seq 1
+balance merchants@2:payable  5.00 Cr CNY seq 1
+balance clearing:out:p00:p01 5.00 Dr CNY seq 1
+balance clearing:in:p00:p01  5.00 Cr CNY seq 1
+balance clearing:out:p00:p02 5.00 Cr CNY seq 1
+balance clearing:in:p00:p02  5.00 Dr CNY seq 1
+event e2 orders@0 | debit users@1:wallet 5.00 CNY ; credit merchants@2:payable 5.00 CNY
+-> refused insufficient_funds retryable by p1
+"
+
+several_payers_are_refused_at_home: "
+partitions 3
+event e1 orders@0 | debit users@1:wallet 5.00 CNY ; debit users@2:wallet 5.00 CNY ; credit merchants@2:payable 10.00 CNY
+-> refused several_payers
+"
+
+a_payee_unknown_to_its_partition: "
+partitions 2
+chart 1 without merchants:*:payable
+event e1 users@0 | debit bank@0:main 5.00 CNY ; credit merchants@1:payable 5.00 CNY
+-> booked
+suspense 1 e1 merchants@1:payable unknown_account
+balance suspense:p01         5.00 Cr CNY seq 1
+balance merchants@1:payable  0.00 CNY seq 0
+balance clearing:in:p00:p01  5.00 Dr CNY seq 1
+event e2 users@0 | debit bank@0:main 2.00 CNY ; credit fees@1:card 2.00 CNY
+-> booked
+balance fees@1:card          2.00 Cr CNY seq 1
+"
+
+a_decider_that_does_not_know_the_payer: "
+partitions 2
+chart 1 without users:*:credit
+event e1 merchants@0 | debit users@1:credit 5.00 CNY ; credit merchants@0:payable 5.00 CNY
+-> refused unknown_account by p1
+event e1 merchants@0 | debit users@1:credit 5.00 CNY ; credit merchants@0:payable 5.00 CNY
+-> duplicate of refused unknown_account
+"
+}

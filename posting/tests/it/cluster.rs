@@ -1,0 +1,390 @@
+//! Every posting slot and the topics between them, in memory and without a log.
+//!
+//! Offsets go up by two, as if a commit marker lay between any two records. A window takes what the test says;
+//! its decision is applied (`commit`) or dropped. Order kept: records of a topic partition stay in the order
+//! written, nothing else.
+
+use crate::events::{BOOK, CHART, Event, lives_at};
+use bytes::Bytes;
+use posting::state::{Change, Slot};
+use posting::{Posting, PostingConfig};
+use prost::Message;
+use schemas::batch::{self, BodyBuilder, ChainHead, Sealed};
+use schemas::shards::PartitionMap;
+use schemas::topics::Topic;
+use schemas::wire::{
+    AssetSum, BatchHeader, CommandItem, CreditItem, DayMarker, JournalBody, JournalItem, Side, Tick,
+    command_item, journal_item::Item,
+};
+use std::collections::BTreeMap;
+use stream::log::{Offset, OutRecord, Record, TopicPartition};
+use stream::processor::{Decision, InputRecords, Processor, SlotState, Stop, Window};
+
+/// Day on which every test starts, days since 1970-01-01.
+pub const DAY: i32 = 100;
+/// Takes everything there is.
+pub const ALL: (usize, usize) = (usize::MAX, usize::MAX);
+
+/// Records of one topic partition.
+#[derive(Debug, Default, Clone)]
+pub struct Written(pub Vec<Record>);
+
+impl Written {
+    pub fn push(&mut self, value: Bytes) {
+        let offset = 2 * i64::try_from(self.0.len()).unwrap();
+        self.0.push(Record { offset, timestamp_us: 0, key: Bytes::new(), value, headers: Vec::new() });
+    }
+
+    fn read(&self, from: TopicPartition, position: Offset, take: usize) -> InputRecords {
+        let waiting = self.0.iter().filter(|r| r.offset >= position);
+        let records: Vec<Record> = waiting.take(take).cloned().collect();
+        let next = records.last().map_or(position, |last| last.offset + 2);
+        let end = self.0.last().map_or(0, |last| last.offset + 2);
+        InputRecords { from, position, next, drained: next >= end, records }
+    }
+}
+
+/// Count and debit sums of what one ingest slot sent one partition for one day.
+#[derive(Debug, Default, Clone)]
+pub struct SentDay {
+    pub count: u64,
+    pub sum: BTreeMap<String, i128>,
+}
+
+/// The writing side of one ingest slot.
+#[derive(Debug, Default)]
+struct IngestSlot {
+    batch: u64,
+    heads: BTreeMap<u32, ChainHead>,
+    buffer: BTreeMap<u32, Vec<CommandItem>>,
+    sent: BTreeMap<(u32, i32), SentDay>,
+}
+
+/// What outlives a crash of a slot's owner.
+#[derive(Debug, Default)]
+struct Owner {
+    epoch: u64,
+    windows: u64,
+    started: bool,
+    commands_at: Offset,
+    credits_at: Offset,
+    checkpoint: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// One journal batch.
+#[derive(Debug, Clone)]
+pub struct Page {
+    pub header: BatchHeader,
+    pub items: Vec<JournalItem>,
+}
+
+/// Posting slots, ingest slots and the topics between them.
+pub struct Cluster {
+    pub map: PartitionMap,
+    pub ingest_slots: u32,
+    pub slots: Vec<Slot>,
+    pub commands: Vec<Written>,
+    pub credits: Vec<Written>,
+    pub journal: Vec<Written>,
+    pub rejected: Vec<OutRecord>,
+    /// Events in the order in which they lie in each partition of `commands`.
+    pub arrived: Vec<Vec<Event>>,
+    waiting: BTreeMap<(u32, u32), Vec<Event>>,
+    processors: Vec<Posting>,
+    owners: Vec<Owner>,
+    ingest: Vec<IngestSlot>,
+}
+
+fn config(chart: &str, map: &PartitionMap, ingest_slots: u32) -> Posting {
+    Posting::new(PostingConfig::new(chart, map.clone(), ingest_slots).unwrap())
+}
+
+impl Cluster {
+    pub fn new(partitions: u32, ingest_slots: u32) -> Self {
+        let map = PartitionMap::even(partitions).unwrap();
+        let posting = config(CHART, &map, ingest_slots);
+        let processors: Vec<Posting> = (0..partitions).map(|_| posting.clone()).collect();
+        let slots = (0..).zip(&processors).map(|(slot, p)| p.open(slot)).collect();
+        let each = |_| Written::default();
+        Self {
+            slots,
+            commands: (0..partitions).map(each).collect(),
+            credits: (0..partitions).map(each).collect(),
+            journal: (0..partitions).map(each).collect(),
+            rejected: Vec::new(),
+            arrived: (0..partitions).map(|_| Vec::new()).collect(),
+            waiting: BTreeMap::new(),
+            owners: (0..partitions).map(|_| Owner { epoch: 1, ..Owner::default() }).collect(),
+            ingest: (0..ingest_slots).map(|_| IngestSlot::default()).collect(),
+            ingest_slots,
+            processors,
+            map,
+        }
+    }
+
+    pub fn partitions(&self) -> u32 {
+        self.map.partitions()
+    }
+
+    // Ingest's half.
+
+    /// Puts an event into its ingest slot's next batch for its home.
+    pub fn send(&mut self, event: &Event) {
+        let home = self.map.partition_of(&event.subject);
+        let ingest = &mut self.ingest[event.ingest as usize];
+        let command = event.command();
+        if !event.back_dated {
+            let day = ingest.sent.entry((home, event.date)).or_default();
+            day.count += 1;
+            for leg in event.legs.iter().filter(|leg| leg.side == Side::Debit) {
+                let sum = day.sum.entry(leg.asset.clone()).or_default();
+                *sum = sum.wrapping_add(leg.minor);
+            }
+        }
+        let item = CommandItem { item: Some(command_item::Item::Command(command)) };
+        ingest.buffer.entry(home).or_default().push(item);
+        self.waiting.entry((event.ingest, home)).or_default().push(event.clone());
+    }
+
+    /// Puts a tick into the next batch for every partition.
+    pub fn tick(&mut self, from: u32, business_time_us: i64) {
+        for to in 0..self.partitions() {
+            let tick = Tick { business_time_us, ingest_slot: from, lane: Vec::new() };
+            self.put(from, to, command_item::Item::Tick(tick));
+        }
+    }
+
+    /// Puts any item into the next batch for one partition.
+    pub fn put(&mut self, from: u32, to: u32, item: command_item::Item) {
+        let buffer = &mut self.ingest[from as usize].buffer;
+        buffer.entry(to).or_default().push(CommandItem { item: Some(item) });
+    }
+
+    /// The marker that ingest slot `from` owes partition `to` for `date`.
+    pub fn marker(&self, from: u32, to: u32, date: i32) -> DayMarker {
+        let day = self.ingest[from as usize].sent.get(&(to, date)).cloned().unwrap_or_default();
+        let sum =
+            |(asset, sum): (&String, &i128)| AssetSum { asset: asset.clone(), sum: Some((*sum).into()) };
+        DayMarker {
+            book: BOOK.into(),
+            date,
+            count: day.count,
+            sum: day.sum.iter().map(sum).collect(),
+            last_sequence: 0,
+        }
+    }
+
+    /// Puts the marker of `date` into the next batch for every partition.
+    pub fn end_day(&mut self, from: u32, date: i32) {
+        for to in 0..self.partitions() {
+            let marker = self.marker(from, to, date);
+            self.put(from, to, command_item::Item::DayMarker(marker));
+        }
+    }
+
+    /// Seals and writes what an ingest slot has waiting.
+    pub fn flush(&mut self, from: u32) {
+        for to in 0..self.partitions() {
+            if let Some(sealed) = self.seal_commands(from, to) {
+                self.commands[to as usize].push(sealed.value);
+            }
+        }
+    }
+
+    /// Seals the next batch of an ingest slot for one partition and advances its chain, without writing it.
+    pub fn seal_commands(&mut self, from: u32, to: u32) -> Option<Sealed> {
+        let ingest = &mut self.ingest[from as usize];
+        let items = ingest.buffer.remove(&to).filter(|items| !items.is_empty())?;
+        ingest.batch += 1;
+        let head = ingest.heads.entry(to).or_default();
+        let mut body = BodyBuilder::new();
+        items.iter().for_each(|item| body.push(item));
+        let sealed = body.seal(BatchHeader {
+            slot: from,
+            epoch: 1,
+            batch: ingest.batch,
+            sequence: head.sequence + 1,
+            previous_hash: head.previous_hash(),
+            ..BatchHeader::default()
+        });
+        *head = head.advanced(sealed.hash);
+        let events = self.waiting.remove(&(from, to)).unwrap_or_default();
+        self.arrived[to as usize].extend(events);
+        Some(sealed)
+    }
+
+    // Posting's half.
+
+    fn window(&self, slot: u32, take: (usize, usize)) -> Window {
+        let (at, owner) = (slot as usize, &self.owners[slot as usize]);
+        let credits = TopicPartition::new(Topic::Credits, slot);
+        let commands = TopicPartition::new(Topic::Commands, slot);
+        Window {
+            slot,
+            epoch: owner.epoch,
+            batch: owner.windows + 1,
+            previous_hash: self.slots[at].journal.hash,
+            first: !owner.started,
+            business_us: 0,
+            wall_us: 0,
+            inputs: vec![
+                self.credits[at].read(credits, owner.credits_at, take.0),
+                self.commands[at].read(commands, owner.commands_at, take.1),
+            ],
+        }
+    }
+
+    /// Judges the next window of a slot; nothing changes.
+    pub fn decide(&self, slot: u32, take: (usize, usize)) -> Result<Option<Decision<Change>>, Stop> {
+        self.processors[slot as usize].decide(&self.slots[slot as usize], self.window(slot, take))
+    }
+
+    /// Writes a decision's records and positions and applies it.
+    pub fn commit(&mut self, slot: u32, decision: Decision<Change>) {
+        let at = slot as usize;
+        for record in decision.records {
+            match record.to.topic {
+                Topic::Credits => self.credits[record.to.partition as usize].push(record.value),
+                Topic::Journal => self.journal[record.to.partition as usize].push(record.value),
+                _ => self.rejected.push(record),
+            }
+        }
+        let owner = &mut self.owners[at];
+        for (from, next) in &decision.consumed {
+            match from.topic {
+                Topic::Credits => owner.credits_at = *next,
+                _ => owner.commands_at = *next,
+            }
+        }
+        owner.windows += 1;
+        owner.started = true;
+        let stated: Vec<_> = decision.change.header.input.iter().map(|i| (i.topic.clone(), i.to)).collect();
+        let consumed: Vec<_> =
+            decision.consumed.iter().map(|(tp, to)| (tp.topic.name().to_owned(), *to)).collect();
+        assert_eq!(stated, consumed, "the journal names the positions of its window");
+        self.processors[at].apply(&mut self.slots[at], decision.change);
+        assert_eq!(self.slots[at].journal.hash, decision.hash);
+    }
+
+    /// One window of one slot. `false` = there was nothing to read.
+    pub fn step(&mut self, slot: u32, take: (usize, usize)) -> Result<bool, Stop> {
+        let Some(decision) = self.decide(slot, take)? else { return Ok(false) };
+        self.commit(slot, decision);
+        Ok(true)
+    }
+
+    /// Runs these slots until none has anything to read.
+    pub fn run_slots(&mut self, slots: &[u32]) -> Result<(), Stop> {
+        loop {
+            let mut moved = false;
+            for slot in slots {
+                moved |= self.step(*slot, ALL)?;
+            }
+            if !moved {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Runs every slot until all is quiet.
+    pub fn run(&mut self) -> Result<(), Stop> {
+        let all: Vec<u32> = (0..self.partitions()).collect();
+        self.run_slots(&all)
+    }
+
+    // Loss and return of an owner.
+
+    /// Writes the changed pairs of a slot into its checkpoint.
+    pub fn checkpoint(&mut self, slot: u32) {
+        let pairs = &mut self.owners[slot as usize].checkpoint;
+        self.slots[slot as usize].take_dirty(&mut |key, value| {
+            match value {
+                Some(value) => pairs.insert(key.to_vec(), value.to_vec()),
+                None => pairs.remove(key),
+            };
+        });
+    }
+
+    /// A slot rebuilt from its journal, or from its checkpoint and what the journal holds beyond.
+    pub fn rebuilt(&self, slot: u32, from_checkpoint: bool) -> Result<Slot, Stop> {
+        let (at, posting) = (slot as usize, &self.processors[slot as usize]);
+        let mut rebuilt = posting.open(slot);
+        if from_checkpoint {
+            let pairs = &self.owners[at].checkpoint;
+            pairs.iter().for_each(|(key, value)| rebuilt.load(key, value).unwrap());
+        }
+        let from = TopicPartition::new(Topic::Journal, slot);
+        for record in &self.journal[at].0 {
+            posting.replay(&mut rebuilt, from, record)?;
+        }
+        Ok(rebuilt)
+    }
+
+    /// Ends a slot's owner; the next one rebuilds the state, which must be the one lost.
+    pub fn crash(&mut self, slot: u32, from_checkpoint: bool) {
+        let at = slot as usize;
+        let rebuilt = self.rebuilt(slot, from_checkpoint).unwrap();
+        let differing = posting::processor::differing_keys(&self.slots[at], &rebuilt);
+        assert!(differing.is_empty(), "slot {slot}, checkpoint {from_checkpoint}: {differing:02x?}");
+        assert_eq!(self.slots[at].canonical(), rebuilt.canonical());
+        self.slots[at] = rebuilt;
+        let owner = &mut self.owners[at];
+        owner.epoch += 1;
+        owner.started = false;
+        if !from_checkpoint {
+            owner.checkpoint.clear();
+        }
+    }
+
+    /// Restarts slots with another chart.
+    pub fn restart_with(&mut self, slots: &[u32], chart: &str) {
+        for slot in slots {
+            self.processors[*slot as usize] = config(chart, &self.map, self.ingest_slots);
+            self.crash(*slot, false);
+        }
+    }
+
+    // Reading what was written.
+
+    /// The journal of a slot, decoded.
+    pub fn pages(&self, slot: u32) -> Vec<Page> {
+        let page = |record: &Record| {
+            let opened = batch::open(&record.value).unwrap();
+            let body: JournalBody = opened.body().unwrap();
+            opened.expect_count(body.item.len()).unwrap();
+            Page { header: opened.header, items: body.item }
+        };
+        self.journal[slot as usize].0.iter().map(page).collect()
+    }
+
+    /// Every journal item of a slot with its batch.
+    pub fn items(&self, slot: u32) -> Vec<(u64, Item)> {
+        let of = |p: Page| p.items.into_iter().map(move |i| (p.header.batch, i.item.unwrap()));
+        self.pages(slot).into_iter().flat_map(of).collect()
+    }
+
+    /// Signed balance (debits - credits) and entries of an account, zero when it has none.
+    pub fn balance(&self, account: &str, asset: &str) -> (i128, u64) {
+        let slot = lives_at(&self.map, account);
+        self.slots[slot as usize].figures_of(account, asset).map_or((0, 0), |f| (f.balance, f.seq))
+    }
+
+    /// Items of the credits batches lying in partition `to` that slot `from` wrote, encoded.
+    pub fn channel(&self, from: u32, to: u32) -> Vec<Bytes> {
+        let mut items = Vec::new();
+        for record in &self.credits[to as usize].0 {
+            let opened = batch::open(&record.value).unwrap();
+            if opened.header.slot == from {
+                items.extend(batch::split_items(&opened.body).unwrap());
+            }
+        }
+        items
+    }
+}
+
+/// A credits batch of these encoded items, as slot `from` would write it.
+pub fn credits_batch(from: u32, items: &[Bytes]) -> Bytes {
+    let mut body = BodyBuilder::new();
+    items.iter().for_each(|item| body.push(&CreditItem::decode(item.clone()).unwrap()));
+    body.seal(BatchHeader { slot: from, epoch: 1, batch: 1, sequence: 1, ..BatchHeader::default() }).value
+}

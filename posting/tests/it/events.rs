@@ -1,0 +1,186 @@
+//! Events as the tests write them: who pays whom what, on which day, sent by which ingest slot.
+//!
+//! What the chart says of an account is repeated here in plain code ([`terms_of`]), so that the model does not
+//! ask the code under test.
+
+use bytes::Bytes;
+use schemas::batch::sha256;
+use schemas::shards::PartitionMap;
+use schemas::wire::{Command, EventKey, Leg, Side};
+
+/// The chart of every test that does not bring its own.
+pub const CHART: &str = r#"
+version: 1
+assets:
+  CNY: { exponent: 2 }
+  USD: { exponent: 2 }
+  JPY: { exponent: 0 }
+accounts:
+  - { pattern: "users:*:wallet", normal: credit, limit: { overdraft: "0" } }
+  - { pattern: "users:*:credit", normal: credit, limit: { overdraft: "100" } }
+  - { pattern: "merchants:*:payable", normal: credit }
+  - { pattern: "merchants:*:reserve", normal: credit, limit: { overdraft: "0" }, assets: [CNY] }
+  - { pattern: "till:*:cash", normal: debit, limit: { overdraft: "0" } }
+  - { pattern: "bank:**", normal: debit, unlimited: true }
+  - { pattern: "fees:**", normal: credit }
+"#;
+
+/// Book of every event.
+pub const BOOK: &str = "main";
+/// Source of every event.
+pub const SOURCE: &str = "shop";
+
+/// One leg in ledger words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LegWords {
+    pub side: Side,
+    pub account: String,
+    pub minor: i128,
+    pub asset: String,
+}
+
+impl LegWords {
+    /// Debits count up, credits down.
+    pub fn signed(&self) -> i128 {
+        if self.side == Side::Credit { 0 - self.minor } else { self.minor }
+    }
+}
+
+/// A debit leg.
+pub fn debit(account: impl Into<String>, minor: i128, asset: &str) -> LegWords {
+    LegWords { side: Side::Debit, account: account.into(), minor, asset: asset.into() }
+}
+
+/// A credit leg.
+pub fn credit(account: impl Into<String>, minor: i128, asset: &str) -> LegWords {
+    LegWords { side: Side::Credit, account: account.into(), minor, asset: asset.into() }
+}
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub id: String,
+    /// Owner whose partition is the event's home.
+    pub subject: String,
+    /// Changes the body and nothing else.
+    pub body: String,
+    pub legs: Vec<LegWords>,
+    pub date: i32,
+    pub back_dated: bool,
+    pub ingest: u32,
+}
+
+impl Event {
+    /// First 16 bytes of SHA-256 over what the body is made of.
+    pub fn body_hash(&self) -> Bytes {
+        let hash = sha256(format!("{}|{}|{:?}", self.subject, self.body, self.legs).as_bytes());
+        Bytes::copy_from_slice(&hash[..16])
+    }
+
+    /// The command that ingest would make of it.
+    pub fn command(&self) -> Command {
+        let leg = |l: &LegWords| Leg {
+            account: l.account.clone(),
+            asset: l.asset.clone(),
+            side: l.side as i32,
+            amount: Some(l.minor.into()),
+            r#match: None,
+        };
+        Command {
+            event: Some(EventKey { source: SOURCE.into(), id: self.id.clone() }),
+            r#type: "transfer".into(),
+            subject: self.subject.clone(),
+            body_hash: self.body_hash(),
+            occurred_at_us: i64::from(self.date) * 86_400_000_000,
+            accounting_date: self.date,
+            value_date: self.date,
+            back_dated: self.back_dated,
+            book: BOOK.into(),
+            rule: "transfer".into(),
+            rule_version: 1,
+            leg: self.legs.iter().map(leg).collect(),
+            lane: 1,
+            event_partition: self.ingest,
+            ..Command::default()
+        }
+    }
+}
+
+/// Side an account counts on, and how far it may pass zero against it (`None` = any distance).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlainTerms {
+    pub normal: Side,
+    pub overdraft: Option<i128>,
+}
+
+/// [`CHART`] in plain code.
+pub fn terms_of(account: &str, asset: &str) -> Option<PlainTerms> {
+    let minor_of_major = match asset {
+        "CNY" | "USD" => 100,
+        "JPY" => 1,
+        _ => return None,
+    };
+    let parts: Vec<&str> = account.split(':').collect();
+    let (normal, overdraft) = match parts.as_slice() {
+        ["users", _, "wallet"] => (Side::Credit, Some(0)),
+        ["users", _, "credit"] => (Side::Credit, Some(100 * minor_of_major)),
+        ["merchants", _, "payable"] => (Side::Credit, None),
+        ["merchants", _, "reserve"] if asset == "CNY" => (Side::Credit, Some(0)),
+        ["till", _, "cash"] => (Side::Debit, Some(0)),
+        ["bank", _, ..] => (Side::Debit, None),
+        ["fees", _, ..] => (Side::Credit, None),
+        _ => return None,
+    };
+    Some(PlainTerms { normal, overdraft })
+}
+
+/// Owner part of an account: its first two segments.
+pub fn owner(account: &str) -> &str {
+    account.match_indices(':').nth(1).map_or(account, |(at, _)| &account[..at])
+}
+
+/// Where an account lives. The ledger's own accounts name their partition.
+pub fn lives_at(map: &PartitionMap, account: &str) -> u32 {
+    let number = |text: &str| text.trim_start_matches('p').parse().unwrap();
+    match account.split(':').collect::<Vec<_>>().as_slice() {
+        ["clearing", "out", from, _] => number(from),
+        ["clearing", "in", _, to] => number(to),
+        ["suspense", at] => number(at),
+        _ => map.partition_of(owner(account)),
+    }
+}
+
+/// The `nth` owner of that kind that lives in `partition`, as `users:7`.
+pub fn owner_in(map: &PartitionMap, kind: &str, partition: u32, nth: usize) -> String {
+    let named = (0..).map(|n| format!("{kind}:{n}"));
+    named.filter(|owner| map.partition_of(owner) == partition).nth(nth).unwrap()
+}
+
+/// A small generator of our own: splitmix64. Same seed, same history, on every machine.
+#[derive(Debug, Clone)]
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.draw() % bound
+    }
+
+    /// True `percent` times in a hundred.
+    pub fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    /// One of the rows.
+    pub fn pick<'a, T>(&mut self, rows: &'a [T]) -> &'a T {
+        &rows[self.below(rows.len() as u64) as usize]
+    }
+}

@@ -1,0 +1,299 @@
+//! Thousands of small histories: random events, windows, aborts, crashes and day changes against the model.
+
+use crate::cluster::{Cluster, DAY};
+use crate::events::{Event, LegWords, Rng, credit, debit, owner};
+use crate::model::{self, Answer, Outcomes};
+use std::collections::BTreeMap;
+use stream::processor::SlotState;
+
+const USERS: u64 = 6;
+const MERCHANTS: u64 = 3;
+
+fn amount(rng: &mut Rng, large: bool) -> i128 {
+    match rng.below(100) {
+        0 => 0,
+        1 if large => i128::MAX - i128::from(rng.below(3)),
+        2 if large => (1 << 100) + i128::from(rng.below(2)),
+        3 if large => 1 << 125,
+        n if n < 60 => 1 + i128::from(rng.below(900)),
+        _ => 100 * (1 + i128::from(rng.below(120))),
+    }
+}
+
+fn asset(rng: &mut Rng) -> &'static str {
+    match rng.below(20) {
+        0 => "EUR",
+        1 | 2 => "JPY",
+        3..=5 => "USD",
+        _ => "CNY",
+    }
+}
+
+fn wallet(rng: &mut Rng) -> String {
+    let kind = if rng.percent(70) { "wallet" } else { "credit" };
+    format!("users:{}:{kind}", rng.below(USERS))
+}
+
+fn bank(rng: &mut Rng) -> String {
+    format!("bank:{}:main", rng.below(3))
+}
+
+fn merchant(rng: &mut Rng) -> String {
+    let kind = if rng.percent(80) { "payable" } else { "reserve" };
+    format!("merchants:{}:{kind}", rng.below(MERCHANTS))
+}
+
+/// Legs of one business event, now and then wrong.
+fn legs(rng: &mut Rng, large: bool) -> Vec<LegWords> {
+    let (n, a) = (amount(rng, large), asset(rng));
+    let mut legs = match rng.below(12) {
+        0..=3 => vec![debit(bank(rng), n, a), credit(wallet(rng), n, a)],
+        4..=6 => vec![debit(wallet(rng), n, a), credit(merchant(rng), n, a)],
+        7 => {
+            let fee = 1 + n / 100;
+            vec![
+                debit(wallet(rng), n.saturating_add(fee), a),
+                credit(merchant(rng), n, a),
+                credit("fees:card", fee, a),
+            ]
+        }
+        8 => vec![debit(wallet(rng), n, a), credit(wallet(rng), n, a)],
+        9 => vec![debit(merchant(rng), n, a), credit(bank(rng), n, a)],
+        10 => {
+            let (from, to) = (wallet(rng), wallet(rng));
+            let back = 1 + i128::from(rng.below(50));
+            vec![
+                debit(&*from, n, a),
+                credit(&*to, n, a),
+                debit(bank(rng), back, "USD"),
+                credit(&*from, back, "USD"),
+                debit(&*from, n, a),
+                credit(bank(rng), n, a),
+            ]
+        }
+        _ => vec![
+            debit(wallet(rng), n, a),
+            debit(wallet(rng), 7, a),
+            credit(bank(rng), n.saturating_add(7), a),
+        ],
+    };
+    match rng.below(40) {
+        0 => legs[0].account = "users:1:savings".into(),
+        1 => legs[0].minor = legs[0].minor.saturating_add(1),
+        2 => legs.clear(),
+        3 => legs = std::iter::repeat_n(legs, 33).flatten().collect(),
+        4 => legs[0].minor = 0 - legs[0].minor,
+        _ => {}
+    }
+    legs
+}
+
+/// The next event: mostly new, else an earlier one again, or an earlier id with another body.
+fn event(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
+    if !earlier.is_empty() && rng.percent(15) {
+        let mut again = rng.pick(earlier).clone();
+        if rng.percent(30) {
+            again.body.push('x');
+        }
+        return again;
+    }
+    let legs = legs(rng, large);
+    let subject = match legs.first() {
+        Some(leg) if rng.percent(60) => owner(&leg.account).to_owned(),
+        _ => format!("orders:{}", rng.below(40)),
+    };
+    Event {
+        id: format!("e{}", earlier.len()),
+        subject,
+        body: String::new(),
+        legs,
+        date: DAY,
+        back_dated: false,
+        ingest: 0,
+    }
+}
+
+struct History {
+    rng: Rng,
+    cluster: Cluster,
+    events: Vec<Event>,
+    dates: Vec<i32>,
+    large: bool,
+}
+
+impl History {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng(seed);
+        let partitions = *rng.pick(&[1, 2, 3, 8]);
+        let ingest_slots = 1 + rng.below(3) as u32;
+        let large = rng.percent(25);
+        let cluster = Cluster::new(partitions, ingest_slots);
+        Self { rng, cluster, events: Vec::new(), dates: vec![DAY; ingest_slots as usize], large }
+    }
+
+    fn any_slot(&mut self) -> u32 {
+        self.rng.below(u64::from(self.cluster.partitions())) as u32
+    }
+
+    fn send(&mut self) {
+        let mut event = event(&mut self.rng, &self.events, self.large);
+        event.ingest = self.rng.below(u64::from(self.cluster.ingest_slots)) as u32;
+        event.date = self.dates[event.ingest as usize];
+        event.back_dated = event.date > DAY && self.rng.percent(25);
+        event.date -= i32::from(event.back_dated);
+        self.cluster.send(&event);
+        self.events.push(event);
+    }
+
+    /// One window of some amount; now and then decided twice, as after an abort.
+    fn window(&mut self) {
+        let slot = self.any_slot();
+        let take = (self.rng.below(4) as usize, self.rng.below(4) as usize);
+        if self.rng.percent(15) {
+            self.abort(slot, take);
+        }
+        self.cluster.step(slot, take).unwrap();
+    }
+
+    fn abort(&mut self, slot: u32, take: (usize, usize)) {
+        let before = self.cluster.slots[slot as usize].canonical();
+        let first = self.cluster.decide(slot, take).unwrap();
+        let second = self.cluster.decide(slot, take).unwrap();
+        let shown = |d: &Option<stream::processor::Decision<posting::state::Change>>| {
+            d.as_ref().map(|d| (d.records.clone(), d.consumed.clone(), d.hash, d.items))
+        };
+        assert_eq!(shown(&first), shown(&second), "a dropped window leaves no trace");
+        assert_eq!(self.cluster.slots[slot as usize].canonical(), before);
+    }
+
+    /// An ingest slot switches its date, unless the day before is still open somewhere.
+    fn next_day(&mut self) {
+        let from = self.rng.below(u64::from(self.cluster.ingest_slots)) as u32;
+        let date = self.dates[from as usize];
+        let closed =
+            |slot: &posting::state::Slot| slot.days.get("main").and_then(|d| d.aligned) >= Some(date - 1);
+        if date == DAY || self.cluster.slots.iter().all(closed) {
+            self.cluster.end_day(from, date);
+            self.cluster.flush(from);
+            self.dates[from as usize] += 1;
+        }
+    }
+
+    fn act(&mut self) {
+        match self.rng.below(100) {
+            0..=44 => self.send(),
+            45..=54 => {
+                let from = self.rng.below(u64::from(self.cluster.ingest_slots)) as u32;
+                self.cluster.flush(from);
+            }
+            55..=84 => self.window(),
+            85..=87 => {
+                let from = self.rng.below(u64::from(self.cluster.ingest_slots)) as u32;
+                self.cluster.tick(from, 1_000_000 + self.rng.below(1_000_000) as i64);
+            }
+            88..=91 => self.next_day(),
+            92..=95 => {
+                let slot = self.any_slot();
+                self.cluster.checkpoint(slot);
+            }
+            _ => {
+                let (slot, from_checkpoint) = (self.any_slot(), self.rng.percent(50));
+                self.cluster.crash(slot, from_checkpoint);
+            }
+        }
+    }
+
+    fn end(mut self) -> Outcomes {
+        (0..self.cluster.ingest_slots).for_each(|from| self.cluster.flush(from));
+        self.cluster.run().unwrap();
+        (0..self.cluster.partitions()).for_each(|slot| self.cluster.crash(slot, slot % 2 == 0));
+        self.cluster.run().unwrap();
+        let closed = self.dates.iter().min().unwrap() - 1;
+        for slot in &self.cluster.slots {
+            let aligned = slot.days.get("main").and_then(|days| days.aligned);
+            assert_eq!(aligned, (closed >= DAY).then_some(closed), "slot {}", slot.slot);
+        }
+        model::check(&self.cluster)
+    }
+}
+
+#[derive(Default, Debug)]
+struct Seen(BTreeMap<String, usize>);
+
+impl Seen {
+    fn add(&mut self, what: impl Into<String>, by: usize) {
+        *self.0.entry(what.into()).or_default() += by;
+    }
+
+    fn outcomes(&mut self, outcomes: &Outcomes) {
+        self.add("duplicate", outcomes.duplicates);
+        self.add("conflict", outcomes.conflicts);
+        self.add("suspense", outcomes.suspended.len());
+        self.add("decided elsewhere", outcomes.asked);
+        self.add("carried", outcomes.carried);
+        self.add("aligned", outcomes.aligned);
+        for answer in outcomes.answers.values() {
+            match answer {
+                Answer::Booked => self.add("booked", 1),
+                Answer::Refused(reason) => self.add(reason.clone(), 1),
+                Answer::Pending => self.add("pending", 1),
+            }
+        }
+    }
+}
+
+/// Every line of every journal is the one the model calls for, whatever the windows, aborts and crashes.
+#[test]
+fn histories_follow_the_model() {
+    let mut seen = Seen::default();
+    for seed in 0..2_500 {
+        let run = std::panic::catch_unwind(|| {
+            let mut history = History::new(seed);
+            let actions = 20 + history.rng.below(160);
+            (0..actions).for_each(|_| history.act());
+            history.end()
+        });
+        let outcomes = run.unwrap_or_else(|cause| {
+            eprintln!("history of seed {seed} does not hold");
+            std::panic::resume_unwind(cause)
+        });
+        seen.outcomes(&outcomes);
+    }
+    // The histories reach every outcome often enough to mean something.
+    let often = "booked duplicate conflict no_legs too_many_legs bad_amount unknown_asset unknown_account \
+                 unbalanced several_payers insufficient_funds overflow aligned";
+    for what in often.split_whitespace().chain(["decided elsewhere"]) {
+        assert!(seen.0.get(what).copied().unwrap_or(0) > 100, "{what}: {seen:?}");
+    }
+    for what in ["carried", "suspense"] {
+        assert!(seen.0.get(what).copied().unwrap_or(0) > 0, "{what}: {seen:?}");
+    }
+}
+
+/// What is booked does not depend on the number of partitions: events one after the other, each run to rest.
+#[test]
+fn the_number_of_partitions_does_not_show() {
+    for seed in 0..150 {
+        let runs = [1, 2, 3, 8].map(|partitions| {
+            let (mut rng, mut cluster) = (Rng(seed), Cluster::new(partitions, 1));
+            let mut events: Vec<Event> = Vec::new();
+            for _ in 0..40 {
+                let event = event(&mut rng, &events, false);
+                cluster.send(&event);
+                cluster.flush(0);
+                cluster.run().unwrap();
+                events.push(event);
+            }
+            let outcomes = model::check(&cluster);
+            let accounts = cluster.slots.iter().flat_map(|slot| slot.accounts.sorted());
+            let balances: BTreeMap<(String, String), (i128, u64)> = accounts
+                .filter(|(account, ..)| !account.starts_with("clearing:"))
+                .map(|(account, asset, f)| ((account.into(), asset.into()), (f.balance, f.seq)))
+                .collect();
+            (outcomes.answers, outcomes.duplicates, outcomes.conflicts, balances)
+        });
+        for run in &runs[1..] {
+            assert_eq!(*run, runs[0], "seed {seed}");
+        }
+    }
+}

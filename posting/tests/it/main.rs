@@ -1,0 +1,19 @@
+//! What holds the posting core: ledger cases, an independent model, channels, chains, restores.
+//!
+//! [`cluster`] runs every posting slot without a log; [`events`] is the vocabulary of the events sent to it;
+//! [`model`] walks the journals and says what each line had to be. The other modules are tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+extern crate posting as posting;
+
+mod cases;
+mod chains;
+mod channels;
+mod cluster;
+mod cost;
+mod days;
+mod events;
+mod histories;
+mod model;
+mod restore;
+mod script;

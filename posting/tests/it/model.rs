@@ -1,0 +1,745 @@
+//! An independent model of the ledger: walks the journals and says what every line had to be.
+//!
+//! It knows the events as sent and the order in which they lie in `commands`, and nothing of the code under test
+//! but the journal's format. Each partition is replayed naively: every command has exactly one decision, in
+//! order, and the decision is the one the figures at that place call for; what one partition says it sent is
+//! what the other says it received, in sequence; every batch sums to zero. Order relied on: within a partition
+//! the journal's own, between partitions that of each channel.
+
+use crate::cluster::{Cluster, Page};
+use crate::events::{BOOK, Event, LegWords, lives_at, terms_of};
+use schemas::amount_wire::value;
+use schemas::batch::{self, ChainHead};
+use schemas::wire::{
+    Clearing, CreditsBody, DayMarkerSeen, DayTally, Decision, Entry, Outcome, Received, Resolution, Side,
+    day_tally::Kind, journal_item::Item,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most legs of an event.
+const LEGS_MAX: usize = 64;
+/// Largest amount of a leg that leaves its partition, and largest clearing balance.
+const CROSSING_MAX: i128 = 1 << 100;
+const CLEARING_MAX: i128 = 1 << 126;
+
+/// What became of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    Booked,
+    Refused(String),
+    Pending,
+}
+
+/// What a decision had to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Judged {
+    Booked,
+    Refused(&'static str),
+    Ask(u32),
+    Again(Answer),
+}
+
+/// A sum that cannot leave its range: high part and 64 low bits apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Wide {
+    high: i128,
+    low: u128,
+}
+
+impl Wide {
+    pub fn plus(self, by: i128) -> Self {
+        let low = self.low + (by as u128 & u128::from(u64::MAX));
+        Self { high: self.high + (by >> 64) + (low >> 64) as i128, low: low & u128::from(u64::MAX) }
+    }
+}
+
+/// What one partition says it sent on a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Sent {
+    Credit { id: String, leg: LegWords, date: i32, carried_from: i32, back_dated: bool },
+    Forward(Event),
+    Verdict { id: String, outcome: i32, reason: String },
+    Marker(i32),
+}
+
+type Channels = BTreeMap<(u32, u32), BTreeMap<u64, Sent>>;
+type DayKey = (Kind, u32, i32);
+
+/// Final result of a walk.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// By event id: its home's first answer, brought up to date by its verdict.
+    pub answers: BTreeMap<String, Answer>,
+    pub duplicates: usize,
+    pub conflicts: usize,
+    pub decisions: usize,
+    /// Booked legs that went to suspense, by event.
+    pub suspended: Vec<(String, LegWords, u32)>,
+    /// Events decided by another partition, booked on the next day, and days aligned in a partition.
+    pub asked: usize,
+    pub carried: usize,
+    pub aligned: usize,
+}
+
+/// Walks all journals of a cluster at rest and checks every line.
+pub fn check(cluster: &Cluster) -> Outcomes {
+    let pages: Vec<Vec<Page>> = (0..cluster.partitions()).map(|p| cluster.pages(p)).collect();
+    let mut by_body = BTreeMap::new();
+    for event in cluster.arrived.iter().flatten() {
+        // The first of equal ones is the original; the others may have come by another ingest slot or day.
+        by_body.entry((event.id.clone(), event.body_hash().to_vec())).or_insert_with(|| event.clone());
+    }
+    let channels = sent(&pages, &by_body);
+    credits_chains(cluster, &channels);
+    let mut outcomes = Outcomes::default();
+    for (slot, pages) in (0..).zip(&pages) {
+        let mut books = Books::new(cluster, &channels, slot, &by_body);
+        for page in pages {
+            books.page(page, &mut outcomes);
+        }
+        books.at_rest(&mut outcomes);
+    }
+    totals(cluster, &outcomes, &by_body);
+    let refused = outcomes.answers.values().filter(|a| matches!(a, Answer::Refused(_))).count();
+    let asked = (pages.iter().flatten().flat_map(|p| &p.items))
+        .filter(|i| matches!(&i.item, Some(Item::Resolution(r)) if r.outcome() == Outcome::Refused))
+        .count();
+    let rejected = refused + outcomes.conflicts;
+    assert_eq!(cluster.rejected.len(), rejected, "one record on `rejected` per refusal ({asked} by verdict)");
+    outcomes
+}
+
+/// What every journal says it put on every channel; sequences are gapless from 1.
+fn sent(pages: &[Vec<Page>], by_body: &BTreeMap<(String, Vec<u8>), Event>) -> Channels {
+    let mut channels = Channels::new();
+    for (from, pages) in (0_u32..).zip(pages) {
+        for page in pages {
+            for item in &page.items {
+                sent_by(item.item.as_ref().unwrap(), by_body, &mut |to, sequence, what| {
+                    let before = channels.entry((from, to)).or_default().insert(sequence, what);
+                    assert_eq!(before, None, "p{from} sent sequence {sequence} to p{to} twice");
+                });
+            }
+            for channel in &page.header.channel {
+                let last = channels.get(&(from, channel.partition)).map_or(0, |c| c.len() as u64);
+                assert_eq!(channel.sequence, last, "p{from} batch {}: head of channel", page.header.batch);
+            }
+        }
+    }
+    for ((from, to), items) in &channels {
+        let gapless = items.keys().copied().eq(1..=items.len() as u64);
+        assert!(gapless, "channel p{from} to p{to}: {:?}", items.keys());
+    }
+    channels
+}
+
+/// The batches on `credits` are one chain for each pair, whose head the sender's journal names, and they hold
+/// the items that the sender's journal says it sent.
+fn credits_chains(cluster: &Cluster, channels: &Channels) {
+    for (to, written) in (0_u32..).zip(&cluster.credits) {
+        let mut chains: BTreeMap<u32, (ChainHead, u64)> = BTreeMap::new();
+        for record in &written.0 {
+            let opened = batch::open(&record.value).unwrap();
+            let (head, items) = chains.entry(opened.header.slot).or_default();
+            *head = head.accept(&opened).unwrap();
+            let body: CreditsBody = opened.body().unwrap();
+            opened.expect_count(body.item.len()).unwrap();
+            for item in body.item {
+                *items += 1;
+                assert_eq!(item.sequence, *items, "p{} to p{to}", opened.header.slot);
+            }
+        }
+        for (from, (head, items)) in chains {
+            assert_eq!(items, channels[&(from, to)].len() as u64, "items from p{from} to p{to}");
+            let named = cluster.pages(from).iter().rev().find_map(|page| {
+                let mut changed = page.header.channel.iter().filter(|c| c.batch_sequence != 0);
+                changed.find(|c| c.partition == to).map(|c| (c.batch_sequence, c.batch_hash.to_vec()))
+            });
+            assert_eq!(named, Some((head.sequence, head.hash.to_vec())), "head of p{from} to p{to}");
+        }
+    }
+}
+
+fn sent_by(item: &Item, by_body: &BTreeMap<(String, Vec<u8>), Event>, put: &mut dyn FnMut(u32, u64, Sent)) {
+    match item {
+        Item::Decision(d) => {
+            let id = d.event.as_ref().unwrap().id.clone();
+            for r in &d.remote {
+                let leg = LegWords {
+                    side: r.side(),
+                    account: r.account.clone(),
+                    minor: value(r.amount),
+                    asset: r.asset.clone(),
+                };
+                let (date, carried_from) = (d.accounting_date, d.carried_from);
+                let back_dated = d.back_dated;
+                put(
+                    r.partition,
+                    r.sequence,
+                    Sent::Credit { id: id.clone(), leg, date, carried_from, back_dated },
+                );
+            }
+            if d.outcome() == Outcome::Pending {
+                let event = by_body[&(id.clone(), d.body_hash.to_vec())].clone();
+                put(d.forwarded_to, d.forward_sequence, Sent::Forward(event));
+            }
+            if d.forwarded_from != 0 {
+                let verdict = Sent::Verdict { id, outcome: d.outcome, reason: d.reason.clone() };
+                put(d.forwarded_from - 1, d.verdict_sequence, verdict);
+            }
+        }
+        Item::DayMarkerSent(s) => {
+            s.sequence.iter().for_each(|c| put(c.partition, c.sequence, Sent::Marker(s.date)));
+        }
+        _ => {}
+    }
+}
+
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Net {
+    sum: Wide,
+    first: u64,
+    last: u64,
+    count: u32,
+}
+
+/// One partition, replayed naively.
+struct Books<'a> {
+    slot: u32,
+    cluster: &'a Cluster,
+    channels: &'a Channels,
+    by_body: &'a BTreeMap<(String, Vec<u8>), Event>,
+    /// Balance, entries, batch of the last entry.
+    accounts: BTreeMap<(String, String), (i128, u64, u64)>,
+    /// Sum of credits sent and received, as they came, not netted.
+    crossed: BTreeMap<(bool, u32, String), i128>,
+    ids: BTreeMap<String, (Vec<u8>, Answer)>,
+    next_event: usize,
+    taken: BTreeMap<u32, u64>,
+    nets: BTreeMap<(bool, u32, String, i32), Net>,
+    days: BTreeMap<DayKey, (u64, BTreeMap<String, i128>)>,
+    ingest_seen: BTreeSet<(i32, u32)>,
+    partitions_seen: BTreeSet<(i32, u32)>,
+    marker_sent: Option<i32>,
+    batch: u64,
+}
+
+impl<'a> Books<'a> {
+    fn new(
+        cluster: &'a Cluster,
+        channels: &'a Channels,
+        slot: u32,
+        by_body: &'a BTreeMap<(String, Vec<u8>), Event>,
+    ) -> Self {
+        Self {
+            slot,
+            cluster,
+            channels,
+            by_body,
+            accounts: BTreeMap::new(),
+            crossed: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            next_event: 0,
+            taken: BTreeMap::new(),
+            nets: BTreeMap::new(),
+            days: BTreeMap::new(),
+            ingest_seen: BTreeSet::new(),
+            partitions_seen: BTreeSet::new(),
+            marker_sent: None,
+            batch: 0,
+        }
+    }
+
+    fn page(&mut self, page: &Page, outcomes: &mut Outcomes) {
+        assert_eq!(page.header.batch, self.batch + 1, "p{}: batches are gapless", self.slot);
+        assert_eq!(page.header.sequence, page.header.batch);
+        self.batch += 1;
+        let mut sums: BTreeMap<(String, String, i32), Wide> = BTreeMap::new();
+        let mut add = |book: &str, date: i32, entry: &Entry| {
+            let by = if entry.side() == Side::Credit { 0 - entry.amount() } else { entry.amount() };
+            let sum = sums.entry((entry.asset.clone(), book.to_owned(), date)).or_default();
+            *sum = sum.plus(by);
+        };
+        for item in &page.items {
+            match item.item.as_ref().unwrap() {
+                Item::Decision(d) => {
+                    d.entry.iter().for_each(|entry| add(&d.book, d.accounting_date, entry));
+                    self.decision(d, outcomes);
+                }
+                Item::Received(r) => {
+                    add(&r.book, r.accounting_date, r.entry.as_ref().unwrap());
+                    self.received(r, outcomes);
+                }
+                Item::Clearing(c) => {
+                    c.entry.iter().for_each(|entry| add(&c.book, c.accounting_date, entry));
+                    self.clearing(c);
+                }
+                Item::Resolution(r) => self.resolution(r),
+                Item::DayMarkerSeen(seen) => self.marker_seen(seen),
+                Item::DayMarkerSent(s) => self.marker_sent(s.date),
+                Item::Aligned(a) => {
+                    outcomes.aligned += 1;
+                    self.aligned(a.date);
+                }
+                Item::DayTally(tally) => self.tally(tally),
+                Item::Tick(_) | Item::Chart(_) => {}
+                Item::Held(held) => panic!("p{}: nothing is out of order here: {held:?}", self.slot),
+            }
+        }
+        let open: Vec<_> = sums.iter().filter(|(_, sum)| **sum != Wide::default()).collect();
+        assert!(open.is_empty(), "p{} batch {}: does not sum to zero: {open:?}", self.slot, self.batch);
+        assert!(self.nets.is_empty(), "p{} batch {}: not cleared: {:?}", self.slot, self.batch, self.nets);
+    }
+
+    fn decision(&mut self, d: &Decision, outcomes: &mut Outcomes) {
+        let id = d.event.as_ref().unwrap().id.clone();
+        let at = format!("p{} batch {} event {id}", self.slot, self.batch);
+        let (event, judged) = if d.forwarded_from == 0 {
+            let event = self.cluster.arrived[self.slot as usize][self.next_event].clone();
+            self.next_event += 1;
+            outcomes.decisions += 1;
+            self.count(Kind::CommandsIn, event.ingest, event.date, event.back_dated, || {
+                let debits = event.legs.iter().filter(|l| l.side == Side::Debit);
+                debits.map(|l| (l.asset.clone(), l.minor)).collect()
+            });
+            let judged = self.judge_at_home(&event);
+            (event, judged)
+        } else {
+            let Sent::Forward(event) = self.take(d.forwarded_from - 1, d.from_sequence) else {
+                panic!("{at}: was never forwarded")
+            };
+            let judged = self.judge(&event);
+            (event, judged)
+        };
+        assert_eq!(event.id, id, "{at}: commands are decided in order");
+        assert_eq!(event.body_hash(), d.body_hash, "{at}");
+        self.compare(&at, d, &event, &judged);
+        if d.forwarded_from == 0 {
+            match &judged {
+                Judged::Again(_) => outcomes.duplicates += 1,
+                Judged::Refused("conflict") => outcomes.conflicts += 1,
+                Judged::Booked => self.remember(&event, Answer::Booked),
+                Judged::Refused(reason) => self.remember(&event, Answer::Refused((*reason).into())),
+                Judged::Ask(_) => self.remember(&event, Answer::Pending),
+            }
+        }
+        outcomes.asked += usize::from(d.forwarded_from != 0);
+        if judged == Judged::Booked {
+            outcomes.carried += usize::from(d.carried_from != 0);
+            self.book(&at, d, &event);
+        }
+    }
+
+    fn remember(&mut self, event: &Event, answer: Answer) {
+        self.ids.insert(event.id.clone(), (event.body_hash().to_vec(), answer));
+    }
+
+    fn judge_at_home(&self, event: &Event) -> Judged {
+        if let Some((body, answer)) = self.ids.get(&event.id) {
+            if *body != event.body_hash().to_vec() {
+                return Judged::Refused("conflict");
+            }
+            return Judged::Again(answer.clone());
+        }
+        if let Some(reason) = fault(event) {
+            return Judged::Refused(reason);
+        }
+        match payer(event) {
+            Err(reason) => Judged::Refused(reason),
+            Ok(Some(account)) if self.partition(account) != self.slot => Judged::Ask(self.partition(account)),
+            Ok(_) => self.judge(event),
+        }
+    }
+
+    fn partition(&self, account: &str) -> u32 {
+        lives_at(&self.cluster.map, account)
+    }
+
+    /// Judges funds and ranges on this partition's figures as they are now.
+    fn judge(&self, event: &Event) -> Judged {
+        let local: Vec<&LegWords> =
+            event.legs.iter().filter(|leg| self.partition(&leg.account) == self.slot).collect();
+        let mut wide: BTreeMap<(&str, &str), Wide> = BTreeMap::new();
+        let mut narrow: BTreeMap<(&str, &str), i128> = BTreeMap::new();
+        let mut overflow = false;
+        for leg in &local {
+            let key = (leg.account.as_str(), leg.asset.as_str());
+            let before = self.balance(&leg.account, &leg.asset);
+            let sum = wide.entry(key).or_insert_with(|| Wide::default().plus(before));
+            *sum = sum.plus(leg.signed());
+            let balance = narrow.entry(key).or_insert(before);
+            match balance.checked_add(leg.signed()) {
+                Some(after) => *balance = after,
+                None => overflow = true,
+            }
+        }
+        for leg in &local {
+            let terms = terms_of(&leg.account, &leg.asset).unwrap();
+            let Some(overdraft) = terms.overdraft.filter(|_| leg.side != terms.normal) else { continue };
+            let after = wide[&(leg.account.as_str(), leg.asset.as_str())];
+            let before = Wide::default().plus(self.balance(&leg.account, &leg.asset));
+            let short = match terms.normal {
+                Side::Credit => after > Wide::default().plus(overdraft) && after > before,
+                _ => after < Wide::default().plus(0 - overdraft) && after < before,
+            };
+            if short {
+                return Judged::Refused("insufficient_funds");
+            }
+        }
+        if overflow || self.crossing_too_large(event) {
+            return Judged::Refused("overflow");
+        }
+        Judged::Booked
+    }
+
+    fn crossing_too_large(&self, event: &Event) -> bool {
+        let mut sums: BTreeMap<(u32, &str), i128> = BTreeMap::new();
+        event.legs.iter().filter(|leg| self.partition(&leg.account) != self.slot).any(|leg| {
+            let peer = self.partition(&leg.account);
+            if leg.minor > CROSSING_MAX {
+                return true;
+            }
+            let crossed = self.crossed.get(&(true, peer, leg.asset.clone())).copied().unwrap_or(0);
+            let sum = sums.entry((peer, &leg.asset)).or_insert(crossed);
+            *sum += leg.signed();
+            sum.abs() > CLEARING_MAX
+        })
+    }
+
+    fn balance(&self, account: &str, asset: &str) -> i128 {
+        self.accounts.get(&(account.to_owned(), asset.to_owned())).map_or(0, |(balance, ..)| *balance)
+    }
+
+    fn compare(&self, at: &str, d: &Decision, event: &Event, judged: &Judged) {
+        let found = match d.outcome() {
+            Outcome::Booked => Judged::Booked,
+            Outcome::Refused => Judged::Refused(known(&d.reason)),
+            Outcome::Pending => Judged::Ask(d.forwarded_to),
+            Outcome::Duplicate => Judged::Again(match Outcome::try_from(d.original).unwrap() {
+                Outcome::Booked => Answer::Booked,
+                Outcome::Pending => Answer::Pending,
+                _ => Answer::Refused(d.reason.clone()),
+            }),
+            Outcome::Unspecified => panic!("{at}: no outcome"),
+        };
+        assert_eq!(&found, judged, "{at}: {} {event:?}", d.detail);
+        if *judged != Judged::Booked {
+            assert!(d.entry.is_empty() && d.remote.is_empty(), "{at}: only what is booked has entries");
+            assert_eq!((d.accounting_date, d.carried_from), (event.date, 0), "{at}");
+        }
+        if let Judged::Ask(_) = judged {
+            let asked: Vec<(String, i128)> =
+                d.asked.iter().map(|leg| (leg.account.clone(), value(leg.amount))).collect();
+            let legs: Vec<(String, i128)> =
+                event.legs.iter().map(|leg| (leg.account.clone(), leg.minor)).collect();
+            assert_eq!(asked, legs, "{at}: the legs asked for");
+        }
+    }
+
+    fn book(&mut self, at: &str, d: &Decision, event: &Event) {
+        let dates = match self.marker_sent {
+            Some(sent) if event.date <= sent && !event.back_dated => (sent + 1, event.date),
+            _ => (event.date, 0),
+        };
+        assert_eq!((d.accounting_date, d.carried_from), dates, "{at}: dates");
+        assert_eq!((d.value_date, d.back_dated), (event.date, event.back_dated), "{at}");
+        let legs = (0_u32..).zip(&event.legs);
+        let (local, remote): (Vec<_>, Vec<_>) =
+            legs.partition(|(_, leg)| self.partition(&leg.account) == self.slot);
+        assert_eq!(d.entry.len(), local.len(), "{at}: an entry for each leg here");
+        for (entry, (n, leg)) in d.entry.iter().zip(local) {
+            assert_eq!(entry.leg, n, "{at}");
+            self.entry(at, entry, leg);
+        }
+        assert_eq!(d.remote.len(), remote.len(), "{at}: a credit for each leg elsewhere");
+        for (r, (n, leg)) in d.remote.iter().zip(remote) {
+            let found = (r.leg, r.partition, r.side(), r.account.as_str(), value(r.amount), r.asset.as_str());
+            let peer = self.partition(&leg.account);
+            assert_eq!(
+                found,
+                (n, peer, leg.side, leg.account.as_str(), leg.minor, leg.asset.as_str()),
+                "{at}"
+            );
+            self.cross(true, peer, r.sequence, &leg.asset, leg.signed(), dates.0);
+            self.count(Kind::CreditsOut, peer, dates.0, event.back_dated, || {
+                vec![(leg.asset.clone(), leg.signed())]
+            });
+        }
+    }
+
+    /// Checks one entry against the leg it comes from and the figures of its account.
+    fn entry(&mut self, at: &str, entry: &Entry, leg: &LegWords) {
+        let key = (leg.account.clone(), leg.asset.clone());
+        let (before, seq, last_batch) = self.accounts.get(&key).copied().unwrap_or_default();
+        let after = before.checked_add(leg.signed()).unwrap();
+        assert_eq!((&entry.account, &entry.asset), (&leg.account, &leg.asset), "{at}");
+        assert_eq!((entry.side(), entry.amount()), (leg.side, leg.minor), "{at} {}", leg.account);
+        assert_eq!((entry.before(), entry.after()), (before, after), "{at} {}", leg.account);
+        assert_eq!((entry.seq, entry.previous_batch), (seq + 1, last_batch), "{at} {}", leg.account);
+        self.accounts.insert(key, (after, seq + 1, self.batch));
+    }
+
+    fn cross(&mut self, outgoing: bool, peer: u32, sequence: u64, asset: &str, by: i128, date: i32) {
+        *self.crossed.entry((outgoing, peer, asset.to_owned())).or_default() += by;
+        let net = self.nets.entry((outgoing, peer, asset.to_owned(), date)).or_default();
+        net.sum = net.sum.plus(by);
+        net.first = if net.count == 0 { sequence } else { net.first };
+        net.last = sequence;
+        net.count += 1;
+    }
+
+    /// The next item of the channel from `from`; its sequence must be the next.
+    fn take(&mut self, from: u32, sequence: u64) -> Sent {
+        let mark = self.taken.entry(from).or_default();
+        *mark += 1;
+        assert_eq!(*mark, sequence, "p{}: channel from p{from} is taken in order", self.slot);
+        self.channels[&(from, self.slot)][&sequence].clone()
+    }
+
+    fn received(&mut self, r: &Received, outcomes: &mut Outcomes) {
+        let at = format!("p{} batch {} credit {} of p{}", self.slot, self.batch, r.sequence, r.from);
+        let Sent::Credit { id, leg, date, carried_from, back_dated } = self.take(r.from, r.sequence) else {
+            panic!("{at}: was sent as something else")
+        };
+        assert_eq!(r.event.as_ref().unwrap().id, id, "{at}");
+        let found = (r.accounting_date, r.carried_from, r.back_dated);
+        assert_eq!(found, (date, carried_from, back_dated), "{at}: the decider's dates");
+        let fits = self.balance(&leg.account, &leg.asset).checked_add(leg.signed()).is_some();
+        let reason = match terms_of(&leg.account, &leg.asset) {
+            None => "unknown_account",
+            Some(_) if !fits => "overflow",
+            Some(_) => "",
+        };
+        assert_eq!(r.suspense_reason, reason, "{at}");
+        let mut booked = leg.clone();
+        if !reason.is_empty() {
+            assert_eq!(r.intended_account, leg.account, "{at}");
+            booked.account = format!("suspense:p{:02}", self.slot);
+            outcomes.suspended.push((id, leg.clone(), self.slot));
+        }
+        self.entry(&at, r.entry.as_ref().unwrap(), &booked);
+        self.cross(false, r.from, r.sequence, &leg.asset, 0 - leg.signed(), date);
+        self.count(Kind::CreditsIn, r.from, date, back_dated, || vec![(leg.asset.clone(), leg.signed())]);
+    }
+
+    fn clearing(&mut self, c: &Clearing) {
+        let at = format!("p{} batch {} clearing with p{}", self.slot, self.batch, c.peer);
+        assert_eq!(c.book, BOOK, "{at}");
+        let key = (c.outgoing, c.peer, c.asset.clone(), c.accounting_date);
+        let net = self.nets.remove(&key).unwrap_or_else(|| panic!("{at}: nothing crossed"));
+        assert_eq!((c.first_sequence, c.last_sequence, c.count), (net.first, net.last, net.count), "{at}");
+        let (from, to) = if c.outgoing { (self.slot, c.peer) } else { (c.peer, self.slot) };
+        let way = if c.outgoing { "out" } else { "in" };
+        match &c.entry {
+            None => assert_eq!(net.sum, Wide::default(), "{at}"),
+            Some(entry) => {
+                let account = format!("clearing:{way}:p{from:02}:p{to:02}");
+                let leg =
+                    LegWords { side: entry.side(), account, minor: entry.amount(), asset: c.asset.clone() };
+                assert_eq!(Wide::default().plus(leg.signed()), net.sum, "{at}");
+                assert!(leg.minor > 0, "{at}");
+                self.entry(&at, entry, &leg);
+            }
+        }
+    }
+
+    fn resolution(&mut self, r: &Resolution) {
+        let at = format!("p{} batch {} verdict {} of p{}", self.slot, self.batch, r.sequence, r.from);
+        let Sent::Verdict { id, outcome, reason } = self.take(r.from, r.sequence) else {
+            panic!("{at}: was sent as something else")
+        };
+        assert_eq!((&r.event.as_ref().unwrap().id, r.outcome, &r.reason), (&id, outcome, &reason), "{at}");
+        let (_, answer) = self.ids.get_mut(&id).unwrap();
+        assert_eq!(*answer, Answer::Pending, "{at}: one verdict for each question");
+        *answer = match r.outcome() {
+            Outcome::Booked => Answer::Booked,
+            Outcome::Refused => Answer::Refused(reason),
+            other => panic!("{at}: a verdict is booked or refused, not {other:?}"),
+        };
+    }
+
+    fn count(
+        &mut self,
+        kind: Kind,
+        peer: u32,
+        date: i32,
+        back_dated: bool,
+        amounts: impl FnOnce() -> Vec<(String, i128)>,
+    ) {
+        if back_dated {
+            return;
+        }
+        let (count, sums) = self.days.entry((kind, peer, date)).or_default();
+        *count += 1;
+        for (asset, by) in amounts() {
+            let sum = sums.entry(asset).or_default();
+            *sum = sum.wrapping_add(by);
+        }
+    }
+
+    fn counted(&self, key: DayKey) -> (u64, Vec<(String, i128)>) {
+        let (count, sums) = self.days.get(&key).cloned().unwrap_or_default();
+        (count, sums.into_iter().filter(|(_, sum)| *sum != 0).collect())
+    }
+
+    fn marker_seen(&mut self, seen: &DayMarkerSeen) {
+        let marker = seen.marker.as_ref().unwrap();
+        let kind = if seen.credits { Kind::CreditsIn } else { Kind::CommandsIn };
+        let sums = marker.sum.iter().map(|s| (s.asset.clone(), value(s.sum))).filter(|(_, sum)| *sum != 0);
+        let stated = (marker.count, sums.collect::<Vec<_>>());
+        assert_eq!(stated, self.counted((kind, seen.from, marker.date)), "p{}: {seen:?}", self.slot);
+        let set = if seen.credits {
+            let sent = self.take(seen.from, seen.sequence);
+            assert_eq!(sent, Sent::Marker(marker.date));
+            &mut self.partitions_seen
+        } else {
+            &mut self.ingest_seen
+        };
+        assert!(set.insert((marker.date, seen.from)), "p{}: twice: {seen:?}", self.slot);
+    }
+
+    fn marker_sent(&mut self, date: i32) {
+        let all_in = (0..self.cluster.ingest_slots).all(|i| self.ingest_seen.contains(&(date, i)));
+        assert!(all_in, "p{}: marker of {date} went out early", self.slot);
+        assert!(self.marker_sent.is_none_or(|sent| sent < date), "p{}: marker of {date} twice", self.slot);
+        self.marker_sent = Some(date);
+    }
+
+    fn aligned(&self, date: i32) {
+        assert!(self.marker_sent >= Some(date), "p{}: aligned before its own marker", self.slot);
+        let mut others = (0..self.cluster.partitions()).filter(|p| *p != self.slot);
+        let all_in = others.all(|p| self.partitions_seen.contains(&(date, p)));
+        assert!(all_in, "p{}: {date} aligned early", self.slot);
+    }
+
+    fn tally(&self, tally: &DayTally) {
+        let sums = tally.sum.iter().map(|s| (s.asset.clone(), value(s.sum))).collect();
+        let counted = self.counted((tally.kind(), tally.peer, tally.date));
+        assert_eq!((tally.count, sums), counted, "p{} batch {}: {tally:?}", self.slot, self.batch);
+    }
+
+    /// Everything sent was read, nothing is pending, and the slot's figures are the model's.
+    fn at_rest(self, outcomes: &mut Outcomes) {
+        let slot = self.slot;
+        assert_eq!(
+            self.next_event,
+            self.cluster.arrived[slot as usize].len(),
+            "p{slot}: events without decision"
+        );
+        for ((from, to), items) in self.channels {
+            if *to == slot {
+                let taken = self.taken.get(from).copied().unwrap_or(0);
+                assert_eq!(taken, items.len() as u64, "channel p{from} to p{to} is not empty");
+            }
+        }
+        for (id, (body, answer)) in self.ids {
+            assert_ne!(answer, Answer::Pending, "p{slot}: {id} waits for ever");
+            let event = &self.by_body[&(id.clone(), body)];
+            assert_eq!(self.cluster.map.partition_of(&event.subject), slot);
+            outcomes.answers.insert(id, answer);
+        }
+        let live = &self.cluster.slots[slot as usize];
+        assert_eq!(live.pending, 0, "p{slot}");
+        let found: BTreeMap<(String, String), (i128, u64, u64)> = (live.accounts.sorted().into_iter())
+            .map(|(account, asset, f)| ((account.into(), asset.into()), (f.balance, f.seq, f.last_batch)))
+            .collect();
+        assert_eq!(found, self.accounts, "p{slot}: figures");
+    }
+}
+
+/// Reasons as the model names them.
+fn known(code: &str) -> &'static str {
+    const KNOWN: &[&str] = &[
+        "conflict",
+        "no_legs",
+        "too_many_legs",
+        "bad_amount",
+        "unknown_asset",
+        "unknown_account",
+        "unbalanced",
+        "several_payers",
+        "insufficient_funds",
+        "overflow",
+    ];
+    KNOWN.iter().find(|known| **known == code).unwrap_or_else(|| panic!("unknown reason {code:?}"))
+}
+
+/// What is wrong with an event whatever the balances are.
+fn fault(event: &Event) -> Option<&'static str> {
+    if event.legs.is_empty() {
+        return Some("no_legs");
+    }
+    if event.legs.len() > LEGS_MAX {
+        return Some("too_many_legs");
+    }
+    let mut sums: BTreeMap<&str, i128> = BTreeMap::new();
+    for leg in &event.legs {
+        if leg.minor <= 0 || leg.side == Side::Unspecified {
+            return Some("bad_amount");
+        }
+        if !["CNY", "USD", "JPY"].contains(&leg.asset.as_str()) {
+            return Some("unknown_asset");
+        }
+        if terms_of(&leg.account, &leg.asset).is_none() {
+            return Some("unknown_account");
+        }
+        let sum = sums.entry(&leg.asset).or_default();
+        match sum.checked_add(leg.signed()) {
+            Some(next) => *sum = next,
+            None => return Some("overflow"),
+        }
+    }
+    sums.values().any(|sum| *sum != 0).then_some("unbalanced")
+}
+
+/// The only account of an event that may refuse it.
+fn payer(event: &Event) -> Result<Option<&str>, &'static str> {
+    let limited = event.legs.iter().filter(|leg| {
+        let terms = terms_of(&leg.account, &leg.asset).unwrap();
+        terms.overdraft.is_some() && leg.side != terms.normal
+    });
+    let accounts: BTreeSet<&str> = limited.map(|leg| leg.account.as_str()).collect();
+    if accounts.len() > 1 {
+        return Err("several_payers");
+    }
+    Ok(accounts.into_iter().next())
+}
+
+/// Balances are the sum of booked legs and nothing else; clearing pairs are zero; limits hold.
+fn totals(cluster: &Cluster, outcomes: &Outcomes, by_body: &BTreeMap<(String, Vec<u8>), Event>) {
+    let mut sums: BTreeMap<(String, String), i128> = BTreeMap::new();
+    // Modulo 2^128: legs are summed in another order than they were booked in.
+    let add = |sums: &mut BTreeMap<(String, String), i128>, account: &str, asset: &str, by: i128| {
+        let sum = sums.entry((account.to_owned(), asset.to_owned())).or_default();
+        *sum = sum.wrapping_add(by);
+    };
+    let mut first: BTreeSet<&str> = BTreeSet::new();
+    for event in cluster.arrived.iter().flatten() {
+        // A later event of the same id is a duplicate or a conflict; homes of one id are the same in these tests.
+        if first.insert(&event.id) && outcomes.answers[&event.id] == Answer::Booked {
+            for leg in &by_body[&(event.id.clone(), event.body_hash().to_vec())].legs {
+                add(&mut sums, &leg.account, &leg.asset, leg.signed());
+            }
+        }
+    }
+    for (_, leg, slot) in &outcomes.suspended {
+        add(&mut sums, &leg.account, &leg.asset, 0 - leg.signed());
+        add(&mut sums, &format!("suspense:p{slot:02}"), &leg.asset, leg.signed());
+    }
+    let mut pairs: BTreeMap<(String, String), i128> = BTreeMap::new();
+    let mut found: BTreeMap<(String, String), i128> = BTreeMap::new();
+    for (account, asset, figures) in cluster.slots.iter().flat_map(|slot| slot.accounts.sorted()) {
+        match account.strip_prefix("clearing:") {
+            Some(way) => {
+                let pair = way.trim_start_matches("out:").trim_start_matches("in:");
+                *pairs.entry((pair.to_owned(), asset.to_owned())).or_default() += figures.balance;
+            }
+            None => {
+                found.insert((account.to_owned(), asset.to_owned()), figures.balance);
+            }
+        }
+    }
+    assert_eq!(found, sums, "balances are the sum of booked legs");
+    let open: Vec<_> = pairs.iter().filter(|(_, sum)| **sum != 0).collect();
+    assert!(open.is_empty(), "clearing is not zero at rest: {open:?}");
+}

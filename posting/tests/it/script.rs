@@ -1,0 +1,327 @@
+//! Ledger cases as text: one line an event, one line its expected result.
+//!
+//! ```text
+//! partitions 2                  ingest 1 and date 100 unless said otherwise
+//! event e1 users@0 | debit users@0:wallet 5.00 CNY ; credit merchants@1:payable 5.00 CNY | date 101, back_dated
+//! -> refused insufficient_funds retryable
+//! balance users@0:wallet 0.00 CNY seq 0
+//! ```
+//! `users@0` is the first `users:N` that lives in partition 0, `users@0b` the second. Amounts are in major units;
+//! `max` is the largest i128 of minor units, `max-7` seven less, `2^100` a power of two. After `->` everything
+//! that is not paused runs until it is quiet. At the end of a script the model walks the journals.
+
+use crate::cluster::{ALL, Cluster, DAY};
+use crate::events::{CHART, Event, LegWords, owner_in};
+use crate::model;
+use schemas::wire::{Outcome, Side, command_item, journal_item::Item};
+
+/// Runs a script; panics with the line that does not hold.
+pub fn run(name: &str, text: &str) {
+    let mut script = Script::new(name);
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.split('#').next().unwrap().trim();
+        if !line.is_empty() {
+            script.at = format!("{name}, line {number}: {line}");
+            script.line(line);
+        }
+    }
+    if !script.stopped {
+        script.paused.clear();
+        script.settle();
+        if !script.chart_changed {
+            model::check(script.cluster());
+        }
+    }
+}
+
+struct Script {
+    at: String,
+    partitions: u32,
+    ingest: u32,
+    cluster: Option<Cluster>,
+    last: String,
+    paused: Vec<u32>,
+    stopped: bool,
+    chart_changed: bool,
+}
+
+fn number<T: std::str::FromStr>(word: &str) -> T
+where
+    T::Err: std::fmt::Debug,
+{
+    word.parse().unwrap_or_else(|e| panic!("{word:?} is not a number: {e:?}"))
+}
+
+impl Script {
+    fn new(name: &str) -> Self {
+        Self {
+            at: name.to_owned(),
+            partitions: 1,
+            ingest: 1,
+            cluster: None,
+            last: String::new(),
+            paused: Vec::new(),
+            stopped: false,
+            chart_changed: false,
+        }
+    }
+
+    fn cluster(&mut self) -> &mut Cluster {
+        let (partitions, ingest) = (self.partitions, self.ingest);
+        self.cluster.get_or_insert_with(|| Cluster::new(partitions, ingest))
+    }
+
+    fn line(&mut self, line: &str) {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        match verb {
+            "partitions" => self.partitions = number(rest),
+            "ingest" => self.ingest = number(rest),
+            "event" => self.event(rest),
+            "->" => self.expect_answer(rest),
+            "later" => self.expect_later(&words),
+            "balance" => self.balance(&words),
+            "dated" => self.dated(&words),
+            "suspense" => self.suspense(&words),
+            "marker" => self.marker(&words),
+            "aligned" | "open" => self.aligned(verb == "aligned", &words),
+            "pause" => self.paused.push(number(rest)),
+            "resume" => {
+                let slot: u32 = number(rest);
+                self.paused.retain(|paused| *paused != slot);
+                self.settle();
+            }
+            "stops" => self.stops(&words),
+            "chart" => self.chart(&words),
+            _ => panic!("{}: unknown verb", self.at),
+        }
+    }
+
+    /// `users@0b:wallet` to `users:17:wallet`.
+    fn name(&mut self, word: &str) -> String {
+        let Some((kind, rest)) = word.split_once('@') else { return word.to_owned() };
+        let (place, tail) = rest.split_once(':').map_or((rest, None), |(p, t)| (p, Some(t)));
+        let digits = place.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let nth = place[digits.len()..].bytes().next().map_or(0, |letter| usize::from(letter - b'a'));
+        let owner = owner_in(&self.cluster().map, kind, number(digits), nth);
+        tail.map_or_else(|| owner.clone(), |tail| format!("{owner}:{tail}"))
+    }
+
+    fn minor(&self, amount: &str, asset: &str) -> i128 {
+        if let Some(less) = amount.strip_prefix("max") {
+            return i128::MAX - less.strip_prefix('-').map_or(0, number::<i128>);
+        }
+        if let Some(power) = amount.strip_prefix("2^") {
+            return 1_i128 << number::<u32>(power);
+        }
+        let decimals = if asset == "JPY" { 0 } else { 2 };
+        let (whole, fraction) = amount.split_once('.').unwrap_or((amount, ""));
+        assert!(fraction.len() <= decimals, "{}: too many decimals", self.at);
+        number(&format!("{whole}{fraction:0<decimals$}"))
+    }
+
+    fn leg(&mut self, text: &str) -> LegWords {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let [side, account, amount, asset] = words[..] else { panic!("{}: leg {text:?}", self.at) };
+        let side = match side {
+            "debit" => Side::Debit,
+            "credit" => Side::Credit,
+            _ => Side::Unspecified,
+        };
+        let account = self.name(account);
+        LegWords { side, account, minor: self.minor(amount, asset), asset: asset.to_owned() }
+    }
+
+    fn event(&mut self, rest: &str) {
+        let mut parts = rest.split('|').map(str::trim);
+        let head: Vec<&str> = parts.next().unwrap().split_whitespace().collect();
+        let legs_text = parts.next().unwrap_or("");
+        let mut legs: Vec<LegWords> =
+            legs_text.split(';').map(str::trim).filter(|t| !t.is_empty()).map(|t| self.leg(t)).collect();
+        let mut event = Event {
+            id: head[0].to_owned(),
+            subject: self.name(head[1]),
+            body: String::new(),
+            legs: Vec::new(),
+            date: DAY,
+            back_dated: false,
+            ingest: 0,
+        };
+        for attribute in parts.next().unwrap_or("").split(',').map(str::trim).filter(|a| !a.is_empty()) {
+            match attribute.split_once(' ') {
+                Some(("date", date)) => event.date = number(date),
+                Some(("body", body)) => event.body = body.to_owned(),
+                Some(("ingest", ingest)) => event.ingest = number(ingest),
+                Some(("times", times)) => {
+                    let once = legs.clone();
+                    (1..number::<usize>(times)).for_each(|_| legs.extend(once.clone()));
+                }
+                None if attribute == "back_dated" => event.back_dated = true,
+                _ => panic!("{}: attribute {attribute:?}", self.at),
+            }
+        }
+        event.legs = legs;
+        self.last.clone_from(&event.id);
+        self.cluster().send(&event);
+        self.cluster().flush(event.ingest);
+    }
+
+    fn settle(&mut self) {
+        let paused = self.paused.clone();
+        let at = self.at.clone();
+        let cluster = self.cluster();
+        let running: Vec<u32> = (0..cluster.partitions()).filter(|slot| !paused.contains(slot)).collect();
+        cluster.run_slots(&running).unwrap_or_else(|stop| panic!("{at}: {stop}"));
+    }
+
+    /// The last answer that an event's home has given.
+    fn answer(&mut self, id: &str) -> String {
+        let mut answer = "none".to_owned();
+        for slot in 0..self.partitions {
+            for (_, item) in self.cluster().items(slot) {
+                match item {
+                    Item::Decision(d) if d.forwarded_from == 0 && d.event.as_ref().unwrap().id == id => {
+                        let outcome = words(d.outcome, &d.reason, d.retryable);
+                        let original = words(d.original, &d.reason, d.retryable);
+                        answer = match d.outcome() {
+                            Outcome::Duplicate => format!("duplicate of {original}"),
+                            _ => outcome,
+                        };
+                    }
+                    Item::Resolution(r) if r.event.as_ref().unwrap().id == id => {
+                        let verdict = words(r.outcome, &r.reason, r.retryable);
+                        answer = format!("{verdict} by p{}", r.from);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        answer
+    }
+
+    fn expect_answer(&mut self, expected: &str) {
+        self.settle();
+        let id = self.last.clone();
+        assert_eq!(self.answer(&id), expected, "{}", self.at);
+    }
+
+    fn expect_later(&mut self, words: &[&str]) {
+        self.settle();
+        assert_eq!(self.answer(words[0]), words[1..].join(" "), "{}", self.at);
+    }
+
+    /// `balance ACCOUNT AMOUNT [Dr|Cr] ASSET seq N`
+    fn balance(&mut self, words: &[&str]) {
+        let account = self.name(words[0]);
+        let (signed, rest) = match words[2] {
+            "Dr" => (self.minor(words[1], words[3]), &words[3..]),
+            "Cr" => (0 - self.minor(words[1], words[3]), &words[3..]),
+            _ => (self.minor(words[1], words[2]), &words[2..]),
+        };
+        let [asset, "seq", seq] = rest else { panic!("{}: words", self.at) };
+        assert!(signed == 0 || rest.len() + 3 == words.len(), "{}: Dr or Cr?", self.at);
+        let found = self.cluster().balance(&account, asset);
+        assert_eq!(found, (signed, number(seq)), "{}: {account}, debits - credits and entries", self.at);
+    }
+
+    /// `dated EVENT DATE [carried from DATE]`
+    fn dated(&mut self, words: &[&str]) {
+        let carried_from: i32 = if words.len() > 2 { number(words[4]) } else { 0 };
+        let mut found = None;
+        for slot in 0..self.partitions {
+            for (_, item) in self.cluster().items(slot) {
+                let Item::Decision(d) = item else { continue };
+                if d.event.as_ref().unwrap().id == words[0] && d.outcome() == Outcome::Booked {
+                    found = Some((d.accounting_date, d.carried_from));
+                }
+            }
+        }
+        assert_eq!(found, Some((number(words[1]), carried_from)), "{}", self.at);
+    }
+
+    /// `suspense PARTITION EVENT ACCOUNT REASON`
+    fn suspense(&mut self, words: &[&str]) {
+        let [slot, id, account, reason] = words else { panic!("{}: words", self.at) };
+        let account = self.name(account);
+        let items = self.cluster().items(number(slot));
+        let found = items.iter().find_map(|(_, item)| match item {
+            Item::Received(r) if r.event.as_ref().unwrap().id == *id => Some(r.clone()),
+            _ => None,
+        });
+        let r = found.unwrap_or_else(|| panic!("{}: nothing received", self.at));
+        assert_eq!(
+            (r.intended_account.as_str(), r.suspense_reason.as_str()),
+            (&*account, *reason),
+            "{}",
+            self.at
+        );
+        let suspense = format!("suspense:p{:02}", number::<u32>(slot));
+        assert_eq!(r.entry.unwrap().account, suspense, "{}", self.at);
+    }
+
+    /// `marker INGEST DATE [to PARTITION] [one more]`
+    fn marker(&mut self, words: &[&str]) {
+        let (from, date): (u32, i32) = (number(words[0]), number(words[1]));
+        let only: Option<u32> = words.iter().position(|w| *w == "to").map(|at| number(words[at + 1]));
+        let one_more = words.ends_with(&["one", "more"]);
+        let cluster = self.cluster();
+        for to in (0..cluster.partitions()).filter(|to| only.is_none_or(|only| only == *to)) {
+            let mut marker = cluster.marker(from, to, date);
+            marker.count += u64::from(one_more);
+            cluster.put(from, to, command_item::Item::DayMarker(marker));
+        }
+        cluster.flush(from);
+    }
+
+    /// `aligned DATE PARTITION...` / `open DATE PARTITION...`
+    fn aligned(&mut self, expected: bool, words: &[&str]) {
+        self.settle();
+        let date: i32 = number(words[0]);
+        for slot in &words[1..] {
+            let items = self.cluster().items(number(slot));
+            let is_it = |(_, item): &(u64, Item)| matches!(item, Item::Aligned(a) if a.date == date);
+            assert_eq!(items.iter().any(is_it), expected, "{}: partition {slot}", self.at);
+        }
+    }
+
+    /// `stops PARTITION TEXT...`: its next window stops with that text, at that partition.
+    fn stops(&mut self, words: &[&str]) {
+        let slot: u32 = number(words[0]);
+        let stop = match self.cluster().decide(slot, ALL) {
+            Err(stop) => stop,
+            Ok(decision) => panic!("{}: goes on ({})", self.at, decision.is_some()),
+        };
+        let text = words[1..].join(" ");
+        assert_eq!(stop.slot, slot, "{}", self.at);
+        assert!(stop.to_string().contains(&text), "{}: {stop}", self.at);
+        self.stopped = true;
+    }
+
+    /// `chart PARTITION|all without TEXT` / `chart PARTITION|all overdraft 100 becomes 10`
+    fn chart(&mut self, words: &[&str]) {
+        let chart = match words[1..] {
+            ["without", text] => {
+                let kept: Vec<&str> = CHART.lines().filter(|line| !line.contains(text)).collect();
+                kept.join("\n")
+            }
+            ["overdraft", old, "becomes", new] => {
+                CHART.replace(&format!("overdraft: \"{old}\""), &format!("overdraft: \"{new}\""))
+            }
+            _ => panic!("{}: words", self.at),
+        };
+        assert_ne!(chart, CHART, "{}: changes nothing", self.at);
+        self.chart_changed = true;
+        let slots: Vec<u32> =
+            if words[0] == "all" { (0..self.partitions).collect() } else { vec![number(words[0])] };
+        self.cluster().restart_with(&slots, &chart);
+    }
+}
+
+fn words(outcome: i32, reason: &str, retryable: bool) -> String {
+    match Outcome::try_from(outcome).unwrap() {
+        Outcome::Booked => "booked".into(),
+        Outcome::Pending => "pending".into(),
+        Outcome::Refused => format!("refused {reason}{}", if retryable { " retryable" } else { "" }),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,201 @@
+//! Lines of a bill: unpacked when the content is gzip, cut at LF or CRLF, checked as UTF-8.
+//!
+//! Bounds: one line of at most [`LINE_BYTES_MAX`] bytes is held, whatever the file's size; every byte is looked at
+//! once for its line end ([`Lines::scanned`] counts them). Whether a file is gzip is told by its first two bytes,
+//! never by its name.
+
+use crate::quarantine::{BillError, Quarantine, QuarantineReason};
+use flate2::read::MultiGzDecoder;
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+
+/// Longest line of a bill, bytes without its line end.
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
+
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+const BUFFER_BYTES: usize = 64 * 1024;
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+type Sniffed<R> = Chain<Cursor<Vec<u8>>, R>;
+
+enum Content<R: Read> {
+    Plain(BufReader<Sniffed<R>>),
+    Gzip(BufReader<MultiGzDecoder<Sniffed<R>>>),
+}
+
+/// Reads a bill line by line.
+pub struct Lines<R: Read> {
+    content: Content<R>,
+    line: Vec<u8>,
+    number: u32,
+    scanned: u64,
+}
+
+impl<R: Read> Lines<R> {
+    /// Looks at the first bytes of `content` and unpacks it when they are gzip's.
+    ///
+    /// # Errors
+    /// `content` cannot be read.
+    pub fn open(mut content: R) -> io::Result<Self> {
+        let mut first = Vec::with_capacity(GZIP_MAGIC.len());
+        content.by_ref().take(GZIP_MAGIC.len() as u64).read_to_end(&mut first)?;
+        let gzip = first == GZIP_MAGIC;
+        let whole = Cursor::new(first).chain(content);
+        let content = if gzip {
+            Content::Gzip(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(whole)))
+        } else {
+            Content::Plain(BufReader::with_capacity(BUFFER_BYTES, whole))
+        };
+        Ok(Self { content, line: Vec::new(), number: 0, scanned: 0 })
+    }
+
+    /// Moves to the next line; `false` at the end of the file. Its text is in [`Lines::text`].
+    ///
+    /// # Errors
+    /// The file cannot be read or unpacked, or a line is too long.
+    pub fn advance(&mut self) -> Result<bool, BillError> {
+        self.line.clear();
+        let mut ended = false;
+        while !ended {
+            let taken = {
+                let buffer = self.content.fill()?;
+                if buffer.is_empty() {
+                    break;
+                }
+                let end = buffer.iter().position(|byte| *byte == b'\n');
+                ended = end.is_some();
+                let part = end.and_then(|end| buffer.get(..end)).unwrap_or(buffer);
+                if self.line.len() + part.len() > LINE_BYTES_MAX {
+                    let detail =
+                        format!("line {}: more than {LINE_BYTES_MAX} bytes", self.number.saturating_add(1));
+                    return Err(Quarantine::new(QuarantineReason::LineTooLong, detail).into());
+                }
+                self.line.extend_from_slice(part);
+                part.len() + usize::from(ended)
+            };
+            self.content.consume(taken);
+            self.scanned += taken as u64;
+        }
+        if !ended && self.line.is_empty() {
+            return Ok(false);
+        }
+        self.number = self.number.saturating_add(1);
+        if self.line.last() == Some(&b'\r') {
+            self.line.pop();
+        }
+        if self.number == 1 && self.line.starts_with(BOM) {
+            self.line.drain(..BOM.len());
+        }
+        Ok(true)
+    }
+
+    /// The current line without its line end.
+    ///
+    /// # Errors
+    /// It is not UTF-8.
+    pub fn text(&self) -> Result<&str, Quarantine> {
+        std::str::from_utf8(&self.line).map_err(|e| {
+            let detail = format!("line {}, byte {}: not UTF-8", self.number, e.valid_up_to() + 1);
+            Quarantine::new(QuarantineReason::NotUtf8, detail)
+        })
+    }
+
+    /// Number of the current line, counted from 1; 0 before the first.
+    #[must_use]
+    pub const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Unpacked bytes looked at so far.
+    #[must_use]
+    pub const fn scanned(&self) -> u64 {
+        self.scanned
+    }
+}
+
+impl<R: Read> Content<R> {
+    fn fill(&mut self) -> Result<&[u8], BillError> {
+        match self {
+            Self::Plain(content) => content.fill_buf().map_err(BillError::Io),
+            Self::Gzip(content) => content.fill_buf().map_err(unpacking),
+        }
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        match self {
+            Self::Plain(content) => content.consume(bytes),
+            Self::Gzip(content) => content.consume(bytes),
+        }
+    }
+}
+
+/// A broken or cut-off gzip is the file's fault, anything else the reader's.
+fn unpacking(error: io::Error) -> BillError {
+    match error.kind() {
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+            Quarantine::new(QuarantineReason::Gzip, error.to_string()).into()
+        }
+        _ => BillError::Io(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives one byte a read, the worst a reader may do.
+    struct Trickle<'a>(&'a [u8]);
+
+    impl Read for Trickle<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            match (self.0.split_first(), buffer.first_mut()) {
+                (Some((first, rest)), Some(slot)) => {
+                    *slot = *first;
+                    self.0 = rest;
+                    Ok(1)
+                }
+                _ => Ok(0),
+            }
+        }
+    }
+
+    fn lines(bytes: &[u8]) -> Vec<String> {
+        let mut lines = Lines::open(Trickle(bytes)).unwrap();
+        let mut out = Vec::new();
+        while lines.advance().unwrap() {
+            out.push(lines.text().unwrap().to_owned());
+        }
+        assert_eq!(lines.scanned(), bytes.len() as u64);
+        out
+    }
+
+    #[test]
+    fn line_ends_and_byte_order_mark() {
+        assert_eq!(lines(b"\xef\xbb\xbfa\r\nb\n\nc"), ["a", "b", "", "c"]);
+        assert_eq!(lines(b"a\n"), ["a"]);
+        assert!(lines(b"").is_empty());
+        assert_eq!(lines(b"x"), ["x"]);
+    }
+
+    #[test]
+    fn every_byte_is_looked_at_once_and_one_line_is_held() {
+        let mut bytes = Vec::new();
+        for _ in 0..3_000 {
+            bytes.extend_from_slice(&[b'x'; 99]);
+            bytes.push(b'\n');
+        }
+        let mut lines = Lines::open(&bytes[..]).unwrap();
+        while lines.advance().unwrap() {
+            assert!(lines.line.capacity() <= 2 * LINE_BYTES_MAX);
+        }
+        assert_eq!((lines.number(), lines.scanned()), (3_000, bytes.len() as u64));
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused_at_the_limit() {
+        let mut lines = Lines::open(io::repeat(b'x')).unwrap();
+        let Err(BillError::Quarantine(found)) = lines.advance() else { panic!("accepted") };
+        assert_eq!(found.reason, QuarantineReason::LineTooLong);
+        let exact = vec![b'x'; LINE_BYTES_MAX];
+        assert!(Lines::open(&exact[..]).unwrap().advance().unwrap());
+    }
+}

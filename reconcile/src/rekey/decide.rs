@@ -1,0 +1,192 @@
+//! What a window of journal batches and bill chunks becomes: side items by partition. Pure.
+
+use super::state::{RekeyChange, RekeySlot, count_staged, staged_on};
+use crate::match_key::{MatchKey, partition_of_key};
+use prost::Message;
+use schemas::batch::{self, FORMAT, sha256};
+use schemas::topics::Topic;
+use schemas::wire::journal_item::Item as JournalItemKind;
+use schemas::wire::side_item::Item as SideItemKind;
+use schemas::wire::{
+    BillChunk, BillProgress, Entry, EventKey, FileReleased, JournalBody, OurSide, Outcome, PositionHash,
+    SideItem, TheirSide, Tick, side_item,
+};
+use std::collections::BTreeMap;
+use stream::log::Record;
+
+/// A window being decided: the slot's state and what this window changes in it.
+pub(super) struct Rekeying<'a> {
+    slot: u32,
+    partitions: u32,
+    base: &'a RekeySlot,
+    /// Changes so far, chain heads of `recon.sides` and the changelog excepted: those come with sealing.
+    pub(super) change: RekeyChange,
+    /// Items to write, by partition of `recon.sides`.
+    pub(super) sides: BTreeMap<u32, Vec<SideItem>>,
+    tick: Option<Tick>,
+    /// Records and sides counted.
+    pub(super) items: u64,
+}
+
+/// What every entry of one decision or credit has in common.
+struct Origin<'a> {
+    event: &'a Option<EventKey>,
+    accounting_date: i32,
+    occurred_at_us: i64,
+    batch: u64,
+}
+
+impl<'a> Rekeying<'a> {
+    /// Nothing read yet.
+    pub(super) fn new(slot: u32, partitions: u32, base: &'a RekeySlot) -> Self {
+        let change = RekeyChange::default();
+        Self { slot, partitions, base, change, sides: BTreeMap::new(), tick: None, items: 0 }
+    }
+
+    /// Takes one journal batch.
+    pub(super) fn journal(&mut self, record: &Record) -> Result<(), String> {
+        let opened = batch::open(&record.value).map_err(|e| e.to_string())?;
+        if opened.header.slot != self.slot {
+            return Err(format!("batch of slot {}, expected {}", opened.header.slot, self.slot));
+        }
+        let head = self.change.journal.unwrap_or(self.base.journal);
+        self.change.journal = Some(head.accept(&opened).map_err(|e| e.to_string())?);
+        let body: JournalBody = opened.body().map_err(|e| e.to_string())?;
+        opened.expect_count(body.item.len()).map_err(|e| e.to_string())?;
+        for item in body.item {
+            self.journal_item(opened.header.batch, item.item);
+        }
+        Ok(())
+    }
+
+    fn journal_item(&mut self, batch: u64, item: Option<JournalItemKind>) {
+        match item {
+            Some(JournalItemKind::Decision(decision)) if decision.outcome() == Outcome::Booked => {
+                let origin = Origin {
+                    event: &decision.event,
+                    accounting_date: decision.accounting_date,
+                    occurred_at_us: decision.occurred_at_us,
+                    batch,
+                };
+                for entry in &decision.entry {
+                    self.entry(&origin, entry);
+                }
+            }
+            Some(JournalItemKind::Received(received)) => {
+                let origin = Origin {
+                    event: &received.event,
+                    accounting_date: received.accounting_date,
+                    occurred_at_us: received.occurred_at_us,
+                    batch,
+                };
+                if let Some(entry) = &received.entry {
+                    self.entry(&origin, entry);
+                }
+            }
+            Some(JournalItemKind::Tick(tick)) => self.latest(tick),
+            Some(JournalItemKind::Aligned(aligned)) => {
+                let aligned = side_item::Aligned { book: aligned.book, date: aligned.date };
+                self.broadcast(SideItemKind::Aligned(aligned));
+            }
+            _ => {}
+        }
+    }
+
+    /// Only the latest business time of a window goes on.
+    fn latest(&mut self, tick: Tick) {
+        if self.tick.as_ref().is_none_or(|known| known.business_time_us <= tick.business_time_us) {
+            self.tick = Some(tick);
+        }
+    }
+
+    fn entry(&mut self, origin: &Origin<'_>, entry: &Entry) {
+        let Some(matched) = &entry.r#match else { return };
+        let mut matched = matched.clone();
+        // A rule may leave out what the entry itself says.
+        matched.gross = matched.gross.or_else(|| Some(entry.amount().into()));
+        if matched.asset.is_empty() {
+            matched.asset.clone_from(&entry.asset);
+        }
+        let partition = partition_of_key(&MatchKey::of_ours(&matched).text(), self.partitions);
+        let ours = OurSide {
+            r#match: Some(matched),
+            event: origin.event.clone(),
+            leg: entry.leg,
+            accounting_date: origin.accounting_date,
+            occurred_at_us: origin.occurred_at_us,
+            journal_partition: self.slot,
+            journal_batch: origin.batch,
+            entry_account: entry.account.clone(),
+            entry_seq: entry.seq,
+        };
+        self.to(partition, SideItemKind::Ours(ours));
+    }
+
+    /// Takes one chunk of a bill.
+    pub(super) fn bill(&mut self, record: &Record) -> Result<(), String> {
+        let chunk = BillChunk::decode(record.value.clone()).map_err(|e| e.to_string())?;
+        if chunk.format != FORMAT {
+            return Err(format!("format version {}, this program reads {FORMAT}", chunk.format));
+        }
+        let file = chunk.file.ok_or("chunk without a file")?;
+        self.change.position = Some(PositionHash {
+            topic: Topic::BillsLines.name().to_owned(),
+            partition: self.slot,
+            offset: record.offset,
+            hash: sha256(&record.value).to_vec().into(),
+        });
+        let known = self.change.bills.get(&file.id).or_else(|| self.base.bills.get(&file.id));
+        let mut progress =
+            known.cloned().unwrap_or_else(|| BillProgress { file: file.id.clone(), ..Default::default() });
+        if progress.ended || chunk.chunk < progress.next_chunk {
+            return Ok(());
+        }
+        if chunk.chunk > progress.next_chunk {
+            let (found, expected) = (chunk.chunk, progress.next_chunk);
+            return Err(format!("file {}: chunk {found}, expected {expected}", file.id));
+        }
+        for line in chunk.line {
+            let theirs = TheirSide {
+                file: file.id.clone(),
+                provider: file.provider.clone(),
+                account: file.account.clone(),
+                day: file.day,
+                line: Some(line),
+            };
+            let partition = partition_of_key(&MatchKey::of_theirs(&theirs).text(), self.partitions);
+            count_staged(&mut progress, partition);
+            self.to(partition, SideItemKind::Theirs(theirs));
+        }
+        progress.next_chunk += 1;
+        if let Some(end) = chunk.end {
+            progress.ended = true;
+            for partition in 0..self.partitions {
+                let staged = staged_on(&progress, partition);
+                let released = FileReleased { file: Some(file.clone()), end: Some(end.clone()), staged };
+                self.to(partition, SideItemKind::Released(released));
+            }
+        }
+        self.change.bills.insert(file.id, progress);
+        Ok(())
+    }
+
+    /// Ends the window: its latest tick follows everything else.
+    pub(super) fn end(&mut self) {
+        if let Some(tick) = self.tick.take() {
+            self.broadcast(SideItemKind::Tick(tick));
+        }
+    }
+
+    fn to(&mut self, partition: u32, item: SideItemKind) {
+        self.items += 1;
+        let item = SideItem { item: Some(item), journal_partition: 0 };
+        self.sides.entry(partition).or_default().push(item);
+    }
+
+    fn broadcast(&mut self, item: SideItemKind) {
+        for partition in 0..self.partitions {
+            let item = SideItem { item: Some(item.clone()), journal_partition: self.slot + 1 };
+            self.sides.entry(partition).or_default().push(item);
+        }
+    }
+}

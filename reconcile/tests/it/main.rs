@@ -1,0 +1,13 @@
+//! Reconcile as its topics see it: bills in, entries in, matches and breaks out. One binary.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod bills;
+mod case_json;
+mod flow;
+mod imports;
+mod join_laws;
+mod join_tables;
+mod rekeying;
+mod samples;
+mod tampering;

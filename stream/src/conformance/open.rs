@@ -1,0 +1,144 @@
+//! Cases about transactions that are open: what they hold back, and how they end without their owner.
+
+use super::exam::{Exam, Failure, Verdict, brief, expect, member, partition, position, record, same, texts};
+use super::{Case, Need};
+use crate::log::{Isolation, LogError, Transaction};
+use std::time::Duration;
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "open_holds_back",
+        "An open transaction keeps its own and all later records of its partition from committed readers.",
+        Need::OpenTransactions,
+        open_holds_back,
+    ),
+    Case::new(
+        "open_positions_unstable",
+        "While a transaction with a group's positions is open, asking for them is answered Unstable.",
+        Need::OpenTransactions,
+        open_positions_unstable,
+    ),
+    Case::new(
+        "join_aborts_open",
+        "A join with the id of an open transaction aborts it; nothing of it is ever seen.",
+        Need::OpenTransactions,
+        join_aborts_open,
+    ),
+    Case::new(
+        "fence_aborts_open",
+        "A fence of the id of an open transaction aborts it; nothing of it is ever seen.",
+        Need::OpenTransactions,
+        fence_aborts_open,
+    ),
+    Case::new(
+        "time_out_aborts_open",
+        "An open transaction is aborted by its time-out, and not before.",
+        Need::TransactionTimeOut,
+        time_out_aborts_open,
+    ),
+];
+
+/// "before" and its position committed, then a transaction left open, then "after" appended.
+fn open_one(exam: &mut Exam<'_>) -> Verdict {
+    let mut session = exam.join(&member("posting", "a", 8))?;
+    exam.commit(
+        session.as_mut(),
+        vec![record(partition(0), "before")],
+        vec![(partition(1), position(1, "1"))],
+    )?;
+    drop(session);
+    let transaction = Transaction {
+        generation: 0,
+        records: vec![record(partition(0), "open 1"), record(partition(2), "open 2")],
+        positions: vec![(partition(1), position(2, "open"))],
+    };
+    exam.harness.leave_open(&member("posting", "a", 8), transaction)?;
+    exam.log().append(vec![record(partition(0), "after"), record(partition(3), "elsewhere")])?;
+    Ok(())
+}
+
+fn held_back(exam: &Exam<'_>) -> Verdict {
+    exam.holds(partition(0), &["before"])?;
+    exam.holds(partition(2), &[])?;
+    exam.holds(partition(3), &["elsewhere"])
+}
+
+fn is_unstable(exam: &Exam<'_>) -> Verdict {
+    let found = exam.log().committed("posting", &[partition(1)]);
+    let unstable = matches!(&found, Err(LogError::Unstable { at, .. }) if *at == partition(1));
+    expect(unstable, format!("positions: {}, expected Unstable", brief(&found)))
+}
+
+/// Waits until the aborted transaction holds nothing back, then looks for traces of it.
+fn nothing_left(exam: &Exam<'_>) -> Verdict {
+    exam.holds(partition(0), &["before", "after"])?;
+    exam.holds(partition(2), &[])?;
+    for number in [0, 2] {
+        let at = partition(number);
+        let mut reader = exam.reader(at, Isolation::Committed)?;
+        exam.fetch(reader.as_mut(), 2)?;
+        let high = exam.log().watermarks(at, Isolation::Committed)?.high;
+        same("last stable offset", &high, &exam.log().watermarks(at, Isolation::Uncommitted)?.high)?;
+        same("position, past the aborted records", &reader.position(at), &Some(high))?;
+    }
+    let held = exam.log().committed("posting", &[partition(1)])?;
+    same("position", &held, &vec![Some(position(1, "1"))])
+}
+
+fn open_holds_back(exam: &mut Exam<'_>) -> Verdict {
+    open_one(exam)?;
+    held_back(exam)?;
+    let at = partition(0);
+    let stable = exam.log().watermarks(at, Isolation::Committed)?;
+    let raw = exam.log().watermarks(at, Isolation::Uncommitted)?;
+    expect(
+        stable.high < raw.high,
+        format!("last stable offset {}, high watermark {}", stable.high, raw.high),
+    )?;
+    let mut reader = exam.reader(at, Isolation::Committed)?;
+    exam.fetch(reader.as_mut(), 1)?;
+    same("position of a reader held back", &reader.position(at), &Some(stable.high))?;
+    let found = texts(&exam.read(at, Isolation::Uncommitted, 3)?);
+    let expected: Vec<String> = ["before", "open 1", "after"].map(str::to_owned).to_vec();
+    same("uncommitted records", &found, &expected)
+}
+
+fn open_positions_unstable(exam: &mut Exam<'_>) -> Verdict {
+    open_one(exam)?;
+    is_unstable(exam)?;
+    let other = exam.log().committed("settlement", &[partition(1)])?;
+    same("positions of another group", &other, &vec![None])
+}
+
+fn join_aborts_open(exam: &mut Exam<'_>) -> Verdict {
+    open_one(exam)?;
+    let mut session = exam.join(&member("posting", "a", 8))?;
+    nothing_left(exam)?;
+    exam.commit(
+        session.as_mut(),
+        vec![record(partition(2), "next")],
+        vec![(partition(1), position(3, "3"))],
+    )?;
+    exam.holds(partition(2), &["next"])?;
+    same("position", &exam.log().committed("posting", &[partition(1)])?, &vec![Some(position(3, "3"))])
+}
+
+fn fence_aborts_open(exam: &mut Exam<'_>) -> Verdict {
+    open_one(exam)?;
+    exam.log().fence("posting.z")?;
+    held_back(exam)?;
+    exam.log().fence("posting.a")?;
+    nothing_left(exam)
+}
+
+fn time_out_aborts_open(exam: &mut Exam<'_>) -> Verdict {
+    let time_out = exam.abilities.time_outs.map(|time_outs| time_outs.transaction);
+    let time_out = time_out.filter(|time_out| *time_out > Duration::ZERO);
+    let time_out = time_out.ok_or(Failure("the harness names no transaction time-out".to_owned()))?;
+    open_one(exam)?;
+    exam.harness.pass(time_out / 4);
+    held_back(exam)?;
+    is_unstable(exam)?;
+    exam.harness.pass(time_out);
+    nothing_left(exam)
+}

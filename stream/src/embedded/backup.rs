@@ -1,0 +1,239 @@
+//! A copy of a running log, as it was at one durable sequence, and the way back.
+//!
+//! Order of the copy: closed segments, the prefix of the open one, `meta`, and last the manifest (sequence, sizes,
+//! checksums). A folder without `meta` does not open as a log and one without a manifest does not restore, so that a
+//! copy that was cut short is never taken for a log.
+
+use super::core::{Core, lock};
+use super::files::{Files, SystemFiles, replace, write_all_at};
+use super::segment::{index_path, io_error};
+use crate::log::LogError;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Name of the manifest.
+pub(super) const MANIFEST: &str = "backup.manifest";
+const FIRST_LINE: &str = "ledgerflow embedded log backup 1";
+const COPIED_BYTES: usize = 1 << 20;
+
+/// What a backup holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupReport {
+    /// Sequence of the last commit in it.
+    pub sequence: u64,
+    /// Files.
+    pub files: Vec<BackupFile>,
+}
+
+/// One file of a backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupFile {
+    /// Path within the backup.
+    pub name: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// CRC-32C of the bytes.
+    pub crc32c: u32,
+}
+
+/// A file to be copied; open, so that cleaning cannot take it away.
+struct Source {
+    name: String,
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+/// Copies a log. Commits go on meanwhile; cleaning waits.
+///
+/// # Errors
+/// [`LogError::Io`]: `to` is not empty, or what the file system says.
+pub(super) fn backup(core: &Core, to: &Path) -> Result<BackupReport, LogError> {
+    core.check_alive()?;
+    let _nobody_replaces_segments = lock(&core.maintenance);
+    let segments = core.segments();
+    let (sequence, sources) = cut(core)?;
+    if !core.read_only && core.durable() < sequence {
+        core.sync()?;
+    }
+    prepare(to)?;
+    let mut files = Vec::new();
+    for source in sources {
+        files.push(copy(source, to)?);
+    }
+    let files_system = SystemFiles;
+    sync_directory(&files_system, &to.join("segments"))?;
+    let meta = open_source("meta".to_owned(), core.root.join("meta"))?;
+    files.push(copy(meta, to)?);
+    let report = BackupReport { sequence, files };
+    let path = to.join(MANIFEST);
+    replace(&files_system, &path, report.text().as_bytes())
+        .map_err(|error| io_error("write", &path, &error))?;
+    tracing::info!(from = %segments.display(), to = %to.display(), sequence, "backup written");
+    Ok(report)
+}
+
+/// The last sequence and what makes up the log to there.
+fn cut(core: &Core) -> Result<(u64, Vec<Source>), LogError> {
+    let writer = lock(&core.writer);
+    let closed: Vec<PathBuf> = lock(&core.state).segments().map(|segment| segment.path.clone()).collect();
+    let mut sources = Vec::new();
+    for path in closed {
+        let index = index_path(&path);
+        sources.push(open_source(name(&path), path)?);
+        if index.exists() {
+            sources.push(open_source(name(&index), index)?);
+        }
+    }
+    let mut open = open_source(name(&writer.path), writer.path.clone())?;
+    open.bytes = writer.len;
+    sources.push(open);
+    Ok((writer.sequence, sources))
+}
+
+fn name(path: &Path) -> String {
+    format!("segments/{}", path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+fn open_source(name: String, path: PathBuf) -> Result<Source, LogError> {
+    let file = File::open(&path).map_err(|error| io_error("open", &path, &error))?;
+    let bytes = file.metadata().map_err(|error| io_error("read", &path, &error))?.len();
+    Ok(Source { name, path, file, bytes })
+}
+
+/// The target must be absent or empty.
+fn prepare(to: &Path) -> Result<(), LogError> {
+    match fs::read_dir(to) {
+        Ok(mut entries) => match entries.next() {
+            None => {}
+            Some(_) => return Err(LogError::Io(format!("{} is not empty", to.display()))),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io_error("list", to, &error)),
+    }
+    let segments = to.join("segments");
+    fs::create_dir_all(&segments).map_err(|error| io_error("create", &segments, &error))?;
+    match to.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(&SystemFiles, parent),
+        _ => Ok(()),
+    }
+}
+
+fn sync_directory(files: &dyn Files, path: &Path) -> Result<(), LogError> {
+    files.sync_directory(path).map_err(|error| io_error("sync", path, &error))
+}
+
+fn copy(source: Source, to: &Path) -> Result<BackupFile, LogError> {
+    let target = to.join(&source.name);
+    let out = File::options().write(true).create_new(true).open(&target);
+    let out = out.map_err(|error| io_error("create", &target, &error))?;
+    let crc32c = walk(&source.path, &source.file, source.bytes, |at, bytes| {
+        write_all_at(&SystemFiles, &out, bytes, at).map_err(|error| io_error("write", &target, &error))
+    })?;
+    SystemFiles.sync(&out).map_err(|error| io_error("sync", &target, &error))?;
+    Ok(BackupFile { name: source.name, bytes: source.bytes, crc32c })
+}
+
+/// Hands the first `len` bytes of a file out in pieces and returns their checksum.
+fn walk(
+    path: &Path,
+    file: &File,
+    len: u64,
+    mut take: impl FnMut(u64, &[u8]) -> Result<(), LogError>,
+) -> Result<u32, LogError> {
+    let mut piece = vec![0; COPIED_BYTES];
+    let (mut at, mut crc) = (0, 0);
+    while at < len {
+        let bytes = usize::try_from(len - at).unwrap_or(usize::MAX).min(COPIED_BYTES);
+        let Some(piece) = piece.get_mut(..bytes) else { break };
+        file.read_exact_at(piece, at).map_err(|error| io_error("read", path, &error))?;
+        crc = crc32c::crc32c_append(crc, piece);
+        take(at, piece)?;
+        at += bytes as u64;
+    }
+    Ok(crc)
+}
+
+impl BackupReport {
+    fn text(&self) -> String {
+        let mut text = format!("{FIRST_LINE}\nsequence {}\n", self.sequence);
+        for file in &self.files {
+            let _ = writeln!(text, "file {} {} {:08x}", file.name, file.bytes, file.crc32c);
+        }
+        let checksum = crc32c::crc32c(text.as_bytes());
+        let _ = writeln!(text, "crc32c {checksum:08x}");
+        text
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (covered, stored) = text.trim_end().rsplit_once("crc32c ")?;
+        let mut lines = covered.lines();
+        if format!("{:08x}", crc32c::crc32c(covered.as_bytes())) != stored || lines.next()? != FIRST_LINE {
+            return None;
+        }
+        let sequence = lines.next()?.strip_prefix("sequence ")?.parse().ok()?;
+        let mut files = Vec::new();
+        for line in lines {
+            let mut fields = line.strip_prefix("file ")?.split(' ');
+            let (name, bytes, crc) = (fields.next()?, fields.next()?, fields.next()?);
+            let plain =
+                Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_)));
+            files.push(BackupFile {
+                name: plain.then(|| name.to_owned())?,
+                bytes: bytes.parse().ok()?,
+                crc32c: u32::from_str_radix(crc, 16).ok()?,
+            });
+        }
+        Some(Self { sequence, files })
+    }
+}
+
+/// Compares a backup with its manifest, every byte of it.
+///
+/// # Errors
+/// [`LogError::Corrupt`] naming the file that is not what the manifest says, or that there is no whole manifest: the
+/// backup was cut short, or somebody has opened it as a log and written to it.
+pub fn verify_backup(directory: &Path) -> Result<BackupReport, LogError> {
+    let path = directory.join(MANIFEST);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let why = "there is no manifest: the backup was cut short, or is in use as a log";
+            return Err(LogError::Corrupt(format!("{}: {why}", directory.display())));
+        }
+        Err(error) => return Err(io_error("read", &path, &error)),
+    };
+    let damaged = || LogError::Corrupt(format!("{}: the manifest is damaged", path.display()));
+    let report = BackupReport::parse(&text).ok_or_else(damaged)?;
+    for file in &report.files {
+        let path = directory.join(&file.name);
+        let source = open_source(file.name.clone(), path.clone())?;
+        let crc = walk(&path, &source.file, source.bytes, |_, _| Ok(()))?;
+        if source.bytes != file.bytes || crc != file.crc32c {
+            return Err(LogError::Corrupt(format!("{}: it is not the file of the manifest", path.display())));
+        }
+    }
+    Ok(report)
+}
+
+/// Makes a log directory from a verified backup.
+///
+/// # Errors
+/// As [`verify_backup`]; [`LogError::Io`] when `to` is not empty, or what the file system says.
+pub fn restore(backup: &Path, to: &Path) -> Result<BackupReport, LogError> {
+    let report = verify_backup(backup)?;
+    prepare(to)?;
+    for file in &report.files {
+        let copied = copy(open_source(file.name.clone(), backup.join(&file.name))?, to)?;
+        if copied != *file {
+            let path = backup.join(&file.name);
+            return Err(LogError::Corrupt(format!("{}: it changed while it was copied", path.display())));
+        }
+    }
+    sync_directory(&SystemFiles, &to.join("segments"))?;
+    sync_directory(&SystemFiles, to)?;
+    Ok(report)
+}

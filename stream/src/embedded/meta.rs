@@ -1,0 +1,184 @@
+//! The `meta` file (format, identity, topics and their partition counts) and the `lock` file (who owns the log).
+
+use super::files::{Files, replace};
+use super::format::FORMAT;
+use super::segment::io_error;
+use crate::log::LogError;
+use rustix::fs::{FlockOperation, flock};
+use schemas::topics::{PartitionCounts, Topic};
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+
+const FIRST_LINE: &str = "ledgerflow embedded log";
+
+/// What was fixed when the log was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Meta {
+    /// Identity: checksums of frames start from it.
+    pub log_id: u64,
+    /// Partition counts.
+    pub counts: PartitionCounts,
+    /// How many topics, from the first of [`Topic::ALL`], the file names.
+    pub topics: usize,
+}
+
+impl Meta {
+    /// The file's text; its last line is a checksum of the lines before.
+    fn text(&self) -> String {
+        let mut text = format!(
+            "{FIRST_LINE}\nformat {FORMAT}\nid {:016x}\nevents {}\ninternal {}\n",
+            self.log_id, self.counts.events, self.counts.internal
+        );
+        for topic in Topic::ALL {
+            let _ = writeln!(text, "topic {} {}", topic.name(), topic.partition_count(self.counts));
+        }
+        let checksum = crc32c::crc32c(text.as_bytes());
+        let _ = writeln!(text, "crc32c {checksum:08x}");
+        text
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(super) fn store(&self, files: &dyn Files, path: &Path) -> Result<(), LogError> {
+        replace(files, path, self.text().as_bytes()).map_err(|error| io_error("write", path, &error))
+    }
+
+    /// The stored meta; `None` = there is no such file.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] when it is damaged, of another format, or names topics this build does not know.
+    pub(super) fn load(path: &Path) -> Result<Option<Self>, LogError> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("read", path, &error)),
+        };
+        Self::parse(&text).map(Some).map_err(|why| LogError::Corrupt(format!("{}: {why}", path.display())))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut lines = text.lines();
+        if lines.next() != Some(FIRST_LINE) {
+            return Err("this is not the meta file of an embedded log".to_owned());
+        }
+        let version = field(lines.next(), "format")?;
+        if version != FORMAT.to_string() {
+            return Err(format!("format {version} is not known, this build knows {FORMAT}"));
+        }
+        let (covered, stored) = text.trim_end().rsplit_once("crc32c ").ok_or("the checksum is missing")?;
+        if format!("{:08x}", crc32c::crc32c(covered.as_bytes())) != stored {
+            return Err("the checksum does not match".to_owned());
+        }
+        let number = |text: &str| text.parse::<u32>().map_err(|_| format!("{text} is not a count"));
+        let id = field(lines.next(), "id")?;
+        let log_id = u64::from_str_radix(id, 16).map_err(|_| format!("{id} is not an identity"))?;
+        let events = number(field(lines.next(), "events")?)?;
+        let internal = number(field(lines.next(), "internal")?)?;
+        let mut topics = 0;
+        for line in lines.take_while(|line| line.starts_with("topic ")) {
+            let name = field(Some(line), "topic")?.split(' ').next().unwrap_or_default();
+            if Topic::ALL.get(topics).map(|topic| topic.name()) != Some(name) {
+                return Err(format!("topic {name} is not known to this build"));
+            }
+            topics += 1;
+        }
+        Ok(Self { log_id, counts: PartitionCounts { events, internal }, topics })
+    }
+
+    /// Compares with the counts of the configuration.
+    ///
+    /// # Errors
+    /// Both are named.
+    pub(super) fn check_counts(&self, path: &Path, wanted: PartitionCounts) -> Result<(), LogError> {
+        if self.counts == wanted {
+            return Ok(());
+        }
+        Err(LogError::Io(format!(
+            "{} was made with partitions.events {} and partitions.internal {}, the configuration says {} and {}: \
+             partition counts are fixed when the log is made",
+            path.display(),
+            self.counts.events,
+            self.counts.internal,
+            wanted.events,
+            wanted.internal
+        )))
+    }
+}
+
+fn field<'a>(line: Option<&'a str>, name: &str) -> Result<&'a str, String> {
+    line.and_then(|line| line.strip_prefix(name))
+        .and_then(|rest| rest.strip_prefix(' '))
+        .ok_or_else(|| format!("the line `{name}` is missing"))
+}
+
+/// Holds the directory until it is dropped.
+#[derive(Debug)]
+pub(super) struct Lock {
+    file: Option<File>,
+}
+
+impl Drop for Lock {
+    /// Closing would do, were it not for a child process that is just being started and still has the file open.
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            // Closing follows.
+            let _ = flock(file, FlockOperation::Unlock);
+        }
+    }
+}
+
+impl Lock {
+    /// Takes the directory for the one process that writes.
+    ///
+    /// # Errors
+    /// [`LogError::InUse`] with the owner's process id as the lock file has it.
+    pub(super) fn exclusive(directory: &Path) -> Result<Self, LogError> {
+        let path = directory.join("lock");
+        let file = open_lock(&path).map_err(|error| io_error("open", &path, &error))?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(in_use(directory, file));
+        }
+        sign(&file).map_err(|error| io_error("write", &path, &error))?;
+        Ok(Self { file: Some(file) })
+    }
+
+    /// Takes the directory for reading, which only a writer hinders. A directory whose lock file cannot be opened
+    /// (a backup on read-only media) has no writer.
+    ///
+    /// # Errors
+    /// [`LogError::InUse`] while a writer lives.
+    pub(super) fn shared(directory: &Path) -> Result<Self, LogError> {
+        let path = directory.join("lock");
+        let Ok(file) = open_lock(&path).or_else(|_| File::open(&path)) else {
+            return Ok(Self { file: None });
+        };
+        if flock(&file, FlockOperation::NonBlockingLockShared).is_err() {
+            return Err(in_use(directory, file));
+        }
+        // Only a writer's id matters; a reader's tells a writer that comes meanwhile whom to wait for.
+        let _ = sign(&file);
+        Ok(Self { file: Some(file) })
+    }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+fn sign(mut file: &File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.write_all(std::process::id().to_string().as_bytes())
+}
+
+fn in_use(directory: &Path, file: File) -> LogError {
+    let mut pid = String::new();
+    let read = file.take(20).read_to_string(&mut pid);
+    if read.is_err() || pid.trim().is_empty() {
+        pid = "unknown".to_owned();
+    }
+    LogError::InUse { path: directory.display().to_string(), pid: pid.trim().to_owned() }
+}

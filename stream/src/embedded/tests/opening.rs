@@ -1,0 +1,327 @@
+//! Opening: what a killed process, a power cut, a changed configuration and a damaged disk leave behind.
+
+use super::super::format::FORMAT;
+use super::*;
+
+#[test]
+fn a_log_opened_again_is_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    commit(&log, 0..40);
+    let (before, sequence) = (all(&log), log.last_sequence());
+    assert!(segments(directory.path()).len() > 3);
+    drop(log);
+    for _ in 0..2 {
+        let log = open(directory.path());
+        assert_eq!(all(&log), before);
+        assert_eq!((log.last_sequence(), log.durable()), (sequence, sequence));
+    }
+    let log = open(directory.path());
+    commit(&log, 40..41);
+    assert_windows(&log, 41);
+}
+
+#[test]
+fn a_torn_last_frame_is_dropped_whichever_byte_it_ends_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open_quiet(directory.path(), small());
+    commit(&log, 0..5);
+    let path = segments(directory.path()).pop().unwrap();
+    let (at, bytes, _) = *frames(&path).last().unwrap();
+    for cut in at..at + bytes {
+        let copy = image(directory.path());
+        let last = segments(copy.path()).pop().unwrap();
+        File::options().write(true).open(&last).unwrap().set_len(cut).unwrap();
+        let torn = open(copy.path());
+        assert_windows(&torn, 4);
+        commit(&torn, 4..6);
+        drop(torn);
+        assert_windows(&open(copy.path()), 6);
+    }
+}
+
+#[test]
+fn a_last_frame_with_any_byte_changed_is_dropped_while_nothing_says_it_was_durable() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open_quiet(directory.path(), small());
+    commit(&log, 0..3);
+    let path = segments(directory.path()).pop().unwrap();
+    let (at, bytes, _) = *frames(&path).last().unwrap();
+    let whole = fs::read(&path).unwrap();
+    for place in at..at + bytes {
+        let copy = image(directory.path());
+        let mut spoilt = whole.clone();
+        spoilt[usize::try_from(place).unwrap()] ^= 0x10;
+        fs::write(segments(copy.path()).pop().unwrap(), &spoilt).unwrap();
+        assert_windows(&open(copy.path()), 2);
+    }
+}
+
+#[test]
+fn damage_before_durable_frames_is_refused_with_file_and_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    commit(&log, 0..30);
+    drop(log);
+    for (number, path) in segments(directory.path()).into_iter().enumerate() {
+        for (at, bytes, _) in frames(&path) {
+            let copy = image(directory.path());
+            let spoilt = segments(copy.path()).remove(number);
+            let mut whole = fs::read(&spoilt).unwrap();
+            whole[usize::try_from(at + bytes / 2).unwrap()] ^= 0x01;
+            // The mark at the very end is the only frame that nothing behind it vouches for.
+            let last =
+                at + bytes == whole.len() as u64 && path == *segments(directory.path()).last().unwrap();
+            fs::write(&spoilt, whole).unwrap();
+            match EmbeddedLog::open(copy.path(), small()) {
+                Err(LogError::Corrupt(why)) => {
+                    assert!(why.contains(&format!("{} at byte {at}", spoilt.display())), "{why}");
+                }
+                Err(other) => panic!("{other}"),
+                Ok(log) => {
+                    assert!(last, "{} at byte {at}", spoilt.display());
+                    assert_windows(&log, 30);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_or_foreign_segment_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
+    for at in [directory.path(), other.path()] {
+        commit(&open(at), 0..30);
+    }
+    let refused = |copy: &Path| match EmbeddedLog::open(copy, small()) {
+        Err(LogError::Corrupt(why)) => why,
+        other => panic!("{:?}", other.map(|log| log.last_sequence())),
+    };
+    for missing in [0, 1] {
+        let copy = image(directory.path());
+        fs::remove_file(segments(copy.path()).remove(missing)).unwrap();
+        let why = refused(copy.path());
+        let due = missing + 1;
+        assert!(why.ends_with(&format!("segment {} where {due} is due", due + 1)), "{why}");
+    }
+    let copy = image(directory.path());
+    fs::copy(segments(other.path()).remove(1), segments(copy.path()).remove(1)).unwrap();
+    let why = refused(copy.path());
+    assert!(why.ends_with("the segment is another log's"), "{why}");
+    let copy = image(directory.path());
+    fs::remove_file(copy.path().join("meta")).unwrap();
+    let why = refused(copy.path());
+    assert!(why.contains("no meta file"), "{why}");
+}
+
+/// What a power cut may leave of the frames behind the last sync: each of them whole, or not at all, or in part.
+#[test]
+fn an_unsynced_tail_may_be_torn_anywhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = small();
+    options.segment_bytes = 1 << 20;
+    let log = open_quiet(directory.path(), options);
+    commit(&log, 0..4);
+    log.sync().unwrap();
+    let durable = log.durable();
+    commit(&log, 4..9);
+    let path = segments(directory.path()).pop().unwrap();
+    let unsynced = frames(&path).into_iter().filter(|(_, _, sequence)| *sequence > durable);
+    for (number, (at, bytes, _)) in unsynced.enumerate() {
+        let copy = image(directory.path());
+        let last = segments(copy.path()).pop().unwrap();
+        let mut torn = fs::read(&last).unwrap();
+        // The frames behind it have reached the disk, this one's second half has not.
+        let (half, end) = (usize::try_from(at + bytes / 2).unwrap(), usize::try_from(at + bytes).unwrap());
+        torn[half..end].fill(0);
+        fs::write(&last, torn).unwrap();
+        assert_windows(&open(copy.path()), 4 + i64::try_from(number).unwrap());
+    }
+}
+
+#[test]
+fn a_segment_torn_right_after_it_was_begun_is_begun_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    commit(&log, 0..1);
+    while segments(directory.path()).len() < 3 {
+        let next = position(&log).unwrap().offset;
+        commit(&log, next..next + 1);
+    }
+    let windows = position(&log).unwrap().offset - 1;
+    let last = segments(directory.path()).pop().unwrap();
+    let (at, bytes, _) = frames(&last)[0];
+    for cut in [0, 1, at - 1, at, at + 1, at + bytes - 1] {
+        let copy = image(directory.path());
+        File::options().write(true).open(segments(copy.path()).pop().unwrap()).unwrap().set_len(cut).unwrap();
+        let torn = open(copy.path());
+        assert_windows(&torn, windows);
+        commit(&torn, windows..windows + 30);
+        drop(torn);
+        assert_windows(&open(copy.path()), windows + 30);
+    }
+}
+
+#[test]
+fn side_files_may_be_missing_or_spoilt() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = small();
+    options.scan_bytes = 0;
+    let log = open(directory.path());
+    commit(&log, 0..60);
+    let before = all(&log);
+    drop(log);
+    // The second opening has written the side-files of all closed segments.
+    drop(open(directory.path()));
+    let indexes = || {
+        let paths = segments(directory.path()).into_iter().map(|path| path.with_extension("idx"));
+        paths.filter(|path| path.exists()).collect::<Vec<_>>()
+    };
+    assert_eq!(indexes().len(), segments(directory.path()).len() - 1);
+    let log = EmbeddedLog::open(directory.path(), options.clone()).unwrap();
+    assert_eq!(all(&log), before);
+    drop(log);
+    fs::remove_file(&indexes()[0]).unwrap();
+    fs::write(&indexes()[1], b"spoilt").unwrap();
+    let log = EmbeddedLog::open(directory.path(), options).unwrap();
+    assert_eq!(all(&log), before);
+}
+
+#[test]
+fn another_partition_count_is_refused_with_both() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(directory.path()));
+    let mut options = small();
+    options.counts.internal = 16;
+    let refused = EmbeddedLog::open(directory.path(), options).err().unwrap().to_string();
+    let both = "made with partitions.events 2 and partitions.internal 3, the configuration says 2 and 16";
+    assert!(refused.contains(both), "{refused}");
+}
+
+#[test]
+fn another_format_is_refused_by_number() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    commit(&log, 0..3);
+    drop(log);
+    let refused = |copy: &Path| match EmbeddedLog::open(copy, small()) {
+        Err(LogError::Corrupt(why)) => why,
+        other => panic!("{:?}", other.map(|log| log.last_sequence())),
+    };
+    // A frame, with a checksum that fits.
+    let copy = image(directory.path());
+    let path = segments(copy.path()).pop().unwrap();
+    let (at, bytes, _) = frames(&path)[1];
+    let (at, end) = (usize::try_from(at).unwrap(), usize::try_from(at + bytes).unwrap());
+    let mut spoilt = fs::read(&path).unwrap();
+    let id = read_header(&path, &File::open(&path).unwrap()).unwrap().unwrap().log_id;
+    let tables = u32::from_le_bytes(spoilt[at + 8..at + 12].try_into().unwrap()) as usize;
+    spoilt[at + 4..at + 6].copy_from_slice(&9_u16.to_le_bytes());
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(&id.to_le_bytes()), &spoilt[at..at + 52]);
+    let checksum = crc32c::crc32c_append(checksum, &spoilt[at + 56..(at + 56 + tables).min(end)]);
+    spoilt[at + 52..at + 56].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(&path, spoilt).unwrap();
+    let why = refused(copy.path());
+    assert!(
+        why.ends_with(&format!("frame format version 9 is not known, this build knows {FORMAT}")),
+        "{why}"
+    );
+    // A segment.
+    let copy = image(directory.path());
+    let path = segments(copy.path()).pop().unwrap();
+    let mut spoilt = fs::read(&path).unwrap();
+    spoilt[4..6].copy_from_slice(&7_u16.to_le_bytes());
+    let checksum = crc32c::crc32c(&spoilt[..48]);
+    spoilt[48..52].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(&path, spoilt).unwrap();
+    let why = refused(copy.path());
+    assert!(why.ends_with("segment format version 7 is not known, this build knows 1"), "{why}");
+    // The meta file.
+    let copy = image(directory.path());
+    let meta = fs::read_to_string(copy.path().join("meta")).unwrap();
+    fs::write(copy.path().join("meta"), meta.replace("format 1", "format 3")).unwrap();
+    let why = refused(copy.path());
+    assert!(why.ends_with("format 3 is not known, this build knows 1"), "{why}");
+    fs::write(copy.path().join("meta"), meta.replace("internal 3", "internal 4")).unwrap();
+    let why = refused(copy.path());
+    assert!(why.ends_with("the checksum does not match"), "{why}");
+}
+
+#[test]
+fn a_second_owner_is_refused_with_path_and_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    let in_use =
+        LogError::InUse { path: directory.path().display().to_string(), pid: std::process::id().to_string() };
+    assert_eq!(EmbeddedLog::open(directory.path(), small()).err(), Some(in_use.clone()));
+    assert_eq!(EmbeddedLog::open_read_only(directory.path()).err(), Some(in_use.clone()));
+    commit(&log, 0..3);
+    drop(log);
+    let first = EmbeddedLog::open_read_only(directory.path()).unwrap();
+    let second = EmbeddedLog::open_read_only(directory.path()).unwrap();
+    assert_windows(&first, 3);
+    assert_windows(&second, 3);
+    assert_eq!(EmbeddedLog::open(directory.path(), small()).err(), Some(in_use));
+    drop((first, second));
+    assert_windows(&open(directory.path()), 3);
+}
+
+#[test]
+fn reading_only_changes_nothing_and_writes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    commit(&log, 0..20);
+    let copy = image(directory.path());
+    let last = segments(copy.path()).pop().unwrap();
+    let torn = fs::metadata(&last).unwrap().len() - 1;
+    File::options().write(true).open(&last).unwrap().set_len(torn).unwrap();
+    let log = EmbeddedLog::open_read_only(copy.path()).unwrap();
+    assert_windows(&log, 19);
+    assert_eq!(log.counts(), COUNTS);
+    let refused = LogError::Io(format!("{} is open for reading only", copy.path().display()));
+    assert_eq!(log.append(vec![text(JOURNAL, "entry")]), Err(refused.clone()));
+    assert_eq!(log.join(&posting()).err(), Some(refused.clone()));
+    assert_eq!(log.clean(&[]).err(), Some(refused));
+    drop(log);
+    assert_eq!(fs::metadata(&last).unwrap().len(), torn);
+    let nothing = tempfile::tempdir().unwrap();
+    assert!(EmbeddedLog::open_read_only(nothing.path()).is_err());
+    assert_eq!(fs::read_dir(nothing.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_outlives_the_log_gets_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    let mut session = log.join(&posting()).unwrap();
+    let generation = session.assignment().unwrap().generation;
+    let mut reader = log.reader(&[(JOURNAL, 0)], Isolation::Committed).unwrap();
+    drop(log);
+    let closed = format!("{} is closed", directory.path().display());
+    assert_eq!(session.commit(window(generation, 0)), CommitOutcome::Aborted(closed.clone()));
+    assert_eq!(reader.poll(limit(1)), Err(LogError::Io(closed)));
+    assert_windows(&open(directory.path()), 0);
+}
+
+#[test]
+fn a_meta_file_may_know_fewer_topics_and_not_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    commit(&log, 0..3);
+    drop(log);
+    let meta = directory.path().join("meta");
+    let whole = fs::read_to_string(&meta).unwrap();
+    let topics = whole.split_once("crc32c ").unwrap().0.to_owned();
+    let store = |lines: String| {
+        let checksum = crc32c::crc32c(lines.as_bytes());
+        fs::write(&meta, format!("{lines}crc32c {checksum:08x}\n")).unwrap();
+    };
+    // Written by an older build, which knew no `breaks`.
+    store(topics.split_once("topic breaks").unwrap().0.to_owned());
+    assert_windows(&open(directory.path()), 3);
+    assert_eq!(fs::read_to_string(&meta).unwrap(), whole);
+    store(format!("{topics}topic cases 3\n"));
+    let refused = EmbeddedLog::open(directory.path(), small()).err().unwrap().to_string();
+    assert!(refused.ends_with("topic cases is not known to this build"), "{refused}");
+}

@@ -1,0 +1,285 @@
+//! The worker cycle as a step function: join -> restore -> (poll -> decide -> commit -> apply)*.
+//!
+//! One worker owns the slots its session assigns and commits them together, one transaction per window. Nothing is
+//! applied and nothing leaves before the commit: an abort or an unknown outcome drops the decisions whole, an
+//! unknown outcome also drops the session and restores from the log. A slot that stops leaves the worker's
+//! windows; the others go on.
+//!
+//! Bounds: [`Options`]. Order relied on: see [`crate::log`]. Time comes in as [`Now`].
+
+mod checkpoint;
+mod position;
+mod restore;
+mod window;
+
+pub use checkpoint::{Checkpoints, DiskCheckpoints, LoadPair, MemoryCheckpoints};
+pub use position::Metadata;
+
+use crate::faults::{self, Crash};
+use crate::log::{Assignment, Log, LogError, Member, Offset, Reader, Record, Session, TopicPartition};
+use crate::processor::{Processor, Stop};
+use schemas::batch::Hash;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Time as an input of a step, microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Business clock since 1970-01-01T00:00:00Z.
+    pub business_us: i64,
+    /// Wall clock since 1970-01-01T00:00:00Z.
+    pub wall_us: i64,
+    /// Monotonic clock.
+    pub monotonic_us: i64,
+}
+
+impl Now {
+    /// The machine's clocks, with business time from `clock`.
+    #[must_use]
+    pub fn read(clock: &crate::clock::BusinessClock) -> Self {
+        Self {
+            business_us: clock.now_us(),
+            wall_us: crate::clock::wall_us(),
+            monotonic_us: crate::clock::monotonic_us(),
+        }
+    }
+}
+
+/// Bounds of a worker.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Least time between two windows, microseconds; a full buffer does not wait.
+    pub window_us: i64,
+    /// Value bytes of one poll.
+    pub poll_bytes: usize,
+    /// How long a poll waits when nothing is buffered.
+    pub poll_wait: Duration,
+    /// Checkpoint a slot after this long, microseconds.
+    pub checkpoint_us: i64,
+    /// Checkpoint a slot after about this many bytes of changes.
+    pub checkpoint_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            window_us: 10_000,
+            poll_bytes: 8 << 20,
+            poll_wait: Duration::from_millis(10),
+            checkpoint_us: 5_000_000,
+            checkpoint_bytes: 64 << 20,
+        }
+    }
+}
+
+/// What a step did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// Joined and restored; `replayed` changelog or input records.
+    Restored {
+        /// Records replayed over all slots.
+        replayed: u64,
+    },
+    /// Nothing to do.
+    Idle,
+    /// Restoring waits for something; the text names it.
+    Waiting(String),
+    /// A window is committed.
+    Committed {
+        /// Items decided (journal items, events, balances: as the processor counts).
+        items: u64,
+        /// Records written.
+        records: usize,
+        /// Write-ahead sequence.
+        sequence: u64,
+    },
+    /// The window was aborted and will be decided again.
+    Aborted(String),
+    /// The outcome is unknown, or the assignment changed: the next step joins and restores.
+    Rejoin(String),
+}
+
+/// Why a worker ends.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum WorkerError {
+    /// Another owner has taken this member's place.
+    #[error("another process has taken over: {0}")]
+    Fenced(String),
+    /// The log failed for good.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A fault point fired.
+    #[error("crash at fault point {0}")]
+    Crash(&'static str),
+}
+
+impl From<Crash> for WorkerError {
+    fn from(crash: Crash) -> Self {
+        Self::Crash(crash.0.name())
+    }
+}
+
+pub(crate) struct SlotRun<S> {
+    pub(crate) state: S,
+    pub(crate) epoch: u64,
+    pub(crate) batch: u64,
+    pub(crate) hash: Hash,
+    pub(crate) first: bool,
+    pub(crate) inputs: Vec<InputRun>,
+    pub(crate) checkpointed_us: i64,
+    pub(crate) full_checkpoint: bool,
+    pub(crate) sequence: u64,
+    pub(crate) stopped: Option<Stop>,
+}
+
+pub(crate) struct InputRun {
+    pub(crate) at: TopicPartition,
+    pub(crate) records_max: usize,
+    /// Committed position.
+    pub(crate) position: Offset,
+    /// Records read and not yet consumed.
+    pub(crate) buffer: VecDeque<Record>,
+    /// Reader's position after the newest buffered record.
+    pub(crate) read_to: Offset,
+    pub(crate) drained: bool,
+    /// Whether the reader holds it back.
+    pub(crate) held: bool,
+}
+
+impl InputRun {
+    /// Records buffered before reading pauses: two windows' worth.
+    fn buffer_max(&self) -> usize {
+        self.records_max.saturating_mul(2)
+    }
+}
+
+/// A worker: one processor on one log.
+pub struct Worker<P: Processor> {
+    processor: P,
+    log: Arc<dyn Log>,
+    member: Member,
+    options: Options,
+    checkpoints: Box<dyn Checkpoints>,
+    run: Option<Run<P>>,
+    aborts_in_a_row: u32,
+}
+
+/// What lives from a join to the next.
+pub(crate) struct Run<P: Processor> {
+    session: Box<dyn Session>,
+    assignment: Assignment,
+    reader: Option<Box<dyn Reader>>,
+    slots: BTreeMap<u32, SlotRun<P::Slot>>,
+    last_window_us: i64,
+    restored: bool,
+}
+
+impl<P: Processor> Worker<P> {
+    /// A worker that joins at its first step.
+    #[must_use]
+    pub fn new(
+        processor: P,
+        log: Arc<dyn Log>,
+        name: &str,
+        options: Options,
+        checkpoints: Box<dyn Checkpoints>,
+    ) -> Self {
+        let group = processor.name();
+        let member = Member {
+            group: group.to_owned(),
+            name: name.to_owned(),
+            transactional_id: format!("ledgerflow-{group}-{name}"),
+            slots: processor.slots(),
+        };
+        Self { processor, log, member, options, checkpoints, run: None, aborts_in_a_row: 0 }
+    }
+
+    /// One step: at most one window.
+    ///
+    /// # Errors
+    /// [`WorkerError`]: the worker cannot go on; dropping it and starting another is safe at any time.
+    pub fn step(&mut self, now: Now) -> Result<Progress, WorkerError> {
+        match self.advance(now) {
+            // The session and what was read under it are gone with the step; nothing of it was applied.
+            Err(WorkerError::Log(error @ (LogError::Retriable(_) | LogError::Unstable { .. }))) => {
+                Ok(Progress::Rejoin(error.to_string()))
+            }
+            other => other,
+        }
+    }
+
+    fn advance(&mut self, now: Now) -> Result<Progress, WorkerError> {
+        let Some(mut run) = self.run.take() else { return self.join(now) };
+        if !run.restored {
+            return self.restore(run, now);
+        }
+        let assignment = run.session.assignment().map_err(fenced)?;
+        if assignment != run.assignment {
+            return Ok(Progress::Rejoin("the assignment changed".into()));
+        }
+        self.window(run, now)
+    }
+
+    fn join(&mut self, now: Now) -> Result<Progress, WorkerError> {
+        let mut session = match self.log.join(&self.member) {
+            Err(LogError::Retriable(why)) => return Ok(Progress::Waiting(why)),
+            other => other?,
+        };
+        faults::hit(faults::WORKER_AFTER_JOIN)?;
+        let assignment = session.assignment().map_err(fenced)?;
+        let run = Run {
+            session,
+            assignment,
+            reader: None,
+            slots: BTreeMap::new(),
+            last_window_us: i64::MIN,
+            restored: false,
+        };
+        self.restore(run, now)
+    }
+
+    /// State of a slot, if this worker owns it and it is restored.
+    #[must_use]
+    pub fn slot(&self, slot: u32) -> Option<&P::Slot> {
+        self.run.as_ref().filter(|run| run.restored)?.slots.get(&slot).map(|s| &s.state)
+    }
+
+    /// Slots owned and restored, ascending.
+    #[must_use]
+    pub fn slots(&self) -> Vec<u32> {
+        self.run
+            .as_ref()
+            .filter(|r| r.restored)
+            .map(|r| r.slots.keys().copied().collect())
+            .unwrap_or_default()
+    }
+
+    /// Slots that cannot go on, and why.
+    #[must_use]
+    pub fn stopped(&self) -> Vec<Stop> {
+        let slots = self.run.iter().flat_map(|run| run.slots.values());
+        slots.filter_map(|slot| slot.stopped.clone()).collect()
+    }
+
+    /// Committed positions of a slot's inputs.
+    #[must_use]
+    pub fn positions(&self) -> Vec<(TopicPartition, Offset)> {
+        let slots = self.run.iter().flat_map(|run| run.slots.values());
+        slots.flat_map(|slot| slot.inputs.iter().map(|input| (input.at, input.position))).collect()
+    }
+
+    /// The processor.
+    #[must_use]
+    pub const fn processor(&self) -> &P {
+        &self.processor
+    }
+}
+
+pub(crate) fn fenced(error: LogError) -> WorkerError {
+    match error {
+        LogError::Fenced(who) => WorkerError::Fenced(who),
+        other => WorkerError::Log(other),
+    }
+}

@@ -1,0 +1,392 @@
+//! Restore, in the order of DESIGN rule 1: the transactional id is taken (by `join`), then committed positions,
+//! then the changelog's raw end as the goal, then replay until the reader's own position reaches it, then the last
+//! batch against the committed positions. Checkpoints only shorten the replay; a doubtful one is dropped.
+
+use super::{InputRun, Metadata, Now, Progress, Run, SlotRun, Worker, WorkerError};
+use crate::faults;
+use crate::log::{FetchLimit, Isolation, LogError, Offset, Position, TopicPartition};
+use crate::processor::{Assigned, Changelog, Processor, SlotState, Stop};
+use crate::store::Label;
+use schemas::batch::{self, Hash};
+use std::collections::VecDeque;
+
+/// Result of restoring one slot.
+enum Restored<S> {
+    Done(Box<SlotRun<S>>, u64),
+    Wait(String),
+}
+
+/// What the committed positions say.
+struct Committed {
+    positions: Vec<Offset>,
+    metadata: Option<Metadata>,
+}
+
+impl<P: Processor> Worker<P> {
+    pub(super) fn restore(&mut self, mut run: Run<P>, now: Now) -> Result<Progress, WorkerError> {
+        let mut replayed = 0;
+        for slot in run.assignment.slots.clone() {
+            if run.slots.contains_key(&slot) {
+                continue;
+            }
+            match self.restore_slot(slot, now)? {
+                Restored::Done(restored, records) => {
+                    run.slots.insert(slot, *restored);
+                    replayed += records;
+                }
+                Restored::Wait(why) => {
+                    self.run = Some(run);
+                    return Ok(Progress::Waiting(why));
+                }
+            }
+        }
+        let live = run.slots.values().filter(|slot| slot.stopped.is_none());
+        let start: Vec<_> =
+            live.flat_map(|slot| slot.inputs.iter().map(|input| (input.at, input.position))).collect();
+        run.reader = Some(self.log.reader(&start, Isolation::Committed)?);
+        run.restored = true;
+        self.run = Some(run);
+        faults::hit(faults::WORKER_AFTER_RESTORE)?;
+        Ok(Progress::Restored { replayed })
+    }
+
+    fn restore_slot(&mut self, slot: u32, now: Now) -> Result<Restored<P::Slot>, WorkerError> {
+        let inputs = self.inputs_of(slot);
+        let at: Vec<TopicPartition> = inputs.iter().map(|(at, _)| *at).collect();
+        let held = match self.log.committed(&self.member.group, &at) {
+            Err(error @ (LogError::Unstable { .. } | LogError::Retriable(_))) => {
+                return Ok(Restored::Wait(error.to_string()));
+            }
+            other => other?,
+        };
+        let committed = match judge_committed(slot, &at, held) {
+            Ok(committed) => committed,
+            Err(stop) => return Ok(self.stopped_slot(slot, stop, now)),
+        };
+        let outcome = match self.processor.changelog() {
+            Changelog::Own(topic) => {
+                self.restore_own(slot, TopicPartition::new(topic, slot), &at, &committed)?
+            }
+            Changelog::Inputs => self.restore_inputs(slot, &at, &committed)?,
+        };
+        let (state, records, full) = match outcome {
+            Rebuilt::Done { state, records, full } => (state, records, full),
+            Rebuilt::Wait(why) => return Ok(Restored::Wait(why)),
+            Rebuilt::Stopped(stop) => return Ok(self.stopped_slot(slot, stop, now)),
+        };
+        let (epoch, batch, hash) =
+            committed.metadata.as_ref().map_or((0, 0, [0; 32]), |m| (m.epoch, m.batch, m.hash));
+        let inputs =
+            inputs.into_iter().zip(&committed.positions).map(|((at, records_max), position)| InputRun {
+                at,
+                records_max,
+                position: *position,
+                buffer: VecDeque::new(),
+                read_to: *position,
+                drained: false,
+                held: false,
+            });
+        let restored = SlotRun {
+            state,
+            epoch: epoch + 1,
+            batch,
+            hash,
+            first: true,
+            inputs: inputs.collect(),
+            checkpointed_us: now.monotonic_us,
+            full_checkpoint: full,
+            sequence: 0,
+            stopped: None,
+        };
+        Ok(Restored::Done(Box::new(restored), records))
+    }
+
+    fn inputs_of(&self, slot: u32) -> Vec<(TopicPartition, usize)> {
+        let inputs = self.processor.inputs().into_iter();
+        inputs
+            .filter(|input| input.assigned == Assigned::SameNumber || slot == 0)
+            .map(|input| (TopicPartition::new(input.topic, slot), input.records_max))
+            .collect()
+    }
+
+    fn stopped_slot(&self, slot: u32, stop: Stop, now: Now) -> Restored<P::Slot> {
+        tracing::error!(
+            processor = self.processor.name(),
+            slot,
+            at = stop.at,
+            why = stop.why,
+            "slot stopped"
+        );
+        let run = SlotRun {
+            state: self.processor.open(slot),
+            epoch: 0,
+            batch: 0,
+            hash: [0; 32],
+            first: false,
+            inputs: Vec::new(),
+            checkpointed_us: now.monotonic_us,
+            full_checkpoint: true,
+            sequence: 0,
+            stopped: Some(stop),
+        };
+        Restored::Done(Box::new(run), 0)
+    }
+
+    /// Loads the newest checkpoint that does not pass the committed window; a doubtful one is dropped.
+    fn load_checkpoint(&mut self, slot: u32, committed: &Committed) -> Option<(P::Slot, Label)> {
+        let label = self.checkpoints.latest(slot)?;
+        let metadata = committed.metadata.as_ref();
+        let fits = metadata.is_some_and(|m| {
+            label.batch < m.batch
+                || (label.batch == m.batch && label.hash == m.hash && label.epoch == m.epoch)
+        });
+        let mut state = self.processor.open(slot);
+        let loaded = match fits {
+            true => self.checkpoints.load(slot, &mut |key, value| state.load(key, value)),
+            false => Err(format!("batch {} passes the committed window", label.batch)),
+        };
+        match loaded {
+            Ok(()) => Some((state, label)),
+            Err(why) => {
+                tracing::warn!(processor = self.processor.name(), slot, why, "checkpoint dropped");
+                self.checkpoints.discard(slot);
+                None
+            }
+        }
+    }
+
+    /// Replays the slot's own changelog and compares its last batch with the committed positions.
+    fn restore_own(
+        &mut self,
+        slot: u32,
+        changelog: TopicPartition,
+        at: &[TopicPartition],
+        committed: &Committed,
+    ) -> Result<Rebuilt<P::Slot>, WorkerError> {
+        if let Err(setting) = self.log.check_retention(changelog.topic)? {
+            return Ok(Rebuilt::Stopped(Stop { slot, at: changelog.to_string(), why: setting }));
+        }
+        let goal = self.log.watermarks(changelog, Isolation::Uncommitted)?;
+        if let Some((state, label)) = self.load_checkpoint(slot, committed)
+            && label.changelog_offset <= goal.high
+        {
+            let last = Last { epoch: label.epoch, batch: label.batch, hash: label.hash, input: None };
+            let replay = Replay { slot, changelog, from: label.changelog_offset, goal: goal.high };
+            match self.replay_own(state, &replay, Some(last), at, committed)? {
+                Rebuilt::Stopped(stop) => {
+                    tracing::warn!(
+                        slot,
+                        at = stop.at,
+                        why = stop.why,
+                        "checkpoint contradicts the log, dropped"
+                    );
+                    self.checkpoints.discard(slot);
+                }
+                other => return Ok(other),
+            }
+        }
+        let replay = Replay { slot, changelog, from: goal.low, goal: goal.high };
+        let state = self.processor.open(slot);
+        self.replay_own(state, &replay, None, at, committed)
+    }
+
+    fn replay_own(
+        &mut self,
+        mut state: P::Slot,
+        replay: &Replay,
+        mut last: Option<Last>,
+        at: &[TopicPartition],
+        committed: &Committed,
+    ) -> Result<Rebuilt<P::Slot>, WorkerError> {
+        let full = last.is_none();
+        let mut reader = self.log.reader(&[(replay.changelog, replay.from)], Isolation::Committed)?;
+        let mut records = 0;
+        while reader.position(replay.changelog).is_some_and(|position| position < replay.goal) {
+            let before = reader.position(replay.changelog);
+            let fetches = reader.poll(limit())?;
+            if fetches.is_empty() && reader.position(replay.changelog) == before {
+                return Ok(Rebuilt::Wait(format!(
+                    "{}: an open transaction keeps readers below {}",
+                    replay.changelog, replay.goal
+                )));
+            }
+            for record in fetches.iter().flat_map(|fetch| &fetch.records) {
+                if let Err(stop) = self.processor.replay(&mut state, replay.changelog, record) {
+                    return Ok(Rebuilt::Stopped(stop));
+                }
+                records += 1;
+                match batch::open(&record.value) {
+                    Ok(opened) => {
+                        let h = opened.header;
+                        let input = Some(h.input);
+                        last = Some(Last { epoch: h.epoch, batch: h.batch, hash: opened.hash, input });
+                    }
+                    Err(e) => {
+                        return Ok(Rebuilt::Stopped(Stop::at(
+                            replay.slot,
+                            replay.changelog,
+                            record.offset,
+                            e,
+                        )));
+                    }
+                }
+            }
+        }
+        Ok(match agree(replay, last.as_ref(), at, committed) {
+            Ok(()) => Rebuilt::Done { state, records, full },
+            Err(stop) => Rebuilt::Stopped(stop),
+        })
+    }
+
+    /// Replays the inputs up to the committed positions.
+    fn restore_inputs(
+        &mut self,
+        slot: u32,
+        at: &[TopicPartition],
+        committed: &Committed,
+    ) -> Result<Rebuilt<P::Slot>, WorkerError> {
+        if committed.metadata.is_none()
+            && let Some(witness) = self.processor.witness()
+        {
+            let witness = TopicPartition::new(witness, slot);
+            let bounds = self.log.watermarks(witness, Isolation::Uncommitted)?;
+            if bounds.high > 0 {
+                let why =
+                    format!("no committed position, but {witness} has been written: positions are lost");
+                return Ok(Rebuilt::Stopped(Stop { slot, at: witness.to_string(), why }));
+            }
+        }
+        let (mut state, start, full) = match self.load_checkpoint(slot, committed) {
+            Some((state, label)) => (state, label.positions, false),
+            None => {
+                let mut low = Vec::with_capacity(at.len());
+                for at in at {
+                    low.push((*at, self.log.watermarks(*at, Isolation::Committed)?.low));
+                }
+                (self.processor.open(slot), low, true)
+            }
+        };
+        let mut records = 0;
+        for (at, goal) in at.iter().zip(&committed.positions) {
+            let from = start.iter().find(|(a, _)| a == at).map_or(0, |(_, offset)| *offset);
+            if from >= *goal {
+                continue;
+            }
+            match self.replay_input(&mut state, slot, *at, from, *goal)? {
+                Ok(read) => records += read,
+                Err(stop) => return Ok(Rebuilt::Stopped(stop)),
+            }
+        }
+        Ok(Rebuilt::Done { state, records, full })
+    }
+
+    fn replay_input(
+        &mut self,
+        state: &mut P::Slot,
+        slot: u32,
+        at: TopicPartition,
+        from: Offset,
+        goal: Offset,
+    ) -> Result<Result<u64, Stop>, WorkerError> {
+        let mut reader = self.log.reader(&[(at, from)], Isolation::Committed)?;
+        let mut records = 0;
+        while reader.position(at).is_some_and(|position| position < goal) {
+            let before = reader.position(at);
+            let fetches = reader.poll(limit())?;
+            if fetches.is_empty() && reader.position(at) == before {
+                if self.log.watermarks(at, Isolation::Uncommitted)?.high >= goal {
+                    let why = format!("{at}: what was committed up to {goal} cannot be read yet");
+                    return Err(LogError::Retriable(why).into());
+                }
+                let why = format!("the log ends below the committed position {goal}: it was truncated");
+                return Ok(Err(Stop::at(slot, at, before.unwrap_or(from), why)));
+            }
+            for record in fetches.iter().flat_map(|fetch| &fetch.records).filter(|r| r.offset < goal) {
+                if let Err(stop) = self.processor.replay(state, at, record) {
+                    return Ok(Err(stop));
+                }
+                records += 1;
+            }
+        }
+        Ok(Ok(records))
+    }
+}
+
+enum Rebuilt<S> {
+    Done { state: S, records: u64, full: bool },
+    Wait(String),
+    Stopped(Stop),
+}
+
+struct Replay {
+    slot: u32,
+    changelog: TopicPartition,
+    from: Offset,
+    goal: Offset,
+}
+
+struct Last {
+    epoch: u64,
+    batch: u64,
+    hash: Hash,
+    input: Option<Vec<schemas::wire::InputRange>>,
+}
+
+const fn limit() -> FetchLimit {
+    FetchLimit { records: 4_096, bytes: 16 << 20, wait: std::time::Duration::from_millis(200) }
+}
+
+/// All positions of a slot were written by one transaction, or none exists.
+fn judge_committed(slot: u32, at: &[TopicPartition], held: Vec<Option<Position>>) -> Result<Committed, Stop> {
+    let place = || at.first().map(ToString::to_string).unwrap_or_default();
+    let stop = |why: String| Stop { slot, at: place(), why };
+    let mut texts: Vec<&str> = held.iter().flatten().map(|p| p.metadata.as_str()).collect();
+    let present = texts.len();
+    texts.dedup();
+    match (present, texts.as_slice()) {
+        (0, _) => Ok(Committed { positions: vec![0; at.len()], metadata: None }),
+        (n, [one]) if n == at.len() => {
+            let metadata = Metadata::parse(one)
+                .ok_or_else(|| stop(format!("position metadata {one:?} is not this program's")))?;
+            Ok(Committed {
+                positions: held.iter().flatten().map(|p| p.offset).collect(),
+                metadata: Some(metadata),
+            })
+        }
+        (n, [_]) => Err(stop(format!("torn commit: {n} of {} input positions are held", at.len()))),
+        (_, many) => Err(stop(format!("torn commit: the slot's positions carry {many:?}"))),
+    }
+}
+
+/// The last batch of the changelog is the one that the committed positions name.
+fn agree(
+    replay: &Replay,
+    last: Option<&Last>,
+    at: &[TopicPartition],
+    committed: &Committed,
+) -> Result<(), Stop> {
+    let stop = |why: String| Stop { slot: replay.slot, at: replay.changelog.to_string(), why };
+    match (last, committed.metadata.as_ref()) {
+        (None, None) => Ok(()),
+        (Some(last), None) => {
+            Err(stop(format!("the changelog holds batch {} but no position is committed", last.batch)))
+        }
+        (None, Some(m)) => Err(stop(format!("batch {} is committed but the changelog is empty", m.batch))),
+        (Some(last), Some(m)) => {
+            if (last.epoch, last.batch, last.hash) != (m.epoch, m.batch, m.hash) {
+                return Err(stop(format!(
+                    "the changelog ends with batch {} of epoch {}, committed is batch {} of epoch {}",
+                    last.batch, last.epoch, m.batch, m.epoch
+                )));
+            }
+            let Some(input) = &last.input else { return Ok(()) };
+            for (at, position) in at.iter().zip(&committed.positions) {
+                let named = input.iter().find(|r| r.topic == at.topic.name() && r.partition == at.partition);
+                if named.is_none_or(|range| range.to != *position) {
+                    return Err(stop(format!("batch {} does not end at {at}@{position}", last.batch)));
+                }
+            }
+            Ok(())
+        }
+    }
+}

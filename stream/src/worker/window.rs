@@ -1,0 +1,276 @@
+//! One window: poll, decide every slot, commit them together, apply, checkpoint.
+
+use super::{InputRun, Metadata, Now, Progress, Run, SlotRun, Worker, WorkerError, checkpoint};
+use crate::faults;
+use crate::log::{
+    CommitOutcome, FetchLimit, Isolation, LogError, Offset, Position, TopicPartition, Transaction,
+};
+use crate::processor::{Changelog, Decision, InputRecords, Processor, SlotState, Window};
+use crate::store::Label;
+use std::time::Duration;
+
+/// A decided slot, waiting for its commit.
+struct Decided<C> {
+    slot: u32,
+    decision: Decision<C>,
+    positions: Vec<(TopicPartition, Offset)>,
+}
+
+impl<P: Processor> Worker<P> {
+    pub(super) fn window(&mut self, mut run: Run<P>, now: Now) -> Result<Progress, WorkerError> {
+        self.poll(&mut run, now)?;
+        faults::hit(faults::WORKER_AFTER_POLL)?;
+        let due = now.monotonic_us.saturating_sub(run.last_window_us) >= self.options.window_us;
+        if !due && !full(&run) {
+            self.run = Some(run);
+            return Ok(Progress::Idle);
+        }
+        let mut decided = self.decide(&mut run, now);
+        faults::hit(faults::WORKER_AFTER_DECIDE)?;
+        if decided.is_empty() {
+            self.checkpoint_one(&mut run, now)?;
+            self.run = Some(run);
+            return Ok(Progress::Idle);
+        }
+        run.last_window_us = now.monotonic_us;
+        let transaction = self.transaction(&run, &mut decided);
+        let records = transaction.records.len();
+        faults::hit(faults::WORKER_BEFORE_COMMIT)?;
+        match run.session.commit(transaction) {
+            CommitOutcome::Committed { sequence } => {
+                self.aborts_in_a_row = 0;
+                faults::hit(faults::WORKER_AFTER_COMMIT)?;
+                let items = self.apply(&mut run, decided, sequence);
+                faults::hit(faults::WORKER_AFTER_APPLY)?;
+                self.checkpoint_one(&mut run, now)?;
+                self.run = Some(run);
+                Ok(Progress::Committed { items, records, sequence })
+            }
+            CommitOutcome::Aborted(why) => {
+                self.aborts_in_a_row += 1;
+                self.run = Some(run);
+                Ok(Progress::Aborted(why))
+            }
+            CommitOutcome::Fenced(who) => Err(WorkerError::Fenced(who)),
+            CommitOutcome::Unknown(why) => Ok(Progress::Rejoin(why)),
+        }
+    }
+
+    /// Reads what the inputs have room for. An input whose buffer is full is held back, so that it neither grows
+    /// nor keeps another input of its slot from being read.
+    fn poll(&self, run: &mut Run<P>, now: Now) -> Result<(), WorkerError> {
+        let until_due =
+            run.last_window_us.saturating_add(self.options.window_us).saturating_sub(now.monotonic_us);
+        let wait = if buffered(run) == 0 {
+            self.options.poll_wait
+        } else {
+            Duration::from_micros(u64::try_from(until_due).unwrap_or(0)).min(self.options.poll_wait)
+        };
+        let Some(reader) = run.reader.as_mut() else { return Ok(()) };
+        let mut room = 0;
+        for slot in run.slots.values_mut() {
+            for input in &mut slot.inputs {
+                let full = slot.stopped.is_some() || input.buffer.len() >= input.buffer_max();
+                if full != input.held {
+                    reader.hold(input.at, full)?;
+                    input.held = full;
+                }
+                room += if full { 0 } else { input.records_max };
+            }
+        }
+        if room == 0 {
+            return Ok(());
+        }
+        let fetches = match reader.poll(FetchLimit { records: room, bytes: self.options.poll_bytes, wait }) {
+            // What is buffered can still be worked off.
+            Err(LogError::Retriable(_)) => return Ok(()),
+            other => other?,
+        };
+        for input in run.slots.values_mut().flat_map(|slot| &mut slot.inputs) {
+            input.drained = !input.held;
+        }
+        for fetch in fetches {
+            let inputs = run.slots.values_mut().flat_map(|slot| &mut slot.inputs);
+            for input in inputs.filter(|input| input.at == fetch.from) {
+                input.drained = false;
+                input.buffer.extend(fetch.records.iter().cloned());
+            }
+        }
+        for input in run.slots.values_mut().flat_map(|slot| &mut slot.inputs) {
+            if let Some(position) = reader.position(input.at) {
+                input.read_to = position;
+            }
+        }
+        Ok(())
+    }
+
+    fn decide(&self, run: &mut Run<P>, now: Now) -> Vec<Decided<P::Change>> {
+        let mut all = Vec::new();
+        for (slot, run) in run.slots.iter_mut().filter(|(_, run)| run.stopped.is_none()) {
+            let window = Window {
+                slot: *slot,
+                epoch: run.epoch,
+                batch: run.batch + 1,
+                previous_hash: run.hash,
+                first: run.first,
+                business_us: now.business_us,
+                wall_us: now.wall_us,
+                inputs: run.inputs.iter().map(offer).collect(),
+            };
+            let offered: Vec<_> = window.inputs.iter().map(|input| (input.from, input.next)).collect();
+            match self.processor.decide(&run.state, window) {
+                Ok(None) => {}
+                Ok(Some(decision)) => {
+                    let positions = offered.into_iter().map(|(at, next)| {
+                        let consumed = decision.consumed.iter().find(|(a, _)| *a == at);
+                        (at, consumed.map_or(next, |(_, offset)| *offset))
+                    });
+                    let positions = positions.collect();
+                    all.push(Decided { slot: *slot, decision, positions });
+                }
+                Err(stop) => {
+                    let name = self.processor.name();
+                    tracing::error!(processor = name, slot, at = stop.at, why = stop.why, "slot stopped");
+                    run.inputs.iter_mut().for_each(|input| input.buffer.clear());
+                    run.stopped = Some(stop);
+                }
+            }
+        }
+        all
+    }
+
+    fn transaction(&self, run: &Run<P>, decided: &mut [Decided<P::Change>]) -> Transaction {
+        let mut transaction = Transaction { generation: run.assignment.generation, ..Transaction::default() };
+        for one in decided {
+            let Some(slot) = run.slots.get(&one.slot) else { continue };
+            let metadata = Metadata {
+                epoch: slot.epoch,
+                batch: slot.batch + 1,
+                hash: one.decision.hash,
+                transactional_id: self.member.transactional_id.clone(),
+            }
+            .to_text();
+            transaction.records.append(&mut one.decision.records);
+            for (at, offset) in &one.positions {
+                transaction.positions.push((*at, Position { offset: *offset, metadata: metadata.clone() }));
+            }
+        }
+        transaction
+    }
+
+    fn apply(&self, run: &mut Run<P>, decided: Vec<Decided<P::Change>>, sequence: u64) -> u64 {
+        let mut items = 0;
+        for one in decided {
+            let Some(slot) = run.slots.get_mut(&one.slot) else { continue };
+            items += one.decision.items;
+            slot.batch += 1;
+            slot.hash = one.decision.hash;
+            slot.first = false;
+            slot.sequence = sequence;
+            for (at, offset) in one.positions {
+                for input in slot.inputs.iter_mut().filter(|input| input.at == at) {
+                    input.position = offset;
+                    while input.buffer.front().is_some_and(|record| record.offset < offset) {
+                        input.buffer.pop_front();
+                    }
+                }
+            }
+            self.processor.apply(&mut slot.state, one.decision.change);
+        }
+        items
+    }
+
+    /// Checkpoints at most one slot that is due, so that no window waits for all of them.
+    fn checkpoint_one(&mut self, run: &mut Run<P>, now: Now) -> Result<(), WorkerError> {
+        let (every_us, bytes) = (self.options.checkpoint_us, self.options.checkpoint_bytes);
+        let due = run.slots.iter_mut().find(|(_, slot)| {
+            let waited = now.monotonic_us.saturating_sub(slot.checkpointed_us) >= every_us;
+            slot.stopped.is_none() && slot.batch > 0 && (waited || slot.state.dirty_bytes() >= bytes)
+        });
+        let Some((number, slot)) = due else { return Ok(()) };
+        self.checkpoint_slot(*number, slot, now)
+    }
+
+    fn checkpoint_slot(
+        &mut self,
+        number: u32,
+        slot: &mut SlotRun<P::Slot>,
+        now: Now,
+    ) -> Result<(), WorkerError> {
+        slot.checkpointed_us = now.monotonic_us;
+        if !self.checkpoints.ready(number) {
+            return Ok(());
+        }
+        let changelog_offset = match self.processor.changelog() {
+            Changelog::Own(topic) => {
+                let end = self.log.watermarks(TopicPartition::new(topic, number), Isolation::Committed);
+                match end {
+                    Ok(bounds) => bounds.high,
+                    // Losing a checkpoint costs time only.
+                    Err(LogError::Retriable(_)) => return Ok(()),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Changelog::Inputs => 0,
+        };
+        let label = Label {
+            generation: 0,
+            epoch: slot.epoch,
+            batch: slot.batch,
+            hash: slot.hash,
+            positions: slot.inputs.iter().map(|input| (input.at, input.position)).collect(),
+            changelog_offset,
+        };
+        faults::hit(faults::CHECKPOINT_BEFORE_WRITE)?;
+        let full = slot.full_checkpoint;
+        let pairs = if full {
+            checkpoint::all_pairs(&mut slot.state)
+        } else {
+            checkpoint::dirty_pairs(&mut slot.state)
+        };
+        if full {
+            self.checkpoints.discard(number);
+        }
+        slot.full_checkpoint = false;
+        self.checkpoints.save(number, label, pairs, slot.sequence);
+        Ok(())
+    }
+
+    /// Checkpoints every slot that has changed and waits until all are kept: the last act of an orderly end.
+    ///
+    /// # Errors
+    /// The log is away.
+    pub fn checkpoint_all(&mut self, now: Now) -> Result<(), WorkerError> {
+        self.checkpoints.finish();
+        if let Some(mut run) = self.run.take() {
+            for (number, slot) in &mut run.slots {
+                if run.restored && slot.stopped.is_none() && slot.batch > 0 && !slot.first {
+                    self.checkpoint_slot(*number, slot, now)?;
+                }
+            }
+            self.run = Some(run);
+        }
+        self.checkpoints.finish();
+        Ok(())
+    }
+}
+
+fn buffered<P: Processor>(run: &Run<P>) -> usize {
+    run.slots.values().flat_map(|slot| &slot.inputs).map(|input| input.buffer.len()).sum()
+}
+
+/// Whether some input has all that a window takes.
+fn full<P: Processor>(run: &Run<P>) -> bool {
+    run.slots.values().flat_map(|slot| &slot.inputs).any(|input| input.buffer.len() >= input.records_max)
+}
+
+fn offer(input: &InputRun) -> InputRecords {
+    let records: Vec<_> = input.buffer.iter().take(input.records_max).cloned().collect();
+    let all = records.len() == input.buffer.len();
+    let next = match records.last() {
+        _ if all => input.read_to,
+        Some(last) => last.offset + 1,
+        None => input.position,
+    };
+    InputRecords { from: input.at, position: input.position, next, records, drained: all && input.drained }
+}

@@ -1,0 +1,2 @@
+//! Integration tests of the seam: one binary.
+mod exactly_once;
