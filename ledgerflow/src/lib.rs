@@ -2,6 +2,7 @@
 //!
 //! - [`bench`]: measurements;
 //! - [`cli`]: commands and how their answers are printed;
+//! - [`config`]: `ledgerflow.yaml`, variables and flags;
 //! - [`runtime`]: the pipeline in one process;
 //! - [`query`]: questions and answers, the same whether the pipeline runs here, elsewhere or not at all;
 //! - [`socket`]: the way to a pipeline that runs in another process;
@@ -11,6 +12,7 @@
 
 pub mod bench;
 pub mod cli;
+pub mod config;
 pub mod generate;
 pub mod measure;
 pub mod query;

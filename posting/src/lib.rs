@@ -5,7 +5,8 @@
 //! absolute after-values. At the end of the window one clearing entry per peer, asset, book and date balances
 //! what crossed partitions, so that every journal batch sums to zero by itself.
 //!
-//! Limits: [`config::LEGS_MAX`] legs an event, [`config::HELD_MAX`] held items a channel,
+//! Limits: [`config::LEGS_MAX`] legs an event, [`config::CROSSING_MAX`] minor units for a leg that leaves its
+//! partition, [`config::CLEARING_MAX`] for a clearing balance, [`config::HELD_MAX`] held items a channel,
 //! [`config::RECENT_CHECKS`] remembered items a channel. Ordering relied on: commands of one ingest slot come in
 //! the order of their chain, items of one channel in the order of their sequence; nothing else.
 //!

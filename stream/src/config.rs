@@ -72,7 +72,7 @@ pub enum ConfigError {
         why: String,
     },
     /// A value that is not what the setting takes.
-    #[error("{origin}: {}: found {found}, expected {expected}", named(key))]
+    #[error("{}{}: found {found}, expected {expected}", before(origin), named(key))]
     Value {
         /// Where.
         origin: Origin,
@@ -111,8 +111,8 @@ fn named(key: &str) -> &str {
     if key.is_empty() { "the whole file" } else { key }
 }
 
-fn before(section: &Origin) -> String {
-    if *section == Origin::Default { String::new() } else { format!("{section}: ") }
+fn before(origin: &Origin) -> String {
+    if *origin == Origin::Default { String::new() } else { format!("{origin}: ") }
 }
 
 fn hint(near: Option<&str>, known: &str) -> String {

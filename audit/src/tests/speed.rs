@@ -38,6 +38,10 @@ fn events_audited_per_second() {
         assert!(report.passed, "{report}");
         let events = report.conservation.received;
         let bytes: u64 = report.coverage.iter().map(|c| c.bytes).sum();
-        println!("{name}: {events} events in {} ms, {}/s, {bytes} bytes", us / 1000, events * 1_000_000 / us.cast_unsigned());
+        println!(
+            "{name}: {events} events in {} ms, {}/s, {bytes} bytes",
+            us / 1000,
+            events * 1_000_000 / us.cast_unsigned()
+        );
     }
 }

@@ -1,3 +1,4 @@
-//! Commands and how their answers are printed.
+//! The command line: what it takes ([`args`]) and how it answers ([`output`]).
 
 pub mod args;
+pub mod output;

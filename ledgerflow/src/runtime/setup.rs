@@ -4,6 +4,7 @@ use super::Processors;
 use anyhow::Context;
 use ingest::config::{IngestConfig, IngestSettings};
 use ingest::rules::Rules;
+use reconcile::config::ProviderSettings;
 use schemas::chart::Chart;
 use schemas::dates::Calendar;
 use schemas::shards::PartitionMap;
@@ -32,6 +33,8 @@ pub struct Setup {
     pub cut_off: String,
     /// Settings of ingest.
     pub ingest: IngestSettings,
+    /// Providers of bills that are not known without a setting.
+    pub providers: BTreeMap<String, ProviderSettings>,
     /// Whether the log keeps the newest record per key.
     pub compaction: bool,
 }
@@ -48,6 +51,7 @@ impl Setup {
             time_zone: "UTC".to_owned(),
             cut_off: "00:00".to_owned(),
             ingest: IngestSettings::default(),
+            providers: BTreeMap::new(),
             compaction: false,
         }
     }
@@ -97,7 +101,7 @@ impl Setup {
             calendar,
             self.compaction,
         );
-        let recon = reconcile::config::Config::new(self.counts.internal, &chart, &BTreeMap::new())?;
+        let recon = reconcile::config::Config::new(self.counts.internal, &chart, &self.providers)?;
         Ok(Processors {
             ingest: ingest::processor::IngestProcessor::new(ingest)?,
             posting: posting::Posting::new(posting),

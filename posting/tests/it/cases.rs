@@ -106,6 +106,16 @@ event e1 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY
 balance users@0:wallet 5.00 Cr CNY seq 1
 "
 
+the_same_event_three_times_in_one_window: "
+pause 0
+event e1 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY
+event e1 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY
+event e1 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY | body other
+resume 0
+later e1 refused conflict
+balance users@0:wallet 5.00 Cr CNY seq 1
+"
+
 the_same_id_with_another_body: "
 event e1 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY
 -> booked

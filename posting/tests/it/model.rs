@@ -9,9 +9,10 @@
 use crate::cluster::{Cluster, Page};
 use crate::events::{BOOK, Event, LegWords, lives_at, terms_of};
 use schemas::amount_wire::value;
+use schemas::batch::{self, ChainHead};
 use schemas::wire::{
-    Clearing, DayMarkerSeen, DayTally, Decision, Entry, Outcome, Received, Resolution, Side, day_tally::Kind,
-    journal_item::Item,
+    Clearing, CreditsBody, DayMarkerSeen, DayTally, Decision, Entry, Outcome, Received, Resolution, Side,
+    day_tally::Kind, journal_item::Item,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,6 +75,10 @@ pub struct Outcomes {
     pub decisions: usize,
     /// Booked legs that went to suspense, by event.
     pub suspended: Vec<(String, LegWords, u32)>,
+    /// Events decided by another partition, booked on the next day, and days aligned in a partition.
+    pub asked: usize,
+    pub carried: usize,
+    pub aligned: usize,
 }
 
 /// Walks all journals of a cluster at rest and checks every line.
@@ -85,6 +90,7 @@ pub fn check(cluster: &Cluster) -> Outcomes {
         by_body.entry((event.id.clone(), event.body_hash().to_vec())).or_insert_with(|| event.clone());
     }
     let channels = sent(&pages, &by_body);
+    credits_chains(cluster, &channels);
     let mut outcomes = Outcomes::default();
     for (slot, pages) in (0..).zip(&pages) {
         let mut books = Books::new(cluster, &channels, slot, &by_body);
@@ -125,6 +131,33 @@ fn sent(pages: &[Vec<Page>], by_body: &BTreeMap<(String, Vec<u8>), Event>) -> Ch
         assert!(gapless, "channel p{from} to p{to}: {:?}", items.keys());
     }
     channels
+}
+
+/// The batches on `credits` are one chain for each pair, whose head the sender's journal names, and they hold
+/// the items that the sender's journal says it sent.
+fn credits_chains(cluster: &Cluster, channels: &Channels) {
+    for (to, written) in (0_u32..).zip(&cluster.credits) {
+        let mut chains: BTreeMap<u32, (ChainHead, u64)> = BTreeMap::new();
+        for record in &written.0 {
+            let opened = batch::open(&record.value).unwrap();
+            let (head, items) = chains.entry(opened.header.slot).or_default();
+            *head = head.accept(&opened).unwrap();
+            let body: CreditsBody = opened.body().unwrap();
+            opened.expect_count(body.item.len()).unwrap();
+            for item in body.item {
+                *items += 1;
+                assert_eq!(item.sequence, *items, "p{} to p{to}", opened.header.slot);
+            }
+        }
+        for (from, (head, items)) in chains {
+            assert_eq!(items, channels[&(from, to)].len() as u64, "items from p{from} to p{to}");
+            let named = cluster.pages(from).iter().rev().find_map(|page| {
+                let mut changed = page.header.channel.iter().filter(|c| c.batch_sequence != 0);
+                changed.find(|c| c.partition == to).map(|c| (c.batch_sequence, c.batch_hash.to_vec()))
+            });
+            assert_eq!(named, Some((head.sequence, head.hash.to_vec())), "head of p{from} to p{to}");
+        }
+    }
 }
 
 fn sent_by(item: &Item, by_body: &BTreeMap<(String, Vec<u8>), Event>, put: &mut dyn FnMut(u32, u64, Sent)) {
@@ -244,7 +277,10 @@ impl<'a> Books<'a> {
                 Item::Resolution(r) => self.resolution(r),
                 Item::DayMarkerSeen(seen) => self.marker_seen(seen),
                 Item::DayMarkerSent(s) => self.marker_sent(s.date),
-                Item::Aligned(a) => self.aligned(a.date),
+                Item::Aligned(a) => {
+                    outcomes.aligned += 1;
+                    self.aligned(a.date);
+                }
                 Item::DayTally(tally) => self.tally(tally),
                 Item::Tick(_) | Item::Chart(_) => {}
                 Item::Held(held) => panic!("p{}: nothing is out of order here: {held:?}", self.slot),
@@ -287,7 +323,9 @@ impl<'a> Books<'a> {
                 Judged::Ask(_) => self.remember(&event, Answer::Pending),
             }
         }
+        outcomes.asked += usize::from(d.forwarded_from != 0);
         if judged == Judged::Booked {
+            outcomes.carried += usize::from(d.carried_from != 0);
             self.book(&at, d, &event);
         }
     }

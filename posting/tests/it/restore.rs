@@ -1,6 +1,6 @@
 //! Rebuilding a slot: from its journal alone, or from any checkpoint and the journal beyond it.
 
-use crate::cluster::{ALL, Cluster, DAY};
+use crate::cluster::{ALL, Cluster, DAY, Written};
 use crate::events::{CHART, Event, credit, debit, owner_in};
 use posting::processor::differing_keys;
 use prost::Message;
@@ -56,6 +56,35 @@ fn every_checkpoint_and_its_tail_give_the_live_state() {
             }
         }
     }
+}
+
+/// A window that is decided and dropped leaves no trace, whatever the next one takes (DESIGN rule 3).
+#[test]
+fn a_dropped_window_leaves_no_trace() {
+    let run = |drops: bool| {
+        let mut cluster = busy(3);
+        for n in 3..9 {
+            let (bank, user) = (format!("bank:{n}"), format!("users:{n}:wallet"));
+            let legs = vec![debit(format!("{bank}:main"), 100, "CNY"), credit(user, 100, "CNY")];
+            let (id, body) = (format!("e{n}"), String::new());
+            cluster.send(&Event { id, subject: bank, body, legs, date: DAY, back_dated: false, ingest: 0 });
+            cluster.flush(0);
+        }
+        cluster.end_day(0, DAY);
+        cluster.flush(0);
+        for take in [(0, 1), (1, 0), (1, 2), (usize::MAX, 1), ALL, ALL, ALL] {
+            for slot in 0..2 {
+                let dropped = if drops { vec![ALL, (0, 2), take] } else { Vec::new() };
+                dropped.into_iter().for_each(|take| drop(cluster.decide(slot, take).unwrap()));
+                cluster.step(slot, take).unwrap();
+            }
+        }
+        let values = |log: &Written| log.0.iter().map(|r| r.value.clone()).collect::<Vec<_>>();
+        let logs: Vec<_> = cluster.journal.iter().chain(&cluster.credits).map(values).collect();
+        let states: Vec<_> = cluster.slots.iter().map(SlotState::canonical).collect();
+        (logs, states, cluster.rejected)
+    };
+    assert_eq!(run(true), run(false));
 }
 
 /// Only what changed since the last call is handed to the next checkpoint.

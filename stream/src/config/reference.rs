@@ -9,7 +9,7 @@ use std::fmt::Write;
 pub fn reference<T: Setting>() -> String {
     let mut text = String::new();
     if let Shape::Section(section) = T::shape() {
-        let _ = writeln!(text, "{}", section.meaning);
+        let _ = writeln!(text, "{}", lines(&section.meaning));
         write_section(&mut text, "", &section);
     }
     text
@@ -32,9 +32,9 @@ fn write_section(text: &mut String, key: &str, section: &Section) {
         if let Some(inside) = inner(&field.shape) {
             let list = if matches!(field.shape, Shape::List(_)) { "[]" } else { "" };
             let full = format!("{key}{}{list}", field.name);
-            let _ = writeln!(text, "\n## `{full}`\n\n{}", field.meaning);
+            let _ = writeln!(text, "\n## `{full}`\n\n{}", lines(&field.meaning));
             if inside.meaning != field.meaning {
-                let _ = writeln!(text, "\n{}", inside.meaning);
+                let _ = writeln!(text, "\n{}", lines(&inside.meaning));
             }
             if !list.is_empty() {
                 let variable = variable(&format!("{key}{}", field.name));
@@ -113,6 +113,11 @@ pub(super) fn variable_name(key: &str) -> String {
 
 fn code(text: &str) -> String {
     if text.is_empty() { "(empty)".to_owned() } else { format!("`{}`", cell(text)) }
+}
+
+/// Documentation without the space that stands before each of its lines.
+fn lines(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join("\n")
 }
 
 fn cell(text: &str) -> String {

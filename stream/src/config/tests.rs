@@ -6,7 +6,8 @@ use crate::{choices, settings};
 use std::path::PathBuf;
 
 settings! {
-    /// Everything.
+    /// Everything,
+    /// in lines.
     pub struct Everything {
         /// The log.
         log: Log;
@@ -257,7 +258,8 @@ fn what_is_in_force_names_where_it_comes_from() {
 #[test]
 fn the_reference_names_every_setting() {
     let want = "\
-Everything.
+Everything,
+in lines.
 
 | setting | what | default | environment | meaning |
 |---|---|---|---|---|

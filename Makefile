@@ -1,0 +1,62 @@
+# `make` alone says what there is. Every target fetches the Rust toolchain it needs, or says what to install.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test soak schemas bench fmt lint
+
+RUN := .ci/toolchain
+CARGO := $(RUN) cargo
+
+# Options of `ledgerflow demo`, such as ARGS="--events 50000 --seed 7".
+ARGS ?=
+# Which tests, such as TESTS=posting (all of them without it).
+TESTS ?=
+# How long `make soak` goes on, at least.
+MINUTES ?= 10
+# Rounds of `make soak`: kills at each fault point and processor, seeds of the simulation.
+ROUNDS ?= 200
+# Size of `make bench`.
+EVENTS ?= 2000000
+ACCOUNTS ?= 1000000
+
+help: ## Say what there is
+	@echo 'ledgerflow: events in, double-entry journal, balances, days and reconciled bills out.'
+	@echo
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | column -t -s'|' 2>/dev/null \
+		|| sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1  \2/p' Makefile
+
+demo: ## Build, run a day of a payment company, show what came out (ARGS="--events 50000")
+	@$(CARGO) build --locked --profile fast -p ledgerflow
+	@target=$${CARGO_TARGET_DIR:-target}; "$$target/fast/ledgerflow" demo $(ARGS)
+
+test: ## Run all tests (TESTS=name for some)
+	@mkdir -p target/ci; result=0; \
+	$(CARGO) test --locked --profile fast --workspace --no-fail-fast -- $(TESTS) 2>&1 | tee target/ci/test.log \
+		|| result=$$?; \
+	.ci/summary target/ci/test.log || result=1; exit $$result
+
+# The tests of the modules `simulation` and `kill` read the two variables; without them they run few, fixed rounds.
+soak: ## Simulate and kill with new seeds (MINUTES=10 ROUNDS=200)
+	@mkdir -p target/ci; \
+	while export LEDGERFLOW_SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') LEDGERFLOW_ROUNDS=$(ROUNDS); do \
+		echo "soak: LEDGERFLOW_SEED=$$LEDGERFLOW_SEED LEDGERFLOW_ROUNDS=$$LEDGERFLOW_ROUNDS"; \
+		$(CARGO) test --locked --profile fast --workspace -- simulation:: kill:: 2>&1 | tee target/ci/soak.log; \
+		.ci/summary target/ci/soak.log; \
+		if [ $$SECONDS -ge $$((60 * $(MINUTES))) ]; then break; fi; \
+	done
+
+schemas: ## Write everything that is generated: protobuf code, references
+	@UPDATE=1 $(CARGO) test --profile fast --workspace -- is_current
+
+bench: ## Measure: micro-benchmarks, then the whole pipeline (EVENTS=2000000 ACCOUNTS=1000000)
+	@$(CARGO) bench --locked --workspace --bench '*'
+	@$(CARGO) build --locked --release -p ledgerflow
+	@target=$${CARGO_TARGET_DIR:-target}; rm -rf "$$target/bench-data"; \
+		"$$target/release/ledgerflow" bench pipeline --log embedded --dir "$$target/bench-data" \
+		--events $(EVENTS) --accounts $(ACCOUNTS) --duplicates 5 --json
+
+fmt: ## Format
+	@$(CARGO) fmt --all
+
+lint: ## Lint; warnings are errors
+	@$(CARGO) clippy --locked --profile fast --workspace --all-targets -- -D warnings

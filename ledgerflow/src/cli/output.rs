@@ -1,0 +1,388 @@
+//! Answers on standard output: rows under columns, as a table for people, as JSON or as CSV.
+//!
+//! Bounds: an answer is in memory whole. Standard output gets the answer and nothing else; progress and logs go to
+//! standard error. Amounts stay the decimal text they are: a JSON string, never a JSON number.
+
+use super::args::Output;
+use comfy_table::{Attribute, CellAlignment, ContentArrangement, presets};
+use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+
+/// Rows under columns.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// What stands above it when an answer has several.
+    pub title: String,
+    /// Names of the columns: keys in JSON, the header line elsewhere.
+    pub columns: Vec<String>,
+    /// Rows, each with a cell for every column.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+/// What a row says under a column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cell {
+    /// Nothing: null in JSON.
+    None,
+    /// A text.
+    Text(String),
+    /// A decimal amount; right-aligned, a string in JSON.
+    Amount(String),
+    /// A count or a position; right-aligned, a number in JSON.
+    Number(i64),
+    /// Yes or no.
+    Flag(bool),
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<i64> for Cell {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<u32> for Cell {
+    fn from(number: u32) -> Self {
+        Self::Number(i64::from(number))
+    }
+}
+
+impl From<u64> for Cell {
+    /// A count past `i64::MAX` becomes its text.
+    fn from(number: u64) -> Self {
+        i64::try_from(number).map_or_else(|_| Self::Text(number.to_string()), Self::Number)
+    }
+}
+
+impl From<usize> for Cell {
+    fn from(number: usize) -> Self {
+        Self::from(number as u64)
+    }
+}
+
+impl From<bool> for Cell {
+    fn from(flag: bool) -> Self {
+        Self::Flag(flag)
+    }
+}
+
+impl<T: Into<Self>> From<Option<T>> for Cell {
+    fn from(cell: Option<T>) -> Self {
+        cell.map_or(Self::None, Into::into)
+    }
+}
+
+impl Cell {
+    /// An amount in decimal text.
+    #[must_use]
+    pub fn amount(text: impl Into<String>) -> Self {
+        Self::Amount(text.into())
+    }
+
+    const fn is_figure(&self) -> bool {
+        matches!(self, Self::Amount(_) | Self::Number(_))
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Text(text) | Self::Amount(text) => text.clone(),
+            Self::Number(number) => number.to_string(),
+            Self::Flag(flag) => flag.to_string(),
+        }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        match self {
+            Self::None => serde_json::Value::Null,
+            Self::Text(text) | Self::Amount(text) => text.as_str().into(),
+            Self::Number(number) => (*number).into(),
+            Self::Flag(flag) => (*flag).into(),
+        }
+    }
+}
+
+impl Table {
+    /// A table without rows.
+    #[must_use]
+    pub fn new(title: &str, columns: &[&str]) -> Self {
+        let columns = columns.iter().map(|&column| column.to_owned()).collect();
+        Self { title: title.to_owned(), columns, rows: Vec::new() }
+    }
+
+    /// Adds a row; cells that are missing are none, cells beyond the last column are dropped.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
+        let mut cells: Vec<Cell> = cells.into_iter().collect();
+        cells.resize(self.columns.len(), Cell::None);
+        self.rows.push(cells);
+    }
+
+    fn objects(&self) -> impl Iterator<Item = String> {
+        self.rows.iter().map(|row| {
+            let pairs = self.columns.iter().zip(row).map(|(column, cell)| (column.clone(), cell.json()));
+            serde_json::Value::Object(pairs.collect()).to_string()
+        })
+    }
+}
+
+/// Where a table for people goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Screen {
+    /// Whether it is a terminal: lines are fitted into its width, headers are bold.
+    pub terminal: bool,
+    /// Its width in columns; `None` = ask the terminal.
+    pub width: Option<u16>,
+}
+
+impl Screen {
+    /// Standard output.
+    #[must_use]
+    pub fn stdout() -> Self {
+        Self { terminal: io::stdout().is_terminal(), width: None }
+    }
+}
+
+/// Writes an answer of one table or several.
+///
+/// Several are: for people, each under its title; in JSON, an object of arrays by title; in CSV, one after the
+/// other with an empty line between.
+///
+/// # Errors
+/// Writing failed.
+pub fn write(to: &mut dyn Write, tables: &[Table], output: Output, screen: Screen) -> io::Result<()> {
+    match (output, tables) {
+        (Output::Table, tables) => {
+            for (index, table) in tables.iter().enumerate() {
+                if tables.len() > 1 {
+                    let gap = if index > 0 { "\n" } else { "" };
+                    writeln!(to, "{gap}{}", visible(&table.title))?;
+                }
+                write_table(to, table, screen)?;
+            }
+            Ok(())
+        }
+        (Output::Json, [table]) => {
+            write_array(to, table, "")?;
+            writeln!(to)
+        }
+        (Output::Json, tables) => {
+            for (index, table) in tables.iter().enumerate() {
+                let title = serde_json::Value::from(table.title.as_str());
+                write!(to, "{}{title}: ", if index == 0 { "{\n  " } else { ",\n  " })?;
+                write_array(to, table, "  ")?;
+            }
+            writeln!(to, "{}", if tables.is_empty() { "{}" } else { "\n}" })
+        }
+        (Output::Csv, tables) => {
+            for (index, table) in tables.iter().enumerate() {
+                if index > 0 {
+                    to.write_all(b"\r\n")?;
+                }
+                write_csv(to, table)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// An array with one object a line, so that line tools can read it too.
+fn write_array(to: &mut dyn Write, table: &Table, indent: &str) -> io::Result<()> {
+    to.write_all(b"[")?;
+    for (index, object) in table.objects().enumerate() {
+        write!(to, "{}\n{indent}  {object}", if index == 0 { "" } else { "," })?;
+    }
+    if !table.rows.is_empty() {
+        write!(to, "\n{indent}")?;
+    }
+    to.write_all(b"]")
+}
+
+fn write_csv(to: &mut dyn Write, table: &Table) -> io::Result<()> {
+    let mut line = |fields: &mut dyn Iterator<Item = String>| {
+        let fields: Vec<String> = fields.map(|field| quoted(&field)).collect();
+        write!(to, "{}\r\n", fields.join(","))
+    };
+    line(&mut table.columns.iter().cloned())?;
+    for row in &table.rows {
+        line(&mut row.iter().map(Cell::text))?;
+    }
+    Ok(())
+}
+
+/// RFC 4180: a field with a comma, a quote or a line break is quoted, quotes in it are doubled. Spaces at the ends
+/// are quoted too, as many readers cut them.
+fn quoted(field: &str) -> String {
+    let plain = !field.contains([',', '"', '\r', '\n']) && field.trim() == field;
+    if plain { field.to_owned() } else { format!("\"{}\"", field.replace('"', "\"\"")) }
+}
+
+fn write_table(to: &mut dyn Write, table: &Table, screen: Screen) -> io::Result<()> {
+    if table.rows.is_empty() {
+        return writeln!(to, "(none)");
+    }
+    let mut out = comfy_table::Table::new();
+    out.load_style(presets::NOTHING);
+    if screen.terminal {
+        out.enforce_styling().set_content_arrangement(ContentArrangement::Dynamic);
+        if let Some(width) = screen.width {
+            out.set_width(width);
+        }
+    } else {
+        out.force_no_tty().set_content_arrangement(ContentArrangement::Disabled);
+    }
+    out.set_header(table.columns.iter().map(|column| {
+        let cell = comfy_table::Cell::new(visible(column));
+        if screen.terminal { cell.add_attribute(Attribute::Bold) } else { cell }
+    }));
+    for row in &table.rows {
+        out.add_row(row.iter().map(|cell| visible(&cell.text())));
+    }
+    for (index, column) in out.column_iter_mut().enumerate() {
+        let figures =
+            |row: &Vec<Cell>| row.get(index).is_none_or(|cell| cell.is_figure() || *cell == Cell::None);
+        if table.rows.iter().all(figures) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        column.set_padding((0, 2));
+    }
+    for line in out.lines() {
+        writeln!(to, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// The text with control characters made visible: what came from outside must not steer a terminal.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            let _ = write!(shown, "{}", letter.escape_unicode());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFF: Screen = Screen { terminal: false, width: None };
+
+    fn written(tables: &[Table], output: Output, screen: Screen) -> String {
+        let mut bytes = Vec::new();
+        write(&mut bytes, tables, output, screen).expect("write");
+        String::from_utf8(bytes).expect("text")
+    }
+
+    fn balances() -> Table {
+        let mut table = Table::new("balances", &["account", "asset", "balance", "entries", "held"]);
+        table.row([
+            "users:42:wallet".into(),
+            "CNY".into(),
+            Cell::amount("1200.00"),
+            12_u64.into(),
+            false.into(),
+        ]);
+        table.row(["users:7:wallet".into(), "CNY".into(), Cell::amount("-0.05"), 3_u64.into(), true.into()]);
+        table.row(["商户:微信:费用".into(), "CNY".into(), Cell::None, 0_u64.into()]);
+        table
+    }
+
+    fn odd() -> Table {
+        let mut table = Table::new("rejected", &["position", "detail, as text"]);
+        table.row(["0@17".into(), "a \"quoted\",\r\nbroken line".into()]);
+        table.row(["1@2".into(), " esc \u{1b}[31mred\u{202e} ".into()]);
+        table
+    }
+
+    #[test]
+    fn a_table_for_people_aligns_figures_right_and_counts_wide_letters_as_two() {
+        let want = "\
+account          asset  balance  entries  held
+users:42:wallet  CNY    1200.00       12  false
+users:7:wallet   CNY      -0.05        3  true
+商户:微信:费用   CNY                   0
+";
+        assert_eq!(written(&[balances()], Output::Table, OFF), want);
+    }
+
+    #[test]
+    fn what_came_from_outside_cannot_steer_the_terminal() {
+        let want = "\
+position  detail, as text
+0@17      a \"quoted\",\\u{d}\\u{a}broken line
+1@2        esc \\u{1b}[31mred\\u{202e}
+";
+        assert_eq!(written(&[odd()], Output::Table, OFF), want);
+    }
+
+    #[test]
+    fn a_terminal_has_bold_headers_and_lines_that_fit() {
+        let screen = Screen { terminal: true, width: Some(30) };
+        let text = written(&[balances()], Output::Table, screen);
+        for line in text.lines() {
+            let plain = line.replace("\u{1b}[1m", "").replace("\u{1b}[0m", "");
+            assert!(plain.chars().count() <= 30, "{plain:?}");
+        }
+        assert!(text.lines().count() > 4, "{text}");
+    }
+
+    #[test]
+    fn json_is_an_array_with_an_object_a_line() {
+        let want = r#"[
+  {"account":"users:42:wallet","asset":"CNY","balance":"1200.00","entries":12,"held":false},
+  {"account":"users:7:wallet","asset":"CNY","balance":"-0.05","entries":3,"held":true},
+  {"account":"商户:微信:费用","asset":"CNY","balance":null,"entries":0,"held":null}
+]
+"#;
+        assert_eq!(written(&[balances()], Output::Json, OFF), want);
+        let odd = written(&[odd()], Output::Json, OFF);
+        let read: serde_json::Value = serde_json::from_str(&odd).expect("json");
+        assert_eq!(read[1]["detail, as text"], " esc \u{1b}[31mred\u{202e} ");
+    }
+
+    #[test]
+    fn csv_is_rfc_4180() {
+        let want = "\
+account,asset,balance,entries,held\r
+users:42:wallet,CNY,1200.00,12,false\r
+users:7:wallet,CNY,-0.05,3,true\r
+商户:微信:费用,CNY,,0,\r
+";
+        assert_eq!(written(&[balances()], Output::Csv, OFF), want);
+        let want = "position,\"detail, as text\"\r\n0@17,\"a \"\"quoted\"\",\r\nbroken line\"\r\n1@2,\" esc \u{1b}[31mred\u{202e} \"\r\n";
+        assert_eq!(written(&[odd()], Output::Csv, OFF), want);
+    }
+
+    #[test]
+    fn several_tables_are_told_apart() {
+        let (mut one, two) = (Table::new("event", &["id"]), Table::new("entries", &["seq"]));
+        one.row(["e-1".into()]);
+        let tables = [one, two];
+        assert_eq!(written(&tables, Output::Table, OFF), "event\nid\ne-1\n\nentries\n(none)\n");
+        let json = "{\n  \"event\": [\n    {\"id\":\"e-1\"}\n  ],\n  \"entries\": []\n}\n";
+        assert_eq!(written(&tables, Output::Json, OFF), json);
+        assert_eq!(written(&tables, Output::Csv, OFF), "id\r\ne-1\r\n\r\nseq\r\n");
+        assert_eq!(written(&[], Output::Json, OFF), "{}\n");
+    }
+
+    #[test]
+    fn a_table_passes_through_json_unchanged() {
+        let text = serde_json::to_string(&balances()).expect("json");
+        assert_eq!(serde_json::from_str::<Table>(&text).expect("table"), balances());
+    }
+}

@@ -1,0 +1,675 @@
+//! `ledgerflow.yaml`: every setting of the program, its default, its bounds and what it means.
+//! `docs/configuration.md` is generated from these declarations.
+//!
+//! Order: defaults, file, environment, flags; see [`stream::config`]. Values are checked here as far as one setting
+//! or two can tell; what needs the chart or the log is checked by whom it concerns.
+
+use crate::runtime::{DEFAULT_CHART, DEFAULT_RULES, Setup};
+use anyhow::Context;
+use ingest::config as ingest_config;
+use reconcile::config::ProviderSettings;
+use reconcile::decimal;
+use schemas::dates::{Calendar, parse_instant};
+use schemas::topics::PartitionCounts;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use stream::clock::{self, BusinessClock};
+use stream::config::{ConfigError, Layers, Node, Origin, Setting, Shape, read_text};
+use stream::telemetry::{LogFormat, LogLevel};
+use stream::{choices, settings};
+
+/// The configuration file that is read when none is named and it exists.
+pub const FILE: &str = "ledgerflow.yaml";
+
+/// Variables with our prefix that are no settings: read by the command line, by fault points and by tests.
+const OTHER_VARIABLES: [&str; 4] =
+    ["LEDGERFLOW_CONFIG", "LEDGERFLOW_DIR", "LEDGERFLOW_FAULT", "LEDGERFLOW_SAMPLES"];
+
+settings! {
+    /// Settings are taken from built-in defaults, then from `ledgerflow.yaml` (or the file that `--config` names),
+    /// then from environment variables, then from flags; the later one counts. A variable is `LEDGERFLOW_` and the
+    /// setting's name in capitals, with two underscores between levels. An empty value counts as not written.
+    /// Relative paths start at the folder the program is started in. `ledgerflow show-config` prints what is in
+    /// force and where each value comes from.
+    pub struct Settings {
+        /// Where records are kept.
+        log: LogSettings;
+        /// Into how many partitions the topics are divided. Fixed when the data directory is made.
+        partitions: Partitions;
+        /// Chart of accounts: assets, account patterns, normal sides, limits. Without it that of a payment company,
+        /// `ledgerflow/defaults/accounts.yaml`, which is built in.
+        accounts: Option<PathBuf>;
+        /// Posting rules: which legs a business event becomes. Without it `ledgerflow/defaults/rules.yaml`, which is
+        /// built in.
+        rules: Option<PathBuf>;
+        /// The book that is kept.
+        book: Book;
+        /// Where business time comes from.
+        business_clock: ClockSettings;
+        /// Events on their way in.
+        ingest: IngestSettings;
+        /// How much each processor takes at a time.
+        windows: Windows;
+        /// Checkpoints: how much of the log a restart reads again.
+        checkpoint: Checkpoint;
+        /// When records that every reader has passed leave the disk.
+        retention: Retention;
+        /// Providers' bills.
+        bills: Bills;
+        /// How bills are compared with the journal.
+        reconcile: Reconcile;
+        /// How log lines on standard error look.
+        log_format: LogFormat = LogFormat::Human;
+        /// Which log lines are written; `info,stream::worker=debug` sets one module apart.
+        log_level: LogLevel = LogLevel::info();
+        /// Seconds that a stopping program may take to work off what it has read, before it ends as it is.
+        shutdown_seconds: u32 = 10, in 1..=600;
+    }
+}
+
+settings! {
+    /// The embedded log: one directory, one process, no server.
+    pub struct LogSettings {
+        /// Which log.
+        kind: LogKind = LogKind::Embedded;
+        /// Data directory.
+        dir: PathBuf = PathBuf::from("ledgerflow-data");
+        /// Milliseconds between two syncs of the disk: what leaves the process waits for the next one.
+        sync_interval_ms: u32 = 20, in 1..=10_000;
+        /// MiB after which a new segment file begins.
+        segment_mib: u32 = 64, in 1..=1024;
+        /// MiB of newest records kept in memory for readers.
+        cache_mib: u32 = 256, in 1..=65_536;
+        /// MiB of newest records that are read and checked whole at every start.
+        scan_mib: u32 = 256, in 0..=1_048_576;
+    }
+}
+
+choices! {
+    /// Which log.
+    pub enum LogKind {
+        /// One process, no server.
+        Embedded = "embedded",
+    }
+}
+
+settings! {
+    /// More partitions let more workers share the work.
+    pub struct Partitions {
+        /// Partitions of each event lane = ingest slots.
+        events: u32 = 4, in 1..=256;
+        /// Partitions of every internal topic = posting, settlement and reconcile slots.
+        internal: u32 = 8, in 1..=256;
+    }
+}
+
+settings! {
+    /// Its days run from cut-off to cut-off in its own time zone.
+    pub struct Book {
+        /// Name, as it stands in every entry.
+        name: String = "main".to_owned();
+        /// IANA time zone.
+        time_zone: TimeZone = TimeZone("UTC".to_owned());
+        /// Time of day at which its business day begins.
+        cut_off: CutOff = CutOff("00:00".to_owned());
+    }
+}
+
+settings! {
+    /// Business time decides accounting dates. Only tests, demonstrations and replays of old data change it.
+    pub struct ClockSettings {
+        /// `wall` follows the machine's clock; `offset` starts at `at` and runs on; `set` stands at `at`.
+        mode: ClockMode = ClockMode::Wall;
+        /// Business time at the start, for `offset` and `set`.
+        at: Option<Instant>;
+    }
+}
+
+choices! {
+    /// Where business time comes from.
+    pub enum ClockMode {
+        /// The machine's clock.
+        Wall = "wall",
+        /// Starts at a given time and runs on.
+        Offset = "offset",
+        /// Stands at a given time.
+        Set = "set",
+    }
+}
+
+settings! {
+    /// Three lanes of event topics are drained by weight, none below its floor.
+    pub struct IngestSettings {
+        /// Milliseconds of business time between two ticks.
+        tick_ms: u32 = 200, in 10..=60_000;
+        /// Largest event, value and headers, in bytes; a larger one is a dead letter.
+        event_bytes_max: u32 = 65_536, in 256..=921_600;
+        /// Shares of the lanes in a window, high, normal and low.
+        lane_weights: LaneWeights = LaneWeights([6, 3, 1]);
+        /// Events that every lane gets in every window if it has them.
+        lane_floor: u32 = 64, in 1..=65_536;
+        /// Most events of a window, all lanes together.
+        window_records: u32 = 8192, in 3..=1_048_576;
+        /// What becomes of an event of the business day before.
+        late_events: LateEvents = LateEvents::BackDate;
+        /// Seconds that an event's time may lie ahead of business time; 0 = any.
+        future_seconds_max: u32 = 172_800;
+    }
+}
+
+choices! {
+    /// What becomes of an event of the business day before.
+    pub enum LateEvents {
+        /// It is booked back into its own day and flagged.
+        BackDate = "back_date",
+        /// It is booked today; its own day is its value date.
+        Today = "today",
+    }
+}
+
+settings! {
+    /// A window is what one transaction takes: longer ones cost latency, shorter ones throughput.
+    pub struct Windows {
+        /// Ingest.
+        ingest: Window;
+        /// Posting.
+        posting: Window;
+        /// Settlement.
+        settlement: Window;
+        /// Both halves of reconcile.
+        reconcile: Window;
+    }
+}
+
+settings! {
+    /// Bounds of one processor's window.
+    pub struct Window {
+        /// Least milliseconds between two windows; a full buffer does not wait.
+        ms: u32 = 10, in 0..=10_000;
+        /// MiB that one read takes at most.
+        read_mib: u32 = 8, in 1..=64;
+    }
+}
+
+settings! {
+    /// Whichever comes first.
+    pub struct Checkpoint {
+        /// Seconds after which a slot is written.
+        seconds: u32 = 5, in 1..=86_400;
+        /// MiB of changes after which a slot is written.
+        mib: u32 = 64, in 1..=4096;
+    }
+}
+
+settings! {
+    /// Events, commands and credits leave the disk once every reader has passed them; `journal`, `ingest.state` and
+    /// `recon.sides` stay for ever.
+    pub struct Retention {
+        /// Whether they leave at all.
+        enabled: bool = true;
+        /// Seconds between two looks.
+        interval_seconds: u32 = 60, in 1..=86_400;
+        /// Percent of a segment file that must have become free before it is written anew.
+        free_percent: u32 = 20, in 1..=100;
+    }
+}
+
+settings! {
+    /// Where bills come from.
+    pub struct Bills {
+        /// Folders that are watched for bills.
+        sources: Vec<BillSource> = Vec::new();
+    }
+}
+
+settings! {
+    /// A folder with bills of one account at one provider.
+    pub struct BillSource {
+        /// Name, as operators call it.
+        name: String;
+        /// Provider, as rules name it in `match`.
+        provider: String = "wechat".to_owned();
+        /// Our account number at the provider.
+        account: String;
+        /// Layout of its bills.
+        format: BillFormat = BillFormat::WechatTrade;
+        /// Folder.
+        dir: PathBuf;
+    }
+}
+
+choices! {
+    /// Layouts of bills.
+    pub enum BillFormat {
+        /// WeChat Pay trade bill, every layout, plain or gzip.
+        WechatTrade = "wechat_trade",
+    }
+}
+
+settings! {
+    /// WeChat Pay is known without a setting.
+    pub struct Reconcile {
+        /// What differs from provider to provider.
+        providers: Vec<Provider> = Vec::new();
+    }
+}
+
+settings! {
+    /// A provider whose bills are reconciled.
+    pub struct Provider {
+        /// Name, as rules and bill sources call it.
+        name: String;
+        /// IANA time zone of its bill days.
+        time_zone: TimeZone = TimeZone("UTC".to_owned());
+        /// How a fee finer than our asset's minor unit is rounded before it is compared with ours.
+        fee_rounding: Rounding = Rounding::HalfUp;
+    }
+}
+
+choices! {
+    /// How a finer amount becomes minor units.
+    pub enum Rounding {
+        /// To the nearest, halves away from zero.
+        HalfUp = "half_up",
+        /// To the nearest, halves to the even one.
+        HalfEven = "half_even",
+        /// Towards zero.
+        Down = "down",
+    }
+}
+
+/// The name of a time zone that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeZone(pub String);
+
+impl Setting for TimeZone {
+    fn shape() -> Shape {
+        Shape::Value("an IANA time zone such as Asia/Shanghai".to_owned())
+    }
+
+    fn read(node: &Node, key: &str) -> Result<Self, ConfigError> {
+        let known = |name: &str| Calendar::new(name, "00:00").is_ok().then(|| Self(name.to_owned()));
+        read_text(node, key, Self::shape().expected(), known)
+    }
+
+    fn render(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// A time of day at which a business day begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutOff(pub String);
+
+impl Setting for CutOff {
+    fn shape() -> Shape {
+        Shape::Value("a time of day such as 00:00".to_owned())
+    }
+
+    fn read(node: &Node, key: &str) -> Result<Self, ConfigError> {
+        let valid = |text: &str| Calendar::new("UTC", text).is_ok().then(|| Self(text.to_owned()));
+        read_text(node, key, Self::shape().expected(), valid)
+    }
+
+    fn render(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// A moment, microseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Instant(pub i64);
+
+impl Setting for Instant {
+    fn shape() -> Shape {
+        Shape::Value("a time such as 2026-11-21T09:30:00Z".to_owned())
+    }
+
+    fn read(node: &Node, key: &str) -> Result<Self, ConfigError> {
+        read_text(node, key, Self::shape().expected(), |text| parse_instant(text).ok().map(Self))
+    }
+
+    fn render(&self) -> String {
+        schemas::dates::format_instant(self.0)
+    }
+}
+
+/// Shares of the three lanes, high, normal and low.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneWeights(pub [u32; 3]);
+
+impl Setting for LaneWeights {
+    fn shape() -> Shape {
+        Shape::Value("three whole numbers from 1 to 1000000 such as 6:3:1".to_owned())
+    }
+
+    fn read(node: &Node, key: &str) -> Result<Self, ConfigError> {
+        read_text(node, key, Self::shape().expected(), |text| {
+            let weights: Option<Vec<u32>> = text.split(':').map(|part| part.trim().parse().ok()).collect();
+            let weights = <[u32; 3]>::try_from(weights?).ok()?;
+            weights.iter().all(|weight| (1..=1_000_000).contains(weight)).then_some(Self(weights))
+        })
+    }
+
+    fn render(&self) -> String {
+        let [high, normal, low] = self.0;
+        format!("{high}:{normal}:{low}")
+    }
+}
+
+/// Reads all layers. `file` is the one that was named, or else [`FILE`] if it exists; `flags` are those that were
+/// given: full name of the setting, name of the flag, value.
+///
+/// # Errors
+/// The first thing that is wrong, with its place.
+pub fn load(
+    file: Option<&Path>,
+    variables: impl IntoIterator<Item = (String, String)>,
+    flags: &[(&str, &str, String)],
+) -> Result<(Settings, Layers), ConfigError> {
+    let mut layers = match file {
+        Some(file) => Layers::default().file(file)?,
+        None if Path::new(FILE).exists() => Layers::default().file(Path::new(FILE))?,
+        None => Layers::default(),
+    };
+    layers = layers.environment::<Settings>(variables)?;
+    for (key, flag, value) in flags {
+        layers = layers.flag(key, flag, value);
+    }
+    let settings: Settings = layers.read()?;
+    settings.check()?;
+    Ok((settings, layers))
+}
+
+/// The environment as text; what is no text is left out, as no setting can be meant by it.
+pub fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// Variables with our prefix that mean nothing, to be warned of.
+#[must_use]
+pub fn meaningless(layers: &Layers) -> Vec<&str> {
+    layers.ignored().iter().map(String::as_str).filter(|name| !OTHER_VARIABLES.contains(name)).collect()
+}
+
+const MIB: u64 = 1024 * 1024;
+
+fn mib(count: u32) -> u64 {
+    u64::from(count) * MIB
+}
+
+fn mib_usize(count: u32) -> usize {
+    usize::try_from(mib(count)).unwrap_or(usize::MAX)
+}
+
+impl Settings {
+    /// What two settings must be together.
+    fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |key: &str, found: String, expected: String| {
+            Err(ConfigError::Value { origin: Origin::Default, key: key.to_owned(), found, expected })
+        };
+        let clock = &self.business_clock;
+        if clock.mode != ClockMode::Wall && clock.at.is_none() {
+            let expected = format!("a time, as business_clock.mode is {}", clock.mode.word());
+            return refuse("business_clock.at", "nothing".to_owned(), expected);
+        }
+        let ingest = &self.ingest;
+        let floors = ingest.lane_floor.saturating_mul(3);
+        if ingest.window_records < floors {
+            let expected = format!("at least {floors}, three times ingest.lane_floor");
+            return refuse("ingest.window_records", ingest.window_records.to_string(), expected);
+        }
+        let mut names: Vec<&str> = self.bills.sources.iter().map(|source| source.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some([name, _]) = names.array_windows().find(|[name, next]| name == next) {
+            return refuse("bills.sources", format!("{name:?} twice"), "a name for each".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Partition counts of all topics.
+    #[must_use]
+    pub const fn partition_counts(&self) -> PartitionCounts {
+        PartitionCounts { events: self.partitions.events, internal: self.partitions.internal }
+    }
+
+    /// What the processors are made from; reads the chart and the rules.
+    ///
+    /// # Errors
+    /// A file that cannot be read, by name. What is in it is judged when the processors are made.
+    pub fn setup(&self) -> anyhow::Result<Setup> {
+        let ingest = &self.ingest;
+        let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        Ok(Setup {
+            chart: read_or(self.accounts.as_deref(), DEFAULT_CHART, "accounts")?,
+            rules: read_or(self.rules.as_deref(), DEFAULT_RULES, "rules")?,
+            book: self.book.name.clone(),
+            time_zone: self.book.time_zone.0.clone(),
+            cut_off: self.book.cut_off.0.clone(),
+            ingest: ingest_config::IngestSettings {
+                tick_ms: ingest.tick_ms,
+                event_bytes_max: count(ingest.event_bytes_max),
+                lane_weights: ingest.lane_weights.0,
+                lane_floor: count(ingest.lane_floor),
+                window_records: count(ingest.window_records),
+                late_events: match ingest.late_events {
+                    LateEvents::BackDate => ingest_config::LateEvents::BackDate,
+                    LateEvents::Today => ingest_config::LateEvents::Today,
+                },
+                future_bound_ms: u64::from(ingest.future_seconds_max) * 1000,
+            },
+            providers: self.reconcile.providers.iter().map(Provider::settings).collect(),
+            ..Setup::new(self.partition_counts())
+        })
+    }
+
+    /// Business time, beginning now.
+    #[must_use]
+    pub fn clock(&self) -> BusinessClock {
+        match (self.business_clock.mode, self.business_clock.at) {
+            (ClockMode::Offset, Some(Instant(at))) => {
+                BusinessClock::Offset(at.saturating_sub(clock::wall_us()))
+            }
+            (ClockMode::Set, Some(Instant(at))) => BusinessClock::set_at(at),
+            _ => BusinessClock::Wall,
+        }
+    }
+
+    /// How the embedded log is run.
+    #[must_use]
+    pub fn embedded(&self) -> stream::embedded::Options {
+        let mut options = stream::embedded::Options::new(self.partition_counts());
+        options.segment_bytes = mib(self.log.segment_mib);
+        options.sync_interval = Duration::from_millis(u64::from(self.log.sync_interval_ms));
+        options.tail_cache_bytes = mib_usize(self.log.cache_mib);
+        options.scan_bytes = mib(self.log.scan_mib);
+        options.clean_percent = u64::from(self.retention.free_percent);
+        options
+    }
+
+    /// How a worker with this window is run.
+    #[must_use]
+    pub fn worker(&self, window: &Window) -> stream::worker::Options {
+        stream::worker::Options {
+            window_us: i64::from(window.ms) * 1000,
+            poll_bytes: mib_usize(window.read_mib),
+            checkpoint_us: i64::from(self.checkpoint.seconds) * 1_000_000,
+            checkpoint_bytes: mib_usize(self.checkpoint.mib),
+            ..stream::worker::Options::default()
+        }
+    }
+}
+
+impl Provider {
+    fn settings(&self) -> (String, ProviderSettings) {
+        let fee_rounding = match self.fee_rounding {
+            Rounding::HalfUp => decimal::Rounding::HalfUp,
+            Rounding::HalfEven => decimal::Rounding::HalfEven,
+            Rounding::Down => decimal::Rounding::Down,
+        };
+        (self.name.clone(), ProviderSettings { zone: self.time_zone.0.clone(), fee_rounding })
+    }
+}
+
+/// The text of a file, or the one that is built in, and the name to give in errors.
+fn read_or(path: Option<&Path>, built_in: &str, setting: &str) -> anyhow::Result<(String, String)> {
+    let Some(path) = path else { return Ok((built_in.to_owned(), format!("built-in {setting}.yaml"))) };
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).with_context(|| format!("{setting}: {name}"))?;
+    Ok((text, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(yaml: &str) -> Result<Settings, String> {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join(FILE);
+        std::fs::write(&path, yaml).expect("write");
+        let named = |why: ConfigError| why.to_string().replace(&path.display().to_string(), FILE);
+        load(Some(&path), [], &[]).map(|(settings, _)| settings).map_err(named)
+    }
+
+    #[test]
+    fn the_defaults_are_valid_and_those_of_the_parts() {
+        let settings = of("").expect("defaults");
+        let worker = settings.worker(&settings.windows.posting);
+        assert_eq!(format!("{worker:?}"), format!("{:?}", stream::worker::Options::default()));
+        assert_eq!(settings.partition_counts(), PartitionCounts { events: 4, internal: 8 });
+        assert!(matches!(settings.clock(), BusinessClock::Wall));
+        let (ours, theirs) = (settings.setup().expect("built in"), Setup::new(settings.partition_counts()));
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+        let log = settings.embedded();
+        assert_eq!(
+            (log.segment_bytes, log.sync_interval.as_millis(), log.tail_cache_bytes),
+            (64 << 20, 20, 256 << 20)
+        );
+    }
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let yaml = "
+log: {kind: embedded, dir: /var/lib/ledgerflow, sync_interval_ms: 5}
+partitions: {events: 2, internal: 16}
+book: {name: cn, time_zone: Asia/Shanghai, cut_off: '04:30'}
+business_clock: {mode: set, at: 2020-06-23T08:00:00+08:00}
+ingest: {tick_ms: 100, lane_weights: 8:3:1, late_events: today}
+windows: {posting: {ms: 20}}
+retention: {enabled: false}
+bills:
+  sources:
+  - {name: shop, account: '1900000109', dir: bills/shop}
+  - {name: game, account: '1900000110', dir: bills/game}
+reconcile: {providers: [{name: other, time_zone: Europe/Paris, fee_rounding: down}]}
+log_format: json
+log_level: warn
+";
+        let settings = of(yaml).expect("valid");
+        assert_eq!(settings.ingest.lane_weights, LaneWeights([8, 3, 1]));
+        assert_eq!(settings.ingest.late_events, LateEvents::Today);
+        assert_eq!(settings.clock().now_us(), 1_592_870_400_000_000);
+        assert_eq!((settings.windows.posting.ms, settings.windows.ingest.ms), (20, 10));
+        assert_eq!(settings.bills.sources[1].account, "1900000110");
+        assert_eq!(settings.bills.sources[1].provider, "wechat");
+        assert_eq!(settings.book.cut_off, CutOff("04:30".to_owned()));
+        let setup = settings.setup().expect("built in");
+        let other =
+            ProviderSettings { zone: "Europe/Paris".to_owned(), fee_rounding: decimal::Rounding::Down };
+        assert_eq!(setup.providers.get("other"), Some(&other));
+        assert_eq!((setup.ingest.tick_ms, setup.ingest.lane_weights), (100, [8, 3, 1]));
+        setup.calendar().expect("calendar");
+    }
+
+    #[test]
+    fn a_clock_that_starts_elsewhere_runs_on() {
+        let settings = of("business_clock: {mode: offset, at: 2020-06-23T00:00:00Z}").expect("valid");
+        let clock = settings.clock();
+        let (first, second) = (clock.now_us(), clock.now_us());
+        assert!((1_592_870_400_000_000..1_592_870_400_000_000 + 3_600_000_000).contains(&first));
+        assert!(second >= first);
+    }
+
+    #[test]
+    fn wrong_settings_are_refused_by_name() {
+        for (yaml, want) in [
+            (
+                "book: {time_zone: Asia/Shangai}",
+                "ledgerflow.yaml:1:19: book.time_zone: found \"Asia/Shangai\", expected an IANA time zone such as Asia/Shanghai",
+            ),
+            (
+                "book: {cut_off: 25:00}",
+                "ledgerflow.yaml:1:17: book.cut_off: found \"25:00\", expected a time of day such as 00:00",
+            ),
+            (
+                "business_clock: {mode: set}",
+                "business_clock.at: found nothing, expected a time, as business_clock.mode is set",
+            ),
+            (
+                "business_clock: {mode: set, at: yesterday}",
+                "ledgerflow.yaml:1:33: business_clock.at: found \"yesterday\", expected a time such as 2026-11-21T09:30:00Z",
+            ),
+            (
+                "ingest: {lane_weights: 4:0:1}",
+                "ledgerflow.yaml:1:24: ingest.lane_weights: found \"4:0:1\", expected three whole numbers from 1 to 1000000 such as 6:3:1",
+            ),
+            (
+                "ingest: {lane_floor: 3000}",
+                "ingest.window_records: found 8192, expected at least 9000, three times ingest.lane_floor",
+            ),
+            ("log: {kind: kafka}", "ledgerflow.yaml:1:13: log.kind: found \"kafka\", expected embedded"),
+            (
+                "log_level: loud",
+                "ledgerflow.yaml:1:12: log_level: found \"loud\", expected off, error, warn, info, debug or trace",
+            ),
+            (
+                "partitions: {internal: 257}",
+                "ledgerflow.yaml:1:24: partitions.internal: found \"257\", expected a whole number from 1 to 256",
+            ),
+            (
+                "bills: {sources: [{name: a, account: '1', dir: x}, {name: a, account: '2', dir: y}]}",
+                "bills.sources: found \"a\" twice, expected a name for each",
+            ),
+            (
+                "bills: {sources: [{name: a, dir: x}]}",
+                "ledgerflow.yaml:1:19: bills.sources[0].account: missing, expected a text",
+            ),
+        ] {
+            assert_eq!(of(yaml).expect_err(yaml), want);
+        }
+    }
+
+    #[test]
+    fn chart_and_rules_are_read_where_they_are_named() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("chart.yaml");
+        let settings = of(&format!("accounts: {}", path.display())).expect("valid");
+        let why = settings.setup().expect_err("not there");
+        assert_eq!(why.to_string(), format!("accounts: {}", path.display()));
+        std::fs::write(&path, "version: 1").expect("write");
+        let setup = settings.setup().expect("there");
+        assert_eq!(setup.chart, ("version: 1".to_owned(), path.display().to_string()));
+        assert_eq!(setup.rules.0, DEFAULT_RULES);
+    }
+
+    #[test]
+    fn variables_that_mean_nothing_are_told() {
+        let variables = ["LEDGERFLOW_DIR", "LEDGERFLOW_DRI", "LEDGERFLOW_FAULT", "LEDGERFLOW_LOG_FORMAT"];
+        let variables = variables.map(|name| (name.to_owned(), "json".to_owned()));
+        let layers = Layers::default().environment::<Settings>(variables).expect("layers");
+        assert_eq!(meaningless(&layers), ["LEDGERFLOW_DRI"]);
+    }
+
+    /// `UPDATE=1` (or `make schemas`) writes it.
+    #[test]
+    fn the_reference_is_current() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+        let text = format!("# Configuration\n\n{}", stream::config::reference::<Settings>());
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, &text).expect("write");
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(committed == text, "docs/configuration.md is stale: run `make schemas`");
+    }
+}
