@@ -134,7 +134,7 @@ impl Accounts {
         });
         let Some(number) = self.number(&entry.account, &entry.asset) else { return (u32::MAX, moved) };
         let Some(account) = self.list.get_mut(number as usize) else { return (number, moved) };
-        let due = account.seq + 1;
+        let due = account.seq.saturating_add(1);
         found.that(Check::EntrySeq, entry.seq == due, || (named(), format!("seq {due} is due")));
         let joins = before == account.balance && entry.previous_batch == account.batch;
         found.that(Check::EntryJoin, joins, || {

@@ -2,8 +2,8 @@
 //!
 //! A step reads a bounded number of records of every topic. Order: ingest's changelog pulls the events of its windows;
 //! a journal batch pulls the commands and credits below the positions it names; a command batch pulls ingest's
-//! changelog up to its window. So counterparts meet early and little is kept. What lies beyond a changelog is read
-//! ahead up to `read_ahead` items a partition.
+//! changelog up to its window. So counterparts meet early and little is kept. Where a journal has nothing new, what lies
+//! beyond it is read ahead up to `read_ahead` items.
 
 use crate::chain::Chains;
 use crate::channel::{Channels, Claim, item_check};
@@ -48,7 +48,8 @@ pub struct Auditor<'a> {
 #[derive(Default)]
 struct MarkerCounts {
     days: DayCounts<(u32, u32)>,
-    marked: BTreeMap<(u32, u32, String), i32>,
+    /// Newest marker per book.
+    marked: BTreeMap<(u32, u32), BTreeMap<String, i32>>,
     /// Where retention took a chain's beginning: days up to this one cannot be recounted (`i32::MAX` until the
     /// first marker).
     partial: BTreeMap<(u32, u32), i32>,
@@ -151,16 +152,19 @@ impl<'a> Auditor<'a> {
         for slot in 0..self.counts.events {
             self.times(budget, |auditor| auditor.read_ingest(slot))?;
         }
+        let mut resting = vec![true; self.posting.len()];
         for _ in 0..budget {
             let mut read = false;
-            for partition in 0..self.counts.internal {
-                read |= self.read_journal(partition)?;
+            for (partition, resting) in (0..).zip(&mut resting) {
+                let judged = self.read_journal(partition)?;
+                *resting &= !judged;
+                read |= judged;
             }
             if !read {
                 break;
             }
         }
-        for partition in 0..self.counts.internal {
+        for (partition, _) in (0..).zip(resting).filter(|(_, resting)| *resting) {
             self.read_ahead(partition)?;
         }
         self.read_edges(budget)?;
@@ -413,8 +417,8 @@ impl<'a> Auditor<'a> {
             return;
         }
         let (book, date) = (command.book.as_str(), command.accounting_date);
-        let marked = self.markers.marked.iter().find(|((s, p, b), _)| (*s, *p) == pair && b == book);
-        let late = marked.is_some_and(|(_, last)| date <= *last);
+        let marked = self.markers.marked.get(&pair).and_then(|books| books.get(book));
+        let late = marked.is_some_and(|last| date <= *last);
         self.found.that(Check::DayDated, !late, || {
             let day = crate::amount::date_text(date);
             (place, format!("slot {slot} sends a command of {day} after its marker of that day"))
@@ -424,7 +428,7 @@ impl<'a> Auditor<'a> {
 
     fn day_marker(&mut self, place: Place, pair: (u32, u32), marker: &DayMarker) {
         let (book, date) = (marker.book.as_str(), marker.date);
-        self.markers.marked.insert((pair.0, pair.1, book.to_owned()), date);
+        self.markers.marked.entry(pair).or_default().insert(book.to_owned(), date);
         if let Some(partial) = self.markers.partial.get_mut(&pair).filter(|partial| **partial == i32::MAX) {
             *partial = date; // what is dated later was sent after this marker
         }

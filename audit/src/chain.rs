@@ -66,7 +66,7 @@ impl Chains {
         let chain = self.chains.entry((place.at.topic, place.at.partition, header.slot)).or_default();
         let known = chain.first > 0 || whole;
         if known {
-            let expected = chain.sequence + 1;
+            let expected = chain.sequence.saturating_add(1);
             found.that(Check::Sequence, header.sequence == expected, || {
                 (place, format!("slot {}: sequence {} where {expected} is due", header.slot, header.sequence))
             });

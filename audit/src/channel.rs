@@ -176,7 +176,7 @@ impl Channels {
         claims.sort_by_key(|(sequence, _)| *sequence);
         let channel = self.of(pair);
         for (sequence, claim) in claims {
-            let due = channel.sent + 1;
+            let due = channel.sent.saturating_add(1);
             found.that(Check::ChannelSequence, sequence == due, || {
                 (named(pair, sequence, place), format!("sender's journal: sequence {due} is due"))
             });
@@ -258,7 +258,7 @@ impl Channels {
         found: &mut Findings,
     ) {
         let channel = self.of(pair);
-        let due = channel.taken + 1;
+        let due = channel.taken.saturating_add(1);
         found.that(Check::ChannelSequence, sequence == due, || {
             (named(pair, sequence, place), format!("receiver's journal: sequence {due} is due"))
         });
@@ -287,12 +287,12 @@ impl Channels {
     pub fn excuse(&mut self, pair: Pair, sequence: u64) {
         let channel = self.of(pair);
         if channel.items.get(&sequence).is_some_and(|item| item.wrote.is_none()) {
-            channel.covered_from = channel.covered_from.max(sequence + 1);
+            channel.covered_from = channel.covered_from.max(sequence.saturating_add(1));
             channel.forget(sequence);
         }
     }
 
-    /// The receiver journaled an item as held until its predecessors come.
+    /// The receiver journaled an item as held until its predecessors come, or as dropped to be sent again.
     pub fn held(&mut self, pair: Pair, sequence: u64) {
         self.of(pair).held.insert(sequence);
     }

@@ -99,7 +99,7 @@ pub fn item<M: Message + Default>(
     place: Place,
     found: &mut Findings,
 ) -> Option<M> {
-    M::decode(bytes.clone())
+    M::decode(bytes.as_ref())
         .map_err(|error| {
             found.wrong(Check::Format, place, format_args!("item {index} does not decode: {error}"))
         })

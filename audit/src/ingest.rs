@@ -138,7 +138,7 @@ impl IngestSlot {
                 )
             });
         } else {
-            self.events += stated[0];
+            self.events = self.events.wrapping_add(stated[0]);
             found.uncovered(Check::IngestCounts, 1);
         }
         let window = self.windows.entry(number).or_default();
@@ -146,7 +146,7 @@ impl IngestSlot {
         window.events = read.events;
         window.stated = stated;
         window.heads = read.heads;
-        for (lane, from, to) in &ranges {
+        for (lane, from, to) in ranges.iter().filter(|(_, from, to)| from < to) {
             let early: Vec<_> = self.dead_early.range((*lane, *from)..(*lane, *to)).copied().collect();
             for (lane, offset) in early {
                 self.dead_early.remove(&(lane, offset));

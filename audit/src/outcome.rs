@@ -7,7 +7,7 @@ use crate::amount;
 use crate::channel::LegClaim;
 use crate::finding::{Check, Findings, Place};
 use rustc_hash::FxHashMap;
-use schemas::wire::{Command, Decision, Entry, EventKey, Leg, Outcome, RemoteLeg, Resolution};
+use schemas::wire::{Command, Decision, Entry, EventKey, Leg, Match, Outcome, RemoteLeg, Resolution};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -241,25 +241,35 @@ fn same(place: Place, command: &Command, decision: &Decision, found: &mut Findin
     let date = command.accounting_date;
     let carried = decision.carried_from == date && decision.accounting_date > date && !command.back_dated;
     let dated = (decision.accounting_date == date && decision.carried_from == 0) || carried;
+    let carries = matches!(decision.outcome(), Outcome::Booked | Outcome::Pending);
     let fields = [
         (command.event == decision.event, "event key"),
         (command.body_hash == decision.body_hash, "body hash"),
-        (command.r#type == decision.r#type && command.subject == decision.subject, "type or subject"),
-        (command.rule == decision.rule && command.rule_version == decision.rule_version, "rule"),
-        (command.occurred_at_us == decision.occurred_at_us, "occurred at"),
-        (command.book == decision.book && command.value_date == decision.value_date, "book or value date"),
-        (command.back_dated == decision.back_dated && (dated || !booked), "accounting date"),
+        (
+            !carries || (command.r#type == decision.r#type && command.subject == decision.subject),
+            "type or subject",
+        ),
+        (
+            !carries || (command.rule == decision.rule && command.rule_version == decision.rule_version),
+            "rule",
+        ),
+        (!carries || command.occurred_at_us == decision.occurred_at_us, "occurred at"),
+        (
+            !carries || (command.book == decision.book && command.value_date == decision.value_date),
+            "book or value date",
+        ),
+        (!booked || (command.back_dated == decision.back_dated && dated), "accounting date"),
     ];
     let differs: Vec<&str> = fields.iter().filter(|(same, _)| !same).map(|(_, name)| *name).collect();
     found.that(Check::OutcomeContent, differs.is_empty(), || {
         (named(), format!("differs from its command in {}", differs.join(", ")))
     });
-    let asked = legs_asked(&command.leg);
     let legs = match decision.outcome() {
-        Outcome::Booked => legs_booked(decision),
-        Outcome::Pending => legs_remote(&decision.asked),
+        Outcome::Booked => legs_moved(decision),
+        Outcome::Pending => decision.asked.iter().map(LegView::away).collect(),
         _ => return,
     };
+    let asked: Vec<LegView<'_>> = (0..).zip(&command.leg).map(LegView::asked).collect();
     found.that(Check::OutcomeLegs, legs == asked, || {
         let differ = legs.iter().zip(&asked).find(|(is, due)| is != due).map(|(is, _)| is.leg);
         let first = differ.map_or_else(String::new, |leg| format!(", first at leg {leg}"));
@@ -267,49 +277,68 @@ fn same(place: Place, command: &Command, decision: &Decision, found: &mut Findin
     });
 }
 
-/// Legs of a command as claims.
-#[must_use]
-pub fn legs_asked(legs: &[Leg]) -> Vec<LegClaim> {
-    let claim = |(leg, l): (u32, &Leg)| LegClaim {
-        leg,
-        account: l.account.clone(),
-        asset: l.asset.clone(),
-        side: l.side,
-        amount: amount::of(l.amount.as_ref()),
-        matched: l.r#match.clone(),
-    };
-    (0..).zip(legs).map(claim).collect()
+/// One leg, wherever it is stated.
+#[derive(Debug, PartialEq, Eq)]
+struct LegView<'l> {
+    leg: u32,
+    account: &'l str,
+    asset: &'l str,
+    side: i32,
+    amount: i128,
+    matched: Option<&'l Match>,
+}
+
+impl<'l> LegView<'l> {
+    fn asked((leg, l): (u32, &'l Leg)) -> Self {
+        let (account, asset, matched) = (&l.account, &l.asset, l.r#match.as_ref());
+        Self { leg, account, asset, side: l.side, amount: amount::of(l.amount.as_ref()), matched }
+    }
+
+    fn here(e: &'l Entry) -> Self {
+        let (account, asset, matched) = (&e.account, &e.asset, e.r#match.as_ref());
+        let amount = amount::joined(e.amount_lo, e.amount_hi);
+        Self { leg: e.leg, account, asset, side: e.side, amount, matched }
+    }
+
+    fn away(l: &'l RemoteLeg) -> Self {
+        let (account, asset, matched) = (&l.account, &l.asset, l.r#match.as_ref());
+        Self { leg: l.leg, account, asset, side: l.side, amount: amount::of(l.amount.as_ref()), matched }
+    }
+
+    fn claim(&self) -> LegClaim {
+        LegClaim {
+            leg: self.leg,
+            account: self.account.to_owned(),
+            asset: self.asset.to_owned(),
+            side: self.side,
+            amount: self.amount,
+            matched: self.matched.cloned(),
+        }
+    }
 }
 
 /// Legs that a decision booked here or sent away, by index.
-#[must_use]
-pub fn legs_booked(decision: &Decision) -> Vec<LegClaim> {
-    let here = |e: &Entry| LegClaim {
-        leg: e.leg,
-        account: e.account.clone(),
-        asset: e.asset.clone(),
-        side: e.side,
-        amount: amount::joined(e.amount_lo, e.amount_hi),
-        matched: e.r#match.clone(),
-    };
-    let mut legs: Vec<LegClaim> = decision.entry.iter().map(here).collect();
-    legs.extend(legs_remote(&decision.remote));
+fn legs_moved(decision: &Decision) -> Vec<LegView<'_>> {
+    let mut legs: Vec<LegView<'_>> = decision.entry.iter().map(LegView::here).collect();
+    legs.extend(decision.remote.iter().map(LegView::away));
     legs.sort_by_key(|l| l.leg);
     legs
 }
 
-/// Legs sent away or asked for, by index.
+/// Legs of a command as claims.
+#[must_use]
+pub fn legs_asked(legs: &[Leg]) -> Vec<LegClaim> {
+    (0..).zip(legs).map(|leg| LegView::asked(leg).claim()).collect()
+}
+
+/// Legs that a decision booked here or sent away as claims, by index.
+#[must_use]
+pub fn legs_booked(decision: &Decision) -> Vec<LegClaim> {
+    legs_moved(decision).iter().map(LegView::claim).collect()
+}
+
+/// Legs asked for as claims.
 #[must_use]
 pub fn legs_remote(remote: &[RemoteLeg]) -> Vec<LegClaim> {
-    let there = |l: &RemoteLeg| LegClaim {
-        leg: l.leg,
-        account: l.account.clone(),
-        asset: l.asset.clone(),
-        side: l.side,
-        amount: amount::of(l.amount.as_ref()),
-        matched: l.r#match.clone(),
-    };
-    let mut legs: Vec<LegClaim> = remote.iter().map(there).collect();
-    legs.sort_by_key(|l| l.leg);
-    legs
+    remote.iter().map(|leg| LegView::away(leg).claim()).collect()
 }

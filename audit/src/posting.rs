@@ -16,8 +16,8 @@ use crate::recon::{Recon, Source};
 use schemas::topics::{PartitionCounts, Topic};
 use schemas::wire::journal_item::Item;
 use schemas::wire::{
-    BatchHeader, Clearing, Command, Credit, DayMarker, DayTally, Decision, Entry, Outcome, Received,
-    Resolution, Verdict, day_tally::Kind,
+    BatchHeader, Clearing, Command, Credit, DayMarker, DayMarkerSeen, DayTally, Decision, Entry, Outcome,
+    Received, Resolution, Verdict, day_tally::Kind,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -143,6 +143,9 @@ impl Net {
     }
 }
 
+/// A channel item that the journal says was taken: sender, sequence, what it was, its check.
+type TakenItem = (u32, u64, Claim, u64);
+
 /// Outgoing, peer, asset, book, accounting date.
 type ClearingKey<'b> = (bool, u32, &'b str, &'b str, i32);
 
@@ -243,19 +246,7 @@ impl Posting {
                 collected.clearings.push(clearing);
                 None
             }
-            Item::DayMarkerSeen(seen) => {
-                let marker = seen.marker.as_ref();
-                if let Some(marker) = marker {
-                    self.seen.insert((marker.book.clone(), marker.date, seen.credits, seen.from));
-                }
-                if seen.credits {
-                    let claim = Claim::Marker(Box::new(marker.cloned().unwrap_or_default()));
-                    Some((seen.from, seen.sequence, claim, seen.item_check))
-                } else {
-                    collected.markers_seen.extend(marker.map(|m| (seen.from, m)));
-                    None
-                }
-            }
+            Item::DayMarkerSeen(seen) => self.marker_seen(seen, collected),
             Item::DayMarkerSent(sent) => {
                 collected.markers_sent.push(sent);
                 None
@@ -269,9 +260,7 @@ impl Posting {
                 None
             }
             Item::Held(held) => {
-                if !held.dropped {
-                    around.channels.held((held.from, self.partition), held.sequence);
-                }
+                around.channels.held((held.from, self.partition), held.sequence);
                 None
             }
             Item::Tick(_) | Item::Chart(_) => None,
@@ -284,6 +273,24 @@ impl Posting {
                 around.channels.excuse(pair, sequence);
             }
         }
+    }
+
+    /// A marker by commands is held against those read; one by credits is an item of its channel.
+    fn marker_seen<'b>(
+        &mut self,
+        seen: &'b DayMarkerSeen,
+        collected: &mut Collected<'b>,
+    ) -> Option<TakenItem> {
+        let marker = seen.marker.as_ref();
+        if let Some(marker) = marker {
+            self.seen.insert((marker.book.clone(), marker.date, seen.credits, seen.from));
+        }
+        if !seen.credits {
+            collected.markers_seen.extend(marker.map(|m| (seen.from, m)));
+            return None;
+        }
+        let claim = Claim::Marker(Box::new(marker.cloned().unwrap_or_default()));
+        Some((seen.from, seen.sequence, claim, seen.item_check))
     }
 
     fn entry<'b>(
@@ -307,7 +314,7 @@ impl Posting {
         decision: &'b Decision,
         collected: &mut Collected<'b>,
         around: &mut Around<'_>,
-    ) -> Option<(u32, u64, Claim, u64)> {
+    ) -> Option<TakenItem> {
         let named = || format!("{place} {}", event_name(decision.event.as_ref()));
         let mut balance: Vec<(&str, i128)> = Vec::new();
         for entry in &decision.entry {
@@ -388,7 +395,7 @@ impl Posting {
         received: &'b Received,
         collected: &mut Collected<'b>,
         around: &mut Around<'_>,
-    ) -> Option<(u32, u64, Claim, u64)> {
+    ) -> Option<TakenItem> {
         let named = || format!("{place} from {} sequence {}", received.from, received.sequence);
         let Some(entry) = &received.entry else {
             around.found.wrong(Check::ChannelContent, named(), "received without an entry");
@@ -421,7 +428,7 @@ impl Posting {
         place: Place,
         resolution: &Resolution,
         around: &mut Around<'_>,
-    ) -> Option<(u32, u64, Claim, u64)> {
+    ) -> Option<TakenItem> {
         self.home.resolved(place, resolution, around.found);
         let verdict = Verdict {
             event: resolution.event.clone(),

@@ -278,8 +278,9 @@ impl Recon {
         let lines = released.end.as_ref().map_or(0, |end| end.lines);
         if file.released.len() as u64 == u64::from(partitions) && !file.judged {
             file.judged = true;
-            let total: u64 = file.released.values().sum();
-            found.that(Check::ReconReleased, total == lines, || {
+            let total = file.released.values().fold(0_u64, |sum, n| sum.wrapping_add(*n));
+            let accepted = released.end.as_ref().is_some_and(|end| end.accepted);
+            found.that(Check::ReconReleased, total == lines || !accepted, || {
                 (place, format!("file {id} has {lines} lines, {total} are released"))
             });
         }
@@ -342,7 +343,8 @@ impl File {
             found.uncovered(Check::ReconTheirs, 1);
             return;
         }
-        if self.theirs == self.staged && (self.judged || self.end.is_none()) {
+        let dropped = self.end.as_ref().is_some_and(|end| !end.accepted) && self.theirs.count == 0;
+        if (self.theirs == self.staged || dropped) && (self.judged || self.end.is_none()) {
             found.holds(Check::ReconTheirs, self.staged.count);
             return;
         }

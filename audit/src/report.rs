@@ -276,14 +276,14 @@ impl Auditor<'_> {
 
     fn conservation(&self, ended: bool, found: &mut Findings) -> Conservation {
         let mut table = Conservation { dead_lettered: self.edges.dead_letters, ..Conservation::default() };
-        let (mut dead, mut open) = (0, 0);
+        let (mut dead, mut open) = (0_u64, 0_u64);
         for slot in &self.ingest {
             let [received, forwarded, dead_lettered] = slot.stated();
-            table.received += received;
-            table.commands += forwarded;
-            table.events_found += slot.events;
+            table.received = table.received.wrapping_add(received);
+            table.commands = table.commands.wrapping_add(forwarded);
+            table.events_found = table.events_found.wrapping_add(slot.events);
             table.commands_found += slot.commands;
-            dead += dead_lettered;
+            dead = dead.wrapping_add(dead_lettered);
             open += slot.open() + slot.uncovered();
         }
         for posting in &self.posting {

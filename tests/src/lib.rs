@@ -1,1 +1,18 @@
-//! Harness of the pipeline tests.
+//! Harness of the pipeline tests: the whole pipeline stepped by hand on any log, and an accountant's reading of it.
+//!
+//! - [`world`]: the five processors on a simulated or an embedded log, stepped in a seeded order, dying and coming back;
+//! - [`member`]: one worker of one processor and the process it lives in;
+//! - [`shared`]: one configured processor for every incarnation of its worker;
+//! - [`events`]: business events as CloudEvents JSON;
+//! - [`bill`]: WeChat Pay bills as text, with their control totals;
+//! - [`books`]: what lies on the topics afterwards, read a second time: outcomes, entries, balances, days, cases;
+//! - [`history`]: a random day of a payment company with what must come of it.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+pub mod bill;
+pub mod books;
+pub mod events;
+pub mod history;
+pub mod member;
+pub mod shared;
+pub mod world;

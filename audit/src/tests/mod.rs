@@ -3,5 +3,6 @@
 mod book_keeper;
 mod clean;
 mod defects;
+mod hostile;
 mod memory_log;
 mod speed;

@@ -1,0 +1,286 @@
+//! A random day of a payment company, and what must come of it whatever happens to the machines.
+//!
+//! Made whole before the first step, from a seed: transfers within and across partitions and beyond what is there,
+//! payments, refunds, payouts, events sent twice, ids used for two bodies, events nobody can read, events of days
+//! long gone, and the provider's bill for the payments with planted differences. The order in which they are booked
+//! is not fixed, so that an expectation says only what holds in every order.
+
+use crate::bill::{self, ACCOUNT, BillRow};
+use crate::books::Books;
+use crate::events::{Event, yuan};
+use serde_json::json;
+use std::collections::BTreeMap;
+use stream::sim::Prng;
+
+/// The business day that ends in the middle of the traffic.
+pub const DAY: &str = "2026-03-15";
+/// When it ends: 2026-03-16T00:00:00+08:00.
+pub const CUT_OVER: &str = "2026-03-15T16:00:00Z";
+const NOON: &str = "2026-03-15T12:00:00+08:00";
+const NEXT_MORNING: &str = "2026-03-16T08:00:00+08:00";
+const LONG_GONE: &str = "2026-03-01T08:00:00+08:00";
+
+const USERS: u64 = 8;
+
+/// What must become of an id's first record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expect {
+    Booked,
+    /// Booked, or refused for want of funds: it depends on what came before.
+    IfFunded,
+    SeveralPayers,
+}
+
+/// One thing that comes from outside.
+#[derive(Debug, Clone)]
+pub enum Arrival {
+    /// An event on a lane's partition.
+    Event {
+        /// Lane, 0 high.
+        lane: usize,
+        /// Partition of the lane, below any number of them after a remainder.
+        partition: u32,
+        /// Record value.
+        value: Vec<u8>,
+    },
+    /// The bill file.
+    Bill(Vec<u8>),
+}
+
+/// A history and its expectations.
+#[derive(Debug)]
+pub struct History {
+    prng: Prng,
+    events: u64,
+    /// In the order in which they arrive.
+    pub arrivals: Vec<Arrival>,
+    expected: BTreeMap<String, (Expect, usize)>,
+    conflicting: Vec<String>,
+    unreadable: BTreeMap<Vec<u8>, &'static str>,
+    cases: Vec<(String, &'static str)>,
+    rows: Vec<BillRow>,
+}
+
+impl History {
+    /// A history of the seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut history = Self {
+            prng: Prng::new(seed ^ 0xda7),
+            events: 0,
+            arrivals: Vec::new(),
+            expected: BTreeMap::new(),
+            conflicting: Vec::new(),
+            unreadable: BTreeMap::new(),
+            cases: Vec::new(),
+            rows: Vec::new(),
+        };
+        history.transfers();
+        history.payments();
+        history.unreadable();
+        history.shuffle();
+        history.fund_early();
+        let bill = Arrival::Bill(bill::text(&history.rows));
+        let at = history.prng.index(history.arrivals.len());
+        history.arrivals.insert(at, bill.clone());
+        if history.prng.below(4) == 0 {
+            history.arrivals.push(bill);
+        }
+        history
+    }
+
+    fn id(&mut self) -> String {
+        self.events += 1;
+        format!("e-{}", self.events)
+    }
+
+    fn wallet(&mut self) -> String {
+        format!("users:{}:wallet", self.prng.below(USERS))
+    }
+
+    fn time(&mut self) -> &'static str {
+        [NOON, NOON, NOON, NEXT_MORNING, NEXT_MORNING, LONG_GONE][self.prng.index(6)]
+    }
+
+    /// Sends an event, now and then twice.
+    fn send(&mut self, event: &Event, expect: Expect) {
+        let times = if self.prng.below(6) == 0 { 2 + self.prng.index(2) } else { 1 };
+        (0..times).for_each(|_| self.arrive(event.to_bytes()));
+        let known = self.expected.entry(event.id.clone()).or_insert((expect, 0));
+        known.1 += times;
+    }
+
+    fn arrive(&mut self, value: Vec<u8>) {
+        let (lane, partition) = (self.prng.index(3), self.prng.below(16) as u32);
+        self.arrivals.push(Arrival::Event { lane, partition, value });
+    }
+
+    fn transfers(&mut self) {
+        for _ in 0..30 {
+            let (id, from, to, time) = (self.id(), self.wallet(), self.wallet(), self.time());
+            let cents = 1 + self.prng.below(9_000);
+            let subject = if self.prng.below(2) == 0 { from.clone() } else { self.wallet() };
+            if from == to {
+                continue;
+            }
+            let event = Event::transfer(&id, &subject, time, (&from, &to), &yuan(cents));
+            self.send(&event, Expect::IfFunded);
+            if self.prng.below(8) == 0 {
+                let other = Event::transfer(&id, &subject, time, (&from, &to), &yuan(cents + 1));
+                self.send(&other, Expect::IfFunded);
+                self.conflicting.push(id);
+            }
+        }
+        for _ in 0..2 {
+            let (id, time) = (self.id(), self.time());
+            let leg = |account: &str, side: &str, amount: &str| json!({ "account": account, "side": side, "asset": "CNY", "amount": amount });
+            let legs = [
+                leg("users:1:wallet", "debit", "1"),
+                leg("users:2:wallet", "debit", "1"),
+                leg("bank:main", "credit", "2"),
+            ];
+            let mut event = Event::transfer(&id, "users:1", time, ("", ""), "");
+            event.data = json!({ "legs": legs });
+            self.send(&event, Expect::SeveralPayers);
+        }
+    }
+
+    fn payments(&mut self) {
+        for number in 0..14 {
+            let (order, cents, fee) =
+                (format!("order-{number}"), 100 + self.prng.below(50_000), self.prng.below(60));
+            let refund = (number % 4 == 3).then(|| format!("refund-{number}"));
+            let differs = self.prng.below(8);
+            if differs != 1 {
+                self.pay(&order, refund.as_deref(), (cents, fee), NOON);
+            }
+            let time = format!("{DAY} 11:59:0{}", number % 10);
+            let mut row =
+                BillRow { time, order: order.clone(), refund: refund.clone(), cents, fee_cents: fee };
+            let kind = match differs {
+                0 if number > 0 => "ours_only",
+                1 => "theirs_only",
+                2 => {
+                    row.cents += 1;
+                    "amount"
+                }
+                3 => {
+                    row.fee_cents += 1;
+                    "fee"
+                }
+                _ => "matched",
+            };
+            if kind != "ours_only" {
+                self.rows.push(row);
+            }
+            self.cases.push((format!("{order}/{}", refund.unwrap_or_default()), kind));
+        }
+        // The next day's bill has not come: these wait.
+        for number in 0..2 {
+            self.pay(&format!("early-{number}"), None, (500, 3), NEXT_MORNING);
+        }
+        for _ in 0..2 {
+            let (id, time) = (self.id(), self.time());
+            let data = json!({ "payout_id": id, "merchant_id": self.prng.below(4).to_string(), "bank": "icbc",
+                "currency": "CNY", "amount": "12.00", "fee": "0.50" });
+            self.send(
+                &Event { id, kind: "payout.sent", subject: "merchants:1".into(), time: time.into(), data },
+                Expect::Booked,
+            );
+        }
+    }
+
+    fn pay(&mut self, order: &str, refund: Option<&str>, (cents, fee): (u64, u64), time: &str) {
+        let (id, merchant) = (self.id(), self.prng.below(4));
+        let mut data = json!({ "order_id": order, "merchant_id": merchant.to_string(), "provider": "wechat",
+            "provider_account": ACCOUNT, "currency": "CNY", "amount": yuan(cents), "fee": yuan(fee) });
+        let mut kind = "order.paid";
+        if let Some(number) = refund {
+            data["refund_id"] = json!(number);
+            kind = "refund.succeeded";
+        } else if merchant == 0 {
+            data["commission"] = json!("0.20");
+        }
+        let event = Event { id, kind, subject: format!("merchants:{merchant}"), time: time.into(), data };
+        self.send(&event, Expect::Booked);
+    }
+
+    fn unreadable(&mut self) {
+        let good = Event::transfer("x", "users:1", NOON, ("users:1:wallet", "users:2:wallet"), "1.00");
+        let good = String::from_utf8(good.to_bytes()).unwrap();
+        let with = |from: &str, to: &str| good.replace(from, to).into_bytes();
+        for (value, reason) in [
+            (b"{\"specversion\":".to_vec(), "not_json"),
+            (b"\xff\xfe".to_vec(), "not_utf8"),
+            (with("\"1.00\"", "1.00"), "bad_field"),
+            (with("\"1.00\"", "\"1.005\""), "too_many_decimals"),
+            (with("users:1:wallet", "users:1:purse"), "unknown_account"),
+            (with("\"CNY\"", "\"XXX\""), "unknown_asset"),
+        ] {
+            self.arrive(value.clone());
+            self.unreadable.insert(value, reason);
+        }
+    }
+
+    fn shuffle(&mut self) {
+        for at in (1..self.arrivals.len()).rev() {
+            let other = self.prng.index(at + 1);
+            self.arrivals.swap(at, other);
+        }
+    }
+
+    /// Money comes in first, so that most transfers find some.
+    fn fund_early(&mut self) {
+        let later = std::mem::take(&mut self.arrivals);
+        for user in 0..USERS {
+            let (id, wallet) = (self.id(), format!("users:{user}:wallet"));
+            let event = Event::transfer(&id, "funding:main", NOON, ("funding:main", &wallet), "50.00");
+            self.send(&event, Expect::Booked);
+        }
+        self.arrivals.extend(later);
+    }
+
+    /// Holds outcomes and cases against what must be.
+    ///
+    /// # Panics
+    /// They differ.
+    pub fn check(&self, books: &Books, cases: &[(String, &'static str)]) {
+        let mut fates: BTreeMap<&str, Vec<(&str, &[u8])>> = BTreeMap::new();
+        let mut dead: BTreeMap<&[u8], &str> = BTreeMap::new();
+        for fate in books.fates.values() {
+            match fate.outcome.strip_prefix("dead:") {
+                Some(reason) => drop(dead.insert(&fate.body, reason)),
+                None => fates.entry(&fate.id).or_default().push((&fate.outcome, &fate.body)),
+            }
+        }
+        let expected: BTreeMap<&[u8], &str> =
+            self.unreadable.iter().map(|(v, r)| (v.as_slice(), *r)).collect();
+        assert_eq!(dead, expected, "dead letters");
+        assert_eq!(fates.len(), self.expected.len(), "ids");
+        for (id, (expect, times)) in &self.expected {
+            self.check_id(id, *expect, *times, &fates[id.as_str()]);
+        }
+        let mut expected = self.cases.clone();
+        expected.sort();
+        assert_eq!(cases, expected, "matches and breaks");
+        assert!(books.closed().contains(&DAY.to_owned()), "{DAY} is closed: {:?}", books.days);
+    }
+
+    fn check_id(&self, id: &str, expect: Expect, times: usize, fates: &[(&str, &[u8])]) {
+        assert_eq!(fates.len(), times, "{id}: {fates:?}");
+        let repeats = |outcome: &str| outcome == "duplicate" || outcome == "refused:conflict";
+        let firsts: Vec<_> = fates.iter().filter(|(outcome, _)| !repeats(outcome)).collect();
+        let [(outcome, body)] = firsts[..] else { panic!("{id} has one first outcome: {fates:?}") };
+        let holds = match expect {
+            Expect::Booked => *outcome == "booked",
+            Expect::IfFunded => ["booked", "refused:insufficient_funds"].contains(outcome),
+            Expect::SeveralPayers => *outcome == "refused:several_payers",
+        };
+        assert!(holds, "{id}: {outcome}, expected {expect:?}");
+        for (outcome, other) in fates.iter().filter(|(outcome, _)| repeats(outcome)) {
+            let same = other == body;
+            assert_eq!(*outcome == "duplicate", same, "{id}: {fates:?}");
+            assert!(same || self.conflicting.iter().any(|c| c == id), "{id}: {fates:?}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! One worker of one processor: the checkpoints that outlive it, and its next incarnation after a death.
+
+use crate::shared::Shared;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use stream::log::Log;
+use stream::processor::{Processor, SlotState, Stop};
+use stream::worker::{
+    Checkpoints, DiskCheckpoints, MemoryCheckpoints, Now, Options, Progress, Worker, WorkerError,
+};
+
+/// A slot's state, pair by pair.
+pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Where checkpoints are kept.
+#[derive(Debug, Clone)]
+pub enum Keep {
+    /// In memory; they outlive the worker, not the test.
+    Memory(MemoryCheckpoints),
+    /// In a directory, one folder a processor.
+    Disk(PathBuf),
+}
+
+impl Keep {
+    fn open(&self, processor: &'static str, log: &Arc<dyn Log>) -> Box<dyn Checkpoints> {
+        match self {
+            Self::Memory(kept) => Box::new(kept.clone()),
+            Self::Disk(dir) => Box::new(DiskCheckpoints::open(dir, processor, Arc::clone(log)).unwrap()),
+        }
+    }
+}
+
+/// A worker whatever its processor.
+pub trait Seat {
+    /// Name of the processor.
+    fn processor(&self) -> &'static str;
+    /// One step; makes the worker if there is none.
+    ///
+    /// # Errors
+    /// As [`Worker::step`].
+    fn step(&mut self, now: Now) -> Result<Progress, WorkerError>;
+    /// Slots owned and restored.
+    fn slots(&self) -> Vec<u32>;
+    /// State of an owned slot.
+    fn canonical(&self, slot: u32) -> Option<Pairs>;
+    /// Slots that cannot go on.
+    fn stopped(&self) -> Vec<Stop>;
+    /// Writes every checkpoint, as an orderly end does.
+    fn checkpoint(&mut self, now: Now);
+    /// Drops the worker without closing anything; the next step makes one on `log`.
+    fn replace(&mut self, log: Option<Arc<dyn Log>>);
+    /// Loses the checkpoints, as a lost disk does.
+    fn lose_checkpoints(&mut self);
+}
+
+/// A member of a processor's group.
+pub struct Member<P: Processor + Sync> {
+    processor: Shared<P>,
+    name: String,
+    keep: Keep,
+    log: Option<Arc<dyn Log>>,
+    worker: Option<Worker<Shared<P>>>,
+}
+
+impl<P: Processor + Sync> Member<P> {
+    /// A member that joins at its first step.
+    #[must_use]
+    pub fn new(processor: Shared<P>, name: &str, keep: Keep) -> Self {
+        Self { processor, name: name.to_owned(), keep, log: None, worker: None }
+    }
+}
+
+/// Every step is a window, nothing waits, checkpoints come every half second of virtual time.
+fn options() -> Options {
+    Options { window_us: 0, poll_wait: Duration::ZERO, checkpoint_us: 500_000, ..Options::default() }
+}
+
+impl<P: Processor + Sync> Seat for Member<P> {
+    fn processor(&self) -> &'static str {
+        self.processor.name()
+    }
+
+    fn step(&mut self, now: Now) -> Result<Progress, WorkerError> {
+        let (log, processor) = (self.log.as_ref().unwrap(), &self.processor);
+        let worker = self.worker.get_or_insert_with(|| {
+            let checkpoints = self.keep.open(processor.name(), log);
+            Worker::new(processor.clone(), Arc::clone(log), &self.name, options(), checkpoints)
+        });
+        worker.step(now)
+    }
+
+    fn slots(&self) -> Vec<u32> {
+        self.worker.as_ref().map(Worker::slots).unwrap_or_default()
+    }
+
+    fn canonical(&self, slot: u32) -> Option<Pairs> {
+        self.worker.as_ref()?.slot(slot).map(SlotState::canonical)
+    }
+
+    fn stopped(&self) -> Vec<Stop> {
+        self.worker.as_ref().map(Worker::stopped).unwrap_or_default()
+    }
+
+    fn checkpoint(&mut self, now: Now) {
+        if let Some(worker) = &mut self.worker {
+            worker.checkpoint_all(now).unwrap();
+        }
+    }
+
+    fn replace(&mut self, log: Option<Arc<dyn Log>>) {
+        self.worker = None;
+        self.log = log;
+    }
+
+    fn lose_checkpoints(&mut self) {
+        match &self.keep {
+            Keep::Memory(kept) => kept.clear(),
+            Keep::Disk(dir) => {
+                let _ = std::fs::remove_dir_all(dir.join(self.processor.name()));
+            }
+        }
+    }
+}

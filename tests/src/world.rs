@@ -1,0 +1,424 @@
+//! The whole pipeline stepped by hand: five processors on a simulated or an embedded log.
+//!
+//! Phases: made -> events and bills are appended while [`World::step`] lets one worker after another take a step, in
+//! an order drawn from the seed -> [`World::come_to_rest`] (faults off, business time stands) -> whatever is to be
+//! checked. Each worker is a process of its own: where it crashes, its process dies and another takes its place, now
+//! and then without the old one's checkpoints. Virtual time moves by [`STEP_US`] with every step, business time with
+//! it; nothing waits and nothing reads a clock.
+
+use crate::member::{Keep, Member, Pairs, Seat};
+use crate::shared::Shared;
+use bytes::Bytes;
+use ledgerflow::runtime::Setup;
+use reconcile::import::{BillSource, Import};
+use schemas::topics::{PartitionCounts, Topic};
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use stream::embedded::{EmbeddedLog, Options as EmbeddedOptions};
+use stream::log::{FetchLimit, Isolation, Log, LogError, OutRecord, Record, TopicPartition};
+use stream::processor::{Processor, Stop};
+use stream::sim::{Faults, Prng, SimLog, SimSettings};
+use stream::worker::{MemoryCheckpoints, Now, Progress, WorkerError};
+
+/// Virtual time between two steps, microseconds.
+pub const STEP_US: i64 = 10_000;
+/// Virtual time without any progress after which a world is at rest: longer than any time-out of the simulated log.
+const REST_US: i64 = 8_000_000;
+/// Steps within which a world must come to rest.
+const STEPS_MAX: u32 = 60_000;
+
+/// The processors of one setup, ready for any number of worlds.
+#[derive(Clone)]
+pub struct Cast {
+    setup: Setup,
+    ingest: Shared<ingest::processor::IngestProcessor>,
+    posting: Shared<posting::Posting>,
+    settlement: Shared<settlement::Settlement>,
+    rekey: Shared<reconcile::rekey::Rekey>,
+    join: Shared<reconcile::join::Join>,
+}
+
+impl Cast {
+    /// Makes the processors.
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
+        let made = setup.processors().unwrap();
+        Self {
+            setup,
+            ingest: Shared::new(made.ingest),
+            posting: Shared::new(made.posting),
+            settlement: Shared::new(made.settlement),
+            rekey: Shared::new(made.rekey),
+            join: Shared::new(made.join),
+        }
+    }
+
+    /// Partition counts.
+    #[must_use]
+    pub const fn counts(&self) -> PartitionCounts {
+        self.setup.counts
+    }
+
+    fn seats(&self, members: u32, keep: &dyn Fn() -> Keep) -> Vec<Place> {
+        fn add<P>(all: &mut Vec<Place>, processor: &Shared<P>, members: u32, keep: &dyn Fn() -> Keep)
+        where
+            P: Processor + Sync + 'static,
+        {
+            for number in 1..=members {
+                let seat = Box::new(Member::new(processor.clone(), &number.to_string(), keep()));
+                all.push(Place { seat, process: None });
+            }
+        }
+        let mut all = Vec::new();
+        add(&mut all, &self.ingest, members, keep);
+        add(&mut all, &self.posting, members, keep);
+        add(&mut all, &self.settlement, members, keep);
+        add(&mut all, &self.rekey, members, keep);
+        add(&mut all, &self.join, members, keep);
+        all
+    }
+}
+
+/// What the pipeline runs on.
+enum Ground {
+    Sim(SimLog),
+    /// No log only while it is opened anew.
+    Embedded {
+        dir: PathBuf,
+        log: Option<Arc<EmbeddedLog>>,
+    },
+}
+
+/// A worker and, in the simulation, the process it lives in.
+struct Place {
+    seat: Box<dyn Seat>,
+    process: Option<SimLog>,
+}
+
+/// State of every slot, by processor and slot.
+pub type States = BTreeMap<(&'static str, u32), Pairs>;
+
+/// A pipeline.
+pub struct World {
+    ground: Ground,
+    counts: PartitionCounts,
+    places: Vec<Place>,
+    prng: Prng,
+    elapsed_us: i64,
+    business_us: i64,
+    /// Whether business time stands still.
+    pub clock_stands: bool,
+    /// Processes that died.
+    pub restarts: u64,
+    /// How many of them came back without checkpoints.
+    pub lost_checkpoints: u64,
+    /// Whether a stopped slot is what the test wants to see.
+    pub stops_expected: bool,
+    /// Records replayed by the last restore of each processor.
+    pub replayed: BTreeMap<&'static str, u64>,
+}
+
+impl World {
+    /// A pipeline of `members` workers a processor on a simulated log.
+    #[must_use]
+    pub fn simulated(cast: &Cast, seed: u64, faults: Faults, members: u32, business_us: i64) -> Self {
+        let settings = SimSettings::new(seed, cast.counts()).with_faults(faults);
+        let places = cast.seats(members, &|| Keep::Memory(MemoryCheckpoints::default()));
+        Self::new(Ground::Sim(SimLog::new(settings)), cast, places, seed, business_us)
+    }
+
+    /// A pipeline on the embedded log in `dir`, with its checkpoints beside it.
+    #[must_use]
+    pub fn embedded(cast: &Cast, dir: &Path, business_us: i64) -> Self {
+        let log = Some(open_embedded(dir, cast.counts()));
+        let checkpoints = dir.join("checkpoints");
+        let places = cast.seats(1, &|| Keep::Disk(checkpoints.clone()));
+        let ground = Ground::Embedded { dir: dir.to_owned(), log };
+        Self::new(ground, cast, places, 1, business_us)
+    }
+
+    fn new(ground: Ground, cast: &Cast, places: Vec<Place>, seed: u64, business_us: i64) -> Self {
+        let mut world = Self {
+            ground,
+            counts: cast.counts(),
+            places,
+            prng: Prng::new(seed ^ 0x5eed),
+            elapsed_us: 0,
+            business_us,
+            clock_stands: false,
+            restarts: 0,
+            lost_checkpoints: 0,
+            stops_expected: false,
+            replayed: BTreeMap::new(),
+        };
+        (0..world.places.len()).for_each(|at| world.seat_anew(at));
+        world
+    }
+
+    /// The log, seen by nobody's process.
+    #[must_use]
+    pub fn log(&self) -> &dyn Log {
+        match &self.ground {
+            Ground::Sim(log) => log,
+            Ground::Embedded { log, .. } => log.as_ref().unwrap().as_ref(),
+        }
+    }
+
+    /// The simulated log.
+    ///
+    /// # Panics
+    /// On the embedded log.
+    #[must_use]
+    pub fn sim(&self) -> &SimLog {
+        match &self.ground {
+            Ground::Sim(log) => log,
+            Ground::Embedded { .. } => panic!("this world is not simulated"),
+        }
+    }
+
+    /// Partition counts.
+    #[must_use]
+    pub const fn counts(&self) -> PartitionCounts {
+        self.counts
+    }
+
+    /// Business time, microseconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub const fn business_us(&self) -> i64 {
+        self.business_us
+    }
+
+    /// Moves business time forward.
+    pub fn advance_business(&mut self, to_us: i64) {
+        self.business_us = self.business_us.max(to_us);
+    }
+
+    /// Every worker comes from a new process.
+    fn seat_anew(&mut self, at: usize) {
+        let place = &mut self.places[at];
+        let log: Arc<dyn Log> = match &self.ground {
+            Ground::Sim(log) => {
+                let process = log.process();
+                place.process = Some(process.clone());
+                Arc::new(process)
+            }
+            Ground::Embedded { log, .. } => Arc::clone(log.as_ref().unwrap()) as Arc<dyn Log>,
+        };
+        place.seat.replace(Some(log));
+    }
+
+    fn now(&self) -> Now {
+        let wall_us = match &self.ground {
+            Ground::Sim(log) => log.wall_us(),
+            Ground::Embedded { .. } => self.business_us,
+        };
+        Now { business_us: self.business_us, wall_us, monotonic_us: self.elapsed_us }
+    }
+
+    /// Lets virtual time pass.
+    pub fn pass(&mut self, us: i64) {
+        self.elapsed_us += us;
+        if !self.clock_stands {
+            self.business_us += us;
+        }
+        if let Ground::Sim(log) = &self.ground {
+            log.advance(us);
+        }
+    }
+
+    /// Appends records as an upstream producer does, again and again while the log is away.
+    pub fn append(&mut self, records: Vec<OutRecord>) {
+        loop {
+            match self.log().append(records.clone()) {
+                Ok(_) => return,
+                Err(LogError::Retriable(_)) => self.pass(1_000),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Appends one event.
+    pub fn send(&mut self, lane: usize, partition: u32, value: impl Into<Bytes>) {
+        let to = TopicPartition::new(Topic::LANES[lane], partition % self.counts.events);
+        self.append(vec![OutRecord::new(to, value.into())]);
+    }
+
+    /// The records of a bill file.
+    #[must_use]
+    pub fn bill_records(&self, source: &BillSource, content: &[u8]) -> Vec<OutRecord> {
+        let cursor = Cursor::new(content.to_vec());
+        let import = Import::open(source, "bill.csv", cursor, None, self.counts.internal).unwrap();
+        import.records().map(Result::unwrap).collect()
+    }
+
+    /// Imports a whole bill file.
+    pub fn import(&mut self, source: &BillSource, content: &[u8]) {
+        self.bill_records(source, content).into_iter().for_each(|record| self.append(vec![record]));
+    }
+
+    /// One step of a worker drawn at random.
+    pub fn step(&mut self) {
+        let at = self.prng.index(self.places.len());
+        self.step_at(at, STEP_US);
+    }
+
+    /// One step of one worker; a dead one is replaced by a new process. `None` when it died.
+    fn step_at(&mut self, at: usize, pass_us: i64) -> Option<Progress> {
+        let now = self.now();
+        let place = &mut self.places[at];
+        let name = place.seat.processor();
+        let outcome = place.seat.step(now);
+        let stopped = place.seat.stopped();
+        assert!(self.stops_expected || stopped.is_empty(), "{name}: {stopped:?}");
+        let dead = place.process.as_ref().is_some_and(SimLog::is_dead);
+        self.pass(pass_us);
+        match outcome {
+            Ok(progress) if !dead => {
+                if let Progress::Restored { replayed } = progress {
+                    self.replayed.insert(name, replayed);
+                }
+                Some(progress)
+            }
+            Err(WorkerError::Log(error)) if !dead => panic!("{name}: {error}"),
+            _ => {
+                self.die(at);
+                None
+            }
+        }
+    }
+
+    fn die(&mut self, at: usize) {
+        self.restarts += 1;
+        if let Some(process) = &self.places[at].process {
+            process.die();
+        }
+        if self.prng.below(4) == 0 {
+            self.lost_checkpoints += 1;
+            self.places[at].seat.lose_checkpoints();
+        }
+        self.seat_anew(at);
+    }
+
+    /// The process of a worker drawn at random dies between two steps.
+    pub fn kill_one(&mut self) {
+        let at = self.prng.index(self.places.len());
+        self.die(at);
+    }
+
+    /// Every worker is dropped without closing anything and the log is opened anew, as after a `kill -9`.
+    pub fn crash_all(&mut self) {
+        for place in &mut self.places {
+            if let Some(process) = &place.process {
+                process.die();
+            }
+            place.seat.replace(None);
+        }
+        if let Ground::Embedded { dir, log } = &mut self.ground {
+            // The directory has one owner: the old handle goes before the new one comes.
+            *log = None;
+            *log = Some(open_embedded(dir, self.counts));
+        }
+        (0..self.places.len()).for_each(|at| self.seat_anew(at));
+    }
+
+    /// Writes every worker's checkpoints.
+    pub fn checkpoint_all(&mut self) {
+        let now = self.now();
+        self.places.iter_mut().for_each(|place| place.seat.checkpoint(now));
+    }
+
+    /// Loses every checkpoint.
+    pub fn lose_all_checkpoints(&mut self) {
+        self.places.iter_mut().for_each(|place| place.seat.lose_checkpoints());
+    }
+
+    /// Works everything off: no faults, business time stands, until nothing moves any more.
+    pub fn come_to_rest(&mut self) {
+        self.clock_stands = true;
+        let pass_us = match &self.ground {
+            Ground::Sim(log) => {
+                log.set_faults(Faults::NONE);
+                4 * STEP_US
+            }
+            Ground::Embedded { .. } => REST_US / 20,
+        };
+        let mut quiet_us = 0;
+        for step in 0..STEPS_MAX {
+            let at = step as usize % self.places.len();
+            let idle = self.step_at(at, pass_us) == Some(Progress::Idle);
+            quiet_us = if idle { quiet_us + pass_us } else { 0 };
+            if quiet_us >= REST_US {
+                return;
+            }
+        }
+        panic!("no rest after {STEPS_MAX} steps");
+    }
+
+    /// Business time goes on for so long, then everything comes to rest.
+    pub fn run_for(&mut self, business_us: i64) {
+        self.clock_stands = false;
+        let until = self.business_us + business_us;
+        let mut at = 0;
+        while self.business_us < until {
+            self.step_at(at, STEP_US);
+            at = (at + 1) % self.places.len();
+        }
+        self.come_to_rest();
+    }
+
+    /// State of every slot of every processor.
+    #[must_use]
+    pub fn states(&self) -> States {
+        let mut all = States::new();
+        for Place { seat, .. } in &self.places {
+            for slot in seat.slots() {
+                all.insert((seat.processor(), slot), seat.canonical(slot).unwrap());
+            }
+        }
+        all
+    }
+
+    /// Slots that cannot go on, with their processor.
+    #[must_use]
+    pub fn stopped(&self) -> Vec<(&'static str, Stop)> {
+        let stops = |place: &Place| {
+            let name = place.seat.processor();
+            place.seat.stopped().into_iter().map(move |stop| (name, stop)).collect::<Vec<_>>()
+        };
+        self.places.iter().flat_map(stops).collect()
+    }
+
+    /// Every worker dies and restores; nothing is decided. Returns the states restored.
+    pub fn restored(&mut self) -> States {
+        self.crash_all();
+        for at in 0..self.places.len() {
+            while !matches!(self.step_at(at, STEP_US), Some(Progress::Restored { .. })) {}
+        }
+        self.states()
+    }
+
+    /// Every committed record of a topic, partition by partition.
+    #[must_use]
+    pub fn read(&self, topic: Topic) -> Vec<(TopicPartition, Record)> {
+        let log = self.log();
+        let mut all = Vec::new();
+        for partition in 0..topic.partition_count(self.counts) {
+            let at = TopicPartition::new(topic, partition);
+            let bounds = log.watermarks(at, Isolation::Committed).unwrap();
+            let mut reader = log.reader(&[(at, bounds.low)], Isolation::Committed).unwrap();
+            let limit = FetchLimit { records: 4_096, bytes: 16 << 20, wait: Duration::ZERO };
+            while reader.position(at).is_some_and(|position| position < bounds.high) {
+                let fetched = reader.poll(limit).unwrap();
+                all.extend(fetched.into_iter().flat_map(|f| f.records).map(|record| (at, record)));
+            }
+        }
+        all
+    }
+}
+
+fn open_embedded(dir: &Path, counts: PartitionCounts) -> Arc<EmbeddedLog> {
+    Arc::new(EmbeddedLog::open(dir, EmbeddedOptions::new(counts)).unwrap())
+}
