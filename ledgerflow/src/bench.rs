@@ -118,7 +118,13 @@ fn start(dir: &Path, log: &Arc<EmbeddedLog>) -> anyhow::Result<Pipeline> {
     let open = move |name: &'static str| -> anyhow::Result<Box<dyn Checkpoints>> {
         Ok(Box::new(DiskCheckpoints::open(&store, name, Arc::clone(&for_stores))?))
     };
-    Pipeline::start(shared, setup(log.counts()).processors()?, &Windows::default(), &BusinessClock::Wall, &open)
+    Pipeline::start(
+        shared,
+        setup(log.counts()).processors()?,
+        &Windows::default(),
+        &BusinessClock::Wall,
+        &open,
+    )
 }
 
 fn throughput(options: &BenchPipeline, dir: &Path, log: &Arc<EmbeddedLog>) -> anyhow::Result<Measured> {

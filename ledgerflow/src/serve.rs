@@ -79,7 +79,7 @@ pub fn start(settings: &Settings) -> anyhow::Result<(Books, PathBuf)> {
     let shared: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;
     let store = checkpoints(&dir, &log);
     let pipeline = Pipeline::start(shared, processors, &windows, &settings.clock(), &store)?;
-    Ok((Books { log, setup, answering: Answering::Running(pipeline) }, dir))
+    Ok((Books { log, setup, answering: Answering::Running(Box::new(pipeline)) }, dir))
 }
 
 type Shared = Arc<RwLock<Option<Books>>>;

@@ -11,10 +11,13 @@ use std::time::Duration;
 use stream::clock;
 use stream::log::{FetchLimit, Isolation, Log, LogError, Offset, TopicPartition};
 
+/// Due times by first offset.
+type Chunks = Vec<(Offset, i64)>;
+
 /// When the events of each (lane, partition) were due, by first offset.
 #[derive(Debug, Default)]
 pub struct Due {
-    chunks: Mutex<BTreeMap<(u32, u32), Vec<(Offset, i64)>>>,
+    chunks: Mutex<BTreeMap<(u32, u32), Chunks>>,
 }
 
 impl Due {

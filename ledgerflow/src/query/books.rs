@@ -30,7 +30,7 @@ pub struct Resting {
 /// Who answers.
 pub enum Answering {
     /// A running pipeline.
-    Running(Pipeline),
+    Running(Box<Pipeline>),
     /// States restored for this question.
     Resting(Mutex<Box<Resting>>),
 }

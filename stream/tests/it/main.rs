@@ -1,2 +1,3 @@
 //! Integration tests of the seam: one binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod exactly_once;
