@@ -24,6 +24,8 @@ pub struct Recount {
     pub pending: i64,
     /// Entries.
     pub entries: u64,
+    /// Debits per asset, minor units.
+    pub debits: BTreeMap<String, i128>,
     /// Debits minus credits per asset.
     pub difference: BTreeMap<String, i128>,
 }
@@ -46,9 +48,15 @@ impl Recount {
     fn entry(&mut self, entry: &Entry) -> anyhow::Result<()> {
         self.entries += 1;
         let amount = join(entry.amount_lo, entry.amount_hi);
-        let signed = if entry.side() == Side::Credit { -amount } else { amount };
-        let sum = self.difference.entry(entry.asset.clone()).or_default();
-        *sum = sum.checked_add(signed).context("a sum leaves the 128-bit range")?;
+        let (signed, debit) = if entry.side() == Side::Credit { (-amount, 0) } else { (amount, amount) };
+        for (sums, add) in [(&mut self.difference, signed), (&mut self.debits, debit)] {
+            if !sums.contains_key(&entry.asset) {
+                sums.insert(entry.asset.clone(), 0);
+            }
+            if let Some(sum) = sums.get_mut(&entry.asset) {
+                *sum = sum.checked_add(add).context("a sum leaves the 128-bit range")?;
+            }
+        }
         Ok(())
     }
 
