@@ -91,7 +91,9 @@ pub(super) fn make(movements: &[Movement], seed: u64) -> anyhow::Result<Bill> {
             lines.push(line);
         }
     }
-    lines.sort_by(|a, b| (a.movement.time_us, &a.movement.order).cmp(&(b.movement.time_us, &b.movement.order)));
+    lines.sort_by(|a, b| {
+        (a.movement.time_us, &a.movement.order).cmp(&(b.movement.time_us, &b.movement.order))
+    });
     // A duplicated or an extra line leaves its neighbour's own pair as it is.
     let broken = errors.values().filter(|kind| !matches!(kind, CaseKind::Duplicate | CaseKind::TheirsOnly));
     let matched = movements.len() - broken.count();
@@ -131,7 +133,11 @@ fn write(lines: &[Line]) -> String {
     let (mut paid, mut refunded, mut fees) = (0, 0, 0);
     for (number, line) in lines.iter().enumerate() {
         let cents = line.movement.cents;
-        if line.movement.refund.is_empty() { paid += cents } else { refunded += cents }
+        if line.movement.refund.is_empty() {
+            paid += cents
+        } else {
+            refunded += cents
+        }
         fees += line.fee_fine;
         write_line(&mut out, number, line);
     }

@@ -36,7 +36,8 @@ pub(super) fn make(number: u64, time: &str) -> (Reason, Vec<u8>) {
     let turn = usize::try_from(number % kinds).unwrap_or(0);
     let reason = KINDS.get(turn).copied().unwrap_or(Reason::NotJson);
     let transfer = |amount: &str| {
-        let data = format!(r#"{{"from":"users:1:wallet","to":"users:2:wallet","asset":"CNY","amount":{amount}}}"#);
+        let data =
+            format!(r#"{{"from":"users:1:wallet","to":"users:2:wallet","asset":"CNY","amount":{amount}}}"#);
         event(number, time, "transfer", &data)
     };
     let good = transfer("\"1.00\"");
@@ -59,7 +60,9 @@ pub(super) fn make(number: u64, time: &str) -> (Reason, Vec<u8>) {
         Reason::NotCloudEvent => good.replace(r#""specversion":"1.0""#, r#""specversion":"0.3""#),
         Reason::Unbalanced => event(number, time, "transfer", &legs(&["1.00", "0.99"])),
         Reason::TooManyLegs => event(number, time, "transfer", &legs(&["1.00"; LEGS])),
-        Reason::TooLarge => good.replace("\"1.00\"", &format!("\"1.00\",\"note\":\"{}\"", "x".repeat(PADDING_BYTES))),
+        Reason::TooLarge => {
+            good.replace("\"1.00\"", &format!("\"1.00\",\"note\":\"{}\"", "x".repeat(PADDING_BYTES)))
+        }
         Reason::NotUtf8 => {
             let mut bytes = good.replace("\"1.00\"", "\"1.00\",\"note\":\"?\"").into_bytes();
             if let Some(mark) = bytes.iter_mut().rev().find(|byte| **byte == b'?') {

@@ -33,6 +33,7 @@ use pipeline::Company;
 use report::Account;
 use schemas::dates::{Day, format_instant};
 use settlement::query::DayStatus;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,6 +71,9 @@ struct Found {
     rate: u64,
     latency: Percentiles,
     days: Vec<DayStatus>,
+    /// Decimals of each asset.
+    exponents: BTreeMap<String, u8>,
+    scale: Scale,
     day: Day,
     accounts: Vec<Account>,
     planted: Cases,
@@ -90,6 +94,9 @@ pub fn run(options: &args::Demo, dir: &Path, output: args::Output) -> anyhow::Re
     let found = a_day(options, dir)?;
     let checks = checks::of(&found);
     let mut out = std::io::stdout().lock();
+    if output == args::Output::Table {
+        writeln!(out, "{}\n", report::headline(&found))?;
+    }
     write(&mut out, &report::tables(&found, &checks, output), output, Screen::stdout())?;
     if output == args::Output::Table {
         out.write_all(report::closing_words(&found, &checks).as_bytes())?;
@@ -111,13 +118,14 @@ fn a_day(options: &args::Demo, dir: &Path) -> anyhow::Result<Found> {
     let mut company = Company::open(dir, day)?;
     let midnight_us = company.midnight_us;
     let begin_us = midnight_us - BEFORE_US;
-    let mut traffic = Traffic::new(Scale {
+    let scale = Scale {
         events: options.events,
         accounts: options.accounts,
         seed: options.seed,
         partitions: company.partitions(),
         midnight_us,
-    });
+    };
+    let mut traffic = Traffic::new(scale);
     let bar = progress(options.events);
     company.wait_ready()?;
 
@@ -146,6 +154,7 @@ fn a_day(options: &args::Demo, dir: &Path) -> anyhow::Result<Found> {
     let accounts = report::SHOWN.iter().map(|name| company.account(name)).collect::<Result<_, _>>()?;
     directory::configure(dir, &format_instant(company.now_us()))?;
     let sent = company.sent();
+    let exponents = company.exponents();
     let log = company.stop()?;
     let counted = recount::recount(log.as_ref())?;
     bar.finish_and_clear();
@@ -159,6 +168,8 @@ fn a_day(options: &args::Demo, dir: &Path) -> anyhow::Result<Found> {
         rate,
         latency,
         days,
+        exponents,
+        scale,
         day,
         accounts,
         planted: bill.planted,

@@ -73,6 +73,11 @@ impl Company {
         COUNTS.events
     }
 
+    /// Decimals of each asset.
+    pub(super) fn exponents(&self) -> BTreeMap<String, u8> {
+        self.chart.assets.iter().map(|(code, asset)| (code.clone(), asset.exponent)).collect()
+    }
+
     pub(super) fn log(&self) -> Arc<EmbeddedLog> {
         Arc::clone(&self.log)
     }
@@ -221,8 +226,7 @@ impl Company {
         let asked = name.to_owned();
         let figures = self.pipeline.posting.ask(move |worker| worker.slot(slot)?.figures_of(&asked, ASSET));
         let figures = figures.flatten().with_context(|| format!("{name} has no entries"))?;
-        let entries =
-            last_entries(self.log.as_ref(), slot, name, ASSET, figures.last_batch, ENTRIES)?;
+        let entries = last_entries(self.log.as_ref(), slot, name, ASSET, figures.last_batch, ENTRIES)?;
         Ok(Account { name: name.to_owned(), balance, normal_side, seq: figures.seq, entries })
     }
 

@@ -3,7 +3,7 @@
 use super::Found;
 use super::checks::Check;
 use super::directory::CONFIG;
-use super::traffic::PROVIDER_ACCOUNT;
+use super::traffic::{PROVIDER_ACCOUNT, Scale};
 use crate::cli::args::Output;
 use crate::cli::output::{Cell, Table};
 use crate::query::journal::Booked;
@@ -14,7 +14,7 @@ use schemas::recon_json::CaseKind;
 use schemas::wire::Side;
 use std::fmt::Write;
 
-/// Decimals of the demo's currency.
+/// Decimals of the currency of the accounts shown.
 const EXPONENT: u8 = 2;
 /// Accounts that are shown: a customer, a merchant, what the provider owes us, what we earned.
 pub(super) const SHOWN: [&str; 4] = [
@@ -37,6 +37,12 @@ pub(super) struct Account {
     pub(super) entries: Vec<Booked>,
 }
 
+/// What was run.
+pub(super) fn headline(found: &Found) -> String {
+    let Scale { events, accounts, seed, .. } = found.scale;
+    format!("A day of a payment company: {events} events of {accounts} customers, seed {seed}")
+}
+
 /// Everything that is shown, in order.
 pub(super) fn tables(found: &Found, checks: &[Check], output: Output) -> Vec<Table> {
     let mut all = vec![outcomes(found), speed(found), trial_balance(found), balances(found)];
@@ -50,7 +56,7 @@ pub(super) fn tables(found: &Found, checks: &[Check], output: Output) -> Vec<Tab
 
 fn outcomes(found: &Found) -> Table {
     let (counted, expected) = (&found.counted, &found.expected);
-    let mut table = Table::new("Events by outcome", &["outcome", "reason", "sent as such", "counted"]);
+    let mut table = Table::new("Events by outcome", &["outcome", "reason", "expected", "counted"]);
     let mut row = |outcome: &str, reason: &str, sent: u64, counted: u64| {
         table.row([outcome.into(), reason.into(), sent.into(), counted.into()]);
     };
@@ -64,7 +70,8 @@ fn outcomes(found: &Found) -> Table {
         reasons.sort();
         reasons.dedup();
         for reason in reasons {
-            let of = |counts: &std::collections::BTreeMap<String, u64>| counts.get(reason).copied().unwrap_or(0);
+            let of =
+                |counts: &std::collections::BTreeMap<String, u64>| counts.get(reason).copied().unwrap_or(0);
             row(outcome, reason, of(sent), of(got));
         }
     }
@@ -95,7 +102,8 @@ fn trial_balance(found: &Found) -> Table {
     let mut table = Table::new("Trial balance", &["asset", "debits", "credits", "difference"]);
     for (asset, difference) in &found.counted.difference {
         let debits = found.counted.debits.get(asset).copied().unwrap_or(0);
-        let text = |minor| Cell::amount(money::format(minor, EXPONENT));
+        let exponent = found.exponents.get(asset).copied().unwrap_or(0);
+        let text = |minor| Cell::amount(money::format(minor, exponent));
         table.row([asset.as_str().into(), text(debits), text(debits - difference), text(*difference)]);
     }
     table
@@ -134,7 +142,11 @@ fn entries(account: &Account) -> Table {
         table.row([
             entry.seq.into(),
             Day(booked.accounting_date).to_string().into(),
-            if booked.event.1.is_empty() { booked.kind.clone().into() } else { booked.event.1.clone().into() },
+            if booked.event.1.is_empty() {
+                booked.kind.clone().into()
+            } else {
+                booked.event.1.clone().into()
+            },
             on(Side::Debit),
             on(Side::Credit),
             Cell::amount(money::format(after, EXPONENT)),
@@ -144,18 +156,20 @@ fn entries(account: &Account) -> Table {
 }
 
 fn days(found: &Found) -> Table {
-    let mut table = Table::new("Business days", &["day", "state", "aligned", "late events booked back"]);
+    let mut table = Table::new("Business days", &["day", "state", "aligned", "booked", "of them late"]);
     for status in &found.days {
         let state = match status.state {
             DayState::Closed => "CLOSED",
             DayState::Cutting => "CUTTING",
             _ => "OPEN",
         };
-        let late = if status.day == found.day { found.expected.late } else { 0 };
+        let booked = found.counted.by_day.get(&status.day.0).copied().unwrap_or(0);
+        let late = if status.day == found.day { found.counted.back_dated } else { 0 };
         table.row([
             status.day.to_string().into(),
             state.into(),
             format!("{} of {}", status.aligned, status.slots).into(),
+            booked.into(),
             late.into(),
         ]);
     }

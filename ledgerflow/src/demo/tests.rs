@@ -37,6 +37,9 @@ fn a_small_day_passes_its_checks_and_can_be_run_again() {
         assert!(count >= 20);
         assert_eq!(found.found.get(&kind).map_or(0, |cases| cases.len()), count, "{kind:?}");
     }
+    let (settings, _) =
+        crate::config::load(Some(&dir.join(directory::CONFIG)), [], &[]).expect("the configuration it wrote");
+    assert_eq!((settings.log.dir, settings.book.time_zone.0.as_str()), (dir.clone(), "Asia/Shanghai"));
     let again = passes(&small(), &dir);
     assert_eq!(again.expected, found.expected, "the same seed makes the same day");
     assert_eq!(again.found, found.found);

@@ -215,7 +215,9 @@ impl Traffic {
             self.expected.late += 1;
         }
         let sent = match self.prng.below(100) {
-            0..=57 => self.ordinary_transfer(time_us),
+            0..=49 => self.ordinary_transfer(time_us),
+            50..=53 => self.given("POINTS", "points", time_us),
+            54..=57 => self.given("USD", "wallet", time_us),
             58..=87 => self.order(time_us),
             88..=95 => self.refund(time_us),
             _ => self.payout(time_us),
@@ -253,11 +255,29 @@ impl Traffic {
         sent
     }
 
+    /// Points for a customer's loyalty, or a currency paid in from abroad.
+    fn given(&mut self, asset: &str, account: &str, time_us: i64) -> Sent {
+        let (id, to) = (self.id(), self.prng.below(self.scale.accounts));
+        let data = format!(
+            r#"{{"from":"funding:{}:issued","to":"users:{to}:{account}","asset":"{asset}","amount":"{}"}}"#,
+            asset.to_lowercase(),
+            1 + self.prng.below(500)
+        );
+        let (event, subject) = (format!("given-{id}"), format!("users:{to}"));
+        self.event(LOW, &event, "/wallets", "transfer", &subject, &format_instant(time_us), &data)
+    }
+
     fn order(&mut self, time_us: i64) -> Sent {
         let (id, user, merchant) = (self.id(), self.prng.below(self.scale.accounts), self.merchant());
         let cents = 100 + self.prng.below(50_000);
-        let movement =
-            Movement { time_us, order: format!("M{merchant}-{id:08}"), refund: String::new(), cents, user, merchant };
+        let movement = Movement {
+            time_us,
+            order: format!("M{merchant}-{id:08}"),
+            refund: String::new(),
+            cents,
+            user,
+            merchant,
+        };
         let data = format!(
             r#"{{"provider":"wechat","provider_account":"{PROVIDER_ACCOUNT}","merchant_id":"{merchant}","order_id":"{}","currency":"CNY","amount":"{}","fee":"{}","commission":"{}"}}"#,
             movement.order,
@@ -322,7 +342,15 @@ impl Traffic {
             r#"{{"from":"users:{from}:wallet","to":"users:{to}:wallet","asset":"CNY","amount":"{}"}}"#,
             yuan(cents)
         );
-        self.event(LOW, &format!("transfer-{id}"), "/wallets", "transfer", &format!("users:{from}"), time, &data)
+        self.event(
+            LOW,
+            &format!("transfer-{id}"),
+            "/wallets",
+            "transfer",
+            &format!("users:{from}"),
+            time,
+            &data,
+        )
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -22,6 +22,10 @@ pub struct Recount {
     pub dead_lettered: BTreeMap<String, u64>,
     /// Forwarded, verdict still to come.
     pub pending: i64,
+    /// Events booked, by accounting date (days since 1970-01-01).
+    pub by_day: BTreeMap<i32, u64>,
+    /// Of these, booked back into the day before.
+    pub back_dated: u64,
     /// Entries.
     pub entries: u64,
     /// Debits per asset, minor units.
@@ -64,6 +68,10 @@ impl Recount {
         match item {
             Item::Decision(d) => {
                 d.entry.iter().try_for_each(|entry| self.entry(entry))?;
+                if d.outcome() == Outcome::Booked {
+                    *self.by_day.entry(d.accounting_date).or_default() += 1;
+                    self.back_dated += u64::from(d.back_dated);
+                }
                 if d.forwarded_from == 0 {
                     match d.outcome() {
                         Outcome::Booked => self.booked += 1,
