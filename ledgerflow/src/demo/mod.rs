@@ -51,7 +51,7 @@ const BACKLOG_US: i64 = 60 * MINUTE_US;
 /// Share of the traffic that is sent on a schedule, percent.
 const PACED_PERCENT: u64 = 40;
 /// Events a second of that schedule, unless it would be over in less than [`PACED_SECONDS_MIN`].
-const RATE_MAX: u64 = 20_000;
+const RATE_MAX: u64 = 10_000;
 const PACED_SECONDS_MIN: u64 = 2;
 /// Events of one append when speed counts.
 const CHUNK: u64 = 1_000;
@@ -134,7 +134,7 @@ fn a_day(options: &args::Demo, dir: &Path) -> anyhow::Result<Found> {
     fund(&mut company, &mut traffic, options.accounts, begin_us, &bar)?;
     let rest = options.events - options.accounts;
     let paced = rest * PACED_PERCENT / 100;
-    bar.set_message("a steady stream, through midnight");
+    bar.set_message("steady, through midnight");
     let (rate, latency) = steady(&mut company, &mut traffic, paced, begin_us, &bar)?;
     bar.set_message("as fast as it goes");
     let from_us = begin_us + PACED_US;
@@ -143,7 +143,7 @@ fn a_day(options: &args::Demo, dir: &Path) -> anyhow::Result<Found> {
 
     bar.set_message("closing the day");
     let days = company.wait_closed(day, PATIENCE)?;
-    bar.set_message("reconciling the provider's bill");
+    bar.set_message("reconciling the bill");
     let bill = bill::make(&traffic.movements, options.seed)?;
     let path = dir.join("bills").join(format!("wechat-{day}.ALL.csv"));
     std::fs::write(&path, &bill.content).with_context(|| format!("writing {}", path.display()))?;
