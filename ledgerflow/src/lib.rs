@@ -3,6 +3,7 @@
 //! - [`bench`]: measurements;
 //! - [`cli`]: commands and how their answers are printed;
 //! - [`config`]: `ledgerflow.yaml`, variables and flags;
+//! - [`demo`]: a day of a payment company, end to end;
 //! - [`runtime`]: the pipeline in one process;
 //! - [`query`]: questions and answers, the same whether the pipeline runs here, elsewhere or not at all;
 //! - [`serve`]: the pipeline until it is told to stop;
@@ -14,6 +15,7 @@
 pub mod bench;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod generate;
 pub mod measure;
 pub mod query;

@@ -22,8 +22,14 @@ pub struct Recount {
     pub dead_lettered: BTreeMap<String, u64>,
     /// Forwarded, verdict still to come.
     pub pending: i64,
+    /// Events booked, by accounting date (days since 1970-01-01).
+    pub by_day: BTreeMap<i32, u64>,
+    /// Of these, booked back into the day before.
+    pub back_dated: u64,
     /// Entries.
     pub entries: u64,
+    /// Debits per asset, minor units.
+    pub debits: BTreeMap<String, i128>,
     /// Debits minus credits per asset.
     pub difference: BTreeMap<String, i128>,
 }
@@ -46,9 +52,15 @@ impl Recount {
     fn entry(&mut self, entry: &Entry) -> anyhow::Result<()> {
         self.entries += 1;
         let amount = join(entry.amount_lo, entry.amount_hi);
-        let signed = if entry.side() == Side::Credit { -amount } else { amount };
-        let sum = self.difference.entry(entry.asset.clone()).or_default();
-        *sum = sum.checked_add(signed).context("a sum leaves the 128-bit range")?;
+        let (signed, debit) = if entry.side() == Side::Credit { (-amount, 0) } else { (amount, amount) };
+        for (sums, add) in [(&mut self.difference, signed), (&mut self.debits, debit)] {
+            if !sums.contains_key(&entry.asset) {
+                sums.insert(entry.asset.clone(), 0);
+            }
+            if let Some(sum) = sums.get_mut(&entry.asset) {
+                *sum = sum.checked_add(add).context("a sum leaves the 128-bit range")?;
+            }
+        }
         Ok(())
     }
 
@@ -56,6 +68,10 @@ impl Recount {
         match item {
             Item::Decision(d) => {
                 d.entry.iter().try_for_each(|entry| self.entry(entry))?;
+                if d.outcome() == Outcome::Booked {
+                    *self.by_day.entry(d.accounting_date).or_default() += 1;
+                    self.back_dated += u64::from(d.back_dated);
+                }
                 if d.forwarded_from == 0 {
                     match d.outcome() {
                         Outcome::Booked => self.booked += 1,

@@ -1,0 +1,283 @@
+//! `ledgerflow demo`: a day of a payment company on one machine, and what came out of it.
+//!
+//! Phases: wallets are funded and that is worked off -> paced traffic, through the day's cut-over, for latency ->
+//! the rest as fast as it goes, for throughput -> the day closes -> the provider's bill is written with planted
+//! errors, imported and reconciled -> everything is counted again from the topics and compared with what was sent.
+//!
+//! Bounds: events are made one at a time and never all in memory. The demo's directory is made anew; one that it
+//! did not make is refused.
+//!
+//! Order relied on: business time is moved by the demo and never back.
+
+mod bill;
+mod checks;
+mod directory;
+mod malformed;
+mod pipeline;
+mod report;
+mod traffic;
+
+#[cfg(test)]
+mod tests;
+
+pub use directory::default_dir;
+
+use crate::cli::args;
+use crate::cli::output::{Screen, write};
+use crate::measure::latency::{Due, Monitor, Percentiles, percentiles};
+use crate::measure::recount::{self, Recount};
+use anyhow::{Context, bail};
+use bill::Cases;
+use indicatif::{ProgressBar, ProgressStyle};
+use pipeline::Company;
+use report::Account;
+use schemas::dates::{Day, format_instant};
+use settlement::query::DayStatus;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use stream::clock;
+use traffic::{Expected, Scale, Traffic};
+
+/// The day: the busiest of a Chinese payment company's year.
+const DAY: &str = "2026-11-11";
+const MINUTE_US: i64 = 60 * 1_000_000;
+/// Business time begins this long before the day's end, and paced traffic ends an hour after it.
+const BEFORE_US: i64 = 120 * MINUTE_US;
+const PACED_US: i64 = 180 * MINUTE_US;
+const BACKLOG_US: i64 = 60 * MINUTE_US;
+/// Share of the traffic that is sent on a schedule, percent.
+const PACED_PERCENT: u64 = 40;
+/// Events a second of that schedule, unless it would be over in less than [`PACED_SECONDS_MIN`].
+const RATE_MAX: u64 = 10_000;
+const PACED_SECONDS_MIN: u64 = 2;
+/// Events of one append when speed counts.
+const CHUNK: u64 = 1_000;
+/// How long a phase may take before the demo gives up.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What a demo found.
+struct Found {
+    dir: PathBuf,
+    expected: Expected,
+    sent: u64,
+    counted: Recount,
+    /// Events and microseconds of the backlog.
+    backlog: (u64, u64),
+    /// Microseconds of all traffic.
+    traffic_us: u64,
+    rate: u64,
+    latency: Percentiles,
+    days: Vec<DayStatus>,
+    /// Decimals of each asset.
+    exponents: BTreeMap<String, u8>,
+    scale: Scale,
+    day: Day,
+    accounts: Vec<Account>,
+    planted: Cases,
+    found: Cases,
+    matched_planted: u64,
+    matched_found: u64,
+    lines: u64,
+    bill: PathBuf,
+    disk_bytes: u64,
+}
+
+/// Runs the demo in `dir`, writes what came out on standard output, progress on standard error.
+///
+/// # Errors
+/// The directory is not the demo's, the pipeline does not get through, or one of the demo's own checks fails.
+pub fn run(options: &args::Demo, dir: &Path, output: args::Output) -> anyhow::Result<()> {
+    let dir = options.keep.as_deref().unwrap_or(dir);
+    let found = a_day(options, dir)?;
+    let checks = checks::of(&found);
+    let mut out = std::io::stdout().lock();
+    if output == args::Output::Table {
+        writeln!(out, "{}\n", report::headline(&found))?;
+    }
+    write(&mut out, &report::tables(&found, &checks, output), output, Screen::stdout())?;
+    if output == args::Output::Table {
+        out.write_all(report::closing_words(&found, &checks).as_bytes())?;
+    }
+    out.flush()?;
+    match checks.iter().find(|check| !check.passed) {
+        None => Ok(()),
+        Some(failed) => bail!("check failed: {}: {}", failed.name, failed.detail),
+    }
+}
+
+/// Runs everything and gathers what came out.
+fn a_day(options: &args::Demo, dir: &Path) -> anyhow::Result<Found> {
+    if options.accounts < 10 || options.events < options.accounts.saturating_mul(2) {
+        bail!("--accounts: {}, expected 10 to half of --events", options.accounts);
+    }
+    directory::make(dir)?;
+    let day = Day::parse(DAY)?;
+    let mut company = Company::open(dir, day)?;
+    let midnight_us = company.midnight_us;
+    let begin_us = midnight_us - BEFORE_US;
+    let scale = Scale {
+        events: options.events,
+        accounts: options.accounts,
+        seed: options.seed,
+        partitions: company.partitions(),
+        midnight_us,
+    };
+    let mut traffic = Traffic::new(scale);
+    let bar = progress(options.events);
+    company.wait_ready()?;
+
+    let started_us = clock::monotonic_us();
+    bar.set_message("funding wallets");
+    fund(&mut company, &mut traffic, options.accounts, begin_us, &bar)?;
+    let rest = options.events - options.accounts;
+    let paced = rest * PACED_PERCENT / 100;
+    bar.set_message("steady, through midnight");
+    let (rate, latency) = steady(&mut company, &mut traffic, paced, begin_us, &bar)?;
+    bar.set_message("as fast as it goes");
+    let from_us = begin_us + PACED_US;
+    let backlog = backlog(&mut company, &mut traffic, rest - paced, from_us, &bar)?;
+    let traffic_us = since(started_us);
+
+    bar.set_message("closing the day");
+    let days = company.wait_closed(day, PATIENCE)?;
+    bar.set_message("reconciling the bill");
+    let bill = bill::make(&traffic.movements, options.seed)?;
+    let path = dir.join("bills").join(format!("wechat-{day}.ALL.csv"));
+    std::fs::write(&path, &bill.content).with_context(|| format!("writing {}", path.display()))?;
+    company.import(&path)?;
+    company.drain(PATIENCE)?;
+    let (found, matched_found) = company.cases(day)?;
+    bar.set_message("counting again");
+    let accounts = report::SHOWN.iter().map(|name| company.account(name)).collect::<Result<_, _>>()?;
+    directory::configure(dir, &format_instant(company.now_us()))?;
+    let sent = company.sent();
+    let exponents = company.exponents();
+    let log = company.stop()?;
+    let counted = recount::recount(log.as_ref())?;
+    bar.finish_and_clear();
+    Ok(Found {
+        dir: dir.to_owned(),
+        expected: traffic.expected,
+        sent,
+        counted,
+        backlog,
+        traffic_us,
+        rate,
+        latency,
+        days,
+        exponents,
+        scale,
+        day,
+        accounts,
+        planted: bill.planted,
+        found,
+        matched_planted: bill.matched,
+        matched_found,
+        lines: bill.lines,
+        bill: path,
+        disk_bytes: log.disk_bytes(),
+    })
+}
+
+/// Every wallet gets its money, and that is booked before anything is spent.
+fn fund(
+    company: &mut Company,
+    traffic: &mut Traffic,
+    accounts: u64,
+    now_us: i64,
+    bar: &ProgressBar,
+) -> anyhow::Result<()> {
+    let mut user = 0;
+    while user < accounts {
+        let until = (user + CHUNK).min(accounts);
+        let events = (user..until).map(|user| traffic.funding(user, now_us)).collect();
+        company.send(events)?;
+        bar.inc(until - user);
+        user = until;
+    }
+    company.drain(PATIENCE)
+}
+
+/// Sends on a schedule, whatever the pipeline does, while business time passes midnight. Latency is from the moment
+/// an event was due to be sent to its readable, durable balance.
+fn steady(
+    company: &mut Company,
+    traffic: &mut Traffic,
+    events: u64,
+    from_us: i64,
+    bar: &ProgressBar,
+) -> anyhow::Result<(u64, Percentiles)> {
+    let rate = (events / PACED_SECONDS_MIN).clamp(1, RATE_MAX);
+    let due = Arc::new(Due::default());
+    let (log, newest) = (company.log(), company.log());
+    let monitor = Monitor::start(log, Arc::clone(&due), move || newest.last_sequence())?;
+    let begin = clock::wall_us();
+    let mut sent = 0;
+    while sent < events {
+        let elapsed = u64::try_from(clock::wall_us() - begin).unwrap_or(0);
+        let should = (rate.saturating_mul(elapsed) / 1_000_000).min(events);
+        if should > sent {
+            let due_us = begin + i64::try_from(sent.saturating_mul(1_000_000) / rate).unwrap_or(0);
+            company.note_due(&due, due_us);
+            let step = |at: u64| from_us + share(PACED_US, at, events);
+            let made = (sent..should).map(|at| traffic.next(step(at))).collect();
+            company.set_clock(step(should));
+            company.send(made)?;
+            bar.inc(should - sent);
+            sent = should;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    company.drain(PATIENCE)?;
+    // What is drained becomes durable with the next sync.
+    std::thread::sleep(Duration::from_millis(100));
+    Ok((rate, percentiles(monitor.finish()?)))
+}
+
+/// Sends the rest at once; events and the microseconds until the last balance is durable.
+fn backlog(
+    company: &mut Company,
+    traffic: &mut Traffic,
+    events: u64,
+    from_us: i64,
+    bar: &ProgressBar,
+) -> anyhow::Result<(u64, u64)> {
+    let started_us = clock::monotonic_us();
+    let mut sent = 0;
+    while sent < events {
+        let until = (sent + CHUNK).min(events);
+        let step = |at: u64| from_us + share(BACKLOG_US, at, events);
+        let made = (sent..until).map(|at| traffic.next(step(at))).collect();
+        company.set_clock(step(until));
+        company.send(made)?;
+        bar.inc(until - sent);
+        sent = until;
+    }
+    company.drain(PATIENCE)?;
+    company.wait_durable()?;
+    Ok((events, since(started_us)))
+}
+
+/// `part` of `whole`, of a stretch of time.
+fn share(stretch_us: i64, part: u64, whole: u64) -> i64 {
+    let part = i128::from(stretch_us) * i128::from(part) / i128::from(whole.max(1));
+    i64::try_from(part).unwrap_or(stretch_us)
+}
+
+fn since(monotonic_us: i64) -> u64 {
+    u64::try_from(clock::monotonic_us() - monotonic_us).unwrap_or(1).max(1)
+}
+
+/// A bar on standard error; none when that is not a terminal.
+fn progress(events: u64) -> ProgressBar {
+    let bar = ProgressBar::new(events);
+    let style = ProgressStyle::with_template("{elapsed:>4} {bar:24} {human_pos:>9} events  {msg}");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}

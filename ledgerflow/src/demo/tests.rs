@@ -1,0 +1,77 @@
+use super::*;
+use crate::cli::args::Demo;
+
+fn small() -> Demo {
+    Demo { events: 6_000, accounts: 500, seed: 7, keep: None }
+}
+
+fn passes(options: &Demo, dir: &Path) -> Found {
+    let found = a_day(options, dir).expect("a day");
+    let failed: Vec<String> = checks::of(&found)
+        .into_iter()
+        .filter(|check| !check.passed)
+        .map(|check| format!("{}: {}", check.name, check.detail))
+        .collect();
+    let of = |cases: &Cases| cases.iter().map(|(k, c)| (*k, c.len())).collect::<Vec<_>>();
+    assert!(
+        failed.is_empty(),
+        "{failed:?}\nforeseen {:?}\ncounted {:?}\nplanted {:?}\nfound {:?}",
+        found.expected,
+        found.counted,
+        of(&found.planted),
+        of(&found.found)
+    );
+    found
+}
+
+#[test]
+fn a_small_day_passes_its_checks_and_can_be_run_again() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let dir = scratch.path().join("demo");
+    let found = passes(&small(), &dir);
+    assert_eq!(found.sent, 6_000);
+    assert!(found.expected.dead_lettered.len() >= 10, "{:?}", found.expected.dead_lettered);
+    assert!(found.expected.late > 0 && found.expected.duplicate > 0);
+    assert!(found.expected.refused.contains_key("conflict"), "{:?}", found.expected.refused);
+    for (kind, count) in bill::PLANTED {
+        assert!(count >= 20);
+        assert_eq!(found.found.get(&kind).map_or(0, |cases| cases.len()), count, "{kind:?}");
+    }
+    let (settings, _) =
+        crate::config::load(Some(&dir.join(directory::CONFIG)), [], &[]).expect("the configuration it wrote");
+    assert_eq!((settings.log.dir, settings.book.time_zone.0.as_str()), (dir.clone(), "Asia/Shanghai"));
+    let again = passes(&small(), &dir);
+    assert_eq!(again.expected, found.expected, "the same seed makes the same day");
+    assert_eq!(again.found, found.found);
+}
+
+#[test]
+fn a_directory_of_others_is_refused() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    std::fs::write(scratch.path().join("ledger.txt"), "mine").expect("write");
+    let error = a_day(&small(), scratch.path()).err().expect("refused").to_string();
+    assert!(error.contains("did not make"), "{error}");
+    assert!(scratch.path().join("ledger.txt").exists());
+}
+
+#[test]
+fn each_malformed_event_is_another_reason() {
+    let reasons: std::collections::BTreeSet<&str> =
+        (0..17).map(|number| malformed::make(number, "2026-11-11T14:00:00Z").0.code()).collect();
+    assert_eq!(reasons.len(), 17);
+}
+
+#[test]
+fn every_line_fits_a_narrow_terminal() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let found = passes(&small(), &scratch.path().join("demo"));
+    let checks = checks::of(&found);
+    let mut bytes = Vec::new();
+    let screen = Screen { terminal: false, width: None };
+    write(&mut bytes, &report::tables(&found, &checks, args::Output::Table), args::Output::Table, screen)
+        .expect("write");
+    let text = String::from_utf8(bytes).expect("text");
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
