@@ -14,6 +14,7 @@ use super::format::{Bounds, Draft, Head, Run, Sealed};
 use super::index::{SegmentIndex, placed};
 use super::segment::{SegmentHeader, SegmentScan, Step, corrupt, index_path, io_error, segment_path};
 use super::state::{ClosedSegment, State};
+use crate::faults;
 use crate::log::{LogError, Offset, TopicPartition};
 use schemas::topics::Retention;
 use std::collections::BTreeMap;
@@ -91,6 +92,7 @@ pub(super) fn start(core: &Core, below: &[(TopicPartition, Offset)]) -> Result<C
 
 /// Body of the log's own thread.
 pub(super) fn keep_house(core: &Core, chores: &Receiver<Chore>) {
+    faults::name_thread("log");
     while let Ok(chore) = chores.recv() {
         match chore {
             Chore::Index(segment, index) => {
@@ -331,6 +333,7 @@ fn put_in_place(
     let path = segment_path(&core.segments(), header.first);
     let last_sequence = sources.last().map_or(0, |source| source.last_sequence);
     let segment = Arc::new(ClosedSegment { header: *header, path: path.clone(), bytes, last_sequence });
+    core.pass(faults::EMBEDDED_CLEAN_BEFORE_DELETE)?;
     {
         let mut state = lock(&core.state);
         files.rename(temporary, &path).map_err(|error| io_error("rename", temporary, &error))?;
@@ -338,11 +341,14 @@ fn put_in_place(
     }
     // The new name has to be durable before the files go that it stands for.
     files.sync_directory(&core.segments()).map_err(|error| io_error("sync", &core.segments(), &error))?;
+    // The rename has removed the first of them already.
+    core.pass(faults::EMBEDDED_CLEAN_AFTER_DELETE)?;
     let gone: Vec<PathBuf> = sources.iter().skip(1).map(|source| source.path.clone()).collect();
     for path in gone {
         files.remove(&path).map_err(|error| io_error("remove", &path, &error))?;
         // A side-file without its segment is not looked at.
         let _ = files.remove(&index_path(&path));
+        core.pass(faults::EMBEDDED_CLEAN_AFTER_DELETE)?;
     }
     index
         .store(files, &path, header, bytes, last_sequence)

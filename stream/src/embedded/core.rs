@@ -13,6 +13,7 @@ use super::group::Groups;
 use super::segment::{HEADER_BYTES, SegmentHeader, begin_segment, io_error, segment_path};
 use super::state::{Layout, OpenSegment, State};
 use crate::clock;
+use crate::faults::{self, Point};
 use crate::log::{LogError, OutRecord, TopicPartition};
 use std::fs::File;
 use std::path::PathBuf;
@@ -185,6 +186,19 @@ impl Core {
         self.wake_everybody();
     }
 
+    /// Passes a fault point. A crash there is the log's end, as the process's death would be: whoever is waiting
+    /// is told so, and nothing is believed until the directory is opened again.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] naming the point.
+    pub(super) fn pass(&self, point: Point) -> Result<(), LogError> {
+        faults::hit(point).map_err(|crash| {
+            let error = LogError::Io(crash.to_string());
+            self.poison(&error);
+            error
+        })
+    }
+
     pub(super) fn wake_everybody(&self) {
         drop(lock(&self.state));
         self.changed.notify_all();
@@ -216,7 +230,9 @@ impl Core {
         }
         let (sequence, at) = (writer.sequence + 1, writer.len);
         let frame = self.seal(draft, sequence);
+        self.pass(faults::EMBEDDED_BEFORE_APPEND).map_err(refused)?;
         self.append(&mut writer, &frame)?;
+        self.pass(faults::EMBEDDED_AFTER_APPEND).map_err(NotWritten::Unknown)?;
         writer.sequence = sequence;
         writer.used = true;
         let mut state = lock(&self.state);
@@ -260,6 +276,7 @@ impl Core {
 
     /// Goes on in a new segment, which begins with a snapshot of positions and bounds.
     fn roll(&self, writer: &mut Writer) -> Result<(), LogError> {
+        self.pass(faults::EMBEDDED_BEFORE_ROLL)?;
         let number = writer.segment + 1;
         let path = segment_path(&self.segments(), number);
         let header = SegmentHeader {
@@ -288,7 +305,7 @@ impl Core {
         writer.len = (HEADER_BYTES + frame.bytes.len()) as u64;
         writer.sequence += 1;
         writer.used = false;
-        Ok(())
+        self.pass(faults::EMBEDDED_AFTER_ROLL)
     }
 
     /// Sequence up to which everything is durable.
@@ -327,6 +344,7 @@ impl Core {
     pub(super) fn sync(&self) -> Result<u64, LogError> {
         let _one_at_a_time = lock(&self.syncing);
         self.check_writable()?;
+        self.pass(faults::EMBEDDED_BEFORE_SYNC)?;
         lock(&self.pending).unsynced = false;
         let (sequence, open, closed, names) = {
             let mut writer = lock(&self.writer);
@@ -343,6 +361,7 @@ impl Core {
             self.poison(&error);
             return Err(error);
         }
+        self.pass(faults::EMBEDDED_AFTER_SYNC)?;
         self.durable.fetch_max(sequence, Ordering::AcqRel);
         drop(lock(&self.durable_lock));
         self.durable_changed.notify_all();
@@ -364,6 +383,7 @@ impl Core {
 
     /// Body of the syncer's thread: at most one sync an interval, none while there is nothing to sync.
     pub(super) fn keep_syncing(&self) {
+        faults::name_thread("log");
         loop {
             let pending = lock(&self.pending);
             let pending =
