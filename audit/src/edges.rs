@@ -1,6 +1,6 @@
 //! The JSON edge topics: dead letters and refusals, balances, closings, days and what reconcile found.
 //!
-//! Field names are those of the published JSON Schemas. Bounded by accounts and business days.
+//! Field names are those of the JSON Schemas in `schemas/json`, stated here a second time. Bounded by accounts and business days.
 
 use crate::amount;
 use crate::finding::{Check, Findings, Place};
@@ -51,6 +51,8 @@ struct BalanceJson<'a> {
     #[serde(borrow)]
     balance_minor: Cow<'a, str>,
     #[serde(borrow)]
+    debit_minus_credit_minor: Cow<'a, str>,
+    #[serde(borrow)]
     normal_side: Cow<'a, str>,
     seq: u64,
 }
@@ -61,45 +63,60 @@ struct ClosingJson<'a> {
     account: Cow<'a, str>,
     #[serde(borrow)]
     asset: Cow<'a, str>,
-    #[serde(borrow, alias = "balance_minor")]
-    closing_minor: Cow<'a, str>,
+    #[serde(borrow)]
+    balance_minor: Cow<'a, str>,
+    #[serde(borrow)]
+    debit_minus_credit_minor: Cow<'a, str>,
     #[serde(borrow)]
     normal_side: Cow<'a, str>,
-    #[serde(borrow, alias = "day")]
-    date: Cow<'a, str>,
-    #[serde(default)]
+    #[serde(borrow)]
+    day: Cow<'a, str>,
     revision: u64,
+}
+
+/// A figure on the account's normal side and as debits minus credits, where both say the same.
+fn agreed(balance_minor: &str, debit_minus_credit_minor: &str, normal_side: &str) -> Option<i128> {
+    let shown: i128 = balance_minor.parse().ok()?;
+    let figure: i128 = debit_minus_credit_minor.parse().ok()?;
+    let turned = match normal_side {
+        "debit" => shown,
+        "credit" => shown.checked_neg()?,
+        _ => return None,
+    };
+    (turned == figure).then_some(figure)
+}
+
+const FIGURE_DIFFERS: &str = "balance_minor on its normal_side is not debit_minus_credit_minor";
+
+/// Marks a record of `balances` that says how far a slot is complete, and is no balance.
+#[derive(Deserialize)]
+struct KindJson<'a> {
+    #[serde(borrow, default)]
+    kind: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
 struct DayJson<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     book: Cow<'a, str>,
-    #[serde(borrow, alias = "day")]
-    date: Cow<'a, str>,
-    #[serde(borrow, default, alias = "status")]
+    #[serde(borrow)]
+    day: Cow<'a, str>,
+    #[serde(borrow, default)]
     state: Cow<'a, str>,
     slot: Option<u32>,
-}
-
-/// A balance for people turned back to debits minus credits.
-fn debits_minus_credits(minor: &str, normal_side: &str) -> Option<i128> {
-    let value: i128 = minor.parse().ok()?;
-    match normal_side {
-        "debit" => Some(value),
-        "credit" => value.checked_neg(),
-        _ => None,
-    }
 }
 
 /// A published balance: account, asset, seq, debits minus credits.
 pub type BalanceRead = (String, String, u64, i128);
 
-/// Reads a JSON balance.
+/// Reads a JSON record of `balances`; `None` = it is no balance.
 pub fn balance(place: Place, value: &[u8], found: &mut Findings) -> Option<BalanceRead> {
+    if serde_json::from_slice(value).is_ok_and(|KindJson { kind }| kind.is_some()) {
+        return None;
+    }
     let read = serde_json::from_slice::<BalanceJson<'_>>(value).map_err(|e| e.to_string()).and_then(|b| {
-        let balance = debits_minus_credits(&b.balance_minor, &b.normal_side)
-            .ok_or("balance_minor or normal_side is not readable")?;
+        let balance =
+            agreed(&b.balance_minor, &b.debit_minus_credit_minor, &b.normal_side).ok_or(FIGURE_DIFFERS)?;
         Ok((b.account.into_owned(), b.asset.into_owned(), b.seq, balance))
     });
     read.map_err(|why| found.wrong(Check::Format, place, why)).ok()
@@ -141,9 +158,9 @@ impl Edges {
     pub fn closing(&mut self, place: Place, value: &[u8], found: &mut Findings) {
         let read =
             serde_json::from_slice::<ClosingJson<'_>>(value).map_err(|e| e.to_string()).and_then(|c| {
-                let balance = debits_minus_credits(&c.closing_minor, &c.normal_side)
-                    .ok_or("closing_minor or normal_side is not readable")?;
-                let date = amount::date_days(&c.date).ok_or("date is not YYYY-MM-DD")?;
+                let balance = agreed(&c.balance_minor, &c.debit_minus_credit_minor, &c.normal_side)
+                    .ok_or(FIGURE_DIFFERS)?;
+                let date = amount::date_days(&c.day).ok_or("day is not YYYY-MM-DD")?;
                 let closing = Closing { revision: c.revision, balance, place };
                 Ok(((c.account.into_owned(), c.asset.into_owned(), date), closing))
             });
@@ -163,7 +180,7 @@ impl Edges {
             Some((book, date, _, Some(slot))) => {
                 self.aligned.entry((book, date)).or_default().insert(slot);
             }
-            _ => found.wrong(Check::Format, place, "not an alignment: expected slot, book and date"),
+            _ => found.wrong(Check::Format, place, "not an alignment: expected slot, book and day"),
         }
     }
 
@@ -206,6 +223,6 @@ impl Edges {
 
 fn day(value: &[u8]) -> Option<(String, i32, String, Option<u32>)> {
     let read: DayJson<'_> = serde_json::from_slice(value).ok()?;
-    let date = amount::date_days(&read.date)?;
+    let date = amount::date_days(&read.day)?;
     Some((read.book.into_owned(), date, read.state.into_owned(), read.slot))
 }

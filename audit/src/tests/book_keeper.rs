@@ -316,7 +316,7 @@ impl World {
             .map(|((account, asset), days)| {
                 let closing: i128 = days.range(..=date).map(|(_, sum)| sum).sum();
                 format!(
-                    r#"{{"format":1,"account":"{account}","asset":"{asset}","book":"{BOOK}","date":"{}","revision":1,"closing_minor":"{}","normal_side":"credit"}}"#,
+                    r#"{{"format":1,"account":"{account}","asset":"{asset}","book":"{BOOK}","day":"{}","revision":1,"balance_minor":"{}","debit_minus_credit_minor":"{closing}","normal_side":"credit"}}"#,
                     date_text(date),
                     -closing
                 )
@@ -325,13 +325,12 @@ impl World {
         for line in lines {
             self.plain(Topic::BalancesDaily, p, line, Vec::new());
         }
-        let aligned = format!(r#"{{"format":1,"slot":{p},"book":"{BOOK}","date":"{}"}}"#, date_text(date));
+        let aligned = format!(r#"{{"format":1,"slot":{p},"book":"{BOOK}","day":"{}"}}"#, date_text(date));
         self.plain(Topic::DaysAligned, 0, aligned, Vec::new());
     }
 
     pub fn flow_closed(&mut self, date: i32) {
-        let value =
-            format!(r#"{{"format":1,"book":"{BOOK}","date":"{}","state":"CLOSED"}}"#, date_text(date));
+        let value = format!(r#"{{"format":1,"book":"{BOOK}","day":"{}","state":"CLOSED"}}"#, date_text(date));
         self.plain(Topic::Flow, 0, value, Vec::new());
     }
 

@@ -93,6 +93,19 @@ fn replace(w: &mut World, topic: Topic, p: u32, record: usize, from: &str, to: &
     records[record].value = text.replacen(from, to, 1).into();
 }
 
+/// Another figure in a JSON record, in both of its forms.
+fn misstate(w: &mut World, topic: Topic, p: u32, record: usize) {
+    replace(w, topic, p, record, r#""balance_minor":""#, r#""balance_minor":"41","was":""#);
+    replace(
+        w,
+        topic,
+        p,
+        record,
+        r#""debit_minus_credit_minor":""#,
+        r#""debit_minus_credit_minor":"-41","is":""#,
+    );
+}
+
 fn drop_plain(w: &mut World, topic: Topic, p: u32, record: usize) {
     w.plain.iter_mut().find(|(at, _)| at.topic == topic && at.partition == p).unwrap().1.remove(record);
 }
@@ -380,11 +393,12 @@ fn entries() -> Vec<Row> {
             &[BalanceComplete],
             Written(|w| balances(w, 0, |b| b.journal_batch += 9)),
         ),
+        ("closing wrong", DayClosing, &[], Written(|w| misstate(w, Topic::BalancesDaily, 0, 4))),
         (
-            "closing wrong",
-            DayClosing,
-            &[],
-            Written(|w| replace(w, Topic::BalancesDaily, 0, 4, r#"_minor":""#, r#"_minor":"1"#)),
+            "closing shown otherwise than it is",
+            Format,
+            &[DayClosing],
+            Written(|w| replace(w, Topic::BalancesDaily, 0, 4, r#"e_minor":""#, r#"e_minor":"1"#)),
         ),
         ("closing missing", DayClosing, &[], Written(|w| drop_plain(w, Topic::BalancesDaily, 1, 0))),
     ]
@@ -1076,10 +1090,11 @@ fn json_balances(w: &mut World) {
             w.plain.iter_mut().find(|(at, _)| at.topic == Topic::Balances && at.partition == p).unwrap().1,
         );
         for balance in records.iter().flat_map(|r| BalancesBody::decode(r.value.clone()).unwrap().balance) {
-            let shown = crate::amount::of(balance.balance.as_ref()).wrapping_neg();
+            let figure = crate::amount::of(balance.balance.as_ref());
+            let shown = -figure;
             let (account, asset, seq) = (balance.account, balance.asset, balance.seq);
             let json = format!(
-                r#"{{"format":1,"account":"{account}","asset":"{asset}","seq":{seq},"balance_minor":"{shown}","normal_side":"credit"}}"#
+                r#"{{"format":1,"account":"{account}","asset":"{asset}","seq":{seq},"balance_minor":"{shown}","debit_minus_credit_minor":"{figure}","normal_side":"credit"}}"#
             );
             w.plain(Topic::Balances, p, json, Vec::new());
         }
@@ -1091,11 +1106,7 @@ fn balances_as_json_are_held_against_the_replay_too() {
     type Falsify = fn(&mut World);
     let rows: [(&str, Falsify, Option<Check>); 4] = [
         ("as they are", |_| (), None),
-        (
-            "another figure",
-            |w| replace(w, Topic::Balances, 1, 8, r#"_minor":""#, r#"_minor":"7"#),
-            Some(BalanceValue),
-        ),
+        ("another figure", |w| misstate(w, Topic::Balances, 1, 8), Some(BalanceValue)),
         ("the newest left out", |w| drop_plain(w, Topic::Balances, 1, 8), Some(BalanceComplete)),
         ("of nobody", |w| replace(w, Topic::Balances, 1, 8, "users", "nobodies"), Some(BalanceValue)),
     ];

@@ -72,6 +72,10 @@ impl Reader for MemoryReader {
         self.positions.get(&at).copied()
     }
 
+    fn hold(&mut self, _: TopicPartition, _: bool) -> Result<(), LogError> {
+        Err(LogError::Io("this reader holds nothing back".into()))
+    }
+
     fn seek(&mut self, at: TopicPartition, offset: Offset) -> Result<(), LogError> {
         self.positions.insert(at, offset);
         Ok(())
