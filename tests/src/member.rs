@@ -52,6 +52,9 @@ pub trait Seat {
     fn replace(&mut self, log: Option<Arc<dyn Log>>);
     /// Loses the checkpoints, as a lost disk does.
     fn lose_checkpoints(&mut self);
+    /// Leaves the worker, if there is one, to a seat of its own, and goes on without worker and checkpoints, as on
+    /// another machine.
+    fn split(&mut self) -> Option<Box<dyn Seat>>;
 }
 
 /// A member of a processor's group.
@@ -76,7 +79,7 @@ fn options() -> Options {
     Options { window_us: 0, poll_wait: Duration::ZERO, checkpoint_us: 500_000, ..Options::default() }
 }
 
-impl<P: Processor + Sync> Seat for Member<P> {
+impl<P: Processor + Sync + 'static> Seat for Member<P> {
     fn processor(&self) -> &'static str {
         self.processor.name()
     }
@@ -120,5 +123,17 @@ impl<P: Processor + Sync> Seat for Member<P> {
                 let _ = std::fs::remove_dir_all(dir.join(self.processor.name()));
             }
         }
+    }
+
+    fn split(&mut self) -> Option<Box<dyn Seat>> {
+        let worker = self.worker.take()?;
+        let old_keep = std::mem::replace(&mut self.keep, Keep::Memory(MemoryCheckpoints::default()));
+        Some(Box::new(Self {
+            processor: self.processor.clone(),
+            name: self.name.clone(),
+            keep: old_keep,
+            log: self.log.clone(),
+            worker: Some(worker),
+        }))
     }
 }

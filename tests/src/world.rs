@@ -69,7 +69,7 @@ impl Cast {
         {
             for number in 1..=members {
                 let seat = Box::new(Member::new(processor.clone(), &number.to_string(), keep()));
-                all.push(Place { seat, process: None });
+                all.push(Place { seat, process: None, asleep_until_us: 0 });
             }
         }
         let mut all = Vec::new();
@@ -96,6 +96,8 @@ enum Ground {
 struct Place {
     seat: Box<dyn Seat>,
     process: Option<SimLog>,
+    /// Takes no step before this virtual time: its machine hangs, or nobody has started it again yet.
+    asleep_until_us: i64,
 }
 
 /// State of every slot, by processor and slot.
@@ -106,6 +108,8 @@ pub struct World {
     ground: Ground,
     counts: PartitionCounts,
     places: Vec<Place>,
+    /// Workers whose place was given to another while they hung, and who do not know it yet.
+    revenants: Vec<Place>,
     prng: Prng,
     elapsed_us: i64,
     business_us: i64,
@@ -145,6 +149,7 @@ impl World {
             ground,
             counts: cast.counts(),
             places,
+            revenants: Vec::new(),
             prng: Prng::new(seed ^ 0x5eed),
             elapsed_us: 0,
             business_us,
@@ -259,10 +264,50 @@ impl World {
         self.bill_records(source, content).into_iter().for_each(|record| self.append(vec![record]));
     }
 
-    /// One step of a worker drawn at random.
+    /// One step of a worker drawn at random, if it is awake.
     pub fn step(&mut self) {
+        let drawn = self.prng.index(self.places.len() + self.revenants.len());
+        match drawn.checked_sub(self.places.len()) {
+            Some(at) => self.step_revenant(at),
+            None if self.places[drawn].asleep_until_us > self.elapsed_us => self.pass(STEP_US),
+            None => drop(self.step_at(drawn, STEP_US)),
+        }
+    }
+
+    /// A worker that was replaced goes on where it hung, until it learns that it was.
+    fn step_revenant(&mut self, at: usize) {
+        let now = self.now();
+        let Place { seat, process, .. } = &mut self.revenants[at];
+        let outcome = seat.step(now);
+        let dead = process.as_ref().is_some_and(SimLog::is_dead);
+        match outcome {
+            Ok(_) if !dead => {}
+            Err(WorkerError::Log(error)) if !dead => panic!("{}: {error}", seat.processor()),
+            _ => {
+                if let Some(process) = process {
+                    process.die();
+                }
+                self.revenants.remove(at);
+            }
+        }
+        self.pass(STEP_US);
+    }
+
+    /// A worker drawn at random takes no step for so long.
+    pub fn hang_one(&mut self, us: i64) {
         let at = self.prng.index(self.places.len());
-        self.step_at(at, STEP_US);
+        self.places[at].asleep_until_us = self.elapsed_us + us;
+    }
+
+    /// A worker drawn at random is taken for dead and replaced while it lives.
+    pub fn replace_one(&mut self) {
+        let at = self.prng.index(self.places.len());
+        let place = &mut self.places[at];
+        let process = place.process.clone();
+        if let Some(seat) = place.seat.split() {
+            self.revenants.push(Place { seat, process, asleep_until_us: 0 });
+        }
+        self.seat_anew(at);
     }
 
     /// One step of one worker; a dead one is replaced by a new process. `None` when it died.
@@ -302,10 +347,11 @@ impl World {
         self.seat_anew(at);
     }
 
-    /// The process of a worker drawn at random dies between two steps.
-    pub fn kill_one(&mut self) {
+    /// The process of a worker drawn at random dies between two steps and is started again after so long.
+    pub fn kill_one(&mut self, away_us: i64) {
         let at = self.prng.index(self.places.len());
         self.die(at);
+        self.places[at].asleep_until_us = self.elapsed_us + away_us;
     }
 
     /// Every worker is dropped without closing anything and the log is opened anew, as after a `kill -9`.
@@ -317,8 +363,13 @@ impl World {
             place.seat.replace(None);
         }
         if let Ground::Embedded { dir, log } = &mut self.ground {
-            // The directory has one owner: the old handle goes before the new one comes.
-            *log = None;
+            // The directory has one owner: the old handle goes before the new one comes, and with it whoever still
+            // writes a checkpoint for it.
+            let old = log.take();
+            while old.as_ref().is_some_and(|old| Arc::strong_count(old) > 1) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            drop(old);
             *log = Some(open_embedded(dir, self.counts));
         }
         (0..self.places.len()).for_each(|at| self.seat_anew(at));
@@ -338,6 +389,9 @@ impl World {
     /// Works everything off: no faults, business time stands, until nothing moves any more.
     pub fn come_to_rest(&mut self) {
         self.clock_stands = true;
+        while !self.revenants.is_empty() {
+            self.step_revenant(0);
+        }
         let pass_us = match &self.ground {
             Ground::Sim(log) => {
                 log.set_faults(Faults::NONE);
@@ -346,15 +400,17 @@ impl World {
             Ground::Embedded { .. } => REST_US / 20,
         };
         let mut quiet_us = 0;
+        let mut last = BTreeMap::new();
         for step in 0..STEPS_MAX {
             let at = step as usize % self.places.len();
-            let idle = self.step_at(at, pass_us) == Some(Progress::Idle);
-            quiet_us = if idle { quiet_us + pass_us } else { 0 };
+            let progress = self.step_at(at, pass_us);
+            quiet_us = if progress == Some(Progress::Idle) { quiet_us + pass_us } else { 0 };
             if quiet_us >= REST_US {
                 return;
             }
+            last.insert((self.places[at].seat.processor(), at), progress);
         }
-        panic!("no rest after {STEPS_MAX} steps");
+        panic!("no rest after {STEPS_MAX} steps: {last:?}");
     }
 
     /// Business time goes on for so long, then everything comes to rest.

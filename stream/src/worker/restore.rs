@@ -249,11 +249,14 @@ impl<P: Processor> Worker<P> {
             && let Some(witness) = self.processor.witness()
         {
             let witness = TopicPartition::new(witness, slot);
-            let bounds = self.log.watermarks(witness, Isolation::Uncommitted)?;
-            if bounds.high > 0 {
-                let why =
-                    format!("no committed position, but {witness} has been written: positions are lost");
-                return Ok(Rebuilt::Stopped(Stop { slot, at: witness.to_string(), why }));
+            match self.holds_records(witness)? {
+                Some(false) => {}
+                Some(true) => {
+                    let why =
+                        format!("no committed position, but {witness} has been written: positions are lost");
+                    return Ok(Rebuilt::Stopped(Stop { slot, at: witness.to_string(), why }));
+                }
+                None => return Ok(Rebuilt::Wait(format!("{witness}: an open transaction is in the way"))),
             }
         }
         let (mut state, start, full) = match self.load_checkpoint(slot, committed) {
@@ -278,6 +281,25 @@ impl<P: Processor> Worker<P> {
             }
         }
         Ok(Rebuilt::Done { state, records, full })
+    }
+
+    /// Whether a partition holds a committed record; `None` = it cannot be told yet. Its watermarks do not tell:
+    /// records of an aborted first window, and their markers, take offsets too.
+    fn holds_records(&self, at: TopicPartition) -> Result<Option<bool>, WorkerError> {
+        let bounds = self.log.watermarks(at, Isolation::Uncommitted)?;
+        if bounds.low > 0 {
+            return Ok(Some(true));
+        }
+        let mut reader = self.log.reader(&[(at, bounds.low)], Isolation::Committed)?;
+        while let Some(before) = reader.position(at).filter(|position| *position < bounds.high) {
+            if reader.poll(limit())?.iter().any(|fetch| !fetch.records.is_empty()) {
+                return Ok(Some(true));
+            }
+            if reader.position(at) == Some(before) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(false))
     }
 
     fn replay_input(

@@ -1,1 +1,135 @@
-//! (to come)
+//! Rules that no compiler holds: who may depend on whom, no float near money, vectors that another language confirms.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const PROCESSORS: [&str; 4] = ["ingest", "posting", "settlement", "reconcile"];
+/// Clients and engines that belong behind the `Log` seam.
+const ENGINES: [&str; 10] = [
+    "rdkafka", "rdkafka-sys", "redb", "fjall", "sled", "rocksdb", "heed", "lmdb", "rusqlite", "canopydb",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// Names under `[dependencies]` and its like; those under `[dev-dependencies]` only if asked for.
+fn dependencies(krate: &str, with_dev: bool) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(root().join(krate).join("Cargo.toml")).unwrap();
+    let mut names = BTreeSet::new();
+    let mut counts = false;
+    for line in text.lines().map(str::trim) {
+        if let Some(section) = line.strip_prefix('[') {
+            let section = section.trim_end_matches(']');
+            counts = section.ends_with("dependencies") && (with_dev || !section.ends_with("dev-dependencies"));
+        } else if counts && !line.starts_with('#') {
+            let name = line.split(['=', '.']).next().unwrap_or_default().trim();
+            names.extend((!name.is_empty()).then(|| name.to_owned()));
+        }
+    }
+    assert!(with_dev || !names.is_empty() || krate == "schemas", "{krate}: no dependency found");
+    names
+}
+
+/// Every Rust source of a crate: path and text without comments.
+fn sources(krate: &str) -> Vec<(PathBuf, String)> {
+    fn walk(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+        for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                walk(&entry, found);
+            } else if entry.extension().is_some_and(|e| e == "rs") {
+                let text = std::fs::read_to_string(&entry).unwrap();
+                let code = |line: &str| line.split("//").next().unwrap_or_default().to_owned();
+                let text = text.lines().map(code).collect::<Vec<_>>().join("\n");
+                found.push((entry, text));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&root().join(krate).join("src"), &mut found);
+    assert!(!found.is_empty());
+    found
+}
+
+/// Whether `word` stands in `text` by itself.
+fn names_word(text: &str, word: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(at, _)| {
+        !text[..at].ends_with(part) && !text[at + word.len()..].starts_with(part)
+    })
+}
+
+#[test]
+fn processors_meet_in_topics_only() {
+    for krate in PROCESSORS.into_iter().chain(["audit", "schemas", "stream"]) {
+        let found = dependencies(krate, true);
+        for other in PROCESSORS.into_iter().chain(["audit", "ledgerflow"]).filter(|other| *other != krate) {
+            assert!(!found.contains(other), "{krate} depends on {other}");
+        }
+    }
+    assert!(!dependencies("schemas", true).contains("stream"), "schemas depends on stream");
+}
+
+#[test]
+fn only_stream_names_an_engine() {
+    let crates = PROCESSORS.into_iter().chain(["audit", "schemas", "ledgerflow", "tests"]);
+    for krate in crates {
+        let found = dependencies(krate, true);
+        for engine in ENGINES {
+            assert!(!found.contains(engine), "{krate} depends on {engine}");
+            let name = engine.replace('-', "_");
+            for (path, text) in sources(krate).iter().filter(|_| krate != "tests") {
+                assert!(!text.contains(&format!("{name}::")), "{} names {engine}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_auditor_shares_no_arithmetic_with_the_ledger() {
+    let ours: BTreeSet<&str> = PROCESSORS.into_iter().chain(["schemas", "stream", "ledgerflow"]).collect();
+    let found = dependencies("audit", false);
+    let found: Vec<&str> = found.iter().map(String::as_str).filter(|name| ours.contains(name)).collect();
+    assert_eq!(found, ["schemas", "stream"]);
+    let foreign = ["schemas::batch", "schemas::money", "schemas::amount_wire", "posting::", "settlement::", "ingest::", "reconcile::"];
+    // Its tests may write batches with the ledger's own code; its modules of those names are not the ledger's.
+    let audited = sources("audit").into_iter().filter(|(path, _)| !path.components().any(|c| c.as_os_str() == "tests"));
+    for (path, text) in audited {
+        for name in foreign {
+            let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let own = format!("crate::{name}");
+            assert!(!product.replace(&own, "").contains(name), "{} names {name}", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_float_near_money() {
+    for krate in PROCESSORS.into_iter().chain(["schemas", "audit"]) {
+        for (path, text) in sources(krate) {
+            for float in ["f32", "f64"] {
+                assert!(!names_word(&text, float), "{} names {float}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn vectors_hold_in_another_language() {
+    let folder = root().join("schemas/vectors");
+    let mut checks: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    checks.retain(|path| path.extension().is_some_and(|e| e == "py"));
+    checks.sort();
+    assert!(checks.len() >= 2, "{checks:?}");
+    if Command::new("python3").arg("--version").output().is_err() {
+        println!("python3 is not there: {} checks left out", checks.len());
+        return;
+    }
+    for check in checks {
+        let output = Command::new("python3").arg(&check).current_dir(&folder).output().unwrap();
+        let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{}: {said}{errors}", check.display());
+        println!("{}: {}", check.display(), said.trim());
+    }
+}
