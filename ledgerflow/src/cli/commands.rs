@@ -6,7 +6,7 @@ use crate::config::{self, Settings};
 use crate::query::books::Books;
 use crate::query::events::{Sent, Text};
 use crate::query::{self, Answer, Ending, Question};
-use crate::{bench, serve, socket};
+use crate::{bench, demo, serve, socket};
 use anyhow::{Context, bail};
 use clap::CommandFactory;
 use std::io::{BufRead, Read};
@@ -18,6 +18,7 @@ use stream::clock;
 use stream::config::Layers;
 use stream::embedded::EmbeddedLog;
 use stream::log::LogError;
+use stream::telemetry::{LogFormat, LogLevel};
 
 /// How long a command waits for a directory that another command is reading.
 const DIRECTORY_WAIT_US: i64 = 10_000_000;
@@ -42,6 +43,11 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             println!("{}", serde_json::to_string(&bench::pipeline(options, &dir)?)?);
             return Ok(ExitCode::SUCCESS);
         }
+        Command::Demo(options) => {
+            stream::telemetry::start(LogFormat::Human, &LogLevel::warn()).context("logs")?;
+            let dir = cli.dir.clone().unwrap_or_else(demo::default_dir);
+            return demo::run(options, &dir, out).map(|()| ExitCode::SUCCESS);
+        }
         _ => {}
     }
     let (settings, layers) = load(&cli)?;
@@ -52,7 +58,6 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let dir = settings.log.dir.clone();
     match cli.command {
         Command::Run => serve::run(&settings).map(|()| ExitCode::SUCCESS),
-        Command::Demo(_) => bail!("demo"),
         Command::ShowConfig => show_config(&layers, out),
         Command::Send(options) => send(&settings, &options, out),
         command => {
@@ -64,10 +69,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 /// Only `run` tells what it does; other commands speak of trouble.
-fn level(cli: &Cli, settings: &Settings) -> stream::telemetry::LogLevel {
+fn level(cli: &Cli, settings: &Settings) -> LogLevel {
     let told = settings.log_level.clone();
-    let quiet = !matches!(cli.command, Command::Run) && told == stream::telemetry::LogLevel::info();
-    if quiet { stream::telemetry::LogLevel::warn() } else { told }
+    let quiet = !matches!(cli.command, Command::Run) && told == LogLevel::info();
+    if quiet { LogLevel::warn() } else { told }
 }
 
 fn load(cli: &Cli) -> anyhow::Result<(Settings, Layers)> {
