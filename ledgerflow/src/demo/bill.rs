@@ -8,7 +8,7 @@ use super::traffic::{Movement, PROVIDER_ACCOUNT, yuan};
 use anyhow::ensure;
 use schemas::dates::format_instant;
 use schemas::recon_json::CaseKind;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use stream::sim::Prng;
 
@@ -29,8 +29,8 @@ pub(super) const PLANTED: [(CaseKind, usize); 7] = [
     (CaseKind::Duplicate, 29),
 ];
 
-/// Which cases: order number and refund number, per kind.
-pub(super) type Cases = BTreeMap<CaseKind, BTreeSet<(String, String)>>;
+/// Which cases: order number and refund number, per kind, sorted; one that occurs twice stands twice.
+pub(super) type Cases = BTreeMap<CaseKind, Vec<(String, String)>>;
 
 /// A bill and what must be found in it.
 pub(super) struct Bill {
@@ -84,13 +84,14 @@ pub(super) fn make(movements: &[Movement], seed: u64) -> anyhow::Result<Bill> {
         if let Some(kind) = error {
             let extra = plant(kind, &mut line);
             let of = extra.as_ref().unwrap_or(&line).movement.clone();
-            planted.entry(kind).or_default().insert((of.order, of.refund));
+            planted.entry(kind).or_default().push((of.order, of.refund));
             lines.extend(extra);
         }
         if error != Some(CaseKind::OursOnly) {
             lines.push(line);
         }
     }
+    planted.values_mut().for_each(|cases| cases.sort());
     lines.sort_by(|a, b| {
         (a.movement.time_us, &a.movement.order).cmp(&(b.movement.time_us, &b.movement.order))
     });

@@ -31,7 +31,7 @@ pub(super) fn of(found: &Found) -> Vec<Check> {
         && after > 0
         && before + after == counted.booked
         && (1..=found.expected.late).contains(&counted.back_dated);
-    let breaks: usize = found.found.values().map(std::collections::BTreeSet::len).sum();
+    let breaks: usize = found.found.values().map(Vec::len).sum();
     let reconciled = found.found == found.planted && found.matched_found == found.matched_planted;
     vec![
         check(

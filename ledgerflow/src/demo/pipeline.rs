@@ -206,8 +206,9 @@ impl Company {
         let (breaks, matched) = asked.context("reconcile does not answer")?;
         let mut cases = Cases::new();
         for case in breaks {
-            cases.entry(case.kind).or_default().insert((case.order, case.refund));
+            cases.entry(case.kind).or_default().push((case.order, case.refund));
         }
+        cases.values_mut().for_each(|cases| cases.sort());
         Ok((cases, matched))
     }
 

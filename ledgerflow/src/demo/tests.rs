@@ -43,6 +43,20 @@ fn a_small_day_passes_its_checks_and_can_be_run_again() {
     let again = passes(&small(), &dir);
     assert_eq!(again.expected, found.expected, "the same seed makes the same day");
     assert_eq!(again.found, found.found);
+    notices_what_is_wrong(again);
+}
+
+/// Each wrong figure fails its own check.
+fn notices_what_is_wrong(mut found: Found) {
+    found.found.entry(schemas::recon_json::CaseKind::Fee).or_default().pop();
+    found.counted.difference.insert("USD".into(), 1);
+    found.counted.duplicate -= 1;
+    found.expected.booked += 1;
+    found.days.clear();
+    found.counted.by_day.clear();
+    found.latency.count = 0;
+    let passed: Vec<&str> = checks::of(&found).iter().filter(|c| c.passed).map(|c| c.name).collect();
+    assert_eq!(passed, Vec::<&str>::new());
 }
 
 #[test]
