@@ -114,9 +114,14 @@ impl Chains {
         }
     }
 
-    /// Heads that were named and never came.
-    pub fn report(&self, ended: bool, found: &mut Findings) {
+    /// Heads that were named and never came. `whole` = the partition was read from its first record. Where it was
+    /// not, a chain of which nothing is left has gone to retention altogether and cannot be judged.
+    pub fn report(&self, ended: bool, whole: impl Fn(Topic, u32) -> bool, found: &mut Findings) {
         for ((topic, partition, slot), chain) in &self.chains {
+            if chain.first == 0 && !whole(*topic, *partition) {
+                found.uncovered(Check::Head, chain.promised.len() as u64);
+                continue;
+            }
             for (sequence, (_, by)) in &chain.promised {
                 let what =
                     format!("{}/{partition} slot {slot}: sequence {sequence} is not there", topic.name());

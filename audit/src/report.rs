@@ -141,7 +141,11 @@ impl Auditor<'_> {
         if ended {
             found.holds(Check::ChannelInFlight, 1);
         }
-        self.chains.report(ended, &mut found);
+        let whole = |topic, partition| {
+            let at = TopicPartition::new(topic, partition);
+            self.sources.iter().all(|(of, cursor)| *of != at || cursor.whole())
+        };
+        self.chains.report(ended, whole, &mut found);
         if self.limit.reconcile {
             self.recon.report(ended, |p| self.journal_read(p), &mut found);
         }

@@ -1,0 +1,235 @@
+//! A company in a temporary folder and the real program working for it.
+//!
+//! Every process is killed when its handle goes, and nothing is waited for without a bound.
+
+use ledgerflow::query::{Answer, Ending, Question};
+use ledgerflow::socket;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use stream::clock::monotonic_us;
+
+/// Longest wait for anything: far beyond what a busy machine needs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Configuration with which all that happens now and then happens within seconds.
+const RESTLESS: &str = "
+log: {segment_mib: 1, sync_interval_ms: 5}
+partitions: {events: 2, internal: 3}
+checkpoint: {seconds: 1}
+retention: {interval_seconds: 1, free_percent: 1}
+accounts: accounts.yaml
+";
+
+/// Waits until `done` gives something.
+pub fn within<T>(patience: Duration, mut done: impl FnMut() -> Option<T>) -> Option<T> {
+    let until = monotonic_us() + i64::try_from(patience.as_micros()).unwrap();
+    loop {
+        if let Some(found) = done() {
+            return Some(found);
+        }
+        if monotonic_us() >= until {
+            return None;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Said {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|why| panic!("{why}: {self:?}"))
+    }
+
+    #[track_caller]
+    pub fn ends(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.err);
+        self
+    }
+}
+
+/// A folder with a configuration; the books are in `books` below it.
+pub struct Company {
+    folder: tempfile::TempDir,
+    numbers: AtomicU32,
+}
+
+impl Company {
+    pub fn new() -> Self {
+        Self::with(RESTLESS)
+    }
+
+    pub fn with(configuration: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let chart = ledgerflow::runtime::DEFAULT_CHART.replace(
+            r#""users:*:wallet", normal: credit, limit: { overdraft: "0" }"#,
+            r#""users:*:wallet", normal: credit, limit: { overdraft: "1000" }"#,
+        );
+        assert_ne!(chart, ledgerflow::runtime::DEFAULT_CHART);
+        let company = Self { folder, numbers: AtomicU32::new(0) };
+        company.write("accounts.yaml", chart);
+        company.write("ledgerflow.yaml", configuration);
+        company
+    }
+
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn books(&self) -> PathBuf {
+        self.path("books")
+    }
+
+    fn program(&self, dir: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerflow"));
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).arg("--dir").arg(dir);
+        // What steers the tests, or the machine's own books, must not steer the program.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("LEDGERFLOW_") {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
+    fn start(&self, command: &mut Command) -> Running {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let (out, err) = (self.path(&format!("{number}.out")), self.path(&format!("{number}.err")));
+        command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
+        let child = command.spawn().unwrap();
+        Running { child, dir: self.books(), out, err }
+    }
+
+    /// Runs a command on the books.
+    pub fn cli(&self, arguments: &[&str]) -> Said {
+        self.cli_on(&self.books(), arguments)
+    }
+
+    /// Runs a command on another data directory.
+    pub fn cli_on(&self, dir: &Path, arguments: &[&str]) -> Said {
+        let mut running = self.start(self.program(dir).args(arguments));
+        let status = running.wait(PATIENCE).unwrap_or_else(|| panic!("{arguments:?} does not end"));
+        Said { code: status.code(), out: running.out(), err: running.err() }
+    }
+
+    /// Starts the pipeline, without waiting for it; `fault` as in `LEDGERFLOW_FAULT`.
+    pub fn launch(&self, fault: Option<&str>) -> Running {
+        let mut command = self.program(&self.books());
+        if let Some(fault) = fault {
+            command.env("LEDGERFLOW_FAULT", fault);
+        }
+        self.start(command.arg("run"))
+    }
+
+    /// Starts the pipeline and waits until it is ready.
+    pub fn run(&self) -> Running {
+        let mut running = self.launch(None);
+        let ready = within(PATIENCE, || {
+            let ended = running.ended();
+            assert!(ended.is_none(), "{ended:?}: {}", running.err());
+            let answer = running.ask(&Question::Health);
+            answer.is_some_and(|answer| answer.ending == Ending::Done).then_some(())
+        });
+        assert!(ready.is_some(), "never ready: {}", running.err());
+        running
+    }
+
+    /// Balances of every account of a kind, by name.
+    pub fn balances(&self, dir: &Path, prefix: &str) -> std::collections::BTreeMap<String, String> {
+        let said = self.cli_on(dir, &["balance", prefix, "-o", "json"]).ends(0);
+        let rows = said.json();
+        let text = |row: &serde_json::Value, field: &str| row[field].as_str().unwrap().to_owned();
+        rows.as_array().unwrap().iter().map(|row| (text(row, "account"), text(row, "balance"))).collect()
+    }
+
+    /// The books at rest are whole: the auditor finds nothing wrong or open, every state is what its log gives,
+    /// and debits equal credits.
+    #[track_caller]
+    pub fn is_whole(&self) {
+        self.cli(&["audit", "--quiesced", "-o", "json"]).ends(0);
+        self.cli(&["verify"]).ends(0);
+        let rows = self.cli(&["trial-balance", "-o", "json"]).ends(0).json();
+        for row in rows.as_array().unwrap() {
+            assert_eq!(row["difference"].as_str().unwrap().trim_matches(['0', '.']), "", "{row}");
+        }
+    }
+}
+
+/// A process of the program.
+pub struct Running {
+    child: Child,
+    dir: PathBuf,
+    out: PathBuf,
+    err: PathBuf,
+}
+
+impl Running {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn out(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.out).unwrap()).into_owned()
+    }
+
+    pub fn err(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.err).unwrap()).into_owned()
+    }
+
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+        within(patience, || self.ended())
+    }
+
+    /// `None` = nobody answers: it does not run yet, or any more, or died over the question.
+    pub fn ask(&self, question: &Question) -> Option<Answer> {
+        let mut stream = UnixStream::connect(self.dir.join(socket::NAME)).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        writeln!(stream, "{}", serde_json::to_string(question).unwrap()).ok()?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).ok()?;
+        serde_json::from_str(&answer).ok()
+    }
+
+    /// SIGTERM; it drains and ends with 0.
+    #[track_caller]
+    pub fn stop(mut self) -> String {
+        self.signal(rustix::process::Signal::TERM);
+        let status = self.wait(Duration::from_secs(30));
+        assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", self.err());
+        self.err()
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,156 @@
+//! The process dies by SIGKILL at every named fault point, is started again, and every event is booked once.
+//!
+//! A round: start with a fault armed -> send until the process has died there -> start without it -> send again what
+//! was not acknowledged -> wait for every outcome -> SIGTERM -> read the books at rest. `LEDGERFLOW_ROUNDS` gives
+//! every point that many rounds more or less, `LEDGERFLOW_SEED` other events and other hits.
+
+use crate::company::{Company, PATIENCE, Running, within};
+use crate::traffic::{Batch, Traffic};
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+use stream::faults::{self, Point};
+use stream::sim::Prng;
+
+const PROCESSORS: [&str; 5] = ["ingest", "posting", "settlement", "rekey", "join"];
+/// Rounds on one folder; then the next begins with empty books.
+const ROUNDS_PER_COMPANY: u64 = 8;
+/// Between two batches, so that they meet different windows.
+const PAUSE: Duration = Duration::from_millis(15);
+
+/// Which hit of a point is the last, at most; and how long the events must be to get there.
+fn reach(point: Point) -> (u64, usize) {
+    match point {
+        faults::WORKER_AFTER_JOIN | faults::WORKER_AFTER_RESTORE => (1, 0),
+        faults::CHECKPOINT_AFTER_MERGE => (1, 0),
+        point if point.name().starts_with("checkpoint.") => (3, 0),
+        faults::EMBEDDED_BEFORE_ROLL | faults::EMBEDDED_AFTER_ROLL => (1, 6_000),
+        point if point.name().starts_with("embedded.clean.") => (1, 6_000),
+        point if point.name().starts_with("embedded.") => (25, 0),
+        _ => (5, 0),
+    }
+}
+
+/// Whether the point is passed by every processor's threads.
+fn is_of_a_processor(point: Point) -> bool {
+    let name = point.name();
+    name.starts_with("worker.") || name.starts_with("checkpoint.") || name.ends_with("_append")
+}
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap())
+}
+
+/// Sends until the process has died.
+fn send_until_dead(running: &mut Running, traffic: &mut Traffic, note_bytes: usize) -> Vec<Batch> {
+    let mut rest = Vec::new();
+    let mut batches = 0;
+    let status = within(PATIENCE, || {
+        let ended = running.ended();
+        // Enough for every point but a merge of many checkpoints, for which a trickle goes on.
+        let pause = if batches < 12 { PAUSE } else { 20 * PAUSE };
+        if ended.is_none() && batches < 80 {
+            let batch = traffic.batch(if batches < 12 { 25 } else { 3 }, note_bytes);
+            let taken = within(Duration::from_secs(20), || {
+                let sent = traffic.send(running, &batch);
+                (sent || running.ended().is_some()).then_some(sent)
+            });
+            batches += 1;
+            if taken != Some(true) {
+                rest.push(batch);
+            }
+        }
+        std::thread::sleep(pause);
+        ended
+    });
+    let signal = status.and_then(|status| status.signal());
+    assert_eq!(signal, Some(9), "{status:?} after {batches} batches: {}", running.err());
+    rest
+}
+
+fn round(company: &Company, traffic: &mut Traffic, point: Point, fault: &str) {
+    let (_, note_bytes) = reach(point);
+    let mut doomed = company.launch(Some(fault));
+    let mut rest = send_until_dead(&mut doomed, traffic, note_bytes);
+    let running = company.run();
+    rest.push(traffic.batch(25, 0));
+    for batch in &rest {
+        assert!(traffic.send(&running, batch), "{}", running.err());
+    }
+    let settled = within(PATIENCE, || traffic.is_settled(&running).then_some(()));
+    assert!(settled.is_some(), "events without outcome: {}", running.err());
+    running.stop();
+    company.is_whole();
+    traffic.is_booked_once(&company.books());
+    traffic.are_the_wallets(&company.balances(&company.books(), "users:"));
+}
+
+/// Rounds over these points in turn, each with another processor.
+fn rounds(points: &[Point], salt: u64) {
+    let seed = variable("LEDGERFLOW_SEED").unwrap_or(1);
+    let number = points.len() as u64;
+    let rounds = variable("LEDGERFLOW_ROUNDS").map_or(number, |rounds| rounds.max(1) * number);
+    let mut prng = Prng::new(seed ^ salt);
+    let first_processor = prng.below(PROCESSORS.len() as u64);
+    let mut company = Company::new();
+    let mut traffic = Traffic::new(prng.below(u64::MAX));
+    for index in 0..rounds {
+        if index > 0 && index % ROUNDS_PER_COMPANY == 0 {
+            company = Company::new();
+            traffic = Traffic::new(prng.below(u64::MAX));
+        }
+        let point = points[usize::try_from(index % number).unwrap()];
+        let (hits, _) = reach(point);
+        let hit = 1 + prng.below(hits);
+        // Every lap gives a point the next processor, and neighbours different ones.
+        let processor = (first_processor + index % number + index / number) % PROCESSORS.len() as u64;
+        let fault = match is_of_a_processor(point) {
+            true => format!("{point}:{}:{hit}=kill", PROCESSORS[usize::try_from(processor).unwrap()]),
+            false => format!("{point}:{hit}=kill"),
+        };
+        println!("LEDGERFLOW_SEED={seed}, round {index}: LEDGERFLOW_FAULT={fault}");
+        round(&company, &mut traffic, point, &fault);
+    }
+}
+
+fn points(wanted: impl Fn(&str) -> bool) -> Vec<Point> {
+    let found: Vec<Point> = faults::ALL.iter().copied().filter(|point| wanted(point.name())).collect();
+    assert!(!found.is_empty());
+    found
+}
+
+#[test]
+fn at_the_workers_points() {
+    rounds(&points(|name| name.starts_with("worker.")), 1);
+}
+
+#[test]
+fn while_checkpoints_are_written() {
+    rounds(&points(|name| name.starts_with("checkpoint.") && name != "checkpoint.after_merge"), 2);
+}
+
+#[test]
+fn while_checkpoints_are_merged() {
+    rounds(&[faults::CHECKPOINT_AFTER_MERGE], 3);
+}
+
+#[test]
+fn while_the_log_writes_and_syncs() {
+    rounds(&points(|name| name.ends_with("_append") || name.ends_with("_sync")), 4);
+}
+
+#[test]
+fn while_the_log_rolls_and_cleans() {
+    rounds(&points(|name| name.ends_with("_roll") || name.contains(".clean.")), 5);
+}
+
+/// A point that no test above reaches is a point that nobody has tried.
+#[test]
+fn every_point_has_its_rounds() {
+    let tried = points(|name| {
+        name.starts_with("worker.")
+            || name.starts_with("checkpoint.")
+            || ["_append", "_sync", "_roll"].iter().any(|end| name.ends_with(end))
+            || name.contains(".clean.")
+    });
+    assert_eq!(tried, faults::ALL);
+}

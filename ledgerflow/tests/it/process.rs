@@ -1,0 +1,165 @@
+//! The program as an operator meets it: starting, stopping, refusing to start, backups, lost checkpoints, questions
+//! with nothing running.
+
+use crate::company::{Company, PATIENCE, Running, within};
+use crate::traffic::Traffic;
+use std::time::Duration;
+
+/// Sends some batches and waits for their outcomes.
+fn work(company: &Company, running: &Running, batches: usize) -> Traffic {
+    let mut traffic = Traffic::new(11);
+    for _ in 0..batches {
+        let batch = traffic.batch(25, 0);
+        assert!(traffic.send(running, &batch), "{}", running.err());
+    }
+    let settled = within(PATIENCE, || traffic.is_settled(running).then_some(()));
+    assert!(settled.is_some(), "{}", running.err());
+    traffic.are_the_wallets(&company.balances(&company.books(), "users:"));
+    traffic
+}
+
+#[test]
+fn sigterm_under_load_drains_and_nothing_is_lost() {
+    let company = Company::new();
+    let mut running = company.run();
+    let mut traffic = Traffic::new(7);
+    for _ in 0..20 {
+        let batch = traffic.batch(50, 0);
+        assert!(traffic.send(&running, &batch));
+    }
+    running.signal(rustix::process::Signal::TERM);
+    // What an operator is promised (`shutdown_seconds`).
+    let status = running.wait(Duration::from_secs(10));
+    assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", running.err());
+    let running = company.run();
+    let settled = within(PATIENCE, || traffic.is_settled(&running).then_some(()));
+    assert!(settled.is_some(), "{}", running.err());
+    running.stop();
+    company.is_whole();
+    traffic.is_booked_once(&company.books());
+}
+
+#[test]
+fn a_second_run_on_the_same_books_is_refused_by_pid_and_path() {
+    let company = Company::new();
+    let running = company.run();
+    let said = company.cli(&["run"]).ends(1);
+    assert!(said.err.contains(&running.pid().to_string()), "{}", said.err);
+    assert!(said.err.contains(&company.books().display().to_string()), "{}", said.err);
+    // The first is not harmed.
+    company.cli(&["health"]).ends(0);
+    running.stop();
+    company.cli(&["health"]).ends(3);
+}
+
+#[test]
+fn a_wrong_setting_is_refused_by_line_and_expected_value() {
+    let company = Company::with("log: {segment_mib: 1}\ncheckpoint:\n  seconds: never\n");
+    let said = company.cli(&["run"]).ends(1);
+    let want =
+        "ledgerflow.yaml:3:12: checkpoint.seconds: found \"never\", expected a whole number from 1 to 86400";
+    assert!(said.err.contains(want), "{}", said.err);
+    assert!(!company.books().exists());
+}
+
+#[test]
+fn rules_that_do_not_balance_are_refused_by_line_before_anything_is_opened() {
+    let company = Company::with("rules: rules.yaml\n");
+    company.write(
+        "rules.yaml",
+        "version: 1\nrules:\n  - type: transfer\n    legs:\n      - { debit: \"{data.from}\", asset: \"{data.asset}\", amount: data.amount }\n      - { credit: \"{data.to}\", asset: \"{data.asset}\", amount: data.amount, minus: data.fee }\n      - { credit: \"{data.to}\", asset: \"{data.asset}\", amount: data.tip, if_present: data.tip }\n",
+    );
+    let said = company.cli(&["run"]).ends(1);
+    assert!(said.err.contains("rules.yaml: line 3: rule transfer: does not balance"), "{}", said.err);
+    assert!(!company.books().exists());
+}
+
+#[test]
+fn a_backup_taken_while_it_runs_is_a_data_directory_with_the_same_books() {
+    let company = Company::new();
+    let running = company.run();
+    let traffic = work(&company, &running, 4);
+    let copy = company.path("copy");
+    company.cli(&["backup", &copy.display().to_string()]).ends(0);
+    traffic.are_the_wallets(&company.balances(&copy, "users:"));
+    company.cli_on(&copy, &["audit", "--quiesced"]).ends(0);
+    company.cli_on(&copy, &["verify"]).ends(0);
+    // A copy never goes over what is there.
+    company.cli(&["backup", &copy.display().to_string()]).ends(1);
+    running.stop();
+    company.is_whole();
+}
+
+#[test]
+fn without_its_checkpoints_a_restart_gives_the_same_balances() {
+    let company = Company::new();
+    let running = company.run();
+    let traffic = work(&company, &running, 4);
+    running.stop();
+    std::fs::remove_dir_all(company.books().join(ledgerflow::query::books::STORE)).unwrap();
+    let running = company.run();
+    traffic.are_the_wallets(&company.balances(&company.books(), "users:"));
+    company.cli(&["verify"]).ends(0);
+    running.stop();
+    company.is_whole();
+}
+
+#[test]
+fn questions_are_answered_with_nothing_running() {
+    let company = Company::new();
+    let said = company.cli(&["balance", "users:1:wallet"]).ends(1);
+    assert!(said.err.contains("holds no books"), "{}", said.err);
+    let running = company.run();
+    let traffic = work(&company, &running, 4);
+    running.stop();
+    traffic.are_the_wallets(&company.balances(&company.books(), "users:"));
+    let asked =
+        ["days", "breaks", "status", "trial-balance", "verify", "rejected list", "topics list", "trace e-0"];
+    for command in asked {
+        let words: Vec<&str> = command.split(' ').chain(["-o", "json"]).collect();
+        let said = company.cli(&words).ends(0);
+        assert!(said.json().is_array() || said.json().is_object(), "{command}: {}", said.out);
+    }
+    let account = traffic.wallets().into_keys().next().unwrap();
+    company.cli(&["entries", &account]).ends(0);
+    company.cli(&["health"]).ends(3);
+    for nothing in
+        ["balance users:nobody:wallet", "entries users:nobody:wallet", "trace e-none", "rejected show 0@9999"]
+    {
+        company.cli(&nothing.split(' ').collect::<Vec<_>>()).ends(4);
+    }
+}
+
+#[test]
+fn malformed_lines_become_dead_letters_with_their_bytes() {
+    let company = Company::new();
+    let running = company.run();
+    let lines: [(&[u8], &str, &str); 4] = [
+        (b"this is no event", "not_json", "this is no event"),
+        (b"[1, 2", "not_json", "[1, 2"),
+        (b"{\"id\": \"\xff\xfe\"}", "not_utf8", r#"b"{\"id\": \"\xff\xfe\"}""#),
+        (b"{\"specversion\":\"0.3\",\"id\":\"x\"}", "not_cloudevent", r#"{"specversion":"0.3","id":"x"}"#),
+    ];
+    // A file that begins with `[` is an array; these are lines.
+    let text: Vec<u8> = lines.iter().flat_map(|(line, ..)| [line, b"\n".as_slice()].concat()).collect();
+    let file = company.write("events.jsonl", text);
+    company.cli(&["send", &file.display().to_string(), "--wait"]).ends(0);
+    let listed = company.cli(&["rejected", "list", "-o", "json"]).ends(0).json();
+    let mut found: Vec<(String, String)> = Vec::new();
+    for row in listed.as_array().unwrap() {
+        let position = row["position"].as_str().unwrap();
+        let shown = company.cli(&["rejected", "show", position, "-o", "json"]).ends(0).json();
+        let field = |name: &str| {
+            let row = shown.as_array().unwrap().iter().find(|row| row["field"] == name);
+            row.unwrap_or_else(|| panic!("{name}: {shown}"))["value"].as_str().unwrap().to_owned()
+        };
+        found.push((field("ledgerflow-reason"), field("value")));
+    }
+    let mut want: Vec<_> =
+        lines.iter().map(|(_, reason, shown)| ((*reason).to_owned(), (*shown).to_owned())).collect();
+    found.sort();
+    want.sort();
+    assert_eq!(found, want);
+    running.stop();
+    company.cli(&["audit", "--quiesced"]).ends(0);
+}

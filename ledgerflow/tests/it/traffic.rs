@@ -1,0 +1,219 @@
+//! Events whose outcomes are known beforehand, and the count of what became of them.
+//!
+//! Wallets may be overdrawn by 1000.00. A sender spends far less than that in all, so that a small transfer is
+//! always booked, and 5000.00 is always refused, in whatever order the partitions get to them.
+
+use ledgerflow::measure::recount::{each, recount};
+use ledgerflow::query::events::{Sent, Text};
+use ledgerflow::query::{Ending, Question};
+use schemas::topics::Topic;
+use schemas::wire::{Outcome, journal_item::Item};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use stream::embedded::EmbeddedLog;
+use stream::log::{Isolation, Log, TopicPartition};
+use stream::sim::Prng;
+
+use crate::company::Running;
+
+/// Source of all these events.
+const SOURCE: &str = "/kill";
+/// Customers.
+const USERS: u64 = 40;
+/// Most cents of a transfer: of all a test's transfers together no sender comes near the limit.
+const CENTS_MAX: u64 = 20;
+
+/// What must become of an id.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Booked { from: u64, to: u64, cents: u64 },
+    Refused,
+}
+
+/// What became of an id.
+#[derive(Debug, Clone, Default)]
+struct Became {
+    booked: u64,
+    refused: BTreeMap<String, u64>,
+    duplicate: u64,
+    pending: i64,
+}
+
+/// Some events that are sent at once, or again with the same bytes.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    lane: u8,
+    events: Vec<Text>,
+}
+
+/// Everything sent in a test.
+#[derive(Debug)]
+pub struct Traffic {
+    prng: Prng,
+    fates: BTreeMap<String, Fate>,
+    sent: Vec<Sent>,
+}
+
+impl Traffic {
+    pub fn new(seed: u64) -> Self {
+        Self { prng: Prng::new(seed), fates: BTreeMap::new(), sent: Vec::new() }
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.prng.below(bound)
+    }
+
+    /// New events, `note_bytes` longer than they need to be; now and then one twice, one with another body under
+    /// an id that is taken, one that nobody can read.
+    pub fn batch(&mut self, events: usize, note_bytes: usize) -> Batch {
+        let mut batch = Batch { lane: u8::try_from(self.below(3)).unwrap(), events: Vec::new() };
+        while batch.events.len() < events {
+            let id = format!("e-{}", self.fates.len());
+            let from = self.below(USERS);
+            let to = (from + 1 + self.below(USERS - 1)) % USERS;
+            // A third has its home at the payee's, so that the payer's partition is asked.
+            let home = if self.below(3) == 0 { to } else { from };
+            let refused = self.below(8) == 0;
+            let cents = if refused { 500_000 } else { 1 + self.below(CENTS_MAX) };
+            let note: String = (0..note_bytes)
+                .map(|_| char::from(b'a' + u8::try_from(self.prng.below(26)).unwrap()))
+                .collect();
+            let event = |cents: u64| {
+                let amount = format!("{}.{:02}", cents / 100, cents % 100);
+                let data = format!(
+                    r#"{{"from":"users:{from}:wallet","to":"users:{to}:wallet","asset":"CNY","amount":"{amount}","note":"{note}"}}"#
+                );
+                let time = schemas::dates::format_instant(stream::clock::wall_us());
+                Text::Utf8(format!(
+                    r#"{{"specversion":"1.0","id":"{id}","source":"{SOURCE}","type":"transfer","subject":"users:{home}","time":"{time}","data":{data}}}"#
+                ))
+            };
+            let first = event(cents);
+            batch.events.push(first.clone());
+            match self.prng.below(20) {
+                0 | 1 => batch.events.push(first),
+                2 => batch.events.push(event(cents + 1)),
+                3 => batch.events.push(Text::Bytes(vec![b'{', 0xff, 0xfe])),
+                _ => {}
+            }
+            let fate = if refused { Fate::Refused } else { Fate::Booked { from, to, cents } };
+            self.fates.insert(id, fate);
+        }
+        batch
+    }
+
+    /// Sends a batch; `false` = nobody said that it was taken.
+    pub fn send(&mut self, to: &Running, batch: &Batch) -> bool {
+        let question = Question::Send { lane: batch.lane, events: batch.events.clone() };
+        let Some(answer) = to.ask(&question).filter(|answer| answer.ending == Ending::Done) else {
+            return false;
+        };
+        assert_eq!(answer.sent.len(), batch.events.len());
+        self.sent.extend(answer.sent);
+        true
+    }
+
+    /// Whether everything that was taken has its outcome.
+    pub fn is_settled(&self, running: &Running) -> bool {
+        let sent: BTreeSet<&Sent> = self.sent.iter().collect();
+        assert_eq!(sent.len(), self.sent.len(), "two events were acknowledged at one place");
+        let answer = running.ask(&Question::Outcomes { sent: self.sent.clone() });
+        answer.is_some_and(|answer| answer.ending == Ending::Done && answer.sent.len() == self.sent.len())
+    }
+
+    /// Reads the books at rest: every record of the lanes has one outcome, every id the one it must have.
+    #[track_caller]
+    pub fn is_booked_once(&self, books: &Path) {
+        let log = EmbeddedLog::open_read_only(books).unwrap();
+        let all = recount(&log).unwrap();
+        let mut taken = 0;
+        for topic in Topic::LANES {
+            for partition in 0..log.partitions(topic).unwrap() {
+                let at = TopicPartition::new(topic, partition);
+                taken += log.watermarks(at, Isolation::Committed).unwrap().high;
+            }
+        }
+        assert_eq!(i64::try_from(all.accounted_for()).unwrap(), taken, "{all:?}");
+        assert_eq!(all.pending, 0);
+        assert!(all.sum_zero(), "{all:?}");
+        let became = became(&log);
+        assert!(became.keys().all(|id| self.fates.contains_key(id)));
+        for (id, fate) in &self.fates {
+            let found = became.get(id).unwrap_or_else(|| panic!("{id} has no outcome"));
+            let funds = found.refused.get("insufficient_funds").copied().unwrap_or(0);
+            let other =
+                found.refused.keys().find(|code| !matches!(&***code, "insufficient_funds" | "conflict"));
+            let want = if matches!(fate, Fate::Refused) { (0, 1) } else { (1, 0) };
+            assert_eq!((found.booked, funds), want, "{id}: {fate:?} {found:?}");
+            assert!(found.pending == 0 && other.is_none(), "{id}: {fate:?} {found:?}");
+        }
+        let repeated: u64 = became.values().map(|found| found.duplicate).sum();
+        assert!(repeated > 0, "no event came twice");
+    }
+
+    /// What the wallets must hold, in cents.
+    pub fn wallets(&self) -> BTreeMap<String, i64> {
+        let mut wallets = BTreeMap::new();
+        for fate in self.fates.values() {
+            if let Fate::Booked { from, to, cents } = fate {
+                let cents = i64::try_from(*cents).unwrap();
+                *wallets.entry(format!("users:{from}:wallet")).or_insert(0) -= cents;
+                *wallets.entry(format!("users:{to}:wallet")).or_insert(0) += cents;
+            }
+        }
+        wallets
+    }
+
+    /// Compares shown balances with what the wallets must hold.
+    #[track_caller]
+    pub fn are_the_wallets(&self, shown: &BTreeMap<String, String>) {
+        let shown = shown.iter().map(|(account, balance)| (account.clone(), cents(balance)));
+        assert_eq!(shown.collect::<BTreeMap<_, _>>(), self.wallets());
+    }
+}
+
+fn cents(balance: &str) -> i64 {
+    balance.replace('.', "").parse().unwrap()
+}
+
+/// What the journal says of every id.
+fn became(log: &EmbeddedLog) -> BTreeMap<String, Became> {
+    let mut all: BTreeMap<String, Became> = BTreeMap::new();
+    let mut take = |id: String, outcome: Outcome, reason: &str| {
+        let became = all.entry(id).or_default();
+        match outcome {
+            Outcome::Booked => became.booked += 1,
+            Outcome::Refused => *became.refused.entry(reason.to_owned()).or_default() += 1,
+            Outcome::Duplicate => became.duplicate += 1,
+            Outcome::Pending => became.pending += 1,
+            Outcome::Unspecified => panic!("a decision without outcome"),
+        }
+    };
+    let mut resolved = Vec::new();
+    each(log, Topic::Journal, &mut |fetch| {
+        for record in &fetch.records {
+            let body: schemas::wire::JournalBody = schemas::batch::open(&record.value)?.body()?;
+            for item in body.item.into_iter().filter_map(|item| item.item) {
+                match item {
+                    Item::Decision(d) if d.forwarded_from == 0 => {
+                        take(d.event.clone().unwrap_or_default().id, d.outcome(), &d.reason);
+                    }
+                    Item::Resolution(r) => {
+                        let id = r.event.clone().unwrap_or_default().id;
+                        take(id.clone(), r.outcome(), &r.reason);
+                        resolved.push(id);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    })
+    .unwrap();
+    for id in resolved {
+        if let Some(became) = all.get_mut(&id) {
+            became.pending -= 1;
+        }
+    }
+    all
+}
