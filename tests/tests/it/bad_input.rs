@@ -121,7 +121,8 @@ fn a_rule_that_cannot_balance_is_refused_at_start_with_its_line() {
 
 /// An empty batch that another version of ingest has written.
 fn batch_of_format(format: u32) -> Bytes {
-    let sealed = BodyBuilder::new().seal(BatchHeader { sequence: 1, batch: 1, epoch: 1, ..BatchHeader::default() });
+    let sealed =
+        BodyBuilder::new().seal(BatchHeader { sequence: 1, batch: 1, epoch: 1, ..BatchHeader::default() });
     let batch = Batch::decode(sealed.value).unwrap();
     let header = BatchHeader { format, ..BatchHeader::decode(batch.header).unwrap() };
     Batch { header: header.encode_to_vec().into(), body: batch.body }.encode_to_vec().into()
@@ -140,7 +141,8 @@ fn a_record_of_an_unknown_format_stops_its_slot_by_name_and_the_others_go_on() {
     }
     for (home, user) in homes.iter().enumerate() {
         // Both accounts are the user's own, so that the home needs nobody else.
-        let (from, to) = (format!("users:{}:credit", user.unwrap()), format!("users:{}:wallet", user.unwrap()));
+        let (from, to) =
+            (format!("users:{}:credit", user.unwrap()), format!("users:{}:wallet", user.unwrap()));
         let subject = format!("users:{}", user.unwrap());
         let event = Event::transfer(&format!("at-{home}"), &subject, NOON, (&from, &to), "1.00");
         world.send(0, 0, event.to_bytes());

@@ -191,9 +191,14 @@ fn each_of_nine_mutations_gives_exactly_its_break() {
     for (name, matched, breaks, change) in MUTATIONS {
         let mut changed = day.clone();
         change(&mut changed);
-        let breaks: Vec<(String, &str)> = breaks.iter().map(|(key, kind)| ((*key).to_owned(), *kind)).collect();
+        let breaks: Vec<(String, &str)> =
+            breaks.iter().map(|(key, kind)| ((*key).to_owned(), *kind)).collect();
         for bill_first in [true, false] {
-            assert_eq!(run(&changed, bill_first), (matched, breaks.clone()), "{name}, bill first: {bill_first}");
+            assert_eq!(
+                run(&changed, bill_first),
+                (matched, breaks.clone()),
+                "{name}, bill first: {bill_first}"
+            );
         }
     }
 }

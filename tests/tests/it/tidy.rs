@@ -6,9 +6,8 @@ use std::process::Command;
 
 const PROCESSORS: [&str; 4] = ["ingest", "posting", "settlement", "reconcile"];
 /// Clients and engines that belong behind the `Log` seam.
-const ENGINES: [&str; 10] = [
-    "rdkafka", "rdkafka-sys", "redb", "fjall", "sled", "rocksdb", "heed", "lmdb", "rusqlite", "canopydb",
-];
+const ENGINES: [&str; 10] =
+    ["rdkafka", "rdkafka-sys", "redb", "fjall", "sled", "rocksdb", "heed", "lmdb", "rusqlite", "canopydb"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
@@ -22,7 +21,8 @@ fn dependencies(krate: &str, with_dev: bool) -> BTreeSet<String> {
     for line in text.lines().map(str::trim) {
         if let Some(section) = line.strip_prefix('[') {
             let section = section.trim_end_matches(']');
-            counts = section.ends_with("dependencies") && (with_dev || !section.ends_with("dev-dependencies"));
+            counts =
+                section.ends_with("dependencies") && (with_dev || !section.ends_with("dev-dependencies"));
         } else if counts && !line.starts_with('#') {
             let name = line.split(['=', '.']).next().unwrap_or_default().trim();
             names.extend((!name.is_empty()).then(|| name.to_owned()));
@@ -55,9 +55,8 @@ fn sources(krate: &str) -> Vec<(PathBuf, String)> {
 /// Whether `word` stands in `text` by itself.
 fn names_word(text: &str, word: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_';
-    text.match_indices(word).any(|(at, _)| {
-        !text[..at].ends_with(part) && !text[at + word.len()..].starts_with(part)
-    })
+    text.match_indices(word)
+        .any(|(at, _)| !text[..at].ends_with(part) && !text[at + word.len()..].starts_with(part))
 }
 
 #[test]
@@ -92,9 +91,18 @@ fn the_auditor_shares_no_arithmetic_with_the_ledger() {
     let found = dependencies("audit", false);
     let found: Vec<&str> = found.iter().map(String::as_str).filter(|name| ours.contains(name)).collect();
     assert_eq!(found, ["schemas", "stream"]);
-    let foreign = ["schemas::batch", "schemas::money", "schemas::amount_wire", "posting::", "settlement::", "ingest::", "reconcile::"];
+    let foreign = [
+        "schemas::batch",
+        "schemas::money",
+        "schemas::amount_wire",
+        "posting::",
+        "settlement::",
+        "ingest::",
+        "reconcile::",
+    ];
     // Its tests may write batches with the ledger's own code; its modules of those names are not the ledger's.
-    let audited = sources("audit").into_iter().filter(|(path, _)| !path.components().any(|c| c.as_os_str() == "tests"));
+    let audited =
+        sources("audit").into_iter().filter(|(path, _)| !path.components().any(|c| c.as_os_str() == "tests"));
     for (path, text) in audited {
         for name in foreign {
             let product = text.split("#[cfg(test)]").next().unwrap_or_default();
@@ -118,7 +126,8 @@ fn no_float_near_money() {
 #[test]
 fn vectors_hold_in_another_language() {
     let folder = root().join("schemas/vectors");
-    let mut checks: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut checks: Vec<PathBuf> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     checks.retain(|path| path.extension().is_some_and(|e| e == "py"));
     checks.sort();
     assert!(checks.len() >= 2, "{checks:?}");
@@ -128,7 +137,8 @@ fn vectors_hold_in_another_language() {
     }
     for check in checks {
         let output = Command::new("python3").arg(&check).current_dir(&folder).output().unwrap();
-        let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (said, errors) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{}: {said}{errors}", check.display());
         println!("{}: {}", check.display(), said.trim());
     }
