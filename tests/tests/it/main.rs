@@ -1,4 +1,6 @@
 //! Integration, simulation and tidy tests: one binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod bad_input;
 mod conformance;
 mod main_job;
