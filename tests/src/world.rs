@@ -119,6 +119,8 @@ pub struct World {
     pub restarts: u64,
     /// How many of them came back without checkpoints.
     pub lost_checkpoints: u64,
+    /// Workers who learnt that their place was another's.
+    pub fenced: u64,
     /// Whether a stopped slot is what the test wants to see.
     pub stops_expected: bool,
     /// Records replayed by the last restore of each processor.
@@ -156,6 +158,7 @@ impl World {
             clock_stands: false,
             restarts: 0,
             lost_checkpoints: 0,
+            fenced: 0,
             stops_expected: false,
             replayed: BTreeMap::new(),
         };
@@ -283,7 +286,8 @@ impl World {
         match outcome {
             Ok(_) if !dead => {}
             Err(WorkerError::Log(error)) if !dead => panic!("{}: {error}", seat.processor()),
-            _ => {
+            outcome => {
+                self.fenced += u64::from(matches!(outcome, Err(WorkerError::Fenced(_))));
                 if let Some(process) = process {
                     process.die();
                 }
@@ -344,14 +348,23 @@ impl World {
             self.lost_checkpoints += 1;
             self.places[at].seat.lose_checkpoints();
         }
+        if self.prng.below(8) == 0 {
+            // Long enough for what it left open to time out.
+            self.places[at].asleep_until_us = self.elapsed_us + 6_000_000;
+        }
         self.seat_anew(at);
     }
 
-    /// The process of a worker drawn at random dies between two steps and is started again after so long.
-    pub fn kill_one(&mut self, away_us: i64) {
+    /// Whether somebody hangs or has not been started again.
+    #[must_use]
+    pub fn somebody_sleeps(&self) -> bool {
+        self.places.iter().any(|place| place.asleep_until_us > self.elapsed_us)
+    }
+
+    /// The process of a worker drawn at random dies between two steps.
+    pub fn kill_one(&mut self) {
         let at = self.prng.index(self.places.len());
         self.die(at);
-        self.places[at].asleep_until_us = self.elapsed_us + away_us;
     }
 
     /// Every worker is dropped without closing anything and the log is opened anew, as after a `kill -9`.
@@ -389,8 +402,11 @@ impl World {
     /// Works everything off: no faults, business time stands, until nothing moves any more.
     pub fn come_to_rest(&mut self) {
         self.clock_stands = true;
-        while !self.revenants.is_empty() {
-            self.step_revenant(0);
+        // One that took its place back need never learn anything: the end of the traffic is its end.
+        for place in self.revenants.drain(..) {
+            if let Some(process) = &place.process {
+                process.die();
+            }
         }
         let pass_us = match &self.ground {
             Ground::Sim(log) => {

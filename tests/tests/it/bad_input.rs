@@ -154,7 +154,7 @@ fn a_record_of_an_unknown_format_stops_its_slot_by_name_and_the_others_go_on() {
     assert!(stop.why.contains("format version 2, this program reads 1"), "{stop}");
     let books = Books::read(&world);
     assert_eq!(books.outcomes("at-0"), ["booked"]);
-    assert_eq!(books.outcomes("at-1"), [String::new(); 0]);
+    assert!(books.outcomes("at-1").is_empty());
     assert_eq!(books.outcomes("at-2"), ["booked"]);
 }
 
