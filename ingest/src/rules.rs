@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 /// Most legs of an event.
-pub const LEGS_MAX: usize = 100;
+pub const LEGS_MAX: usize = 64;
 /// Most fields that one rule refers to.
 pub const FIELDS_MAX: usize = 32;
 /// Most fields of a rule that may be absent: their combinations are all checked at start.

@@ -63,6 +63,12 @@ impl Decimal {
         Ok(Self { units, scale })
     }
 
+    /// The figure without its sign.
+    #[must_use]
+    pub fn magnitude(self) -> Self {
+        Self { units: self.units.checked_abs().unwrap_or(self.units), ..self }
+    }
+
     /// Sum, at the finer of the two scales; `None` when it does not fit.
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {

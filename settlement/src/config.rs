@@ -13,8 +13,9 @@ pub const CLOSINGS_PER_WINDOW_MAX: usize = 50_000;
 pub const CLOSINGS_PER_BATCH_DEFAULT: usize = 25_000;
 /// A window stops reading once it holds this many closings, so it ends below twice as many.
 const _: () = assert!(2 * CLOSINGS_PER_BATCH_DEFAULT <= CLOSINGS_PER_WINDOW_MAX);
-/// How far a tick may be ahead of the highest one, microseconds: 36 hours.
-pub const TICK_AHEAD_US_MAX_DEFAULT: i64 = 36 * 3_600 * 1_000_000;
+/// How far a tick may be ahead of the highest one, microseconds: 31 days. A pipeline that stood still for a month
+/// still goes on by itself; a clock that is years off is not believed.
+pub const TICK_AHEAD_US_MAX_DEFAULT: i64 = 31 * 24 * 3_600 * 1_000_000;
 /// Most journal records in one window.
 pub const JOURNAL_RECORDS_MAX_DEFAULT: usize = 64;
 /// Most records of `days.aligned` in one window.

@@ -4,6 +4,7 @@ use super::state::{Bill, FileState, KeyState, OursRow, TheirsRow};
 use crate::config::Config;
 use crate::decimal::Decimal;
 use crate::match_key::MatchKey;
+use crate::wechat::REFUND;
 use prost::Message;
 use schemas::amount_wire::value;
 use schemas::batch::{Hash, sha256};
@@ -178,6 +179,8 @@ fn compare_fee(
     exponent: u8,
 ) -> (Option<(String, String)>, Option<Decimal>) {
     let (Some(fee), Some(theirs)) = (ours.fee, theirs) else { return (None, None) };
+    // WeChat writes the fee it gives back with a refund below zero; our events state it as an amount.
+    let theirs = if key.kind == REFUND { theirs.magnitude() } else { theirs };
     let minor = i128::from(fee);
     let rounded = theirs.round(exponent, config.provider(&key.provider).fee_rounding);
     let equal = rounded.is_some_and(|rounded| rounded.minor == minor);
