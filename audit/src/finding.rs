@@ -35,7 +35,7 @@ checks! {
     Merkle = "envelope.merkle", "The RFC 6962 root over the items is the one in the header.";
     Sequence = "envelope.sequence", "Every chain counts from 1 without gap or repetition.";
     Chain = "envelope.chain", "Every batch names the hash of the one before it.";
-    Batch = "envelope.batch", "Window numbers rise (changelogs: without gap) and the writer's slot owns the partition.";
+    Batch = "envelope.batch", "Window numbers never fall (changelogs: rise without gap) and the writer's slot owns the partition.";
     Epoch = "envelope.epoch", "Owner epochs never fall.";
     Input = "envelope.input", "Input ranges of successive windows join without gap.";
     Head = "envelope.head", "Chain heads and marks that a changelog names are those found on the chain.";
