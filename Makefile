@@ -48,8 +48,7 @@ soak: ## Simulate and kill with new seeds (MINUTES=10 ROUNDS=200)
 schemas: ## Write everything that is generated: protobuf code, references
 	@UPDATE=1 $(CARGO) test --profile fast --workspace -- is_current
 
-bench: ## Measure: micro-benchmarks, then the whole pipeline (EVENTS=2000000 ACCOUNTS=1000000)
-	@$(CARGO) bench --locked --workspace --bench '*'
+bench: ## Measure the whole pipeline (EVENTS=2000000 ACCOUNTS=1000000)
 	@$(CARGO) build --locked --release -p ledgerflow
 	@target=$${CARGO_TARGET_DIR:-target}; rm -rf "$$target/bench-data"; \
 		"$$target/release/ledgerflow" bench pipeline --log embedded --dir "$$target/bench-data" \
