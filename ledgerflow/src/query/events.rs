@@ -11,6 +11,7 @@ use schemas::topics::Topic;
 use schemas::wire::{Outcome, journal_item::Item};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use stream::log::{Isolation, Log, Offset, OutRecord, Record, TopicPartition, header};
 
 /// Bytes of an event as they travel to the pipeline's process.
@@ -40,6 +41,9 @@ pub struct Sent {
     pub offset: Offset,
 }
 
+/// One sender at a time: the places of its events are read from the log's end before they are appended.
+static SENDING: Mutex<()> = Mutex::new(());
+
 /// Partition for an event: by `partitionkey` or `subject` where they can be read, else 0. Nothing relies on it.
 fn partition_of(text: &[u8], partitions: u32) -> u32 {
     let event: Option<serde_json::Value> = serde_json::from_slice(text).ok();
@@ -57,6 +61,7 @@ fn stable_hash_of(text: &str) -> u64 {
 pub(super) fn send(books: &Books, lane: u8, events: &[Text]) -> anyhow::Result<Answer> {
     let topic = *Topic::LANES.get(usize::from(lane)).context("lane: expected 0, 1 or 2")?;
     let partitions = books.setup.counts.events;
+    let sending = SENDING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut next = BTreeMap::new();
     let mut records = Vec::with_capacity(events.len());
     let mut sent = Vec::with_capacity(events.len());
@@ -76,6 +81,7 @@ pub(super) fn send(books: &Books, lane: u8, events: &[Text]) -> anyhow::Result<A
         records.push(OutRecord::new(to, Bytes::copy_from_slice(text)));
     }
     let sequence = books.log.append(records)?;
+    drop(sending);
     books.log.wait_durable(sequence, std::time::Duration::from_secs(10))?;
     let message = format!("{} events accepted", sent.len());
     Ok(Answer { sent, ..Answer::says(Ending::Done, message) })
