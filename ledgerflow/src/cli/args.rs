@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Streaming accounting: events in, double-entry journal, balances, days and reconciled bills out.
 ///
 /// Exit codes: 0 done; 1 failed (the message says why); 2 wrong use of the command line; 3 a check found
-/// something wrong (verify, audit, health, backup --check); 4 nothing found for that name or id.
+/// something wrong (verify, audit, health, status, trial-balance, bill); 4 nothing found for that name or id.
 #[derive(Debug, Parser)]
 #[command(name = "ledgerflow", version, about, long_about, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
@@ -101,7 +101,7 @@ pub struct Demo {
     /// Seed of everything that looks like chance.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Keep the data directory for looking around (default: it is kept, and made anew at the next demo).
+    /// Data directory of the demo; it is kept, and made anew at the next demo.
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
 }

@@ -229,9 +229,7 @@ pub(super) fn trial_balance(books: &Books) -> anyhow::Result<Answer> {
     let mut answer = Answer::tables(vec![table]);
     if !zero {
         answer.ending = Ending::Wrong;
-        answer.message = Some(
-            "not zero: credits between partitions are in flight, or the books are wrong; see `audit`".into(),
-        );
+        answer.message = Some("not zero: the books are wrong; see `audit`".into());
     }
     Ok(answer)
 }
