@@ -4,7 +4,9 @@
 //! stored; the header is built over the finished body; the hash covers the whole value.
 
 use crate::wire::{Batch, BatchHeader};
-use bytes::{BufMut, Bytes, BytesMut};
+use crate::wire_read::{self, Field, Value};
+use crate::wire_write::{self, Fields};
+use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -75,10 +77,15 @@ pub enum BatchError {
     },
 }
 
+/// Room kept before the body, so that the header can be put there and the record is one piece without a copy.
+/// Holds the header of a window with about 64 channels; a longer one costs one copy of the body.
+const HEADER_ROOM: usize = 4_096;
+
 /// Collects encoded items; all bodies have the form `repeated Item item = 1`.
 #[derive(Debug, Default)]
 pub struct BodyBuilder {
-    body: BytesMut,
+    /// [`HEADER_ROOM`] bytes and the body; nothing before the first item.
+    buffer: Vec<u8>,
     count: u32,
     leaves: Vec<Hash>,
 }
@@ -90,23 +97,61 @@ impl BodyBuilder {
         Self::default()
     }
 
+    /// An empty body with room for about that many bytes and items.
+    #[must_use]
+    pub fn with_capacity(bytes: usize, items: usize) -> Self {
+        let mut buffer = Vec::with_capacity(HEADER_ROOM + bytes);
+        buffer.resize(HEADER_ROOM, 0);
+        Self { buffer, count: 0, leaves: Vec::with_capacity(items) }
+    }
+
     /// Appends one item.
     pub fn push<M: Message>(&mut self, item: &M) {
         let len = item.encoded_len();
-        self.body.reserve(len + 12);
-        self.body.put_u8(0x0a); // field 1, length-delimited
-        prost::encoding::encode_varint(len as u64, &mut self.body);
-        let start = self.body.len();
-        item.encode_raw(&mut self.body);
-        let leaf = self.body.get(start..).map_or([0; 32], merkle_leaf);
+        self.begin();
+        self.buffer.reserve(len + 12);
+        self.buffer.push(ITEM_KEY);
+        wire_write::put_varint(&mut self.buffer, len as u64);
+        let start = self.buffer.len();
+        item.encode_raw(&mut self.buffer);
+        self.end(start);
+    }
+
+    /// Appends one item whose fields `write` puts down (see [`crate::wire_write`]).
+    pub fn push_with(&mut self, write: impl FnOnce(&mut Fields<'_>)) {
+        self.begin();
+        let start = Fields::new(&mut self.buffer).message(1, write);
+        self.end(start);
+    }
+
+    /// Appends one item that is encoded already.
+    pub fn push_encoded(&mut self, item: &[u8]) {
+        self.begin();
+        Fields::new(&mut self.buffer).encoded(1, item);
+        let start = self.buffer.len() - item.len();
+        self.end(start);
+    }
+
+    fn begin(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer.resize(HEADER_ROOM, 0);
+        }
+    }
+
+    fn end(&mut self, start: usize) {
+        let leaf = self.buffer.get(start..).map_or([0; 32], merkle_leaf);
         self.leaves.push(leaf);
         self.count += 1;
+    }
+
+    fn body(&self) -> &[u8] {
+        self.buffer.get(HEADER_ROOM..).unwrap_or_default()
     }
 
     /// Bytes so far.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.body.len()
+        self.body().len()
     }
 
     /// Items so far.
@@ -124,18 +169,45 @@ impl BodyBuilder {
     /// Completes `header` (format, count, checksum, Merkle root) and returns the record value and its hash.
     /// The caller has set slot, epoch, batch, sequence, previous hash, ranges, channels, marks and edges.
     #[must_use]
-    pub fn seal(self, mut header: BatchHeader) -> Sealed {
+    pub fn seal(mut self, mut header: BatchHeader) -> Sealed {
         header.format = FORMAT;
         header.count = self.count;
-        header.checksum = crc32c::crc32c(&self.body);
-        header.merkle_root =
-            merkle_root(&self.leaves).map(|h| Bytes::copy_from_slice(&h)).unwrap_or_default();
-        let batch = Batch { header: header.encode_to_vec().into(), body: self.body.freeze() };
-        let value: Bytes = batch.encode_to_vec().into();
+        header.checksum = crc32c::crc32c(self.body());
+        let root = merkle_root_of(std::mem::take(&mut self.leaves));
+        header.merkle_root = root.map(|h| Bytes::copy_from_slice(&h)).unwrap_or_default();
+        let value = self.join(&header.encode_to_vec());
         let hash = sha256(&value);
         Sealed { value, hash, header }
     }
+
+    /// `Batch { header, body }`, encoded: the header goes before the body where there is room for it.
+    fn join(mut self, header: &[u8]) -> Bytes {
+        let body_len = self.len();
+        let mut front = Vec::with_capacity(header.len() + 16);
+        Fields::new(&mut front).bytes(1, header);
+        if body_len == 0 {
+            return front.into();
+        }
+        front.push(BODY_KEY);
+        wire_write::put_varint(&mut front, body_len as u64);
+        let room = HEADER_ROOM.checked_sub(front.len());
+        match room.and_then(|start| Some((start, self.buffer.get_mut(start..HEADER_ROOM)?))) {
+            Some((start, place)) => {
+                place.copy_from_slice(&front);
+                Bytes::from(self.buffer).slice(start..)
+            }
+            None => {
+                front.extend_from_slice(self.body());
+                front.into()
+            }
+        }
+    }
 }
+
+/// Key of field 1, length-delimited: an item of a body.
+const ITEM_KEY: u8 = 0x0a;
+/// Key of field 2, length-delimited: the body of a batch.
+const BODY_KEY: u8 = 0x12;
 
 /// A record value ready to be written.
 #[derive(Debug, Clone)]
@@ -196,24 +268,16 @@ impl Opened {
     }
 }
 
-/// The encoded items of a body, in order, without copying.
+/// The encoded items of a body, in order, in place.
 ///
 /// # Errors
-/// [`BatchError::Decode`] when the body is not a sequence of field-1 messages.
-pub fn split_items(body: &Bytes) -> Result<Vec<Bytes>, BatchError> {
+/// [`BatchError::Decode`] when the body is not a sequence of field-1 messages; the last one handed out.
+pub fn items(body: &[u8]) -> impl Iterator<Item = Result<&[u8], BatchError>> {
     let wrong = || BatchError::Decode("body is not a sequence of items".into());
-    let mut items = Vec::new();
-    let mut rest = body.clone();
-    while !rest.is_empty() {
-        if rest.first() != Some(&0x0a) {
-            return Err(wrong());
-        }
-        let _tag = rest.split_to(1);
-        let len = prost::encoding::decode_varint(&mut rest).map_err(|e| BatchError::Decode(e.to_string()))?;
-        let len = usize::try_from(len).ok().filter(|len| *len <= rest.len()).ok_or_else(wrong)?;
-        items.push(rest.split_to(len));
-    }
-    Ok(items)
+    wire_read::fields(body).map(move |field| match field {
+        Ok(Field { tag: 1, value: Value::Bytes(item) }) => Ok(item),
+        _ => Err(wrong()),
+    })
 }
 
 /// Head of a chain: the last batch written or accepted. The default is "none yet".
@@ -276,16 +340,26 @@ fn merkle_node(left: &Hash, right: &Hash) -> Hash {
 /// node moves up unchanged, which gives the same tree as the RFC's split at the largest power of two.
 #[must_use]
 pub fn merkle_root(leaves: &[Hash]) -> Option<Hash> {
-    let mut level = leaves.to_vec();
+    merkle_root_of(leaves.to_vec())
+}
+
+fn merkle_root_of(mut level: Vec<Hash>) -> Option<Hash> {
     while level.len() > 1 {
-        level = level
-            .chunks(2)
-            .map(|pair| match pair {
-                [left, right] => merkle_node(left, right),
-                [one] => *one,
-                _ => [0; 32],
-            })
-            .collect();
+        let (pairs, nodes) = (level.len() / 2, level.len().div_ceil(2));
+        for n in 0..pairs {
+            // Node n takes a place at or before those of its children; they were read already.
+            let node = match level.get(2 * n..2 * n + 2) {
+                Some([left, right]) => merkle_node(left, right),
+                _ => break,
+            };
+            if let Some(place) = level.get_mut(n) {
+                *place = node;
+            }
+        }
+        if nodes > pairs {
+            level.swap_remove(pairs);
+        }
+        level.truncate(nodes);
     }
     level.first().copied()
 }
@@ -368,5 +442,52 @@ mod tests {
         assert_eq!(root(2), "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125");
         assert_eq!(root(3), "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77");
         assert_eq!(merkle_root(&[]), None);
+    }
+
+    /// The RFC's own words: split at the largest power of two below the number of leaves.
+    fn split_root(leaves: &[Hash]) -> Hash {
+        match leaves {
+            [one] => *one,
+            _ => {
+                let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+                merkle_node(&split_root(left), &split_root(right))
+            }
+        }
+    }
+
+    #[test]
+    fn merkle_roots_of_any_size_follow_the_split() {
+        let leaves: Vec<Hash> = (0..70_u8).map(|n| merkle_leaf(&[n])).collect();
+        for n in 1..=leaves.len() {
+            assert_eq!(merkle_root(&leaves[..n]), Some(split_root(&leaves[..n])), "{n} leaves");
+        }
+    }
+
+    #[test]
+    fn a_record_is_the_encoded_batch_however_its_items_came_and_however_long_its_header_is() {
+        let key = |id: &str| EventKey { source: "s".into(), id: id.into() };
+        for (ids, channels) in [(&["a", "bb"][..], 0), (&["a", ""], 3), (&[], 2), (&["x"], 2_000), (&[], 2_000)] {
+            let mut bodies = [BodyBuilder::new(), BodyBuilder::with_capacity(100, 2), BodyBuilder::new()];
+            for id in ids {
+                bodies[0].push(&key(id));
+                bodies[1].push_encoded(&key(id).encode_to_vec());
+                bodies[2].push_with(|f| {
+                    f.text(1, "s");
+                    f.text(2, id);
+                });
+            }
+            let channel = vec![crate::wire::ChannelSequence { partition: 1, ..Default::default() }; channels];
+            let header = BatchHeader { channel, ..BatchHeader::default() };
+            let sealed = bodies.map(|body| body.seal(header.clone()));
+            let opened = open(&sealed[0].value).unwrap();
+            let batch = Batch { header: opened.header.encode_to_vec().into(), body: opened.body.clone() };
+            assert_eq!(sealed[0].value, batch.encode_to_vec());
+            assert!(sealed.iter().all(|s| s.value == sealed[0].value && s.hash == sealed[0].hash));
+            let found: Vec<&[u8]> = items(&opened.body).map(Result::unwrap).collect();
+            let expected: Vec<Vec<u8>> = ids.iter().map(|id| key(id).encode_to_vec()).collect();
+            assert_eq!(found, expected);
+        }
+        assert!(items(&[0x0a, 9, 1]).any(|item| item.is_err()));
+        assert!(items(&[0x12, 1, 1]).any(|item| item.is_err()));
     }
 }

@@ -24,6 +24,8 @@ pub mod recon_json;
 pub mod rejection;
 pub mod shards;
 pub mod topics;
+pub mod wire_read;
+pub mod wire_write;
 
 /// Types generated from `proto/ledgerflow/v1/*.proto` (regenerate with `make schemas`).
 #[allow(missing_docs, clippy::all, clippy::pedantic, rustdoc::all)]
