@@ -3,9 +3,9 @@
 //! Rows are found by name through a hash table of row numbers, so that a name is stored once. Row numbers never
 //! leave this crate; everything written is sorted by name.
 
-use crate::config::PostingConfig;
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
+use schemas::chart::AccountClass;
 use schemas::wire::Side;
 use std::hash::{Hash, Hasher};
 
@@ -20,7 +20,7 @@ pub struct Figures {
     pub last_batch: u64,
 }
 
-/// What the chart says of an account in one asset. Looked up once per row and window at most.
+/// What the chart says of an account in one asset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
     /// Normal side.
@@ -47,24 +47,31 @@ impl Terms {
         }
     }
 
-    /// The chart's terms, or `None` when the chart has no such account or it may not hold the asset.
+    /// What a class says of its accounts in an asset; `None` when they may not hold it.
     #[must_use]
-    pub fn of(config: &PostingConfig, account: &str, asset: &str) -> Option<Self> {
-        if !config.chart.assets.contains_key(asset) {
-            return None;
-        }
-        let class = config.chart.resolve(account).filter(|class| class.holds(asset))?;
-        Some(Self { normal: class.normal, overdraft: class.overdraft.as_ref().map(|o| o.minor(asset)) })
+    pub fn of(class: &AccountClass, asset: &str) -> Option<Self> {
+        let overdraft = || class.overdraft.as_ref().map(|o| o.minor(asset));
+        class.holds(asset).then(|| Self { normal: class.normal, overdraft: overdraft() })
     }
 }
 
+/// One row is a cache line; the name, account before asset, is another.
 #[derive(Debug, Clone)]
 struct Row {
-    account: Box<str>,
-    asset: Box<str>,
     figures: Figures,
-    terms: Option<Terms>,
+    name: Box<str>,
+    account_len: u32,
     dirty: bool,
+}
+
+impl Row {
+    fn name(&self) -> (&str, &str) {
+        self.name.split_at_checked(self.account_len as usize).unwrap_or_default()
+    }
+
+    fn is(&self, account: &str, asset: &str) -> bool {
+        self.name() == (account, asset)
+    }
 }
 
 /// Rows of one slot.
@@ -80,7 +87,6 @@ fn hash_of(account: &str, asset: &str) -> u64 {
     let mut hasher = FxHasher::default();
     account.hash(&mut hasher);
     asset.hash(&mut hasher);
-    // hashbrown reads the top 7 bits; Fx leaves its entropy there after the multiply.
     hasher.finish()
 }
 
@@ -88,22 +94,42 @@ impl AccountTable {
     /// Row number of an account in an asset.
     #[must_use]
     pub fn find(&self, account: &str, asset: &str) -> Option<u32> {
-        let is_it = |row: &u32| {
-            self.rows.get(*row as usize).is_some_and(|r| *r.account == *account && *r.asset == *asset)
-        };
+        if self.rows.is_empty() {
+            return None;
+        }
+        let is_it = |row: &u32| self.rows.get(*row as usize).is_some_and(|r| r.is(account, asset));
         self.index.find(hash_of(account, asset), is_it).copied()
+    }
+
+    /// Row number of an account in an asset, which gets one with zero figures where it has none.
+    pub(crate) fn find_or_insert(&mut self, account: &str, asset: &str) -> u32 {
+        if let Some(row) = self.find(account, asset) {
+            return row;
+        }
+        let row = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
+        self.rows.push(Row {
+            figures: Figures::default(),
+            name: [account, asset].concat().into(),
+            account_len: u32::try_from(account.len()).unwrap_or(u32::MAX),
+            dirty: false,
+        });
+        let rows = &self.rows;
+        let name = |r: &u32| rows.get(*r as usize).map(Row::name).unwrap_or_default();
+        let rehash = |r: &u32| hash_of(name(r).0, name(r).1);
+        self.index.insert_unique(hash_of(account, asset), row, rehash);
+        row
+    }
+
+    /// Account and asset of a row.
+    #[must_use]
+    pub fn name(&self, row: u32) -> Option<(&str, &str)> {
+        self.rows.get(row as usize).map(Row::name)
     }
 
     /// Figures of a row; zero for a row that does not exist.
     #[must_use]
     pub fn figures(&self, row: u32) -> Figures {
         self.rows.get(row as usize).map_or_else(Figures::default, |r| r.figures)
-    }
-
-    /// Terms of a row as last looked up.
-    #[must_use]
-    pub fn terms(&self, row: u32) -> Option<Terms> {
-        self.rows.get(row as usize).and_then(|r| r.terms)
     }
 
     /// Number of rows.
@@ -118,51 +144,21 @@ impl AccountTable {
         self.rows.is_empty()
     }
 
-    /// Sets the figures of an account, adding its row when it is new. `terms` are asked for new rows only.
-    pub(crate) fn set(
-        &mut self,
-        account: &str,
-        asset: &str,
-        figures: Figures,
-        terms: impl FnOnce() -> Option<Terms>,
-    ) {
-        let row = match self.find(account, asset) {
-            Some(row) => row,
-            None => self.insert(account, asset, terms()),
-        };
+    /// Sets the figures of a row.
+    pub(crate) fn set(&mut self, row: u32, figures: Figures) {
         if let Some(r) = self.rows.get_mut(row as usize) {
             r.figures = figures;
             if !r.dirty {
                 r.dirty = true;
                 self.dirty.push(row);
-                self.dirty_bytes += r.account.len() + r.asset.len() + 48;
+                self.dirty_bytes += r.name.len() + 48;
             }
         }
     }
 
-    fn insert(&mut self, account: &str, asset: &str, terms: Option<Terms>) -> u32 {
-        let row = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
-        self.rows.push(Row {
-            account: account.into(),
-            asset: asset.into(),
-            figures: Figures::default(),
-            terms,
-            dirty: false,
-        });
-        let rows = &self.rows;
-        let rehash = |r: &u32| rows.get(*r as usize).map_or(0, |r| hash_of(&r.account, &r.asset));
-        self.index.insert_unique(hash_of(account, asset), row, rehash);
-        row
-    }
-
-    pub(crate) fn load(
-        &mut self,
-        account: &str,
-        asset: &str,
-        figures: Figures,
-        terms: impl FnOnce() -> Option<Terms>,
-    ) {
-        let row = self.find(account, asset).unwrap_or_else(|| self.insert(account, asset, terms()));
+    /// Sets figures that a checkpoint holds.
+    pub(crate) fn load(&mut self, account: &str, asset: &str, figures: Figures) {
+        let row = self.find_or_insert(account, asset);
         if let Some(r) = self.rows.get_mut(row as usize) {
             r.figures = figures;
         }
@@ -174,7 +170,8 @@ impl AccountTable {
         for row in dirty {
             if let Some(r) = self.rows.get_mut(row as usize) {
                 r.dirty = false;
-                each(&r.account, &r.asset, r.figures);
+                let (account, asset) = r.name();
+                each(account, asset, r.figures);
             }
         }
     }
@@ -185,12 +182,15 @@ impl AccountTable {
 
     /// Every account and asset with its figures, sorted by account, then asset.
     #[must_use]
-    pub fn sorted(&self) -> Vec<(&str, &str, Figures)> {
-        let mut all: Vec<_> = self.rows.iter().map(|r| (&*r.account, &*r.asset, r.figures)).collect();
+    pub fn sorted<'a>(&'a self) -> Vec<(&'a str, &'a str, Figures)> {
+        let row = |r: &'a Row| (r.name().0, r.name().1, r.figures);
+        let mut all: Vec<_> = self.rows.iter().map(row).collect();
         all.sort_unstable_by_key(|(account, asset, _)| (*account, *asset));
         all
     }
 }
+
+const _: () = assert!(size_of::<Row>() <= 64);
 
 #[cfg(test)]
 mod tests {
@@ -212,7 +212,9 @@ mod tests {
         let mut table = AccountTable::default();
         for n in 0..10_000_u64 {
             let figures = Figures { balance: i128::from(n), seq: n, last_batch: 1 };
-            table.set(&format!("users:{n}:wallet"), if n % 2 == 0 { "CNY" } else { "USD" }, figures, || None);
+            let row =
+                table.find_or_insert(&format!("users:{n}:wallet"), if n % 2 == 0 { "CNY" } else { "USD" });
+            table.set(row, figures);
         }
         for n in 0..10_000_u64 {
             let (this, other) = if n % 2 == 0 { ("CNY", "USD") } else { ("USD", "CNY") };

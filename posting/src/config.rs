@@ -1,7 +1,9 @@
 //! What posting is told at start.
 
+use crate::accounts::Terms;
 use schemas::batch::{Hash, sha256};
 use schemas::chart::Chart;
+use schemas::ids;
 use schemas::shards::PartitionMap;
 
 /// Most legs of one command. Ingest holds the same bound; a command above it is refused `too_many_legs`.
@@ -43,10 +45,13 @@ impl PostingConfig {
         Ok(Self { chart, chart_hash: sha256(chart_yaml.as_bytes()), map, ingest_slots })
     }
 
-    /// Partition in which an account's balance lives.
+    /// Where an account's balance lives and what the chart says of it in that asset; `None` when the chart has no
+    /// such account or it may not hold the asset.
     #[must_use]
-    pub fn partition_of_account(&self, account: &str) -> u32 {
-        self.map.partition_of(self.chart.shard_key(account))
+    pub fn place(&self, account: &str, asset: &str) -> Option<(u32, Terms)> {
+        let class = self.chart.resolve(account)?;
+        let terms = Terms::of(class, asset)?;
+        Some((self.map.partition_of(ids::prefix(account, class.shard_segments)), terms))
     }
 }
 

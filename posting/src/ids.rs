@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 use schemas::batch::sha256;
 use schemas::reason::Reason;
 use schemas::wire::{EventKey, Outcome};
+use sha2::{Digest, Sha256};
 
 /// First 16 bytes of SHA-256(length of source, source, id).
 pub type IdKey = [u8; 16];
@@ -14,11 +15,11 @@ pub type IdKey = [u8; 16];
 /// Key of an event: `source` and `id` cannot run into each other.
 #[must_use]
 pub fn id_key(source: &str, id: &str) -> IdKey {
-    let mut text = Vec::with_capacity(source.len() + id.len() + 4);
-    text.extend_from_slice(&u32::try_from(source.len()).unwrap_or(u32::MAX).to_be_bytes());
-    text.extend_from_slice(source.as_bytes());
-    text.extend_from_slice(id.as_bytes());
-    first16(&sha256(&text))
+    let mut hasher = Sha256::new();
+    hasher.update(u32::try_from(source.len()).unwrap_or(u32::MAX).to_be_bytes());
+    hasher.update(source.as_bytes());
+    hasher.update(id.as_bytes());
+    first16(&hasher.finalize().into())
 }
 
 /// Key of an event on the wire.
@@ -52,6 +53,19 @@ pub struct IdRecord {
     pub decider: u32,
     /// Batch of the decider's journal that holds the decision (of home's, while pending).
     pub batch: u64,
+}
+
+/// What home remembers of a decision; `None` for duplicates and conflicts, whose original stands.
+#[must_use]
+pub fn remembered(
+    outcome: Outcome,
+    reason: Option<Reason>,
+    body: &[u8],
+    decider: u32,
+    batch: u64,
+) -> Option<IdRecord> {
+    let stands = outcome != Outcome::Duplicate && reason != Some(Reason::Conflict);
+    stands.then(|| IdRecord { body: body_hash(body), outcome, reason, decider, batch })
 }
 
 const RECORD_BYTES: usize = 16 + 1 + 1 + 4 + 8;
@@ -95,7 +109,8 @@ impl IdRecord {
 #[derive(Debug, Default)]
 pub struct IdTable {
     records: FxHashMap<IdKey, IdRecord>,
-    dirty: Vec<IdKey>,
+    pending: u64,
+    dirty: Vec<(IdKey, IdRecord)>,
 }
 
 impl IdTable {
@@ -117,20 +132,26 @@ impl IdTable {
         self.records.is_empty()
     }
 
+    /// Ids whose verdict is still to come.
+    #[must_use]
+    pub const fn pending(&self) -> u64 {
+        self.pending
+    }
+
     pub(crate) fn set(&mut self, key: IdKey, record: IdRecord) {
-        self.records.insert(key, record);
-        self.dirty.push(key);
+        self.load(key, record);
+        self.dirty.push((key, record));
     }
 
     pub(crate) fn load(&mut self, key: IdKey, record: IdRecord) {
-        self.records.insert(key, record);
+        let before = self.records.insert(key, record);
+        let pending = |record: &IdRecord| u64::from(record.outcome == Outcome::Pending);
+        self.pending = self.pending + pending(&record) - before.as_ref().map_or(0, pending);
     }
 
+    /// Records set since the last call, oldest first; of two with one key the later counts.
     pub(crate) fn take_dirty(&mut self) -> Vec<(IdKey, IdRecord)> {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        dirty.sort_unstable();
-        dirty.dedup();
-        dirty.into_iter().filter_map(|key| self.records.get(&key).map(|record| (key, *record))).collect()
+        std::mem::take(&mut self.dirty)
     }
 
     pub(crate) fn dirty_bytes(&self) -> usize {

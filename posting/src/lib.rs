@@ -19,13 +19,21 @@
 
 pub mod accounts;
 pub mod channels;
+pub mod clearing;
 pub mod config;
 pub mod days;
 pub mod decide;
+pub mod effects;
 pub mod ids;
+pub mod lines;
+pub mod markers;
+pub mod outbox;
 pub mod overlay;
 pub mod processor;
+pub mod receive;
+pub mod refusal;
 pub mod state;
+pub mod views;
 
 pub use config::PostingConfig;
 pub use processor::Posting;

@@ -1,17 +1,25 @@
-//! What a window would change: figures, ids, channels and tallies over the slot's state, and the journal items
-//! that say so. Dropped whole when the commit fails; nothing here touches the state.
+//! What a window would change: figures, ids, channels and tallies over the slot's state, the journal items that say
+//! so, and the same as effects for `apply`. Dropped whole when the commit fails; nothing here touches the state.
 
 use crate::accounts::{AccountTable, Figures, Terms};
 use crate::channels::Incoming;
-use crate::config::{CLEARING_MAX, PostingConfig};
-use crate::days::{BookDays, Tally, TallyKey};
+use crate::clearing::{Cleared, ClearingNets, Side as ClearingSide};
+use crate::config::PostingConfig;
+use crate::days::{BookDays, Kind, Tally, TallyKey};
+use crate::effects::Effect;
 use crate::ids::{IdKey, IdRecord};
+use crate::lines::{ClearingLine, DecisionLine, ReceivedLine};
+use crate::outbox::Outbox;
+use crate::refusal;
 use crate::state::Slot;
+use prost::Message;
 use rustc_hash::FxHashMap;
-use schemas::batch::ChainHead;
+use schemas::batch::{BodyBuilder, ChainHead};
 use schemas::reason::Reason;
-use schemas::wire::{Clearing, CreditItem, Entry, JournalItem, Side, credit_item, journal_item::Item};
+use schemas::wire::{CreditItem, JournalItem, Outcome, Side, credit_item, journal_item::Item};
+use schemas::wire_write::Fields;
 use std::collections::BTreeMap;
+use stream::log::OutRecord;
 
 /// A refusal: reason and, for people, which account or figure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,29 +37,6 @@ impl Refusal {
     }
 }
 
-/// One clearing entry's key; the order is the order in the journal.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ClearingKey {
-    /// Credits sent (true) or received.
-    pub outgoing: bool,
-    /// The other partition.
-    pub peer: u32,
-    /// Asset.
-    pub asset: String,
-    /// Book.
-    pub book: String,
-    /// Accounting date.
-    pub date: i32,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Net {
-    sum: i128,
-    first: u64,
-    last: u64,
-    count: u32,
-}
-
 /// A leg to be booked in this partition.
 #[derive(Debug, Clone, Copy)]
 pub struct LocalLeg<'a> {
@@ -65,6 +50,8 @@ pub struct LocalLeg<'a> {
     pub side: Side,
     /// Amount above zero.
     pub amount: i128,
+    /// Encoded `Match`.
+    pub matched: Option<&'a [u8]>,
     /// What the chart says; `None` for the ledger's own accounts.
     pub terms: Option<Terms>,
 }
@@ -84,12 +71,30 @@ pub const fn side_of(signed: i128) -> Side {
     if signed < 0 { Side::Credit } else { Side::Debit }
 }
 
-/// Entries worked out but not yet part of the overlay.
-#[derive(Debug, Default)]
-pub struct Tentative {
-    /// The entries.
-    pub entries: Vec<Entry>,
-    figures: Vec<(u32, Figures)>,
+/// An entry worked out, its texts where the command has them.
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    /// Index of the leg in the event.
+    pub leg: u32,
+    /// Account.
+    pub account: &'a str,
+    /// Asset.
+    pub asset: &'a str,
+    /// Side.
+    pub side: Side,
+    /// Minor units.
+    pub amount: i128,
+    /// Debits minus credits before.
+    pub before: i128,
+    /// Debits minus credits after.
+    pub after: i128,
+    /// Number of this entry on its account.
+    pub seq: u64,
+    /// Batch of the entry before; 0 = none.
+    pub previous_batch: u64,
+    /// Encoded `Match`.
+    pub matched: Option<&'a [u8]>,
+    row: u32,
 }
 
 /// The overlay of one window.
@@ -100,23 +105,33 @@ pub struct Overlay<'a> {
     pub config: &'a PostingConfig,
     /// Number of this window.
     pub batch: u64,
-    touched: FxHashMap<u32, Figures>,
+    /// Figures changed, in the order of their first change, and where each row has its place there.
+    figures: Vec<(u32, Figures)>,
+    places: FxHashMap<u32, u32>,
     fresh: AccountTable,
     ids: FxHashMap<IdKey, IdRecord>,
     tallies: Vec<(TallyKey, Tally)>,
-    clearing: BTreeMap<ClearingKey, Net>,
-    clearing_total: BTreeMap<(bool, u32, String), i128>,
+    clearing: ClearingNets,
+    scratch: Vec<u8>,
     /// Chains of commands read in this window.
     pub commands: BTreeMap<u32, ChainHead>,
     /// Receiving channels changed in this window.
     pub incoming: BTreeMap<u32, Incoming>,
     /// Items to send, by partition.
-    pub sent: BTreeMap<u32, Vec<CreditItem>>,
+    pub sent: BTreeMap<u32, Outbox>,
     /// Books changed in this window.
     pub days: BTreeMap<String, BookDays>,
-    /// Journal items so far.
-    pub items: Vec<JournalItem>,
+    /// The journal batch so far.
+    pub journal: BodyBuilder,
+    /// What the journal batch changes.
+    pub effects: Vec<Effect>,
+    /// Refusals, as they go to `rejected`.
+    pub refusals: Vec<OutRecord>,
 }
+
+/// Room for a window, made at once: bytes and items of its journal batch, and changed figures.
+const JOURNAL_BYTES: usize = 64 << 10;
+const JOURNAL_ITEMS: usize = 256;
 
 impl<'a> Overlay<'a> {
     /// Nothing changed yet.
@@ -126,23 +141,54 @@ impl<'a> Overlay<'a> {
             base,
             config,
             batch,
-            touched: FxHashMap::default(),
+            figures: Vec::with_capacity(JOURNAL_ITEMS),
+            places: FxHashMap::default(),
             fresh: AccountTable::default(),
             ids: FxHashMap::default(),
             tallies: Vec::new(),
-            clearing: BTreeMap::new(),
-            clearing_total: BTreeMap::new(),
+            clearing: ClearingNets::default(),
+            scratch: Vec::with_capacity(512),
             commands: BTreeMap::new(),
             incoming: BTreeMap::new(),
             sent: BTreeMap::new(),
             days: BTreeMap::new(),
-            items: Vec::new(),
+            journal: BodyBuilder::with_capacity(JOURNAL_BYTES, JOURNAL_ITEMS),
+            effects: Vec::with_capacity(2 * JOURNAL_ITEMS),
+            refusals: Vec::new(),
         }
     }
 
-    /// Adds a journal item.
+    /// Adds a journal item of one of the rare kinds and what it changes.
     pub fn journal(&mut self, item: Item) {
-        self.items.push(JournalItem { item: Some(item) });
+        let item = JournalItem { item: Some(item) };
+        self.journal.push(&item);
+        item.item
+            .into_iter()
+            .for_each(|item| Effect::of(item, self.base.slot, self.batch, &mut self.effects));
+    }
+
+    /// Adds a tick: the encoded `Tick` and its time.
+    pub fn tick(&mut self, encoded: &[u8], business_time_us: i64) {
+        self.journal.push_with(|f| f.encoded(5, encoded));
+        self.effects.push(Effect::Tick(business_time_us));
+    }
+
+    /// Adds a decision to the journal and, when it refuses, to `rejected`.
+    pub fn decided(&mut self, line: &DecisionLine<'_>) {
+        self.journal.push_with(|f| line.write(f));
+        if let Some(forwarded) = line.forwarded {
+            let (from, sequence, check) = (forwarded.from, forwarded.sequence, forwarded.check);
+            self.effects.push(Effect::Arrived { from, sequence, check });
+        }
+        if line.outcome == Outcome::Refused {
+            self.refusals.push(refusal::record(self.base.slot, self.batch, line));
+        }
+    }
+
+    /// Adds a credit that was booked.
+    pub fn received(&mut self, line: &ReceivedLine<'_>) {
+        self.journal.push_with(|f| line.write(f));
+        self.effects.push(Effect::Arrived { from: line.from, sequence: line.sequence, check: line.check });
     }
 
     /// What became of an event.
@@ -153,6 +199,12 @@ impl<'a> Overlay<'a> {
 
     /// Remembers an event.
     pub fn set_id(&mut self, key: IdKey, record: IdRecord) {
+        self.ids.insert(key, record);
+        self.effects.push(Effect::Id { key, record });
+    }
+
+    /// Changes what is remembered of an event, as the journal item that was written says.
+    pub fn change_id(&mut self, key: IdKey, record: IdRecord) {
         self.ids.insert(key, record);
     }
 
@@ -178,10 +230,16 @@ impl<'a> Overlay<'a> {
     }
 
     /// Counts an item in a tally.
-    pub fn tally<'b>(&mut self, key: TallyKey, amounts: impl IntoIterator<Item = (&'b str, i128)>) {
-        if let Some((_, tally)) = self.tallies.iter_mut().find(|(k, _)| *k == key) {
+    pub fn tally<'b>(
+        &mut self,
+        (kind, peer, date, book): (Kind, u32, i32, &str),
+        amounts: impl IntoIterator<Item = (&'b str, i128)>,
+    ) {
+        let same = |k: &TallyKey| k.peer == peer && k.kind == kind && k.date == date && k.book == book;
+        if let Some((_, tally)) = self.tallies.iter_mut().find(|(k, _)| same(k)) {
             return tally.add(amounts);
         }
+        let key = TallyKey { kind, peer, date, book: book.to_owned() };
         let mut tally = self.base.tallies.get(&key).cloned().unwrap_or_default();
         tally.add(amounts);
         self.tallies.push((key, tally));
@@ -194,100 +252,113 @@ impl<'a> Overlay<'a> {
         changed.or_else(|| self.base.tallies.get(key)).cloned().unwrap_or_default()
     }
 
-    /// Next sequence on the channel to `to`.
+    /// Last sequence on the channel to `to`.
     #[must_use]
-    pub fn next_sequence(&self, to: u32) -> u64 {
-        let sent = self.sent.get(&to).map_or(0, |items| items.len() as u64);
-        self.base.outgoing.get(&to).map_or(0, |out| out.sequence) + sent + 1
+    pub fn last_sequence(&self, to: u32) -> u64 {
+        let base = || self.base.outgoing.get(&to).map_or(0, |out| out.sequence);
+        self.sent.get(&to).map_or_else(base, Outbox::last)
     }
 
-    /// Puts an item on the channel to `to` and returns its sequence.
+    /// Puts an item of a rare kind on the channel to `to` and returns its sequence.
     pub fn send(&mut self, to: u32, item: credit_item::Item) -> u64 {
-        let sequence = self.next_sequence(to);
-        self.sent.entry(to).or_default().push(CreditItem { sequence, item: Some(item) });
+        self.send_with(to, |f, sequence| {
+            let encoded = CreditItem { sequence, item: Some(item) }.encode_to_vec();
+            f.raw(&encoded);
+        })
+    }
+
+    /// Puts the item that `write` writes on the channel to `to` and returns its sequence.
+    pub fn send_with(&mut self, to: u32, write: impl FnOnce(&mut Fields<'_>, u64)) -> u64 {
+        let base = self.base;
+        let outbox = self
+            .sent
+            .entry(to)
+            .or_insert_with(|| Outbox::after(base.outgoing.get(&to).map_or(0, |out| out.sequence)));
+        let sequence = outbox.last() + 1;
+        self.scratch.clear();
+        write(&mut Fields::new(&mut self.scratch), sequence);
+        outbox.push(&self.scratch);
         sequence
     }
 
-    /// What the chart says of an account in an asset; rows of this slot remember it.
-    #[must_use]
-    pub fn terms(&self, account: &str, asset: &str) -> Option<Terms> {
-        match self.base.accounts.find(account, asset) {
-            Some(row) => self.base.accounts.terms(row),
-            None => Terms::of(self.config, account, asset),
-        }
-    }
-
-    fn row(&mut self, account: &str, asset: &str, terms: Option<Terms>) -> u32 {
+    fn row(&mut self, account: &str, asset: &str) -> u32 {
         if let Some(row) = self.base.accounts.find(account, asset) {
             return row;
         }
         let offset = u32::try_from(self.base.accounts.len()).unwrap_or(u32::MAX);
-        if self.fresh.find(account, asset).is_none() {
-            self.fresh.set(account, asset, Figures::default(), || terms);
-        }
-        self.fresh.find(account, asset).map_or(u32::MAX, |row| row.saturating_add(offset))
+        self.fresh.find_or_insert(account, asset).saturating_add(offset)
     }
 
     fn figures(&self, row: u32) -> Figures {
-        if let Some(figures) = self.touched.get(&row) {
-            return *figures;
+        let changed = self.places.get(&row).and_then(|place| self.figures.get(*place as usize));
+        changed.map_or_else(|| self.base.accounts.figures(row), |(_, figures)| *figures)
+    }
+
+    fn set_figures(&mut self, row: u32, to: Figures) {
+        if let Some((_, figures)) =
+            self.places.get(&row).and_then(|place| self.figures.get_mut(*place as usize))
+        {
+            *figures = to;
+            return;
         }
-        self.base.accounts.figures(row)
+        self.places.insert(row, u32::try_from(self.figures.len()).unwrap_or(u32::MAX));
+        self.figures.push((row, to));
     }
 
     /// Works out the entries of an event's local legs and judges limits on the figures after all of them.
     ///
     /// # Errors
-    /// [`Reason::InsufficientFunds`], then [`Reason::Overflow`]; the overlay is unchanged.
-    pub fn try_book(&mut self, legs: &[LocalLeg<'_>]) -> Result<Tentative, Refusal> {
-        let mut tentative = Tentative { entries: Vec::with_capacity(legs.len()), figures: Vec::new() };
+    /// [`Reason::InsufficientFunds`], then [`Reason::Overflow`]; no figure is changed.
+    pub fn try_book<'c>(&mut self, legs: &[LocalLeg<'c>]) -> Result<Vec<Line<'c>>, Refusal> {
+        let mut lines: Vec<Line<'c>> = Vec::with_capacity(legs.len());
         let mut overflow = None;
         for leg in legs {
-            let row = self.row(leg.account, leg.asset, leg.terms);
-            let at = tentative.figures.iter().position(|(r, _)| *r == row);
-            let before = at
-                .and_then(|at| tentative.figures.get(at))
-                .map_or_else(|| self.figures(row), |(_, figures)| *figures);
+            let row = self.row(leg.account, leg.asset);
+            let so_far = lines.iter().rev().find(|line| line.row == row);
+            let (before, seq, previous_batch) = match so_far {
+                Some(line) => (line.after, line.seq, self.batch),
+                None => {
+                    let figures = self.figures(row);
+                    (figures.balance, figures.seq, figures.last_batch)
+                }
+            };
             let by = signed(leg.side, leg.amount);
-            let after = before.balance.checked_add(by).unwrap_or_else(|| {
+            let after = before.checked_add(by).unwrap_or_else(|| {
                 overflow = Some(Refusal::new(Reason::Overflow, format!("{} {}", leg.account, leg.asset)));
                 // The limits are judged first, and the end of the range is beyond any limit.
-                before.balance.saturating_add(by)
+                before.saturating_add(by)
             });
-            let figures = Figures { balance: after, seq: before.seq + 1, last_batch: self.batch };
-            match at.and_then(|at| tentative.figures.get_mut(at)) {
-                Some(slot) => slot.1 = figures,
-                None => tentative.figures.push((row, figures)),
-            }
-            let mut entry = Entry {
-                account: leg.account.to_owned(),
-                asset: leg.asset.to_owned(),
-                side: leg.side as i32,
-                seq: figures.seq,
+            lines.push(Line {
                 leg: leg.leg,
-                previous_batch: before.last_batch,
-                ..Entry::default()
-            };
-            entry.set_figures(leg.amount, before.balance, after);
-            tentative.entries.push(entry);
+                account: leg.account,
+                asset: leg.asset,
+                side: leg.side,
+                amount: leg.amount,
+                before,
+                after,
+                seq: seq + 1,
+                previous_batch,
+                matched: leg.matched,
+                row,
+            });
         }
-        self.check_limits(legs, &tentative)?;
-        overflow.map_or(Ok(tentative), Err)
+        self.check_limits(legs, &lines)?;
+        overflow.map_or(Ok(lines), Err)
     }
 
-    fn check_limits(&mut self, legs: &[LocalLeg<'_>], tentative: &Tentative) -> Result<(), Refusal> {
-        for leg in legs {
+    fn check_limits(&self, legs: &[LocalLeg<'_>], lines: &[Line<'_>]) -> Result<(), Refusal> {
+        for (leg, line) in legs.iter().zip(lines) {
             let Some(terms) = leg.terms.filter(|t| t.may_refuse(leg.side)) else { continue };
-            let row = self.row(leg.account, leg.asset, leg.terms);
-            let before = self.figures(row).balance;
-            let Some((_, after)) = tentative.figures.iter().find(|(r, _)| *r == row) else { continue };
+            let of_row = |other: &&Line<'_>| other.row == line.row;
+            let before = lines.iter().find(of_row).map_or(line.before, |first| first.before);
+            let after = lines.iter().rev().find(of_row).map_or(line.after, |last| last.after);
             // An event may always move an account back towards its limit, however far it is beyond.
             let worse = match terms.normal {
-                Side::Credit => after.balance > before,
-                _ => after.balance < before,
+                Side::Credit => after > before,
+                _ => after < before,
             };
-            if worse && !terms.allows(after.balance) {
-                return Err(Refusal::new(Reason::InsufficientFunds, self.shortfall(leg, after.balance)));
+            if worse && !terms.allows(after) {
+                return Err(Refusal::new(Reason::InsufficientFunds, self.shortfall(leg, after)));
             }
         }
         Ok(())
@@ -307,48 +378,24 @@ impl<'a> Overlay<'a> {
         )
     }
 
-    /// Makes tentative entries part of the overlay and hands them out for the journal.
-    pub fn settle(&mut self, tentative: Tentative) -> Vec<Entry> {
-        for (row, figures) in tentative.figures {
-            self.touched.insert(row, figures);
-        }
-        tentative.entries
-    }
-
-    /// Whether a clearing account could still take `by` (signed) within [`CLEARING_MAX`]. Both ends of a channel
-    /// judge the same figures, so what the sender lets out the receiver can clear.
-    #[must_use]
-    pub fn clearing_fits(&self, outgoing: bool, peer: u32, asset: &str, by: i128) -> bool {
-        let after = self.clearing_balance(outgoing, peer, asset).checked_add(by);
-        after.is_some_and(|after| after.unsigned_abs() <= CLEARING_MAX.unsigned_abs())
-    }
-
-    fn clearing_balance(&self, outgoing: bool, peer: u32, asset: &str) -> i128 {
-        if let Some(total) = self.clearing_total.get(&(outgoing, peer, asset.to_owned())) {
-            return *total;
-        }
-        let account = self.clearing_account(outgoing, peer);
-        self.base.figures_of(&account, asset).map_or(0, |figures| figures.balance)
-    }
-
-    fn clearing_account(&self, outgoing: bool, peer: u32) -> String {
-        let own = self.base.slot;
-        if outgoing {
-            format!("clearing:out:p{own:02}:p{peer:02}")
-        } else {
-            format!("clearing:in:p{peer:02}:p{own:02}")
+    /// Makes entries that were worked out part of the overlay.
+    pub fn settle(&mut self, lines: &[Line<'_>]) {
+        for line in lines {
+            let figures = Figures { balance: line.after, seq: line.seq, last_batch: self.batch };
+            self.set_figures(line.row, figures);
         }
     }
 
-    /// Counts one credit into its window's clearing entry; `by` is signed as the clearing account moves.
-    pub fn clear(&mut self, key: ClearingKey, sequence: u64, by: i128) {
-        let total = self.clearing_balance(key.outgoing, key.peer, &key.asset).saturating_add(by);
-        self.clearing_total.insert((key.outgoing, key.peer, key.asset.clone()), total);
-        let net = self.clearing.entry(key).or_default();
-        net.sum = net.sum.saturating_add(by);
-        net.first = if net.count == 0 { sequence } else { net.first };
-        net.last = sequence;
-        net.count += 1;
+    /// See [`ClearingNets::fits`].
+    pub fn clearing_fits(&mut self, side: ClearingSide, asset: &str, by: i128) -> bool {
+        let base = self.base;
+        self.clearing.fits(side, asset, by, || clearing_balance(base, side, asset))
+    }
+
+    /// Counts one credit into its window's clearing entry.
+    pub fn clear(&mut self, side: ClearingSide, credit: Cleared<'_>) {
+        let base = self.base;
+        self.clearing.add(side, credit, || clearing_balance(base, side, credit.asset));
     }
 
     /// Writes the window's clearing entries and tallies: the last items of the journal batch.
@@ -356,32 +403,29 @@ impl<'a> Overlay<'a> {
     /// # Errors
     /// A clearing account would leave the 128-bit range (excluded by [`Self::clearing_fits`]).
     pub fn close_window(&mut self) -> Result<(), Refusal> {
-        for (key, net) in std::mem::take(&mut self.clearing) {
-            let account = self.clearing_account(key.outgoing, key.peer);
-            let mut entry = None;
-            if net.sum != 0 {
-                let leg = LocalLeg {
-                    leg: 0,
-                    account: &account,
-                    asset: &key.asset,
-                    side: side_of(net.sum),
-                    amount: net.sum.saturating_abs(),
-                    terms: None,
-                };
-                let tentative = self.try_book(&[leg])?;
-                entry = self.settle(tentative).pop();
-            }
-            self.journal(Item::Clearing(Clearing {
-                peer: key.peer,
-                outgoing: key.outgoing,
-                asset: key.asset,
-                book: key.book,
-                accounting_date: key.date,
-                first_sequence: net.first,
-                last_sequence: net.last,
-                count: net.count,
-                entry,
-            }));
+        for (side, net) in std::mem::take(&mut self.clearing).sorted() {
+            let account = side.account(self.base.slot);
+            let leg = LocalLeg {
+                leg: 0,
+                account: &account,
+                asset: &net.asset,
+                side: side_of(net.sum),
+                amount: net.sum.saturating_abs(),
+                matched: None,
+                terms: None,
+            };
+            let lines = if net.sum == 0 { Vec::new() } else { self.try_book(&[leg])? };
+            self.settle(&lines);
+            let line = ClearingLine {
+                peer: side.peer,
+                outgoing: side.outgoing,
+                asset: &net.asset,
+                book: &net.book,
+                date: net.date,
+                covers: (net.first, net.last, net.count),
+                entry: lines.first().copied(),
+            };
+            self.journal.push_with(|f| line.write(f));
         }
         let mut tallies = std::mem::take(&mut self.tallies);
         tallies.sort_by(|a, b| a.0.cmp(&b.0));
@@ -391,6 +435,27 @@ impl<'a> Overlay<'a> {
                 self.journal(Item::DayTally(key.to_wire(tally)));
             }
         }
+        self.figures_to_effects();
         Ok(())
     }
+
+    /// Each account's last figures of the window: one write an account.
+    fn figures_to_effects(&mut self) {
+        let known = u32::try_from(self.base.accounts.len()).unwrap_or(u32::MAX);
+        for (row, figures) in std::mem::take(&mut self.figures) {
+            match row.checked_sub(known).map(|row| self.fresh.name(row)) {
+                None => self.effects.push(Effect::Row { row, figures }),
+                Some(Some((account, asset))) => {
+                    let (account, asset) = (account.into(), asset.into());
+                    self.effects.push(Effect::Account { account, asset, figures });
+                }
+                // Every fresh row has a name.
+                Some(None) => {}
+            }
+        }
+    }
+}
+
+fn clearing_balance(base: &Slot, side: ClearingSide, asset: &str) -> i128 {
+    base.figures_of(&side.account(base.slot), asset).map_or(0, |figures| figures.balance)
 }

@@ -1,20 +1,24 @@
 //! Posting bound to its topics: reads `credits` and `commands`, writes `journal`, `credits`, `rejected`.
 
+use crate::channels::Outgoing;
 use crate::config::PostingConfig;
-use crate::decide;
+use crate::effects::Effect;
+use crate::outbox::Outbox;
 use crate::overlay::Overlay;
 use crate::state::{Change, Slot};
+use crate::views::CommandItemView;
+use crate::{decide, markers, receive};
 use bytes::Bytes;
 use prost::Message;
-use schemas::batch::{self, BODY_BYTES_MAX, BatchError, BodyBuilder, ChainHead, Opened};
+use schemas::batch::{self, BODY_BYTES_MAX, BatchError, Opened};
 use schemas::topics::Topic;
 use schemas::wire::{
-    BatchHeader, ChainMark, ChannelSequence, ChartVersion, CommandsBody, CreditItem, Decision, EdgeCount,
-    InputRange, JournalBody, Outcome, command_item, journal_item::Item,
+    BatchHeader, ChainMark, ChannelSequence, ChartVersion, EdgeCount, InputRange, JournalBody, Tick,
+    journal_item::Item,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use stream::log::{Header, Offset, OutRecord, Record, TopicPartition};
+use stream::log::{Offset, OutRecord, Record, TopicPartition};
 use stream::processor::{self, Assigned, Changelog, Input, InputRecords, Processor, SlotState, Stop, Window};
 
 /// Most records of one input in one window.
@@ -59,7 +63,7 @@ impl Processor for Posting {
     }
 
     fn open(&self, slot: u32) -> Slot {
-        Slot::new(slot, Arc::clone(&self.config))
+        Slot::new(slot)
     }
 
     fn decide(&self, slot: &Slot, window: Window) -> Result<Option<processor::Decision<Change>>, Stop> {
@@ -94,7 +98,11 @@ impl Processor for Posting {
         slot.journal.accept(&opened).map_err(wrong)?;
         let body: JournalBody = opened.body().map_err(wrong)?;
         opened.expect_count(body.item.len()).map_err(wrong)?;
-        slot.apply(Change { header: opened.header, hash: opened.hash, items: body.item });
+        let (mut effects, batch) = (Vec::new(), opened.header.batch);
+        for item in body.item.into_iter().filter_map(|item| item.item) {
+            Effect::of(item, slot.slot, batch, &mut effects);
+        }
+        slot.apply(Change { header: opened.header, hash: opened.hash, effects });
         Ok(())
     }
 }
@@ -152,18 +160,21 @@ fn take_commands(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), Strin
     }
     let known = overlay.commands.get(&from).or_else(|| overlay.base.commands.get(&from)).copied();
     let head = known.unwrap_or_default().accept(opened).map_err(|e| e.to_string())?;
-    let body: CommandsBody = opened.body().map_err(|e| e.to_string())?;
-    opened.expect_count(body.item.len()).map_err(|e| e.to_string())?;
     overlay.commands.insert(from, head);
-    for item in body.item {
-        match item.item {
-            Some(command_item::Item::Command(command)) => decide::command(overlay, command, from)?,
-            Some(command_item::Item::Tick(tick)) => overlay.journal(Item::Tick(tick)),
-            Some(command_item::Item::DayMarker(marker)) => decide::ingest_marker(overlay, from, marker)?,
-            None => return Err("a command item is empty or of a kind this version does not know".into()),
+    let mut count = 0;
+    for item in batch::items(&opened.body) {
+        let item = item.map_err(|e| e.to_string())?;
+        match CommandItemView::read(item).map_err(|e| format!("a command item {e}"))? {
+            CommandItemView::Command(command) => decide::command(overlay, &command, from)?,
+            CommandItemView::Tick(encoded) => {
+                let tick = Tick::decode(encoded).map_err(|e| format!("a tick does not decode: {e}"))?;
+                overlay.tick(encoded, tick.business_time_us);
+            }
+            CommandItemView::DayMarker(marker) => markers::of_ingest(overlay, from, marker)?,
         }
+        count += 1;
     }
-    Ok(())
+    opened.expect_count(count).map_err(|e| e.to_string())
 }
 
 fn take_credits(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), String> {
@@ -171,12 +182,15 @@ fn take_credits(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), String
     if from >= partitions {
         return Err(format!("a batch of partition {from}, but there are {partitions}"));
     }
-    let items = batch::split_items(&opened.body).map_err(|e| e.to_string())?;
-    opened.expect_count(items.len()).map_err(|e| e.to_string())?;
-    items.iter().try_for_each(|item| decide::channel_item(overlay, from, item))
+    let mut count = 0;
+    for item in batch::items(&opened.body) {
+        receive::channel_item(overlay, from, item.map_err(|e| e.to_string())?)?;
+        count += 1;
+    }
+    opened.expect_count(count).map_err(|e| e.to_string())
 }
 
-/// Encodes the window: credits batches, refusals, and last the journal batch that names them all.
+/// Seals the window: credits batches, refusals, and last the journal batch that names them all.
 fn seal(slot: &Slot, mut overlay: Overlay<'_>, window: &Window, read: Read) -> processor::Decision<Change> {
     let header = BatchHeader {
         slot: slot.slot,
@@ -188,22 +202,21 @@ fn seal(slot: &Slot, mut overlay: Overlay<'_>, window: &Window, read: Read) -> p
     };
     let sent = std::mem::take(&mut overlay.sent);
     let (mut records, channel) = seal_credits(slot, &header, sent);
-    let refusals = refusals(slot, &overlay, window.batch);
-    let mut journal = BodyBuilder::new();
-    overlay.items.iter().for_each(|item| journal.push(item));
-    let sealed = journal.seal(BatchHeader {
+    let mark = marks(&overlay);
+    let items = overlay.journal.count();
+    let sealed = overlay.journal.seal(BatchHeader {
         sequence: slot.journal.sequence + 1,
         previous_hash: slot.journal.previous_hash(),
         channel,
-        edge: edge_counts(refusals.len()),
-        mark: marks(&overlay),
+        edge: edge_counts(overlay.refusals.len()),
+        mark,
         ..header
     });
-    records.extend(refusals);
+    records.append(&mut overlay.refusals);
     records.push(OutRecord::new(TopicPartition::new(Topic::Journal, slot.slot), sealed.value));
     processor::Decision {
-        items: overlay.items.len() as u64,
-        change: Change { header: sealed.header, hash: sealed.hash, items: overlay.items },
+        items: items.into(),
+        change: Change { header: sealed.header, hash: sealed.hash, effects: overlay.effects },
         records,
         consumed: read.consumed,
         hash: sealed.hash,
@@ -238,110 +251,21 @@ fn marks(overlay: &Overlay<'_>) -> Vec<ChainMark> {
 fn seal_credits(
     slot: &Slot,
     header: &BatchHeader,
-    sent: BTreeMap<u32, Vec<CreditItem>>,
+    sent: BTreeMap<u32, Outbox>,
 ) -> (Vec<OutRecord>, Vec<ChannelSequence>) {
-    let mut channels: BTreeMap<u32, ChannelSequence> = slot
-        .outgoing
-        .iter()
-        .map(|(to, out)| {
-            (*to, ChannelSequence { partition: *to, sequence: out.sequence, ..Default::default() })
-        })
-        .collect();
+    let unchanged = |(to, out): (&u32, &Outgoing)| {
+        (*to, ChannelSequence { partition: *to, sequence: out.sequence, ..Default::default() })
+    };
+    let mut channels: BTreeMap<u32, ChannelSequence> = slot.outgoing.iter().map(unchanged).collect();
     let mut records = Vec::new();
-    for (to, items) in sent {
-        let mut head = slot.outgoing.get(&to).map(|out| out.chain).unwrap_or_default();
-        let last = items.last().map_or(0, |item| item.sequence);
-        let mut body = BodyBuilder::new();
-        let mut flush = |body: BodyBuilder, head: &mut ChainHead| {
-            let sealed = body.seal(BatchHeader {
-                sequence: head.sequence + 1,
-                previous_hash: head.previous_hash(),
-                ..header.clone()
-            });
-            *head = head.advanced(sealed.hash);
-            records.push(OutRecord::new(TopicPartition::new(Topic::Credits, to), sealed.value));
-        };
-        for item in items {
-            if !body.is_empty() && body.len() + item.encoded_len() > BODY_BYTES_MAX {
-                flush(std::mem::take(&mut body), &mut head);
-            }
-            body.push(&item);
-        }
-        flush(body, &mut head);
-        let batch_hash = Bytes::copy_from_slice(&head.hash);
-        let channel =
-            ChannelSequence { partition: to, sequence: last, batch_sequence: head.sequence, batch_hash };
+    for (to, outbox) in sent {
+        let head = slot.outgoing.get(&to).map(|out| out.chain).unwrap_or_default();
+        let (values, channel) = outbox.seal(header, head, to);
+        let at = TopicPartition::new(Topic::Credits, to);
+        records.extend(values.into_iter().map(|value| OutRecord::new(at, value)));
         channels.insert(to, channel);
     }
     (records, channels.into_values().collect())
-}
-
-/// What posting writes to `rejected`, as JSON.
-#[derive(serde::Serialize)]
-struct RefusalJson<'a> {
-    format: u32,
-    kind: &'static str,
-    source: &'a str,
-    id: &'a str,
-    r#type: &'a str,
-    subject: &'a str,
-    reason: &'a str,
-    detail: &'a str,
-    retryable: bool,
-    lane: u32,
-    event_partition: u32,
-    event_offset: i64,
-    posting_slot: u32,
-    posting_batch: u64,
-}
-
-fn refusals(slot: &Slot, overlay: &Overlay<'_>, batch: u64) -> Vec<OutRecord> {
-    let refused = overlay.items.iter().filter_map(|item| match &item.item {
-        Some(Item::Decision(d)) if d.outcome() == Outcome::Refused => Some(d),
-        _ => None,
-    });
-    refused.map(|decision| refusal_record(slot.slot, decision, batch)).collect()
-}
-
-fn refusal_record(slot: u32, decision: &Decision, batch: u64) -> OutRecord {
-    let (source, id) = decision.event.as_ref().map_or(("", ""), |e| (e.source.as_str(), e.id.as_str()));
-    let json = RefusalJson {
-        format: 1,
-        kind: "refusal",
-        source,
-        id,
-        r#type: &decision.r#type,
-        subject: &decision.subject,
-        reason: &decision.reason,
-        detail: &decision.detail,
-        retryable: decision.retryable,
-        lane: decision.lane,
-        event_partition: decision.event_partition,
-        event_offset: decision.event_offset,
-        posting_slot: slot,
-        posting_batch: batch,
-    };
-    let value = serde_json::to_vec(&json).unwrap_or_default();
-    let lane = usize::try_from(decision.lane).ok().and_then(|lane| Topic::LANES.get(lane));
-    let mut headers = vec![
-        Header::text("__streams.errors.exception", decision.reason.clone()),
-        Header::text("__streams.errors.message", decision.detail.clone()),
-        Header::text("__streams.errors.topic", lane.map_or("", |topic| topic.name())),
-        Header::text("__streams.errors.partition", decision.event_partition.to_string()),
-        Header::text("__streams.errors.offset", decision.event_offset.to_string()),
-        Header::text("ledgerflow-kind", "refusal"),
-        Header::text("ledgerflow-reason", decision.reason.clone()),
-        Header::text("ledgerflow-retryable", decision.retryable.to_string()),
-    ];
-    if !decision.traceparent.is_empty() {
-        headers.push(Header::text("traceparent", decision.traceparent.clone()));
-    }
-    OutRecord {
-        to: TopicPartition::new(Topic::Rejected, slot),
-        key: Bytes::from(format!("{source}|{id}")),
-        value: Bytes::from(value),
-        headers,
-    }
 }
 
 /// Whether restoring from the journal alone gives this state: the pairs that differ, by key.

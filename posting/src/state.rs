@@ -1,15 +1,14 @@
 //! State of one posting slot, and the only code that changes it.
 
-use crate::accounts::{AccountTable, Figures, Terms};
+use crate::accounts::{AccountTable, Figures};
 use crate::channels::{Incoming, Outgoing};
-use crate::config::PostingConfig;
 use crate::days::{BookDays, Tally, TallyKey};
-use crate::ids::{IdKey, IdRecord, IdTable, body_hash, key_of};
+use crate::effects::Effect;
+use crate::ids::{IdKey, IdRecord, IdTable};
 use prost::Message;
 use schemas::batch::{ChainHead, Hash};
-use schemas::reason::Reason;
 use schemas::topics::Topic;
-use schemas::wire::{self, BatchHeader, Decision, Entry, JournalItem, Outcome, journal_item::Item};
+use schemas::wire::{self, BatchHeader};
 use std::collections::BTreeMap;
 use stream::processor::{PutPair, SlotState};
 
@@ -38,30 +37,23 @@ pub struct Slot {
     pub tick_us: i64,
     /// Hash of the chart last journalled; zeros before the first.
     pub chart_hash: Hash,
-    /// Commands forwarded whose verdict is still to come.
-    pub pending: u64,
-    terms: TermsOf,
 }
 
-/// A committed window: its journal batch.
+/// A committed window: its journal batch and what that changes.
 #[derive(Debug)]
 pub struct Change {
     /// Header of the journal batch.
     pub header: BatchHeader,
     /// Hash of the journal batch.
     pub hash: Hash,
-    /// Its items.
-    pub items: Vec<JournalItem>,
+    /// What its items change, in order.
+    pub effects: Vec<Effect>,
 }
-
-/// Looks up what the chart says of a new row.
-#[derive(Debug, Clone)]
-struct TermsOf(std::sync::Arc<PostingConfig>);
 
 impl Slot {
     /// The empty state.
     #[must_use]
-    pub fn new(slot: u32, config: std::sync::Arc<PostingConfig>) -> Self {
+    pub fn new(slot: u32) -> Self {
         Self {
             slot,
             accounts: AccountTable::default(),
@@ -74,15 +66,7 @@ impl Slot {
             days: BTreeMap::new(),
             tick_us: 0,
             chart_hash: [0; 32],
-            pending: 0,
-            terms: TermsOf(config),
         }
-    }
-
-    /// What became of an event at its home.
-    #[must_use]
-    pub fn outcome_of(&self, source: &str, id: &str) -> Option<IdRecord> {
-        self.ids.get(&crate::ids::id_key(source, id)).copied()
     }
 
     /// Figures of an account, if it has an entry here.
@@ -93,12 +77,8 @@ impl Slot {
 
     /// Applies one journal batch: the live path after its commit, and replay.
     pub fn apply(&mut self, change: Change) {
-        let Change { header, hash, items } = change;
-        for item in items {
-            if let Some(item) = item.item {
-                self.apply_item(item, header.batch);
-            }
-        }
+        let Change { header, hash, effects } = change;
+        effects.into_iter().for_each(|effect| self.take(effect));
         for mark in header.mark {
             let head = ChainHead {
                 sequence: mark.sequence,
@@ -121,112 +101,62 @@ impl Slot {
         self.journal = ChainHead { sequence: header.sequence, hash };
     }
 
-    fn apply_item(&mut self, item: Item, batch: u64) {
-        match item {
-            Item::Decision(decision) => self.apply_decision(&decision, batch),
-            Item::Received(r) => {
-                if let Some(entry) = &r.entry {
-                    self.set_entry(entry, batch);
-                }
-                self.arrived(r.from, r.sequence, r.item_check);
+    fn take(&mut self, effect: Effect) {
+        match effect {
+            Effect::Row { row, figures } => self.accounts.set(row, figures),
+            Effect::Account { account, asset, figures } => {
+                let row = self.accounts.find_or_insert(&account, &asset);
+                self.accounts.set(row, figures);
             }
-            Item::Clearing(clearing) => {
-                if let Some(entry) = &clearing.entry {
-                    self.set_entry(entry, batch);
-                }
-            }
-            Item::Resolution(r) => self.apply_resolution(&r),
-            Item::Tick(tick) => self.tick_us = self.tick_us.max(tick.business_time_us),
-            Item::DayMarkerSeen(seen) => {
-                if let Some(marker) = seen.marker {
-                    let days = self.days.entry(marker.book).or_default();
-                    let set = if seen.credits { &mut days.partitions_seen } else { &mut days.ingest_seen };
-                    set.insert((marker.date, seen.from));
-                }
-                if seen.credits {
-                    self.arrived(seen.from, seen.sequence, seen.item_check);
+            Effect::Id { key, record } => self.ids.set(key, record),
+            Effect::Resolved { key, outcome, reason, decider, batch } => {
+                if let Some(IdRecord { body, .. }) = self.ids.get(&key).copied() {
+                    self.ids.set(key, IdRecord { body, outcome, reason, decider, batch });
                 }
             }
-            Item::DayMarkerSent(sent) => self.days.entry(sent.book).or_default().sent = Some(sent.date),
-            Item::Aligned(aligned) => {
-                self.tallies.retain(|key, _| key.book != aligned.book || key.date > aligned.date);
-                self.days.entry(aligned.book).or_default().align(aligned.date);
+            Effect::Arrived { from, sequence, check } => {
+                self.incoming.entry(from).or_default().advance(sequence, check);
             }
-            Item::Held(held) => {
-                let channel = self.incoming.entry(held.from).or_default();
-                if held.dropped {
-                    channel.dropped += 1;
-                } else {
-                    channel.held.insert(held.sequence, held.item);
-                }
+            Effect::Held { from, sequence, item } => {
+                self.incoming.entry(from).or_default().held.insert(sequence, item);
             }
-            Item::Chart(chart) => {
-                self.chart_hash = Hash::try_from(chart.hash.as_ref()).unwrap_or_default();
+            Effect::Dropped { from } => self.incoming.entry(from).or_default().dropped += 1,
+            Effect::Tick(business_time_us) => self.tick_us = self.tick_us.max(business_time_us),
+            Effect::MarkerSeen { book, date, credits, from } => {
+                let days = self.days.entry(book).or_default();
+                let seen = if credits { &mut days.partitions_seen } else { &mut days.ingest_seen };
+                seen.insert((date, from));
             }
-            Item::DayTally(tally) => {
-                let (key, tally) = TallyKey::from_wire(tally);
+            Effect::MarkerSent { book, date } => self.days.entry(book).or_default().sent = Some(date),
+            Effect::Aligned { book, date } => {
+                self.tallies.retain(|key, _| key.book != book || key.date > date);
+                self.days.entry(book).or_default().align(date);
+            }
+            Effect::Chart(hash) => self.chart_hash = hash,
+            Effect::Tally(tally) => {
+                let (key, tally) = *tally;
                 self.tallies.insert(key, tally);
             }
         }
     }
-
-    fn apply_decision(&mut self, decision: &Decision, batch: u64) {
-        for entry in &decision.entry {
-            self.set_entry(entry, batch);
-        }
-        if decision.forwarded_from != 0 {
-            self.arrived(decision.forwarded_from - 1, decision.from_sequence, decision.item_check);
-            return;
-        }
-        let Some(record) = remembered(decision, self.slot, batch) else { return };
-        if record.outcome == Outcome::Pending {
-            self.pending += 1;
-        }
-        self.ids.set(key_of(decision.event.as_ref()), record);
-    }
-
-    fn apply_resolution(&mut self, r: &wire::Resolution) {
-        self.arrived(r.from, r.sequence, r.item_check);
-        let key = key_of(r.event.as_ref());
-        let Some(mut record) = self.ids.get(&key).copied() else { return };
-        record.outcome = r.outcome();
-        record.reason = Reason::by_code(&r.reason);
-        record.decider = r.from;
-        record.batch = r.batch;
-        self.pending = self.pending.saturating_sub(1);
-        self.ids.set(key, record);
-    }
-
-    fn arrived(&mut self, from: u32, sequence: u64, check: u64) {
-        self.incoming.entry(from).or_default().advance(sequence, check);
-    }
-
-    fn set_entry(&mut self, entry: &Entry, batch: u64) {
-        let figures = Figures { balance: entry.after(), seq: entry.seq, last_batch: batch };
-        let terms = self.terms.clone();
-        self.accounts
-            .set(&entry.account, &entry.asset, figures, || Terms::of(&terms.0, &entry.account, &entry.asset));
-    }
-}
-
-/// What home remembers of a decision; `None` for duplicates and conflicts, whose original stands.
-#[must_use]
-pub fn remembered(decision: &Decision, slot: u32, batch: u64) -> Option<IdRecord> {
-    let outcome = decision.outcome();
-    let reason = Reason::by_code(&decision.reason);
-    if outcome == Outcome::Duplicate || reason == Some(Reason::Conflict) {
-        return None;
-    }
-    let decider = if outcome == Outcome::Pending { decision.forwarded_to } else { slot };
-    Some(IdRecord { body: body_hash(&decision.body_hash), outcome, reason, decider, batch })
 }
 
 const KEY_ACCOUNT: u8 = b'a';
 const KEY_ID: u8 = b'i';
 const KEY_REST: u8 = b'm';
 
-fn account_key(account: &str, asset: &str) -> Vec<u8> {
-    [&[KEY_ACCOUNT], account.as_bytes(), &[0], asset.as_bytes()].concat()
+fn account_key(key: &mut Vec<u8>, account: &str, asset: &str) {
+    key.clear();
+    key.push(KEY_ACCOUNT);
+    key.extend_from_slice(account.as_bytes());
+    key.push(0);
+    key.extend_from_slice(asset.as_bytes());
+}
+
+fn id_key(id: &IdKey) -> [u8; 17] {
+    let mut key = [KEY_ID; 17];
+    key.split_at_mut(1).1.copy_from_slice(id);
+    key
 }
 
 fn account_value(figures: Figures) -> [u8; 32] {
@@ -313,7 +243,6 @@ impl Slot {
                 .collect(),
             tick_us: self.tick_us,
             chart_hash: self.chart_hash.to_vec().into(),
-            pending: self.pending,
         }
     }
 
@@ -356,7 +285,6 @@ impl Slot {
             .collect();
         self.tick_us = rest.tick_us;
         self.chart_hash = hash(&rest.chart_hash);
-        self.pending = rest.pending;
     }
 }
 
@@ -366,11 +294,13 @@ const fn seen(date: i32, peer: u32) -> wire::MarkerSeen {
 
 impl SlotState for Slot {
     fn take_dirty(&mut self, put: &mut PutPair<'_>) {
+        let mut key = Vec::with_capacity(64);
         self.accounts.take_dirty(|account, asset, figures| {
-            put(&account_key(account, asset), Some(&account_value(figures)));
+            account_key(&mut key, account, asset);
+            put(&key, Some(&account_value(figures)));
         });
         for (key, record) in self.ids.take_dirty() {
-            put(&[&[KEY_ID][..], &key].concat(), Some(&record.encode()));
+            put(&id_key(&key), Some(&record.encode()));
         }
         put(&[KEY_REST], Some(&self.rest().encode_to_vec()));
     }
@@ -384,8 +314,7 @@ impl SlotState for Slot {
         match key.split_first() {
             Some((&KEY_ACCOUNT, rest)) => {
                 let (account, asset, figures) = account_of(rest, value).ok_or_else(wrong)?;
-                let terms = self.terms.clone();
-                self.accounts.load(&account, &asset, figures, || Terms::of(&terms.0, &account, &asset));
+                self.accounts.load(&account, &asset, figures);
             }
             Some((&KEY_ID, rest)) => {
                 let key = IdKey::try_from(rest).map_err(|_| wrong())?;
@@ -404,11 +333,13 @@ impl SlotState for Slot {
             .accounts
             .sorted()
             .into_iter()
-            .map(|(account, asset, figures)| (account_key(account, asset), account_value(figures).to_vec()))
+            .map(|(account, asset, figures)| {
+                let mut key = Vec::new();
+                account_key(&mut key, account, asset);
+                (key, account_value(figures).to_vec())
+            })
             .collect();
-        all.extend(
-            self.ids.sorted().into_iter().map(|(k, r)| ([&[KEY_ID][..], &k].concat(), r.encode().to_vec())),
-        );
+        all.extend(self.ids.sorted().into_iter().map(|(k, r)| (id_key(&k).to_vec(), r.encode().to_vec())));
         all.push((vec![KEY_REST], self.rest().encode_to_vec()));
         all
     }

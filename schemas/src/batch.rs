@@ -466,7 +466,9 @@ mod tests {
     #[test]
     fn a_record_is_the_encoded_batch_however_its_items_came_and_however_long_its_header_is() {
         let key = |id: &str| EventKey { source: "s".into(), id: id.into() };
-        for (ids, channels) in [(&["a", "bb"][..], 0), (&["a", ""], 3), (&[], 2), (&["x"], 2_000), (&[], 2_000)] {
+        for (ids, channels) in
+            [(&["a", "bb"][..], 0), (&["a", ""], 3), (&[], 2), (&["x"], 2_000), (&[], 2_000)]
+        {
             let mut bodies = [BodyBuilder::new(), BodyBuilder::with_capacity(100, 2), BodyBuilder::new()];
             for id in ids {
                 bodies[0].push(&key(id));

@@ -231,8 +231,8 @@ pub const fn varint(bytes: &[u8]) -> Result<(u64, &[u8]), WireError> {
 mod tests {
     use super::*;
     use crate::wire::{Amount, Entry, Leg, Tick};
-    use prost::Message;
     use proptest::prelude::*;
+    use prost::Message;
 
     fn one(message: &[u8], tag: u32) -> Field<'_> {
         fields(message).map(Result::unwrap).find(|field| field.tag == tag).unwrap()
@@ -278,7 +278,8 @@ mod tests {
 
     #[test]
     fn every_cut_is_found() {
-        let leg = Leg { account: "users:1".into(), amount: Some(Amount { lo: 300, hi: -1 }), ..Leg::default() };
+        let leg =
+            Leg { account: "users:1".into(), amount: Some(Amount { lo: 300, hi: -1 }), ..Leg::default() };
         let whole = leg.encode_to_vec();
         let ends: Vec<usize> = {
             let mut at = 0;

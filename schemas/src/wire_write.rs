@@ -63,6 +63,11 @@ impl<'b> Fields<'b> {
         }
     }
 
+    /// Fields already encoded.
+    pub fn raw(&mut self, fields: &[u8]) {
+        self.out.extend_from_slice(fields);
+    }
+
     /// A message already encoded; written even when it is empty.
     pub fn encoded(&mut self, tag: u32, message: &[u8]) {
         self.key(tag, 2);
@@ -148,8 +153,8 @@ fn set_length(out: &mut Vec<u8>, at: usize) -> usize {
 mod tests {
     use super::*;
     use crate::wire::{Amount, Command, EventKey, Leg, Match, Tick};
-    use prost::Message;
     use proptest::prelude::*;
+    use prost::Message;
 
     fn write(write: impl FnOnce(&mut Fields<'_>)) -> Vec<u8> {
         let mut out = Vec::new();

@@ -120,7 +120,9 @@ fn events(books: &Books) -> anyhow::Result<Table> {
     })?;
     let (accounts, ids, pending) = books.posting(|worker| {
         let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
-        slots.fold((0, 0, 0), |sum, s| (sum.0 + s.accounts.len(), sum.1 + s.ids.len(), sum.2 + s.pending))
+        slots.fold((0, 0, 0), |sum, s| {
+            (sum.0 + s.accounts.len(), sum.1 + s.ids.len(), sum.2 + s.ids.pending())
+        })
     })?;
     let mut table = Table::new("events", &["figure", "value"]);
     let rows: [(&str, Cell); 7] = [

@@ -11,8 +11,8 @@ use crate::events::{BOOK, Event, LegWords, lives_at, terms_of};
 use schemas::amount_wire::value;
 use schemas::batch::{self, ChainHead};
 use schemas::wire::{
-    Clearing, CreditsBody, DayMarkerSeen, DayTally, Decision, Entry, Outcome, Received, Resolution, Side,
-    day_tally::Kind, journal_item::Item,
+    Clearing, CreditsBody, DayMarkerSeen, DayTally, Decision, Entry, JournalItem, Outcome, Received,
+    Resolution, Side, day_tally::Kind, journal_item::Item,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,6 +91,8 @@ pub fn check(cluster: &Cluster) -> Outcomes {
     }
     let channels = sent(&pages, &by_body);
     credits_chains(cluster, &channels);
+    cluster.assert_bytes_are_canonical();
+    duplicates_lead_to_their_original(&pages);
     let mut outcomes = Outcomes::default();
     for (slot, pages) in (0..).zip(&pages) {
         let mut books = Books::new(cluster, &channels, slot, &by_body);
@@ -107,6 +109,29 @@ pub fn check(cluster: &Cluster) -> Outcomes {
     let rejected = refused + outcomes.conflicts;
     assert_eq!(cluster.rejected.len(), rejected, "one record on `rejected` per refusal ({asked} by verdict)");
     outcomes
+}
+
+/// A duplicate names the batch that holds the original's decision, unless that is still to come.
+fn duplicates_lead_to_their_original(pages: &[Vec<Page>]) {
+    let decisions = |page: &Page| -> Vec<Decision> {
+        let of = |item: &JournalItem| match &item.item {
+            Some(Item::Decision(d)) => Some(d.clone()),
+            _ => None,
+        };
+        page.items.iter().filter_map(of).collect()
+    };
+    for again in pages.iter().flatten().flat_map(decisions).filter(|d| d.outcome() == Outcome::Duplicate) {
+        if again.original_batch == 0 {
+            assert_eq!(again.original(), Outcome::Pending, "{again:?}");
+            continue;
+        }
+        let at = &pages[again.original_partition as usize];
+        let page = at.iter().find(|page| page.header.batch == again.original_batch).unwrap();
+        let is_it = |d: &Decision| {
+            d.event == again.event && d.outcome == again.original && d.body_hash == again.body_hash
+        };
+        assert!(decisions(page).iter().any(is_it), "{again:?}");
+    }
 }
 
 /// What every journal says it put on every channel; sequences are gapless from 1.
@@ -639,7 +664,7 @@ impl<'a> Books<'a> {
             outcomes.answers.insert(id, answer);
         }
         let live = &self.cluster.slots[slot as usize];
-        assert_eq!(live.pending, 0, "p{slot}");
+        assert_eq!(live.ids.pending(), 0, "p{slot}");
         let found: BTreeMap<(String, String), (i128, u64, u64)> = (live.accounts.sorted().into_iter())
             .map(|(account, asset, f)| ((account.into(), asset.into()), (f.balance, f.seq, f.last_batch)))
             .collect();

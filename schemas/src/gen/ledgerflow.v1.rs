@@ -706,6 +706,12 @@ pub struct Decision {
     /// Refused only: which account or figure, for people.
     #[prost(string, tag = "31")]
     pub detail: ::prost::alloc::string::String,
+    /// DUPLICATE only: partition whose journal holds the original's decision, and its batch there; batch 0 = the
+    /// original is still pending.
+    #[prost(uint32, tag = "32")]
+    pub original_partition: u32,
+    #[prost(uint64, tag = "33")]
+    pub original_batch: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RemoteLeg {
@@ -954,8 +960,6 @@ pub struct PostingRest {
     pub tick_us: i64,
     #[prost(bytes = "bytes", tag = "8")]
     pub chart_hash: ::prost::bytes::Bytes,
-    #[prost(uint64, tag = "9")]
-    pub pending: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct IncomingChannel {

@@ -1,0 +1,172 @@
+//! What a journal batch changes in a slot, one absolute value each: what `apply` takes, live and in replay.
+//!
+//! Live, a window writes its journal items and the effects side by side. In replay the effects are read from the
+//! items. `verify`, the restore tests and the simulation hold the two against each other.
+
+use crate::accounts::Figures;
+use crate::days::{Tally, TallyKey};
+use crate::ids::{IdKey, IdRecord, key_of, remembered};
+use bytes::Bytes;
+use schemas::batch::Hash;
+use schemas::reason::Reason;
+use schemas::wire::{Decision, Entry, Outcome, journal_item::Item};
+
+/// One change of a slot's state.
+#[derive(Debug)]
+pub enum Effect {
+    /// Figures of an account that has a row.
+    Row {
+        /// Row number in the account table.
+        row: u32,
+        /// Figures from now on.
+        figures: Figures,
+    },
+    /// Figures of an account by name: in replay, and where it is new.
+    Account {
+        /// Account.
+        account: Box<str>,
+        /// Asset.
+        asset: Box<str>,
+        /// Figures from now on.
+        figures: Figures,
+    },
+    /// What became of an event.
+    Id {
+        /// Key.
+        key: IdKey,
+        /// Record from now on.
+        record: IdRecord,
+    },
+    /// What became of an event that was pending; nothing when it is not known.
+    Resolved {
+        /// Key.
+        key: IdKey,
+        /// Outcome.
+        outcome: Outcome,
+        /// Why it was refused.
+        reason: Option<Reason>,
+        /// Partition that decided.
+        decider: u32,
+        /// Batch of its journal.
+        batch: u64,
+    },
+    /// An item of a channel was applied.
+    Arrived {
+        /// Sender.
+        from: u32,
+        /// Its place.
+        sequence: u64,
+        /// Its check.
+        check: u64,
+    },
+    /// An item of a channel waits.
+    Held {
+        /// Sender.
+        from: u32,
+        /// Its place.
+        sequence: u64,
+        /// The encoded item.
+        item: Bytes,
+    },
+    /// An item of a channel was dropped, too many waiting.
+    Dropped {
+        /// Sender.
+        from: u32,
+    },
+    /// Business time.
+    Tick(i64),
+    /// A day marker was read.
+    MarkerSeen {
+        /// Book.
+        book: String,
+        /// Days since 1970-01-01.
+        date: i32,
+        /// By a channel, or from an ingest slot.
+        credits: bool,
+        /// Ingest slot or partition.
+        from: u32,
+    },
+    /// The own day marker went out.
+    MarkerSent {
+        /// Book.
+        book: String,
+        /// Days since 1970-01-01.
+        date: i32,
+    },
+    /// A day is complete.
+    Aligned {
+        /// Book.
+        book: String,
+        /// Days since 1970-01-01.
+        date: i32,
+    },
+    /// The chart in force.
+    Chart(Hash),
+    /// What was counted for a peer and day.
+    Tally(Box<(TallyKey, Tally)>),
+}
+
+impl Effect {
+    /// Effects of one journal item of `batch` of slot `slot`, in order.
+    pub fn of(item: Item, slot: u32, batch: u64, out: &mut Vec<Self>) {
+        match item {
+            Item::Decision(decision) => of_decision(decision, slot, batch, out),
+            Item::Received(r) => {
+                out.extend(r.entry.map(|entry| Self::of_entry(entry, batch)));
+                out.push(Self::Arrived { from: r.from, sequence: r.sequence, check: r.item_check });
+            }
+            Item::Clearing(clearing) => out.extend(clearing.entry.map(|entry| Self::of_entry(entry, batch))),
+            Item::Resolution(r) => {
+                out.push(Self::Arrived { from: r.from, sequence: r.sequence, check: r.item_check });
+                out.push(Self::Resolved {
+                    key: key_of(r.event.as_ref()),
+                    outcome: r.outcome(),
+                    reason: Reason::by_code(&r.reason),
+                    decider: r.from,
+                    batch: r.batch,
+                });
+            }
+            Item::Tick(tick) => out.push(Self::Tick(tick.business_time_us)),
+            Item::DayMarkerSeen(seen) => {
+                let (credits, from) = (seen.credits, seen.from);
+                let marker = |m: schemas::wire::DayMarker| Self::MarkerSeen {
+                    book: m.book,
+                    date: m.date,
+                    credits,
+                    from,
+                };
+                out.extend(seen.marker.map(marker));
+                if credits {
+                    out.push(Self::Arrived { from, sequence: seen.sequence, check: seen.item_check });
+                }
+            }
+            Item::DayMarkerSent(sent) => out.push(Self::MarkerSent { book: sent.book, date: sent.date }),
+            Item::Aligned(aligned) => out.push(Self::Aligned { book: aligned.book, date: aligned.date }),
+            Item::Held(held) if held.dropped => out.push(Self::Dropped { from: held.from }),
+            Item::Held(held) => {
+                out.push(Self::Held { from: held.from, sequence: held.sequence, item: held.item });
+            }
+            Item::Chart(chart) => out.push(Self::Chart(Hash::try_from(&chart.hash[..]).unwrap_or_default())),
+            Item::DayTally(tally) => out.push(Self::Tally(Box::new(TallyKey::from_wire(tally)))),
+        }
+    }
+
+    fn of_entry(entry: Entry, batch: u64) -> Self {
+        let figures = Figures { balance: entry.after(), seq: entry.seq, last_batch: batch };
+        Self::Account { account: entry.account.into(), asset: entry.asset.into(), figures }
+    }
+}
+
+fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>) {
+    if decision.forwarded_from != 0 {
+        let from = decision.forwarded_from - 1;
+        out.push(Effect::Arrived { from, sequence: decision.from_sequence, check: decision.item_check });
+    } else {
+        let reason = Reason::by_code(&decision.reason);
+        let decider = if decision.outcome() == Outcome::Pending { decision.forwarded_to } else { slot };
+        if let Some(record) = remembered(decision.outcome(), reason, &decision.body_hash, decider, batch) {
+            out.push(Effect::Id { key: key_of(decision.event.as_ref()), record });
+        }
+    }
+    out.extend(decision.entry.into_iter().map(|entry| Effect::of_entry(entry, batch)));
+}

@@ -1,0 +1,352 @@
+//! Items of the journal and of the channels, written as bytes the moment they are decided: no message is built and
+//! no text is copied first. A test decodes each with the generated types and compares.
+//!
+//! Fields stand in the order of their numbers, so that the bytes are those of the generated types.
+
+use crate::overlay::Line;
+use crate::views::{CommandView, Facts};
+use schemas::amount_wire::split;
+use schemas::reason::Reason;
+use schemas::wire::{Outcome, Side};
+use schemas::wire_write::Fields;
+
+/// `Entry` of `journal.proto`.
+fn entry(f: &mut Fields<'_>, tag: u32, line: &Line<'_>) {
+    f.message(tag, |f| {
+        f.text(1, line.account);
+        f.text(2, line.asset);
+        f.int(3, i64::from(line.side as i32));
+        figure(f, 4, line.amount);
+        f.uint(6, line.seq);
+        figure(f, 7, line.before);
+        figure(f, 9, line.after);
+        f.uint(11, line.leg.into());
+        if let Some(matched) = line.matched {
+            f.encoded(12, matched);
+        }
+        f.uint(13, line.previous_batch);
+    });
+}
+
+/// Low half under `tag`, high half under the next.
+fn figure(f: &mut Fields<'_>, tag: u32, value: i128) {
+    let (lo, hi) = split(value);
+    f.uint(tag, lo);
+    f.sint(tag + 1, hi);
+}
+
+/// A leg that another partition books, or is asked about.
+#[derive(Debug, Clone, Copy)]
+pub struct RemoteLine<'a> {
+    /// Index of the leg in the event.
+    pub leg: u32,
+    /// Account.
+    pub account: &'a str,
+    /// Asset.
+    pub asset: &'a str,
+    /// Side.
+    pub side: Side,
+    /// Minor units.
+    pub amount: i128,
+    /// Encoded `Match`.
+    pub matched: Option<&'a [u8]>,
+    /// Its partition.
+    pub partition: u32,
+    /// Sequence of the credit; 0 while it is only asked about.
+    pub sequence: u64,
+}
+
+impl RemoteLine<'_> {
+    fn write(&self, f: &mut Fields<'_>, tag: u32) {
+        f.message(tag, |f| {
+            f.uint(1, self.leg.into());
+            f.text(2, self.account);
+            f.text(3, self.asset);
+            f.int(4, i64::from(self.side as i32));
+            f.amount(5, self.amount);
+            f.uint(6, self.partition.into());
+            f.uint(7, self.sequence);
+            if let Some(matched) = self.matched {
+                f.encoded(8, matched);
+            }
+        });
+    }
+}
+
+/// The forward that a command came by, and the verdict sent back.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Forwarded {
+    /// Home.
+    pub from: u32,
+    /// Sequence of the Forward.
+    pub sequence: u64,
+    /// Its check.
+    pub check: u64,
+    /// Sequence of the Verdict.
+    pub verdict_sequence: u64,
+}
+
+/// What a repeated event is told: what became of the original, and where that stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Original {
+    /// Outcome of the original.
+    pub outcome: Outcome,
+    /// Partition whose journal holds its decision.
+    pub partition: u32,
+    /// Batch of that journal; 0 = not decided yet.
+    pub batch: u64,
+}
+
+/// What became of one command.
+#[derive(Debug)]
+pub struct DecisionLine<'a> {
+    /// The command.
+    pub command: &'a CommandView<'a>,
+    /// Ingest slot that sent it.
+    pub ingest_slot: u32,
+    /// Outcome.
+    pub outcome: Outcome,
+    /// Why it was refused, or the original was.
+    pub reason: Option<Reason>,
+    /// For people.
+    pub detail: &'a str,
+    /// Day it is booked on.
+    pub date: i32,
+    /// Its own day where it was carried to the next.
+    pub carried_from: i32,
+    /// Entries of this partition.
+    pub entries: &'a [Line<'a>],
+    /// Legs sent to other partitions.
+    pub remote: &'a [RemoteLine<'a>],
+    /// Legs asked about.
+    pub asked: &'a [RemoteLine<'a>],
+    /// Partition asked, and the sequence of the Forward.
+    pub asks: Option<(u32, u64)>,
+    /// Duplicates only.
+    pub original: Option<Original>,
+    /// Set when decided for another partition.
+    pub forwarded: Option<Forwarded>,
+}
+
+impl<'a> DecisionLine<'a> {
+    /// Nothing said but the outcome.
+    #[must_use]
+    pub const fn new(command: &'a CommandView<'a>, ingest_slot: u32, outcome: Outcome) -> Self {
+        Self {
+            command,
+            ingest_slot,
+            outcome,
+            reason: None,
+            detail: "",
+            date: command.facts.accounting_date,
+            carried_from: 0,
+            entries: &[],
+            remote: &[],
+            asked: &[],
+            asks: None,
+            original: None,
+            forwarded: None,
+        }
+    }
+
+    /// A refusal.
+    #[must_use]
+    pub const fn refused(
+        command: &'a CommandView<'a>,
+        ingest_slot: u32,
+        reason: Reason,
+        detail: &'a str,
+    ) -> Self {
+        let line = Self::new(command, ingest_slot, Outcome::Refused);
+        Self { reason: Some(reason), detail, ..line }
+    }
+
+    /// `JournalItem { decision }`.
+    pub fn write(&self, f: &mut Fields<'_>) {
+        f.message(1, |f| self.fields(f));
+    }
+
+    fn fields(&self, f: &mut Fields<'_>) {
+        let (command, facts) = (self.command, &self.command.facts);
+        event(f, 1, facts);
+        f.text(2, facts.kind);
+        f.bytes(3, command.body_hash);
+        f.int(4, i64::from(self.outcome as i32));
+        f.text(5, self.reason.map_or("", Reason::code));
+        f.flag(6, self.reason.is_some_and(Reason::retryable));
+        f.int(7, facts.occurred_at_us);
+        f.sint(8, self.date.into());
+        f.sint(9, facts.value_date.into());
+        f.flag(10, facts.back_dated);
+        f.sint(11, self.carried_from.into());
+        f.text(12, facts.book);
+        f.text(13, facts.rule);
+        f.uint(14, facts.rule_version.into());
+        self.entries.iter().for_each(|line| entry(f, 15, line));
+        self.remote.iter().for_each(|leg| leg.write(f, 16));
+        let forwarded = self.forwarded.unwrap_or_default();
+        f.uint(17, self.forwarded.map_or(0, |forwarded| u64::from(forwarded.from) + 1));
+        let (to, sequence) = self.asks.unwrap_or_default();
+        f.uint(18, to.into());
+        f.uint(19, sequence);
+        f.int(20, self.original.map_or(0, |original| i64::from(original.outcome as i32)));
+        f.uint(21, command.lane.into());
+        f.uint(22, command.event_partition.into());
+        f.int(23, command.event_offset);
+        f.text(24, facts.traceparent);
+        f.uint(25, forwarded.verdict_sequence);
+        f.text(26, command.subject);
+        f.uint(27, self.ingest_slot.into());
+        self.asked.iter().for_each(|leg| leg.write(f, 28));
+        f.uint(29, forwarded.sequence);
+        f.fixed64(30, forwarded.check);
+        f.text(31, self.detail);
+        let decided = self.original.filter(|original| original.batch != 0);
+        f.uint(32, decided.map_or(0, |original| original.partition.into()));
+        f.uint(33, decided.map_or(0, |original| original.batch));
+    }
+}
+
+fn event(f: &mut Fields<'_>, tag: u32, facts: &Facts<'_>) {
+    if let Some(encoded) = facts.event.encoded {
+        f.encoded(tag, encoded);
+    }
+}
+
+/// A credit of another partition, booked.
+#[derive(Debug)]
+pub struct ReceivedLine<'a> {
+    /// Sender.
+    pub from: u32,
+    /// Place in its channel.
+    pub sequence: u64,
+    /// Check of the item.
+    pub check: u64,
+    /// What the credit says of its event.
+    pub facts: &'a Facts<'a>,
+    /// Its event's own day where that was carried.
+    pub carried_from: i32,
+    /// The entry.
+    pub entry: &'a Line<'a>,
+    /// Why it went to suspense, and the account it was meant for.
+    pub suspense: Option<(Reason, &'a str)>,
+}
+
+impl ReceivedLine<'_> {
+    /// `JournalItem { received }`.
+    pub fn write(&self, f: &mut Fields<'_>) {
+        f.message(2, |f| self.fields(f));
+    }
+
+    fn fields(&self, f: &mut Fields<'_>) {
+        let facts = self.facts;
+        f.uint(1, self.from.into());
+        f.uint(2, self.sequence);
+        event(f, 3, facts);
+        f.text(4, facts.kind);
+        f.int(5, facts.occurred_at_us);
+        f.sint(6, facts.accounting_date.into());
+        f.sint(7, facts.value_date.into());
+        f.flag(8, facts.back_dated);
+        f.sint(9, self.carried_from.into());
+        f.text(10, facts.book);
+        f.text(11, facts.rule);
+        f.uint(12, facts.rule_version.into());
+        entry(f, 13, self.entry);
+        f.text(14, self.suspense.map_or("", |(reason, _)| reason.code()));
+        f.text(15, self.suspense.map_or("", |(_, account)| account));
+        f.text(16, facts.traceparent);
+        f.fixed64(17, self.check);
+    }
+}
+
+/// The netted counter-entry of a window's credits between two partitions.
+#[derive(Debug)]
+pub struct ClearingLine<'a> {
+    /// The other partition.
+    pub peer: u32,
+    /// Credits sent, or received.
+    pub outgoing: bool,
+    /// Asset.
+    pub asset: &'a str,
+    /// Book.
+    pub book: &'a str,
+    /// Accounting date.
+    pub date: i32,
+    /// First and last channel sequence, and how many.
+    pub covers: (u64, u64, u32),
+    /// Absent when they net to zero.
+    pub entry: Option<Line<'a>>,
+}
+
+impl ClearingLine<'_> {
+    /// `JournalItem { clearing }`.
+    pub fn write(&self, f: &mut Fields<'_>) {
+        f.message(3, |f| {
+            f.uint(1, self.peer.into());
+            f.flag(2, self.outgoing);
+            f.text(3, self.asset);
+            f.text(4, self.book);
+            f.sint(5, self.date.into());
+            f.uint(6, self.covers.0);
+            f.uint(7, self.covers.1);
+            f.uint(8, self.covers.2.into());
+            if let Some(line) = &self.entry {
+                entry(f, 9, line);
+            }
+        });
+    }
+}
+
+/// One leg sent to the partition of its account.
+#[derive(Debug)]
+pub struct CreditLine<'a> {
+    /// What the command says of its event.
+    pub facts: &'a Facts<'a>,
+    /// The leg.
+    pub leg: RemoteLine<'a>,
+    /// Day it is booked on.
+    pub date: i32,
+    /// Its own day where it was carried to the next.
+    pub carried_from: i32,
+}
+
+impl CreditLine<'_> {
+    /// `CreditItem { sequence, credit }`.
+    pub fn write(&self, f: &mut Fields<'_>) {
+        f.uint(1, self.leg.sequence);
+        f.message(2, |f| self.fields(f));
+    }
+
+    fn fields(&self, f: &mut Fields<'_>) {
+        let (facts, leg) = (self.facts, &self.leg);
+        event(f, 1, facts);
+        f.text(2, facts.kind);
+        f.uint(3, leg.leg.into());
+        f.text(4, leg.account);
+        f.text(5, leg.asset);
+        f.int(6, i64::from(leg.side as i32));
+        f.amount(7, leg.amount);
+        f.int(8, facts.occurred_at_us);
+        f.sint(9, self.date.into());
+        f.sint(10, facts.value_date.into());
+        f.flag(11, facts.back_dated);
+        f.sint(12, self.carried_from.into());
+        f.text(13, facts.book);
+        f.text(14, facts.rule);
+        f.uint(15, facts.rule_version.into());
+        if let Some(matched) = leg.matched {
+            f.encoded(16, matched);
+        }
+        f.text(17, facts.traceparent);
+    }
+}
+
+/// `CreditItem { sequence, forward }`: the command as it came.
+pub fn forward(f: &mut Fields<'_>, sequence: u64, command: &CommandView<'_>, ingest_slot: u32) {
+    f.uint(1, sequence);
+    f.message(3, |f| {
+        f.encoded(1, command.encoded);
+        f.uint(2, ingest_slot.into());
+    });
+}

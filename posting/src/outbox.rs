@@ -1,0 +1,83 @@
+//! What a window sends to one other partition: items of the channel, cut into batches by size.
+
+use bytes::Bytes;
+use schemas::batch::{BODY_BYTES_MAX, BodyBuilder, ChainHead, Sealed};
+use schemas::wire::{BatchHeader, ChannelSequence};
+
+/// Items of one channel, in order.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    last: u64,
+    full: Vec<BodyBuilder>,
+    open: BodyBuilder,
+}
+
+impl Outbox {
+    /// A channel whose last item so far is `last`.
+    #[must_use]
+    pub fn after(last: u64) -> Self {
+        Self { last, ..Self::default() }
+    }
+
+    /// Sequence of the last item.
+    #[must_use]
+    pub const fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Adds an encoded item, which carries the next sequence.
+    pub fn push(&mut self, encoded: &[u8]) {
+        if !self.open.is_empty() && self.open.len() + encoded.len() > BODY_BYTES_MAX {
+            self.full.push(std::mem::take(&mut self.open));
+        }
+        self.open.push_encoded(encoded);
+        self.last += 1;
+    }
+
+    /// Seals the batches after `head`. Returns their values and where the channel to `to` stands after them.
+    #[must_use]
+    pub fn seal(self, header: &BatchHeader, mut head: ChainHead, to: u32) -> (Vec<Bytes>, ChannelSequence) {
+        let mut values = Vec::with_capacity(self.full.len() + 1);
+        for body in self.full.into_iter().chain([self.open]) {
+            let Sealed { value, hash, .. } = body.seal(BatchHeader {
+                sequence: head.sequence + 1,
+                previous_hash: head.previous_hash(),
+                ..header.clone()
+            });
+            head = head.advanced(hash);
+            values.push(value);
+        }
+        let channel = ChannelSequence {
+            partition: to,
+            sequence: self.last,
+            batch_sequence: head.sequence,
+            batch_hash: Bytes::copy_from_slice(&head.hash),
+        };
+        (values, channel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::batch::{items, open};
+
+    #[test]
+    fn items_are_cut_by_size_and_stay_in_order() {
+        let mut outbox = Outbox::after(7);
+        let item = |n: u8| vec![n; BODY_BYTES_MAX / 3];
+        (0..5).for_each(|n| outbox.push(&item(n)));
+        let (values, channel) = outbox.seal(&BatchHeader::default(), ChainHead::default(), 2);
+        assert_eq!((channel.partition, channel.sequence, channel.batch_sequence), (2, 12, 3));
+        let mut head = ChainHead::default();
+        let mut found = Vec::new();
+        for value in &values {
+            let opened = open(value).unwrap();
+            head = head.accept(&opened).unwrap();
+            assert!(opened.body.len() <= BODY_BYTES_MAX);
+            found.extend(items(&opened.body).map(|item| item.unwrap().to_vec()));
+        }
+        assert_eq!(found, (0..5).map(item).collect::<Vec<_>>());
+        assert_eq!(channel.batch_hash, head.hash.to_vec());
+    }
+}

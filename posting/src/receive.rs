@@ -1,0 +1,167 @@
+//! Taking the items of other partitions' channels: each once, in order (DESIGN rule 6). Credits cannot be refused:
+//! what cannot be booked goes to suspense.
+
+use crate::accounts::Terms;
+use crate::channels::{Arrival, item_check};
+use crate::clearing::{Cleared, Side as ClearingSide};
+use crate::config::CROSSING_MAX;
+use crate::days::Kind;
+use crate::decide::{self, Broken};
+use crate::ids::{IdRecord, key_of};
+use crate::lines::ReceivedLine;
+use crate::markers;
+use crate::overlay::{LocalLeg, Overlay, Refusal, signed};
+use crate::views::{CreditItemView, CreditKind, CreditView};
+use bytes::Bytes;
+use schemas::batch::{Hash, sha256};
+use schemas::reason::Reason;
+use schemas::wire::{Held, Resolution, Side, Verdict, journal_item::Item};
+
+/// Takes one item of the channel from `from`, and the held ones that follow it.
+///
+/// # Errors
+/// [`Broken`] when the item contradicts one taken before, or breaks the day protocol.
+pub fn channel_item(o: &mut Overlay<'_>, from: u32, encoded: &[u8]) -> Result<(), Broken> {
+    let item = view(from, encoded)?;
+    let (hash, sequence) = (sha256(encoded), item.sequence);
+    match o.channel(from).judge(sequence, &hash) {
+        Arrival::Next => take(o, from, item, &hash)?,
+        Arrival::Repeated => return Ok(()),
+        Arrival::Ahead => {
+            let item = Bytes::copy_from_slice(encoded);
+            o.channel(from).held.insert(sequence, item.clone());
+            o.journal(Item::Held(Held { from, sequence, item, dropped: false }));
+            return Ok(());
+        }
+        Arrival::AheadDropped => {
+            o.channel(from).dropped += 1;
+            o.journal(Item::Held(Held { from, sequence, item: Bytes::new(), dropped: true }));
+            return Ok(());
+        }
+        Arrival::Different => {
+            return Err(format!("channel p{from:02}: sequence {sequence} came before with another content"));
+        }
+        Arrival::TooOld => {
+            return Err(format!("channel p{from:02}: sequence {sequence} is too old to be compared"));
+        }
+    }
+    loop {
+        let channel = o.channel(from);
+        let next = channel.mark + 1;
+        let Some(encoded) = channel.held.get(&next).cloned() else { return Ok(()) };
+        take(o, from, view(from, &encoded)?, &sha256(&encoded))?;
+    }
+}
+
+fn view(from: u32, encoded: &[u8]) -> Result<CreditItemView<'_>, Broken> {
+    CreditItemView::read(encoded).map_err(|e| format!("channel p{from:02}: {e}"))
+}
+
+fn take(o: &mut Overlay<'_>, from: u32, item: CreditItemView<'_>, hash: &Hash) -> Result<(), Broken> {
+    let (sequence, check) = (item.sequence, item_check(hash));
+    let channel = o.channel(from);
+    channel.advance(sequence, check);
+    channel.hash = *hash;
+    match item.kind {
+        CreditKind::Credit(credit) => receive(o, from, sequence, check, &credit)?,
+        CreditKind::Forward { command, ingest_slot } => {
+            decide::for_home(o, &command, ingest_slot, from, sequence, check);
+        }
+        CreditKind::Verdict(verdict) => resolve(o, from, sequence, check, verdict),
+        CreditKind::DayMarker(marker) => markers::of_partition(o, from, sequence, check, marker)?,
+    }
+    Ok(())
+}
+
+/// Books a credit.
+fn receive(
+    o: &mut Overlay<'_>,
+    from: u32,
+    sequence: u64,
+    check: u64,
+    credit: &CreditView<'_>,
+) -> Result<(), Broken> {
+    let (facts, to) = (&credit.facts, &credit.to);
+    let (side, amount, date) = (to.side(), to.amount, facts.accounting_date);
+    let cannot = || format!("channel p{from:02}: credit {sequence} of {amount} cannot be cleared");
+    if amount <= 0 || amount > CROSSING_MAX {
+        return Err(cannot());
+    }
+    let (by, clearing) = (signed(side, amount), ClearingSide { outgoing: false, peer: from });
+    if !o.clearing_fits(clearing, to.asset, by.saturating_neg()) {
+        return Err(cannot());
+    }
+    if !facts.back_dated {
+        if o.read_days(facts.book).is_some_and(|days| days.marked(true, date, from)) {
+            return Err(format!("channel p{from:02}: credit {sequence} is dated before the marker"));
+        }
+        o.tally((Kind::CreditsIn, from, date, facts.book), [(to.asset, by)]);
+    }
+    let suspense = format!("suspense:p{:02}", o.base.slot);
+    let (lines, why) = match book(o, credit) {
+        Ok(lines) => (lines, None),
+        Err(refusal) => {
+            let leg = LocalLeg { account: &suspense, matched: None, ..leg_of(credit, None) };
+            (o.try_book(&[leg]).map_err(|_| "suspense overflows".to_owned())?, Some(refusal.reason))
+        }
+    };
+    o.settle(&lines);
+    let Some(entry) = lines.first() else { return Err(cannot()) };
+    let by = by.saturating_neg();
+    o.clear(clearing, Cleared { asset: to.asset, book: facts.book, date, sequence, by });
+    o.received(&ReceivedLine {
+        from,
+        sequence,
+        check,
+        facts,
+        carried_from: credit.carried_from,
+        entry,
+        suspense: why.map(|reason| (reason, to.account)),
+    });
+    Ok(())
+}
+
+const fn leg_of<'c>(credit: &CreditView<'c>, terms: Option<Terms>) -> LocalLeg<'c> {
+    let to = &credit.to;
+    let side = match to.side {
+        2 => Side::Credit,
+        _ => Side::Debit,
+    };
+    LocalLeg {
+        leg: credit.leg,
+        account: to.account,
+        asset: to.asset,
+        side,
+        amount: to.amount,
+        matched: to.matched,
+        terms,
+    }
+}
+
+/// Entries on the payee's account, whose limits do not hold for what has been debited elsewhere.
+fn book<'c>(o: &mut Overlay<'_>, credit: &CreditView<'c>) -> Result<Vec<crate::overlay::Line<'c>>, Refusal> {
+    let known = o.config.chart.assets.contains_key(credit.to.asset);
+    let placed = o.config.place(credit.to.account, credit.to.asset).filter(|_| known);
+    let (_, terms) = placed.ok_or_else(|| Refusal::new(Reason::UnknownAccount, ""))?;
+    o.try_book(&[leg_of(credit, Some(Terms { overdraft: None, ..terms }))])
+}
+
+/// Ends the pending state of a command forwarded earlier.
+fn resolve(o: &mut Overlay<'_>, from: u32, sequence: u64, check: u64, verdict: Verdict) {
+    let key = key_of(verdict.event.as_ref());
+    if let Some(IdRecord { body, .. }) = o.id(&key) {
+        let (outcome, reason) = (verdict.outcome(), Reason::by_code(&verdict.reason));
+        o.change_id(key, IdRecord { body, outcome, reason, decider: from, batch: verdict.batch });
+    }
+    o.journal(Item::Resolution(Resolution {
+        from,
+        sequence,
+        outcome: verdict.outcome,
+        event: verdict.event,
+        reason: verdict.reason,
+        retryable: verdict.retryable,
+        batch: verdict.batch,
+        accounting_date: verdict.accounting_date,
+        item_check: check,
+    }));
+}

@@ -1,0 +1,431 @@
+//! What posting reads of `commands` and `credits`: the wire types with their texts as slices of the record, so that
+//! a command costs no allocation but its list of legs. A test holds these against the generated types.
+
+use schemas::wire::{DayMarker, Match, Side, Verdict};
+use schemas::wire_read::{Field, WireError, fields};
+use thiserror::Error;
+
+/// Why an item of a batch is not one this version can take.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ViewError {
+    /// Not the protobuf message it should be.
+    #[error("does not decode: {0}")]
+    Wire(#[from] WireError),
+    /// A part that is read by the generated types does not decode.
+    #[error("does not decode: {0}")]
+    Decode(#[from] prost::DecodeError),
+    /// A command item of a kind that this version does not know, or of none.
+    #[error("is empty or of a kind this version does not know")]
+    Unknown,
+    /// The same of a channel's item of this sequence.
+    #[error("item {0} is empty or of a kind this version does not know")]
+    UnknownItem(u64),
+}
+
+/// `EventKey`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EventView<'a> {
+    /// CloudEvents source.
+    pub source: &'a str,
+    /// CloudEvents id.
+    pub id: &'a str,
+    /// The message as it stands in the record; `None` where the field is absent.
+    pub encoded: Option<&'a [u8]>,
+}
+
+impl<'a> EventView<'a> {
+    fn read(encoded: &'a [u8]) -> Result<Self, WireError> {
+        let mut event = Self { encoded: Some(encoded), ..Self::default() };
+        for field in fields(encoded) {
+            let field = field?;
+            match field.tag {
+                1 => event.source = field.text()?,
+                2 => event.id = field.text()?,
+                _ => {}
+            }
+        }
+        Ok(event)
+    }
+}
+
+/// `Leg`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LegView<'a> {
+    /// Account.
+    pub account: &'a str,
+    /// Asset.
+    pub asset: &'a str,
+    /// Side as on the wire.
+    pub side: i32,
+    /// Minor units; 0 when absent.
+    pub amount: i128,
+    /// The encoded `Match`, which has been seen to decode.
+    pub matched: Option<&'a [u8]>,
+}
+
+impl<'a> LegView<'a> {
+    /// Side; unspecified when it is none that this version knows.
+    #[must_use]
+    pub fn side(&self) -> Side {
+        Side::try_from(self.side).unwrap_or_default()
+    }
+
+    fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
+        let mut leg = Self::default();
+        for field in fields(encoded) {
+            let field = field?;
+            match field.tag {
+                1 => leg.account = field.text()?,
+                2 => leg.asset = field.text()?,
+                3 => leg.side = field.int32()?,
+                4 => leg.amount = field.amount()?,
+                5 => leg.matched = Some(matched(&field)?),
+                _ => {}
+            }
+        }
+        Ok(leg)
+    }
+}
+
+fn matched<'a>(field: &Field<'a>) -> Result<&'a [u8], ViewError> {
+    let encoded = field.bytes()?;
+    <Match as prost::Message>::decode(encoded)?;
+    Ok(encoded)
+}
+
+/// What a command and a credit say of their event, written to the journal as it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Facts<'a> {
+    /// Identity.
+    pub event: EventView<'a>,
+    /// CloudEvents type.
+    pub kind: &'a str,
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    pub occurred_at_us: i64,
+    /// Days since 1970-01-01.
+    pub accounting_date: i32,
+    /// Days since 1970-01-01.
+    pub value_date: i32,
+    /// Booked back into a day that is switched already.
+    pub back_dated: bool,
+    /// Book.
+    pub book: &'a str,
+    /// Posting rule.
+    pub rule: &'a str,
+    /// Its version.
+    pub rule_version: u32,
+    /// W3C trace context.
+    pub traceparent: &'a str,
+}
+
+/// `Command`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CommandView<'a> {
+    /// What it says of its event.
+    pub facts: Facts<'a>,
+    /// CloudEvents subject.
+    pub subject: &'a str,
+    /// First 16 bytes of SHA-256 over the canonical body.
+    pub body_hash: &'a [u8],
+    /// Legs in order.
+    pub legs: Vec<LegView<'a>>,
+    /// Lane.
+    pub lane: u32,
+    /// Partition of the lane.
+    pub event_partition: u32,
+    /// Offset of the event.
+    pub event_offset: i64,
+    /// The message as it stands in the record.
+    pub encoded: &'a [u8],
+}
+
+impl<'a> CommandView<'a> {
+    /// Reads an encoded `Command`.
+    ///
+    /// # Errors
+    /// [`ViewError::Wire`], [`ViewError::Decode`].
+    pub fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
+        let mut command = Self { encoded, legs: Vec::with_capacity(4), ..Self::default() };
+        for field in fields(encoded) {
+            let field = field?;
+            let facts = &mut command.facts;
+            match field.tag {
+                1 => facts.event = EventView::read(field.bytes()?)?,
+                2 => facts.kind = field.text()?,
+                3 => command.subject = field.text()?,
+                4 => command.body_hash = field.bytes()?,
+                5 => facts.occurred_at_us = field.int()?,
+                6 => facts.accounting_date = field.sint32()?,
+                7 => facts.value_date = field.sint32()?,
+                8 => facts.back_dated = field.flag()?,
+                9 => facts.book = field.text()?,
+                10 => facts.rule = field.text()?,
+                11 => facts.rule_version = field.uint32()?,
+                12 => command.legs.push(LegView::read(field.bytes()?)?),
+                13 => command.lane = field.uint32()?,
+                14 => command.event_partition = field.uint32()?,
+                15 => command.event_offset = field.int()?,
+                16 => facts.traceparent = field.text()?,
+                _ => {}
+            }
+        }
+        Ok(command)
+    }
+}
+
+/// `CommandItem`.
+#[derive(Debug)]
+pub enum CommandItemView<'a> {
+    /// An event to be booked.
+    Command(CommandView<'a>),
+    /// Business time: the encoded `Tick`.
+    Tick(&'a [u8]),
+    /// The end of a day.
+    DayMarker(DayMarker),
+}
+
+impl<'a> CommandItemView<'a> {
+    /// Reads an encoded `CommandItem`.
+    ///
+    /// # Errors
+    /// [`ViewError`].
+    pub fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
+        let mut item = None;
+        for field in fields(encoded) {
+            let field = field?;
+            item = match field.tag {
+                1 => Some(Self::Command(CommandView::read(field.bytes()?)?)),
+                2 => Some(Self::Tick(field.bytes()?)),
+                3 => Some(Self::DayMarker(prost::Message::decode(field.bytes()?)?)),
+                _ => item,
+            };
+        }
+        item.ok_or(ViewError::Unknown)
+    }
+}
+
+/// `Credit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CreditView<'a> {
+    /// What it says of its event.
+    pub facts: Facts<'a>,
+    /// Index of the leg in the event.
+    pub leg: u32,
+    /// Account, asset, side, amount, match.
+    pub to: LegView<'a>,
+    /// The event's own date where it was carried to the next day; 0 = not.
+    pub carried_from: i32,
+}
+
+impl<'a> CreditView<'a> {
+    fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
+        let mut credit = Self::default();
+        for field in fields(encoded) {
+            let field = field?;
+            let (facts, to) = (&mut credit.facts, &mut credit.to);
+            match field.tag {
+                1 => facts.event = EventView::read(field.bytes()?)?,
+                2 => facts.kind = field.text()?,
+                3 => credit.leg = field.uint32()?,
+                4 => to.account = field.text()?,
+                5 => to.asset = field.text()?,
+                6 => to.side = field.int32()?,
+                7 => to.amount = field.amount()?,
+                8 => facts.occurred_at_us = field.int()?,
+                9 => facts.accounting_date = field.sint32()?,
+                10 => facts.value_date = field.sint32()?,
+                11 => facts.back_dated = field.flag()?,
+                12 => credit.carried_from = field.sint32()?,
+                13 => facts.book = field.text()?,
+                14 => facts.rule = field.text()?,
+                15 => facts.rule_version = field.uint32()?,
+                16 => to.matched = Some(matched(&field)?),
+                17 => facts.traceparent = field.text()?,
+                _ => {}
+            }
+        }
+        Ok(credit)
+    }
+}
+
+/// `CreditItem`.
+#[derive(Debug)]
+pub struct CreditItemView<'a> {
+    /// Place in the channel, counted from 1.
+    pub sequence: u64,
+    /// What it is.
+    pub kind: CreditKind<'a>,
+}
+
+/// What an item of a channel is.
+#[derive(Debug)]
+pub enum CreditKind<'a> {
+    /// A leg whose account lives at the receiver.
+    Credit(CreditView<'a>),
+    /// A command to be decided for its home.
+    Forward {
+        /// The command.
+        command: CommandView<'a>,
+        /// Ingest slot that sent it.
+        ingest_slot: u32,
+    },
+    /// The answer to a forward.
+    Verdict(Verdict),
+    /// The end of a day.
+    DayMarker(DayMarker),
+}
+
+impl<'a> CreditItemView<'a> {
+    /// Reads an encoded `CreditItem`.
+    ///
+    /// # Errors
+    /// [`ViewError`].
+    pub fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
+        let (mut sequence, mut kind) = (0, None);
+        for field in fields(encoded) {
+            let field = field?;
+            match field.tag {
+                1 => sequence = field.uint()?,
+                2 => kind = Some(CreditKind::Credit(CreditView::read(field.bytes()?)?)),
+                3 => kind = Some(forward(field.bytes()?)?),
+                4 => kind = Some(CreditKind::Verdict(prost::Message::decode(field.bytes()?)?)),
+                5 => kind = Some(CreditKind::DayMarker(prost::Message::decode(field.bytes()?)?)),
+                _ => {}
+            }
+        }
+        Ok(Self { sequence, kind: kind.ok_or(ViewError::UnknownItem(sequence))? })
+    }
+}
+
+fn forward(encoded: &[u8]) -> Result<CreditKind<'_>, ViewError> {
+    let (mut command, mut ingest_slot) = (CommandView::default(), 0);
+    for field in fields(encoded) {
+        let field = field?;
+        match field.tag {
+            1 => command = CommandView::read(field.bytes()?)?,
+            2 => ingest_slot = field.uint32()?,
+            _ => {}
+        }
+    }
+    Ok(CreditKind::Forward { command, ingest_slot })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use prost::Message;
+    use schemas::wire::{
+        Command, CommandItem, Credit, CreditItem, EventKey, Forward, Leg, command_item, credit_item,
+    };
+
+    prop_compose! {
+        fn leg()(account in "[a-z:]{0,9}", asset in "[A-Z]{0,4}", side in 0_i32..4, amount in any::<i128>(),
+                 order in proptest::option::of("[0-9]{0,5}")) -> Leg {
+            Leg { account, asset, side, amount: Some(amount.into()),
+                  r#match: order.map(|order| Match { order, ..Match::default() }) }
+        }
+    }
+
+    prop_compose! {
+        fn command()(
+            texts in proptest::array::uniform7("[a-zA-Z0-9/:é-]{0,12}"), numbers in proptest::array::uniform4(any::<i64>()),
+            dates in proptest::array::uniform2(any::<i32>()), small in proptest::array::uniform3(any::<u32>()),
+            body_hash in proptest::collection::vec(any::<u8>(), 0..17), back_dated in any::<bool>(),
+            leg in proptest::collection::vec(leg(), 0..4),
+        ) -> Command {
+            let [source, id, kind, subject, book, rule, traceparent] = texts;
+            Command {
+                event: Some(EventKey { source, id }), r#type: kind, subject, body_hash: body_hash.into(),
+                occurred_at_us: numbers[0], accounting_date: dates[0], value_date: dates[1], back_dated, book, rule,
+                rule_version: small[0], leg, lane: small[1], event_partition: small[2], event_offset: numbers[1],
+                traceparent, tenant: "t".into(),
+            }
+        }
+    }
+
+    fn same_leg(view: &LegView<'_>, leg: &Leg) {
+        assert_eq!((view.account, view.asset, view.side()), (&*leg.account, &*leg.asset, leg.side()));
+        assert_eq!(view.amount, schemas::amount_wire::value(leg.amount));
+        assert_eq!(view.matched.map(<[u8]>::to_vec), leg.r#match.as_ref().map(Message::encode_to_vec));
+    }
+
+    fn same_command(view: &CommandView<'_>, command: &Command) {
+        let event = command.event.clone().unwrap_or_default();
+        let f = &view.facts;
+        assert_eq!((f.event.source, f.event.id), (&*event.source, &*event.id));
+        assert_eq!(f.event.encoded, Some(&event.encode_to_vec()[..]));
+        assert_eq!(
+            (f.kind, view.subject, view.body_hash),
+            (&*command.r#type, &*command.subject, &command.body_hash[..])
+        );
+        assert_eq!(
+            (f.occurred_at_us, f.accounting_date, f.value_date),
+            (command.occurred_at_us, command.accounting_date, command.value_date)
+        );
+        assert_eq!(
+            (f.back_dated, f.book, f.rule, f.rule_version),
+            (command.back_dated, &*command.book, &*command.rule, command.rule_version)
+        );
+        assert_eq!(
+            (view.lane, view.event_partition, view.event_offset),
+            (command.lane, command.event_partition, command.event_offset)
+        );
+        assert_eq!(f.traceparent, command.traceparent);
+        assert_eq!(view.legs.len(), command.leg.len());
+        view.legs.iter().zip(&command.leg).for_each(|(view, leg)| same_leg(view, leg));
+    }
+
+    proptest! {
+        #[test]
+        fn commands_read_as_the_generated_types_wrote_them(command in command(), slot in any::<u32>()) {
+            let item = CommandItem { item: Some(command_item::Item::Command(command.clone())) }.encode_to_vec();
+            let Ok(CommandItemView::Command(view)) = CommandItemView::read(&item) else { panic!("a command") };
+            same_command(&view, &command);
+            prop_assert_eq!(view.encoded, &command.encode_to_vec()[..]);
+            let forward = Forward { command: Some(command.clone()), ingest_slot: slot };
+            let item = CreditItem { sequence: 7, item: Some(credit_item::Item::Forward(forward)) }.encode_to_vec();
+            let view = CreditItemView::read(&item).unwrap();
+            let CreditKind::Forward { command: view, ingest_slot } = view.kind else { panic!("a forward") };
+            same_command(&view, &command);
+            prop_assert_eq!(ingest_slot, slot);
+        }
+
+        #[test]
+        fn credits_read_as_the_generated_types_wrote_them(c in command(), to in leg(), carried_from in any::<i32>()) {
+            let credit = Credit {
+                event: c.event.clone(), r#type: c.r#type.clone(), leg: c.lane, account: to.account.clone(),
+                asset: to.asset.clone(), side: to.side, amount: to.amount, occurred_at_us: c.occurred_at_us,
+                accounting_date: c.accounting_date, value_date: c.value_date, back_dated: c.back_dated, carried_from,
+                book: c.book.clone(), rule: c.rule.clone(), rule_version: c.rule_version, r#match: to.r#match.clone(),
+                traceparent: c.traceparent.clone(),
+            };
+            let item = CreditItem { sequence: 9, item: Some(credit_item::Item::Credit(credit)) }.encode_to_vec();
+            let view = CreditItemView::read(&item).unwrap();
+            prop_assert_eq!(view.sequence, 9);
+            let CreditKind::Credit(view) = view.kind else { panic!("a credit") };
+            same_leg(&view.to, &to);
+            prop_assert_eq!((view.leg, view.carried_from), (c.lane, carried_from));
+            let with = |facts| CommandView {
+                facts, subject: &c.subject, body_hash: &c.body_hash, lane: c.lane, event_partition: c.event_partition,
+                event_offset: c.event_offset, ..CommandView::default()
+            };
+            same_command(&with(view.facts), &Command { leg: vec![], ..c.clone() });
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = CommandItemView::read(&bytes);
+            let _ = CreditItemView::read(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_match_that_does_not_decode_and_an_empty_item_are_refused() {
+        let leg = |matched: &[u8]| [&[0x2a, u8::try_from(matched.len()).unwrap()], matched].concat();
+        assert!(LegView::read(&leg(&[0x0a, 1, b'w'])).is_ok());
+        assert!(matches!(LegView::read(&leg(&[0x0a, 9, b'w'])), Err(ViewError::Decode(_))));
+        assert!(matches!(CommandItemView::read(&[]), Err(ViewError::Unknown)));
+        assert!(matches!(CreditItemView::read(&[0x08, 3]), Err(ViewError::UnknownItem(3))));
+    }
+}
