@@ -129,9 +129,11 @@ pub struct Overlay<'a> {
     pub refusals: Vec<OutRecord>,
 }
 
-/// Room for a window, made at once: bytes and items of its journal batch, and changed figures.
-const JOURNAL_BYTES: usize = 64 << 10;
+/// Memory for a window, made at once: items and bytes of its journal batch, and of that batch's header with about
+/// 32 channels.
 const JOURNAL_ITEMS: usize = 256;
+const JOURNAL_BYTES: usize = 60 << 10;
+const JOURNAL_HEADER: usize = 4 << 10;
 
 impl<'a> Overlay<'a> {
     /// Nothing changed yet.
@@ -152,7 +154,7 @@ impl<'a> Overlay<'a> {
             incoming: BTreeMap::new(),
             sent: BTreeMap::new(),
             days: BTreeMap::new(),
-            journal: BodyBuilder::with_capacity(JOURNAL_BYTES, JOURNAL_ITEMS),
+            journal: BodyBuilder::with_capacity(JOURNAL_BYTES, JOURNAL_ITEMS, JOURNAL_HEADER),
             effects: Vec::with_capacity(2 * JOURNAL_ITEMS),
             refusals: Vec::new(),
         }

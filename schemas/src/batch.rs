@@ -77,15 +77,16 @@ pub enum BatchError {
     },
 }
 
-/// Room kept before the body, so that the header can be put there and the record is one piece without a copy.
-/// Holds the header of a window with about 64 channels; a longer one costs one copy of the body.
-const HEADER_ROOM: usize = 4_096;
+/// Room kept before the body, so that the header can be put there and the record is one piece without a copy. A
+/// header that does not fit costs one copy of the body.
+const HEADER_ROOM: usize = 512;
 
 /// Collects encoded items; all bodies have the form `repeated Item item = 1`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BodyBuilder {
-    /// [`HEADER_ROOM`] bytes and the body; nothing before the first item.
+    /// Room for the header, then the body; empty before the first item.
     buffer: Vec<u8>,
+    room: usize,
     count: u32,
     leaves: Vec<Hash>,
 }
@@ -93,16 +94,15 @@ pub struct BodyBuilder {
 impl BodyBuilder {
     /// An empty body.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self { buffer: Vec::new(), room: HEADER_ROOM, count: 0, leaves: Vec::new() }
     }
 
-    /// An empty body with room for about that many bytes and items.
+    /// An empty body with memory for about that many bytes, items, and bytes of header.
     #[must_use]
-    pub fn with_capacity(bytes: usize, items: usize) -> Self {
-        let mut buffer = Vec::with_capacity(HEADER_ROOM + bytes);
-        buffer.resize(HEADER_ROOM, 0);
-        Self { buffer, count: 0, leaves: Vec::with_capacity(items) }
+    pub fn with_capacity(bytes: usize, items: usize, header: usize) -> Self {
+        let buffer = Vec::with_capacity(header + bytes);
+        Self { buffer, room: header, count: 0, leaves: Vec::with_capacity(items) }
     }
 
     /// Appends one item.
@@ -134,7 +134,7 @@ impl BodyBuilder {
 
     fn begin(&mut self) {
         if self.buffer.is_empty() {
-            self.buffer.resize(HEADER_ROOM, 0);
+            self.buffer.resize(self.room, 0);
         }
     }
 
@@ -145,7 +145,7 @@ impl BodyBuilder {
     }
 
     fn body(&self) -> &[u8] {
-        self.buffer.get(HEADER_ROOM..).unwrap_or_default()
+        self.buffer.get(self.room..).unwrap_or_default()
     }
 
     /// Bytes so far.
@@ -190,8 +190,8 @@ impl BodyBuilder {
         }
         front.push(BODY_KEY);
         wire_write::put_varint(&mut front, body_len as u64);
-        let room = HEADER_ROOM.checked_sub(front.len());
-        match room.and_then(|start| Some((start, self.buffer.get_mut(start..HEADER_ROOM)?))) {
+        let start = self.room.checked_sub(front.len());
+        match start.and_then(|start| Some((start, self.buffer.get_mut(start..self.room)?))) {
             Some((start, place)) => {
                 place.copy_from_slice(&front);
                 Bytes::from(self.buffer).slice(start..)
@@ -201,6 +201,12 @@ impl BodyBuilder {
                 front.into()
             }
         }
+    }
+}
+
+impl Default for BodyBuilder {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -469,7 +475,7 @@ mod tests {
         for (ids, channels) in
             [(&["a", "bb"][..], 0), (&["a", ""], 3), (&[], 2), (&["x"], 2_000), (&[], 2_000)]
         {
-            let mut bodies = [BodyBuilder::new(), BodyBuilder::with_capacity(100, 2), BodyBuilder::new()];
+            let mut bodies = [BodyBuilder::new(), BodyBuilder::with_capacity(100, 2, 60), BodyBuilder::new()];
             for id in ids {
                 bodies[0].push(&key(id));
                 bodies[1].push_encoded(&key(id).encode_to_vec());

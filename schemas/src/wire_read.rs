@@ -54,6 +54,7 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// [`WireError::BadType`].
+    #[inline]
     pub const fn uint(&self) -> Result<u64, WireError> {
         match self.value {
             Value::Varint(value) => Ok(value),
@@ -66,6 +67,7 @@ impl<'a> Field<'a> {
     /// # Errors
     /// [`WireError::BadType`].
     #[allow(clippy::cast_possible_truncation)]
+    #[inline]
     pub fn uint32(&self) -> Result<u32, WireError> {
         self.uint().map(|value| value as u32)
     }
@@ -74,6 +76,7 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// [`WireError::BadType`].
+    #[inline]
     pub fn int(&self) -> Result<i64, WireError> {
         self.uint().map(u64::cast_signed)
     }
@@ -82,6 +85,7 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// [`WireError::BadType`].
+    #[inline]
     pub fn int32(&self) -> Result<i32, WireError> {
         self.uint32().map(u32::cast_signed)
     }
@@ -90,6 +94,7 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// [`WireError::BadType`].
+    #[inline]
     pub fn sint(&self) -> Result<i64, WireError> {
         self.uint().map(|value| (value >> 1).cast_signed() ^ -((value & 1).cast_signed()))
     }
@@ -98,6 +103,7 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// [`WireError::BadType`].
+    #[inline]
     pub fn sint32(&self) -> Result<i32, WireError> {
         self.uint32().map(|value| (value >> 1).cast_signed() ^ -((value & 1).cast_signed()))
     }
@@ -106,6 +112,7 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// [`WireError::BadType`].
+    #[inline]
     pub fn flag(&self) -> Result<bool, WireError> {
         self.uint().map(|value| value != 0)
     }
@@ -114,6 +121,7 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// [`WireError::BadType`].
+    #[inline]
     pub const fn bytes(&self) -> Result<&'a [u8], WireError> {
         match self.value {
             Value::Bytes(bytes) => Ok(bytes),
@@ -125,6 +133,7 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// [`WireError::BadType`], [`WireError::NotUtf8`].
+    #[inline]
     pub fn text(&self) -> Result<&'a str, WireError> {
         std::str::from_utf8(self.bytes()?).map_err(|_| WireError::NotUtf8(self.tag))
     }
@@ -133,6 +142,7 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// As for its fields.
+    #[inline]
     pub fn amount(&self) -> Result<i128, WireError> {
         let (mut lo, mut hi) = (0, 0);
         for field in fields(self.bytes()?) {
@@ -149,6 +159,7 @@ impl<'a> Field<'a> {
 
 /// The fields of a message in the order written; ends after the first error.
 #[must_use]
+#[inline]
 pub const fn fields(message: &[u8]) -> FieldsOf<'_> {
     FieldsOf { rest: message }
 }
@@ -160,6 +171,7 @@ pub struct FieldsOf<'a> {
 }
 
 impl<'a> FieldsOf<'a> {
+    #[inline]
     fn field(&mut self) -> Result<Field<'a>, WireError> {
         let key = self.varint()?;
         let tag = u32::try_from(key >> 3).ok().filter(|tag| *tag != 0).ok_or(WireError::BadKey)?;
@@ -178,12 +190,14 @@ impl<'a> FieldsOf<'a> {
         Ok(Field { tag, value })
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], WireError> {
         let (array, rest) = self.rest.split_first_chunk::<N>().ok_or(WireError::Cut)?;
         self.rest = rest;
         Ok(array)
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
         let (value, rest) = varint(self.rest)?;
         self.rest = rest;
@@ -194,6 +208,7 @@ impl<'a> FieldsOf<'a> {
 impl<'a> Iterator for FieldsOf<'a> {
     type Item = Result<Field<'a>, WireError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
@@ -210,6 +225,7 @@ impl<'a> Iterator for FieldsOf<'a> {
 ///
 /// # Errors
 /// [`WireError::Cut`], [`WireError::TooLong`].
+#[inline]
 pub const fn varint(bytes: &[u8]) -> Result<(u64, &[u8]), WireError> {
     let (mut value, mut shift, mut rest) = (0_u64, 0_u32, bytes);
     while let Some((byte, after)) = rest.split_first() {

@@ -16,11 +16,13 @@ pub struct Fields<'b> {
 impl<'b> Fields<'b> {
     /// Appends to `out`.
     #[must_use]
+    #[inline]
     pub const fn new(out: &'b mut Vec<u8>) -> Self {
         Self { out }
     }
 
     /// `uint32`, `uint64`; also the wire form of `int64` and of enumerations, whose negative values take ten bytes.
+    #[inline]
     pub fn uint(&mut self, tag: u32, value: u64) {
         if value != 0 {
             self.key(tag, 0);
@@ -29,21 +31,25 @@ impl<'b> Fields<'b> {
     }
 
     /// `int32`, `int64`.
+    #[inline]
     pub fn int(&mut self, tag: u32, value: i64) {
         self.uint(tag, value.cast_unsigned());
     }
 
     /// `sint32`, `sint64` (zigzag).
+    #[inline]
     pub fn sint(&mut self, tag: u32, value: i64) {
         self.uint(tag, zigzag(value));
     }
 
     /// `bool`.
+    #[inline]
     pub fn flag(&mut self, tag: u32, value: bool) {
         self.uint(tag, u64::from(value));
     }
 
     /// `fixed64`.
+    #[inline]
     pub fn fixed64(&mut self, tag: u32, value: u64) {
         if value != 0 {
             self.key(tag, 1);
@@ -52,11 +58,13 @@ impl<'b> Fields<'b> {
     }
 
     /// `string`.
+    #[inline]
     pub fn text(&mut self, tag: u32, value: &str) {
         self.bytes(tag, value.as_bytes());
     }
 
     /// `bytes`.
+    #[inline]
     pub fn bytes(&mut self, tag: u32, value: &[u8]) {
         if !value.is_empty() {
             self.encoded(tag, value);
@@ -64,11 +72,13 @@ impl<'b> Fields<'b> {
     }
 
     /// Fields already encoded.
+    #[inline]
     pub fn raw(&mut self, fields: &[u8]) {
         self.out.extend_from_slice(fields);
     }
 
     /// A message already encoded; written even when it is empty.
+    #[inline]
     pub fn encoded(&mut self, tag: u32, message: &[u8]) {
         self.key(tag, 2);
         self.varint(message.len() as u64);
@@ -77,6 +87,7 @@ impl<'b> Fields<'b> {
 
     /// A message whose fields `write` puts down; written even when there is none. Returns where in the buffer the
     /// message begins, its key and length not counted.
+    #[inline]
     pub fn message(&mut self, tag: u32, write: impl FnOnce(&mut Fields<'_>)) -> usize {
         self.key(tag, 2);
         let at = self.out.len();
@@ -87,6 +98,7 @@ impl<'b> Fields<'b> {
     }
 
     /// `Amount` of `batch.proto`; written even when it is zero, as an optional message is.
+    #[inline]
     pub fn amount(&mut self, tag: u32, value: i128) {
         let (lo, hi) = amount_wire::split(value);
         self.message(tag, |amount| {
@@ -95,10 +107,12 @@ impl<'b> Fields<'b> {
         });
     }
 
+    #[inline]
     fn key(&mut self, tag: u32, wire_type: u32) {
         self.varint(u64::from(tag << 3 | wire_type));
     }
 
+    #[inline]
     fn varint(&mut self, value: u64) {
         put_varint(self.out, value);
     }
@@ -106,11 +120,13 @@ impl<'b> Fields<'b> {
 
 /// Zigzag form of a signed number: 0, -1, 1, -2 become 0, 1, 2, 3.
 #[must_use]
+#[inline]
 pub const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
 /// Appends a varint.
+#[inline]
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value.to_le_bytes()[0] | 0x80);
@@ -121,6 +137,7 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 
 /// Number of bytes of a varint.
 #[must_use]
+#[inline]
 pub const fn varint_len(value: u64) -> usize {
     match value.checked_ilog2() {
         None => 1,
