@@ -129,21 +129,22 @@ pub struct Overlay<'a> {
     pub refusals: Vec<OutRecord>,
 }
 
-/// Memory for a window, made at once: items and bytes of its journal batch, and of that batch's header with about
-/// 32 channels.
-const JOURNAL_ITEMS: usize = 256;
-const JOURNAL_BYTES: usize = 60 << 10;
+/// Memory for the header of a window's journal batch: about 32 channels.
 const JOURNAL_HEADER: usize = 4 << 10;
+/// Bytes of input an item of the journal comes from, at least, about.
+const INPUT_BYTES: usize = 128;
 
 impl<'a> Overlay<'a> {
-    /// Nothing changed yet.
+    /// Nothing changed yet. `input_bytes` says how much the window is about to read, so that memory for what it
+    /// writes is made at once.
     #[must_use]
-    pub fn new(base: &'a Slot, config: &'a PostingConfig, batch: u64) -> Self {
+    pub fn new(base: &'a Slot, config: &'a PostingConfig, batch: u64, input_bytes: usize) -> Self {
+        let items = input_bytes / INPUT_BYTES + 16;
         Self {
             base,
             config,
             batch,
-            figures: Vec::with_capacity(JOURNAL_ITEMS),
+            figures: Vec::with_capacity(items),
             places: FxHashMap::default(),
             fresh: AccountTable::default(),
             ids: FxHashMap::default(),
@@ -154,8 +155,8 @@ impl<'a> Overlay<'a> {
             incoming: BTreeMap::new(),
             sent: BTreeMap::new(),
             days: BTreeMap::new(),
-            journal: BodyBuilder::with_capacity(JOURNAL_BYTES, JOURNAL_ITEMS, JOURNAL_HEADER),
-            effects: Vec::with_capacity(2 * JOURNAL_ITEMS),
+            journal: BodyBuilder::with_capacity(2 * input_bytes, items, JOURNAL_HEADER),
+            effects: Vec::with_capacity(3 * items),
             refusals: Vec::new(),
         }
     }

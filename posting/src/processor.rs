@@ -70,7 +70,7 @@ impl Processor for Posting {
         if !window.first && window.inputs.iter().all(|input| input.records.is_empty()) {
             return Ok(None);
         }
-        let mut overlay = Overlay::new(slot, &self.config, window.batch);
+        let mut overlay = Overlay::new(slot, &self.config, window.batch, input_bytes(&window));
         if slot.chart_hash != self.config.chart_hash {
             let hash = Bytes::copy_from_slice(&self.config.chart_hash);
             overlay.journal(Item::Chart(ChartVersion { version: self.config.chart.version, hash }));
@@ -109,6 +109,12 @@ impl Processor for Posting {
 
 fn stop(slot: &Slot, from: TopicPartition, offset: Offset, why: &str) -> Stop {
     Stop::at(slot.slot, from, offset, why)
+}
+
+/// Bytes that the window will read, about.
+fn input_bytes(window: &Window) -> usize {
+    let records = window.inputs.iter().flat_map(|input| &input.records);
+    records.map(|record| record.value.len()).sum::<usize>().min(CREDITS_BYTES_MAX + BODY_BYTES_MAX)
 }
 
 /// What the window has read so far.
