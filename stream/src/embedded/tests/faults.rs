@@ -194,6 +194,7 @@ fn power_cut(of: &Path, failing: &Failing, cut: Cut) -> tempfile::TempDir {
 fn a_power_cut_keeps_every_durable_commit_and_no_part_of_another() {
     let directory = tempfile::tempdir().unwrap();
     let (log, failing) = open_failing(directory.path(), small());
+    quieten(&log);
     let mut session = log.join(&posting()).unwrap();
     let generation = session.assignment().unwrap().generation;
     let mut sequences = Vec::new();

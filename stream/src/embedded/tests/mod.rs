@@ -43,9 +43,14 @@ fn open(directory: &Path) -> EmbeddedLog {
 /// The same, with the first sync behind it: until it is closed or asked, nothing more is noted as durable.
 fn open_quiet(directory: &Path, options: Options) -> EmbeddedLog {
     let log = EmbeddedLog::open(directory, options).unwrap();
+    quieten(&log);
+    log
+}
+
+/// Has the syncer do its first sync now, and not in the middle of what the test does.
+fn quieten(log: &EmbeddedLog) {
     let sequence = log.append(vec![text(TopicPartition::new(Topic::Flow, 0), "open")]).unwrap();
     log.wait_durable(sequence, MINUTE).unwrap();
-    log
 }
 
 fn text(to: TopicPartition, value: impl Into<String>) -> OutRecord {
