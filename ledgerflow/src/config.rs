@@ -4,7 +4,7 @@
 //! Order: defaults, file, environment, flags; see [`stream::config`]. Values are checked here as far as one setting
 //! or two can tell; what needs the chart or the log is checked by whom it concerns.
 
-use crate::runtime::{DEFAULT_CHART, DEFAULT_RULES, Setup};
+use crate::runtime::{self, DEFAULT_CHART, DEFAULT_RULES, Setup};
 use anyhow::Context;
 use ingest::config as ingest_config;
 use reconcile::config::ProviderSettings;
@@ -381,6 +381,14 @@ pub fn load(
     Ok((settings, layers))
 }
 
+/// The settings of a configuration that says nothing.
+///
+/// # Errors
+/// A default that its own bounds refuse.
+pub fn built_in() -> Result<Settings, ConfigError> {
+    Layers::default().read()
+}
+
 /// The environment as text; what is no text is left out, as no setting can be meant by it.
 pub fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
@@ -486,6 +494,17 @@ impl Settings {
         options.scan_bytes = mib(self.log.scan_mib);
         options.clean_percent = u64::from(self.retention.free_percent);
         options
+    }
+
+    /// How the workers are run: the one place that says so, for `run`, `bench` and `demo`.
+    #[must_use]
+    pub fn workers(&self) -> runtime::Windows {
+        runtime::Windows {
+            ingest: self.worker(&self.windows.ingest),
+            posting: self.worker(&self.windows.posting),
+            settlement: self.worker(&self.windows.settlement),
+            reconcile: self.worker(&self.windows.reconcile),
+        }
     }
 
     /// How a worker with this window is run.

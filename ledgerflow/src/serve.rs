@@ -7,7 +7,7 @@
 use crate::config::Settings;
 use crate::query::books::{Answering, Books, checkpoints};
 use crate::query::{self, Answer, Ending, Question};
-use crate::runtime::{Pipeline, Windows, disposable};
+use crate::runtime::{Pipeline, disposable};
 use crate::socket;
 use anyhow::{Context, bail};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,15 +70,9 @@ pub fn start(settings: &Settings) -> anyhow::Result<(Books, PathBuf)> {
         std::process::exit(1);
     }));
     let log = Arc::new(EmbeddedLog::open(&dir, options)?);
-    let windows = Windows {
-        ingest: settings.worker(&settings.windows.ingest),
-        posting: settings.worker(&settings.windows.posting),
-        settlement: settings.worker(&settings.windows.settlement),
-        reconcile: settings.worker(&settings.windows.reconcile),
-    };
     let shared: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;
     let store = checkpoints(&dir, &log);
-    let pipeline = Pipeline::start(shared, processors, &windows, &settings.clock(), &store)?;
+    let pipeline = Pipeline::start(shared, processors, &settings.workers(), &settings.clock(), &store)?;
     Ok((Books { log, setup, answering: Answering::Running(Box::new(pipeline)) }, dir))
 }
 

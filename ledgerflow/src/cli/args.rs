@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Streaming accounting: events in, double-entry journal, balances, days and reconciled bills out.
 ///
 /// Exit codes: 0 done; 1 failed (the message says why); 2 wrong use of the command line; 3 a check found
-/// something wrong (verify, audit, health, status, trial-balance, bill); 4 nothing found for that name or id.
+/// something wrong (verify, audit, health, status, trial-balance, bill, bench); 4 nothing found for that name or id.
 #[derive(Debug, Parser)]
 #[command(name = "ledgerflow", version, about, long_about, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
@@ -231,7 +231,8 @@ pub struct Backup {
 /// Commands of `bench`.
 #[derive(Debug, Subcommand)]
 pub enum Bench {
-    /// Measure the whole pipeline; prints one line of JSON.
+    /// Measure the whole pipeline with the windows of the configuration; prints one line of JSON. Without `--dir` in
+    /// `ledgerflow-bench`.
     Pipeline(BenchPipeline),
 }
 
@@ -253,14 +254,14 @@ pub struct BenchPipeline {
     /// Percent of events that are sent twice.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub duplicates: u8,
-    /// Partitions of the internal topics.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub partitions: u32,
+    /// Partitions of the internal topics (overrides `partitions.internal`).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub partitions: Option<u32>,
     /// Events a second at a steady rate, to measure latency from the scheduled send time.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub rate: Option<u64>,
     /// How long to send at that rate.
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub seconds: u64,
 }
 

@@ -38,11 +38,6 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             clap_complete::generate(*shell, &mut Cli::command(), "ledgerflow", &mut std::io::stdout());
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Bench(args::Bench::Pipeline(options)) => {
-            let dir = cli.dir.clone().unwrap_or_else(|| PathBuf::from("ledgerflow-bench"));
-            println!("{}", serde_json::to_string(&bench::pipeline(options, &dir)?)?);
-            return Ok(ExitCode::SUCCESS);
-        }
         Command::Demo(options) => {
             stream::telemetry::start(LogFormat::Human, &LogLevel::warn()).context("logs")?;
             let dir = cli.dir.clone().unwrap_or_else(demo::default_dir);
@@ -60,6 +55,12 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run => serve::run(&settings).map(|()| ExitCode::SUCCESS),
         Command::ShowConfig => show_config(&layers, out),
         Command::Send(options) => send(&settings, &options, out),
+        Command::Bench(args::Bench::Pipeline(options)) => {
+            let dir = cli.dir.unwrap_or_else(|| PathBuf::from("ledgerflow-bench"));
+            let measured = bench::pipeline(&options, &settings, &dir)?;
+            println!("{}", serde_json::to_string(&measured)?);
+            Ok(exit(if measured.holds() { Ending::Done } else { Ending::Wrong }))
+        }
         command => {
             let question = question(command)?;
             let answer = ask(&settings, &dir, &question)?;
@@ -168,12 +169,16 @@ fn show(answer: &Answer, out: Output) -> anyhow::Result<ExitCode> {
     if let Some(message) = &answer.message {
         eprintln!("{message}");
     }
-    Ok(ExitCode::from(match answer.ending {
+    Ok(exit(answer.ending))
+}
+
+fn exit(ending: Ending) -> ExitCode {
+    ExitCode::from(match ending {
         Ending::Done => 0,
         Ending::Failed => 1,
         Ending::Wrong => 3,
         Ending::NotFound => 4,
-    }))
+    })
 }
 
 /// Reads events: one JSON array of objects, or one event a line. Bytes are kept as they are.

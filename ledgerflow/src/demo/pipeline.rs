@@ -6,7 +6,7 @@ use super::report::Account;
 use super::traffic::{PROVIDER_ACCOUNT, Sent};
 use crate::measure::latency::Due;
 use crate::query::journal::last_entries;
-use crate::runtime::{Pipeline, Setup, Windows};
+use crate::runtime::{Pipeline, Setup};
 use anyhow::{Context, bail};
 use reconcile::import::{BillFormat, BillSource, Import};
 use reconcile::join::CaseFilter;
@@ -63,7 +63,8 @@ impl Company {
             Ok(Box::new(DiskCheckpoints::open(&store, name, Arc::clone(&for_stores))?))
         };
         let clock = BusinessClock::Set(Arc::clone(&clock_us));
-        let pipeline = Pipeline::start(shared, setup.processors()?, &Windows::default(), &clock, &open)?;
+        let workers = crate::config::built_in()?.workers();
+        let pipeline = Pipeline::start(shared, setup.processors()?, &workers, &clock, &open)?;
         let chart = setup.read_chart()?;
         let map = PartitionMap::even(COUNTS.internal).context("partitions")?;
         Ok(Self { log, pipeline, clock_us, chart, map, offsets: BTreeMap::new(), sent: 0, midnight_us })

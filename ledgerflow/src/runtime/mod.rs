@@ -8,7 +8,7 @@ mod setup;
 mod worker_thread;
 
 pub use setup::{DEFAULT_CHART, DEFAULT_RULES, Setup};
-pub use worker_thread::{Failure, WorkerThread};
+pub use worker_thread::{Failure, Work, WorkerThread};
 
 use schemas::topics::Topic;
 use std::collections::BTreeMap;
@@ -54,6 +54,15 @@ impl Default for Windows {
             settlement: Options { window_us: 20_000, ..Options::default() },
             reconcile: Options { window_us: 50_000, ..Options::default() },
         }
+    }
+}
+
+impl Windows {
+    /// Each with its name in the configuration.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, &Options)> {
+        let Self { ingest, posting, settlement, reconcile } = self;
+        [("ingest", ingest), ("posting", posting), ("settlement", settlement), ("reconcile", reconcile)]
+            .into_iter()
     }
 }
 
@@ -186,6 +195,24 @@ impl Pipeline {
             *lag.entry(name).or_insert(0) += (high - position).max(0);
         }
         Ok(lag)
+    }
+
+    /// What every worker has done since it was started.
+    #[must_use]
+    pub fn work(&self) -> BTreeMap<&'static str, Work> {
+        let mut all = BTreeMap::from([
+            (self.ingest.name(), self.ingest.work()),
+            (self.posting.name(), self.posting.work()),
+            (self.settlement.name(), self.settlement.work()),
+            (self.rekey.name(), self.rekey.work()),
+            (self.join.name(), self.join.work()),
+        ]);
+        for ((name, _), position) in self.positions() {
+            if let Some(work) = all.get_mut(name) {
+                work.records_read += u64::try_from(position).unwrap_or(0);
+            }
+        }
+        all
     }
 
     /// Waits until everything that lies on the log now, and what follows from it, has been worked off. Ticks that

@@ -1,6 +1,6 @@
 //! A worker on its own thread, and questions to it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +18,38 @@ pub struct Failure {
     pub error: WorkerError,
 }
 
+/// What a worker has done since it was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Work {
+    /// Windows committed.
+    pub windows: u64,
+    /// Windows aborted and decided again.
+    pub aborted: u64,
+    /// Items decided, as the processor counts them.
+    pub items: u64,
+    /// Positions of its inputs, added up.
+    pub records_read: u64,
+    /// Records written.
+    pub records_written: u64,
+}
+
+/// Counted by the worker's thread, read by others.
+#[derive(Debug, Default)]
+struct Counters {
+    windows: AtomicU64,
+    aborted: AtomicU64,
+    items: AtomicU64,
+    records_written: AtomicU64,
+}
+
+impl Counters {
+    fn committed(&self, items: u64, records: usize) {
+        self.windows.fetch_add(1, Ordering::Relaxed);
+        self.items.fetch_add(items, Ordering::Relaxed);
+        self.records_written.fetch_add(records as u64, Ordering::Relaxed);
+    }
+}
+
 type Question<P> = Box<dyn FnOnce(&Worker<P>) + Send>;
 
 /// Handle of a worker's thread.
@@ -26,6 +58,7 @@ pub struct WorkerThread<P: Processor> {
     questions: Sender<Question<P>>,
     stop: Arc<AtomicBool>,
     failure: Arc<Mutex<Option<Failure>>>,
+    counters: Arc<Counters>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -47,15 +80,17 @@ where
         let stop = Arc::new(AtomicBool::new(false));
         let failure = Arc::new(Mutex::new(None));
         let (stop_seen, failed) = (Arc::clone(&stop), Arc::clone(&failure));
+        let counters = Arc::new(Counters::default());
+        let counted = Arc::clone(&counters);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             faults::name_thread(name);
-            if let Err(error) = run(worker, &clock, &stop_seen, &asked) {
+            if let Err(error) = run(worker, &clock, &stop_seen, &asked, &counted) {
                 tracing::error!(processor = name, %error, "worker ended");
                 *failed.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some(Failure { processor: name, error });
             }
         })?;
-        Ok(Self { name, questions, stop, failure, thread: Some(thread) })
+        Ok(Self { name, questions, stop, failure, counters, thread: Some(thread) })
     }
 }
 
@@ -87,6 +122,19 @@ impl<P: Processor + 'static> WorkerThread<P> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What it has done since it was started, but for what it has read, which its positions tell.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Work {
+            windows: of(&self.counters.windows),
+            aborted: of(&self.counters.aborted),
+            items: of(&self.counters.items),
+            records_read: 0,
+            records_written: of(&self.counters.records_written),
+        }
+    }
+
     /// Asks it to end after its current window.
     pub fn request_stop(&self) {
         self.stop.store(true, Ordering::Release);
@@ -110,6 +158,7 @@ fn run<P: Processor>(
     clock: &BusinessClock,
     stop: &AtomicBool,
     asked: &Receiver<Question<P>>,
+    counters: &Counters,
 ) -> Result<(), WorkerError> {
     let name = worker.processor().name();
     while !stop.load(Ordering::Acquire) {
@@ -117,7 +166,8 @@ fn run<P: Processor>(
             question(&worker);
         }
         match worker.step(Now::read(clock))? {
-            Progress::Committed { .. } | Progress::Idle => {}
+            Progress::Idle => {}
+            Progress::Committed { items, records, .. } => counters.committed(items, records),
             Progress::Restored { replayed } => {
                 tracing::info!(processor = name, slots = worker.slots().len(), replayed, "restored");
             }
@@ -126,6 +176,7 @@ fn run<P: Processor>(
                 std::thread::sleep(Duration::from_millis(100));
             }
             Progress::Aborted(why) => {
+                counters.aborted.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(processor = name, why, "window aborted, deciding it again");
                 std::thread::sleep(Duration::from_millis(50));
             }
