@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak schemas bench fmt lint
+.PHONY: help demo test soak schemas bench bench-micro fmt lint
 
 RUN := .ci/toolchain
 CARGO := $(RUN) cargo
@@ -15,6 +15,8 @@ TESTS ?=
 MINUTES ?= 10
 # Rounds of `make soak`: kills at each fault point and processor, seeds of the simulation.
 ROUNDS ?= 200
+# Which micro-benchmarks, such as BENCH=posting (all of them without it).
+BENCH ?=
 # Size of `make bench`.
 EVENTS ?= 2000000
 ACCOUNTS ?= 1000000
@@ -22,8 +24,8 @@ ACCOUNTS ?= 1000000
 help: ## Say what there is
 	@echo 'ledgerflow: events in, double-entry journal, balances, days and reconciled bills out.'
 	@echo
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | column -t -s'|' 2>/dev/null \
-		|| sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1  \2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | column -t -s'|' 2>/dev/null \
+		|| sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1  \2/p' Makefile
 
 demo: ## Build, run a day of a payment company, show what came out (ARGS="--events 50000")
 	@$(CARGO) build --locked --profile fast -p ledgerflow
@@ -53,6 +55,9 @@ bench: ## Measure the whole pipeline (EVENTS=2000000 ACCOUNTS=1000000)
 	@target=$${CARGO_TARGET_DIR:-target}; rm -rf "$$target/bench-data"; \
 		"$$target/release/ledgerflow" bench pipeline --log embedded --dir "$$target/bench-data" \
 		--events $(EVENTS) --accounts $(ACCOUNTS) --duplicates 5 --json
+
+bench-micro: ## Measure decode, decide and encode alone (BENCH=posting for some)
+	@$(CARGO) bench --locked --workspace --bench micro -- $(BENCH)
 
 fmt: ## Format
 	@$(CARGO) fmt --all

@@ -6,7 +6,6 @@ mod contracts;
 mod days;
 mod events;
 mod laws;
-mod timing;
 mod windows;
 
 use crate::config::{IngestConfig, IngestSettings};

@@ -10,7 +10,6 @@ mod cases;
 mod chains;
 mod channels;
 mod cluster;
-mod cost;
 mod days;
 mod events;
 mod histories;

@@ -7,5 +7,4 @@ mod days;
 mod journal;
 mod model;
 mod queries;
-mod speed;
 mod world;
