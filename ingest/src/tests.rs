@@ -198,6 +198,7 @@ impl Rig {
             business_us: self.now_us,
             wall_us: 99,
             inputs: std::iter::once((Topic::Days, given.days)).chain(lanes).map(input).collect(),
+            looked_back: Vec::new(),
         }
     }
 

@@ -8,8 +8,10 @@
 //! No clock, randomness or hash-map order in here: time comes in with the [`Window`].
 
 use crate::log::{Offset, OutRecord, Record, TopicPartition};
-use schemas::batch::Hash;
+use bytes::Bytes;
+use schemas::batch::{Hash, Opened};
 use schemas::topics::Topic;
+use schemas::wire::BatchHeader;
 use std::fmt;
 use thiserror::Error;
 
@@ -61,6 +63,8 @@ pub struct Window {
     pub wall_us: i64,
     /// Inputs in the order of [`Processor::inputs`], those without records included.
     pub inputs: Vec<InputRecords>,
+    /// One answer to each of [`Processor::looks_back`], in its order.
+    pub looked_back: Vec<LookedBack>,
 }
 
 /// What one input gave to a window.
@@ -76,6 +80,57 @@ pub struct InputRecords {
     pub records: Vec<Record>,
     /// Whether the reader had nothing more for the moment.
     pub drained: bool,
+}
+
+/// One end of a channel, as the headers of the slot's changelog count its items ([`BatchHeader::channel`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChannelEnd {
+    /// Items sent to that partition.
+    Sent(u32),
+    /// Items taken from that partition.
+    Taken(u32),
+}
+
+/// Consecutive items of a channel that a slot must find again in its own changelog before it can decide.
+///
+/// It follows from committed state and the records offered, so the slot's next owner asks for the same. Both bounds
+/// are sequences that the changelog's committed batches count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LookBack {
+    /// Which channel.
+    pub end: ChannelEnd,
+    /// First sequence.
+    pub first: u64,
+    /// Last sequence.
+    pub last: u64,
+}
+
+impl LookBack {
+    /// Last sequence on this channel when the batch of that header was sealed; 0 = none. Never falls from a batch to
+    /// the next.
+    #[must_use]
+    pub fn counted(&self, header: &BatchHeader) -> u64 {
+        let (ChannelEnd::Sent(peer) | ChannelEnd::Taken(peer)) = self.end;
+        let channel = header.channel.iter().find(|channel| channel.partition == peer);
+        channel.map_or(0, |channel| match self.end {
+            ChannelEnd::Sent(_) => channel.sequence,
+            ChannelEnd::Taken(_) => channel.taken,
+        })
+    }
+}
+
+/// Bytes of finds after which a search rests, until the slot has used them and asks for what comes after.
+pub const FOUND_BYTES_MAX: usize = 4 << 20;
+
+/// What was found so far of what a slot looks back for.
+#[derive(Debug, Clone)]
+pub struct LookedBack {
+    /// What was sought.
+    pub sought: LookBack,
+    /// What [`Processor::glean`] gave, batch by batch from the first one sought.
+    pub found: Vec<Bytes>,
+    /// Whether every batch that could hold some of it was read.
+    pub complete: bool,
 }
 
 /// What a window decided. Dropped whole unless its commit succeeds.
@@ -159,6 +214,20 @@ pub trait Processor: Send {
     fn slots(&self) -> u32;
     /// The empty state of a slot.
     fn open(&self, slot: u32) -> Self::Slot;
+
+    /// What the slot must read again in its own changelog ([`Changelog::Own`]) to decide on this window. The answers
+    /// come with the window, with what was read so far: `decide` goes on with what does not depend on them.
+    fn looks_back(&self, _slot: &Self::Slot, _window: &Window) -> Vec<LookBack> {
+        Vec::new()
+    }
+
+    /// What of `sought` a batch of the changelog holds, in any form that `decide` understands; in order.
+    ///
+    /// # Errors
+    /// The batch does not hold what its header counts; the slot stops there.
+    fn glean(&self, _slot: u32, _sought: &LookBack, _batch: &Opened) -> Result<Vec<Bytes>, String> {
+        Ok(Vec::new())
+    }
 
     /// Judges a window. `Ok(None)` = nothing to commit. Must not change state.
     ///

@@ -1,9 +1,11 @@
 //! One configured processor for every incarnation of its worker: reading chart and rules again for each of some
 //! thousand restarts would be most of a simulation's time.
 
+use bytes::Bytes;
+use schemas::batch::Opened;
 use std::sync::Arc;
 use stream::log::{Record, TopicPartition};
-use stream::processor::{Changelog, Decision, Input, Processor, Stop, Window};
+use stream::processor::{Changelog, Decision, Input, LookBack, Processor, Stop, Window};
 
 /// A processor that several workers use, one after the other or side by side.
 #[derive(Debug)]
@@ -43,6 +45,12 @@ impl<P: Processor + Sync> Processor for Shared<P> {
     }
     fn open(&self, slot: u32) -> Self::Slot {
         self.0.open(slot)
+    }
+    fn looks_back(&self, slot: &Self::Slot, window: &Window) -> Vec<LookBack> {
+        self.0.looks_back(slot, window)
+    }
+    fn glean(&self, slot: u32, sought: &LookBack, batch: &Opened) -> Result<Vec<Bytes>, String> {
+        self.0.glean(slot, sought, batch)
     }
     fn decide(&self, slot: &Self::Slot, window: Window) -> Result<Option<Decision<Self::Change>>, Stop> {
         self.0.decide(slot, window)

@@ -231,6 +231,7 @@ impl Cluster {
                 self.credits[at].read(credits, owner.credits_at, take.0),
                 self.commands[at].read(commands, owner.commands_at, take.1),
             ],
+            looked_back: Vec::new(),
         }
     }
 

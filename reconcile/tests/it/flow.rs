@@ -91,6 +91,7 @@ impl<P: Processor> Driver<P> {
             business_us: 0,
             wall_us: 0,
             inputs: inputs.collect(),
+            looked_back: Vec::new(),
         }
     }
 

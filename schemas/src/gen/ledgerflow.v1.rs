@@ -43,7 +43,8 @@ pub struct BatchHeader {
     /// What the window read: for every input partition, from (inclusive) and to (exclusive, the next position).
     #[prost(message, repeated, tag = "11")]
     pub input: ::prost::alloc::vec::Vec<InputRange>,
-    /// Last sequence sent on every channel (this slot -> that partition), unchanged ones included.
+    /// Every channel with another partition: last sequence sent and (journal) last sequence taken, unchanged ones
+    /// included.
     #[prost(message, repeated, tag = "12")]
     pub channel: ::prost::alloc::vec::Vec<ChannelSequence>,
     /// How many records this window wrote to each edge topic.
@@ -79,6 +80,9 @@ pub struct ChannelSequence {
     pub batch_sequence: u64,
     #[prost(bytes = "bytes", tag = "4")]
     pub batch_hash: ::prost::bytes::Bytes,
+    /// Journal headers only: last item sequence taken on the channel from that partition.
+    #[prost(uint64, tag = "5")]
+    pub taken: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EdgeCount {

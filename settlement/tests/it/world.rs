@@ -136,6 +136,7 @@ impl World {
             business_us: 0,
             wall_us: 0,
             inputs,
+            looked_back: Vec::new(),
         };
         let Some(decision) = self.settlement.decide(&self.slots[at], window)? else { return Ok(None) };
         let unread = |(_, offset): &(TopicPartition, i64)| {

@@ -63,6 +63,7 @@ counters! {
     sessions_timed_out = "Members that lost their slots by silence.";
     positions_expired = "Groups whose positions vanished.";
     truncations = "Partitions whose low watermark moved up.";
+    records_lost = "Committed records that vanished, their offsets still taken.";
     out_of_range = "Reads and seeks answered with `OutOfRange`.";
     slow_partitions = "Writes that were unreadable for a while.";
     slow_reads = "Polls that a slow partition gave fewer records than it held.";

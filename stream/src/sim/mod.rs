@@ -8,8 +8,8 @@
 //! records, foreign producers' records), a last stable offset below the high watermark, transactions that end
 //! only by time-out, end requests that arrive late, decided transactions whose markers are still under way,
 //! unknown outcomes of both kinds, fencing, generations that end, members that fall silent, positions that
-//! expire, low watermarks that move up, slow partitions, short reads, a log that is away, wall clocks that jump,
-//! and processes that die before, in and after a commit.
+//! expire, low watermarks that move up, records that vanish, slow partitions, short reads, a log that is away, wall
+//! clocks that jump, and processes that die before, in and after a commit.
 //!
 //! A process is a [`SimLog::process`] handle: when it dies, every call through it fails from then on, so that
 //! the driver may drop the dead worker without its last calls reaching the log.
@@ -134,6 +134,12 @@ impl SimLog {
     /// Unknown partition.
     pub fn truncate(&self, at: TopicPartition, low: Offset) -> Result<(), LogError> {
         self.core().truncate(at, low)
+    }
+
+    /// Loses one committed record, as no log may: readers step over its offset. False if there was none.
+    #[must_use]
+    pub fn lose(&self, at: TopicPartition, offset: Offset) -> bool {
+        self.core().lose(at, offset)
     }
 
     /// What [`Log::check_retention`] finds wrong with a topic; `None` = nothing.

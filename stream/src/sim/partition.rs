@@ -131,6 +131,20 @@ impl Partition {
         dropped > 0
     }
 
+    /// Loses the record at `offset`, if it is below the last stable offset: its offset stays taken. True if one was
+    /// there.
+    pub(super) fn lose(&mut self, offset: Offset) -> bool {
+        let at = usize::try_from(offset.saturating_sub(self.low)).ok().filter(|_| offset >= self.low);
+        let stable = offset < self.stable();
+        match at.and_then(|at| self.slots.get_mut(at)) {
+            Some(slot @ Slot::Record { .. }) if stable => {
+                *slot = Slot::Marker;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Reads from `from`, which lies between the low and the high watermark.
     pub(super) fn read(
         &self,

@@ -233,6 +233,14 @@ impl Core {
         Ok(at.iter().map(|at| held.and_then(|held| held.get(at)).cloned()).collect())
     }
 
+    /// Loses one record.
+    pub(super) fn lose(&mut self, at: TopicPartition, offset: Offset) -> bool {
+        let lost = self.partition_mut(at).is_some_and(|partition| partition.lose(offset));
+        self.counters.records_lost += u64::from(lost);
+        self.note(4, offset.unsigned_abs());
+        lost
+    }
+
     /// Moves the low watermark up.
     pub(super) fn truncate(&mut self, at: TopicPartition, low: Offset) -> Result<(), LogError> {
         self.partition(at)?;

@@ -394,6 +394,22 @@ fn truncation_stops_at_an_open_transaction() {
 }
 
 #[test]
+fn a_lost_record_leaves_its_offset() {
+    let log = quiet();
+    log.append(vec![record(OUT, "0"), record(OUT, "1"), record(OUT, "2")]).unwrap();
+    assert!(log.lose(OUT, 1));
+    assert!(!log.lose(OUT, 1) && !log.lose(OUT, 3) && !log.lose(OUT, -1), "there is none");
+    let left: Vec<_> = log.visible(Topic::Commands).iter().map(|(_, r)| r.offset).collect();
+    assert_eq!(left, [0, 2]);
+    assert_eq!(log.watermarks(OUT, Isolation::Committed).unwrap(), Watermarks { low: 0, high: 3 });
+    let mut session = log.join(&member("a")).unwrap();
+    log.plan("posting.a", CommitFault::UnknownLost);
+    commit(session.as_mut(), "open", 1);
+    assert!(!log.lose(OUT, 3), "it is not committed");
+    assert_eq!(log.counters().records_lost, 1);
+}
+
+#[test]
 fn the_wall_clock_jumps_and_time_outs_do_not_notice() {
     let log = quiet();
     let start = log.wall_us();

@@ -8,6 +8,7 @@
 //! Bounds: [`Options`]. Order relied on: see [`crate::log`]. Time comes in as [`Now`].
 
 mod checkpoint;
+mod look_back;
 mod position;
 mod restore;
 mod window;
@@ -60,6 +61,8 @@ pub struct Options {
     pub checkpoint_us: i64,
     /// Checkpoint a slot after about this many bytes of changes.
     pub checkpoint_bytes: usize,
+    /// Value bytes of its own changelog that a slot reads again for one window, at least one record of each poll.
+    pub look_back_bytes: usize,
 }
 
 impl Default for Options {
@@ -70,6 +73,7 @@ impl Default for Options {
             poll_wait: Duration::from_millis(10),
             checkpoint_us: 5_000_000,
             checkpoint_bytes: 64 << 20,
+            look_back_bytes: 2 << 20,
         }
     }
 }
@@ -131,6 +135,7 @@ pub(crate) struct SlotRun<S> {
     pub(crate) checkpointed_us: i64,
     pub(crate) full_checkpoint: bool,
     pub(crate) sequence: u64,
+    pub(crate) searches: look_back::Searches,
     pub(crate) stopped: Option<Stop>,
 }
 

@@ -2,6 +2,7 @@
 //! then the changelog's raw end as the goal, then replay until the reader's own position reaches it, then the last
 //! batch against the committed positions. Checkpoints only shorten the replay; a doubtful one is dropped.
 
+use super::look_back::Searches;
 use super::{InputRun, Metadata, Now, Progress, Run, SlotRun, Worker, WorkerError};
 use crate::faults;
 use crate::log::{FetchLimit, Isolation, LogError, Offset, Position, TopicPartition};
@@ -96,6 +97,7 @@ impl<P: Processor> Worker<P> {
             checkpointed_us: now.monotonic_us,
             full_checkpoint: full,
             sequence: 0,
+            searches: Searches::default(),
             stopped: None,
         };
         Ok(Restored::Done(Box::new(restored), records))
@@ -127,6 +129,7 @@ impl<P: Processor> Worker<P> {
             checkpointed_us: now.monotonic_us,
             full_checkpoint: true,
             sequence: 0,
+            searches: Searches::default(),
             stopped: Some(stop),
         };
         Restored::Done(Box::new(run), 0)

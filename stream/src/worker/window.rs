@@ -25,7 +25,7 @@ impl<P: Processor> Worker<P> {
             self.run = Some(run);
             return Ok(Progress::Idle);
         }
-        let mut decided = self.decide(&mut run, now);
+        let mut decided = self.decide(&mut run, now)?;
         faults::hit(faults::WORKER_AFTER_DECIDE)?;
         if decided.is_empty() {
             self.checkpoint_one(&mut run, now)?;
@@ -104,10 +104,10 @@ impl<P: Processor> Worker<P> {
         Ok(())
     }
 
-    fn decide(&self, run: &mut Run<P>, now: Now) -> Vec<Decided<P::Change>> {
+    fn decide(&self, run: &mut Run<P>, now: Now) -> Result<Vec<Decided<P::Change>>, WorkerError> {
         let mut all = Vec::new();
         for (slot, run) in run.slots.iter_mut().filter(|(_, run)| run.stopped.is_none()) {
-            let window = Window {
+            let mut window = Window {
                 slot: *slot,
                 epoch: run.epoch,
                 batch: run.batch + 1,
@@ -116,9 +116,14 @@ impl<P: Processor> Worker<P> {
                 business_us: now.business_us,
                 wall_us: now.wall_us,
                 inputs: run.inputs.iter().map(offer).collect(),
+                looked_back: Vec::new(),
             };
             let offered: Vec<_> = window.inputs.iter().map(|input| (input.from, input.next)).collect();
-            match self.processor.decide(&run.state, window) {
+            let decided = self.look_back(*slot, run, &window)?.and_then(|found| {
+                window.looked_back = found;
+                self.processor.decide(&run.state, window)
+            });
+            match decided {
                 Ok(None) => {}
                 Ok(Some(decision)) => {
                     let positions = offered.into_iter().map(|(at, next)| {
@@ -136,7 +141,7 @@ impl<P: Processor> Worker<P> {
                 }
             }
         }
-        all
+        Ok(all)
     }
 
     fn transaction(&self, run: &Run<P>, decided: &mut [Decided<P::Change>]) -> Transaction {

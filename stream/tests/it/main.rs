@@ -1,3 +1,4 @@
 //! Integration tests of the seam: one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod exactly_once;
+mod look_back;
