@@ -70,6 +70,7 @@ fn window(slot: &IngestSlot, days: Vec<Record>, events: Vec<Record>) -> Window {
         business_us: parse_instant(NOON).unwrap(),
         wall_us: 0,
         inputs,
+        looked_back: Vec::new(),
     }
 }
 

@@ -120,6 +120,7 @@ fn window(batch: u64, previous_hash: batch::Hash, commands: &Record) -> Window {
         business_us: 0,
         wall_us: 0,
         inputs: vec![nothing, read],
+        looked_back: Vec::new(),
     }
 }
 

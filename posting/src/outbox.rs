@@ -52,6 +52,7 @@ impl Outbox {
             sequence: self.last,
             batch_sequence: head.sequence,
             batch_hash: Bytes::copy_from_slice(&head.hash),
+            ..ChannelSequence::default()
         };
         (values, channel)
     }

@@ -227,6 +227,7 @@ impl Slot {
                     sequence: out.sequence,
                     batch_sequence: out.chain.sequence,
                     batch_hash: out.chain.hash.to_vec().into(),
+                    ..wire::ChannelSequence::default()
                 })
                 .collect(),
             tally: self.tallies.iter().map(|(key, tally)| key.to_wire(tally)).collect(),

@@ -119,6 +119,7 @@ fn window(journal: &Record) -> Window {
         business_us: 0,
         wall_us: 0,
         inputs: vec![read],
+        looked_back: Vec::new(),
     }
 }
 
