@@ -953,7 +953,12 @@ impl PostingWindow {
                 let items = items.iter().map(|i| i.encode_to_vec().into()).collect();
                 world.draft(Topic::Credits, partition, header, items)
             });
-            channel.push(ChannelSequence { partition, sequence, batch_sequence, batch_hash: Bytes::new() });
+            channel.push(ChannelSequence {
+                partition,
+                sequence,
+                batch_sequence,
+                ..ChannelSequence::default()
+            });
         }
         let edge = vec![EdgeCount { topic: "rejected".into(), records: self.refused }];
         let (slot, batch, input, mark) = (self.p, self.batch, self.input, self.mark);
