@@ -5,4 +5,5 @@ mod conformance;
 mod main_job;
 mod simulation;
 mod tidy;
+mod tidy_builds;
 mod tidy_schemas;
