@@ -63,7 +63,7 @@ impl Default for IngestSettings {
     fn default() -> Self {
         let lanes = LaneShares::default();
         Self {
-            tick_ms: 200,
+            tick_ms: 1_000,
             event_bytes_max: 64 * 1024,
             lane_weights: lanes.weights,
             lane_floor: lanes.floor,

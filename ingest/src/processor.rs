@@ -57,6 +57,10 @@ impl Processor for IngestProcessor {
         Changelog::Own(Topic::IngestState)
     }
 
+    fn reads_clock(&self) -> bool {
+        true
+    }
+
     fn slots(&self) -> u32 {
         self.config.slots
     }

@@ -141,7 +141,7 @@ settings! {
     /// Three lanes of event topics are drained by weight, none below its floor.
     pub struct IngestSettings {
         /// Milliseconds of business time between two ticks.
-        tick_ms: u32 = 200, in 10..=60_000;
+        tick_ms: u32 = 1_000, in 10..=60_000;
         /// Largest event, value and headers, in bytes; a larger one is a dead letter.
         event_bytes_max: u32 = 65_536, in 256..=921_600;
         /// Shares of the lanes in a window, high, normal and low.

@@ -4,8 +4,13 @@
 //! `recon.state`/p.
 //!
 //! Order relied on: the journal's chain (checked), the chunks of a file in one partition in order (a chunk below the
-//! next is a repetition and dropped, one above it stops the slot). Nothing waits here: what a window reads, it
-//! writes.
+//! next is a repetition and dropped, one above it stops the slot).
+//!
+//! What has a side is written at once. Business time goes on at most once in [`TICK_EVERY_US`], because it goes to every
+//! partition; journal batches that have nothing but time to tell wait for it, or for a window full of them.
+
+/// Business time between two ticks that are passed on, microseconds.
+pub const TICK_EVERY_US: i64 = 60_000_000;
 
 pub mod decide;
 pub mod processor;

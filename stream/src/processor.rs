@@ -210,6 +210,12 @@ pub trait Processor: Send {
     fn witness(&self) -> Option<Topic> {
         None
     }
+    /// Whether `decide` looks at business time. Where it does not, the same records give the same answer: a slot whose
+    /// records wait for more (`Ok(None)` with records) is not asked again before there are more, and counts as worked
+    /// off.
+    fn reads_clock(&self) -> bool {
+        false
+    }
     /// Number of slots.
     fn slots(&self) -> u32;
     /// The empty state of a slot.
@@ -229,7 +235,7 @@ pub trait Processor: Send {
         Ok(Vec::new())
     }
 
-    /// Judges a window. `Ok(None)` = nothing to commit. Must not change state.
+    /// Judges a window. `Ok(None)` = nothing to commit; what was offered is offered again. Must not change state.
     ///
     /// # Errors
     /// [`Stop`] when this slot's input is not what it must be.

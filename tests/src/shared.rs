@@ -40,6 +40,9 @@ impl<P: Processor + Sync> Processor for Shared<P> {
     fn witness(&self) -> Option<schemas::topics::Topic> {
         self.0.witness()
     }
+    fn reads_clock(&self) -> bool {
+        self.0.reads_clock()
+    }
     fn slots(&self) -> u32 {
         self.0.slots()
     }

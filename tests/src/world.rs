@@ -187,6 +187,15 @@ impl World {
         }
     }
 
+    /// Bytes that the embedded log has on the disk; 0 in a simulation.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        match &self.ground {
+            Ground::Sim(_) => 0,
+            Ground::Embedded { log, .. } => log.as_ref().map_or(0, |log| log.disk_bytes()),
+        }
+    }
+
     /// Partition counts.
     #[must_use]
     pub const fn counts(&self) -> PartitionCounts {

@@ -135,11 +135,24 @@ impl Pipeline {
     #[must_use]
     pub fn positions(&self) -> Positions {
         let mut all = Positions::new();
-        add(&mut all, &self.ingest);
-        add(&mut all, &self.posting);
-        add(&mut all, &self.settlement);
-        add(&mut all, &self.rekey);
-        add(&mut all, &self.join);
+        add(&mut all, &self.ingest, Worker::positions);
+        add(&mut all, &self.posting, Worker::positions);
+        add(&mut all, &self.settlement, Worker::positions);
+        add(&mut all, &self.rekey, Worker::positions);
+        add(&mut all, &self.join, Worker::positions);
+        all
+    }
+
+    /// Up to where every worker has worked its inputs off; where it has nothing to commit yet, that is beyond
+    /// [`Self::positions`].
+    #[must_use]
+    pub fn worked_off(&self) -> Positions {
+        let mut all = Positions::new();
+        add(&mut all, &self.ingest, Worker::worked_off);
+        add(&mut all, &self.posting, Worker::worked_off);
+        add(&mut all, &self.settlement, Worker::worked_off);
+        add(&mut all, &self.rekey, Worker::worked_off);
+        add(&mut all, &self.join, Worker::worked_off);
         all
     }
 
@@ -184,13 +197,13 @@ impl Pipeline {
         all
     }
 
-    /// Records not yet read, per processor.
+    /// Records not yet worked off, per processor.
     ///
     /// # Errors
     /// The log is away.
     pub fn lag(&self) -> Result<BTreeMap<&'static str, i64>, LogError> {
         let mut lag = BTreeMap::new();
-        for ((name, at), position) in self.positions() {
+        for ((name, at), position) in self.worked_off() {
             let high = self.log.watermarks(at, Isolation::Committed)?.high;
             *lag.entry(name).or_insert(0) += (high - position).max(0);
         }
@@ -240,7 +253,7 @@ impl Pipeline {
     }
 
     fn reached(&self, goal: &BTreeMap<TopicPartition, Offset>) -> bool {
-        let positions = self.positions();
+        let positions = self.worked_off();
         !positions.is_empty()
             && positions.iter().all(|((_, at), position)| goal.get(at).is_none_or(|goal| position >= goal))
     }
@@ -288,9 +301,11 @@ fn duration_us(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-fn add<P: Processor + 'static>(all: &mut Positions, thread: &WorkerThread<P>) {
+type Places = Vec<(TopicPartition, Offset)>;
+
+fn add<P: Processor + 'static>(all: &mut Positions, thread: &WorkerThread<P>, of: fn(&Worker<P>) -> Places) {
     let name = thread.name();
-    let positions = thread.ask(|worker| worker.positions()).unwrap_or_default();
+    let positions = thread.ask(of).unwrap_or_default();
     all.extend(positions.into_iter().map(|(at, offset)| ((name, at), offset)));
 }
 

@@ -1,5 +1,6 @@
-//! What a window of journal batches and bill chunks becomes: side items by partition. Pure.
+//! What a window of journal batches and bill chunks becomes: side items by partition, or nothing yet. Pure.
 
+use super::TICK_EVERY_US;
 use super::state::{RekeyChange, RekeySlot, count_staged, staged_on};
 use crate::match_key::{MatchKey, partition_of_key};
 use prost::Message;
@@ -170,11 +171,21 @@ impl<'a> Rekeying<'a> {
         Ok(())
     }
 
-    /// Ends the window: its latest tick follows everything else.
+    /// Ends the window: its latest tick follows everything else, when one is due.
     pub(super) fn end(&mut self) {
-        if let Some(tick) = self.tick.take() {
-            self.broadcast(SideItemKind::Tick(tick));
+        let due = |tick: &Tick| {
+            let told = self.base.tick.as_ref().map(|told| told.business_time_us);
+            told.is_none_or(|told| tick.business_time_us >= told.saturating_add(TICK_EVERY_US))
+        };
+        if let Some(tick) = self.tick.take().filter(due) {
+            self.broadcast(SideItemKind::Tick(tick.clone()));
+            self.change.tick = Some(tick);
         }
+    }
+
+    /// Whether what was read may be read again later, together with more: it has nothing to tell yet.
+    pub(super) fn may_wait(&self) -> bool {
+        self.sides.is_empty() && self.change.position.is_none()
     }
 
     fn to(&mut self, partition: u32, item: SideItemKind) {

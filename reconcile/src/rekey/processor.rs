@@ -45,6 +45,12 @@ impl Rekey {
     }
 }
 
+/// Whether a window has as many journal batches as it takes.
+fn is_full(window: &Window) -> bool {
+    let journal = window.inputs.iter().filter(|input| input.from.topic == Topic::Journal);
+    journal.map(|input| input.records.len()).sum::<usize>() >= JOURNAL_RECORDS_MAX
+}
+
 impl Processor for Rekey {
     type Slot = RekeySlot;
     type Change = RekeyChange;
@@ -79,7 +85,11 @@ impl Processor for Rekey {
             let why = format!("window {}, expected {}", window.batch, slot.changelog.sequence + 1);
             return Err(Stop { slot: window.slot, at: Topic::ReconState.name().to_owned(), why });
         }
-        let Rekeying { mut change, sides, items, .. } = self.read(slot, &window)?;
+        let rekeying = self.read(slot, &window)?;
+        if rekeying.may_wait() && !window.first && !is_full(&window) {
+            return Ok(None);
+        }
+        let Rekeying { mut change, sides, items, .. } = rekeying;
         let header = header(&window);
         let mut records = Vec::new();
         for (partition, items) in sides {

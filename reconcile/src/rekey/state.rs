@@ -6,7 +6,7 @@ use schemas::batch::{ChainHead, Opened};
 use schemas::topics::Topic;
 use schemas::wire::recon_state_item::Item;
 use schemas::wire::{
-    BillProgress, ChainMark, ChannelSequence, PositionHash, ReconStateBody, ReconStateItem, SideSent,
+    BillProgress, ChainMark, ChannelSequence, PositionHash, ReconStateBody, ReconStateItem, SideSent, Tick,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use stream::processor::SlotState;
@@ -24,6 +24,8 @@ pub struct RekeySlot {
     pub(super) bills: BTreeMap<String, BillProgress>,
     /// Last record read from `bills.lines`.
     pub(super) position: Option<PositionHash>,
+    /// Business time last passed on.
+    pub(super) tick: Option<Tick>,
     dirty: BTreeSet<Pair>,
 }
 
@@ -40,6 +42,8 @@ pub struct RekeyChange {
     pub(super) bills: BTreeMap<String, BillProgress>,
     /// Last record read from `bills.lines`, where one was.
     pub(super) position: Option<PositionHash>,
+    /// Business time, where it was passed on.
+    pub(super) tick: Option<Tick>,
 }
 
 /// Name of a pair of the checkpoint.
@@ -50,6 +54,7 @@ enum Pair {
     Journal,
     Position,
     Sent(u32),
+    Tick,
 }
 
 impl Pair {
@@ -60,6 +65,7 @@ impl Pair {
             Self::Journal => b"j".to_vec(),
             Self::Position => b"p".to_vec(),
             Self::Sent(partition) => [&b"s"[..], &partition.to_be_bytes()].concat(),
+            Self::Tick => b"t".to_vec(),
         }
     }
 }
@@ -91,6 +97,10 @@ impl RekeySlot {
             self.position = Some(position);
             self.dirty.insert(Pair::Position);
         }
+        if let Some(tick) = change.tick {
+            self.tick = Some(tick);
+            self.dirty.insert(Pair::Tick);
+        }
     }
 
     fn value(&self, pair: &Pair) -> Option<Vec<u8>> {
@@ -100,13 +110,14 @@ impl RekeySlot {
             Pair::Journal => begun(&self.journal),
             Pair::Position => self.position.as_ref().map(Message::encode_to_vec),
             Pair::Sent(partition) => self.sent.get(partition).map(chain_bytes::encode),
+            Pair::Tick => self.tick.as_ref().map(Message::encode_to_vec),
         }
     }
 
     fn pairs(&self) -> impl Iterator<Item = Pair> {
         let bills = self.bills.keys().cloned().map(Pair::Bill);
         let chains = [Pair::Changelog, Pair::Journal, Pair::Position];
-        bills.chain(chains).chain(self.sent.keys().copied().map(Pair::Sent))
+        bills.chain(chains).chain(self.sent.keys().copied().map(Pair::Sent)).chain([Pair::Tick])
     }
 }
 
@@ -136,6 +147,7 @@ impl SlotState for RekeySlot {
             (b's', partition) => {
                 self.sent.insert(chain_bytes::number(partition)?, chain_bytes::decode(value)?);
             }
+            (b't', []) => self.tick = Some(Tick::decode(value).map_err(decode)?),
             _ => return Err(format!("unknown key {key:?}")),
         }
         Ok(())
@@ -155,7 +167,12 @@ impl RekeyChange {
         });
         let bills = self.bills.values().cloned().map(Item::Bill);
         let position = self.position.iter().cloned().map(Item::PositionHash);
-        sent.chain(bills).chain(position).map(|item| ReconStateItem { item: Some(item) }).collect()
+        let tick = self.tick.iter().cloned().map(Item::Tick);
+        sent.chain(bills)
+            .chain(position)
+            .chain(tick)
+            .map(|item| ReconStateItem { item: Some(item) })
+            .collect()
     }
 
     /// Chains read, for the changelog batch's header.
@@ -189,6 +206,7 @@ impl RekeyChange {
                     change.bills.insert(progress.file.clone(), progress);
                 }
                 Item::PositionHash(position) => change.position = Some(position),
+                Item::Tick(tick) => change.tick = Some(tick),
             }
         }
         Ok(change)

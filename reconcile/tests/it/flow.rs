@@ -95,12 +95,20 @@ impl<P: Processor> Driver<P> {
         }
     }
 
-    /// One window; `false` when there was nothing to do.
+    /// One window; `false` when there was nothing to do. What waits is offered again with more, as by the worker.
     pub fn step(&mut self, slot: u32, topics: &mut Topics, records_max: usize) -> Result<bool, Stop> {
-        let window = self.window(slot, topics, records_max, false);
-        let positions: Vec<_> = window.inputs.iter().map(|input| (input.from, input.next)).collect();
         let at = slot as usize;
-        let Some(decision) = self.processor.decide(&self.slots[at], window)? else { return Ok(false) };
+        let (mut offered, mut more) = (0, records_max);
+        let (decision, positions) = loop {
+            let window = self.window(slot, topics, more, false);
+            let positions: Vec<_> = window.inputs.iter().map(|input| (input.from, input.next)).collect();
+            let records = window.inputs.iter().map(|input| input.records.len()).sum();
+            match self.processor.decide(&self.slots[at], window)? {
+                Some(decision) => break (decision, positions),
+                None if records == offered => return Ok(false),
+                None => (offered, more) = (records, more + records_max),
+            }
+        };
         assert!(decision.consumed.is_empty());
         decision.records.into_iter().for_each(|record| topics.append(record));
         self.next.extend(positions);

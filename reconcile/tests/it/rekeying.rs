@@ -3,6 +3,7 @@
 use crate::flow::{Flow, MadeBill, Ours, PARTITIONS, checkpoint, journal_item, ours_of, theirs_of};
 use prost::Message;
 use reconcile::match_key::{MatchKey, partition_of_key};
+use reconcile::rekey::TICK_EVERY_US;
 use schemas::batch::{self, ChainHead};
 use schemas::topics::Topic;
 use schemas::wire::journal_item::Item as Journal;
@@ -120,6 +121,38 @@ fn what_of_the_journal_goes_on() {
         "p2 tick 9 from 2",
     ];
     assert_eq!(summary(&flow), expected);
+    flow.rekey.assert_restores(&flow.topics);
+}
+
+/// Business time goes to every partition, so it goes seldom; nothing that has a side waits for it.
+#[test]
+fn time_alone_waits_and_what_has_a_side_does_not() {
+    const MINUTE: i64 = TICK_EVERY_US;
+    let late = decision(Outcome::Booked, "o-1", "e-1");
+    // What the next journal batch holds; ticks and other sides, and changelog batches, that there are then.
+    let rows: [(Vec<JournalItem>, (usize, usize), usize); 6] = [
+        (vec![tick(MINUTE)], (3, 0), 1),
+        (vec![tick(2 * MINUTE - 2)], (3, 0), 1),
+        (vec![tick(2 * MINUTE - 1), decision(Outcome::Refused, "o-2", "e-2")], (3, 0), 1),
+        (vec![tick(2 * MINUTE - 1), late], (3, 1), 2),
+        (vec![tick(2 * MINUTE)], (6, 1), 3),
+        (vec![tick(2 * MINUTE + 1)], (6, 1), 3),
+    ];
+    let mut flow = Flow::new();
+    let found = |flow: &Flow| {
+        let all = summary(flow);
+        let ticks = all.iter().filter(|line| line.contains("tick")).count();
+        ((ticks, all.len() - ticks), flow.topics.read(Topic::ReconState, 1).len())
+    };
+    for (number, (items, sides, batches)) in rows.into_iter().enumerate() {
+        flow.journal(1, &items);
+        run_rekey(&mut flow, 1, 40);
+        assert_eq!(found(&flow), (sides, batches), "row {number}");
+    }
+    // A full window does not wait: the journal that is read again after a restart stays short.
+    (0..31).for_each(|_| flow.journal(1, &[tick(2 * MINUTE + 2)]));
+    run_rekey(&mut flow, 1, 40);
+    assert_eq!(found(&flow), ((6, 1), 4));
     flow.rekey.assert_restores(&flow.topics);
 }
 

@@ -1185,7 +1185,7 @@ pub struct ReconStateBody {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReconStateItem {
-    #[prost(oneof = "recon_state_item::Item", tags = "1, 2, 3")]
+    #[prost(oneof = "recon_state_item::Item", tags = "1, 2, 3, 4")]
     pub item: ::core::option::Option<recon_state_item::Item>,
 }
 /// Nested message and enum types in `ReconStateItem`.
@@ -1199,6 +1199,9 @@ pub mod recon_state_item {
         /// `bills.lines` has no batch chain: the last record read.
         #[prost(message, tag = "3")]
         PositionHash(super::PositionHash),
+        /// Business time last passed on to `recon.sides`.
+        #[prost(message, tag = "4")]
+        Tick(super::Tick),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -137,6 +137,8 @@ pub(crate) struct SlotRun<S> {
     pub(crate) sequence: u64,
     pub(crate) searches: look_back::Searches,
     pub(crate) stopped: Option<Stop>,
+    /// What is buffered waits for more: the processor need not be asked again before there is more.
+    pub(crate) rests: bool,
 }
 
 pub(crate) struct InputRun {
@@ -280,6 +282,15 @@ impl<P: Processor> Worker<P> {
     pub fn positions(&self) -> Vec<(TopicPartition, Offset)> {
         let slots = self.run.iter().flat_map(|run| run.slots.values());
         slots.flat_map(|slot| slot.inputs.iter().map(|input| (input.at, input.position))).collect()
+    }
+
+    /// Up to where each input is worked off: its committed position, or the end of what was read and needs no commit
+    /// of its own yet (see [`Processor::reads_clock`]).
+    #[must_use]
+    pub fn worked_off(&self) -> Vec<(TopicPartition, Offset)> {
+        let slots = self.run.iter().flat_map(|run| run.slots.values());
+        let end = |rests: bool, input: &InputRun| if rests { input.read_to } else { input.position };
+        slots.flat_map(|slot| slot.inputs.iter().map(|input| (input.at, end(slot.rests, input)))).collect()
     }
 
     /// The processor.

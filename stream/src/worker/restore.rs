@@ -99,6 +99,7 @@ impl<P: Processor> Worker<P> {
             sequence: 0,
             searches: Searches::default(),
             stopped: None,
+            rests: false,
         };
         Ok(Restored::Done(Box::new(restored), records))
     }
@@ -131,6 +132,7 @@ impl<P: Processor> Worker<P> {
             sequence: 0,
             searches: Searches::default(),
             stopped: Some(stop),
+            rests: false,
         };
         Restored::Done(Box::new(run), 0)
     }

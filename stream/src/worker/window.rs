@@ -90,10 +90,12 @@ impl<P: Processor> Worker<P> {
             input.drained = !input.held;
         }
         for fetch in fetches {
-            let inputs = run.slots.values_mut().flat_map(|slot| &mut slot.inputs);
-            for input in inputs.filter(|input| input.at == fetch.from) {
-                input.drained = false;
-                input.buffer.extend(fetch.records.iter().cloned());
+            for slot in run.slots.values_mut() {
+                for input in slot.inputs.iter_mut().filter(|input| input.at == fetch.from) {
+                    input.drained = false;
+                    input.buffer.extend(fetch.records.iter().cloned());
+                    slot.rests = false;
+                }
             }
         }
         for input in run.slots.values_mut().flat_map(|slot| &mut slot.inputs) {
@@ -106,7 +108,7 @@ impl<P: Processor> Worker<P> {
 
     fn decide(&self, run: &mut Run<P>, now: Now) -> Result<Vec<Decided<P::Change>>, WorkerError> {
         let mut all = Vec::new();
-        for (slot, run) in run.slots.iter_mut().filter(|(_, run)| run.stopped.is_none()) {
+        for (slot, run) in run.slots.iter_mut().filter(|(_, run)| run.stopped.is_none() && !run.rests) {
             let mut window = Window {
                 slot: *slot,
                 epoch: run.epoch,
@@ -119,12 +121,14 @@ impl<P: Processor> Worker<P> {
                 looked_back: Vec::new(),
             };
             let offered: Vec<_> = window.inputs.iter().map(|input| (input.from, input.next)).collect();
+            let mut searching = false;
             let decided = self.look_back(*slot, run, &window)?.and_then(|found| {
+                searching = found.iter().any(|answer| !answer.complete);
                 window.looked_back = found;
                 self.processor.decide(&run.state, window)
             });
             match decided {
-                Ok(None) => {}
+                Ok(None) => run.rests = !searching && !self.processor.reads_clock(),
                 Ok(Some(decision)) => {
                     let positions = offered.into_iter().map(|(at, next)| {
                         let consumed = decision.consumed.iter().find(|(a, _)| *a == at);
@@ -260,13 +264,20 @@ impl<P: Processor> Worker<P> {
     }
 }
 
+/// Records that the next window may take.
 fn buffered<P: Processor>(run: &Run<P>) -> usize {
-    run.slots.values().flat_map(|slot| &slot.inputs).map(|input| input.buffer.len()).sum()
+    run.slots
+        .values()
+        .filter(|slot| !slot.rests)
+        .flat_map(|slot| &slot.inputs)
+        .map(|input| input.buffer.len())
+        .sum()
 }
 
 /// Whether some input has all that a window takes.
 fn full<P: Processor>(run: &Run<P>) -> bool {
-    run.slots.values().flat_map(|slot| &slot.inputs).any(|input| input.buffer.len() >= input.records_max)
+    let slots = run.slots.values().filter(|slot| !slot.rests);
+    slots.flat_map(|slot| &slot.inputs).any(|input| input.buffer.len() >= input.records_max)
 }
 
 fn offer(input: &InputRun) -> InputRecords {

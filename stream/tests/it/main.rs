@@ -2,3 +2,4 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod exactly_once;
 mod look_back;
+mod resting;

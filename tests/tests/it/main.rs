@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod bad_input;
 mod conformance;
+mod idle;
 mod main_job;
 mod simulation;
 mod tidy;

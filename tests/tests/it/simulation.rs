@@ -53,7 +53,10 @@ impl Shown {
 fn casts() -> [Cast; 2] {
     [true, false].map(|compaction| {
         let time_zone = "Asia/Shanghai".to_owned();
-        Cast::new(Setup { compaction, time_zone, ..Setup::new(COUNTS) })
+        let mut setup = Setup { compaction, time_zone, ..Setup::new(COUNTS) };
+        // A history is a few seconds long: time is told often.
+        setup.ingest.tick_ms = 200;
+        Cast::new(setup)
     })
 }
 
