@@ -16,7 +16,7 @@ use crate::posting::{Around, CommandBatch, CreditBatch, Posting, debits, forward
 use crate::published::JsonBalance;
 use crate::recon::{self, Recon};
 use crate::source::{Read, Sources};
-use crate::{AuditError, AuditLimit, Progress};
+use crate::{AuditError, AuditLimit, Progress, Report};
 use prost::Message;
 use schemas::topics::{PartitionCounts, Topic};
 use schemas::wire::{
@@ -183,6 +183,27 @@ impl<'a> Auditor<'a> {
     /// The log is away.
     pub fn ends(&self) -> Result<Vec<(TopicPartition, Offset)>, AuditError> {
         self.sources.ends()
+    }
+
+    /// Next offset of every partition: retention must leave what lies there and beyond.
+    pub fn positions(&self) -> impl Iterator<Item = (TopicPartition, Offset)> {
+        self.sources.iter().map(|(at, cursor)| (*at, cursor.next))
+    }
+
+    /// Reads to the ends the log has when this is called (and whatever those windows name), or, with
+    /// [`AuditLimit::quiesced`], until there is nothing more. `stepped` sees the auditor after every step.
+    ///
+    /// # Errors
+    /// The log is away or cannot be read.
+    pub fn run(&mut self, mut stepped: impl FnMut(&Self)) -> Result<Report, AuditError> {
+        let ends = self.ends()?;
+        loop {
+            let progress = self.step()?;
+            stepped(self);
+            if progress.at_end || (!self.limit.quiesced && self.reached(&ends)) {
+                return Ok(self.report());
+            }
+        }
     }
 
     /// Whether everything below `ends` was read, as far as the audit reads ahead of posting and ingest.

@@ -120,14 +120,7 @@ pub enum AuditError {
 /// # Errors
 /// The log cannot be read, or its partitions are not those of `counts`.
 pub fn audit(log: &dyn Log, counts: PartitionCounts, limit: AuditLimit) -> Result<Report, AuditError> {
-    let mut auditor = Auditor::new(log, counts, limit)?;
-    let ends = auditor.ends()?;
-    loop {
-        let progress = auditor.step()?;
-        if progress.at_end || (!limit.quiesced && auditor.reached(&ends)) {
-            return Ok(auditor.report());
-        }
-    }
+    Auditor::new(log, counts, limit)?.run(|_| ())
 }
 
 #[cfg(test)]

@@ -7,17 +7,18 @@
 use crate::config::Settings;
 use crate::query::books::{Answering, Books, checkpoints};
 use crate::query::{self, Answer, Ending, Question};
-use crate::runtime::{Pipeline, disposable};
+use crate::retention::Retention;
+use crate::runtime::Pipeline;
 use crate::socket;
 use anyhow::{Context, bail};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use stream::clock;
 use stream::embedded::EmbeddedLog;
-use stream::log::{Log, Offset, TopicPartition};
+use stream::log::Log;
 
 /// How often signals and workers are looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -73,7 +74,8 @@ pub fn start(settings: &Settings) -> anyhow::Result<(Books, PathBuf)> {
     let shared: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;
     let store = checkpoints(&dir, &log);
     let pipeline = Pipeline::start(shared, processors, &settings.workers(), &settings.clock(), &store)?;
-    Ok((Books { log, setup, answering: Answering::Running(Box::new(pipeline)) }, dir))
+    let answering = Answering::Running(Box::new(pipeline));
+    Ok((Books { log, setup, answering, retention: Retention::default() }, dir))
 }
 
 type Shared = Arc<RwLock<Option<Books>>>;
@@ -118,15 +120,7 @@ fn watch(settings: &Settings, books: &Shared, stop: &AtomicBool) -> anyhow::Resu
 
 /// Lets go of records that every reader has passed.
 fn clean(books: &Books, pipeline: &Pipeline) {
-    let mut below: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
-    for ((_, at), position) in pipeline.positions() {
-        let least = below.entry(at).or_insert(position);
-        *least = (*least).min(position);
-    }
-    let topics = disposable();
-    below.retain(|at, _| topics.contains(&at.topic));
-    let below: Vec<_> = below.into_iter().collect();
-    if let Err(error) = books.log.clean(&below) {
+    if let Err(error) = books.retention.clean(&books.log, &pipeline.positions()) {
         tracing::warn!(%error, "retention");
     }
 }

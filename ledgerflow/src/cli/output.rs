@@ -6,7 +6,7 @@
 use super::args::Output;
 use comfy_table::{Attribute, CellAlignment, ContentArrangement, presets};
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 
 /// Rows under columns.
@@ -95,21 +95,23 @@ impl Cell {
         matches!(self, Self::Amount(_) | Self::Number(_))
     }
 
-    fn text(&self) -> String {
-        match self {
-            Self::None => String::new(),
-            Self::Text(text) | Self::Amount(text) => text.clone(),
-            Self::Number(number) => number.to_string(),
-            Self::Flag(flag) => flag.to_string(),
-        }
-    }
-
     fn json(&self) -> serde_json::Value {
         match self {
             Self::None => serde_json::Value::Null,
             Self::Text(text) | Self::Amount(text) => text.as_str().into(),
             Self::Number(number) => (*number).into(),
             Self::Flag(flag) => (*flag).into(),
+        }
+    }
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => Ok(()),
+            Self::Text(text) | Self::Amount(text) => f.write_str(text),
+            Self::Number(number) => number.fmt(f),
+            Self::Flag(flag) => flag.fmt(f),
         }
     }
 }
@@ -216,7 +218,7 @@ fn write_csv(to: &mut dyn Write, table: &Table) -> io::Result<()> {
     };
     line(&mut table.columns.iter().cloned())?;
     for row in &table.rows {
-        line(&mut row.iter().map(Cell::text))?;
+        line(&mut row.iter().map(Cell::to_string))?;
     }
     Ok(())
 }
@@ -247,7 +249,7 @@ fn write_table(to: &mut dyn Write, table: &Table, screen: Screen) -> io::Result<
         if screen.terminal { cell.add_attribute(Attribute::Bold) } else { cell }
     }));
     for row in &table.rows {
-        out.add_row(row.iter().map(|cell| visible(&cell.text())));
+        out.add_row(row.iter().map(|cell| visible(&cell.to_string())));
     }
     for (index, column) in out.column_iter_mut().enumerate() {
         let figures =

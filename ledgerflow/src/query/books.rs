@@ -1,5 +1,6 @@
 //! The books, running or at rest: the same questions to the same states.
 
+use crate::retention::Retention;
 use crate::runtime::{Pipeline, Processors, Setup};
 use anyhow::{Context, bail};
 use ingest::processor::IngestProcessor;
@@ -43,6 +44,8 @@ pub struct Books {
     pub setup: Setup,
     /// Who answers.
     pub answering: Answering,
+    /// What keeps records from being given up.
+    pub retention: Retention,
 }
 
 /// Opens the checkpoint store of a processor below a data directory.
@@ -111,7 +114,8 @@ impl Books {
             rekey: restored(rekey, &log, &store)?,
             join: restored(join, &log, &store)?,
         };
-        Ok(Self { log, setup, answering: Answering::Resting(Mutex::new(Box::new(resting))) })
+        let answering = Answering::Resting(Mutex::new(Box::new(resting)));
+        Ok(Self { log, setup, answering, retention: Retention::default() })
     }
 
     /// The running pipeline, if there is one.

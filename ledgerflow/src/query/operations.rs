@@ -154,14 +154,18 @@ pub(super) fn health(books: &Books) -> Answer {
 /// `audit`.
 pub(super) fn audit(books: &Books, quiesced: bool) -> anyhow::Result<Answer> {
     let limit = audit::AuditLimit { quiesced, ..audit::AuditLimit::default() };
-    let report = audit::audit(books.log.as_ref(), books.setup.counts, limit)?;
-    let mut checks = Table::new("checks", &["check", "checked", "wrong", "open"]);
+    // Retention of this process waits for what the auditor has not read.
+    let hold = books.retention.hold();
+    let mut auditor = audit::Auditor::new(books.log.as_ref(), books.setup.counts, limit)?;
+    let report = auditor.run(|auditor| hold.reached(auditor.positions()))?;
+    let mut checks = Table::new("checks", &["check", "checked", "wrong", "open", "uncovered"]);
     for check in &report.checks {
         checks.row([
             check.check.to_string().into(),
             check.checked.into(),
             check.wrong.into(),
             check.open.into(),
+            check.uncovered.into(),
         ]);
     }
     let mut findings = Table::new("findings", &["check", "place", "finding"]);
@@ -174,13 +178,18 @@ pub(super) fn audit(books: &Books, quiesced: bool) -> anyhow::Result<Answer> {
             ]);
         }
     }
-    let mut coverage = Table::new("ranges read", &["topic", "partition", "from", "to"]);
+    let columns = ["topic", "partition", "from", "to", "records", "bytes", "removed_meanwhile"];
+    let mut coverage = Table::new("ranges read", &columns);
     for range in &report.coverage {
+        let removed = range.skipped.iter().map(|(from, to)| format!("{from} to {to}")).collect::<Vec<_>>();
         coverage.row([
             range.topic.to_string().into(),
             range.partition.into(),
             range.from.into(),
             range.to.into(),
+            range.records.into(),
+            range.bytes.into(),
+            removed.join(", ").into(),
         ]);
     }
     let passed = report.passed;

@@ -6,4 +6,5 @@ mod company;
 mod docs;
 mod kill;
 mod process;
+mod retention;
 mod traffic;

@@ -46,6 +46,23 @@ pub struct Batch {
     events: Vec<Text>,
 }
 
+/// A transfer of so many cents into a wallet; `home` is the customer at whose partition it is decided.
+fn transfer(id: &str, home: u64, from: &str, to: u64, cents: u64, note: &str) -> Text {
+    let amount = format!("{}.{:02}", cents / 100, cents % 100);
+    let data = format!(
+        r#"{{"from":"{from}","to":"users:{to}:wallet","asset":"CNY","amount":"{amount}","note":"{note}"}}"#
+    );
+    let time = schemas::dates::format_instant(stream::clock::wall_us());
+    Text::Utf8(format!(
+        r#"{{"specversion":"1.0","id":"{id}","source":"{SOURCE}","type":"transfer","subject":"users:{home}","time":"{time}","data":{data}}}"#
+    ))
+}
+
+/// Money for a customer, from outside: always booked. `note_bytes` longer than it needs to be.
+pub fn funded(id: &str, customer: u64, note_bytes: usize) -> Text {
+    transfer(id, customer, "funding:cash", customer, 1, &"x".repeat(note_bytes))
+}
+
 /// Everything sent in a test.
 #[derive(Debug)]
 pub struct Traffic {
@@ -78,16 +95,7 @@ impl Traffic {
             let note: String = (0..note_bytes)
                 .map(|_| char::from(b'a' + u8::try_from(self.prng.below(26)).unwrap()))
                 .collect();
-            let event = |cents: u64| {
-                let amount = format!("{}.{:02}", cents / 100, cents % 100);
-                let data = format!(
-                    r#"{{"from":"users:{from}:wallet","to":"users:{to}:wallet","asset":"CNY","amount":"{amount}","note":"{note}"}}"#
-                );
-                let time = schemas::dates::format_instant(stream::clock::wall_us());
-                Text::Utf8(format!(
-                    r#"{{"specversion":"1.0","id":"{id}","source":"{SOURCE}","type":"transfer","subject":"users:{home}","time":"{time}","data":{data}}}"#
-                ))
-            };
+            let event = |cents: u64| transfer(&id, home, &format!("users:{from}:wallet"), to, cents, &note);
             let first = event(cents);
             batch.events.push(first.clone());
             match self.prng.below(20) {

@@ -79,7 +79,7 @@ fn what_waits_is_asked_about_once_and_counts_as_worked_off() {
         let options = Options { window_us: 0, ..Options::default() };
         let kept = Box::new(MemoryCheckpoints::default());
         let mut worker = Worker::new(processor, Arc::new(log.process()), "1", options, kept);
-        let mut steps = |worker: &mut Worker<ByThrees>| {
+        let steps = |worker: &mut Worker<ByThrees>| {
             let before = asked.load(Ordering::Relaxed);
             let mut items = 0;
             for _ in 0..10 {

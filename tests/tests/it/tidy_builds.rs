@@ -25,5 +25,8 @@ fn cores_and_simulation_build_without_c() {
             assert!(!found.iter().any(|name| name == native), "{krate} needs {native}");
         }
     }
-    assert!(built_from("ledgerflow").iter().any(|name| name == "libmimalloc-sys"), "the list sees what is there");
+    assert!(
+        built_from("ledgerflow").iter().any(|name| name == "libmimalloc-sys"),
+        "the list sees what is there"
+    );
 }

@@ -1,0 +1,126 @@
+//! Retention and who still reads: the processors and audits that run beside them.
+
+use crate::company::{PATIENCE, within};
+use crate::traffic::funded;
+use audit::{AuditLimit, Auditor};
+use ledgerflow::query::books::Books;
+use ledgerflow::query::{self, Answer, Ending, Question};
+use ledgerflow::{config, serve};
+use schemas::topics::{Retention, Topic};
+use std::collections::BTreeMap;
+use std::path::Path;
+use stream::log::{Isolation, Log, Offset, TopicPartition};
+
+/// A pipeline in this process, nothing else of which cleans, and events that it has worked off.
+fn books(folder: &Path, events: u64) -> Books {
+    let file = folder.join("ledgerflow.yaml");
+    let text = "log: {segment_mib: 1, sync_interval_ms: 5}\npartitions: {events: 2, internal: 3}\n";
+    std::fs::write(&file, text).unwrap();
+    let dir = [("log.dir", "--dir", folder.join("books").display().to_string())];
+    let (settings, _) = config::load(Some(&file), [], &dir).unwrap();
+    let (books, _) = serve::start(&settings).unwrap();
+    let events = (0..events).map(|n| funded(&format!("r-{n}"), n % 30, 0)).collect();
+    assert_eq!(query::answer(&books, &Question::Send { lane: 1, events }).ending, Ending::Done);
+    let drained = books.pipeline().unwrap().drain(PATIENCE).unwrap();
+    assert!(drained, "{:?}", books.pipeline().unwrap().failures());
+    books
+}
+
+fn clean(books: &Books) {
+    books.retention.clean(&books.log, &books.pipeline().unwrap().positions()).unwrap();
+}
+
+fn low(books: &Books, at: TopicPartition) -> Offset {
+    books.log.watermarks(at, Isolation::Committed).unwrap().low
+}
+
+/// First offsets kept of the topics that processors read and let go.
+fn lows(books: &Books) -> BTreeMap<TopicPartition, Offset> {
+    let read = books.pipeline().unwrap().positions().into_keys().map(|(_, at)| at);
+    read.filter(|at| at.topic.retention() == Retention::BelowReaders).map(|at| (at, low(books, at))).collect()
+}
+
+fn ended(books: Books) {
+    let query::books::Answering::Running(pipeline) = books.answering else { panic!("it runs") };
+    assert!(pipeline.stop(PATIENCE).unwrap().is_empty());
+}
+
+#[test]
+fn retention_stays_behind_an_auditor_that_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let books = books(folder.path(), 500);
+    let hold = books.retention.hold();
+    clean(&books);
+    assert!(lows(&books).values().all(|low| *low == 0), "held whole before the first step");
+    let limit = AuditLimit { step_records: 1, ..AuditLimit::default() };
+    let mut auditor = Auditor::new(books.log.as_ref(), books.setup.counts, limit).unwrap();
+    let mut behind = 0;
+    let report = auditor
+        .run(|auditor| {
+            hold.reached(auditor.positions());
+            clean(&books);
+            let read: BTreeMap<_, _> = auditor.positions().collect();
+            for (at, low) in lows(&books) {
+                assert!(low <= read[&at], "{at}: kept from {low}, read to {}", read[&at]);
+                behind += i32::from(low > 0 && low == read[&at]);
+            }
+        })
+        .unwrap();
+    assert!(behind > 0, "what the auditor has passed may go while it reads on");
+    assert!(report.passed, "{report}");
+    assert!(report.conservation.events_found == 500 && report.conservation.received == 500, "{report}");
+    for range in &report.coverage {
+        assert!(range.from == 0 && range.skipped.is_empty(), "{range:?}");
+    }
+    drop(hold);
+    clean(&books);
+    let read = books.pipeline().unwrap().positions();
+    let events = TopicPartition::new(Topic::Events1, 0);
+    assert_eq!(low(&books, events), read[&("ingest", events)], "nobody else reads");
+    ended(books);
+}
+
+/// Offsets of the ranges that an audit names, beginning and end.
+fn ranges(audit: &Answer) -> BTreeMap<(String, String), (String, String)> {
+    let text = |cell: &ledgerflow::cli::output::Cell| cell.to_string();
+    let table = audit.tables.iter().find(|table| table.title == "ranges read").unwrap();
+    let row = |row: &Vec<ledgerflow::cli::output::Cell>| {
+        assert_eq!(text(&row[6]), "", "removed while it was read: {row:?}");
+        ((text(&row[0]), text(&row[1])), (text(&row[2]), text(&row[3])))
+    };
+    table.rows.iter().map(row).collect()
+}
+
+#[test]
+fn an_audit_of_a_running_pipeline_holds_retention_back_and_names_its_ranges() {
+    let folder = tempfile::tempdir().unwrap();
+    let books = books(folder.path(), 3_000);
+    let met = within(PATIENCE, || {
+        let audit = std::thread::scope(|scope| {
+            let audit = scope.spawn(|| query::answer(&books, &Question::Audit { quiesced: false }));
+            let mut met = false;
+            while !audit.is_finished() {
+                // Cleaning that finds no audit would be right to take the records away.
+                if books.retention.readers() > 0 {
+                    clean(&books);
+                    met = true;
+                }
+            }
+            (met, audit.join().unwrap())
+        });
+        let (met, audit) = audit;
+        assert_eq!(audit.ending, Ending::Done, "{audit:?}");
+        met.then(|| ranges(&audit))
+    });
+    let ranges = met.expect("cleaning meets an audit");
+    for topic in [Topic::Events1, Topic::Commands, Topic::Credits, Topic::Journal] {
+        let mut read = 0;
+        for partition in 0..books.log.partitions(topic).unwrap() {
+            let (from, to) = &ranges[&(topic.name().to_owned(), partition.to_string())];
+            assert_eq!(from, "0", "{topic:?}/{partition}");
+            read += to.parse::<i64>().unwrap();
+        }
+        assert!(read > 0, "{topic:?}");
+    }
+    ended(books);
+}
