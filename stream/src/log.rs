@@ -356,14 +356,22 @@ pub trait Reader: Send {
     fn hold(&mut self, at: TopicPartition, held: bool) -> Result<(), LogError>;
 }
 
-/// A member's hold on its slots.
+/// A member's hold on its slots. It lasts over assignments: when others come or go, the same session hands out the
+/// next assignment. A member that joins again takes its own place, and no other member's slots change.
+///
+/// Dropping a session gives its slots up: at once where the log knows that the member is gone, else when its session
+/// times out (members of a Kafka group are static). Dropping one whose place is taken gives up nothing.
 pub trait Session: Send {
-    /// The current assignment. A change of generation means: the old assignment has ended.
+    /// The current assignment. A change of generation means: the old assignment has ended. Asking changes nothing, and
+    /// counts as a sign of life. The worker asks before every window and never within one, so this is where a log that
+    /// shares slots out by callbacks lets them run, and where it captures what its commits of this generation need.
     ///
     /// # Errors
-    /// [`LogError::Fenced`] when another incarnation has taken the member's place.
+    /// [`LogError::Fenced`] when another incarnation has taken the member's place; [`LogError::Retriable`] while the
+    /// old assignment has ended and the next is not known yet.
     fn assignment(&mut self) -> Result<Assignment, LogError>;
 
-    /// Writes records and positions as one transaction.
+    /// Writes records and positions as one transaction, under the generation that it names. It is aborted when
+    /// that is not the current one.
     fn commit(&mut self, transaction: Transaction) -> CommitOutcome;
 }

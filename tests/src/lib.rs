@@ -2,6 +2,7 @@
 //!
 //! - [`world`]: the five processors on a simulated or an embedded log, stepped in a seeded order, dying and coming back;
 //! - [`member`]: one worker of one processor and the process it lives in;
+//! - [`hang`]: a worker that hangs in the middle of a window;
 //! - [`shared`]: one configured processor for every incarnation of its worker;
 //! - [`events`]: business events as CloudEvents JSON;
 //! - [`bill`]: WeChat Pay bills as text, with their control totals;
@@ -12,6 +13,7 @@
 pub mod bill;
 pub mod books;
 pub mod events;
+pub mod hang;
 pub mod history;
 pub mod member;
 pub mod shared;

@@ -32,7 +32,7 @@ impl Keep {
 }
 
 /// A worker whatever its processor.
-pub trait Seat {
+pub trait Seat: Send {
     /// Name of the processor.
     fn processor(&self) -> &'static str;
     /// One step; makes the worker if there is none.
@@ -52,9 +52,10 @@ pub trait Seat {
     fn replace(&mut self, log: Option<Arc<dyn Log>>);
     /// Loses the checkpoints, as a lost disk does.
     fn lose_checkpoints(&mut self);
-    /// Leaves the worker, if there is one, to a seat of its own, and goes on without worker and checkpoints, as on
-    /// another machine.
-    fn split(&mut self) -> Option<Box<dyn Seat>>;
+    /// Whether there is a worker.
+    fn works(&self) -> bool;
+    /// Leaves the worker and its checkpoints to a seat of its own, and goes on without, as on another machine.
+    fn split(&mut self) -> Box<dyn Seat>;
 }
 
 /// A member of a processor's group.
@@ -79,7 +80,11 @@ fn options() -> Options {
     Options { window_us: 0, poll_wait: Duration::ZERO, checkpoint_us: 500_000, ..Options::default() }
 }
 
-impl<P: Processor + Sync + 'static> Seat for Member<P> {
+impl<P> Seat for Member<P>
+where
+    P: Processor + Sync + 'static,
+    P::Slot: 'static,
+{
     fn processor(&self) -> &'static str {
         self.processor.name()
     }
@@ -125,15 +130,18 @@ impl<P: Processor + Sync + 'static> Seat for Member<P> {
         }
     }
 
-    fn split(&mut self) -> Option<Box<dyn Seat>> {
-        let worker = self.worker.take()?;
+    fn works(&self) -> bool {
+        self.worker.is_some()
+    }
+
+    fn split(&mut self) -> Box<dyn Seat> {
         let old_keep = std::mem::replace(&mut self.keep, Keep::Memory(MemoryCheckpoints::default()));
-        Some(Box::new(Self {
+        Box::new(Self {
             processor: self.processor.clone(),
             name: self.name.clone(),
             keep: old_keep,
             log: self.log.clone(),
-            worker: Some(worker),
-        }))
+            worker: self.worker.take(),
+        })
     }
 }

@@ -3,9 +3,11 @@
 //! Phases: made -> events and bills are appended while [`World::step`] lets one worker after another take a step, in
 //! an order drawn from the seed -> [`World::come_to_rest`] (faults off, business time stands) -> whatever is to be
 //! checked. Each worker is a process of its own: where it crashes, its process dies and another takes its place, now
-//! and then without the old one's checkpoints. Virtual time moves by [`STEP_US`] with every step, business time with
+//! and then without the old one's checkpoints. Workers hang, between two windows or in the middle of one, leave and
+//! come back, are replaced while they live and wake up as somebody whose place is another's. Virtual time moves by [`STEP_US`] with every step, business time with
 //! it; nothing waits and nothing reads a clock.
 
+use crate::hang::{Gate, GatedLog, Hung, Outcome};
 use crate::member::{Keep, Member, Pairs, Seat};
 use crate::shared::Shared;
 use bytes::Bytes;
@@ -66,10 +68,11 @@ impl Cast {
         fn add<P>(all: &mut Vec<Place>, processor: &Shared<P>, members: u32, keep: &dyn Fn() -> Keep)
         where
             P: Processor + Sync + 'static,
+            P::Slot: 'static,
         {
             for number in 1..=members {
                 let seat = Box::new(Member::new(processor.clone(), &number.to_string(), keep()));
-                all.push(Place { seat, process: None, asleep_until_us: 0 });
+                all.push(Place::new(seat));
             }
         }
         let mut all = Vec::new();
@@ -96,8 +99,40 @@ enum Ground {
 struct Place {
     seat: Box<dyn Seat>,
     process: Option<SimLog>,
+    /// Where its commits pass.
+    gate: Gate,
+    /// The step in which it hangs; the seat is empty meanwhile.
+    hung: Option<Hung>,
     /// Takes no step before this virtual time: its machine hangs, or nobody has started it again yet.
     asleep_until_us: i64,
+}
+
+impl Place {
+    fn new(seat: Box<dyn Seat>) -> Self {
+        Self { seat, process: None, gate: Gate::default(), hung: None, asleep_until_us: 0 }
+    }
+
+    /// The rest of the step in which it hangs; a step, if it does not.
+    fn wake(&mut self, now: Now) -> Outcome {
+        let Some(hung) = self.hung.take() else { return self.seat.step(now) };
+        let (seat, outcome) = hung.go_on();
+        self.seat = seat;
+        outcome
+    }
+
+    /// Its process dies, wherever it is.
+    fn die(&mut self) {
+        if let Some(process) = &self.process {
+            process.die();
+        }
+        if let Some(hung) = self.hung.take() {
+            self.seat = hung.go_on().0;
+        }
+    }
+
+    fn is_dead(&self) -> bool {
+        self.process.as_ref().is_some_and(SimLog::is_dead)
+    }
 }
 
 /// State of every slot, by processor and slot.
@@ -121,6 +156,10 @@ pub struct World {
     pub lost_checkpoints: u64,
     /// Workers who learnt that their place was another's.
     pub fenced: u64,
+    /// Workers who hung between their decision and their commit.
+    pub hung_in_windows: u64,
+    /// How many of them found that they could not commit any more.
+    pub woke_too_late: u64,
     /// Whether a stopped slot is what the test wants to see.
     pub stops_expected: bool,
     /// Records replayed by the last restore of each processor.
@@ -131,7 +170,10 @@ impl World {
     /// A pipeline of `members` workers a processor on a simulated log.
     #[must_use]
     pub fn simulated(cast: &Cast, seed: u64, faults: Faults, members: u32, business_us: i64) -> Self {
-        let settings = SimSettings::new(seed, cast.counts()).with_faults(faults);
+        let settings = SimSettings {
+            leave_on_drop: (seed / 2).is_multiple_of(2),
+            ..SimSettings::new(seed, cast.counts()).with_faults(faults)
+        };
         let places = cast.seats(members, &|| Keep::Memory(MemoryCheckpoints::default()));
         Self::new(Ground::Sim(SimLog::new(settings)), cast, places, seed, business_us)
     }
@@ -159,6 +201,8 @@ impl World {
             restarts: 0,
             lost_checkpoints: 0,
             fenced: 0,
+            hung_in_windows: 0,
+            woke_too_late: 0,
             stops_expected: false,
             replayed: BTreeMap::new(),
         };
@@ -220,7 +264,8 @@ impl World {
             Ground::Sim(log) => {
                 let process = log.process();
                 place.process = Some(process.clone());
-                Arc::new(process)
+                place.gate = Gate::default();
+                Arc::new(GatedLog::new(Arc::new(process), place.gate.clone()))
             }
             Ground::Embedded { log, .. } => Arc::clone(log.as_ref().unwrap()) as Arc<dyn Log>,
         };
@@ -288,18 +333,14 @@ impl World {
 
     /// A worker that was replaced goes on where it hung, until it learns that it was.
     fn step_revenant(&mut self, at: usize) {
-        let now = self.now();
-        let Place { seat, process, .. } = &mut self.revenants[at];
-        let outcome = seat.step(now);
-        let dead = process.as_ref().is_some_and(SimLog::is_dead);
+        let outcome = self.take_step(true, at);
+        let place = &mut self.revenants[at];
         match outcome {
-            Ok(_) if !dead => {}
-            Err(WorkerError::Log(error)) if !dead => panic!("{}: {error}", seat.processor()),
+            Ok(_) if !place.is_dead() => {}
+            Err(WorkerError::Log(error)) if !place.is_dead() => panic!("{}: {error}", place.seat.processor()),
             outcome => {
                 self.fenced += u64::from(matches!(outcome, Err(WorkerError::Fenced(_))));
-                if let Some(process) = process {
-                    process.die();
-                }
+                place.die();
                 self.revenants.remove(at);
             }
         }
@@ -312,27 +353,102 @@ impl World {
         self.places[at].asleep_until_us = self.elapsed_us + us;
     }
 
+    /// A worker drawn at random takes a step and hangs in it for so long.
+    pub fn hang_one_in_a_window(&mut self, us: i64) {
+        let at = self.prng.index(self.places.len());
+        if self.places[at].asleep_until_us <= self.elapsed_us {
+            self.hang_in_a_window(at, us);
+        }
+    }
+
+    /// A worker takes a step and hangs in it for so long, with everything decided and nothing sent. False if it had
+    /// nothing to commit, or hangs already.
+    pub fn hang_in_a_window(&mut self, at: usize, us: i64) -> bool {
+        let now = self.now();
+        let place = &mut self.places[at];
+        if place.hung.is_some() {
+            return false;
+        }
+        match Hung::step(place.seat.split(), &place.gate, now) {
+            Ok(hung) => {
+                self.hung_in_windows += 1;
+                place.hung = Some(hung);
+                place.asleep_until_us = self.elapsed_us + us;
+                true
+            }
+            Err((seat, outcome)) => {
+                place.seat = seat;
+                self.end_step(at, outcome);
+                false
+            }
+        }
+    }
+
+    /// Workers.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.places.len()
+    }
+
     /// A worker drawn at random is taken for dead and replaced while it lives.
     pub fn replace_one(&mut self) {
         let at = self.prng.index(self.places.len());
         let place = &mut self.places[at];
-        let process = place.process.clone();
-        if let Some(seat) = place.seat.split() {
-            self.revenants.push(Place { seat, process, asleep_until_us: 0 });
+        if place.hung.is_some() || place.seat.works() {
+            let mut old = Place::new(place.seat.split());
+            (old.process, old.hung) = (place.process.clone(), place.hung.take());
+            self.revenants.push(old);
+            place.asleep_until_us = 0;
         }
         self.seat_anew(at);
     }
 
+    /// A worker drawn at random ends in good order and is away for so long.
+    pub fn leave_one(&mut self, us: i64) {
+        let at = self.prng.index(self.places.len());
+        if self.places[at].hung.is_none() {
+            self.seat_anew(at);
+            self.places[at].asleep_until_us = self.elapsed_us + us;
+        }
+    }
+
     /// One step of one worker; a dead one is replaced by a new process. `None` when it died.
     fn step_at(&mut self, at: usize, pass_us: i64) -> Option<Progress> {
+        let outcome = self.take_step(false, at);
+        self.pass(pass_us);
+        self.end_step(at, outcome)
+    }
+
+    /// A step of a worker, or the rest of the one in which it hung. Whoever wakes up too late writes nothing.
+    fn take_step(&mut self, revenant: bool, at: usize) -> Outcome {
         let now = self.now();
+        let place = if revenant { &mut self.revenants[at] } else { &mut self.places[at] };
+        if place.hung.is_none() {
+            return place.seat.step(now);
+        }
+        let before = self.written();
+        let place = if revenant { &mut self.revenants[at] } else { &mut self.places[at] };
+        let outcome = place.wake(now);
+        if matches!(outcome, Ok(Progress::Aborted(_)) | Err(WorkerError::Fenced(_))) {
+            self.woke_too_late += 1;
+            assert_eq!(self.written(), before, "a worker that woke up too late has written");
+        }
+        outcome
+    }
+
+    /// Number of records that anybody may see.
+    fn written(&self) -> u64 {
+        let Ground::Sim(log) = &self.ground else { return 0 };
+        let mut records = 0;
+        Topic::ALL.iter().for_each(|topic| log.for_each_visible(*topic, &mut |_, _| records += 1));
+        records
+    }
+
+    fn end_step(&mut self, at: usize, outcome: Outcome) -> Option<Progress> {
         let place = &mut self.places[at];
-        let name = place.seat.processor();
-        let outcome = place.seat.step(now);
+        let (name, dead) = (place.seat.processor(), place.is_dead());
         let stopped = place.seat.stopped();
         assert!(self.stops_expected || stopped.is_empty(), "{name}: {stopped:?}");
-        let dead = place.process.as_ref().is_some_and(SimLog::is_dead);
-        self.pass(pass_us);
         match outcome {
             Ok(progress) if !dead => {
                 if let Progress::Restored { replayed } = progress {
@@ -350,9 +466,7 @@ impl World {
 
     fn die(&mut self, at: usize) {
         self.restarts += 1;
-        if let Some(process) = &self.places[at].process {
-            process.die();
-        }
+        self.places[at].die();
         if self.prng.below(4) == 0 {
             self.lost_checkpoints += 1;
             self.places[at].seat.lose_checkpoints();
@@ -379,9 +493,7 @@ impl World {
     /// Every worker is dropped without closing anything and the log is opened anew, as after a `kill -9`.
     pub fn crash_all(&mut self) {
         for place in &mut self.places {
-            if let Some(process) = &place.process {
-                process.die();
-            }
+            place.die();
             place.seat.replace(None);
         }
         if let Ground::Embedded { dir, log } = &mut self.ground {
@@ -412,11 +524,7 @@ impl World {
     pub fn come_to_rest(&mut self) {
         self.clock_stands = true;
         // One that took its place back need never learn anything: the end of the traffic is its end.
-        for place in self.revenants.drain(..) {
-            if let Some(process) = &place.process {
-                process.die();
-            }
-        }
+        self.revenants.drain(..).for_each(|mut place| place.die());
         let pass_us = match &self.ground {
             Ground::Sim(log) => {
                 log.set_faults(Faults::NONE);
@@ -456,7 +564,8 @@ impl World {
         let mut all = States::new();
         for Place { seat, .. } in &self.places {
             for slot in seat.slots() {
-                all.insert((seat.processor(), slot), seat.canonical(slot).unwrap());
+                let twice = all.insert((seat.processor(), slot), seat.canonical(slot).unwrap());
+                assert!(twice.is_none(), "two workers own slot {slot} of {}", seat.processor());
             }
         }
         all
@@ -475,8 +584,15 @@ impl World {
     /// Every worker dies and restores; nothing is decided. Returns the states restored.
     pub fn restored(&mut self) -> States {
         self.crash_all();
-        for at in 0..self.places.len() {
-            while !matches!(self.step_at(at, STEP_US), Some(Progress::Restored { .. })) {}
+        let processor = |world: &Self, at: usize| world.places.get(at).map(|place| place.seat.processor());
+        // In the first round everybody joins; then whoever has seen others join after him takes his share.
+        for round in 0..2 {
+            for at in 0..self.places.len() {
+                let last = processor(self, at) != processor(self, at + 1);
+                while (round == 0 || !last)
+                    && !matches!(self.step_at(at, STEP_US), Some(Progress::Restored { .. }))
+                {}
+            }
         }
         self.states()
     }

@@ -33,6 +33,24 @@ pub(super) const CASES: &[Case] = &[
         slots_are_shared,
     ),
     Case::new(
+        "a_session_takes_the_next_assignment",
+        "When another member comes, the same session goes on under the next generation; a slot that moved is the other's.",
+        Need::Nothing,
+        a_session_takes_the_next_assignment,
+    ),
+    Case::new(
+        "asking_changes_nothing",
+        "However often members ask for their assignments, none of them changes.",
+        Need::Nothing,
+        asking_changes_nothing,
+    ),
+    Case::new(
+        "joining_again_keeps_the_slots",
+        "A member that joins again before its earlier session ends keeps its slots, and so do the others, also when that session ends.",
+        Need::Nothing,
+        joining_again_keeps_the_slots,
+    ),
+    Case::new(
         "groups_rebalance_apart",
         "A join in one group leaves another group's generation alone.",
         Need::Nothing,
@@ -163,6 +181,57 @@ fn settled(
         }
     }
     Err(Failure(format!("slots are not shared out whole and once: {}", brief(&shares))))
+}
+
+fn a_session_takes_the_next_assignment(exam: &mut Exam<'_>) -> Verdict {
+    let mut one = exam.join(&member("posting", "a", 8))?;
+    for (slot, text) in [(0, "1"), (7, "2")] {
+        exam.commit(
+            one.as_mut(),
+            vec![record(partition(slot), text)],
+            vec![(partition(slot), position(1, text))],
+        )?;
+    }
+    let mut two = exam.log().join(&member("posting", "b", 8))?;
+    let shares = settled(exam, &mut [one.as_mut(), two.as_mut()], 8)?;
+    for (share, slot) in shares.iter().zip([0, 7]) {
+        expect(share.slots.contains(&slot), format!("slot {slot} is not among {:?}", share.slots))?;
+    }
+    exam.commit(one.as_mut(), vec![record(partition(0), "3")], vec![(partition(0), position(2, "3"))])?;
+    exam.commit(two.as_mut(), vec![record(partition(7), "4")], vec![(partition(7), position(2, "4"))])?;
+    exam.holds(partition(0), &["1", "3"])?;
+    exam.holds(partition(7), &["2", "4"])?;
+    let expected = vec![Some(position(2, "3")), Some(position(2, "4"))];
+    same("positions", &exam.log().committed("posting", &[partition(0), partition(7)])?, &expected)
+}
+
+fn asking_changes_nothing(exam: &mut Exam<'_>) -> Verdict {
+    let mut one = exam.join(&member("posting", "a", 8))?;
+    let mut two = exam.log().join(&member("posting", "b", 8))?;
+    let shares = settled(exam, &mut [one.as_mut(), two.as_mut()], 8)?;
+    for _ in 0..5 {
+        same("assignments", &vec![one.assignment()?, two.assignment()?], &shares)?;
+    }
+    Ok(())
+}
+
+fn joining_again_keeps_the_slots(exam: &mut Exam<'_>) -> Verdict {
+    let mut first = exam.join(&member("posting", "a", 8))?;
+    let mut other = exam.log().join(&member("posting", "b", 8))?;
+    let slots = |shares: &[Assignment]| shares.iter().map(|share| share.slots.clone()).collect::<Vec<_>>();
+    let before = settled(exam, &mut [first.as_mut(), other.as_mut()], 8)?;
+    let mut again = exam.log().join(&member("posting", "a", 8))?;
+    let after = settled(exam, &mut [again.as_mut(), other.as_mut()], 8)?;
+    same("slots after joining again", &slots(&after), &slots(&before))?;
+    drop(first);
+    let end = settled(exam, &mut [again.as_mut(), other.as_mut()], 8)?;
+    same("assignments after the earlier session's end", &end, &after)?;
+    exam.commit(
+        again.as_mut(),
+        vec![record(partition(0), "again")],
+        vec![(partition(0), position(1, "again"))],
+    )?;
+    exam.holds(partition(0), &["again"])
 }
 
 fn groups_rebalance_apart(exam: &mut Exam<'_>) -> Verdict {

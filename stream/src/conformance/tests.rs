@@ -17,6 +17,12 @@ impl SimHarness {
         let log = FlawedLog::new(SimLog::new(SimSettings::new(1, counts)), flaw);
         Box::new(Self { log, counts })
     }
+
+    /// One whose members are static.
+    fn fixed(counts: PartitionCounts) -> Box<dyn Harness> {
+        let settings = SimSettings { leave_on_drop: false, ..SimSettings::new(1, counts) };
+        Box::new(Self { log: FlawedLog::new(SimLog::new(settings), None), counts })
+    }
 }
 
 impl Harness for SimHarness {
@@ -79,9 +85,11 @@ impl Harness for PlainHarness {
 
 #[test]
 fn the_simulated_log_conforms() {
-    let report = run_all(&mut |counts| SimHarness::boxed(counts, None));
-    assert_eq!(report.failed(), Vec::<&str>::new(), "\n{report}");
-    assert_eq!(report.skipped(), Vec::<&str>::new(), "\n{report}");
+    for make in [|counts| SimHarness::boxed(counts, None), SimHarness::fixed] {
+        let report = run_all(&mut { make });
+        assert_eq!(report.failed(), Vec::<&str>::new(), "\n{report}");
+        assert_eq!(report.skipped(), Vec::<&str>::new(), "\n{report}");
+    }
 }
 
 #[test]
@@ -142,6 +150,9 @@ fn every_case_finds_its_flaw() {
         (Flaw::NeverFences, "transactional_id_fences"),
         (Flaw::AnyGeneration, "stale_generation_refused"),
         (Flaw::AllSlotsToAll, "slots_are_shared"),
+        (Flaw::KeepsTheFirstAssignment, "a_session_takes_the_next_assignment"),
+        (Flaw::AskingDisturbs, "asking_changes_nothing"),
+        (Flaw::EarlierSessionsEmptyTheSeat, "joining_again_keeps_the_slots"),
         (Flaw::JoinsDisturbEverybody, "groups_rebalance_apart"),
         (Flaw::FencesOnlyKnownIds, "fence_of_idle_ids"),
         (Flaw::TimeStandsStill, "silent_member_loses_slots"),

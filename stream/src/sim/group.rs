@@ -36,11 +36,14 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Seats `ticket` as `name`, over whoever sat there.
-    pub(super) fn sit(&mut self, name: &str, ticket: Ticket, slots: u32, now_us: i64) {
+    /// Seats `ticket` as `name`, over whoever sat there. Where members are static, whoever comes back to its own seat
+    /// begins no new generation (KIP-345). True if one began.
+    pub(super) fn sit(&mut self, name: &str, ticket: Ticket, slots: u32, now_us: i64, fixed: bool) -> bool {
+        let before = self.seats.insert(name.to_owned(), Seat { ticket, seen_us: now_us });
+        let begins = before.is_none() || !fixed || self.slots != slots;
         self.slots = slots;
-        self.seats.insert(name.to_owned(), Seat { ticket, seen_us: now_us });
-        self.generation += 1;
+        self.generation += u64::from(begins);
+        begins
     }
 
     /// Empties the seat if it is still that session's. True if it was.
@@ -112,7 +115,7 @@ mod tests {
         for (slots, names, shares) in rows {
             let mut group = Group::default();
             for (ticket, name) in (1..).zip(&names) {
-                group.sit(name, ticket, slots, 0);
+                group.sit(name, ticket, slots, 0, false);
             }
             let mut sorted = names.clone();
             sorted.sort_unstable();
@@ -126,11 +129,21 @@ mod tests {
     #[test]
     fn a_seat_taken_over_is_not_the_first_sessions_to_leave() {
         let mut group = Group::default();
-        group.sit("a", 1, 2, 0);
-        group.sit("a", 2, 2, 0);
+        group.sit("a", 1, 2, 0, false);
+        assert!(group.sit("a", 2, 2, 0, false));
         assert_eq!(group.standing("a", 1), Standing::Replaced);
         assert!(!group.leave("a", 1));
         assert!(group.leave("a", 2));
         assert_eq!(group.standing("a", 2), Standing::Gone);
+    }
+
+    #[test]
+    fn a_static_member_that_comes_back_begins_no_generation() {
+        let mut group = Group::default();
+        assert!(group.sit("a", 1, 2, 0, true));
+        assert!(group.sit("b", 2, 2, 0, true));
+        assert!(!group.sit("a", 3, 2, 0, true));
+        assert_eq!((group.generation, group.standing("a", 1)), (2, Standing::Replaced));
+        assert!(group.sit("a", 4, 3, 0, true), "another number of slots");
     }
 }

@@ -23,10 +23,11 @@ impl Core {
 
     fn sit(&mut self, owner: &Owner) {
         let (member, now_us) = (&owner.member, self.now_us);
+        let fixed = !self.settings.leave_on_drop;
         let group = self.groups.entry(member.group.clone()).or_default();
-        group.sit(&member.name, owner.ticket, member.slots, now_us);
+        let begins = group.sit(&member.name, owner.ticket, member.slots, now_us, fixed);
         let generation = group.generation;
-        self.counters.rebalances += 1;
+        self.counters.rebalances += u64::from(begins);
         self.note(20, generation);
         self.watch(owner.member.group.clone(), owner.member.name.clone(), owner.ticket, now_us);
     }

@@ -23,7 +23,8 @@ pub struct SimSettings {
     /// How long a commit takes to become durable; virtual microseconds; 0 = at once.
     pub sync_delay_us: i64,
     /// Whether a session that is dropped by a living process leaves its group at once. `false` = static
-    /// membership as on Kafka: the slots stay its own until its session times out.
+    /// membership as on Kafka: the slots stay its own until its session times out, and a member that joins again
+    /// before that begins no new generation.
     pub leave_on_drop: bool,
     /// What [`crate::log::Log::features`] answers.
     pub features: Features,

@@ -1,9 +1,13 @@
-//! The worker cycle as a step function: join -> restore -> (poll -> decide -> commit -> apply)*.
+//! The worker cycle as a step function: join -> assignment -> restore -> (poll -> decide -> commit -> apply)*.
 //!
 //! One worker owns the slots its session assigns and commits them together, one transaction per window. Nothing is
-//! applied and nothing leaves before the commit: an abort or an unknown outcome drops the decisions whole, an
-//! unknown outcome also drops the session and restores from the log. A slot that stops leaves the worker's
-//! windows; the others go on.
+//! applied and nothing leaves before the commit: an abort or an unknown outcome drops the decisions whole, after an
+//! unknown outcome the worker also joins anew. A slot that stops leaves the worker's windows; the others go on.
+//!
+//! The membership outlives assignments. Every step begins with the question for the assignment, so that no window is
+//! under way when it changes; then the same session goes on with its new slots. Of the slots it had, those stay as
+//! they are whose committed positions are still the worker's own; the others are restored. Leaving the group in
+//! between would change the assignment again, for everybody, and no two members would ever come to rest.
 //!
 //! Bounds: [`Options`]. Order relied on: see [`crate::log`]. Time comes in as [`Now`].
 
@@ -17,7 +21,10 @@ pub use checkpoint::{Checkpoints, DiskCheckpoints, LoadPair, MemoryCheckpoints};
 pub use position::Metadata;
 
 use crate::faults::{self, Crash};
-use crate::log::{Assignment, Log, LogError, Member, Offset, Reader, Record, Session, TopicPartition};
+use crate::log::{
+    Assignment, CommitOutcome, Log, LogError, Member, Offset, Reader, Record, Session, TopicPartition,
+    Transaction,
+};
 use crate::processor::{Processor, Stop};
 use schemas::batch::Hash;
 use std::collections::{BTreeMap, VecDeque};
@@ -81,7 +88,7 @@ impl Default for Options {
 /// What a step did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// Joined and restored; `replayed` changelog or input records.
+    /// Took its assignment and restored; `replayed` changelog or input records.
     Restored {
         /// Records replayed over all slots.
         replayed: u64,
@@ -101,7 +108,8 @@ pub enum Progress {
     },
     /// The window was aborted and will be decided again.
     Aborted(String),
-    /// The outcome is unknown, or the assignment changed: the next step joins and restores.
+    /// The outcome is unknown, or the log was away in the middle of a step: the next step compares with the log again,
+    /// after an unknown outcome in a new session.
     Rejoin(String),
 }
 
@@ -155,6 +163,19 @@ pub(crate) struct InputRun {
     pub(crate) held: bool,
 }
 
+impl<S> SlotRun<S> {
+    /// Goes on from the committed positions: what was read beyond them is read again.
+    fn rewind(&mut self) {
+        self.rests = false;
+        for input in &mut self.inputs {
+            input.buffer.clear();
+            input.read_to = input.position;
+            input.drained = false;
+            input.held = false;
+        }
+    }
+}
+
 impl InputRun {
     /// Records buffered before reading pauses: two windows' worth.
     fn buffer_max(&self) -> usize {
@@ -169,18 +190,50 @@ pub struct Worker<P: Processor> {
     member: Member,
     options: Options,
     checkpoints: Box<dyn Checkpoints>,
+    session: Option<Box<dyn Session>>,
+    /// Whether the outcome of the session's last commit is unknown: it may not be used again.
+    doubtful: bool,
     run: Option<Run<P>>,
     aborts_in_a_row: u32,
 }
 
-/// What lives from a join to the next.
+/// What lives from an assignment to the next.
 pub(crate) struct Run<P: Processor> {
-    session: Box<dyn Session>,
     assignment: Assignment,
     reader: Option<Box<dyn Reader>>,
     slots: BTreeMap<u32, SlotRun<P::Slot>>,
+    /// Slots of earlier assignments, as they were left: good as long as nobody has committed them since.
+    kept: BTreeMap<u32, SlotRun<P::Slot>>,
     last_window_us: i64,
+    /// Records replayed so far, while not every slot is restored.
+    replayed: u64,
     restored: bool,
+}
+
+impl<P: Processor> Run<P> {
+    fn new(assignment: Assignment) -> Self {
+        Self {
+            assignment,
+            reader: None,
+            slots: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            last_window_us: i64::MIN,
+            replayed: 0,
+            restored: false,
+        }
+    }
+
+    /// The same under another assignment, nothing restored yet.
+    fn under(mut self, assignment: Assignment) -> Self {
+        self.kept.append(&mut self.slots);
+        Self { assignment, reader: None, slots: BTreeMap::new(), restored: false, ..self }
+    }
+
+    /// The same from the start: every slot is compared with the log before it goes on.
+    fn again(self) -> Self {
+        let assignment = self.assignment.clone();
+        self.under(assignment)
+    }
 }
 
 impl<P: Processor> Worker<P> {
@@ -200,7 +253,17 @@ impl<P: Processor> Worker<P> {
             transactional_id: format!("ledgerflow-{group}-{name}"),
             slots: processor.slots(),
         };
-        Self { processor, log, member, options, checkpoints, run: None, aborts_in_a_row: 0 }
+        Self {
+            processor,
+            log,
+            member,
+            options,
+            checkpoints,
+            session: None,
+            doubtful: false,
+            run: None,
+            aborts_in_a_row: 0,
+        }
     }
 
     /// One step: at most one window.
@@ -209,7 +272,7 @@ impl<P: Processor> Worker<P> {
     /// [`WorkerError`]: the worker cannot go on; dropping it and starting another is safe at any time.
     pub fn step(&mut self, now: Now) -> Result<Progress, WorkerError> {
         match self.advance(now) {
-            // The session and what was read under it are gone with the step; nothing of it was applied.
+            // What was read is gone with the step; nothing of it was applied.
             Err(WorkerError::Log(error @ (LogError::Retriable(_) | LogError::Unstable { .. }))) => {
                 Ok(Progress::Rejoin(error.to_string()))
             }
@@ -218,33 +281,41 @@ impl<P: Processor> Worker<P> {
     }
 
     fn advance(&mut self, now: Now) -> Result<Progress, WorkerError> {
-        let Some(mut run) = self.run.take() else { return self.join(now) };
-        if !run.restored {
-            return self.restore(run, now);
-        }
-        let assignment = run.session.assignment().map_err(fenced)?;
-        if assignment != run.assignment {
-            return Ok(Progress::Rejoin("the assignment changed".into()));
-        }
-        self.window(run, now)
-    }
-
-    fn join(&mut self, now: Now) -> Result<Progress, WorkerError> {
-        let mut session = match self.log.join(&self.member) {
-            Err(LogError::Retriable(why)) => return Ok(Progress::Waiting(why)),
+        let assignment = match self.assignment() {
+            Err(WorkerError::Log(LogError::Retriable(why))) => return Ok(Progress::Waiting(why)),
             other => other?,
         };
-        faults::hit(faults::WORKER_AFTER_JOIN)?;
-        let assignment = session.assignment().map_err(fenced)?;
-        let run = Run {
-            session,
-            assignment,
-            reader: None,
-            slots: BTreeMap::new(),
-            last_window_us: i64::MIN,
-            restored: false,
+        match self.run.take() {
+            Some(run) if run.assignment == assignment && run.restored => self.window(run, now),
+            Some(run) if run.assignment == assignment => self.restore(run, now),
+            Some(run) => self.restore(run.under(assignment), now),
+            None => self.restore(Run::new(assignment), now),
+        }
+    }
+
+    /// The assignment now. Joins where there is no session that may be used.
+    fn assignment(&mut self) -> Result<Assignment, WorkerError> {
+        if self.session.is_none() || self.doubtful {
+            // The session before is given up once the new one sits in its place: in between, its slots would go to
+            // the other members and come back.
+            self.session = Some(self.log.join(&self.member)?);
+            self.doubtful = false;
+            faults::hit(faults::WORKER_AFTER_JOIN)?;
+        }
+        match &mut self.session {
+            Some(session) => session.assignment().map_err(fenced),
+            None => Err(LogError::Retriable("there is no session".to_owned()).into()),
+        }
+    }
+
+    /// Commits in the session of the assignment.
+    fn commit(&mut self, transaction: Transaction) -> CommitOutcome {
+        let Some(session) = &mut self.session else {
+            return CommitOutcome::Aborted("there is no session".to_owned());
         };
-        self.restore(run, now)
+        let outcome = session.commit(transaction);
+        self.doubtful = matches!(outcome, CommitOutcome::Unknown(_));
+        outcome
     }
 
     /// State of a slot, if this worker owns it and it is restored.

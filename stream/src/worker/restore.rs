@@ -1,6 +1,9 @@
 //! Restore, in the order of DESIGN rule 1: the transactional id is taken (by `join`), then committed positions,
 //! then the changelog's raw end as the goal, then replay until the reader's own position reaches it, then the last
 //! batch against the committed positions. Checkpoints only shorten the replay; a doubtful one is dropped.
+//!
+//! A slot that the worker had before and that nobody has committed since needs none of this: its committed positions
+//! name the window after which its state stands.
 
 use super::look_back::Searches;
 use super::{InputRun, Metadata, Now, Progress, Run, SlotRun, Worker, WorkerError};
@@ -23,35 +26,61 @@ struct Committed {
     metadata: Option<Metadata>,
 }
 
+impl<S> SlotRun<S> {
+    /// Whether this state is what the committed positions name: then nobody has committed the slot since.
+    fn stands_at(&self, committed: &Committed) -> bool {
+        let owner = |metadata: &Metadata| metadata.epoch == self.epoch - u64::from(self.first);
+        let window = |metadata: &Metadata| (metadata.batch, metadata.hash) == (self.batch, self.hash);
+        self.stopped.is_none()
+            && self.inputs.iter().map(|input| input.position).eq(committed.positions.iter().copied())
+            && committed.metadata.as_ref().map_or(self.batch == 0, |m| owner(m) && window(m))
+    }
+}
+
 impl<P: Processor> Worker<P> {
     pub(super) fn restore(&mut self, mut run: Run<P>, now: Now) -> Result<Progress, WorkerError> {
-        let mut replayed = 0;
+        let progress = match self.restore_all(&mut run, now) {
+            // The slots that are restored by now stay so.
+            Err(WorkerError::Log(error @ (LogError::Retriable(_) | LogError::Unstable { .. }))) => {
+                Progress::Waiting(error.to_string())
+            }
+            other => other?,
+        };
+        self.run = Some(run);
+        if matches!(progress, Progress::Restored { .. }) {
+            faults::hit(faults::WORKER_AFTER_RESTORE)?;
+        }
+        Ok(progress)
+    }
+
+    fn restore_all(&mut self, run: &mut Run<P>, now: Now) -> Result<Progress, WorkerError> {
         for slot in run.assignment.slots.clone() {
             if run.slots.contains_key(&slot) {
                 continue;
             }
-            match self.restore_slot(slot, now)? {
+            match self.restore_slot(run, slot, now)? {
                 Restored::Done(restored, records) => {
                     run.slots.insert(slot, *restored);
-                    replayed += records;
+                    run.replayed += records;
                 }
-                Restored::Wait(why) => {
-                    self.run = Some(run);
-                    return Ok(Progress::Waiting(why));
-                }
+                Restored::Wait(why) => return Ok(Progress::Waiting(why)),
             }
         }
         let live = run.slots.values().filter(|slot| slot.stopped.is_none());
         let start: Vec<_> =
             live.flat_map(|slot| slot.inputs.iter().map(|input| (input.at, input.position))).collect();
         run.reader = Some(self.log.reader(&start, Isolation::Committed)?);
+        run.kept.clear();
         run.restored = true;
-        self.run = Some(run);
-        faults::hit(faults::WORKER_AFTER_RESTORE)?;
-        Ok(Progress::Restored { replayed })
+        Ok(Progress::Restored { replayed: std::mem::take(&mut run.replayed) })
     }
 
-    fn restore_slot(&mut self, slot: u32, now: Now) -> Result<Restored<P::Slot>, WorkerError> {
+    fn restore_slot(
+        &mut self,
+        run: &mut Run<P>,
+        slot: u32,
+        now: Now,
+    ) -> Result<Restored<P::Slot>, WorkerError> {
         let inputs = self.inputs_of(slot);
         let at: Vec<TopicPartition> = inputs.iter().map(|(at, _)| *at).collect();
         let held = match self.log.committed(&self.member.group, &at) {
@@ -64,6 +93,10 @@ impl<P: Processor> Worker<P> {
             Ok(committed) => committed,
             Err(stop) => return Ok(self.stopped_slot(slot, stop, now)),
         };
+        if let Some(mut kept) = run.kept.remove(&slot).filter(|kept| kept.stands_at(&committed)) {
+            kept.rewind();
+            return Ok(Restored::Done(Box::new(kept), 0));
+        }
         let outcome = match self.processor.changelog() {
             Changelog::Own(topic) => {
                 self.restore_own(slot, TopicPartition::new(topic, slot), &at, &committed)?

@@ -36,7 +36,7 @@ impl<P: Processor> Worker<P> {
         let transaction = self.transaction(&run, &mut decided);
         let records = transaction.records.len();
         faults::hit(faults::WORKER_BEFORE_COMMIT)?;
-        match run.session.commit(transaction) {
+        match self.commit(transaction) {
             CommitOutcome::Committed { sequence } => {
                 self.aborts_in_a_row = 0;
                 faults::hit(faults::WORKER_AFTER_COMMIT)?;
@@ -52,7 +52,10 @@ impl<P: Processor> Worker<P> {
                 Ok(Progress::Aborted(why))
             }
             CommitOutcome::Fenced(who) => Err(WorkerError::Fenced(who)),
-            CommitOutcome::Unknown(why) => Ok(Progress::Rejoin(why)),
+            CommitOutcome::Unknown(why) => {
+                self.run = Some(run.again());
+                Ok(Progress::Rejoin(why))
+            }
         }
     }
 

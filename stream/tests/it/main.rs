@@ -2,4 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod exactly_once;
 mod look_back;
+mod members;
 mod resting;
+mod tally;

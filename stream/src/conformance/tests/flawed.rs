@@ -48,6 +48,9 @@ pub(super) enum Flaw {
     AnyGeneration,
     AllSlotsToAll,
     JoinsDisturbEverybody,
+    AskingDisturbs,
+    KeepsTheFirstAssignment,
+    EarlierSessionsEmptyTheSeat,
     FencesOnlyKnownIds,
     FencesNothing,
     TimeStandsStill,
@@ -174,8 +177,8 @@ impl Log for FlawedLog {
                 drop(self.sim.join(&ghost)?);
             }
         }
-        let (sim, slots) = (self.sim.join(&member)?, member.slots);
-        Ok(Box::new(FlawedSession { log: self.clone(), sim, slots, looked: false }))
+        let sim = self.sim.join(&member)?;
+        Ok(Box::new(FlawedSession { log: self.clone(), sim, member, first: None, looked: false }))
     }
 
     fn append(&self, records: Vec<OutRecord>) -> Result<u64, LogError> {
@@ -260,7 +263,8 @@ impl Reader for FlawedReader {
 struct FlawedSession {
     log: FlawedLog,
     sim: Box<dyn Session>,
-    slots: u32,
+    member: Member,
+    first: Option<Assignment>,
     /// Others have had time to look between two records.
     looked: bool,
 }
@@ -279,13 +283,25 @@ impl FlawedSession {
     }
 }
 
+impl Drop for FlawedSession {
+    fn drop(&mut self) {
+        if self.log.has(Flaw::EarlierSessionsEmptyTheSeat) {
+            self.log.sim.leave(&self.member.group, &self.member.name);
+        }
+    }
+}
+
 impl Session for FlawedSession {
     fn assignment(&mut self) -> Result<Assignment, LogError> {
+        if self.log.has(Flaw::AskingDisturbs) {
+            self.sim = self.log.sim.join(&self.member)?;
+        }
         let mut assignment = self.sim.assignment()?;
         if self.log.has(Flaw::AllSlotsToAll) {
-            assignment.slots = (0..self.slots).collect();
+            assignment.slots = (0..self.member.slots).collect();
         }
-        Ok(assignment)
+        let first = self.first.get_or_insert_with(|| assignment.clone());
+        Ok(if self.log.has(Flaw::KeepsTheFirstAssignment) { first.clone() } else { assignment })
     }
 
     fn commit(&mut self, mut transaction: Transaction) -> CommitOutcome {
