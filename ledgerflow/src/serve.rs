@@ -1,8 +1,12 @@
 //! `ledgerflow run`: the whole pipeline on one data directory until it is told to stop.
 //!
-//! Phases: lock and open the log -> start the workers -> listen on the socket -> watch (signals, failures, bills,
-//! retention) -> stop in order. A worker that ends by itself ends the process: what supervises it starts it again,
-//! and everything restores from the log.
+//! Phases: lock and open the log -> start the workers -> listen on the socket -> watch (signals, failures; bills and
+//! retention beside it) -> stop in order. A worker that ends by itself ends the process: what supervises it starts it
+//! again, and everything restores from the log.
+//!
+//! Bound: from the signal to the end it is `shutdown_seconds`, whatever is under way. Whoever needs the books takes a
+//! share of them and lets go of the lock at once, so that no question keeps the end waiting; what is still asked then is
+//! not answered. The last word has [`end_in_time`].
 
 use crate::config::Settings;
 use crate::query::books::{Answering, Books, checkpoints};
@@ -18,6 +22,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use stream::clock;
 use stream::embedded::EmbeddedLog;
+use stream::faults;
 use stream::log::Log;
 
 /// How often signals and workers are looked at.
@@ -34,24 +39,43 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
     }
+    let all_of_it = Duration::from_secs(u64::from(settings.shutdown_seconds));
+    end_in_time(Arc::clone(&stop), all_of_it * 19 / 20)?;
     let (books, _) = start(settings)?;
-    let books = Arc::new(RwLock::new(Some(books)));
-    let server = listen(settings, &books)?;
+    let books = Arc::new(books);
+    let shared = Shared(Arc::new(RwLock::new(Some(Arc::clone(&books)))));
+    let server = listen(settings, &shared)?;
+    keep_house(settings.clone(), shared.clone())?;
     tracing::info!(dir = %settings.log.dir.display(), "ledgerflow runs");
-    let watched = watch(settings, &books, &stop);
-    drop(server);
-    let taken = books.write().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(Books { log, answering: Answering::Running(pipeline), .. }) = taken else { return watched };
+    let watched = watch(&books, &stop);
     tracing::info!("stopping");
-    // The rest of the time is for the last checkpoints and the last sync.
-    let wait = Duration::from_millis(u64::from(settings.shutdown_seconds) * 700);
-    let failures = pipeline.stop(wait)?;
-    log.sync()?;
+    shared.close();
+    drop(server);
+    let failures = match books.pipeline() {
+        Some(pipeline) => pipeline.stop(all_of_it * 8 / 10)?,
+        None => Vec::new(),
+    };
+    books.log.sync()?;
     watched?;
     if let Some(failure) = failures.first() {
         bail!("{}: {}", failure.processor, failure.error);
     }
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Ends the process with exit code 0 when `stop` was set so long ago: what is still under way is left as it is. Every
+/// commit is whole, and what nobody was told is read or asked again.
+fn end_in_time(stop: Arc<AtomicBool>, wait: Duration) -> anyhow::Result<()> {
+    let wait_for_it = move || {
+        while !stop.load(Ordering::Acquire) {
+            std::thread::sleep(LOOK);
+        }
+        std::thread::sleep(wait);
+        tracing::warn!("ending before everything has ended; the rest is read at the next start");
+        std::process::exit(0);
+    };
+    std::thread::Builder::new().name("end".into()).spawn(wait_for_it).context("thread")?;
     Ok(())
 }
 
@@ -78,14 +102,28 @@ pub fn start(settings: &Settings) -> anyhow::Result<(Books, PathBuf)> {
     Ok((Books { log, setup, answering, retention: Retention::default() }, dir))
 }
 
-type Shared = Arc<RwLock<Option<Books>>>;
+/// The books, for as long as the pipeline is not stopping.
+#[derive(Clone)]
+struct Shared(Arc<RwLock<Option<Arc<Books>>>>);
 
-fn listen(settings: &Settings, books: &Shared) -> anyhow::Result<socket::Server> {
-    let books = Arc::clone(books);
+impl Shared {
+    fn books(&self) -> Option<Arc<Books>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn close(&self) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+fn listen(settings: &Settings, shared: &Shared) -> anyhow::Result<socket::Server> {
+    let shared = shared.clone();
     socket::Server::start(&settings.log.dir, move |line| {
-        let books = books.read().unwrap_or_else(PoisonError::into_inner);
-        let answer = match (serde_json::from_str::<Question>(line), books.as_ref()) {
-            (Ok(question), Some(books)) => query::answer(books, &question),
+        let answer = match (serde_json::from_str::<Question>(line), shared.books()) {
+            _ if faults::hit(faults::SERVE_BEFORE_ANSWER).is_err() => {
+                Answer::says(Ending::Failed, "armed not to answer")
+            }
+            (Ok(question), Some(books)) => query::answer(&books, &question),
             (Err(error), _) => Answer::says(Ending::Failed, format!("not a question: {error}")),
             (_, None) => Answer::says(Ending::Failed, "the pipeline is stopping"),
         };
@@ -93,28 +131,45 @@ fn listen(settings: &Settings, books: &Shared) -> anyhow::Result<socket::Server>
     })
 }
 
-fn watch(settings: &Settings, books: &Shared, stop: &AtomicBool) -> anyhow::Result<()> {
+/// Returns when the process is told to stop.
+///
+/// # Errors
+/// A worker has ended by itself.
+fn watch(books: &Books, stop: &AtomicBool) -> anyhow::Result<()> {
+    while !stop.load(Ordering::Acquire) {
+        std::thread::sleep(LOOK);
+        let failures = books.pipeline().map(Pipeline::failures).unwrap_or_default();
+        if let Some(failure) = failures.first() {
+            bail!("{} ended: {}", failure.processor, failure.error);
+        }
+    }
+    Ok(())
+}
+
+/// Starts what is done now and then: looking for bills, letting go of records.
+fn keep_house(settings: Settings, shared: Shared) -> anyhow::Result<()> {
     let mut bills = Bills::default();
     let (mut cleaned_us, mut looked_us) = (clock::monotonic_us(), i64::MIN);
     let clean_us = i64::from(settings.retention.interval_seconds) * 1_000_000;
-    while !stop.load(Ordering::Acquire) {
-        std::thread::sleep(LOOK);
-        let guard = books.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(books) = guard.as_ref() else { return Ok(()) };
-        let Some(pipeline) = books.pipeline() else { return Ok(()) };
-        if let Some(failure) = pipeline.failures().first() {
-            bail!("{} ended: {}", failure.processor, failure.error);
+    let keep = move || {
+        while let Some(books) = shared.books() {
+            let now = clock::monotonic_us();
+            if now.saturating_sub(looked_us) >= BILLS_US {
+                looked_us = now;
+                bills.look(&settings, &books);
+            }
+            if let Some(pipeline) = books.pipeline()
+                && settings.retention.enabled
+                && now - cleaned_us >= clean_us
+            {
+                cleaned_us = now;
+                clean(&books, pipeline);
+            }
+            drop(books);
+            std::thread::sleep(LOOK);
         }
-        let now = clock::monotonic_us();
-        if now.saturating_sub(looked_us) >= BILLS_US {
-            looked_us = now;
-            bills.look(settings, books);
-        }
-        if settings.retention.enabled && now - cleaned_us >= clean_us {
-            cleaned_us = now;
-            clean(books, pipeline);
-        }
-    }
+    };
+    std::thread::Builder::new().name("house".into()).spawn(keep).context("thread")?;
     Ok(())
 }
 

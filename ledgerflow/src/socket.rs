@@ -83,20 +83,34 @@ where
             return;
         }
         let Ok(stream) = stream else { continue };
-        if open.fetch_add(1, Ordering::AcqRel) >= CONNECTIONS_MAX {
-            open.fetch_sub(1, Ordering::AcqRel);
+        let connection = Connection::new(&open);
+        if open.load(Ordering::Acquire) > CONNECTIONS_MAX {
             continue;
         }
-        let (handler, count) = (Arc::clone(handler), Arc::clone(&open));
-        let spawned = std::thread::Builder::new().name("query".into()).spawn(move || {
+        let handler = Arc::clone(handler);
+        // Where there is no thread to be had, the connection is closed.
+        let _ = std::thread::Builder::new().name("query".into()).spawn(move || {
+            let _counted = connection;
             if let Err(error) = answer(&stream, handler.as_ref()) {
                 tracing::debug!(%error, "query connection");
             }
-            count.fetch_sub(1, Ordering::AcqRel);
         });
-        if spawned.is_err() {
-            open.fetch_sub(1, Ordering::AcqRel);
-        }
+    }
+}
+
+/// Counts a connection until it is dropped, also by a panic.
+struct Connection(Arc<AtomicUsize>);
+
+impl Connection {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -85,6 +85,12 @@ pub enum ImportError {
         /// Name of the file.
         name: String,
     },
+    /// It is a folder, a pipe or a device: what comes from there need not end.
+    #[error("bill file {name:?} is not a regular file")]
+    NotAFile {
+        /// Name of the file.
+        name: String,
+    },
     /// There is no partition to write to.
     #[error("topic bills.lines has no partition")]
     NoPartition,
@@ -111,7 +117,7 @@ impl Import<File> {
     /// Opens a file by path; its name is the path's last part.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// The file cannot be read, or is no regular file.
     pub fn open_path(
         source: &BillSource,
         path: &Path,
@@ -119,7 +125,12 @@ impl Import<File> {
         partitions: u32,
     ) -> Result<Self, ImportError> {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let content = File::open(path).map_err(|source| ImportError::Io { name: name.clone(), source })?;
+        let io = |source| ImportError::Io { name: name.clone(), source };
+        // Opening a pipe waits for who writes to it.
+        if !std::fs::metadata(path).map_err(io)?.is_file() {
+            return Err(ImportError::NotAFile { name });
+        }
+        let content = File::open(path).map_err(io)?;
         Self::open(source, &name, content, day, partitions)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Two ways to arm one, and nothing is armed otherwise:
 //! - from the environment, for tests that kill the real process: `LEDGERFLOW_FAULT=point[:processor][:nth]=action`
-//!   with `kill` (SIGKILL to itself, as `kill -9` does), `abort` (SIGABRT) or `exit` (status 86, no destructors);
+//!   with `kill` (SIGKILL to itself, as `kill -9` does), `abort` (SIGABRT), `exit` (status 86, no destructors), `panic`
+//!   (of the thread that passes) or `hang` (that thread goes no further; the others go on);
 //! - by [`arm_thread`], for the simulation and for tests in one process: the hook decides, [`hit`] returns
 //!   [`Crash`], and the caller returns at once as if it had died.
 //!
@@ -73,6 +74,7 @@ points! {
     EMBEDDED_AFTER_ROLL = "embedded.after_roll", "The next segment is there and empty.";
     EMBEDDED_CLEAN_BEFORE_DELETE = "embedded.clean.before_delete", "Retention has chosen records, all are still there.";
     EMBEDDED_CLEAN_AFTER_DELETE = "embedded.clean.after_delete", "Retention has removed a file, its bookkeeping is behind.";
+    SERVE_BEFORE_ANSWER = "serve.before_answer", "A question has come through the socket, nothing is answered.";
 }
 
 /// The point was armed: go no further, as if the process had died here.
@@ -80,7 +82,7 @@ points! {
 #[error("crashed at fault point {0}")]
 pub struct Crash(pub Point);
 
-/// How a process armed from the environment dies.
+/// How a process armed from the environment dies, or what becomes of the thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// SIGKILL to itself.
@@ -89,6 +91,10 @@ pub enum Action {
     Abort,
     /// Exit with [`EXIT_STATUS`].
     Exit,
+    /// The thread panics.
+    Panic,
+    /// The thread sleeps for good.
+    Hang,
 }
 
 /// What [`VARIABLE`] asks for.
@@ -108,7 +114,7 @@ pub struct Fault {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FaultError {
     /// No `=action`, or another action.
-    #[error("{VARIABLE}={text}: must end in =kill, =abort or =exit")]
+    #[error("{VARIABLE}={text}: must end in =kill, =abort, =exit, =panic or =hang")]
     Action {
         /// The text.
         text: String,
@@ -146,6 +152,8 @@ impl std::str::FromStr for Fault {
             "kill" => Action::Kill,
             "abort" => Action::Abort,
             "exit" => Action::Exit,
+            "panic" => Action::Panic,
+            "hang" => Action::Hang,
             _ => return Err(FaultError::Action { text: text.to_owned() }),
         };
         let parts = || FaultError::Parts { text: text.to_owned() };
@@ -216,12 +224,12 @@ fn hit_armed(point: Point) -> Result<(), Crash> {
         && fault.processor.as_deref().is_none_or(|armed| armed == processor)
         && hits.fetch_add(1, Ordering::Relaxed) + 1 == fault.nth
     {
-        die(fault.action);
+        die(point, fault.action);
     }
     Ok(())
 }
 
-fn die(action: Action) -> ! {
+fn die(point: Point, action: Action) -> ! {
     match action {
         Action::Kill => {
             // Cannot fail: a process may always signal itself. Should it, abort is as sudden.
@@ -230,6 +238,15 @@ fn die(action: Action) -> ! {
         }
         Action::Abort => std::process::abort(),
         Action::Exit => std::process::exit(EXIT_STATUS),
+        // A test asked for it by name.
+        #[allow(clippy::panic)]
+        Action::Panic => std::panic::panic_any(format!("armed at fault point {point}")),
+        Action::Hang => {
+            tracing::warn!(%point, "armed: this thread hangs");
+            loop {
+                std::thread::park();
+            }
+        }
     }
 }
 
@@ -296,6 +313,8 @@ mod tests {
         ok("worker.after_commit:7=abort", None, 7, Action::Abort);
         ok("worker.after_commit:posting=exit", Some("posting"), 1, Action::Exit);
         ok("worker.after_commit:posting:20=kill", Some("posting"), 20, Action::Kill);
+        ok("worker.after_commit:20=panic", None, 20, Action::Panic);
+        ok("worker.after_commit=hang", None, 1, Action::Hang);
         for text in ["", "worker.after_commit", "worker.after_commit=die"] {
             assert!(matches!(text.parse::<Fault>(), Err(FaultError::Action { .. })), "{text}");
         }

@@ -137,12 +137,15 @@ fn restored<P: Processor>(
     let shared: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;
     let mut worker = Worker::new(processor, shared, "1", Options::default(), store(name)?);
     let now = Now::read(&BusinessClock::Wall);
-    for _ in 0..100 {
+    let mut tries = 0;
+    while tries < 100 {
         match worker.step(now)? {
             Progress::Restored { .. } => return Ok(worker),
+            Progress::Restoring { .. } => continue,
             Progress::Waiting(why) | Progress::Rejoin(why) => tracing::debug!(why, "restoring"),
             other => bail!("{name}: unexpected while restoring: {other:?}"),
         }
+        tries += 1;
     }
     bail!("{name} could not be restored")
 }

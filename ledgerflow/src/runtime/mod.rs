@@ -8,7 +8,7 @@ mod setup;
 mod worker_thread;
 
 pub use setup::{DEFAULT_CHART, DEFAULT_RULES, Setup};
-pub use worker_thread::{Failure, Work, WorkerThread};
+pub use worker_thread::{Cause, Failure, Work, WorkerThread};
 
 use schemas::topics::Topic;
 use std::collections::BTreeMap;
@@ -134,12 +134,13 @@ impl Pipeline {
     /// Committed positions of every worker's inputs.
     #[must_use]
     pub fn positions(&self) -> Positions {
+        let wait = Deadline::after(ANSWER_WAIT);
         let mut all = Positions::new();
-        add(&mut all, &self.ingest, Worker::positions);
-        add(&mut all, &self.posting, Worker::positions);
-        add(&mut all, &self.settlement, Worker::positions);
-        add(&mut all, &self.rekey, Worker::positions);
-        add(&mut all, &self.join, Worker::positions);
+        add(&mut all, &self.ingest, wait, Worker::positions);
+        add(&mut all, &self.posting, wait, Worker::positions);
+        add(&mut all, &self.settlement, wait, Worker::positions);
+        add(&mut all, &self.rekey, wait, Worker::positions);
+        add(&mut all, &self.join, wait, Worker::positions);
         all
     }
 
@@ -147,12 +148,16 @@ impl Pipeline {
     /// [`Self::positions`].
     #[must_use]
     pub fn worked_off(&self) -> Positions {
+        self.worked_off_within(Deadline::after(ANSWER_WAIT))
+    }
+
+    fn worked_off_within(&self, wait: Deadline) -> Positions {
         let mut all = Positions::new();
-        add(&mut all, &self.ingest, Worker::worked_off);
-        add(&mut all, &self.posting, Worker::worked_off);
-        add(&mut all, &self.settlement, Worker::worked_off);
-        add(&mut all, &self.rekey, Worker::worked_off);
-        add(&mut all, &self.join, Worker::worked_off);
+        add(&mut all, &self.ingest, wait, Worker::worked_off);
+        add(&mut all, &self.posting, wait, Worker::worked_off);
+        add(&mut all, &self.settlement, wait, Worker::worked_off);
+        add(&mut all, &self.rekey, wait, Worker::worked_off);
+        add(&mut all, &self.join, wait, Worker::worked_off);
         all
     }
 
@@ -258,42 +263,69 @@ impl Pipeline {
             && positions.iter().all(|((_, at), position)| goal.get(at).is_none_or(|goal| position >= goal))
     }
 
-    /// Stops in order: ingest, then the others once they have read what lies before them (at most `wait`), and
-    /// writes last checkpoints. Returns failures met on the way.
+    /// Stops in order: ingest, then the others once they have read what lies before them, and writes last
+    /// checkpoints; all of it within `wait`, of which two thirds are for reading. A worker that has not ended by then
+    /// is left behind: what it did not commit is read at the next start. Returns failures met on the way.
     ///
     /// # Errors
     /// The log is away.
-    pub fn stop(self, wait: Duration) -> Result<Vec<Failure>, LogError> {
+    pub fn stop(&self, wait: Duration) -> Result<Vec<Failure>, LogError> {
+        let until = Deadline::after(wait);
         self.ingest.request_stop();
-        let drained = self.drain_without_ingest(wait)?;
-        if !drained {
+        if !self.drain_without_ingest(Deadline::after(wait * 2 / 3))? {
             tracing::warn!("stopping before everything is drained; the rest is read at the next start");
         }
-        let mut failures = Vec::new();
-        failures.extend(self.ingest.join());
-        failures.extend(self.posting.join());
-        failures.extend(self.settlement.join());
-        failures.extend(self.rekey.join());
-        failures.extend(self.join.join());
-        Ok(failures)
+        self.posting.request_stop();
+        self.settlement.request_stop();
+        self.rekey.request_stop();
+        self.join.request_stop();
+        let ended = [
+            ("ingest", self.ingest.end_within(until.left())),
+            ("posting", self.posting.end_within(until.left())),
+            ("settlement", self.settlement.end_within(until.left())),
+            ("rekey", self.rekey.end_within(until.left())),
+            ("join", self.join.end_within(until.left())),
+        ];
+        for (processor, _) in ended.iter().filter(|(_, ended)| !ended) {
+            tracing::warn!(processor, "did not end in time, left behind");
+        }
+        Ok(self.failures())
     }
 
-    fn drain_without_ingest(&self, wait: Duration) -> Result<bool, LogError> {
-        let until = stream::clock::monotonic_us().saturating_add(duration_us(wait));
+    fn drain_without_ingest(&self, until: Deadline) -> Result<bool, LogError> {
         loop {
-            let lag: i64 =
-                self.lag()?.into_iter().filter(|(name, _)| *name != "ingest").map(|(_, n)| n).sum();
-            if lag == 0 {
-                return Ok(true);
+            let mut done = true;
+            for ((name, at), position) in self.worked_off_within(until) {
+                done &= name == "ingest" || position >= self.log.watermarks(at, Isolation::Committed)?.high;
             }
-            if stream::clock::monotonic_us() >= until || !self.failures().is_empty() {
-                return Ok(false);
+            if done || until.left().is_zero() || !self.failures().is_empty() {
+                return Ok(done && !until.left().is_zero());
             }
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
 
+/// A point in time on the monotonic clock.
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    at_us: i64,
+}
+
+impl Deadline {
+    fn after(wait: Duration) -> Self {
+        Self { at_us: stream::clock::monotonic_us().saturating_add(duration_us(wait)) }
+    }
+
+    /// What is left until then.
+    fn left(self) -> Duration {
+        let us = self.at_us.saturating_sub(stream::clock::monotonic_us());
+        Duration::from_micros(u64::try_from(us).unwrap_or(0))
+    }
+}
+
+/// How long all workers together may take to say how far they are.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// Rounds of [`Pipeline::drain`].
 const HOPS: usize = 6;
 
@@ -303,9 +335,14 @@ fn duration_us(duration: Duration) -> i64 {
 
 type Places = Vec<(TopicPartition, Offset)>;
 
-fn add<P: Processor + 'static>(all: &mut Positions, thread: &WorkerThread<P>, of: fn(&Worker<P>) -> Places) {
+fn add<P: Processor + 'static>(
+    all: &mut Positions,
+    thread: &WorkerThread<P>,
+    wait: Deadline,
+    of: fn(&Worker<P>) -> Places,
+) {
     let name = thread.name();
-    let positions = thread.ask(of).unwrap_or_default();
+    let positions = thread.ask_within(wait.left(), of).unwrap_or_default();
     all.extend(positions.into_iter().map(|(at, offset)| ((name, at), offset)));
 }
 

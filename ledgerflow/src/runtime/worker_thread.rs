@@ -1,13 +1,31 @@
 //! A worker on its own thread, and questions to it.
+//!
+//! Whatever ends the thread without being asked to, an error or a panic, is its [`Failure`]. Nothing here waits without
+//! a bound: a worker that hangs is left behind.
 
+use std::any::Any;
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stream::clock::BusinessClock;
 use stream::faults;
 use stream::processor::Processor;
 use stream::worker::{Now, Progress, Worker, WorkerError};
+use thiserror::Error;
+
+/// Why a worker ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Cause {
+    /// It could not go on.
+    #[error(transparent)]
+    Error(#[from] WorkerError),
+    /// A fault of the program: the text is what the panic said.
+    #[error("panicked: {0}")]
+    Panic(String),
+}
 
 /// A worker that ended by itself.
 #[derive(Debug, Clone)]
@@ -15,7 +33,7 @@ pub struct Failure {
     /// Processor.
     pub processor: &'static str,
     /// Why.
-    pub error: WorkerError,
+    pub error: Cause,
 }
 
 /// What a worker has done since it was started.
@@ -59,10 +77,11 @@ pub struct WorkerThread<P: Processor> {
     stop: Arc<AtomicBool>,
     failure: Arc<Mutex<Option<Failure>>>,
     counters: Arc<Counters>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    /// Closed by the thread's last act.
+    ended: Mutex<Receiver<Infallible>>,
 }
 
-/// How long a question waits for its answer (a worker that restores answers between slots only).
+/// How long a question waits for its answer (a worker answers between two windows, or two slots that it restores).
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 impl<P> WorkerThread<P>
@@ -79,18 +98,23 @@ where
         let (questions, asked) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let failure = Arc::new(Mutex::new(None));
+        let (ends, ended) = channel();
         let (stop_seen, failed) = (Arc::clone(&stop), Arc::clone(&failure));
         let counters = Arc::new(Counters::default());
         let counted = Arc::clone(&counters);
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _closed_at_the_end: Sender<Infallible> = ends;
             faults::name_thread(name);
-            if let Err(error) = run(worker, &clock, &stop_seen, &asked, &counted) {
-                tracing::error!(processor = name, %error, "worker ended");
-                *failed.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(Failure { processor: name, error });
-            }
+            let error =
+                match catch_unwind(AssertUnwindSafe(|| run(worker, &clock, &stop_seen, &asked, &counted))) {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => Cause::Error(error),
+                    Err(panic) => Cause::Panic(said(panic.as_ref())),
+                };
+            tracing::error!(processor = name, %error, "worker ended");
+            *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Failure { processor: name, error });
         })?;
-        Ok(Self { name, questions, stop, failure, counters, thread: Some(thread) })
+        Ok(Self { name, questions, stop, failure, counters, ended: Mutex::new(ended) })
     }
 }
 
@@ -107,13 +131,22 @@ impl<P: Processor + 'static> WorkerThread<P> {
         &self,
         question: impl FnOnce(&Worker<P>) -> R + Send + 'static,
     ) -> Option<R> {
+        self.ask_within(ANSWER_WAIT, question)
+    }
+
+    /// As [`Self::ask`], with another bound than the usual one.
+    pub fn ask_within<R: Send + 'static>(
+        &self,
+        wait: Duration,
+        question: impl FnOnce(&Worker<P>) -> R + Send + 'static,
+    ) -> Option<R> {
         let (answer, answered) = channel();
         let question: Question<P> = Box::new(move |worker| {
             // Nobody waits any more: the answer is not needed.
             let _ = answer.send(question(worker));
         });
         self.questions.send(question).ok()?;
-        answered.recv_timeout(ANSWER_WAIT).ok()
+        answered.recv_timeout(wait).ok()
     }
 
     /// Why it ended by itself, if it did.
@@ -140,17 +173,18 @@ impl<P: Processor + 'static> WorkerThread<P> {
         self.stop.store(true, Ordering::Release);
     }
 
-    /// Asks it to end and waits for it.
-    #[must_use]
-    pub fn join(mut self) -> Option<Failure> {
+    /// Asks it to end and waits for that. Returns whether it has ended.
+    pub fn end_within(&self, wait: Duration) -> bool {
         self.request_stop();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!(processor = self.name, "worker thread panicked");
-        }
-        self.failure()
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected)
     }
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
 fn run<P: Processor>(
@@ -166,7 +200,7 @@ fn run<P: Processor>(
             question(&worker);
         }
         match worker.step(Now::read(clock))? {
-            Progress::Idle => {}
+            Progress::Restoring { .. } | Progress::Idle => {}
             Progress::Committed { items, records, .. } => counters.committed(items, records),
             Progress::Restored { replayed } => {
                 tracing::info!(processor = name, slots = worker.slots().len(), replayed, "restored");

@@ -26,6 +26,14 @@ retention: {interval_seconds: 1, free_percent: 1}
 accounts: accounts.yaml
 ";
 
+/// As [`RESTLESS`], and what hangs is left behind after two seconds.
+pub const HASTY: &str = "
+log: {segment_mib: 1, sync_interval_ms: 5}
+partitions: {events: 2, internal: 3}
+shutdown_seconds: 2
+accounts: accounts.yaml
+";
+
 /// Waits until `done` gives something.
 pub fn within<T>(patience: Duration, mut done: impl FnMut() -> Option<T>) -> Option<T> {
     let until = monotonic_us() + i64::try_from(patience.as_micros()).unwrap();
@@ -210,6 +218,20 @@ impl Running {
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer).ok()?;
         serde_json::from_str(&answer).ok()
+    }
+
+    /// Asks and waits for no answer: the stream keeps the question alive. `None` = nobody listens yet.
+    pub fn begin(&self, question: &Question) -> Option<UnixStream> {
+        let mut stream = UnixStream::connect(self.dir.join(socket::NAME)).ok()?;
+        writeln!(stream, "{}", serde_json::to_string(question).unwrap()).ok()?;
+        Some(stream)
+    }
+
+    /// Waits until the armed thread has come to its point and hangs there.
+    #[track_caller]
+    pub fn hangs(&self) {
+        let hangs = within(PATIENCE, || self.err().contains("this thread hangs").then_some(()));
+        assert!(hangs.is_some(), "{}", self.err());
     }
 
     /// SIGTERM; it drains and ends with 0.

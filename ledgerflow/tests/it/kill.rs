@@ -143,6 +143,11 @@ fn while_the_log_rolls_and_cleans() {
     rounds(&points(|name| name.ends_with("_roll") || name.contains(".clean.")), 5);
 }
 
+#[test]
+fn while_questions_are_asked() {
+    rounds(&points(|name| name.starts_with("serve.")), 6);
+}
+
 /// A point that no test above reaches is a point that nobody has tried.
 #[test]
 fn every_point_has_its_rounds() {
@@ -151,6 +156,7 @@ fn every_point_has_its_rounds() {
             || name.starts_with("checkpoint.")
             || ["_append", "_sync", "_roll"].iter().any(|end| name.ends_with(end))
             || name.contains(".clean.")
+            || name.starts_with("serve.")
     });
     assert_eq!(tried, faults::ALL);
 }

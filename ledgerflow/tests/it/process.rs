@@ -1,8 +1,9 @@
 //! The program as an operator meets it: starting, stopping, refusing to start, backups, lost checkpoints, questions
 //! with nothing running.
 
-use crate::company::{Company, PATIENCE, Running, within};
+use crate::company::{Company, HASTY, PATIENCE, Running, within};
 use crate::traffic::Traffic;
+use ledgerflow::query::Question;
 use std::time::Duration;
 
 /// Sends some batches and waits for their outcomes.
@@ -37,6 +38,69 @@ fn sigterm_under_load_drains_and_nothing_is_lost() {
     running.stop();
     company.is_whole();
     traffic.is_booked_once(&company.books());
+}
+
+/// Whatever is under way, the end comes: a question, a restore, a window.
+#[test]
+fn sigterm_waits_for_nobody_who_hangs() {
+    let company = Company::with(HASTY);
+    let running = company.run();
+    let mut traffic = work(&company, &running, 4);
+    running.stop();
+    let faults = [
+        ("serve.before_answer=hang", Some(Question::Audit { quiesced: false })),
+        ("worker.after_join:posting=hang", None),
+        ("worker.after_join:ingest=hang", None),
+        ("worker.after_decide:settlement:3=hang", None),
+    ];
+    for (fault, question) in faults {
+        let running = company.launch(Some(fault));
+        let asked = question.map(|question| within(PATIENCE, || running.begin(&question)).unwrap());
+        running.hangs();
+        running.stop();
+        drop(asked);
+    }
+    let running = company.run();
+    let batch = traffic.batch(25, 0);
+    assert!(traffic.send(&running, &batch));
+    let settled = within(PATIENCE, || traffic.is_settled(&running).then_some(()));
+    assert!(settled.is_some(), "{}", running.err());
+    running.stop();
+    company.is_whole();
+    traffic.is_booked_once(&company.books());
+}
+
+#[test]
+fn a_worker_that_panics_ends_the_process() {
+    let company = Company::with(HASTY);
+    for processor in ["ingest", "posting", "settlement", "rekey", "join"] {
+        let mut running = company.launch(Some(&format!("worker.after_decide:{processor}=panic")));
+        let status = running.wait(PATIENCE);
+        assert_eq!(status.and_then(|status| status.code()), Some(1), "{}", running.err());
+        let want =
+            format!("ledgerflow: {processor} ended: panicked: armed at fault point worker.after_decide");
+        assert!(running.err().contains(&want), "{}", running.err());
+    }
+    let running = company.run();
+    work(&company, &running, 2);
+    running.stop();
+    company.is_whole();
+}
+
+/// A pipe gives bytes when its writer likes, and a device for ever.
+#[test]
+fn a_bill_that_is_no_regular_file_is_refused() {
+    let company = Company::new();
+    let running = company.run();
+    let pipe = company.path("pipe.csv");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let folder = company.path("folder.csv");
+    std::fs::create_dir(&folder).unwrap();
+    for path in [pipe, folder, "/dev/zero".into()] {
+        let said = company.cli(&["bill", &path.display().to_string(), "--source", "wechat"]).ends(1);
+        assert!(said.err.contains("is not a regular file"), "{}", said.err);
+    }
+    running.stop();
 }
 
 #[test]

@@ -93,6 +93,11 @@ pub enum Progress {
         /// Records replayed over all slots.
         replayed: u64,
     },
+    /// One more slot is restored; others are still to come.
+    Restoring {
+        /// Records replayed for it.
+        replayed: u64,
+    },
     /// Nothing to do.
     Idle,
     /// Restoring waits for something; the text names it.
@@ -266,7 +271,7 @@ impl<P: Processor> Worker<P> {
         }
     }
 
-    /// One step: at most one window.
+    /// One step: at most one window, or one slot restored.
     ///
     /// # Errors
     /// [`WorkerError`]: the worker cannot go on; dropping it and starting another is safe at any time.

@@ -1,6 +1,7 @@
 //! Restore, in the order of DESIGN rule 1: the transactional id is taken (by `join`), then committed positions,
 //! then the changelog's raw end as the goal, then replay until the reader's own position reaches it, then the last
-//! batch against the committed positions. Checkpoints only shorten the replay; a doubtful one is dropped.
+//! batch against the committed positions. Checkpoints only shorten the replay; a doubtful one is dropped. One slot a
+//! step, so that whoever drives the worker can do something else between two slots.
 //!
 //! A slot that the worker had before and that nobody has committed since needs none of this: its committed positions
 //! name the window after which its state stands.
@@ -39,7 +40,7 @@ impl<S> SlotRun<S> {
 
 impl<P: Processor> Worker<P> {
     pub(super) fn restore(&mut self, mut run: Run<P>, now: Now) -> Result<Progress, WorkerError> {
-        let progress = match self.restore_all(&mut run, now) {
+        let progress = match self.restore_next(&mut run, now) {
             // The slots that are restored by now stay so.
             Err(WorkerError::Log(error @ (LogError::Retriable(_) | LogError::Unstable { .. }))) => {
                 Progress::Waiting(error.to_string())
@@ -53,15 +54,17 @@ impl<P: Processor> Worker<P> {
         Ok(progress)
     }
 
-    fn restore_all(&mut self, run: &mut Run<P>, now: Now) -> Result<Progress, WorkerError> {
-        for slot in run.assignment.slots.clone() {
-            if run.slots.contains_key(&slot) {
-                continue;
-            }
+    fn restore_next(&mut self, run: &mut Run<P>, now: Now) -> Result<Progress, WorkerError> {
+        let mut missing = run.assignment.slots.iter().filter(|slot| !run.slots.contains_key(slot));
+        if let Some(slot) = missing.next().copied() {
+            let last = missing.next().is_none();
             match self.restore_slot(run, slot, now)? {
-                Restored::Done(restored, records) => {
+                Restored::Done(restored, replayed) => {
                     run.slots.insert(slot, *restored);
-                    run.replayed += records;
+                    run.replayed += replayed;
+                    if !last {
+                        return Ok(Progress::Restoring { replayed });
+                    }
                 }
                 Restored::Wait(why) => return Ok(Progress::Waiting(why)),
             }
