@@ -131,7 +131,11 @@ impl Auditor<'_> {
     pub fn report(&self) -> Report {
         let mut found = self.found.clone();
         let ended = self.limit.quiesced;
-        self.report_ingest(ended, &mut found);
+        let whole = |topic, partition| {
+            let at = TopicPartition::new(topic, partition);
+            self.sources.iter().all(|(of, cursor)| *of != at || cursor.whole())
+        };
+        self.report_ingest(ended, whole, &mut found);
         self.report_posting(ended, &mut found);
         let sender_read = |p: u32, batch: u64| self.journal_read(p) >= batch;
         let wrote_past = |(from, to): (u32, u32), batch: u64| {
@@ -141,10 +145,6 @@ impl Auditor<'_> {
         if ended {
             found.holds(Check::ChannelInFlight, 1);
         }
-        let whole = |topic, partition| {
-            let at = TopicPartition::new(topic, partition);
-            self.sources.iter().all(|(of, cursor)| *of != at || cursor.whole())
-        };
         self.chains.report(ended, whole, &mut found);
         if self.limit.reconcile {
             self.recon.report(ended, |p| self.journal_read(p), &mut found);
@@ -171,9 +171,9 @@ impl Auditor<'_> {
         self.posting.get(partition as usize).map_or(0, |p| p.batch)
     }
 
-    fn report_ingest(&self, ended: bool, found: &mut Findings) {
+    fn report_ingest(&self, ended: bool, whole: impl Fn(Topic, u32) -> bool, found: &mut Findings) {
         for slot in &self.ingest {
-            slot.report(ended, found);
+            slot.report(ended, &self.chains, &whole, found);
         }
         let rejected = self.sources.iter().filter(|(at, _)| at.topic == Topic::Rejected);
         let covered = rejected.map(|(_, cursor)| cursor).all(crate::source::Cursor::whole);

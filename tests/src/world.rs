@@ -584,17 +584,37 @@ impl World {
     /// Every worker dies and restores; nothing is decided. Returns the states restored.
     pub fn restored(&mut self) -> States {
         self.crash_all();
-        let processor = |world: &Self, at: usize| world.places.get(at).map(|place| place.seat.processor());
-        // In the first round everybody joins; then whoever has seen others join after him takes his share.
-        for round in 0..2 {
-            for at in 0..self.places.len() {
-                let last = processor(self, at) != processor(self, at + 1);
-                while (round == 0 || !last)
-                    && !matches!(self.step_at(at, STEP_US), Some(Progress::Restored { .. }))
-                {}
+        for at in 0..self.places.len() {
+            self.restore(at);
+        }
+        // Whoever has seen others join after him takes his share.
+        for at in 0..self.places.len() {
+            while self.shares_a_slot(at) {
+                self.restore(at);
             }
         }
         self.states()
+    }
+
+    /// Steps a worker until it has restored the slots of an assignment. Time passes only while it waits: nobody's
+    /// session ends while others restore, slot by slot.
+    fn restore(&mut self, at: usize) {
+        let mut pass_us = 0;
+        loop {
+            match self.step_at(at, pass_us) {
+                Some(Progress::Restored { .. }) => return,
+                Some(Progress::Restoring { .. }) => pass_us = 0,
+                _ => pass_us = STEP_US,
+            }
+        }
+    }
+
+    /// Whether a later worker of the same processor has taken a slot that this one still believes its own.
+    fn shares_a_slot(&self, at: usize) -> bool {
+        let seat = &self.places[at].seat;
+        let others = self.places[at + 1..].iter().filter(|place| place.seat.processor() == seat.processor());
+        let taken: Vec<u32> = others.flat_map(|place| place.seat.slots()).collect();
+        seat.slots().iter().any(|slot| taken.contains(slot))
     }
 
     /// Every committed record of a topic, partition by partition.

@@ -181,6 +181,20 @@ fn what_retention_has_passed_is_named_and_not_judged() {
 }
 
 #[test]
+fn what_retention_has_taken_away_whole_is_not_judged() {
+    let log = history().log();
+    for partition in 0..log.counts.internal {
+        log.change(Topic::Commands, partition, |held| {
+            held.low = held.records.last().map_or(0, |last| last.offset + 1);
+            held.records.clear();
+        });
+    }
+    let report = run(&log, QUIESCED);
+    assert!(report.passed, "{report}");
+    assert!(report.check(Check::IngestWindow).unwrap().uncovered > 0);
+}
+
+#[test]
 fn a_topic_kept_for_ever_must_begin_at_its_beginning() {
     let log = history().log();
     log.change(Topic::Journal, 0, |held| {
