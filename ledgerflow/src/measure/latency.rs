@@ -1,15 +1,19 @@
-//! Latency of an event: from the moment it was due to be sent until the balance of its last entry can be read and is
-//! durable. A thread of its own follows `journal` and `balances`.
+//! Latency of an event: from the moment it was due to be sent until the balance of its last entry, in whichever
+//! partition that lies, can be read and is durable. A thread of its own follows `journal` and `balances`.
 
+use super::readable::Readable;
 use schemas::batch;
 use schemas::topics::Topic;
-use schemas::wire::{BalancesBody, JournalBody, Outcome, journal_item::Item};
+use schemas::wire::{BalancesBody, Decision, JournalBody};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stream::clock;
 use stream::log::{FetchLimit, Isolation, Log, LogError, Offset, TopicPartition};
+
+/// How long the end waits for balances that are still to come.
+const LAST_WAIT_US: i64 = 10_000_000;
 
 /// Due times by first offset.
 type Chunks = Vec<(Offset, i64)>;
@@ -62,7 +66,7 @@ pub fn percentiles(mut values: Vec<i64>) -> Percentiles {
 /// Follows the log until stopped.
 pub struct Monitor {
     stop: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<Result<Vec<i64>, LogError>>,
+    thread: std::thread::JoinHandle<Result<(Vec<i64>, usize), LogError>>,
 }
 
 impl Monitor {
@@ -88,14 +92,17 @@ impl Monitor {
             let mut follow = Follow {
                 log: log.as_ref(),
                 due: &due,
-                waiting: BTreeMap::new(),
+                readable: Readable::default(),
                 pending: VecDeque::new(),
                 done: Vec::new(),
             };
             let mut reader = log.reader(&start, Isolation::Committed)?;
             let limit = FetchLimit { records: 1_024, bytes: 8 << 20, wait: Duration::from_millis(5) };
+            let mut until = None;
             loop {
-                let ended = stopped.load(Ordering::Acquire);
+                if stopped.load(Ordering::Acquire) && until.is_none() {
+                    until = Some(clock::monotonic_us() + LAST_WAIT_US);
+                }
                 let fetches = reader.poll(limit)?;
                 let idle = fetches.is_empty();
                 for fetch in fetches {
@@ -104,22 +111,25 @@ impl Monitor {
                     }
                 }
                 follow.settle();
-                if ended && idle && follow.pending.is_empty() {
-                    return Ok(follow.done);
+                let all = follow.pending.is_empty() && follow.readable.under_way() == 0;
+                if until.is_some_and(|until| idle && (all || clock::monotonic_us() > until)) {
+                    return Ok((follow.done, follow.readable.under_way()));
                 }
             }
         })?;
         Ok(Self { stop, thread })
     }
 
-    /// Stops once everything visible is measured; latencies in microseconds.
+    /// Stops once every event decided so far is measured; latencies in microseconds.
     ///
     /// # Errors
-    /// The log failed meanwhile.
+    /// The log failed meanwhile, or balances did not come.
     pub fn finish(self) -> anyhow::Result<Vec<i64>> {
         self.stop.store(true, Ordering::Release);
-        match self.thread.join() {
-            Ok(result) => Ok(result?),
+        match self.thread.join().map(|result| result.map_err(anyhow::Error::from)) {
+            Ok(Ok((latencies, 0))) => Ok(latencies),
+            Ok(Ok((_, missing))) => anyhow::bail!("{missing} events never had all their balances"),
+            Ok(Err(error)) => Err(error),
             Err(_) => anyhow::bail!("the latency monitor panicked"),
         }
     }
@@ -128,40 +138,31 @@ impl Monitor {
 struct Follow<'a> {
     log: &'a dyn Log,
     due: &'a Due,
-    /// Per posting slot: journal batches whose balances are not yet out, with the due times of their events.
-    waiting: BTreeMap<u32, VecDeque<(u64, Vec<i64>)>>,
-    /// Due times whose balance is out and waits for this write-ahead sequence to be durable.
+    readable: Readable,
+    /// Due times of events whose last balance is out and waits for this write-ahead sequence to be durable.
     pending: VecDeque<(u64, Vec<i64>)>,
     done: Vec<i64>,
 }
 
 impl Follow<'_> {
     fn see(&mut self, at: TopicPartition, value: &bytes::Bytes, appended: u64) {
-        if at.topic == Topic::Journal {
-            let Some((number, due)) = self.due_times(value) else { return };
-            self.waiting.entry(at.partition).or_default().push_back((number, due));
-            return;
-        }
-        let Ok(body) = <BalancesBody as prost::Message>::decode(value.clone()) else { return };
-        let Some(waiting) = self.waiting.get_mut(&body.slot) else { return };
-        while waiting.front().is_some_and(|(number, _)| *number <= body.journal_batch) {
-            if let Some((_, due)) = waiting.pop_front() {
-                self.pending.push_back((appended, due));
-            }
+        let done =
+            if at.topic == Topic::Journal { self.journal(at.partition, value) } else { self.balances(value) };
+        if let Some(done) = done.filter(|done| !done.is_empty()) {
+            self.pending.push_back((appended, done));
         }
     }
 
-    fn due_times(&self, value: &bytes::Bytes) -> Option<(u64, Vec<i64>)> {
+    fn journal(&mut self, slot: u32, value: &bytes::Bytes) -> Option<Vec<i64>> {
         let opened = batch::open(value).ok()?;
         let body: JournalBody = opened.body().ok()?;
-        let decisions = body.item.iter().filter_map(|item| match &item.item {
-            Some(Item::Decision(d)) if d.outcome() == Outcome::Booked => {
-                self.due.of(d.lane, d.event_partition, d.event_offset)
-            }
-            _ => None,
-        });
-        let due: Vec<i64> = decisions.collect();
-        (!due.is_empty()).then_some((opened.header.batch, due))
+        let due = |d: &Decision| self.due.of(d.lane, d.event_partition, d.event_offset);
+        Some(self.readable.journal(slot, opened.header.batch, &body, due))
+    }
+
+    fn balances(&mut self, value: &bytes::Bytes) -> Option<Vec<i64>> {
+        let body = <BalancesBody as prost::Message>::decode(value.clone()).ok()?;
+        Some(self.readable.balances(body.slot, body.journal_batch))
     }
 
     fn settle(&mut self) {

@@ -3,4 +3,5 @@
 
 pub mod latency;
 pub mod process;
+pub mod readable;
 pub mod recount;
