@@ -5,6 +5,7 @@
 //! - [`hang`]: a worker that hangs in the middle of a window;
 //! - [`shared`]: one configured processor for every incarnation of its worker;
 //! - [`events`]: business events as CloudEvents JSON;
+//! - [`forty_five`]: the provider's bill of 45 lines that is the main job's input, and its events;
 //! - [`bill`]: WeChat Pay bills as text, with their control totals;
 //! - [`books`]: what lies on the topics afterwards, read a second time: outcomes, entries, balances, days, cases;
 //! - [`history`]: a random day of a payment company with what must come of it.
@@ -14,6 +15,7 @@ pub mod bill;
 pub mod books;
 pub mod events;
 pub mod hang;
+pub mod forty_five;
 pub mod history;
 pub mod member;
 pub mod shared;

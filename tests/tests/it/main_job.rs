@@ -1,78 +1,27 @@
 //! The main job on real input: a provider's bill of 45 lines, and events made from its rows, through the whole
-//! pipeline on the embedded log.
-//!
-//! The bill is read from `LEDGERFLOW_SAMPLES`, else `../shared/samples` beside the workspace; a missing file fails
-//! only when the variable is set. Merchants are invented, everything else of an event stands in the bill.
+//! pipeline on the embedded log. Once with the bill that lies there, once with the one of our own.
 
 use audit::AuditLimit;
 use ledgerflow::runtime::Setup;
 use ledgerflow_tests::bill::source;
 use ledgerflow_tests::books::{self, Books};
 use ledgerflow_tests::events::Event;
+use ledgerflow_tests::forty_five::{self, Day, MORNING};
 use ledgerflow_tests::world::{Cast, World};
 use schemas::dates::parse_instant;
 use schemas::topics::PartitionCounts;
 use serde_json::json;
 use std::cell::Cell;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use stream::faults;
 
 const COUNTS: PartitionCounts = PartitionCounts { events: 2, internal: 4 };
-/// Business time at the start: the morning of the bill's day where the provider is.
-const MORNING: &str = "2019-02-19T09:00:00+08:00";
 const SECOND: i64 = 1_000_000;
 
-fn sample() -> Option<String> {
-    let set = std::env::var_os("LEDGERFLOW_SAMPLES");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let folder = set.as_ref().map_or_else(|| root.join("../shared/samples"), PathBuf::from);
-    let path = folder.join("wechat_merchant/bill.ALL.csv");
-    match std::fs::read_to_string(&path) {
-        Ok(content) => {
-            println!("samples: 1 file read, {}", path.display());
-            Some(content)
-        }
-        Err(error) if set.is_some() => panic!("{}: {error}", path.display()),
-        Err(_) => {
-            println!("samples: 0 files read, {} is not there", path.display());
-            None
-        }
-    }
-}
-
-/// What we booked and what the provider says.
-#[derive(Clone)]
-struct Day {
-    events: Vec<Event>,
-    bill: String,
-}
-
-/// The event behind a row of the bill.
-fn event(row: &str) -> Event {
-    let cells: Vec<&str> = row.trim_start_matches('`').split(",`").collect();
-    let refund = cells[9] == "REFUND";
-    let mut data = json!({
-        "order_id": cells[6], "merchant_id": "7", "provider": "wechat", "provider_account": cells[2],
-        "currency": cells[11], "amount": cells[if refund { 16 } else { 24 }], "fee": cells[22],
-    });
-    let mut id = format!("paid-{}", cells[6]);
-    if refund {
-        data["refund_id"] = json!(cells[15]);
-        id = format!("refunded-{}", cells[15]);
-    }
-    let kind = if refund { "refund.succeeded" } else { "order.paid" };
-    let time = format!("{}+08:00", cells[0].replace(' ', "T"));
-    Event { id, kind, subject: format!("orders:{}", cells[6]), time, data }
-}
-
-fn day() -> Option<Day> {
-    let bill = sample()?;
-    let rows: Vec<&str> = bill.lines().skip(1).take_while(|line| line.starts_with('`')).collect();
-    let events: Vec<Event> = rows.into_iter().map(event).collect();
-    assert_eq!(events.iter().filter(|event| event.kind == "order.paid").count(), 31);
-    assert_eq!(events.len(), 45);
-    Some(Day { events, bill })
+/// The day of the bill that lies there, and that of our own bill.
+fn days() -> [Day; 2] {
+    [forty_five::day(), forty_five::day_of(forty_five::ours())]
 }
 
 fn cast() -> Cast {
@@ -134,11 +83,12 @@ fn line_of(bill: &str, number: usize) -> String {
 }
 
 /// Line 4 of the file: a payment of 0.03 with a fee of 0.01000.
-const PAYMENT: &str = "autotest_20190219015232_89201/";
+const PAYMENT: usize = 4;
 /// Line 2: a refund of 0.01.
-const REFUND: &str = "autotest_20190216081946_82335/REF4200000263201902167700963919";
+const REFUND: usize = 2;
 
-type Mutation = (&'static str, usize, &'static [(&'static str, &'static str)], Change);
+/// Name, matches, breaks by line of the file, what is changed.
+type Mutation = (&'static str, usize, &'static [(usize, &'static str)], Change);
 
 const MUTATIONS: [Mutation; 9] = [
     ("missing on ours", 44, &[(PAYMENT, "theirs_only")], |day| {
@@ -179,40 +129,42 @@ const MUTATIONS: [Mutation; 9] = [
 
 #[test]
 fn all_45_lines_of_the_real_bill_match_in_either_order() {
-    let Some(day) = day() else { return };
-    for bill_first in [true, false] {
-        assert_eq!(run(&day, bill_first), (45, Vec::new()), "bill first: {bill_first}");
+    for day in days() {
+        for bill_first in [true, false] {
+            assert_eq!(run(&day, bill_first), (45, Vec::new()), "bill first: {bill_first}");
+        }
     }
 }
 
 #[test]
 fn each_of_nine_mutations_gives_exactly_its_break() {
-    let Some(day) = day() else { return };
-    for (name, matched, breaks, change) in MUTATIONS {
-        let mut changed = day.clone();
-        change(&mut changed);
-        let breaks: Vec<(String, &str)> =
-            breaks.iter().map(|(key, kind)| ((*key).to_owned(), *kind)).collect();
-        for bill_first in [true, false] {
-            assert_eq!(
-                run(&changed, bill_first),
-                (matched, breaks.clone()),
-                "{name}, bill first: {bill_first}"
-            );
+    for day in days() {
+        for (name, matched, breaks, change) in MUTATIONS {
+            let mut changed = day.clone();
+            change(&mut changed);
+            let breaks: Vec<_> = breaks.iter().map(|(line, kind)| (day.key(*line), *kind)).collect();
+            for bill_first in [true, false] {
+                assert_eq!(
+                    run(&changed, bill_first),
+                    (matched, breaks.clone()),
+                    "{name}, bill first: {bill_first}"
+                );
+            }
         }
     }
 }
 
 #[test]
 fn a_late_counterpart_turns_a_break_into_a_match() {
-    let Some(mut day) = day() else { return };
+    let mut day = forty_five::day();
+    let payment = day.key(PAYMENT);
     let late = day.events.remove(2);
     let dir = tempfile::tempdir().unwrap();
     let mut world = world(dir.path());
     send(&mut world, &day.events);
     world.import(&source(), day.bill.as_bytes());
     world.run_for(SECOND);
-    assert_eq!(judged(&world), (44, vec![(PAYMENT.to_owned(), "theirs_only")]));
+    assert_eq!(judged(&world), (44, vec![(payment, "theirs_only")]));
     send(&mut world, &[late]);
     world.run_for(SECOND);
     assert_eq!(judged(&world), (45, Vec::new()));
@@ -220,7 +172,7 @@ fn a_late_counterpart_turns_a_break_into_a_match() {
 
 #[test]
 fn a_crash_at_any_point_of_any_processor_gives_the_same_matches() {
-    let Some(day) = day() else { return };
+    let day = forty_five::day();
     let points = faults::ALL.iter().filter(|point| point.name().starts_with("worker."));
     for (number, point) in points.enumerate() {
         let dir = tempfile::tempdir().unwrap();
