@@ -14,8 +14,8 @@
 pub mod bill;
 pub mod books;
 pub mod events;
-pub mod hang;
 pub mod forty_five;
+pub mod hang;
 pub mod history;
 pub mod member;
 pub mod shared;

@@ -22,6 +22,7 @@ const RESTLESS: &str = "
 log: {segment_mib: 1, sync_interval_ms: 5}
 partitions: {events: 2, internal: 3}
 checkpoint: {seconds: 1}
+ingest: {tick_ms: 100}
 retention: {interval_seconds: 1, free_percent: 1}
 accounts: accounts.yaml
 ";
@@ -90,6 +91,32 @@ impl Company {
         company.write("accounts.yaml", chart);
         company.write("ledgerflow.yaml", configuration);
         company
+    }
+
+    /// From the next start on business time begins there.
+    pub fn set_clock(&self, at: &str) {
+        self.write("ledgerflow.yaml", format!("{RESTLESS}business_clock: {{mode: offset, at: '{at}'}}\n"));
+    }
+
+    /// Imports a bill; `false` = nobody said that it is in.
+    pub fn bill(&self, running: &Running, file: &Path) -> bool {
+        let file = file.display().to_string();
+        let question = Question::Bill { file, source: "wechat".into(), day: None };
+        running.ask(&question).is_some_and(|answer| answer.ending == Ending::Done)
+    }
+
+    /// Cases by kind, as `breaks --summary` counts them.
+    pub fn cases(&self) -> std::collections::BTreeMap<String, u64> {
+        let said = self.cli(&["breaks", "--summary", "-o", "json"]).ends(0).json();
+        let rows = said["cases"].as_array().unwrap().iter();
+        rows.map(|row| (row["kind"].as_str().unwrap().to_owned(), row["count"].as_u64().unwrap())).collect()
+    }
+
+    /// Business days and their states, in order.
+    pub fn days(&self) -> Vec<(String, String)> {
+        let said = self.cli(&["days", "-o", "json"]).ends(0).json();
+        let text = |row: &serde_json::Value, field: &str| row[field].as_str().unwrap().to_owned();
+        said.as_array().unwrap().iter().map(|row| (text(row, "day"), text(row, "state"))).collect()
     }
 
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {

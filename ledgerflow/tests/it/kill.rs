@@ -1,12 +1,15 @@
 //! The process dies by SIGKILL at every named fault point, is started again, and every event is booked once.
 //!
-//! A round: start with a fault armed -> send until the process has died there -> start without it -> send again what
-//! was not acknowledged -> wait for every outcome -> SIGTERM -> read the books at rest. `LEDGERFLOW_ROUNDS` gives
-//! every point that many rounds more or less, `LEDGERFLOW_SEED` other events and other hits.
+//! A round: start with a fault armed, two seconds before midnight -> send events, and in between a bill, until the
+//! process has died there -> start without it on the next day -> send again what was not acknowledged -> wait for every
+//! outcome and for the day's close -> SIGTERM -> read the books at rest. `LEDGERFLOW_ROUNDS` gives every point that many
+//! rounds more or less, `LEDGERFLOW_SEED` other events and other hits.
 
 use crate::company::{Company, PATIENCE, Running, within};
 use crate::traffic::{Batch, Traffic};
+use schemas::dates::Day;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::time::Duration;
 use stream::faults::{self, Point};
 use stream::sim::Prng;
@@ -16,6 +19,9 @@ const PROCESSORS: [&str; 5] = ["ingest", "posting", "settlement", "rekey", "join
 const ROUNDS_PER_COMPANY: u64 = 8;
 /// Between two batches, so that they meet different windows.
 const PAUSE: Duration = Duration::from_millis(15);
+/// Batches before the bill.
+const BILL_AFTER: usize = 6;
+const FIRST_DAY: &str = "2026-03-01";
 
 /// Which hit of a point is the last, at most; and how long the events must be to get there.
 fn reach(point: Point) -> (u64, usize) {
@@ -40,9 +46,19 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap())
 }
 
-/// Sends until the process has died.
-fn send_until_dead(running: &mut Running, traffic: &mut Traffic, note_bytes: usize) -> Vec<Batch> {
-    let mut rest = Vec::new();
+/// Writes the bill of what was ordered so far.
+fn write_bill(company: &Company, traffic: &mut Traffic) -> PathBuf {
+    company.write(&format!("bill-{}.csv", traffic.billed), traffic.bill())
+}
+
+/// Sends until the process has died. Returns what nobody acknowledged, and the bill that was sent if one was.
+fn send_until_dead(
+    company: &Company,
+    running: &mut Running,
+    traffic: &mut Traffic,
+    note_bytes: usize,
+) -> (Vec<Batch>, Option<PathBuf>) {
+    let (mut rest, mut bill) = (Vec::new(), None);
     let mut batches = 0;
     let status = within(PATIENCE, || {
         let ended = running.ended();
@@ -55,6 +71,11 @@ fn send_until_dead(running: &mut Running, traffic: &mut Traffic, note_bytes: usi
                 (sent || running.ended().is_some()).then_some(sent)
             });
             batches += 1;
+            if batches == BILL_AFTER {
+                let file = write_bill(company, traffic);
+                company.bill(running, &file);
+                bill = Some(file);
+            }
             if taken != Some(true) {
                 rest.push(batch);
             }
@@ -64,13 +85,17 @@ fn send_until_dead(running: &mut Running, traffic: &mut Traffic, note_bytes: usi
     });
     let signal = status.and_then(|status| status.signal());
     assert_eq!(signal, Some(9), "{status:?} after {batches} batches: {}", running.err());
-    rest
+    (rest, bill)
 }
 
-fn round(company: &Company, traffic: &mut Traffic, point: Point, fault: &str) {
+fn round(company: &Company, traffic: &mut Traffic, day: Day, point: Point, fault: &str) {
     let (_, note_bytes) = reach(point);
+    traffic.on_day(&day.to_string());
+    company.set_clock(&format!("{day}T23:59:58Z"));
     let mut doomed = company.launch(Some(fault));
-    let mut rest = send_until_dead(&mut doomed, traffic, note_bytes);
+    let (mut rest, bill) = send_until_dead(company, &mut doomed, traffic, note_bytes);
+    let next = day.next().to_string();
+    company.set_clock(&format!("{next}T12:00:00Z"));
     let running = company.run();
     rest.push(traffic.batch(25, 0));
     for batch in &rest {
@@ -78,6 +103,16 @@ fn round(company: &Company, traffic: &mut Traffic, point: Point, fault: &str) {
     }
     let settled = within(PATIENCE, || traffic.is_settled(&running).then_some(()));
     assert!(settled.is_some(), "events without outcome: {}", running.err());
+    let bill = bill.unwrap_or_else(|| write_bill(company, traffic));
+    assert!(company.bill(&running, &bill), "{}", running.err());
+    // Every day before is closed, and each line of a bill has found its order.
+    let matched = traffic.billed as u64;
+    let done = within(PATIENCE, || {
+        let (days, cases) = (company.days(), company.cases());
+        let closed = days.iter().all(|(day, state)| (*day == next) == (state == "OPEN"));
+        (closed && days.len() > 0 && cases["matched"] == matched && cases["theirs_only"] == 0).then_some(())
+    });
+    assert!(done.is_some(), "{:?} {:?}, {matched} lines: {}", company.days(), company.cases(), running.err());
     running.stop();
     company.is_whole();
     traffic.is_booked_once(&company.books());
@@ -93,6 +128,7 @@ fn rounds(points: &[Point], salt: u64) {
     let first_processor = prng.below(PROCESSORS.len() as u64);
     let mut company = Company::new();
     let mut traffic = Traffic::new(prng.below(u64::MAX));
+    let mut day = Day::parse(FIRST_DAY).unwrap();
     for index in 0..rounds {
         if index > 0 && index % ROUNDS_PER_COMPANY == 0 {
             company = Company::new();
@@ -108,7 +144,8 @@ fn rounds(points: &[Point], salt: u64) {
             false => format!("{point}:{hit}=kill"),
         };
         println!("LEDGERFLOW_SEED={seed}, round {index}: LEDGERFLOW_FAULT={fault}");
-        round(&company, &mut traffic, point, &fault);
+        round(&company, &mut traffic, day, point, &fault);
+        day = day.next();
     }
 }
 

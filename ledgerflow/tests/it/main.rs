@@ -4,6 +4,7 @@
 mod bench;
 mod company;
 mod docs;
+mod forty_five;
 mod kill;
 mod process;
 mod retention;

@@ -1,11 +1,15 @@
 //! Events whose outcomes are known beforehand, and the count of what became of them.
 //!
+//! A quarter are orders that a provider collected; its bill of them comes in between ([`Traffic::bill`]).
+//!
 //! Wallets may be overdrawn by 1000.00. A sender spends far less than that in all, so that a small transfer is
 //! always booked, and 5000.00 is always refused, in whatever order the partitions get to them.
 
 use ledgerflow::measure::recount::{each, recount};
 use ledgerflow::query::events::{Sent, Text};
 use ledgerflow::query::{Ending, Question};
+use ledgerflow_tests::bill::{self, ACCOUNT, BillRow};
+use ledgerflow_tests::events::yuan;
 use schemas::topics::Topic;
 use schemas::wire::{Outcome, journal_item::Item};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +30,13 @@ const CENTS_MAX: u64 = 20;
 /// What must become of an id.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
-    Booked { from: u64, to: u64, cents: u64 },
+    Booked {
+        from: u64,
+        to: u64,
+        cents: u64,
+    },
+    /// An order, booked too.
+    Paid,
     Refused,
 }
 
@@ -47,12 +57,11 @@ pub struct Batch {
 }
 
 /// A transfer of so many cents into a wallet; `home` is the customer at whose partition it is decided.
-fn transfer(id: &str, home: u64, from: &str, to: u64, cents: u64, note: &str) -> Text {
+fn transfer(id: &str, home: u64, from: &str, to: u64, cents: u64, note: &str, time: &str) -> Text {
     let amount = format!("{}.{:02}", cents / 100, cents % 100);
     let data = format!(
         r#"{{"from":"{from}","to":"users:{to}:wallet","asset":"CNY","amount":"{amount}","note":"{note}"}}"#
     );
-    let time = schemas::dates::format_instant(stream::clock::wall_us());
     Text::Utf8(format!(
         r#"{{"specversion":"1.0","id":"{id}","source":"{SOURCE}","type":"transfer","subject":"users:{home}","time":"{time}","data":{data}}}"#
     ))
@@ -60,7 +69,8 @@ fn transfer(id: &str, home: u64, from: &str, to: u64, cents: u64, note: &str) ->
 
 /// Money for a customer, from outside: always booked. `note_bytes` longer than it needs to be.
 pub fn funded(id: &str, customer: u64, note_bytes: usize) -> Text {
-    transfer(id, customer, "funding:cash", customer, 1, &"x".repeat(note_bytes))
+    let time = schemas::dates::format_instant(stream::clock::wall_us());
+    transfer(id, customer, "funding:cash", customer, 1, &"x".repeat(note_bytes), &time)
 }
 
 /// Everything sent in a test.
@@ -69,11 +79,57 @@ pub struct Traffic {
     prng: Prng,
     fates: BTreeMap<String, Fate>,
     sent: Vec<Sent>,
+    /// Business day of the events, `YYYY-MM-DD`; they happen at noon where the provider is.
+    day: String,
+    /// Orders that stand in no bill yet.
+    unbilled: Vec<BillRow>,
+    /// Lines of all bills so far.
+    pub billed: usize,
 }
 
 impl Traffic {
     pub fn new(seed: u64) -> Self {
-        Self { prng: Prng::new(seed), fates: BTreeMap::new(), sent: Vec::new() }
+        let today = schemas::dates::format_instant(stream::clock::wall_us());
+        Self {
+            prng: Prng::new(seed),
+            fates: BTreeMap::new(),
+            sent: Vec::new(),
+            day: today[..10].to_owned(),
+            unbilled: Vec::new(),
+            billed: 0,
+        }
+    }
+
+    /// What comes from now on happens on another day.
+    pub fn on_day(&mut self, day: &str) {
+        self.day = day.to_owned();
+    }
+
+    /// The provider's bill of all orders that stand in none so far.
+    pub fn bill(&mut self) -> Vec<u8> {
+        let rows = std::mem::take(&mut self.unbilled);
+        self.billed += rows.len();
+        bill::text(&rows)
+    }
+
+    /// An order that the provider collected, under a new id.
+    fn order(&mut self) -> Text {
+        let (id, day) = (format!("e-{}", self.fates.len()), &self.day);
+        let (order, cents, fee_cents) =
+            (format!("order-{id}"), 100 + self.prng.below(900), self.prng.below(10));
+        let data = format!(
+            r#"{{"order_id":"{order}","merchant_id":"{}","provider":"wechat","provider_account":"{ACCOUNT}","currency":"CNY","amount":"{}","fee":"{}"}}"#,
+            self.prng.below(5),
+            yuan(cents),
+            yuan(fee_cents),
+        );
+        let event = format!(
+            r#"{{"specversion":"1.0","id":"{id}","source":"{SOURCE}","type":"order.paid","subject":"orders/{order}","time":"{day}T12:00:00+08:00","data":{data}}}"#
+        );
+        let time = format!("{day} 12:00:00");
+        self.unbilled.push(BillRow { time, order, refund: None, cents, fee_cents });
+        self.fates.insert(id, Fate::Paid);
+        Text::Utf8(event)
     }
 
     pub fn below(&mut self, bound: u64) -> u64 {
@@ -85,6 +141,12 @@ impl Traffic {
     pub fn batch(&mut self, events: usize, note_bytes: usize) -> Batch {
         let mut batch = Batch { lane: u8::try_from(self.below(3)).unwrap(), events: Vec::new() };
         while batch.events.len() < events {
+            if self.below(4) == 0 {
+                let order = self.order();
+                let times = if self.below(10) == 0 { 2 } else { 1 };
+                batch.events.extend(vec![order; times]);
+                continue;
+            }
             let id = format!("e-{}", self.fates.len());
             let from = self.below(USERS);
             let to = (from + 1 + self.below(USERS - 1)) % USERS;
@@ -95,7 +157,8 @@ impl Traffic {
             let note: String = (0..note_bytes)
                 .map(|_| char::from(b'a' + u8::try_from(self.prng.below(26)).unwrap()))
                 .collect();
-            let event = |cents: u64| transfer(&id, home, &format!("users:{from}:wallet"), to, cents, &note);
+            let (payer, time) = (format!("users:{from}:wallet"), format!("{}T12:00:00+08:00", self.day));
+            let event = |cents: u64| transfer(&id, home, &payer, to, cents, &note, &time);
             let first = event(cents);
             batch.events.push(first.clone());
             match self.prng.below(20) {
