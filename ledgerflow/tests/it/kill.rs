@@ -110,7 +110,7 @@ fn round(company: &Company, traffic: &mut Traffic, day: Day, point: Point, fault
     let done = within(PATIENCE, || {
         let (days, cases) = (company.days(), company.cases());
         let closed = days.iter().all(|(day, state)| (*day == next) == (state == "OPEN"));
-        (closed && days.len() > 0 && cases["matched"] == matched && cases["theirs_only"] == 0).then_some(())
+        (closed && !days.is_empty() && cases["matched"] == matched && cases["theirs_only"] == 0).then_some(())
     });
     assert!(done.is_some(), "{:?} {:?}, {matched} lines: {}", company.days(), company.cases(), running.err());
     running.stop();
