@@ -12,8 +12,8 @@ use crate::mapping::{Mapped, map_event};
 use crate::outgoing::CommandsTo;
 use crate::plan::{Plan, position_after};
 use crate::rules::Rule;
-use crate::state::{Change, DayTotal, Days, IngestSlot, LastRead};
-use crate::state::{day_count_item, last_read_item, record_hash, sent_item};
+use crate::state::{Change, DayTotal, Days, IngestSlot};
+use crate::state::{day_count_item, last_read_item, sent_item};
 use schemas::batch::{BodyBuilder, ChainHead};
 use schemas::body_hash::{BodyHash, Canonical};
 use schemas::cloudevents::{self, Event};
@@ -27,7 +27,7 @@ use schemas::wire::{BatchHeader, ChannelSequence, Command, CommandItem, DayMarke
 use schemas::wire::{IngestCounts, IngestStateItem, InputRange, LaneProgress, Tick};
 use std::collections::BTreeMap;
 use stream::log::{Offset, OutRecord, Record, TopicPartition};
-use stream::processor::{Decision, InputRecords, Stop, Window};
+use stream::processor::{Decision, InputRecords, LastRead, Stop, Window, record_hash};
 
 /// Judges a window.
 pub(crate) fn decide(
@@ -337,8 +337,8 @@ impl<'w> Draft<'w> {
                 consumed.push((input.from, position_after(input, taken)));
             }
             if let Some(last) = taken.checked_sub(1).and_then(|last| input.records.get(last)) {
-                let read = LastRead { offset: last.offset, hash: record_hash(last) };
-                items.push(last_read_item(input.from, read));
+                let read = LastRead { at: input.from, offset: last.offset, hash: record_hash(last) };
+                items.push(last_read_item(&read));
             }
         }
         consumed

@@ -14,8 +14,8 @@ use schemas::wire::ingest_state_item::Item;
 use schemas::wire::{self, IngestStateItem};
 use schemas::{amount_wire, wire::IngestCounts};
 use std::collections::{BTreeMap, BTreeSet};
-use stream::log::{Offset, TopicPartition};
-use stream::processor::SlotState;
+use stream::log::TopicPartition;
+use stream::processor::{LastRead, SlotState};
 
 /// The dates of a book at this slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,15 +33,6 @@ pub struct DayTotal {
     pub count: u64,
     /// Sum of their debit legs per asset, minor units.
     pub sums: BTreeMap<String, i128>,
-}
-
-/// Last record read from an input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LastRead {
-    /// Its offset.
-    pub offset: Offset,
-    /// Its hash ([`record_hash`]).
-    pub hash: Hash,
 }
 
 /// What a committed window changes.
@@ -77,19 +68,6 @@ pub struct IngestSlot {
     dirty: BTreeSet<Key>,
 }
 
-/// Hash of a record of an input without a batch chain: SHA-256 over key, value, and each header's name and value,
-/// every part preceded by its length (4 bytes, big-endian).
-#[must_use]
-pub fn record_hash(record: &stream::log::Record) -> Hash {
-    let mut bytes = Vec::with_capacity(record.value.len() + 256);
-    let headers = record.headers.iter().flat_map(|header| [&header.name, &header.value]);
-    for part in [&record.key, &record.value].into_iter().chain(headers) {
-        bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
-        bytes.extend_from_slice(part);
-    }
-    schemas::batch::sha256(&bytes)
-}
-
 impl IngestSlot {
     /// The state of a slot that has done nothing yet.
     pub(crate) fn new(slot: u32) -> Self {
@@ -112,11 +90,6 @@ impl IngestSlot {
     #[must_use]
     pub const fn head(&self) -> ChainHead {
         self.head
-    }
-
-    /// Last record read from each input, to be compared on resume.
-    pub fn last_read(&self) -> impl Iterator<Item = (TopicPartition, LastRead)> + '_ {
-        self.last_read.iter().map(|(at, read)| (*at, *read))
     }
 
     /// Makes a committed window part of the state. Items were checked by [`check_item`] or made by `decide`.
@@ -172,7 +145,7 @@ impl IngestSlot {
             Item::PositionHash(read) => {
                 let at = TopicPartition::new(Topic::by_name(&read.topic)?, read.partition);
                 let hash = Hash::try_from(read.hash.as_ref()).ok()?;
-                self.last_read.insert(at, LastRead { offset: read.offset, hash });
+                self.last_read.insert(at, LastRead { at, offset: read.offset, hash });
                 Key::LastRead(at)
             }
             Item::Tick(tick) => {
@@ -201,7 +174,7 @@ impl IngestSlot {
             }
             Key::LastRead(at) => {
                 let key = [&b"r"[..], &[at.topic.index()], &at.partition.to_be_bytes()].concat();
-                (key, self.last_read.get(at).map(|read| item(last_read_item(*at, *read))))
+                (key, self.last_read.get(at).map(|read| item(last_read_item(read))))
             }
             Key::DayTotal(book, date, partition) => {
                 let tail = [date.0.to_be_bytes(), partition.to_be_bytes()].concat();
@@ -243,9 +216,9 @@ pub(crate) fn sent_item(partition: u32, head: ChainHead) -> Item {
     })
 }
 
-pub(crate) fn last_read_item(at: TopicPartition, read: LastRead) -> Item {
+pub(crate) fn last_read_item(read: &LastRead) -> Item {
     let hash = bytes::Bytes::copy_from_slice(&read.hash);
-    let (topic, partition) = (at.topic.name().into(), at.partition);
+    let (topic, partition) = (read.at.topic.name().into(), read.at.partition);
     Item::PositionHash(wire::PositionHash { topic, partition, offset: read.offset, hash })
 }
 
@@ -311,5 +284,9 @@ impl SlotState for IngestSlot {
         let mut pairs: Vec<_> = self.keys().filter_map(pair).collect();
         pairs.sort();
         pairs
+    }
+
+    fn last_read(&self) -> Vec<LastRead> {
+        self.last_read.values().copied().collect()
     }
 }

@@ -45,7 +45,7 @@ fn config() -> IngestConfig {
         book: "main".into(),
         calendar: Calendar::new("Asia/Shanghai", "00:00").unwrap(),
         generation: 0,
-        settings: IngestSettings::default(),
+        settings: IngestSettings { tick_ms: 200, ..IngestSettings::default() },
     }
 }
 

@@ -19,6 +19,7 @@ use schemas::ids::check_account;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use stream::log::Record;
+use stream::processor::record_hash;
 
 /// What every slot is judged by.
 #[derive(Debug)]
@@ -232,7 +233,7 @@ impl<'a> Draft<'a> {
         }
         self.closed.extend(self.head.reports.take(report.day, slot, slots));
         self.head.reports_next = record.offset + 1;
-        self.head.reports_hash = batch::sha256(&record.value);
+        self.head.reports_hash = record_hash(record);
         Ok(())
     }
 

@@ -15,12 +15,13 @@ use schemas::amount_wire;
 use schemas::batch::{ChainHead, Hash, sha256};
 use schemas::chart::Chart;
 use schemas::dates::Day;
+use schemas::topics::Topic;
 use schemas::wire::Amount;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use stream::log::Offset;
-use stream::processor::SlotState;
+use stream::log::{Offset, TopicPartition};
+use stream::processor::{LastRead, SlotState};
 
 /// Version of the images.
 const FORMAT: u32 = 1;
@@ -130,7 +131,7 @@ pub struct Head {
     pub deep_back_dated: u64,
     /// Next offset of `days.aligned` (slot 0 only).
     pub reports_next: Offset,
-    /// SHA-256 of the last record of `days.aligned`; zeros before the first.
+    /// Hash of the last record of `days.aligned`; zeros before the first.
     pub reports_hash: Hash,
     /// What it said.
     pub reports: Reports,
@@ -352,6 +353,12 @@ impl SlotState for Slot {
 
     fn position_hash(&self) -> Option<Hash> {
         Some(self.head.position_hash())
+    }
+
+    fn last_read(&self) -> Vec<LastRead> {
+        let at = TopicPartition::new(Topic::DaysAligned, 0);
+        let last = self.head.reports_next.checked_sub(1).filter(|offset| *offset >= 0);
+        last.map(|offset| LastRead { at, offset, hash: self.head.reports_hash }).into_iter().collect()
     }
 }
 

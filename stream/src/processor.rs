@@ -170,6 +170,30 @@ impl Stop {
 /// Takes one key and its new value; `None` = removed.
 pub type PutPair<'a> = dyn FnMut(&[u8], Option<&[u8]>) + 'a;
 
+/// The last record consumed of an input that has no batch chain of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastRead {
+    /// Input.
+    pub at: TopicPartition,
+    /// The record's offset.
+    pub offset: Offset,
+    /// Its hash ([`record_hash`]).
+    pub hash: Hash,
+}
+
+/// Hash of a record of an input without a batch chain: SHA-256 over key, value, and each header's name and value,
+/// every part preceded by its length (4 bytes, big-endian).
+#[must_use]
+pub fn record_hash(record: &Record) -> Hash {
+    let mut bytes = Vec::with_capacity(record.value.len() + 256);
+    let headers = record.headers.iter().flat_map(|header| [&header.name, &header.value]);
+    for part in [&record.key, &record.value].into_iter().chain(headers) {
+        bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+        bytes.extend_from_slice(part);
+    }
+    schemas::batch::sha256(&bytes)
+}
+
 /// State of one slot that a checkpoint can hold as key-value pairs. The key order is the canonical order: two
 /// equal states give equal pairs.
 pub trait SlotState: Send {
@@ -188,6 +212,11 @@ pub trait SlotState: Send {
     /// a comparison after restore; `None` where the changelog batch at the position tells.
     fn position_hash(&self) -> Option<Hash> {
         None
+    }
+    /// The last record consumed of each input without a batch chain. After a restore it is compared with what stands
+    /// there now, if anything does: a topic that was made anew, or positions that somebody has put back, are found.
+    fn last_read(&self) -> Vec<LastRead> {
+        Vec::new()
     }
 }
 

@@ -72,7 +72,8 @@ fn a_window_takes_its_shares_and_leaves_the_rest_in_place() {
     assert_eq!(came.positions[&Topic::Events0], 15);
     assert_eq!(came.positions[&Topic::Events1], 9);
     assert_eq!(came.positions[&Topic::Events2], 5);
-    let read: BTreeMap<Topic, i64> = rig.slot.last_read().map(|(at, read)| (at.topic, read.offset)).collect();
+    let read: BTreeMap<Topic, i64> =
+        rig.slot.last_read().iter().map(|read| (read.at.topic, read.offset)).collect();
     assert_eq!(read[&Topic::Events0], 13);
     assert_eq!(read[&Topic::Days], 1);
 }

@@ -4,7 +4,7 @@ use super::TICK_EVERY_US;
 use super::state::{RekeyChange, RekeySlot, count_staged, staged_on};
 use crate::match_key::{MatchKey, partition_of_key};
 use prost::Message;
-use schemas::batch::{self, FORMAT, sha256};
+use schemas::batch::{self, FORMAT};
 use schemas::topics::Topic;
 use schemas::wire::journal_item::Item as JournalItemKind;
 use schemas::wire::side_item::Item as SideItemKind;
@@ -14,6 +14,7 @@ use schemas::wire::{
 };
 use std::collections::BTreeMap;
 use stream::log::Record;
+use stream::processor::record_hash;
 
 /// A window being decided: the slot's state and what this window changes in it.
 pub(super) struct Rekeying<'a> {
@@ -134,7 +135,7 @@ impl<'a> Rekeying<'a> {
             topic: Topic::BillsLines.name().to_owned(),
             partition: self.slot,
             offset: record.offset,
-            hash: sha256(&record.value).to_vec().into(),
+            hash: record_hash(record).to_vec().into(),
         });
         let known = self.change.bills.get(&file.id).or_else(|| self.base.bills.get(&file.id));
         let mut progress =

@@ -2,14 +2,15 @@
 
 use crate::chain_bytes;
 use prost::Message;
-use schemas::batch::{ChainHead, Opened};
+use schemas::batch::{ChainHead, Hash, Opened};
 use schemas::topics::Topic;
 use schemas::wire::recon_state_item::Item;
 use schemas::wire::{
     BillProgress, ChainMark, ChannelSequence, PositionHash, ReconStateBody, ReconStateItem, SideSent, Tick,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use stream::processor::SlotState;
+use stream::log::TopicPartition;
+use stream::processor::{LastRead, SlotState};
 
 /// State of one slot.
 #[derive(Debug, Default)]
@@ -143,7 +144,7 @@ impl SlotState for RekeySlot {
             }
             (b'c', []) => self.changelog = chain_bytes::decode(value)?,
             (b'j', []) => self.journal = chain_bytes::decode(value)?,
-            (b'p', []) => self.position = Some(PositionHash::decode(value).map_err(decode)?),
+            (b'p', []) => self.position = Some(checked(PositionHash::decode(value).map_err(decode)?)?),
             (b's', partition) => {
                 self.sent.insert(chain_bytes::number(partition)?, chain_bytes::decode(value)?);
             }
@@ -155,6 +156,24 @@ impl SlotState for RekeySlot {
 
     fn canonical(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         self.pairs().filter_map(|pair| Some((pair.key(), self.value(&pair)?))).collect()
+    }
+
+    fn last_read(&self) -> Vec<LastRead> {
+        self.position.iter().filter_map(read_of).collect()
+    }
+}
+
+/// `None` when it is not one of this format; those are refused where they come from.
+fn read_of(position: &PositionHash) -> Option<LastRead> {
+    let at = TopicPartition::new(Topic::by_name(&position.topic)?, position.partition);
+    let hash = Hash::try_from(position.hash.as_ref()).ok()?;
+    Some(LastRead { at, offset: position.offset, hash })
+}
+
+fn checked(position: PositionHash) -> Result<PositionHash, String> {
+    match read_of(&position) {
+        Some(_) => Ok(position),
+        None => Err(format!("position hash does not decode: {position:?}")),
     }
 }
 
@@ -205,7 +224,7 @@ impl RekeyChange {
                 Item::Bill(progress) => {
                     change.bills.insert(progress.file.clone(), progress);
                 }
-                Item::PositionHash(position) => change.position = Some(position),
+                Item::PositionHash(position) => change.position = Some(checked(position)?),
                 Item::Tick(tick) => change.tick = Some(tick),
             }
         }

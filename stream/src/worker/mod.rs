@@ -15,6 +15,7 @@ mod checkpoint;
 mod look_back;
 mod position;
 mod restore;
+mod resume;
 mod window;
 
 pub use checkpoint::{Checkpoints, DiskCheckpoints, LoadPair, MemoryCheckpoints};

@@ -7,6 +7,7 @@
 //! name the window after which its state stands.
 
 use super::look_back::Searches;
+use super::resume::Resume;
 use super::{InputRun, Metadata, Now, Progress, Run, SlotRun, Worker, WorkerError};
 use crate::faults;
 use crate::log::{FetchLimit, Isolation, LogError, Offset, Position, TopicPartition};
@@ -32,9 +33,10 @@ impl<S> SlotRun<S> {
     fn stands_at(&self, committed: &Committed) -> bool {
         let owner = |metadata: &Metadata| metadata.epoch == self.epoch - u64::from(self.first);
         let window = |metadata: &Metadata| (metadata.batch, metadata.hash) == (self.batch, self.hash);
+        let places =
+            || self.inputs.iter().map(|input| input.position).eq(committed.positions.iter().copied());
         self.stopped.is_none()
-            && self.inputs.iter().map(|input| input.position).eq(committed.positions.iter().copied())
-            && committed.metadata.as_ref().map_or(self.batch == 0, |m| owner(m) && window(m))
+            && committed.metadata.as_ref().map_or(self.batch == 0, |m| owner(m) && window(m) && places())
     }
 }
 
@@ -92,13 +94,16 @@ impl<P: Processor> Worker<P> {
             }
             other => other?,
         };
-        let committed = match judge_committed(slot, &at, held) {
+        let mut committed = match judge_committed(slot, &at, held) {
             Ok(committed) => committed,
             Err(stop) => return Ok(self.stopped_slot(slot, stop, now)),
         };
         if let Some(mut kept) = run.kept.remove(&slot).filter(|kept| kept.stands_at(&committed)) {
             kept.rewind();
             return Ok(Restored::Done(Box::new(kept), 0));
+        }
+        if let Some(stop) = self.place(slot, &at, &mut committed)? {
+            return Ok(self.stopped_slot(slot, stop, now));
         }
         let outcome = match self.processor.changelog() {
             Changelog::Own(topic) => {
@@ -111,6 +116,11 @@ impl<P: Processor> Worker<P> {
             Rebuilt::Wait(why) => return Ok(Restored::Wait(why)),
             Rebuilt::Stopped(stop) => return Ok(self.stopped_slot(slot, stop, now)),
         };
+        match self.compare_last_read(slot, &state)? {
+            Resume::Fits => {}
+            Resume::Wait(why) => return Ok(Restored::Wait(why)),
+            Resume::Stopped(stop) => return Ok(self.stopped_slot(slot, stop, now)),
+        }
         let (epoch, batch, hash) =
             committed.metadata.as_ref().map_or((0, 0, [0; 32]), |m| (m.epoch, m.batch, m.hash));
         let inputs =
@@ -138,6 +148,23 @@ impl<P: Processor> Worker<P> {
             rests: false,
         };
         Ok(Restored::Done(Box::new(restored), records))
+    }
+
+    /// Holds committed positions against what the inputs hold. Where none is committed, the beginning is the position.
+    fn place(
+        &self,
+        slot: u32,
+        at: &[TopicPartition],
+        committed: &mut Committed,
+    ) -> Result<Option<Stop>, WorkerError> {
+        for (at, position) in at.iter().zip(&mut committed.positions) {
+            if committed.metadata.is_none() {
+                *position = self.log.watermarks(*at, Isolation::Committed)?.low;
+            } else if let Some(stop) = self.in_range(slot, *at, *position)? {
+                return Ok(Some(stop));
+            }
+        }
+        Ok(None)
     }
 
     fn inputs_of(&self, slot: u32) -> Vec<(TopicPartition, usize)> {
@@ -300,16 +327,34 @@ impl<P: Processor> Worker<P> {
                 None => return Ok(Rebuilt::Wait(format!("{witness}: an open transaction is in the way"))),
             }
         }
-        let (mut state, start, full) = match self.load_checkpoint(slot, committed) {
-            Some((state, label)) => (state, label.positions, false),
-            None => {
-                let mut low = Vec::with_capacity(at.len());
-                for at in at {
-                    low.push((*at, self.log.watermarks(*at, Isolation::Committed)?.low));
+        if let Some((state, label)) = self.load_checkpoint(slot, committed) {
+            match self.replay_inputs(state, slot, &label.positions, at, committed)? {
+                Rebuilt::Stopped(stop) => {
+                    let (at, why) = (stop.at, stop.why);
+                    tracing::warn!(slot, at, why, "checkpoint contradicts the log, dropped");
+                    self.checkpoints.discard(slot);
                 }
-                (self.processor.open(slot), low, true)
+                Rebuilt::Done { state, records, .. } => {
+                    return Ok(Rebuilt::Done { state, records, full: false });
+                }
+                waiting => return Ok(waiting),
             }
-        };
+        }
+        let mut low = Vec::with_capacity(at.len());
+        for at in at {
+            low.push((*at, self.log.watermarks(*at, Isolation::Committed)?.low));
+        }
+        self.replay_inputs(self.processor.open(slot), slot, &low, at, committed)
+    }
+
+    fn replay_inputs(
+        &mut self,
+        mut state: P::Slot,
+        slot: u32,
+        start: &[(TopicPartition, Offset)],
+        at: &[TopicPartition],
+        committed: &Committed,
+    ) -> Result<Rebuilt<P::Slot>, WorkerError> {
         let mut records = 0;
         for (at, goal) in at.iter().zip(&committed.positions) {
             let from = start.iter().find(|(a, _)| a == at).map_or(0, |(_, offset)| *offset);
@@ -321,7 +366,17 @@ impl<P: Processor> Worker<P> {
                 Err(stop) => return Ok(Rebuilt::Stopped(stop)),
             }
         }
-        Ok(Rebuilt::Done { state, records, full })
+        if let (Some(metadata), Some(hash), Some(at)) =
+            (&committed.metadata, state.position_hash(), at.first())
+            && metadata.hash != hash
+        {
+            let why = format!(
+                "what was read up to the committed positions is not what batch {} had read",
+                metadata.batch
+            );
+            return Ok(Rebuilt::Stopped(Stop { slot, at: at.to_string(), why }));
+        }
+        Ok(Rebuilt::Done { state, records, full: true })
     }
 
     /// Whether a partition holds a committed record; `None` = it cannot be told yet. Its watermarks do not tell:

@@ -1,7 +1,9 @@
 //! Integration tests of the seam: one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod exactly_once;
+mod ground;
 mod look_back;
 mod members;
 mod resting;
+mod resume;
 mod tally;

@@ -1,12 +1,16 @@
 //! The processor under test: a tally. It reads numbers from `commands` and `credits`, writes one changelog batch a
-//! window to `journal` and one record per number to `rejected`.
+//! window to `journal` and one record per number to `rejected`. Its inputs have no batch chain, so it keeps the hash of
+//! the last record of each.
 
 use schemas::batch::{self, BodyBuilder, ChainHead, Hash};
 use schemas::topics::Topic;
-use schemas::wire::{BatchHeader, InputRange, JournalBody, JournalItem, Tick, journal_item::Item};
+use schemas::wire::ingest_state_item::Item;
+use schemas::wire::{BatchHeader, IngestStateBody, IngestStateItem, InputRange, PositionHash, Tick};
 use std::collections::BTreeMap;
 use stream::log::{OutRecord, Record, TopicPartition};
-use stream::processor::{Assigned, Changelog, Decision, Input, Processor, PutPair, SlotState, Stop, Window};
+use stream::processor::{
+    Assigned, Changelog, Decision, Input, LastRead, Processor, PutPair, SlotState, Stop, Window, record_hash,
+};
 
 /// Slots of the tally.
 pub const SLOTS: u32 = 3;
@@ -19,6 +23,7 @@ pub struct TallySlot {
     count: u64,
     sum: u64,
     seen: BTreeMap<u64, u64>,
+    last_read: BTreeMap<TopicPartition, LastRead>,
     dirty: Vec<u64>,
 }
 
@@ -26,6 +31,7 @@ pub struct TallySlot {
 pub struct Change {
     head: ChainHead,
     numbers: Vec<u64>,
+    last_read: Vec<LastRead>,
 }
 
 impl SlotState for TallySlot {
@@ -33,8 +39,8 @@ impl SlotState for TallySlot {
         for number in std::mem::take(&mut self.dirty) {
             put(&number.to_be_bytes(), Some(&self.seen[&number].to_be_bytes()));
         }
-        let (_, rest) = self.canonical().pop().unwrap();
-        put(b"rest", Some(&rest));
+        let last = self.canonical().into_iter().filter(|(key, _)| key.starts_with(b"last") || key == b"rest");
+        last.for_each(|(key, value)| put(&key, Some(&value)));
     }
     fn dirty_bytes(&self) -> usize {
         self.dirty.len() * 16
@@ -45,6 +51,10 @@ impl SlotState for TallySlot {
             (self.count, self.sum) = (number(&value[..8]), number(&value[8..16]));
             self.head.sequence = number(&value[16..24]);
             self.head.hash.copy_from_slice(&value[24..]);
+        } else if let Some(topic) = key.strip_prefix(b"last") {
+            let at = TopicPartition::new(Topic::by_index(topic[0]).unwrap(), self.slot);
+            let (offset, hash) = (number(&value[..8]) as i64, value[8..].try_into().unwrap());
+            self.last_read.insert(at, LastRead { at, offset, hash });
         } else {
             self.seen.insert(number(key), number(value));
         }
@@ -53,9 +63,16 @@ impl SlotState for TallySlot {
     fn canonical(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let pair = |(k, v): (&u64, &u64)| (k.to_be_bytes().to_vec(), v.to_be_bytes().to_vec());
         let mut all: Vec<_> = self.seen.iter().map(pair).collect();
+        for LastRead { at, offset, hash } in self.last_read.values() {
+            let key = [&b"last"[..], &[at.topic.index()]].concat();
+            all.push((key, [&offset.to_be_bytes()[..], hash].concat()));
+        }
         let numbers = [self.count, self.sum, self.head.sequence].map(u64::to_be_bytes).concat();
         all.push((b"rest".to_vec(), [numbers, self.head.hash.to_vec()].concat()));
         all
+    }
+    fn last_read(&self) -> Vec<LastRead> {
+        self.last_read.values().copied().collect()
     }
 }
 
@@ -93,10 +110,19 @@ impl Processor for TallyProcessor {
         for record in window.inputs.iter().flat_map(|input| &input.records) {
             let number = u64::from_be_bytes(record.value.as_ref().try_into().unwrap());
             let tick = Tick { business_time_us: number as i64, ..Tick::default() };
-            body.push(&JournalItem { item: Some(Item::Tick(tick)) });
+            body.push(&IngestStateItem { item: Some(Item::Tick(tick)) });
             records
                 .push(OutRecord::new(TopicPartition::new(Topic::Rejected, slot.slot), record.value.clone()));
             numbers.push(number);
+        }
+        let last = window.inputs.iter().filter_map(|input| Some((input.from, input.records.last()?)));
+        let last_read: Vec<LastRead> = last
+            .map(|(at, record)| LastRead { at, offset: record.offset, hash: record_hash(record) })
+            .collect();
+        for LastRead { at, offset, hash } in &last_read {
+            let (topic, partition) = (at.topic.name().into(), at.partition);
+            let position = PositionHash { topic, partition, offset: *offset, hash: hash.to_vec().into() };
+            body.push(&IngestStateItem { item: Some(Item::PositionHash(position)) });
         }
         let sealed = body.seal(BatchHeader {
             slot: slot.slot,
@@ -118,7 +144,7 @@ impl Processor for TallyProcessor {
         });
         let hash: Hash = sealed.hash;
         records.push(OutRecord::new(TopicPartition::new(Topic::Journal, slot.slot), sealed.value));
-        let change = Change { head: slot.head.advanced(hash), numbers };
+        let change = Change { head: slot.head.advanced(hash), numbers, last_read };
         Ok(Some(Decision { change, records, consumed: Vec::new(), hash, items: 1 }))
     }
 
@@ -129,6 +155,7 @@ impl Processor for TallyProcessor {
             *slot.seen.entry(number).or_default() += 1;
             slot.dirty.push(number);
         }
+        slot.last_read.extend(change.last_read.into_iter().map(|read| (read.at, read)));
         slot.head = change.head;
     }
 
@@ -139,12 +166,20 @@ impl Processor for TallyProcessor {
             return Ok(());
         }
         let head = slot.head.accept(&opened).map_err(wrong)?;
-        let body: JournalBody = opened.body().map_err(wrong)?;
-        let numbers = body.item.iter().map(|item| match &item.item {
-            Some(Item::Tick(tick)) => tick.business_time_us as u64,
-            _ => panic!("unexpected item"),
-        });
-        self.apply(slot, Change { head, numbers: numbers.collect() });
+        let body: IngestStateBody = opened.body().map_err(wrong)?;
+        let (mut numbers, mut last_read) = (Vec::new(), Vec::new());
+        for item in body.item {
+            match item.item {
+                Some(Item::Tick(tick)) => numbers.push(tick.business_time_us as u64),
+                Some(Item::PositionHash(read)) => {
+                    let at = TopicPartition::new(Topic::by_name(&read.topic).unwrap(), read.partition);
+                    let hash = read.hash.as_ref().try_into().unwrap();
+                    last_read.push(LastRead { at, offset: read.offset, hash });
+                }
+                other => panic!("unexpected item {other:?}"),
+            }
+        }
+        self.apply(slot, Change { head, numbers, last_read });
         Ok(())
     }
 }

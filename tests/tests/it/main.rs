@@ -4,6 +4,7 @@ mod bad_input;
 mod conformance;
 mod idle;
 mod main_job;
+mod positions;
 mod simulation;
 mod tidy;
 mod tidy_builds;

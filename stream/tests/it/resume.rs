@@ -1,0 +1,118 @@
+//! A new owner goes on only where the log is still the one that was read: the record before each position is the same,
+//! and the position lies within the log.
+
+use crate::ground::{COUNTS, Ground};
+use crate::tally::SLOTS;
+use bytes::Bytes;
+use schemas::topics::Topic;
+use stream::log::{CommitOutcome, Member, OutRecord, TopicPartition, Transaction};
+use stream::sim::SimSettings;
+
+const GROUP: &str = "tally";
+
+fn grounds() -> [Ground; 2] {
+    [Ground::sim(SimSettings::new(4, COUNTS)), Ground::embedded()]
+}
+
+fn commands(slot: u32) -> TopicPartition {
+    TopicPartition::new(Topic::Commands, slot)
+}
+
+/// Three windows on every slot, worked off.
+fn worked_off(ground: &mut Ground) {
+    let mut member = ground.member("a");
+    for _ in 0..3 {
+        ground.send();
+        ground.rest(&mut [&mut member]);
+    }
+}
+
+/// The same changelog and positions beside inputs that were written anew: slot, place and value of each record give its
+/// new value; `None` = it is left out.
+fn made_anew(from: &Ground, to: &Ground, change: impl Fn(u32, usize, Bytes) -> Option<Bytes>) {
+    let mut places = [0; SLOTS as usize];
+    for (slot, record) in from.read(Topic::Commands) {
+        let place = &mut places[slot as usize];
+        if let Some(value) = change(slot, *place, record.value) {
+            to.log.append(vec![OutRecord::new(commands(slot), value)]).unwrap();
+        }
+        *place += 1;
+    }
+    let mut records = Vec::new();
+    for topic in [Topic::Journal, Topic::Rejected] {
+        let of = from.read(topic).into_iter();
+        records
+            .extend(of.map(|(slot, record)| OutRecord::new(TopicPartition::new(topic, slot), record.value)));
+    }
+    let inputs: Vec<TopicPartition> = [Topic::Commands, Topic::Credits]
+        .into_iter()
+        .flat_map(|topic| (0..SLOTS).map(move |slot| TopicPartition::new(topic, slot)))
+        .collect();
+    let held = from.log.committed(GROUP, &inputs).unwrap();
+    let positions = inputs.into_iter().zip(held).map(|(at, held)| (at, held.unwrap())).collect();
+    let name = "copy".to_owned();
+    let who = Member { group: GROUP.into(), transactional_id: name.clone(), name, slots: SLOTS };
+    let mut session = to.log.join(&who).unwrap();
+    let generation = session.assignment().unwrap().generation;
+    let outcome = session.commit(Transaction { generation, records, positions });
+    assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
+}
+
+#[test]
+fn inputs_made_anew_stop_the_slot_whose_last_record_is_another() {
+    for (mut ground, mut anew) in grounds().into_iter().zip(grounds()) {
+        worked_off(&mut ground);
+        // Slot 0: a record in the middle, which nobody looks at again. Slot 1: the last one. Slot 2: none.
+        made_anew(&ground, &anew, |slot, place, value| match (slot, place) {
+            (0, 1) | (1, 2) => Some(Bytes::copy_from_slice(&99_u64.to_be_bytes())),
+            _ => Some(value),
+        });
+        assert_one_stops(&mut anew, 1, "commands/1@2", "not the one that was read");
+    }
+}
+
+#[test]
+fn inputs_that_are_the_same_are_read_on() {
+    for (mut ground, mut anew) in grounds().into_iter().zip(grounds()) {
+        worked_off(&mut ground);
+        made_anew(&ground, &anew, |_, _, value| Some(value));
+        let mut member = anew.member("a");
+        assert_eq!(anew.rest(&mut [&mut member]), [vec![0, 1, 2]]);
+    }
+}
+
+#[test]
+fn a_position_beyond_the_end_stops_the_slot() {
+    for (mut ground, mut anew) in grounds().into_iter().zip(grounds()) {
+        worked_off(&mut ground);
+        made_anew(&ground, &anew, |slot, place, value| (slot != 2 || place < 1).then_some(value));
+        assert_one_stops(&mut anew, 2, "commands/2@3", "out of range, the log holds 0 to 1");
+    }
+}
+
+/// Retention may take what was read, and nothing else.
+#[test]
+fn what_retention_has_taken_is_believed_and_what_it_should_not_have_taken_is_not() {
+    for mut ground in grounds() {
+        worked_off(&mut ground);
+        ground.send();
+        ground.give_up(commands(0), 3);
+        let mut member = ground.member("a");
+        assert_eq!(ground.rest(&mut [&mut member]), [vec![0, 1, 2]]);
+        ground.assert_each_once();
+        ground.send();
+        ground.send();
+        ground.give_up(commands(1), 5);
+        assert_one_stops(&mut ground, 1, "commands/1@4", "out of range, the log holds 5 to 6");
+    }
+}
+
+#[track_caller]
+fn assert_one_stops(ground: &mut Ground, slot: u32, at: &str, why: &str) {
+    let mut member = ground.member("a");
+    ground.restore(&mut member);
+    let stopped = member.worker.stopped();
+    assert_eq!(stopped.len(), 1, "{stopped:?}");
+    assert_eq!((stopped[0].slot, stopped[0].at.as_str()), (slot, at));
+    assert!(stopped[0].why.contains(why), "{}", stopped[0].why);
+}
