@@ -6,8 +6,8 @@
 //! Order relied on: the journal's chain (checked), the chunks of a file in one partition in order (a chunk below the
 //! next is a repetition and dropped, one above it stops the slot).
 //!
-//! What has a side is written at once. Business time goes on at most once in [`TICK_EVERY_US`], because it goes to every
-//! partition; journal batches that have nothing but time to tell wait for it, or for a window full of them.
+//! Whatever happened is read once and written at once. Business time goes on at most once in [`TICK_EVERY_US`], because it
+//! goes to every partition; journal batches that tell nothing but time wait for that, or for a window full of them.
 
 /// Business time between two ticks that are passed on, microseconds.
 pub const TICK_EVERY_US: i64 = 60_000_000;

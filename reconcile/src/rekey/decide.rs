@@ -26,6 +26,8 @@ pub(super) struct Rekeying<'a> {
     /// Items to write, by partition of `recon.sides`.
     pub(super) sides: BTreeMap<u32, Vec<SideItem>>,
     tick: Option<Tick>,
+    /// Whether nothing but ticks was read: reading them again costs next to nothing.
+    only_time: bool,
     /// Records and sides counted.
     pub(super) items: u64,
 }
@@ -42,7 +44,7 @@ impl<'a> Rekeying<'a> {
     /// Nothing read yet.
     pub(super) fn new(slot: u32, partitions: u32, base: &'a RekeySlot) -> Self {
         let change = RekeyChange::default();
-        Self { slot, partitions, base, change, sides: BTreeMap::new(), tick: None, items: 0 }
+        Self { slot, partitions, base, change, sides: BTreeMap::new(), tick: None, only_time: true, items: 0 }
     }
 
     /// Takes one journal batch.
@@ -62,6 +64,7 @@ impl<'a> Rekeying<'a> {
     }
 
     fn journal_item(&mut self, batch: u64, item: Option<JournalItemKind>) {
+        self.only_time &= matches!(item, Some(JournalItemKind::Tick(_)));
         match item {
             Some(JournalItemKind::Decision(decision)) if decision.outcome() == Outcome::Booked => {
                 let origin = Origin {
@@ -184,9 +187,9 @@ impl<'a> Rekeying<'a> {
         }
     }
 
-    /// Whether what was read may be read again later, together with more: it has nothing to tell yet.
+    /// Whether what was read may be read again later, together with more: it is time, and not due to be told.
     pub(super) fn may_wait(&self) -> bool {
-        self.sides.is_empty() && self.change.position.is_none()
+        self.only_time && self.sides.is_empty() && self.change.position.is_none()
     }
 
     fn to(&mut self, partition: u32, item: SideItemKind) {
