@@ -52,14 +52,14 @@ fn transfer(n: u32) -> String {
 }
 
 /// A window that has these announcements and these events on the normal lane.
-fn window(slot: &IngestSlot, days: Vec<Record>, events: Vec<Record>) -> Window {
+fn window(slot: &IngestSlot, days: Vec<Record>, events: Vec<Record>) -> Window<'static> {
     let (head, mut inputs) = (slot.head(), Vec::new());
     let lanes = [(Topic::Events0, vec![]), (Topic::Events1, events), (Topic::Events2, vec![])];
     for (topic, records) in std::iter::once((Topic::Days, days)).chain(lanes) {
         let position = records.first().map_or(0, |first: &Record| first.offset);
         let next = records.last().map_or(0, |last| last.offset + 1);
         let from = TopicPartition::new(topic, SLOT);
-        inputs.push(InputRecords { from, position, next, records, drained: true });
+        inputs.push(InputRecords { from, position, next, records: records.into(), drained: true });
     }
     Window {
         slot: SLOT,

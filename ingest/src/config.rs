@@ -13,8 +13,13 @@ use thiserror::Error;
 
 /// Largest command that an event can become: its attributes, and its legs of which one carries a match.
 pub const COMMAND_BYTES_MAX: usize = 64 * 1024;
-/// A body that has this much is sealed, so that no command makes it pass [`BODY_BYTES_MAX`].
-pub const SEAL_BYTES: usize = BODY_BYTES_MAX - COMMAND_BYTES_MAX;
+/// Largest body of a batch on `commands`. Posting writes what it makes of a batch as one record of `journal`, which
+/// may have three times the bytes and still stays below Kafka's 1 MB.
+pub const COMMANDS_BODY_BYTES_MAX: usize = 256 * 1024;
+/// A body that has this much is sealed, so that no command makes it pass [`COMMANDS_BODY_BYTES_MAX`].
+pub const SEAL_BYTES: usize = COMMANDS_BODY_BYTES_MAX - COMMAND_BYTES_MAX;
+const _: () =
+    assert!(COMMANDS_BODY_BYTES_MAX <= BODY_BYTES_MAX && COMMAND_BYTES_MAX < COMMANDS_BODY_BYTES_MAX);
 
 /// Tags, lengths and figures of a leg and of a command, generously.
 const FRAME_BYTES: usize = 128;

@@ -4,26 +4,29 @@
 //! batch names the input ranges; then markers, events lane by lane, the tick; then everything is sealed, the batch
 //! of `ingest.state` last.
 
+use crate::command::Command;
 use crate::config::IngestConfig;
 use crate::dating::{Dates, Dating};
 use crate::dead_letter::dead_letter;
 use crate::lanes::LANES;
 use crate::mapping::{Mapped, map_event};
-use crate::outgoing::CommandsTo;
+use crate::outgoing::Commands;
 use crate::plan::{Plan, position_after};
 use crate::rules::Rule;
-use crate::state::{Change, DayTotal, Days, IngestSlot};
+use crate::state::{Change, Days, IngestSlot};
 use crate::state::{day_count_item, last_read_item, sent_item};
+use crate::totals::Totals;
 use schemas::batch::{BodyBuilder, ChainHead};
 use schemas::body_hash::{BodyHash, Canonical};
 use schemas::cloudevents::{self, Event};
 use schemas::dates::Day;
+use schemas::json::Space;
 use schemas::reason::Reason;
 use schemas::rejection::{Faults, Rejection};
 use schemas::topics::Topic;
 use schemas::wire::command_item::Item as Outgoing;
 use schemas::wire::ingest_state_item::Item;
-use schemas::wire::{BatchHeader, ChannelSequence, Command, CommandItem, DayMarker, DaySwitch, EdgeCount};
+use schemas::wire::{BatchHeader, ChannelSequence, CommandItem, DayMarker, DaySwitch, EdgeCount};
 use schemas::wire::{IngestCounts, IngestStateItem, InputRange, LaneProgress, Tick};
 use std::collections::BTreeMap;
 use stream::log::{Offset, OutRecord, Record, TopicPartition};
@@ -67,34 +70,37 @@ fn check_head(state: &IngestSlot, window: &Window) -> Result<(), Stop> {
     })
 }
 
-fn write(to: &mut String, text: &str) {
-    to.clear();
-    to.push_str(text);
-}
-
 /// The window being decided.
 struct Draft<'w> {
     config: &'w IngestConfig,
     state: &'w IngestSlot,
-    window: &'w Window,
+    window: &'w Window<'w>,
     /// What every batch of the window carries.
     header: BatchHeader,
     dating: Option<Dating>,
     items: Vec<Item>,
-    commands: BTreeMap<u32, CommandsTo>,
-    /// Totals of the day in force that this window changes, by partition.
-    totals: BTreeMap<u32, DayTotal>,
+    commands: Commands,
+    totals: Totals<'w>,
     rejected: Vec<OutRecord>,
     counts: IngestCounts,
     tick: Option<Tick>,
+    // Buffers that serve one event after another.
     canonical: Canonical,
-    mapped: Mapped,
-    /// The command being made; its buffers serve one event after another.
-    command: Command,
+    mapped: Mapped<'w>,
+    space: Space,
+}
+
+/// An event that became a command; its legs are in [`Draft::mapped`].
+struct Judged<'w> {
+    rule: &'w Rule,
+    body_hash: BodyHash,
+    dates: Dates,
+    /// Partition of its home.
+    home: u32,
 }
 
 impl<'w> Draft<'w> {
-    fn new(config: &'w IngestConfig, state: &'w IngestSlot, window: &'w Window, plan: &Plan<'_>) -> Self {
+    fn new(config: &'w IngestConfig, state: &'w IngestSlot, window: &'w Window<'w>, plan: &Plan<'_>) -> Self {
         let range = |(input, taken): (&InputRecords, usize)| InputRange {
             topic: input.from.topic.name().into(),
             partition: input.from.partition,
@@ -112,6 +118,8 @@ impl<'w> Draft<'w> {
         };
         let mut counts = state.counts.clone();
         counts.received_by_lane.resize(LANES, 0);
+        let partitions = config.map.partitions();
+        let events = plan.taken.iter().sum();
         Self {
             config,
             state,
@@ -119,30 +127,19 @@ impl<'w> Draft<'w> {
             header,
             dating: state.days(&config.book).map(|days| Dating::new(days, &config.calendar)),
             items: Vec::new(),
-            commands: BTreeMap::new(),
-            totals: BTreeMap::new(),
+            commands: Commands::new(&state.sent, partitions, events),
+            totals: Totals::new(state, &config.book, partitions),
             rejected: Vec::new(),
             counts,
             tick: None,
             canonical: Canonical::default(),
             mapped: Mapped::default(),
-            command: Command::default(),
+            space: Space::default(),
         }
     }
 
     fn send(&mut self, partition: u32, item: &CommandItem) {
-        let head = || self.state.sent.get(&partition).copied().unwrap_or_default();
-        let to = self.commands.entry(partition).or_insert_with(|| CommandsTo::new(partition, head()));
-        to.push(item, &self.header);
-    }
-
-    /// Sends the command that was made.
-    fn send_command(&mut self, home: u32) {
-        let item = CommandItem { item: Some(Outgoing::Command(std::mem::take(&mut self.command))) };
-        self.send(home, &item);
-        if let Some(Outgoing::Command(command)) = item.item {
-            self.command = command;
-        }
+        self.commands.push(partition, &self.header, |body| body.push(item));
     }
 
     fn partitions(&self) -> std::ops::Range<u32> {
@@ -173,57 +170,87 @@ impl<'w> Draft<'w> {
             *received += 1;
         }
         let mut faults = Faults::default();
-        let home = self.judge(lane, record, &mut faults);
-        match (faults.into_first(), home) {
-            (None, Some(home)) => {
+        let headers = record.headers.iter().map(|header| (header.name.as_ref(), header.value.as_ref()));
+        let bytes_max = self.config.settings.event_bytes_max;
+        let space = std::mem::take(&mut self.space);
+        let event = cloudevents::read_in(space, headers, &record.value, bytes_max, &mut faults);
+        let judged = event.as_ref().and_then(|event| Some((event, self.judge(event, &mut faults)?)));
+        match (faults.into_first(), judged) {
+            (None, Some((event, judged))) => {
                 self.counts.forwarded += 1;
-                self.send_command(home);
+                self.send_command(lane, record.offset, event, &judged);
             }
-            (rejection, _) => {
-                let rejection = rejection.unwrap_or_else(|| Rejection {
-                    reason: Reason::Internal,
-                    detail: "neither a command nor a fault".into(),
-                });
-                let slot = self.window.slot % self.config.map.partitions();
-                let to = TopicPartition::new(Topic::Rejected, slot);
-                self.counts.dead_lettered += 1;
-                self.rejected.push(dead_letter(to, from, record, rejection));
-            }
+            (rejection, _) => self.reject(from, record, rejection),
         }
+        self.space = event.map(Event::into_space).unwrap_or_default();
     }
 
-    /// Makes the command of an event and gives its home; good only if `faults` is empty afterwards.
-    fn judge(&mut self, lane: usize, record: &Record, faults: &mut Faults) -> Option<u32> {
-        let headers = record.headers.iter().map(|header| (header.name.as_ref(), header.value.as_ref()));
-        let event = cloudevents::read(headers, &record.value, self.config.settings.event_bytes_max, faults)?;
-        self.check_future(&event, faults);
-        let dates = match self.dating.as_ref()?.dates(event.time_us, self.config) {
+    fn reject(&mut self, from: TopicPartition, record: &Record, rejection: Option<Rejection>) {
+        let rejection = rejection.unwrap_or_else(|| Rejection {
+            reason: Reason::Internal,
+            detail: "neither a command nor a fault".into(),
+        });
+        let slot = self.window.slot % self.config.map.partitions();
+        let to = TopicPartition::new(Topic::Rejected, slot);
+        self.counts.dead_lettered += 1;
+        self.rejected.push(dead_letter(to, from, record, rejection));
+    }
+
+    /// Maps an event and finds its dates and its home; good only if `faults` is empty afterwards.
+    fn judge(&mut self, event: &Event<'_>, faults: &mut Faults) -> Option<Judged<'w>> {
+        let config = self.config;
+        self.check_future(event, faults);
+        let dates = match self.dating.as_ref()?.dates(event.time_us, config) {
             Ok(dates) => Some(dates),
             Err(error) => {
                 faults.note(Reason::BadField, || format!("time: {error}"));
                 None
             }
         };
-        let Some(rule) = self.config.rules.for_type(&event.kind) else {
+        let Some(rule) = config.rules.for_type(&event.kind) else {
             faults.note(Reason::UnknownType, || format!("type: {}", schemas::rejection::quote(&event.kind)));
             return None;
         };
-        map_event(rule, &self.config.chart, event.data(), &mut self.mapped, faults);
+        map_event(rule, &config.chart, event.data(), &mut self.mapped, faults);
         let hash =
             self.canonical.body_hash(&event.kind, event.subject.as_deref(), event.data(), &rule.amounts);
-        let hash = hash.unwrap_or_else(|error| {
+        let body_hash = hash.unwrap_or_else(|error| {
             faults.note(Reason::BadField, || error.to_string());
             [0; 16]
         });
         let dates = dates.filter(|_| faults.is_empty())?;
-        let home = self.config.map.partition_of(event.routing_key());
-        if !dates.back_dated {
-            self.count_in_day(home, dates.accounting, faults)?;
+        let home = config.map.partition_of(event.routing_key());
+        if !dates.back_dated
+            && let Err(asset) = self.totals.count(home, dates.accounting, &self.mapped)
+        {
+            faults.note(Reason::BadAmount, || format!("{asset}: the day's total is out of range"));
+            return None;
         }
-        self.command.lane = u32::try_from(lane).unwrap_or(u32::MAX);
-        self.command.event_offset = record.offset;
-        self.make_command(&event, rule, hash, &dates);
-        Some(home)
+        Some(Judged { rule, body_hash, dates, home })
+    }
+
+    fn send_command(&mut self, lane: usize, offset: Offset, event: &Event<'_>, judged: &Judged<'_>) {
+        let Judged { rule, body_hash, dates, home } = judged;
+        let command = Command {
+            source: &event.source,
+            id: &event.id,
+            kind: &event.kind,
+            subject: event.subject.as_deref().unwrap_or_default(),
+            body_hash: *body_hash,
+            occurred_at_us: event.time_us,
+            accounting_date: dates.accounting.0,
+            value_date: dates.value.0,
+            back_dated: dates.back_dated,
+            book: &self.config.book,
+            rule: &rule.kind,
+            rule_version: self.config.rules.version,
+            mapped: &self.mapped,
+            lane: u32::try_from(lane).unwrap_or(u32::MAX),
+            event_partition: self.window.slot,
+            event_offset: offset,
+            traceparent: event.traceparent.as_deref().unwrap_or_default(),
+        };
+        self.commands.push(*home, &self.header, |body| body.push_with(|item| command.write_item(item)));
     }
 
     fn check_future(&self, event: &Event<'_>, faults: &mut Faults) {
@@ -235,48 +262,6 @@ impl<'w> Draft<'w> {
                 format!("time: {time} is more than {} s ahead of business time", bound_ms / 1000)
             });
         }
-    }
-
-    /// Adds the mapped legs to the day's total of a partition, or notes why they cannot be added.
-    fn count_in_day(&mut self, partition: u32, day: Day, faults: &mut Faults) -> Option<()> {
-        let key = || (self.config.book.clone(), day, partition);
-        let stored = || self.state.day_totals.get(&key()).cloned().unwrap_or_default();
-        let total = self.totals.entry(partition).or_insert_with(stored);
-        let sum = |total: &DayTotal, asset: &str| total.sums.get(asset).copied().unwrap_or(0);
-        for (asset, debits) in self.mapped.debits() {
-            if sum(total, asset).checked_add(debits).is_none() {
-                faults.note(Reason::BadAmount, || format!("{asset}: the day's total is out of range"));
-                return None;
-            }
-        }
-        total.count += 1;
-        for (asset, debits) in self.mapped.debits() {
-            match total.sums.get_mut(asset) {
-                Some(sum) => *sum += debits,
-                None => drop(total.sums.insert(asset.to_owned(), debits)),
-            }
-        }
-        Some(())
-    }
-
-    fn make_command(&mut self, event: &Event<'_>, rule: &Rule, hash: BodyHash, dates: &Dates) {
-        let command = &mut self.command;
-        let key = command.event.get_or_insert_default();
-        write(&mut key.source, &event.source);
-        write(&mut key.id, &event.id);
-        write(&mut command.r#type, &event.kind);
-        write(&mut command.subject, event.subject.as_deref().unwrap_or_default());
-        command.body_hash = bytes::Bytes::copy_from_slice(&hash);
-        command.occurred_at_us = event.time_us;
-        command.accounting_date = dates.accounting.0;
-        command.value_date = dates.value.0;
-        command.back_dated = dates.back_dated;
-        write(&mut command.book, &self.config.book);
-        write(&mut command.rule, &rule.kind);
-        command.rule_version = self.config.rules.version;
-        std::mem::swap(&mut command.leg, &mut self.mapped.legs);
-        command.event_partition = self.window.slot;
-        write(&mut command.traceparent, event.traceparent.as_deref().unwrap_or_default());
     }
 
     /// Business time to every commands partition. A lane of which nothing was left unread is read up to now.
@@ -306,12 +291,12 @@ impl<'w> Draft<'w> {
         let mut heads = self.state.sent.clone();
         let mut items = std::mem::take(&mut self.items);
         if let Some(Dating { days, .. }) = &self.dating {
-            let counted =
-                |(at, total): (&u32, &DayTotal)| day_count_item(&self.config.book, days.current, *at, total);
-            items.extend(self.totals.iter().map(counted));
+            let changed = self.totals.changed();
+            items.extend(
+                changed.map(|(at, total)| day_count_item(&self.config.book, days.current, at, &total)),
+            );
         }
-        for (partition, commands) in std::mem::take(&mut self.commands) {
-            let (batches, head) = commands.finish(&self.header);
+        for (partition, batches, head) in std::mem::take(&mut self.commands).finish(&self.header) {
             records.extend(batches);
             heads.insert(partition, head);
             items.push(sent_item(partition, head));

@@ -24,6 +24,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod command;
 pub mod config;
 mod dating;
 mod dead_letter;
@@ -35,6 +36,7 @@ mod plan;
 pub mod processor;
 pub mod rules;
 pub mod state;
+mod totals;
 
 #[cfg(test)]
 mod tests;

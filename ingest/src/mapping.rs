@@ -11,7 +11,7 @@ use schemas::json::{Kind, Value};
 use schemas::money::{self, AmountError};
 use schemas::reason::Reason;
 use schemas::rejection::{Faults, quote};
-use schemas::wire::{Leg, Match, Side};
+use schemas::wire::Side;
 use std::fmt;
 
 /// First segments of accounts that only the ledger itself books.
@@ -19,58 +19,99 @@ const OWN_ACCOUNTS: [&str; 2] = ["clearing", "suspense"];
 
 /// Legs of an event and what they come to; its buffers serve one event after another.
 #[derive(Debug, Default)]
-pub(crate) struct Mapped {
-    pub(crate) legs: Vec<Leg>,
+pub(crate) struct Mapped<'c> {
+    /// Texts of the legs, one after another.
+    texts: String,
+    pub(crate) legs: Vec<MappedLeg<'c>>,
+    /// The match of the leg of that index; one leg has one at most.
+    pub(crate) matched: Option<(usize, MappedMatch<'c>)>,
     /// Per asset; an event has few.
-    sums: Vec<AssetFigures>,
-    spare: Vec<Leg>,
+    sums: Vec<AssetFigures<'c>>,
+}
+
+/// A text of the event, or made from its fields: where it stands among the texts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TextAt {
+    start: usize,
+    end: usize,
+}
+
+/// A leg with an amount above zero.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MappedLeg<'c> {
+    pub(crate) account: TextAt,
+    pub(crate) asset: &'c str,
+    pub(crate) side: Side,
+    /// Minor units.
+    pub(crate) amount: i128,
+}
+
+/// What the provider will call the movement; see `Match` in `batch.proto`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MappedMatch<'c> {
+    pub(crate) provider: TextAt,
+    pub(crate) account: TextAt,
+    pub(crate) order: TextAt,
+    pub(crate) kind: TextAt,
+    pub(crate) refund: TextAt,
+    pub(crate) gross: Option<i128>,
+    pub(crate) fee: Option<i128>,
+    pub(crate) status: TextAt,
+    pub(crate) asset: &'c str,
 }
 
 /// What the legs come to in one asset, minor units.
 #[derive(Debug)]
-struct AssetFigures {
-    /// Index of the first leg in that asset.
-    leg: usize,
-    exponent: u8,
+struct AssetFigures<'c> {
+    asset: Asset<'c>,
     debits: i128,
     credits: i128,
 }
 
-impl Mapped {
+impl<'c> Mapped<'c> {
     /// Sum of the debit legs per asset, minor units.
-    pub(crate) fn debits(&self) -> impl Iterator<Item = (&str, i128)> {
-        self.sums.iter().map(|figures| (self.asset(figures), figures.debits))
+    pub(crate) fn debits(&self) -> impl Iterator<Item = (&'c str, i128)> {
+        self.sums.iter().map(|figures| (figures.asset.code, figures.debits))
     }
 
-    fn asset(&self, figures: &AssetFigures) -> &str {
-        self.legs.get(figures.leg).map_or("", |leg| leg.asset.as_str())
+    /// A text of its legs.
+    pub(crate) fn text(&self, at: TextAt) -> &str {
+        self.texts.get(at.start..at.end).unwrap_or_default()
     }
 
     fn clear(&mut self) {
+        self.texts.clear();
+        self.legs.clear();
+        self.matched = None;
         self.sums.clear();
-        self.spare.append(&mut self.legs);
+    }
+
+    /// The text that was written from `start` on.
+    fn text_from(&self, start: usize) -> TextAt {
+        TextAt { start, end: self.texts.len() }
     }
 }
 
 /// Makes the legs of an event; they are good only if `faults` is empty afterwards.
-pub(crate) fn map_event(
-    rule: &Rule,
-    chart: &Chart,
+pub(crate) fn map_event<'c>(
+    rule: &'c Rule,
+    chart: &'c Chart,
     data: Option<Value<'_, '_>>,
-    mapped: &mut Mapped,
+    mapped: &mut Mapped<'c>,
     faults: &mut Faults,
 ) {
     mapped.clear();
-    let Some(data) = data.filter(|data| *data.kind() != Kind::Null) else {
+    let Some(data) = data.filter(|data| !data.is_null()) else {
         return faults.note(Reason::MissingField, || "data".into());
     };
-    if *data.kind() != Kind::Object {
+    if !data.is_object() {
         return faults.note(Reason::BadField, || "data: expected an object".into());
     }
-    let mut mapping = Mapping { rule, chart, fields: [None; FIELDS_MAX], mapped, made: 0, faults };
+    let fields = [None; FIELDS_MAX];
+    let mut mapping = Mapping { rule, chart, fields, mapped, made: 0, written: None, faults };
     for (place, field) in mapping.fields.iter_mut().zip(&rule.fields) {
         let found = field.keys.iter().try_fold(data, |value, key| value.get(key));
-        *place = found.filter(|value| *value.kind() != Kind::Null);
+        *place = found.filter(|value| !value.is_null());
     }
     match rule.each.and_then(|field| mapping.value(field)) {
         Some(list) => mapping.listed(list),
@@ -80,13 +121,15 @@ pub(crate) fn map_event(
     mapping.check_balance();
 }
 
-struct Mapping<'m, 'd, 'a> {
-    rule: &'m Rule,
-    chart: &'m Chart,
+struct Mapping<'m, 'c, 'd, 'a> {
+    rule: &'c Rule,
+    chart: &'c Chart,
     fields: [Option<Value<'d, 'a>>; FIELDS_MAX],
-    mapped: &'m mut Mapped,
+    mapped: &'m mut Mapped<'c>,
     /// Legs asked for, those of zero included.
     made: usize,
+    /// The field read last as an amount: most rules take one for both sides.
+    written: Option<(usize, Written)>,
     faults: &'m mut Faults,
 }
 
@@ -107,9 +150,9 @@ impl fmt::Display for Place<'_> {
 }
 
 /// An asset of the chart.
-#[derive(Clone, Copy)]
-struct Asset<'x> {
-    code: &'x str,
+#[derive(Debug, Clone, Copy)]
+struct Asset<'c> {
+    code: &'c str,
     exponent: u8,
 }
 
@@ -120,16 +163,16 @@ struct Written {
     scale: u8,
 }
 
-impl<'m, 'd, 'a> Mapping<'m, 'd, 'a> {
+impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
     fn value(&self, field: usize) -> Option<Value<'d, 'a>> {
         self.fields.get(field).copied().flatten()
     }
 
-    fn place(&self, field: usize) -> Place<'m> {
+    fn place(&self, field: usize) -> Place<'c> {
         Place::Field(self.rule.fields.get(field).map_or("?", |field| field.name.as_str()))
     }
 
-    fn templated(&mut self, template: &'m LegTemplate) {
+    fn templated(&mut self, template: &'c LegTemplate) {
         if template.if_present.is_some_and(|field| self.value(field).is_none()) {
             return;
         }
@@ -142,10 +185,9 @@ impl<'m, 'd, 'a> Mapping<'m, 'd, 'a> {
             }
         };
         let amount = self.amount_less(template.amount, template.minus, asset);
-        let mut leg = self.blank_leg();
-        let named = self.account(&template.account, &mut leg.account);
-        leg.r#match = template.matched.as_ref().map(|matched| self.matched(matched, asset));
-        self.take_leg(leg, named, template.side, asset, amount);
+        let account = self.account(&template.account);
+        let matched = template.matched.as_ref().map(|matched| self.matched(matched, asset));
+        self.take_leg(account, template.side, asset, amount, matched);
     }
 
     fn note_no_list(&mut self) {
@@ -162,18 +204,17 @@ impl<'m, 'd, 'a> Mapping<'m, 'd, 'a> {
             let place = self.place(template.amount);
             self.faults.note(Reason::BadField, || format!("{place}: not expected beside {name}"));
         }
-        if *list.kind() != Kind::Array {
+        if list.kind() != Kind::Array {
             return self.faults.note(Reason::BadField, || format!("{name}: expected a list of legs"));
         }
         for (index, element) in list.children().enumerate() {
-            if *element.kind() != Kind::Object {
+            if !element.is_object() {
                 self.faults.note(Reason::BadField, || format!("{name}[{index}]: expected an object"));
                 continue;
             }
             let place = |field| Place::Listed { list: name, index, name: field };
-            let member = |field| element.get(field).filter(|value| *value.kind() != Kind::Null);
-            let mut leg = self.blank_leg();
-            let named = whole_account(member("account"), place("account"), &mut leg.account, self.faults);
+            let member = |field| element.get(field).filter(|value| !value.is_null());
+            let account = self.whole_account(member("account"), place("account"));
             let side = text(member("side"), place("side"), self.faults);
             let side = side.and_then(|text| match text {
                 "debit" => Some(Side::Debit),
@@ -188,7 +229,7 @@ impl<'m, 'd, 'a> Mapping<'m, 'd, 'a> {
                 .and_then(|code| known_asset(self.chart, code, place("asset"), self.faults));
             let amount = written(member("amount"), place("amount"), self.faults)
                 .and_then(|amount| minor(amount, asset, place("amount"), self.faults));
-            self.take_leg(leg, named, side.unwrap_or_default(), asset, amount);
+            self.take_leg(account, side.unwrap_or_default(), asset, amount, None);
         }
     }
 
@@ -210,66 +251,88 @@ impl<'m, 'd, 'a> Mapping<'m, 'd, 'a> {
 
     fn amount(&mut self, field: usize, asset: Option<Asset<'_>>) -> Option<i128> {
         let place = self.place(field);
-        let amount = written(self.value(field), place, self.faults)?;
+        let amount = match self.written {
+            Some((read, amount)) if read == field => amount,
+            _ => written(self.value(field), place, self.faults)?,
+        };
+        self.written = Some((field, amount));
         minor(amount, asset, place, self.faults)
     }
 
-    /// Writes the account's name; `false` when it has a fault.
-    fn account(&mut self, template: &AccountTemplate, name: &mut String) -> bool {
+    /// Writes the account's name; `None` when it has a fault.
+    fn account(&mut self, template: &AccountTemplate) -> Option<TextAt> {
         let pieces = match template {
             AccountTemplate::Pieces(pieces) => pieces,
             AccountTemplate::Whole(field) => {
                 let place = self.place(*field);
-                return whole_account(self.value(*field), place, name, self.faults);
+                return self.whole_account(self.value(*field), place);
             }
         };
+        let start = self.mapped.texts.len();
         let mut whole = true;
         for piece in pieces {
             match piece {
-                Piece::Plain(plain) => name.push_str(plain),
+                Piece::Plain(plain) => self.mapped.texts.push_str(plain),
                 Piece::Field(field) => {
                     let place = self.place(*field);
                     let segment = text(self.value(*field), place, self.faults)
                         .and_then(|part| segment(part, place, self.faults));
                     whole &= segment.is_some();
-                    name.push_str(segment.unwrap_or_default());
+                    self.mapped.texts.push_str(segment.unwrap_or_default());
                 }
             }
         }
-        if whole && name.len() > ids::ACCOUNT_BYTES_MAX {
-            self.faults.note(Reason::BadAccount, || format!("{}: longer than 128 bytes", quote(name)));
-            return false;
+        let name = self.mapped.text_from(start);
+        if whole && name.end - name.start > ids::ACCOUNT_BYTES_MAX {
+            let detail = || format!("{}: longer than 128 bytes", quote(self.mapped.text(name)));
+            self.faults.note(Reason::BadAccount, detail);
+            return None;
         }
-        whole
+        whole.then_some(name)
     }
 
-    fn matched(&mut self, template: &MatchTemplate, asset: Option<Asset<'_>>) -> Match {
-        Match {
+    /// Writes a field that is an account's name; `None` when it has a fault.
+    fn whole_account(&mut self, value: Option<Value<'_, '_>>, place: Place<'_>) -> Option<TextAt> {
+        let text = text(value, place, self.faults)?;
+        match ids::check_account(text) {
+            Ok(()) => {
+                let start = self.mapped.texts.len();
+                self.mapped.texts.push_str(text);
+                Some(self.mapped.text_from(start))
+            }
+            Err(error) => {
+                self.faults.note(Reason::BadAccount, || format!("{place}: {}: {error}", quote(text)));
+                None
+            }
+        }
+    }
+
+    fn matched(&mut self, template: &MatchTemplate, asset: Option<Asset<'c>>) -> MappedMatch<'c> {
+        MappedMatch {
             provider: self.match_text(&template.provider),
             account: self.match_text(&template.account),
             order: self.match_text(&template.order),
             kind: self.match_text(&template.kind),
             refund: self.match_text(&template.refund),
-            gross: self.amount(template.gross, asset).map(Into::into),
+            gross: self.amount(template.gross, asset),
             fee: template
                 .fee
                 .filter(|field| self.value(*field).is_some())
-                .and_then(|field| self.amount(field, asset))
-                .map(Into::into),
+                .and_then(|field| self.amount(field, asset)),
             status: self.match_text(&template.status),
-            asset: asset.map(|asset| asset.code.to_owned()).unwrap_or_default(),
+            asset: asset.map(|asset| asset.code).unwrap_or_default(),
         }
     }
 
-    fn match_text(&mut self, pieces: &[Piece]) -> String {
-        let mut out = String::new();
+    fn match_text(&mut self, pieces: &[Piece]) -> TextAt {
+        let start = self.mapped.texts.len();
         for piece in pieces {
             match piece {
-                Piece::Plain(plain) => out.push_str(plain),
+                Piece::Plain(plain) => self.mapped.texts.push_str(plain),
                 Piece::Field(field) => {
                     let place = self.place(*field);
                     let part = text(self.value(*field), place, self.faults).unwrap_or_default();
-                    let room = MATCH_TEXT_BYTES_MAX.saturating_sub(out.len());
+                    let room = (start + MATCH_TEXT_BYTES_MAX).saturating_sub(self.mapped.texts.len());
                     if part.len() > room || part.bytes().any(|b| b < 0x20 || b == 0x7f) {
                         self.faults.note(Reason::BadField, || {
                             format!(
@@ -278,48 +341,39 @@ impl<'m, 'd, 'a> Mapping<'m, 'd, 'a> {
                             )
                         });
                     } else {
-                        out.push_str(part);
+                        self.mapped.texts.push_str(part);
                     }
                 }
             }
         }
-        out
-    }
-
-    fn blank_leg(&mut self) -> Leg {
-        let mut leg = self.mapped.spare.pop().unwrap_or_default();
-        leg.account.clear();
-        leg.r#match = None;
-        leg
+        self.mapped.text_from(start)
     }
 
     /// Takes a leg whose parts were read; parts that could not be read are noted already.
     fn take_leg(
         &mut self,
-        mut leg: Leg,
-        named: bool,
+        account: Option<TextAt>,
         side: Side,
-        asset: Option<Asset<'_>>,
+        asset: Option<Asset<'c>>,
         amount: Option<i128>,
+        matched: Option<MappedMatch<'c>>,
     ) {
         self.made += 1;
-        let Some(asset) = asset.filter(|_| named) else { return };
-        check_account_in_chart(self.chart, &leg.account, asset, self.faults);
+        let (Some(asset), Some(account)) = (asset, account) else { return };
+        check_account_in_chart(self.chart, self.mapped.text(account), asset, self.faults);
         let Some(amount) = amount.filter(|amount| *amount != 0) else { return };
-        leg.side = side.into();
-        leg.asset.clear();
-        leg.asset.push_str(asset.code);
-        leg.amount = Some(amount.into());
-        self.mapped.legs.push(leg);
+        if let Some(matched) = matched {
+            self.mapped.matched = Some((self.mapped.legs.len(), matched));
+        }
+        self.mapped.legs.push(MappedLeg { account, asset: asset.code, side, amount });
         self.add_to_sums(asset, side, amount);
     }
 
-    fn add_to_sums(&mut self, asset: Asset<'_>, side: Side, amount: i128) {
-        let Mapped { legs, sums, .. } = &mut *self.mapped;
-        let same = |figures: &AssetFigures| legs.get(figures.leg).is_some_and(|leg| leg.asset == asset.code);
+    fn add_to_sums(&mut self, asset: Asset<'c>, side: Side, amount: i128) {
+        let sums = &mut self.mapped.sums;
+        let same = |figures: &AssetFigures<'_>| figures.asset.code == asset.code;
         let index = sums.iter().position(same).unwrap_or_else(|| {
-            let leg = legs.len().saturating_sub(1);
-            sums.push(AssetFigures { leg, exponent: asset.exponent, debits: 0, credits: 0 });
+            sums.push(AssetFigures { asset, debits: 0, credits: 0 });
             sums.len() - 1
         });
         let Some(figures) = sums.get_mut(index) else { return };
@@ -338,8 +392,8 @@ impl<'m, 'd, 'a> Mapping<'m, 'd, 'a> {
         let apart = || self.mapped.sums.iter().filter(|figures| figures.debits != figures.credits);
         if apart().next().is_some() {
             // Both are sums of amounts above zero, so their difference is in range.
-            let apart_by = |f: &AssetFigures| money::format(f.debits - f.credits, f.exponent);
-            let text = |f: &AssetFigures| format!("{} {}", self.mapped.asset(f), apart_by(f));
+            let apart_by = |f: &AssetFigures<'_>| money::format(f.debits - f.credits, f.asset.exponent);
+            let text = |f: &AssetFigures<'_>| format!("{} {}", f.asset.code, apart_by(f));
             let texts = || apart().map(text).collect::<Vec<_>>().join(", ");
             self.faults.note(Reason::Unbalanced, || format!("debits less credits: {}", texts()));
         }
@@ -355,8 +409,7 @@ impl<'m, 'd, 'a> Mapping<'m, 'd, 'a> {
 /// The text of a field; an integer without sign or exponent is taken as its digits.
 fn text<'d>(value: Option<Value<'d, '_>>, place: Place<'_>, faults: &mut Faults) -> Option<&'d str> {
     match value.map(Value::kind) {
-        None => faults.note(Reason::MissingField, || place.to_string()),
-        Some(Kind::Text(text)) if text.is_empty() => faults.note(Reason::MissingField, || place.to_string()),
+        None | Some(Kind::Text("")) => faults.note(Reason::MissingField, || place.to_string()),
         Some(Kind::Text(text)) => return Some(text),
         Some(Kind::Number(digits)) if digits.bytes().all(|b| b.is_ascii_digit()) => return Some(digits),
         Some(_) => faults.note(Reason::BadField, || format!("{place}: expected a text")),
@@ -407,11 +460,11 @@ fn minor(amount: Written, asset: Option<Asset<'_>>, place: Place<'_>, faults: &m
     }
 }
 
-fn asset_of<'x>(chart: &Chart, code: &'x str) -> Option<Asset<'x>> {
-    chart.assets.get(code).map(|asset| Asset { code, exponent: asset.exponent })
+fn asset_of<'c>(chart: &'c Chart, code: &str) -> Option<Asset<'c>> {
+    chart.assets.get_key_value(code).map(|(code, asset)| Asset { code, exponent: asset.exponent })
 }
 
-fn known_asset<'x>(chart: &Chart, code: &'x str, place: Place<'_>, faults: &mut Faults) -> Option<Asset<'x>> {
+fn known_asset<'c>(chart: &'c Chart, code: &str, place: Place<'_>, faults: &mut Faults) -> Option<Asset<'c>> {
     let asset = asset_of(chart, code);
     if asset.is_none() {
         faults.note(Reason::UnknownAsset, || format!("{place}: {}", quote(code)));
@@ -431,28 +484,10 @@ fn segment<'x>(part: &'x str, place: Place<'_>, faults: &mut Faults) -> Option<&
     None
 }
 
-/// Writes a field that is an account's name; `false` when it has a fault.
-fn whole_account(
-    value: Option<Value<'_, '_>>,
-    place: Place<'_>,
-    name: &mut String,
-    faults: &mut Faults,
-) -> bool {
-    let Some(text) = text(value, place, faults) else { return false };
-    match ids::check_account(text) {
-        Ok(()) => {
-            name.push_str(text);
-            true
-        }
-        Err(error) => {
-            faults.note(Reason::BadAccount, || format!("{place}: {}: {error}", quote(text)));
-            false
-        }
-    }
-}
-
 fn check_account_in_chart(chart: &Chart, account: &str, asset: Asset<'_>, faults: &mut Faults) {
-    if OWN_ACCOUNTS.contains(&ids::prefix(account, 1)) {
+    let is_below =
+        |own: &&str| account.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
+    if OWN_ACCOUNTS.iter().any(is_below) {
         return faults
             .note(Reason::UnknownAccount, || format!("{account}: only the ledger itself books there"));
     }

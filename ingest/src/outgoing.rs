@@ -5,31 +5,81 @@
 use crate::config::SEAL_BYTES;
 use schemas::batch::{BodyBuilder, ChainHead};
 use schemas::topics::Topic;
-use schemas::wire::{BatchHeader, CommandItem};
+use schemas::wire::BatchHeader;
+use std::collections::BTreeMap;
 use stream::log::{OutRecord, TopicPartition};
+
+/// About what a command of two legs takes.
+const COMMAND_BYTES: usize = 224;
+
+/// About what the header of a batch takes at most.
+const HEADER_BYTES: usize = 512;
+
+/// What goes to the partitions in this window.
+#[derive(Debug, Default)]
+pub(crate) struct Commands {
+    by_partition: Vec<CommandsTo>,
+    /// Commands that a partition may expect.
+    expected: usize,
+}
 
 /// What goes to one partition in this window.
 #[derive(Debug)]
-pub(crate) struct CommandsTo {
+struct CommandsTo {
     partition: u32,
     head: ChainHead,
     body: BodyBuilder,
     sealed: Vec<OutRecord>,
 }
 
-impl CommandsTo {
-    pub(crate) fn new(partition: u32, head: ChainHead) -> Self {
-        Self { partition, head, body: BodyBuilder::new(), sealed: Vec::new() }
+impl Commands {
+    /// Nothing yet; `events` is how many the window takes.
+    pub(crate) fn new(sent: &BTreeMap<u32, ChainHead>, partitions: u32, events: usize) -> Self {
+        let to = |partition| CommandsTo {
+            partition,
+            head: sent.get(&partition).copied().unwrap_or_default(),
+            body: BodyBuilder::new(),
+            sealed: Vec::new(),
+        };
+        // Keys spread evenly; a partition with more than its share grows.
+        let share = events / partitions.max(1) as usize;
+        Self { by_partition: (0..partitions).map(to).collect(), expected: share + share / 8 + 1 }
     }
 
-    /// Appends an item; `header` is completed with the place in the chain when a batch is full.
-    pub(crate) fn push(&mut self, item: &CommandItem, header: &BatchHeader) {
-        self.body.push(item);
-        if self.body.len() >= SEAL_BYTES {
-            self.seal(header);
+    /// Appends an item to a partition's body; `header` is completed with the place in the chain when a batch is full.
+    pub(crate) fn push(
+        &mut self,
+        partition: u32,
+        header: &BatchHeader,
+        write: impl FnOnce(&mut BodyBuilder),
+    ) {
+        let Some(to) = self.by_partition.get_mut(partition as usize) else { return };
+        if to.body.is_empty() {
+            let bytes = (self.expected * COMMAND_BYTES).min(SEAL_BYTES);
+            to.body = BodyBuilder::with_capacity(bytes, self.expected, HEADER_BYTES);
+        }
+        write(&mut to.body);
+        if to.body.len() >= SEAL_BYTES {
+            to.seal(header);
         }
     }
 
+    /// Partition by partition the batches and the head after them; partitions to which nothing was pushed are left
+    /// out.
+    pub(crate) fn finish(
+        self,
+        header: &BatchHeader,
+    ) -> impl Iterator<Item = (u32, Vec<OutRecord>, ChainHead)> {
+        self.by_partition.into_iter().filter_map(|mut to| {
+            if !to.body.is_empty() {
+                to.seal(header);
+            }
+            (!to.sealed.is_empty()).then_some((to.partition, to.sealed, to.head))
+        })
+    }
+}
+
+impl CommandsTo {
     fn seal(&mut self, header: &BatchHeader) {
         let header = BatchHeader {
             sequence: self.head.sequence + 1,
@@ -39,13 +89,5 @@ impl CommandsTo {
         let sealed = std::mem::take(&mut self.body).seal(header);
         self.head = self.head.advanced(sealed.hash);
         self.sealed.push(OutRecord::new(TopicPartition::new(Topic::Commands, self.partition), sealed.value));
-    }
-
-    /// The batches and the head after them; no batch when nothing was pushed.
-    pub(crate) fn finish(mut self, header: &BatchHeader) -> (Vec<OutRecord>, ChainHead) {
-        if !self.body.is_empty() {
-            self.seal(header);
-        }
-        (self.sealed, self.head)
     }
 }

@@ -14,8 +14,8 @@ use stream::processor::{InputRecords, Stop, Window};
 
 /// What the window takes.
 pub(crate) struct Plan<'w> {
-    days: Option<&'w InputRecords>,
-    pub(crate) lanes: [Option<&'w InputRecords>; LANES],
+    days: Option<&'w InputRecords<'w>>,
+    pub(crate) lanes: [Option<&'w InputRecords<'w>>; LANES],
     /// Days that this window switches to, in order.
     pub(crate) switches: Vec<Day>,
     /// Records taken of each lane.
@@ -24,7 +24,11 @@ pub(crate) struct Plan<'w> {
 }
 
 impl<'w> Plan<'w> {
-    pub(crate) fn of(config: &IngestConfig, state: &IngestSlot, window: &'w Window) -> Result<Self, Stop> {
+    pub(crate) fn of(
+        config: &IngestConfig,
+        state: &IngestSlot,
+        window: &'w Window<'w>,
+    ) -> Result<Self, Stop> {
         let input = |topic| window.inputs.iter().find(|input| input.from.topic == topic);
         let days = input(Topic::Days);
         let lanes = Topic::LANES.map(input);
@@ -45,7 +49,7 @@ impl<'w> Plan<'w> {
     }
 
     /// Inputs and the number of records taken from each.
-    pub(crate) fn inputs(&self) -> impl Iterator<Item = (&'w InputRecords, usize)> {
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = (&'w InputRecords<'w>, usize)> {
         let days = self.days.map(|days| (days, days.records.len()));
         let lanes = self.lanes.into_iter().zip(self.taken);
         days.into_iter().chain(lanes.filter_map(|(lane, taken)| Some((lane?, taken))))

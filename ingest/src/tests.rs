@@ -8,7 +8,7 @@ mod events;
 mod laws;
 mod windows;
 
-use crate::config::{IngestConfig, IngestSettings};
+use crate::config::{COMMANDS_BODY_BYTES_MAX, IngestConfig, IngestSettings};
 use crate::processor::IngestProcessor;
 use crate::rules::Rules;
 use crate::state::IngestSlot;
@@ -176,7 +176,7 @@ impl Rig {
         self.window(Given { lanes: [vec![], events, vec![]], ..Given::default() }).unwrap()
     }
 
-    fn to_window(&self, given: Given) -> Window {
+    fn to_window(&self, given: Given) -> Window<'static> {
         let [high, normal, low] = given.lanes;
         let lanes = Topic::LANES.into_iter().zip([high, normal, low]);
         let input = |(topic, mut records): (Topic, Vec<Record>)| {
@@ -187,6 +187,7 @@ impl Rig {
             }
             let next = records.last().map_or(position, |record| record.offset + 2);
             let drained = !given.more_unread;
+            let records = records.into();
             InputRecords { from: TopicPartition::new(topic, SLOT), position, next, records, drained }
         };
         Window {
@@ -244,7 +245,7 @@ impl Rig {
         *head = head.accept(&opened).expect("commands of one partition are a chain");
         let body: CommandsBody = opened.body().unwrap();
         opened.expect_count(body.item.len()).unwrap();
-        assert!(opened.body.len() <= batch::BODY_BYTES_MAX);
+        assert!(opened.body.len() <= COMMANDS_BODY_BYTES_MAX);
         came.batches += 1;
         came.items
             .entry(out.to.partition)

@@ -105,12 +105,14 @@ fn record(offset: Offset, value: Bytes) -> Record {
 }
 
 /// The window that reads one record of `commands` and nothing else.
-fn window(batch: u64, previous_hash: batch::Hash, commands: &Record) -> Window {
+fn window(batch: u64, previous_hash: batch::Hash, commands: &Record) -> Window<'static> {
     let (credits, at) =
         (TopicPartition::new(Topic::Credits, SLOT), TopicPartition::new(Topic::Commands, SLOT));
-    let nothing = InputRecords { from: credits, position: 0, next: 0, records: Vec::new(), drained: true };
+    let nothing =
+        InputRecords { from: credits, position: 0, next: 0, records: Vec::new().into(), drained: true };
     let (position, records) = (commands.offset, vec![commands.clone()]);
-    let read = InputRecords { from: at, position, next: position + 1, records, drained: true };
+    let read =
+        InputRecords { from: at, position, next: position + 1, records: records.into(), drained: true };
     Window {
         slot: SLOT,
         epoch: 1,

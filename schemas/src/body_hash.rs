@@ -13,7 +13,7 @@
 //! them. Depth is bounded by the reader ([`crate::json::DEPTH_MAX`]).
 
 use crate::batch::sha256;
-use crate::json::{Kind, Value};
+use crate::json::{Kind, Value, plain_len};
 use crate::money::AMOUNT_TEXT_BYTES_MAX;
 use thiserror::Error;
 
@@ -78,7 +78,27 @@ impl AmountFields {
 pub struct Canonical {
     out: Vec<u8>,
     /// Members of the objects being written, in key order; a stack.
-    order: Vec<usize>,
+    order: Vec<Member>,
+}
+
+/// A member of an object: the first eight bytes of its key as a big-endian number, which decides the order of most
+/// pairs, and its index.
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    prefix: u64,
+    index: usize,
+}
+
+impl Member {
+    fn of(member: Value<'_, '_>) -> Self {
+        let key = member.key().as_bytes();
+        let prefix = match key.first_chunk::<8>() {
+            Some(first) => u64::from_be_bytes(*first),
+            // Zeros stand after a shorter key, which comes before all that it begins.
+            None => key.iter().rev().fold(0, |prefix, byte| (prefix >> 8) | (u64::from(*byte) << 56)),
+        };
+        Self { prefix, index: member.index() }
+    }
 }
 
 impl Canonical {
@@ -155,13 +175,14 @@ impl Canonical {
 
     fn object(&mut self, object: Value<'_, '_>, amounts: Option<&AmountFields>) -> Result<(), String> {
         let start = self.order.len();
-        self.order.extend(object.children().map(Value::index));
+        self.order.extend(object.children().map(Member::of));
         if let Some(members) = self.order.get_mut(start..) {
-            members.sort_unstable_by(|a, b| object.sibling(*a).key().cmp(object.sibling(*b).key()));
+            let key = |member: &Member| object.sibling(member.index).key();
+            members.sort_unstable_by(|a, b| a.prefix.cmp(&b.prefix).then_with(|| key(a).cmp(key(b))));
         }
         self.out.push(b'{');
         let mut place = start;
-        while let Some(&index) = self.order.get(place) {
+        while let Some(&Member { index, .. }) = self.order.get(place) {
             if place > start {
                 self.out.push(b',');
             }
@@ -180,7 +201,7 @@ impl Canonical {
     fn text(&mut self, text: &str) {
         self.out.push(b'"');
         let bytes = text.as_bytes();
-        if bytes.iter().all(|byte| *byte >= 0x20 && *byte != b'"' && *byte != b'\\') {
+        if plain_len(bytes) == bytes.len() {
             self.out.extend_from_slice(bytes);
         } else {
             bytes.iter().for_each(|byte| self.escaped(*byte));

@@ -253,21 +253,24 @@ fn segments(pattern: &str) -> Result<Vec<Segment>, String> {
 
 impl AccountClass {
     fn matches(&self, account: &str) -> bool {
-        // Most patterns differ in their first segment already.
-        if matches!(self.segments.first(), Some(Segment::Exact(first)) if !account.starts_with(first.as_str()))
-        {
-            return false;
-        }
-        let mut parts = account.split(':');
+        // What is left of the name; `None` after its last segment.
+        let mut left = Some(account.as_bytes());
         for segment in &self.segments {
-            match (segment, parts.next()) {
-                (Segment::Exact(want), Some(part)) if want == part => {}
-                (Segment::One, Some(_)) => {}
-                (Segment::Rest, Some(_)) => return true,
-                _ => return false,
-            }
+            let Some(bytes) = left else { return false };
+            left = match segment {
+                Segment::Rest => return true,
+                Segment::Exact(want) => match bytes.strip_prefix(want.as_bytes()) {
+                    Some([]) => None,
+                    Some([b':', after @ ..]) => Some(after),
+                    _ => return false,
+                },
+                Segment::One => {
+                    let end = bytes.iter().position(|byte| *byte == b':');
+                    end.and_then(|end| bytes.get(end + 1..))
+                }
+            };
         }
-        parts.next().is_none()
+        left.is_none()
     }
 
     /// Whether accounts of this class may hold `asset`.

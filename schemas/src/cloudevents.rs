@@ -11,7 +11,7 @@
 
 use crate::dates;
 use crate::ids;
-use crate::json::{Document, JsonError, Kind, Value};
+use crate::json::{Document, JsonError, Kind, Space, Value};
 use crate::reason::Reason;
 use crate::rejection::{Faults, quote};
 use bytes::Bytes;
@@ -53,6 +53,12 @@ impl<'a> Event<'a> {
     #[must_use]
     pub fn data(&self) -> Option<Value<'_, 'a>> {
         Some(self.document.as_ref()?.value(self.data?))
+    }
+
+    /// The room that it was read in, for the next event.
+    #[must_use]
+    pub fn into_space(self) -> Space {
+        self.document.map(Document::into_space).unwrap_or_default()
     }
 
     /// What decides the event's home: `partitionkey`, else `subject`.
@@ -113,6 +119,17 @@ pub fn read<'a>(
     bytes_max: usize,
     faults: &mut Faults,
 ) -> Option<Event<'a>> {
+    read_in(Space::default(), headers, value, bytes_max, faults)
+}
+
+/// As [`read`], in room that an earlier event gave back ([`Event::into_space`]).
+pub fn read_in<'a>(
+    space: Space,
+    headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+    value: &'a [u8],
+    bytes_max: usize,
+    faults: &mut Faults,
+) -> Option<Event<'a>> {
     let mut headers = read_headers(headers, faults);
     let bytes = headers.bytes + value.len();
     if bytes > bytes_max {
@@ -127,9 +144,9 @@ pub fn read<'a>(
         headers.content_type.is_some_and(|text| media_type(text).starts_with("application/cloudevents"));
     let event = if headers.binary && !structured {
         headers.attributes.content_type = headers.content_type.map(Cow::Borrowed);
-        binary(headers.attributes, value, faults)
+        binary(space, headers.attributes, value, faults)
     } else {
-        structured_mode(headers.content_type.filter(|_| structured), value, faults)
+        structured_mode(space, headers.content_type.filter(|_| structured), value, faults)
     };
     event.map(|event| with_trace(event, headers.traceparent))
 }
@@ -170,8 +187,8 @@ fn media_type(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-fn parse<'a>(value: &'a [u8], faults: &mut Faults) -> Option<Document<'a>> {
-    let error = match Document::parse(value, usize::MAX) {
+fn parse<'a>(space: Space, value: &'a [u8], faults: &mut Faults) -> Option<Document<'a>> {
+    let error = match Document::parse_in(space, value, usize::MAX) {
         Ok(document) => return Some(document),
         Err(error) => error,
     };
@@ -186,14 +203,20 @@ fn parse<'a>(value: &'a [u8], faults: &mut Faults) -> Option<Document<'a>> {
     None
 }
 
-fn binary<'a>(attributes: Attributes<'a>, value: &'a [u8], faults: &mut Faults) -> Option<Event<'a>> {
-    let document = if value.is_empty() { None } else { Some(parse(value, faults)?) };
+fn binary<'a>(
+    space: Space,
+    attributes: Attributes<'a>,
+    value: &'a [u8],
+    faults: &mut Faults,
+) -> Option<Event<'a>> {
+    let document = if value.is_empty() { None } else { Some(parse(space, value, faults)?) };
     check_content_type(attributes.content_type.as_deref(), "content-type", faults);
     let data = document.as_ref().map(|_| 0);
     event(attributes, document, data, faults)
 }
 
 fn structured_mode<'a>(
+    space: Space,
     content_type: Option<&str>,
     value: &'a [u8],
     faults: &mut Faults,
@@ -205,9 +228,9 @@ fn structured_mode<'a>(
         });
         return None;
     }
-    let document = parse(value, faults)?;
+    let document = parse(space, value, faults)?;
     let root = document.root();
-    if *root.kind() != Kind::Object {
+    if !root.is_object() {
         faults.note(Reason::NotJson, || "expected a JSON object".into());
         return None;
     }
@@ -224,7 +247,7 @@ fn structured_mode<'a>(
             key => {
                 let Some(slot) = attributes.slot(key.as_bytes()) else { continue };
                 match member.kind() {
-                    Kind::Text(text) => *slot = Some(text.clone()),
+                    Kind::Text(_) => *slot = member.input_text(),
                     Kind::Null => {}
                     _ if key == "specversion" => {}
                     _ => {
@@ -241,7 +264,7 @@ fn structured_mode<'a>(
 }
 
 fn check_content_type(content_type: Option<&str>, field: &str, faults: &mut Faults) {
-    let Some(text) = content_type else { return };
+    let Some(text) = content_type.filter(|text| *text != "application/json") else { return };
     let media = media_type(text);
     if media != "application/json" && !media.ends_with("+json") && media != "text/json" {
         faults.note(Reason::BadField, || format!("{field}: {}, expected \"application/json\"", quote(text)));
@@ -316,9 +339,16 @@ fn optional<'a>(text: Option<Cow<'a, str>>, name: &str, faults: &mut Faults) -> 
 fn check_text(text: &str, name: &str, bytes_max: usize, faults: &mut Faults) {
     if text.len() > bytes_max {
         faults.note(Reason::BadField, || format!("{name}: {} bytes, the limit is {bytes_max}", text.len()));
-    } else if text.bytes().any(|byte| byte < 0x20 || byte == 0x7f) {
+    } else if has_control(text.as_bytes()) {
         faults.note(Reason::BadField, || format!("{name}: {} has a control character", quote(text)));
     }
+}
+
+/// Whether a byte below 0x20 or 0x7f is among them. Looks at all of them, eight at a time.
+fn has_control(bytes: &[u8]) -> bool {
+    let control = |found: bool, byte: &u8| found | (*byte < 0x20) | (*byte == 0x7f);
+    let (words, rest) = bytes.as_chunks::<8>();
+    words.iter().any(|word| word.iter().fold(false, control)) || rest.iter().fold(false, control)
 }
 
 /// An event to be written.

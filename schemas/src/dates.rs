@@ -88,11 +88,70 @@ impl fmt::Display for Day {
 /// # Errors
 /// [`DateError::Instant`].
 pub fn parse_instant(text: &str) -> Result<i64, DateError> {
+    if let Some(us) = plain_utc(text.as_bytes()) {
+        return Ok(us);
+    }
     let wrong = || DateError::Instant(text.chars().take(48).collect());
     if text.len() > 48 {
         return Err(wrong());
     }
     text.parse::<Timestamp>().map(Timestamp::as_microsecond).map_err(|_| wrong())
+}
+
+/// The form that nearly all events have, read without looking further: `YYYY-MM-DDTHH:MM:SS`, a fraction of one to
+/// six digits or none, `Z`. `None` = look further. A test holds it against the full reader.
+fn plain_utc(text: &[u8]) -> Option<i64> {
+    let (date_time, rest) = text.split_first_chunk::<19>()?;
+    let [y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T', h0, h1, b':', n0, n1, b':', s0, s1] = *date_time
+    else {
+        return None;
+    };
+    let two = |tens, ones| Some(digit(tens)? * 10 + digit(ones)?);
+    let year = two(y0, y1)? * 100 + two(y2, y3)?;
+    let (month, day) = (two(m0, m1)?, two(d0, d1)?);
+    let (hour, minute, second) = (two(h0, h1)?, two(n0, n1)?, two(s0, s1)?);
+    // The years before and after, leap seconds, and what is no time at all, are for the full reader.
+    if !(1..=9998).contains(&year) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let days = days_of_civil(year, month, day)?;
+    let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
+    Some(seconds * 1_000_000 + fraction_us(rest)?)
+}
+
+fn digit(byte: u8) -> Option<i64> {
+    byte.is_ascii_digit().then(|| i64::from(byte - b'0'))
+}
+
+/// Microseconds of `Z` or `.` with one to six digits and `Z`.
+fn fraction_us(text: &[u8]) -> Option<i64> {
+    let digits = match text {
+        [b'Z'] => return Some(0),
+        [b'.', digits @ .., b'Z'] if (1..=6).contains(&digits.len()) => digits,
+        _ => return None,
+    };
+    let value = digits.iter().try_fold(0, |value, byte| Some(value * 10 + digit(*byte)?))?;
+    Some(digits.iter().fold(1_000_000, |unit, _| unit / 10) * value)
+}
+
+/// Days since 1970-01-01 of a date of the Gregorian calendar; `None` when the month has no such day. Years begin in
+/// March here, so that the leap day is the last of its year (Howard Hinnant, "chrono-Compatible Low-Level Date
+/// Algorithms", `days_from_civil`).
+fn days_of_civil(year: i64, month: i64, day: i64) -> Option<i64> {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + i64::from(leap),
+        _ => return None,
+    };
+    if !(1..=days).contains(&day) {
+        return None;
+    }
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    Some(era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468)
 }
 
 /// Writes microseconds since the epoch as RFC 3339 in UTC.
@@ -151,6 +210,40 @@ impl Calendar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// What the full reader says, the quick one left aside.
+    fn fully_read(text: &str) -> Option<i64> {
+        text.parse::<Timestamp>().map(Timestamp::as_microsecond).ok()
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_reader_of_instants_says_what_the_full_one_says(
+            year in prop_oneof![0_u32..10_000, 1890_u32..2110], month in 0_u32..14, day in 0_u32..33, hour in 0_u32..26,
+            minute in 0_u32..62, second in 0_u32..62, fraction in "(\\.[0-9]{0,8})?", end in "[Zz+]|\\+08:00",
+        ) {
+            let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}{end}");
+            if let Some(us) = plain_utc(text.as_bytes()) {
+                prop_assert_eq!(Some(us), fully_read(&text), "{}", text);
+            }
+            prop_assert_eq!(parse_instant(&text).ok(), fully_read(&text), "{}", text);
+        }
+    }
+
+    #[test]
+    fn every_day_has_its_quick_reading() {
+        for days in (-25_567..40_000).step_by(1) {
+            let text = format!("{}T23:59:58.5Z", Day(days));
+            let expected = (i64::from(days) * 86_400 + 86_398) * 1_000_000 + 500_000;
+            assert_eq!(plain_utc(text.as_bytes()), Some(expected), "{text}");
+        }
+        for odd in
+            ["2026-02-29T00:00:00Z", "2026-11-21t00:00:00Z", "2026-11-21 00:00:00Z", "2026-11-21T00:00:0Z"]
+        {
+            assert_eq!(plain_utc(odd.as_bytes()), None, "{odd}");
+        }
+    }
 
     fn us(text: &str) -> i64 {
         parse_instant(text).unwrap()

@@ -1,8 +1,9 @@
 //! A strict JSON reader for input that nobody vouches for.
 //!
-//! One pass over the bytes builds a flat list of nodes in document order that borrow from the input (a text with
-//! escapes is the only thing copied). Numbers stay text. Bounds: size (given), depth ([`DEPTH_MAX`]), so the work
-//! is linear in the input but for `n log n` over the keys of one large object.
+//! One pass over the bytes builds a flat list of nodes in document order: places in the input, so that nothing is
+//! copied but texts with escapes. Numbers stay text. The room for nodes serves one document after another
+//! ([`Space`]). Bounds: size (given, and [`BYTES_MAX`]), depth ([`DEPTH_MAX`]), so the work is linear in the input
+//! but for `n log n` over the keys of one large object.
 //!
 //! Errors keep a precedence: text that is not JSON is reported as such even where a level too deep or a duplicate
 //! key stands before the wrong byte.
@@ -12,6 +13,8 @@ use thiserror::Error;
 
 /// Most levels of objects and arrays, the outermost counted.
 pub const DEPTH_MAX: usize = 32;
+/// Longest text read, whatever limit is given: places in it are u32.
+pub const BYTES_MAX: usize = i32::MAX as usize;
 /// Objects up to this many keys are searched for duplicates pair by pair, larger ones by sorting.
 const PAIRWISE_KEYS_MAX: usize = 16;
 
@@ -51,36 +54,84 @@ pub enum JsonError {
     },
 }
 
-/// What a node is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind<'a> {
+/// What a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind<'d> {
     /// `null`.
     Null,
     /// `true` or `false`.
     Bool(bool),
     /// A number as it is written.
-    Number(&'a str),
+    Number(&'d str),
     /// A text, escapes resolved.
-    Text(Cow<'a, str>),
+    Text(&'d str),
     /// An array; its elements follow.
     Array,
     /// An object; its members follow.
     Object,
 }
 
-#[derive(Debug, Clone)]
-struct Node<'a> {
+/// Part of the input, or of the texts whose escapes were resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    at: u32,
+    len: u32,
+    resolved: bool,
+}
+
+impl Span {
+    const EMPTY: Self = Self { at: 0, len: 0, resolved: false };
+
+    /// Places are below [`BYTES_MAX`].
+    #[allow(clippy::cast_possible_truncation)]
+    const fn of_input(start: usize, end: usize) -> Self {
+        Self { at: start as u32, len: (end - start) as u32, resolved: false }
+    }
+
+    fn of(self, text: &str) -> &str {
+        let start = self.at as usize;
+        text.get(start..start + self.len as usize).unwrap_or_default()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tag {
+    Null,
+    False,
+    True,
+    Number,
+    Text,
+    Array,
+    Object,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Node {
     /// Key in the enclosing object; empty in an array.
-    key: Cow<'a, str>,
-    kind: Kind<'a>,
-    /// Index of the first node after this one and everything in it.
-    end: usize,
+    key: Span,
+    /// Text or digits.
+    value: Span,
+    /// Index of the first node after this one and everything in it. While it is open: its container.
+    end: u32,
+    tag: Tag,
+}
+
+/// No container: the outermost value.
+const NOWHERE: u32 = u32::MAX;
+
+/// Room for a document, to be used again for the next.
+#[derive(Debug, Clone, Default)]
+pub struct Space {
+    nodes: Vec<Node>,
+    /// Texts with escapes, resolved, one after another.
+    resolved: String,
 }
 
 /// A JSON text, read.
 #[derive(Debug, Clone)]
 pub struct Document<'a> {
-    nodes: Vec<Node<'a>>,
+    text: &'a str,
+    space: Space,
 }
 
 /// A value in a [`Document`].
@@ -96,17 +147,33 @@ impl<'a> Document<'a> {
     /// # Errors
     /// See [`JsonError`].
     pub fn parse(bytes: &'a [u8], bytes_max: usize) -> Result<Self, JsonError> {
+        Self::parse_in(Space::default(), bytes, bytes_max)
+    }
+
+    /// The same in room that an earlier document gave back ([`Document::into_space`]).
+    ///
+    /// # Errors
+    /// See [`JsonError`].
+    pub fn parse_in(mut space: Space, bytes: &'a [u8], bytes_max: usize) -> Result<Self, JsonError> {
+        let bytes_max = bytes_max.min(BYTES_MAX);
         if bytes.len() > bytes_max {
             return Err(JsonError::TooLarge { bytes: bytes.len(), bytes_max });
         }
         let text = std::str::from_utf8(bytes).map_err(|e| JsonError::NotUtf8 { at: e.valid_up_to() })?;
-        let mut parser =
-            Parser { text, bytes, at: 0, nodes: Vec::with_capacity(32), open: Vec::new(), fault: None };
+        space.nodes.clear();
+        space.resolved.clear();
+        let mut parser = Parser { text, bytes, at: 0, space, container: NOWHERE, depth: 0, fault: None };
         parser.document()?;
         match parser.fault {
             Some(fault) => Err(fault),
-            None => Ok(Self { nodes: parser.nodes }),
+            None => Ok(Self { text, space: parser.space }),
         }
+    }
+
+    /// Its room, for the next document.
+    #[must_use]
+    pub fn into_space(self) -> Space {
+        self.space
     }
 
     /// The outermost value.
@@ -120,17 +187,42 @@ impl<'a> Document<'a> {
     pub const fn value(&self, index: usize) -> Value<'_, 'a> {
         Value { document: self, at: index }
     }
+
+    fn text(&self, span: Span) -> &str {
+        span.of(if span.resolved { &self.space.resolved } else { self.text })
+    }
 }
 
 impl<'d, 'a> Value<'d, 'a> {
-    fn node(self) -> Option<&'d Node<'a>> {
-        self.document.nodes.get(self.at)
+    fn node(self) -> Option<&'d Node> {
+        self.document.space.nodes.get(self.at)
     }
 
     /// What it is.
     #[must_use]
-    pub fn kind(self) -> &'d Kind<'a> {
-        self.node().map_or(&Kind::Null, |node| &node.kind)
+    pub fn kind(self) -> Kind<'d> {
+        let Some(node) = self.node() else { return Kind::Null };
+        match node.tag {
+            Tag::Null => Kind::Null,
+            Tag::False => Kind::Bool(false),
+            Tag::True => Kind::Bool(true),
+            Tag::Number => Kind::Number(self.document.text(node.value)),
+            Tag::Text => Kind::Text(self.document.text(node.value)),
+            Tag::Array => Kind::Array,
+            Tag::Object => Kind::Object,
+        }
+    }
+
+    /// Whether it is `null`.
+    #[must_use]
+    pub fn is_null(self) -> bool {
+        self.node().is_none_or(|node| node.tag == Tag::Null)
+    }
+
+    /// Whether it is an object.
+    #[must_use]
+    pub fn is_object(self) -> bool {
+        self.node().is_some_and(|node| node.tag == Tag::Object)
     }
 
     /// Its place in the document.
@@ -148,7 +240,7 @@ impl<'d, 'a> Value<'d, 'a> {
     /// Key under which it stands in its object; empty elsewhere.
     #[must_use]
     pub fn key(self) -> &'d str {
-        self.node().map_or("", |node| node.key.as_ref())
+        self.node().map_or("", |node| self.document.text(node.key))
     }
 
     /// The text, if it is one.
@@ -160,40 +252,62 @@ impl<'d, 'a> Value<'d, 'a> {
         }
     }
 
+    /// The text, if it is one, borrowed from the input where it has no escapes.
+    #[must_use]
+    pub fn input_text(self) -> Option<Cow<'a, str>> {
+        let node = self.node().filter(|node| node.tag == Tag::Text)?;
+        Some(match node.value.resolved {
+            true => Cow::Owned(self.document.text(node.value).to_owned()),
+            false => Cow::Borrowed(node.value.of(self.document.text)),
+        })
+    }
+
     /// Members of an object or elements of an array, in document order; nothing for anything else.
     pub fn children(self) -> impl Iterator<Item = Self> + use<'d, 'a> {
-        let end = self.node().map_or(0, |node| node.end);
-        let mut at = self.at + 1;
-        std::iter::from_fn(move || {
-            let child = Value { document: self.document, at };
-            let node = child.node().filter(|_| at < end)?;
-            at = node.end;
-            Some(child)
-        })
+        let document = self.document;
+        child_nodes(&document.space.nodes, self.at).map(move |(at, _)| Value { document, at })
     }
 
     /// The member of that key, if this is an object that has it.
     #[must_use]
     pub fn get(self, key: &str) -> Option<Self> {
-        match self.kind() {
-            Kind::Object => self.children().find(|child| child.key() == key),
-            _ => None,
+        if !self.is_object() {
+            return None;
         }
+        let document = self.document;
+        let mut members = child_nodes(&document.space.nodes, self.at);
+        let found =
+            members.find(|(_, node)| node.key.len as usize == key.len() && document.text(node.key) == key);
+        found.map(|(at, _)| Value { document, at })
     }
+}
+
+/// Children of a node with their indexes.
+fn child_nodes(nodes: &[Node], index: usize) -> impl Iterator<Item = (usize, &Node)> {
+    let end = nodes.get(index).map_or(0, |node| node.end as usize);
+    let mut at = index + 1;
+    std::iter::from_fn(move || {
+        let node = nodes.get(at).filter(|_| at < end)?;
+        let child = (at, node);
+        at = node.end as usize;
+        Some(child)
+    })
 }
 
 struct Parser<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
-    nodes: Vec<Node<'a>>,
-    /// Objects and arrays that are still open.
-    open: Vec<usize>,
+    space: Space,
+    /// The innermost object or array that is still open; each names the one around it.
+    container: u32,
+    depth: usize,
     /// First fault that leaves the text JSON.
     fault: Option<JsonError>,
 }
 
-impl<'a> Parser<'a> {
+impl Parser<'_> {
+    #[cold]
     fn wrong<T>(&self, expected: &'static str) -> Result<T, JsonError> {
         Err(JsonError::Syntax { at: self.at, expected })
     }
@@ -225,9 +339,9 @@ impl<'a> Parser<'a> {
     }
 
     fn document(&mut self) -> Result<(), JsonError> {
-        let mut key = Cow::Borrowed("");
+        let mut key = Span::EMPTY;
         loop {
-            let opened = self.value(std::mem::take(&mut key))?;
+            let opened = self.value(key)?;
             if opened && let Some(first) = self.first_of_container()? {
                 key = first;
                 continue;
@@ -242,77 +356,90 @@ impl<'a> Parser<'a> {
     }
 
     /// Reads a scalar or the opening of a container; tells whether it was the latter.
-    fn value(&mut self, key: Cow<'a, str>) -> Result<bool, JsonError> {
+    fn value(&mut self, key: Span) -> Result<bool, JsonError> {
         self.skip_space();
-        let kind = match self.peek() {
+        let (tag, value) = match self.peek() {
             Some(b'"') => {
                 self.at += 1;
-                Kind::Text(self.string()?)
+                (Tag::Text, self.string()?)
             }
-            Some(b'{') => Kind::Object,
-            Some(b'[') => Kind::Array,
-            Some(b'-' | b'0'..=b'9') => Kind::Number(self.number()?),
-            Some(b't') => self.literal("true", Kind::Bool(true))?,
-            Some(b'f') => self.literal("false", Kind::Bool(false))?,
-            Some(b'n') => self.literal("null", Kind::Null)?,
+            Some(b'{') => return Ok(self.open(key, Tag::Object)),
+            Some(b'[') => return Ok(self.open(key, Tag::Array)),
+            Some(b'-' | b'0'..=b'9') => (Tag::Number, self.number()?),
+            Some(b't') => (self.literal("true", Tag::True)?, Span::EMPTY),
+            Some(b'f') => (self.literal("false", Tag::False)?, Span::EMPTY),
+            Some(b'n') => (self.literal("null", Tag::Null)?, Span::EMPTY),
             _ => return self.wrong("a value"),
         };
-        let index = self.nodes.len();
-        let opens = matches!(kind, Kind::Object | Kind::Array);
-        self.nodes.push(Node { key, kind, end: index + 1 });
-        if opens {
-            self.at += 1;
-            self.open.push(index);
-            if self.open.len() > DEPTH_MAX {
-                self.note(JsonError::TooDeep);
-            }
-        }
-        Ok(opens)
+        let end = self.next_index() + 1;
+        self.space.nodes.push(Node { key, value, end, tag });
+        Ok(false)
     }
 
-    fn is_object(&self, index: usize) -> bool {
-        matches!(self.nodes.get(index), Some(Node { kind: Kind::Object, .. }))
+    /// Index of the next node: a node takes at least a byte of the input, so it is below [`BYTES_MAX`].
+    fn next_index(&self) -> u32 {
+        u32::try_from(self.space.nodes.len()).unwrap_or(NOWHERE)
+    }
+
+    /// Opens an object or array.
+    fn open(&mut self, key: Span, tag: Tag) -> bool {
+        let index = self.next_index();
+        self.space.nodes.push(Node { key, value: Span::EMPTY, end: self.container, tag });
+        self.container = index;
+        self.at += 1;
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            self.note(JsonError::TooDeep);
+        }
+        true
+    }
+
+    /// Closes the innermost container.
+    fn close(&mut self) {
+        let (index, end) = (self.container as usize, self.next_index());
+        let Some(node) = self.space.nodes.get_mut(index) else { return };
+        self.container = std::mem::replace(&mut node.end, end);
+        self.depth -= 1;
+        if node.tag == Tag::Object {
+            self.check_keys(index);
+        }
+    }
+
+    /// Whether the innermost container is an object; `None` outside of any.
+    fn in_object(&self) -> Option<bool> {
+        self.space.nodes.get(self.container as usize).map(|node| node.tag == Tag::Object)
     }
 
     /// After an opening bracket: the key of the first child (empty in an array), or `None` when there is no child;
     /// the container is then closed.
-    fn first_of_container(&mut self) -> Result<Option<Cow<'a, str>>, JsonError> {
-        let Some(&container) = self.open.last() else { return Ok(None) };
-        let object = self.is_object(container);
+    fn first_of_container(&mut self) -> Result<Option<Span>, JsonError> {
+        let Some(object) = self.in_object() else { return Ok(None) };
         self.skip_space();
         if self.take(if object { b'}' } else { b']' }) {
-            self.open.pop();
+            self.close();
             return Ok(None);
         }
-        if object { self.member_key().map(Some) } else { Ok(Some(Cow::Borrowed(""))) }
+        if object { self.member_key().map(Some) } else { Ok(Some(Span::EMPTY)) }
     }
 
     /// After a value: the key of the next child, closing every container that ends here; `None` at the end of the
     /// outermost value.
-    fn next_in_container(&mut self) -> Result<Option<Cow<'a, str>>, JsonError> {
-        while let Some(&container) = self.open.last() {
-            let object = self.is_object(container);
+    fn next_in_container(&mut self) -> Result<Option<Span>, JsonError> {
+        while let Some(object) = self.in_object() {
             self.skip_space();
             if self.take(b',') {
                 self.skip_space();
-                return if object { self.member_key().map(Some) } else { Ok(Some(Cow::Borrowed(""))) };
+                return if object { self.member_key().map(Some) } else { Ok(Some(Span::EMPTY)) };
             }
             if !self.take(if object { b'}' } else { b']' }) {
                 return self.wrong(if object { "',' or '}'" } else { "',' or ']'" });
             }
-            self.open.pop();
-            let end = self.nodes.len();
-            if let Some(node) = self.nodes.get_mut(container) {
-                node.end = end;
-            }
-            if object {
-                self.check_keys(container);
-            }
+            self.close();
         }
         Ok(None)
     }
 
-    fn member_key(&mut self) -> Result<Cow<'a, str>, JsonError> {
+    fn member_key(&mut self) -> Result<Span, JsonError> {
         if !self.take(b'"') {
             return self.wrong("a key in quotes");
         }
@@ -323,26 +450,37 @@ impl<'a> Parser<'a> {
 
     /// Notes a key that stands twice in the object at `index`, all of which is read.
     fn check_keys(&mut self, index: usize) {
-        let count = children(&self.nodes, index).count();
-        let twice = if count <= PAIRWISE_KEYS_MAX {
-            children(&self.nodes, index)
-                .enumerate()
-                .find(|(place, key)| children(&self.nodes, index).take(*place).any(|earlier| earlier == *key))
-                .map(|(_, key)| key)
-        } else {
-            let mut keys: Vec<&str> = children(&self.nodes, index).collect();
-            keys.sort_unstable();
-            keys.array_windows().find(|[left, right]| left == right).map(|[key, _]| *key)
-        };
-        if let Some(key) = twice.map(|key| key.chars().take(64).collect()) {
+        if let Some(key) = self.key_twice(index).map(|key| key.chars().take(64).collect()) {
             self.note(JsonError::DuplicateKey { key });
         }
     }
 
-    fn literal(&mut self, word: &'static str, kind: Kind<'a>) -> Result<Kind<'a>, JsonError> {
+    fn key_twice(&self, index: usize) -> Option<&str> {
+        let resolved = self.space.resolved.as_str();
+        let text_of = |(_, node): (usize, &Node)| -> &str {
+            node.key.of(if node.key.resolved { resolved } else { self.text })
+        };
+        let mut keys = [""; PAIRWISE_KEYS_MAX];
+        let mut members = child_nodes(&self.space.nodes, index).map(text_of);
+        let mut count = 0;
+        for (place, key) in keys.iter_mut().zip(&mut members) {
+            *place = key;
+            count += 1;
+        }
+        if members.next().is_none() {
+            let keys = keys.get(..count).unwrap_or_default();
+            let earlier = |place: usize| keys.get(..place).unwrap_or_default();
+            return keys.iter().enumerate().find(|(n, key)| earlier(*n).contains(key)).map(|(_, key)| *key);
+        }
+        let mut keys: Vec<&str> = child_nodes(&self.space.nodes, index).map(text_of).collect();
+        keys.sort_unstable();
+        keys.array_windows().find(|[left, right]| left == right).map(|[key, _]| *key)
+    }
+
+    fn literal(&mut self, word: &'static str, tag: Tag) -> Result<Tag, JsonError> {
         if self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(word.as_bytes())) {
             self.at += word.len();
-            Ok(kind)
+            Ok(tag)
         } else {
             self.wrong("a value")
         }
@@ -356,7 +494,7 @@ impl<'a> Parser<'a> {
         if self.at == start { self.wrong("a digit") } else { Ok(()) }
     }
 
-    fn number(&mut self) -> Result<&'a str, JsonError> {
+    fn number(&mut self) -> Result<Span, JsonError> {
         let start = self.at;
         self.take(b'-');
         if !self.take(b'0') {
@@ -369,30 +507,38 @@ impl<'a> Parser<'a> {
             let _signed = self.take(b'+') || self.take(b'-');
             self.digits()?;
         }
-        Ok(self.text.get(start..self.at).unwrap_or_default())
+        Ok(Span::of_input(start, self.at))
     }
 
     /// Reads a text whose opening quote is behind.
-    fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
+    fn string(&mut self) -> Result<Span, JsonError> {
         let start = self.at;
         self.skip_plain();
         if self.peek() == Some(b'"') {
-            let plain = self.text.get(start..self.at).unwrap_or_default();
+            let plain = Span::of_input(start, self.at);
             self.at += 1;
-            return Ok(Cow::Borrowed(plain));
+            return Ok(plain);
         }
-        let mut text = String::new();
+        self.string_with_escapes(start)
+    }
+
+    #[cold]
+    fn string_with_escapes(&mut self, start: usize) -> Result<Span, JsonError> {
+        let before = self.space.resolved.len();
         let mut from = start;
         loop {
-            text.push_str(self.text.get(from..self.at).unwrap_or_default());
+            self.space.resolved.push_str(self.text.get(from..self.at).unwrap_or_default());
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(Cow::Owned(text));
+                    // Escapes are longer than what they stand for.
+                    let span = Span::of_input(before, self.space.resolved.len());
+                    return Ok(Span { resolved: true, ..span });
                 }
                 Some(b'\\') => {
                     self.at += 1;
-                    text.push(self.escape()?);
+                    let resolved = self.escape()?;
+                    self.space.resolved.push(resolved);
                 }
                 Some(_) => return self.wrong("an escape instead of a control character"),
                 None => return self.wrong("'\"'"),
@@ -402,19 +548,9 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Steps over everything that stands for itself in a text, eight bytes at a time.
+    /// Steps over everything that stands for itself in a text.
     fn skip_plain(&mut self) {
-        while let Some(word) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
-            let special = special_bytes(u64::from_le_bytes(*word));
-            if special != 0 {
-                self.at += (special.trailing_zeros() / 8) as usize;
-                return;
-            }
-            self.at += 8;
-        }
-        while matches!(self.peek(), Some(byte) if byte >= 0x20 && byte != b'"' && byte != b'\\') {
-            self.at += 1;
-        }
+        self.at += self.bytes.get(self.at..).map_or(0, plain_len);
     }
 
     fn escape(&mut self) -> Result<char, JsonError> {
@@ -467,14 +603,18 @@ impl<'a> Parser<'a> {
     }
 }
 
-fn children<'n>(nodes: &'n [Node<'_>], index: usize) -> impl Iterator<Item = &'n str> {
-    let end = nodes.get(index).map_or(0, |node| node.end);
-    let mut at = index + 1;
-    std::iter::from_fn(move || {
-        let node = nodes.get(at).filter(|_| at < end)?;
-        at = node.end;
-        Some(node.key.as_ref())
-    })
+/// How many of the first bytes stand for themselves in a text: no quote, no backslash, nothing below 0x20. Eight at
+/// a time.
+pub(crate) fn plain_len(bytes: &[u8]) -> usize {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (n, word) in words.iter().enumerate() {
+        let special = special_bytes(u64::from_le_bytes(*word));
+        if special != 0 {
+            return 8 * n + (special.trailing_zeros() / 8) as usize;
+        }
+    }
+    let plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';
+    bytes.len() - rest.len() + rest.iter().take_while(|byte| plain(byte)).count()
 }
 
 /// High bit of each byte of `word` that is a quote, a backslash or below 0x20; bits above the lowest one set may
@@ -501,9 +641,9 @@ mod tests {
     fn to_serde(value: Value<'_, '_>) -> serde_json::Value {
         match value.kind() {
             Kind::Null => serde_json::Value::Null,
-            Kind::Bool(b) => (*b).into(),
+            Kind::Bool(b) => b.into(),
             Kind::Number(text) => serde_json::from_str(text).unwrap(),
-            Kind::Text(text) => text.as_ref().into(),
+            Kind::Text(text) => text.into(),
             Kind::Array => value.children().map(to_serde).collect(),
             Kind::Object => serde_json::Value::Object(
                 value.children().map(|v| (v.key().to_owned(), to_serde(v))).collect(),

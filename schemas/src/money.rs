@@ -45,6 +45,9 @@ pub fn parse(text: &str, exponent: u8) -> Result<i128, AmountError> {
 /// # Errors
 /// See [`AmountError`].
 pub fn parse_scaled(text: &str) -> Result<(i128, u8), AmountError> {
+    if let Some((units, scale)) = parse_short(text.as_bytes()) {
+        return Ok((i128::from(units), scale));
+    }
     let bytes = text.as_bytes();
     if bytes.is_empty() {
         return Err(AmountError::Empty);
@@ -85,11 +88,40 @@ pub fn parse_scaled(text: &str) -> Result<(i128, u8), AmountError> {
     Ok((units, scale))
 }
 
+/// Most digits that [`parse_short`] reads: any number of them is below 2^63.
+const SHORT_DIGITS_MAX: usize = 18;
+
+/// The form that nearly all amounts have, in 64 bits: digits, a point or none, no sign, at most
+/// [`SHORT_DIGITS_MAX`] digits. `None` = look further. A test holds it against the full reader.
+fn parse_short(text: &[u8]) -> Option<(i64, u8)> {
+    if text.len() > SHORT_DIGITS_MAX + 1 {
+        return None;
+    }
+    let point = text.iter().position(|byte| *byte == b'.');
+    let (whole, fraction) = match point {
+        Some(point) => (text.get(..point)?, text.get(point + 1..)?),
+        None => (text, &[][..]),
+    };
+    if whole.is_empty()
+        || (point.is_some() && fraction.is_empty())
+        || whole.len() + fraction.len() > SHORT_DIGITS_MAX
+    {
+        return None;
+    }
+    let add = |units: i64, byte: &u8| byte.is_ascii_digit().then(|| units * 10 + i64::from(byte - b'0'));
+    let units = whole.iter().try_fold(0, add)?;
+    let units = fraction.iter().try_fold(units, add)?;
+    Some((units, u8::try_from(fraction.len()).ok()?))
+}
+
 /// Moves `units * 10^-scale` to `exponent` decimals without loss.
 ///
 /// # Errors
 /// [`AmountError::TooFine`] when a significant digit would be lost, [`AmountError::OutOfRange`] on overflow.
 pub fn rescale_exact(units: i128, scale: u8, exponent: u8) -> Result<i128, AmountError> {
+    if scale == exponent {
+        return Ok(units);
+    }
     if scale <= exponent {
         let factor = pow10(exponent - scale).ok_or(AmountError::OutOfRange)?;
         return units.checked_mul(factor).ok_or(AmountError::OutOfRange);
@@ -118,8 +150,20 @@ pub fn format(minor: i128, exponent: u8) -> String {
 /// `10^exponent`, or `None` above 38.
 #[must_use]
 pub fn pow10(exponent: u8) -> Option<i128> {
-    10_i128.checked_pow(u32::from(exponent))
+    POWERS_OF_TEN.get(usize::from(exponent)).copied()
 }
+
+/// 10^0 to 10^38.
+#[allow(clippy::indexing_slicing)] // the compiler evaluates it
+const POWERS_OF_TEN: [i128; 39] = {
+    let mut powers = [1; 39];
+    let mut exponent = 1;
+    while exponent < powers.len() {
+        powers[exponent] = powers[exponent - 1] * 10;
+        exponent += 1;
+    }
+    powers
+};
 
 #[cfg(test)]
 mod tests {
@@ -163,7 +207,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn powers_of_ten() {
+        for exponent in 0..=u8::MAX {
+            assert_eq!(pow10(exponent), 10_i128.checked_pow(u32::from(exponent)));
+        }
+    }
+
     proptest! {
+        #[test]
+        fn the_short_reader_says_what_the_long_one_says(text in "[0-9]{0,11}[.]{0,2}[0-9]{0,9}[0-9.eE+ -]{0,1}") {
+            // A zero more in front makes no difference, but for the reader: this is too long for the short one.
+            let long = format!("{:0>30}", text);
+            let (short, long) = (parse_scaled(&text), parse_scaled(&long));
+            // An empty whole part is filled up by the zeros.
+            if !text.is_empty() && !text.starts_with(['.', '+', '-', ' ', 'e', 'E']) {
+                prop_assert_eq!(short, long, "{}", text);
+            }
+        }
+
         #[test]
         fn format_then_parse_is_identity(minor in any::<i128>(), exponent in 0..=EXPONENT_MAX) {
             prop_assert_eq!(parse(&format(minor, exponent), exponent), Ok(minor));

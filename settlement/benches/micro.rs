@@ -106,10 +106,15 @@ impl Journal {
     }
 }
 
-fn window(journal: &Record) -> Window {
+fn window(journal: &Record) -> Window<'static> {
     let (from, position) = (TopicPartition::new(Topic::Journal, SLOT), journal.offset);
-    let read =
-        InputRecords { from, position, next: position + 1, records: vec![journal.clone()], drained: true };
+    let read = InputRecords {
+        from,
+        position,
+        next: position + 1,
+        records: vec![journal.clone()].into(),
+        drained: true,
+    };
     Window {
         slot: SLOT,
         epoch: 1,

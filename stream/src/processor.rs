@@ -12,7 +12,9 @@ use bytes::Bytes;
 use schemas::batch::{Hash, Opened};
 use schemas::topics::Topic;
 use schemas::wire::BatchHeader;
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::Deref;
 use thiserror::Error;
 
 /// An input topic of a processor.
@@ -46,7 +48,7 @@ pub enum Changelog {
 
 /// What a window has to work with.
 #[derive(Debug, Clone)]
-pub struct Window {
+pub struct Window<'w> {
     /// Slot.
     pub slot: u32,
     /// Owner epoch of this slot.
@@ -62,14 +64,14 @@ pub struct Window {
     /// Wall clock, microseconds since 1970-01-01T00:00:00Z. For `written_at_us` and nothing else.
     pub wall_us: i64,
     /// Inputs in the order of [`Processor::inputs`], those without records included.
-    pub inputs: Vec<InputRecords>,
+    pub inputs: Vec<InputRecords<'w>>,
     /// One answer to each of [`Processor::looks_back`], in its order.
     pub looked_back: Vec<LookedBack>,
 }
 
 /// What one input gave to a window.
 #[derive(Debug, Clone)]
-pub struct InputRecords {
+pub struct InputRecords<'w> {
     /// Partition read.
     pub from: TopicPartition,
     /// Position before the first of `records`.
@@ -77,9 +79,42 @@ pub struct InputRecords {
     /// Position after the last of `records` (steps over commit markers).
     pub next: Offset,
     /// Records, ascending.
-    pub records: Vec<Record>,
+    pub records: Records<'w>,
     /// Whether the reader had nothing more for the moment.
     pub drained: bool,
+}
+
+/// Records of a window: lent by the worker, which keeps them for another decision after an abort, or given.
+#[derive(Debug, Clone)]
+pub struct Records<'w>(Cow<'w, [Record]>);
+
+impl Deref for Records<'_> {
+    type Target = [Record];
+
+    fn deref(&self) -> &[Record] {
+        &self.0
+    }
+}
+
+impl<'w> From<&'w [Record]> for Records<'w> {
+    fn from(lent: &'w [Record]) -> Self {
+        Self(Cow::Borrowed(lent))
+    }
+}
+
+impl From<Vec<Record>> for Records<'_> {
+    fn from(given: Vec<Record>) -> Self {
+        Self(Cow::Owned(given))
+    }
+}
+
+impl<'r> IntoIterator for &'r Records<'_> {
+    type Item = &'r Record;
+    type IntoIter = std::slice::Iter<'r, Record>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
 }
 
 /// One end of a channel, as the headers of the slot's changelog count its items ([`BatchHeader::channel`]).
@@ -208,6 +243,10 @@ pub trait SlotState: Send {
     fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), String>;
     /// Every pair, sorted by key: what `verify` and the restore tests compare.
     fn canonical(&self) -> Vec<(Vec<u8>, Vec<u8>)>;
+    /// Hands every pair to `put`, sorted by key. A big state gives them one by one.
+    fn put_all(&self, put: &mut PutPair<'_>) {
+        self.canonical().iter().for_each(|(key, value)| put(key, Some(value)));
+    }
     /// Hash that the position metadata of this state carries ([`Decision::hash`] of the decision that led to it), for
     /// a comparison after restore; `None` where the changelog batch at the position tells.
     fn position_hash(&self) -> Option<Hash> {
@@ -268,7 +307,7 @@ pub trait Processor: Send {
     ///
     /// # Errors
     /// [`Stop`] when this slot's input is not what it must be.
-    fn decide(&self, slot: &Self::Slot, window: Window) -> Result<Option<Decision<Self::Change>>, Stop>;
+    fn decide(&self, slot: &Self::Slot, window: Window<'_>) -> Result<Option<Decision<Self::Change>>, Stop>;
 
     /// Makes a committed decision part of the state.
     fn apply(&self, slot: &mut Self::Slot, change: Self::Change);

@@ -35,12 +35,12 @@ impl Written {
         self.0.push(Record { offset, timestamp_us: 0, key: Bytes::new(), value, headers: Vec::new() });
     }
 
-    fn read(&self, from: TopicPartition, position: Offset, take: usize) -> InputRecords {
+    fn read(&self, from: TopicPartition, position: Offset, take: usize) -> InputRecords<'static> {
         let waiting = self.0.iter().filter(|r| r.offset >= position);
         let records: Vec<Record> = waiting.take(take).cloned().collect();
         let next = records.last().map_or(position, |last| last.offset + 2);
         let end = self.0.last().map_or(0, |last| last.offset + 2);
-        InputRecords { from, position, next, drained: next >= end, records }
+        InputRecords { from, position, next, drained: next >= end, records: records.into() }
     }
 }
 
@@ -215,7 +215,7 @@ impl Cluster {
 
     // Posting's half.
 
-    fn window(&self, slot: u32, take: (usize, usize)) -> Window {
+    fn window(&self, slot: u32, take: (usize, usize)) -> Window<'static> {
         let (at, owner) = (slot as usize, &self.owners[slot as usize]);
         let credits = TopicPartition::new(Topic::Credits, slot);
         let commands = TopicPartition::new(Topic::Commands, slot);

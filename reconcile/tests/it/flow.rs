@@ -72,7 +72,7 @@ impl<P: Processor> Driver<P> {
         }
     }
 
-    pub fn window(&self, slot: u32, topics: &Topics, records_max: usize, first: bool) -> Window {
+    pub fn window(&self, slot: u32, topics: &Topics, records_max: usize, first: bool) -> Window<'static> {
         let inputs = self.processor.inputs().into_iter().map(|input| {
             assert_eq!(input.assigned, Assigned::SameNumber);
             let from = TopicPartition::new(input.topic, slot);
@@ -80,7 +80,7 @@ impl<P: Processor> Driver<P> {
             let all = topics.read(input.topic, slot).iter().filter(|r| r.offset >= position);
             let records: Vec<Record> = all.take(records_max).cloned().collect();
             let next = records.last().map_or(position, |last| last.offset + 1);
-            InputRecords { from, position, next, records, drained: true }
+            InputRecords { from, position, next, records: records.into(), drained: true }
         });
         Window {
             slot,

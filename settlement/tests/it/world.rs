@@ -170,9 +170,10 @@ impl World {
     }
 }
 
-fn input(from: TopicPartition, records: &[Record], read: usize, most: usize) -> InputRecords {
+fn input(from: TopicPartition, records: &[Record], read: usize, most: usize) -> InputRecords<'_> {
     let end = read.saturating_add(most).min(records.len());
     let next = records.get(end).map_or_else(|| records.last().map_or(0, |r| r.offset + 1), |r| r.offset);
     let position = records.get(read).map_or(next, |r| r.offset);
-    InputRecords { from, position, next, records: records[read..end].to_vec(), drained: end == records.len() }
+    let drained = end == records.len();
+    InputRecords { from, position, next, records: records[read..end].into(), drained }
 }

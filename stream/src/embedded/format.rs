@@ -20,6 +20,10 @@ pub(super) const FRAME_MAGIC: [u8; 4] = *b"LFfr";
 pub(super) const FIXED_BYTES: usize = 56;
 /// Bytes of one row of the table of runs.
 const RUN_BYTES: usize = 25;
+/// Bytes of one row of the table of positions, its texts not counted.
+const POSITION_BYTES: usize = 17;
+/// Bytes of one row of the table of bounds.
+const BOUNDS_BYTES: usize = 21;
 /// Most bytes of one frame.
 pub(super) const FRAME_BYTES_MAX: usize = 512 << 20;
 /// Most bytes of the metadata of a position.
@@ -253,6 +257,17 @@ pub(super) struct Extras<'a> {
     pub bounds: &'a [(TopicPartition, Bounds)],
 }
 
+impl Extras<'_> {
+    /// Bytes of the tables of positions and bounds.
+    fn bytes(&self) -> usize {
+        let positions = self.positions.iter();
+        let positions: usize = positions
+            .map(|(group, _, position)| group.len() + position.metadata.len() + POSITION_BYTES)
+            .sum();
+        positions + self.bounds.len() * BOUNDS_BYTES
+    }
+}
+
 impl Draft {
     /// Lays a commit out. `records` keep their order within a partition.
     ///
@@ -263,8 +278,10 @@ impl Draft {
         order.sort_by_key(|record| record.to);
         let groups: Vec<&[&OutRecord]> = order.chunk_by(|a, b| a.to == b.to).collect();
         let body: usize = records.iter().map(record_bytes).sum();
-        let mut buffer = Vec::with_capacity(FIXED_BYTES + groups.len() * RUN_BYTES + body + 64);
-        buffer.resize(FIXED_BYTES + groups.len() * RUN_BYTES, 0);
+        let runs_end = FIXED_BYTES + groups.len() * RUN_BYTES;
+        // All of it at once: a buffer that grew at its end would copy the whole frame.
+        let mut buffer = Vec::with_capacity(runs_end + extras.bytes() + body);
+        buffer.resize(runs_end, 0);
         put_positions(&mut buffer, extras.positions)?;
         for (of, bounds) in extras.bounds {
             put_partition(&mut buffer, *of);

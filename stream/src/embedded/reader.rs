@@ -12,7 +12,6 @@ use crate::log::{Fetch, FetchLimit, LogError, Offset, Reader, Record, TopicParti
 use bytes::Bytes;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -181,6 +180,8 @@ impl ReadPart {
                 self.cursor = Some(Cursor { run: cached.run, at: cached.run.first, rest: cached.bytes });
             }
             if let Some(cursor) = &mut self.cursor {
+                let coming = cursor.run.next().saturating_sub(cursor.at.max(self.position));
+                records.reserve(left.records.min(usize::try_from(coming).unwrap_or(0)));
                 let taken = cursor.take(self.of, self.position, left, records);
                 self.position = cursor.at.max(self.position);
                 if cursor.at >= cursor.run.next() {
@@ -279,9 +280,25 @@ fn missing(
     }
 }
 
+/// Reads `len` bytes at `at`, into memory that is not cleared first.
+fn read_at(file: &File, at: u64, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        let from = at + bytes.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), from) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // The allocator may have given more room than was asked for.
+    bytes.truncate(len);
+    Ok(bytes)
+}
+
 fn read_run(path: &Path, file: &File, run: Run) -> Result<CachedRun, LogError> {
-    let mut bytes = vec![0; run.len as usize];
-    file.read_exact_at(&mut bytes, u64::from(run.at)).map_err(|error| io_error("read", path, &error))?;
+    let bytes = read_at(file, u64::from(run.at), run.len as usize);
+    let bytes = bytes.map_err(|error| io_error("read", path, &error))?;
     if crc32c::crc32c(&bytes) != run.crc {
         return Err(corrupt(path, u64::from(run.at), "the checksum of a run does not match"));
     }

@@ -35,9 +35,7 @@ pub trait Checkpoints: Send {
 pub(crate) fn all_pairs<S: SlotState>(state: &mut S) -> DirtyPairs {
     state.take_dirty(&mut |_, _| {});
     let mut pairs = DirtyPairs::default();
-    for (key, value) in state.canonical() {
-        pairs.put(&key, Some(&value));
-    }
+    state.put_all(&mut |key, value| pairs.put(key, value));
     pairs
 }
 

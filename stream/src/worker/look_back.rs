@@ -6,7 +6,7 @@
 //! What was found is kept as long as it is sought, and is no state: the slot's next owner begins anew. Order relied
 //! on: counts in the headers of a changelog never fall.
 
-use super::{SlotRun, Worker, WorkerError};
+use super::{Worker, WorkerError};
 use crate::log::{FetchLimit, Isolation, Log, LogError, Offset, Reader, Record, TopicPartition};
 use crate::processor::{Changelog, FOUND_BYTES_MAX, LookBack, LookedBack, Processor, Stop, Window};
 use bytes::Bytes;
@@ -66,12 +66,13 @@ impl<P: Processor> Worker<P> {
     pub(super) fn look_back(
         &self,
         slot: u32,
-        run: &mut SlotRun<P::Slot>,
-        window: &Window,
+        state: &P::Slot,
+        kept: &mut Searches,
+        window: &Window<'_>,
     ) -> Result<Result<Vec<LookedBack>, Stop>, WorkerError> {
-        let sought = self.processor.looks_back(&run.state, window);
+        let sought = self.processor.looks_back(state, window);
         if sought.is_empty() {
-            run.searches = Searches::default();
+            *kept = Searches::default();
             return Ok(Ok(Vec::new()));
         }
         let Changelog::Own(topic) = self.processor.changelog() else {
@@ -80,7 +81,7 @@ impl<P: Processor> Worker<P> {
         };
         let changelog = TopicPartition::new(topic, slot);
         let glean = |sought: &LookBack, batch: &Opened| self.processor.glean(slot, sought, batch);
-        let mut searches = std::mem::take(&mut run.searches);
+        let mut searches = std::mem::take(kept);
         let turn = usize::try_from(window.batch).unwrap_or(0);
         let read = searches.renew(&sought, self.log.as_ref(), changelog).map_err(Fault::Log).and_then(|()| {
             let Some(reader) = searches.reader.as_deref_mut() else { return Ok(()) };
@@ -96,7 +97,7 @@ impl<P: Processor> Worker<P> {
             Err(Fault::Stop(stop)) => return Ok(Err(stop)),
         }
         let answers = sought.into_iter().map(|sought| searches.answer(sought)).collect();
-        run.searches = searches;
+        *kept = searches;
         Ok(Ok(answers))
     }
 }

@@ -187,6 +187,15 @@ impl InputRun {
     fn buffer_max(&self) -> usize {
         self.records_max.saturating_mul(2)
     }
+
+    /// Takes what was read after what is buffered.
+    fn take(&mut self, records: Vec<Record>) {
+        if self.buffer.is_empty() {
+            self.buffer = records.into();
+        } else {
+            self.buffer.extend(records);
+        }
+    }
 }
 
 /// A worker: one processor on one log.

@@ -93,12 +93,12 @@ impl<P: Processor> Worker<P> {
             input.drained = !input.held;
         }
         for fetch in fetches {
-            for slot in run.slots.values_mut() {
-                for input in slot.inputs.iter_mut().filter(|input| input.at == fetch.from) {
-                    input.drained = false;
-                    input.buffer.extend(fetch.records.iter().cloned());
-                    slot.rests = false;
-                }
+            // A slot reads partitions of its own number alone (see [`Assigned`]).
+            let Some(slot) = run.slots.get_mut(&fetch.from.partition) else { continue };
+            if let Some(input) = slot.inputs.iter_mut().find(|input| input.at == fetch.from) {
+                input.drained = false;
+                input.take(fetch.records);
+                slot.rests = false;
             }
         }
         for input in run.slots.values_mut().flat_map(|slot| &mut slot.inputs) {
@@ -112,6 +112,9 @@ impl<P: Processor> Worker<P> {
     fn decide(&self, run: &mut Run<P>, now: Now) -> Result<Vec<Decided<P::Change>>, WorkerError> {
         let mut all = Vec::new();
         for (slot, run) in run.slots.iter_mut().filter(|(_, run)| run.stopped.is_none() && !run.rests) {
+            for input in &mut run.inputs {
+                input.buffer.make_contiguous();
+            }
             let mut window = Window {
                 slot: *slot,
                 epoch: run.epoch,
@@ -125,7 +128,8 @@ impl<P: Processor> Worker<P> {
             };
             let offered: Vec<_> = window.inputs.iter().map(|input| (input.from, input.next)).collect();
             let mut searching = false;
-            let decided = self.look_back(*slot, run, &window)?.and_then(|found| {
+            let found = self.look_back(*slot, &run.state, &mut run.searches, &window)?;
+            let decided = found.and_then(|found| {
                 searching = found.iter().any(|answer| !answer.complete);
                 window.looked_back = found;
                 self.processor.decide(&run.state, window)
@@ -182,9 +186,8 @@ impl<P: Processor> Worker<P> {
             for (at, offset) in one.positions {
                 for input in slot.inputs.iter_mut().filter(|input| input.at == at) {
                     input.position = offset;
-                    while input.buffer.front().is_some_and(|record| record.offset < offset) {
-                        input.buffer.pop_front();
-                    }
+                    let consumed = input.buffer.partition_point(|record| record.offset < offset);
+                    input.buffer.drain(..consumed);
                 }
             }
             self.processor.apply(&mut slot.state, one.decision.change);
@@ -283,13 +286,17 @@ fn full<P: Processor>(run: &Run<P>) -> bool {
     slots.flat_map(|slot| &slot.inputs).any(|input| input.buffer.len() >= input.records_max)
 }
 
-fn offer(input: &InputRun) -> InputRecords {
-    let records: Vec<_> = input.buffer.iter().take(input.records_max).cloned().collect();
+/// What an input gives to a window: the first of its buffered records, in place.
+fn offer(input: &InputRun) -> InputRecords<'_> {
+    // The buffer was made contiguous.
+    let (buffered, _) = input.buffer.as_slices();
+    let records = buffered.get(..input.records_max).unwrap_or(buffered);
     let all = records.len() == input.buffer.len();
     let next = match records.last() {
         _ if all => input.read_to,
         Some(last) => last.offset + 1,
         None => input.position,
     };
-    InputRecords { from: input.at, position: input.position, next, records, drained: all && input.drained }
+    let drained = all && input.drained;
+    InputRecords { from: input.at, position: input.position, next, records: records.into(), drained }
 }

@@ -1,0 +1,207 @@
+//! A command as it goes onto the wire: `Command` of `commands.proto`, written straight into the body of its batch.
+//!
+//! Order relied on: fields ascending, so that the bytes are those of the generated type (a test holds them together).
+
+use crate::mapping::{Mapped, MappedMatch};
+use schemas::body_hash::BodyHash;
+use schemas::wire_write::Fields;
+
+/// Number of `command` in `CommandItem`.
+const COMMAND: u32 = 1;
+
+/// One event, judged and mapped.
+#[derive(Debug)]
+pub(crate) struct Command<'e> {
+    pub(crate) source: &'e str,
+    pub(crate) id: &'e str,
+    pub(crate) kind: &'e str,
+    /// Empty = none.
+    pub(crate) subject: &'e str,
+    pub(crate) body_hash: BodyHash,
+    pub(crate) occurred_at_us: i64,
+    /// Days since 1970-01-01.
+    pub(crate) accounting_date: i32,
+    /// Days since 1970-01-01.
+    pub(crate) value_date: i32,
+    pub(crate) back_dated: bool,
+    pub(crate) book: &'e str,
+    pub(crate) rule: &'e str,
+    pub(crate) rule_version: u32,
+    pub(crate) mapped: &'e Mapped<'e>,
+    pub(crate) lane: u32,
+    pub(crate) event_partition: u32,
+    pub(crate) event_offset: i64,
+    /// Empty = none.
+    pub(crate) traceparent: &'e str,
+}
+
+impl Command<'_> {
+    /// Writes the fields of a `CommandItem` with this command.
+    pub(crate) fn write_item(&self, item: &mut Fields<'_>) {
+        item.message(COMMAND, |command| self.write(command));
+    }
+
+    fn write(&self, command: &mut Fields<'_>) {
+        command.message(1, |event| {
+            event.text(1, self.source);
+            event.text(2, self.id);
+        });
+        command.text(2, self.kind);
+        command.text(3, self.subject);
+        command.bytes(4, &self.body_hash);
+        command.int(5, self.occurred_at_us);
+        command.sint(6, self.accounting_date.into());
+        command.sint(7, self.value_date.into());
+        command.flag(8, self.back_dated);
+        command.text(9, self.book);
+        command.text(10, self.rule);
+        command.uint(11, self.rule_version.into());
+        self.write_legs(command);
+        command.uint(13, self.lane.into());
+        command.uint(14, self.event_partition.into());
+        command.int(15, self.event_offset);
+        command.text(16, self.traceparent);
+    }
+
+    fn write_legs(&self, command: &mut Fields<'_>) {
+        let mapped = self.mapped;
+        for (n, leg) in mapped.legs.iter().enumerate() {
+            command.message(12, |fields| {
+                fields.text(1, mapped.text(leg.account));
+                fields.text(2, leg.asset);
+                fields.int(3, i32::from(leg.side).into());
+                fields.amount(4, leg.amount);
+                if let Some((_, matched)) = mapped.matched.as_ref().filter(|(leg, _)| *leg == n) {
+                    fields.message(5, |fields| write_match(mapped, matched, fields));
+                }
+            });
+        }
+    }
+}
+
+fn write_match(mapped: &Mapped<'_>, matched: &MappedMatch<'_>, fields: &mut Fields<'_>) {
+    fields.text(1, mapped.text(matched.provider));
+    fields.text(2, mapped.text(matched.account));
+    fields.text(3, mapped.text(matched.order));
+    fields.text(4, mapped.text(matched.kind));
+    fields.text(5, mapped.text(matched.refund));
+    if let Some(gross) = matched.gross {
+        fields.amount(6, gross);
+    }
+    if let Some(fee) = matched.fee {
+        fields.amount(7, fee);
+    }
+    fields.text(8, mapped.text(matched.status));
+    fields.text(9, matched.asset);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::map_event;
+    use crate::rules::Rules;
+    use crate::tests::{CHART, RULES};
+    use proptest::prelude::*;
+    use prost::Message;
+    use schemas::chart::Chart;
+    use schemas::json::Document;
+    use schemas::rejection::Faults;
+    use schemas::wire;
+
+    /// The same leg as the generated type has it.
+    fn full_leg(mapped: &Mapped<'_>, n: usize) -> wire::Leg {
+        let leg = &mapped.legs[n];
+        let full_match = |matched: &MappedMatch<'_>| wire::Match {
+            provider: mapped.text(matched.provider).into(),
+            account: mapped.text(matched.account).into(),
+            order: mapped.text(matched.order).into(),
+            kind: mapped.text(matched.kind).into(),
+            refund: mapped.text(matched.refund).into(),
+            gross: matched.gross.map(Into::into),
+            fee: matched.fee.map(Into::into),
+            status: mapped.text(matched.status).into(),
+            asset: matched.asset.into(),
+        };
+        wire::Leg {
+            account: mapped.text(leg.account).into(),
+            asset: leg.asset.into(),
+            side: leg.side.into(),
+            amount: Some(leg.amount.into()),
+            r#match: mapped.matched.as_ref().filter(|(leg, _)| *leg == n).map(|(_, m)| full_match(m)),
+        }
+    }
+
+    fn full(command: &Command<'_>) -> wire::CommandItem {
+        let full = wire::Command {
+            event: Some(wire::EventKey { source: command.source.into(), id: command.id.into() }),
+            r#type: command.kind.into(),
+            subject: command.subject.into(),
+            body_hash: command.body_hash.to_vec().into(),
+            occurred_at_us: command.occurred_at_us,
+            accounting_date: command.accounting_date,
+            value_date: command.value_date,
+            back_dated: command.back_dated,
+            book: command.book.into(),
+            rule: command.rule.into(),
+            rule_version: command.rule_version,
+            leg: (0..command.mapped.legs.len()).map(|n| full_leg(command.mapped, n)).collect(),
+            lane: command.lane,
+            event_partition: command.event_partition,
+            event_offset: command.event_offset,
+            traceparent: command.traceparent.into(),
+            tenant: String::new(),
+        };
+        wire::CommandItem { item: Some(wire::command_item::Item::Command(full)) }
+    }
+
+    /// Data of events with few and many legs, with and without match, with amounts of every size.
+    fn data(kind: &str, minor: u64, legs: usize) -> String {
+        match kind {
+            "order.paid" => format!(
+                r#"{{"order_id":"o-{minor}","merchant_id":"7","provider":"wechat","provider_account":"1900","currency":"CNY","amount":"{minor}.00","fee":"0.08"}}"#
+            ),
+            _ if legs == 0 => format!(
+                r#"{{"from":"users:1:wallet","to":"users:{minor}:wallet","asset":"CNY","amount":"{minor}.01"}}"#
+            ),
+            _ => {
+                let leg = |n: usize| {
+                    let side = ["debit", "credit"][n % 2];
+                    format!(
+                        r#"{{"account":"users:{n}:wallet","side":"{side}","asset":"CNY","amount":"{minor}"}}"#
+                    )
+                };
+                format!(r#"{{"legs":[{}]}}"#, (0..2 * legs).map(leg).collect::<Vec<_>>().join(","))
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_command_is_written_as_the_generated_type_would(
+            texts in prop::array::uniform4("[a-zé/:]{0,300}"), body_hash: [u8; 16], numbers: (i64, i32, i32, i64),
+            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, paid: bool,
+        ) {
+            let chart = Chart::parse(CHART).unwrap();
+            let rules = Rules::parse(RULES, &chart).unwrap();
+            let kind = if paid { "order.paid" } else { "transfer" };
+            let text = data(kind, minor, legs);
+            let document = Document::parse(text.as_bytes(), 1 << 20).unwrap();
+            let (mut mapped, mut faults) = (Mapped::default(), Faults::default());
+            map_event(rules.for_type(kind).unwrap(), &chart, Some(document.root()), &mut mapped, &mut faults);
+            prop_assert_eq!(faults.into_first(), None);
+            prop_assert_eq!(mapped.matched.is_some(), paid);
+            let [source, id, subject, traceparent] = &texts;
+            let (rule_version, lane, event_partition) = smalls;
+            let (occurred_at_us, accounting_date, value_date, event_offset) = numbers;
+            let command = Command {
+                source, id, kind, subject, body_hash, occurred_at_us, accounting_date, value_date, back_dated,
+                book: "main", rule: kind, rule_version, mapped: &mapped, lane, event_partition, event_offset,
+                traceparent,
+            };
+            let mut written = Vec::new();
+            command.write_item(&mut Fields::new(&mut written));
+            prop_assert_eq!(&written, &full(&command).encode_to_vec());
+            prop_assert_eq!(wire::CommandItem::decode(&written[..]).unwrap(), full(&command));
+        }
+    }
+}
