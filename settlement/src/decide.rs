@@ -7,12 +7,12 @@ use crate::closing::DailyFigure;
 use crate::config::SettlementConfig;
 use crate::contradiction::{Contradiction, EntryName};
 use crate::dual::Account;
-use crate::journal_view::{EntryView, Item, JournalView};
+use crate::journal_view::{EntryView, Item};
 use crate::names::{self, Name, Names};
 use crate::state::{Assets, Change, Head, Slot};
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
-use schemas::batch::{self, Opened};
+use schemas::batch::{self, BatchError, Opened};
 use schemas::dates::Day;
 use schemas::days::DayAligned;
 use schemas::ids::check_account;
@@ -91,31 +91,33 @@ impl<'a> Draft<'a> {
         self.head.journal = self.head.journal.accept(opened)?;
         self.head.generation = opened.header.generation;
         self.head.batch = opened.header.batch;
-        let body: JournalView = opened.body()?;
-        opened.expect_count(body.item.len())?;
-        for item in body.item.iter().filter_map(|item| item.item.as_ref()) {
-            self.item(item)?;
+        opened.expect_count(batch::items(&opened.body).count())?;
+        let mut entries = Vec::new();
+        for item in batch::items(&opened.body) {
+            let item = Item::read(item?, &mut entries).map_err(|e| BatchError::Decode(e.to_string()))?;
+            self.item(item, &entries)?;
         }
         self.revise_closings();
         self.continue_closing()
     }
 
-    fn item(&mut self, item: &Item) -> Result<(), Contradiction> {
-        if let Some((book, date, entries)) = item.booked() {
-            self.check_book(book)?;
-            return entries.iter().try_for_each(|entry| self.post(entry, date));
-        }
+    fn item(&mut self, item: Item<'_>, entries: &[EntryView<'_>]) -> Result<(), Contradiction> {
         match item {
-            Item::Tick(tick) => {
+            Item::Booking { .. } if entries.is_empty() => Ok(()),
+            Item::Booking { book, date } => {
+                self.check_book(book)?;
+                entries.iter().try_for_each(|entry| self.post(entry, date))
+            }
+            Item::Tick(business_time_us) => {
                 let SettlementConfig { calendar, tick_ahead_us_max, .. } = &self.rules.config;
-                self.head.time.tick(tick.business_time_us, calendar, *tick_ahead_us_max);
+                self.head.time.tick(business_time_us, calendar, *tick_ahead_us_max);
                 Ok(())
             }
-            Item::Aligned(aligned) => {
-                self.check_book(&aligned.book)?;
-                self.start_closing(Day(aligned.date))
+            Item::Aligned { book, date } => {
+                self.check_book(book)?;
+                self.start_closing(date)
             }
-            Item::Decision(_) | Item::Received(_) | Item::Clearing(_) => Ok(()),
+            Item::Other => Ok(()),
         }
     }
 
@@ -128,7 +130,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Checks an entry against the account's own figures and posts it.
-    fn post(&mut self, entry: &EntryView, date: Day) -> Result<(), Contradiction> {
+    fn post(&mut self, entry: &EntryView<'_>, date: Day) -> Result<(), Contradiction> {
         if let Some(latest) = self.head.closing.latest_open().filter(|latest| date > *latest) {
             return Err(Contradiction::TooEarly { entry: entry_name(entry), date, latest });
         }
@@ -154,24 +156,24 @@ impl<'a> Draft<'a> {
     }
 
     /// Number of the entry's account; a new account gets the next one.
-    fn number(&mut self, entry: &EntryView) -> Result<u32, Contradiction> {
+    fn number(&mut self, entry: &EntryView<'_>) -> Result<u32, Contradiction> {
         let asset = self
             .rules
             .assets
-            .number(&entry.asset)
+            .number(entry.asset)
             .ok_or_else(|| Contradiction::Asset { entry: entry_name(entry) })?;
-        let hash = names::hash(&entry.account, asset);
-        if let Some(index) = self.base.names.find(hash, &entry.account, asset) {
+        let hash = names::hash(entry.account, asset);
+        if let Some(index) = self.base.names.find(hash, entry.account, asset) {
             return Ok(index);
         }
         let first = u32::try_from(self.base.names.len()).map_err(|_| Contradiction::TooManyAccounts)?;
-        let within = match self.opened.find(hash, &entry.account, asset) {
+        let within = match self.opened.find(hash, entry.account, asset) {
             Some(within) => Some(within),
             None => {
-                let account = String::from_utf8_lossy(&entry.account);
+                let account = String::from_utf8_lossy(entry.account);
                 check_account(&account)
                     .map_err(|why| Contradiction::Account { entry: entry_name(entry), why })?;
-                self.opened.push(Name { account: account.into(), asset })
+                self.opened.push(Name::new(&account, asset))
             }
         };
         within.and_then(|within| first.checked_add(within)).ok_or(Contradiction::TooManyAccounts)
@@ -215,8 +217,8 @@ impl<'a> Draft<'a> {
     /// Account and asset of a number, for errors.
     pub(crate) fn name_text(&self, index: u32) -> (String, String) {
         self.name(index).map_or_else(Default::default, |name| {
-            let (asset, _) = self.rules.assets.get(name.asset).unwrap_or_default();
-            (name.account.to_string(), asset.to_owned())
+            let (asset, _) = self.rules.assets.get(name.asset()).unwrap_or_default();
+            (name.account().to_owned(), asset.to_owned())
         })
     }
 
@@ -239,16 +241,12 @@ impl<'a> Draft<'a> {
 
     /// What `apply` will do.
     pub(crate) fn into_change(self) -> Change {
-        Change {
-            head: self.head,
-            names: self.opened.into_names(),
-            accounts: self.touched.into_iter().map(|touched| (touched.index, touched.account)).collect(),
-        }
+        Change { head: self.head, names: self.opened.into_names(), accounts: self.touched }
     }
 }
 
 /// Compares sequence, before and after with the account; gives the signed amount.
-fn check_figures(account: &Account, entry: &EntryView) -> Result<i128, Contradiction> {
+fn check_figures(account: &Account, entry: &EntryView<'_>) -> Result<i128, Contradiction> {
     let expected = account.seq + 1;
     if entry.seq != expected {
         return Err(Contradiction::Sequence { entry: entry_name(entry), expected });
@@ -268,7 +266,7 @@ fn check_figures(account: &Account, entry: &EntryView) -> Result<i128, Contradic
     Ok(amount)
 }
 
-fn entry_name(entry: &EntryView) -> EntryName {
+fn entry_name(entry: &EntryView<'_>) -> EntryName {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes.get(..128).unwrap_or(bytes)).into_owned();
-    EntryName { account: text(&entry.account), asset: text(&entry.asset), seq: entry.seq }
+    EntryName { account: text(entry.account), asset: text(entry.asset), seq: entry.seq }
 }

@@ -1,137 +1,166 @@
-//! What settlement reads of a journal batch: the wire types of `journal.proto` with the fields it needs and no
-//! others. Unknown fields are stepped over by the decoder, and texts stay slices of the record, so that an entry costs
-//! no allocation. A test holds these tags against the full types.
+//! What settlement reads of a journal batch: the fields of `journal.proto` that it needs and no others, read in place.
+//! Texts stay slices of the record, so that an entry costs no allocation; unknown fields and items are stepped over. A
+//! test holds the field numbers against the generated types.
 
-use bytes::Bytes;
 use schemas::amount_wire;
 use schemas::dates::Day;
-use schemas::wire::{Side, Tick};
+use schemas::wire::Side;
+use schemas::wire_read::{Field, WireError, fields};
 
-/// `JournalBody`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct JournalView {
-    /// Items in order; those without a field that matters here are `None` inside.
-    #[prost(message, repeated, tag = "1")]
-    pub item: Vec<ItemView>,
-}
-
-/// `JournalItem`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ItemView {
-    /// What it is.
-    #[prost(oneof = "Item", tags = "1, 2, 3, 5, 8")]
-    pub item: Option<Item>,
-}
-
-/// The items that settlement reads.
-#[derive(Clone, PartialEq, ::prost::Oneof)]
-pub enum Item {
-    /// What became of a command.
-    #[prost(message, tag = "1")]
-    Decision(DecisionView),
-    /// A credit of another partition, booked.
-    #[prost(message, tag = "2")]
-    Received(ReceivedView),
-    /// The netted counter-entry of credits.
-    #[prost(message, tag = "3")]
-    Clearing(ClearingView),
-    /// Business time.
-    #[prost(message, tag = "5")]
-    Tick(Tick),
+/// `JournalItem`, as far as settlement reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Item<'b> {
+    /// A `Decision`, `Received` or `Clearing`. Its entries are in the list given to [`Item::read`]; there may be none.
+    Booking {
+        /// Book.
+        book: &'b [u8],
+        /// Accounting date of its entries.
+        date: Day,
+    },
+    /// Business time, microseconds since 1970-01-01T00:00:00Z.
+    Tick(i64),
     /// A day is complete in this journal.
-    #[prost(message, tag = "8")]
-    Aligned(AlignedView),
+    Aligned {
+        /// Book.
+        book: &'b [u8],
+        /// Day.
+        date: Day,
+    },
+    /// Anything else.
+    Other,
 }
 
-/// `Decision`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct DecisionView {
-    /// Days since 1970-01-01.
-    #[prost(sint32, tag = "8")]
-    pub accounting_date: i32,
-    /// Book.
-    #[prost(bytes = "bytes", tag = "12")]
-    pub book: Bytes,
-    /// Legs booked here.
-    #[prost(message, repeated, tag = "15")]
-    pub entry: Vec<EntryView>,
+/// Field numbers of an item that books: its book, its accounting date, its entries.
+struct BookingTags {
+    book: u32,
+    date: u32,
+    entry: u32,
 }
 
-/// `Received`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ReceivedView {
-    /// Days since 1970-01-01.
-    #[prost(sint32, tag = "6")]
-    pub accounting_date: i32,
-    /// Book.
-    #[prost(bytes = "bytes", tag = "10")]
-    pub book: Bytes,
-    /// The leg booked.
-    #[prost(message, optional, tag = "13")]
-    pub entry: Option<EntryView>,
-}
+const DECISION: BookingTags = BookingTags { book: 12, date: 8, entry: 15 };
+const RECEIVED: BookingTags = BookingTags { book: 10, date: 6, entry: 13 };
+const CLEARING: BookingTags = BookingTags { book: 4, date: 5, entry: 9 };
 
-/// `Clearing`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ClearingView {
-    /// Book.
-    #[prost(bytes = "bytes", tag = "4")]
-    pub book: Bytes,
-    /// Days since 1970-01-01.
-    #[prost(sint32, tag = "5")]
-    pub accounting_date: i32,
-    /// The netted entry; absent when it nets to zero.
-    #[prost(message, optional, tag = "9")]
-    pub entry: Option<EntryView>,
-}
+impl<'b> Item<'b> {
+    /// Reads one item; its entries, in order, take the place of what is in `entries`.
+    ///
+    /// # Errors
+    /// See [`WireError`].
+    pub fn read(item: &'b [u8], entries: &mut Vec<EntryView<'b>>) -> Result<Self, WireError> {
+        entries.clear();
+        let mut read = Self::Other;
+        for field in fields(item) {
+            let field = field?;
+            read = match field.tag {
+                1 => Self::booking(field.bytes()?, &DECISION, entries)?,
+                2 => Self::booking(field.bytes()?, &RECEIVED, entries)?,
+                3 => Self::booking(field.bytes()?, &CLEARING, entries)?,
+                5 => Self::tick(field.bytes()?)?,
+                8 => Self::aligned(field.bytes()?)?,
+                _ => read,
+            };
+        }
+        Ok(read)
+    }
 
-/// `Aligned`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct AlignedView {
-    /// Book.
-    #[prost(bytes = "bytes", tag = "1")]
-    pub book: Bytes,
-    /// Days since 1970-01-01.
-    #[prost(sint32, tag = "2")]
-    pub date: i32,
+    fn booking(
+        message: &'b [u8],
+        tags: &BookingTags,
+        entries: &mut Vec<EntryView<'b>>,
+    ) -> Result<Self, WireError> {
+        entries.clear();
+        let (mut book, mut date) = (&[][..], 0);
+        for field in fields(message) {
+            let field = field?;
+            if field.tag == tags.entry {
+                entries.push(EntryView::read(field.bytes()?)?);
+            } else if field.tag == tags.book {
+                book = field.bytes()?;
+            } else if field.tag == tags.date {
+                date = field.sint32()?;
+            }
+        }
+        Ok(Self::Booking { book, date: Day(date) })
+    }
+
+    fn tick(message: &[u8]) -> Result<Self, WireError> {
+        let mut business_time_us = 0;
+        for field in fields(message) {
+            let field = field?;
+            if field.tag == 1 {
+                business_time_us = field.int()?;
+            }
+        }
+        Ok(Self::Tick(business_time_us))
+    }
+
+    fn aligned(message: &'b [u8]) -> Result<Self, WireError> {
+        let (mut book, mut date) = (&[][..], 0);
+        for field in fields(message) {
+            let field = field?;
+            match field.tag {
+                1 => book = field.bytes()?,
+                2 => date = field.sint32()?,
+                _ => {}
+            }
+        }
+        Ok(Self::Aligned { book, date: Day(date) })
+    }
 }
 
 /// `Entry`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct EntryView {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EntryView<'b> {
     /// Account.
-    #[prost(bytes = "bytes", tag = "1")]
-    pub account: Bytes,
+    pub account: &'b [u8],
     /// Asset.
-    #[prost(bytes = "bytes", tag = "2")]
-    pub asset: Bytes,
+    pub asset: &'b [u8],
     /// Side.
-    #[prost(enumeration = "Side", tag = "3")]
     pub side: i32,
     /// Amount, low half.
-    #[prost(uint64, tag = "4")]
     pub amount_lo: u64,
     /// Amount, high half.
-    #[prost(sint64, tag = "5")]
     pub amount_hi: i64,
     /// Sequence on the account.
-    #[prost(uint64, tag = "6")]
     pub seq: u64,
     /// Balance before, low half.
-    #[prost(uint64, tag = "7")]
     pub before_lo: u64,
     /// Balance before, high half.
-    #[prost(sint64, tag = "8")]
     pub before_hi: i64,
     /// Balance after, low half.
-    #[prost(uint64, tag = "9")]
     pub after_lo: u64,
     /// Balance after, high half.
-    #[prost(sint64, tag = "10")]
     pub after_hi: i64,
 }
 
-impl EntryView {
+impl<'b> EntryView<'b> {
+    fn read(message: &'b [u8]) -> Result<Self, WireError> {
+        let mut entry = Self::default();
+        for field in fields(message) {
+            entry.take(&field?)?;
+        }
+        Ok(entry)
+    }
+
+    fn take(&mut self, field: &Field<'b>) -> Result<(), WireError> {
+        match field.tag {
+            1 => self.account = field.bytes()?,
+            2 => self.asset = field.bytes()?,
+            3 => self.side = field.int32()?,
+            4 => self.amount_lo = field.uint()?,
+            5 => self.amount_hi = field.sint()?,
+            6 => self.seq = field.uint()?,
+            7 => self.before_lo = field.uint()?,
+            8 => self.before_hi = field.sint()?,
+            9 => self.after_lo = field.uint()?,
+            10 => self.after_hi = field.sint()?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl EntryView<'_> {
     /// Amount in minor units.
     #[must_use]
     pub const fn amount(&self) -> i128 {
@@ -162,25 +191,13 @@ impl EntryView {
     }
 }
 
-impl Item {
-    /// Book, accounting date and entries of an item that books something.
-    #[must_use]
-    pub fn booked(&self) -> Option<(&Bytes, Day, &[EntryView])> {
-        let (book, date, entries) = match self {
-            Self::Decision(d) => (&d.book, d.accounting_date, d.entry.as_slice()),
-            Self::Received(r) => (&r.book, r.accounting_date, r.entry.as_slice()),
-            Self::Clearing(c) => (&c.book, c.accounting_date, c.entry.as_slice()),
-            Self::Tick(_) | Self::Aligned(_) => return None,
-        };
-        if entries.is_empty() { None } else { Some((book, Day(date), entries)) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use prost::Message;
-    use schemas::wire::{self, journal_item};
+    use schemas::batch;
+    use schemas::wire::{self, Tick, journal_item};
 
     fn entry(seq: u64) -> wire::Entry {
         let mut entry = wire::Entry {
@@ -237,24 +254,34 @@ mod tests {
         let body = wire::JournalBody {
             item: full_items().into_iter().map(|item| wire::JournalItem { item: Some(item) }).collect(),
         };
-        let view = JournalView::decode(Bytes::from(body.encode_to_vec())).unwrap();
-        assert_eq!(view.item.len(), body.item.len(), "items that are not read still count");
-        let booked: Vec<_> = view.item.iter().filter_map(|i| i.item.as_ref()?.booked()).collect();
+        let encoded = body.encode_to_vec();
+        let read = |item| {
+            let mut entries = Vec::new();
+            (Item::read(item, &mut entries).unwrap(), entries)
+        };
+        let view: Vec<_> = batch::items(&encoded).map(|item| read(item.unwrap())).collect();
+        assert_eq!(view.len(), body.item.len(), "items that are not read still count");
+        let booked: Vec<_> = view
+            .iter()
+            .filter_map(|(item, entries)| match item {
+                Item::Booking { book, date } => Some((*book, *date, entries)),
+                _ => None,
+            })
+            .collect();
         let dates: Vec<_> =
-            booked.iter().map(|(book, date, entries)| (&book[..], date.0, entries.len())).collect();
+            booked.iter().map(|(book, date, entries)| (*book, date.0, entries.len())).collect();
         assert_eq!(dates, [(&b"main"[..], 20_778, 2), (b"b2", 20_779, 1), (b"b3", -3, 1)]);
         let seqs: Vec<u64> =
             booked.iter().flat_map(|(_, _, entries)| entries.iter().map(|e| e.seq)).collect();
         assert_eq!(seqs, [1, 2, 3, 4]);
         let first = &booked[0].2[0];
-        assert_eq!((&first.account[..], &first.asset[..]), (&b"users:1:wallet"[..], &b"CNY"[..]));
+        assert_eq!((first.account, first.asset), (&b"users:1:wallet"[..], &b"CNY"[..]));
         assert_eq!((first.signed(), first.before(), first.after()), (Some(-5), -(1 << 70), -(1 << 70) - 5));
-        let rest: Vec<_> = view.item.iter().map(|i| i.item.clone()).collect();
-        assert_eq!(rest[3], None);
-        assert_eq!(rest[4], Some(Item::Tick(Tick { business_time_us: 77, ingest_slot: 2, lane: vec![] })));
-        let aligned = AlignedView { book: Bytes::from_static(b"main"), date: 20_778 };
-        assert_eq!(rest[5], Some(Item::Aligned(aligned)));
-        assert_eq!(rest[6], None);
+        let rest: Vec<_> = view.iter().map(|(item, _)| *item).collect();
+        assert_eq!(rest[3], Item::Other);
+        assert_eq!(rest[4], Item::Tick(77));
+        assert_eq!(rest[5], Item::Aligned { book: b"main", date: Day(20_778) });
+        assert_eq!(rest[6], Item::Other);
     }
 
     #[test]

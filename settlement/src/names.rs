@@ -1,41 +1,87 @@
 //! Account names, interned: (account, asset) to a number counted from 0 in order of first appearance in the journal.
 //!
-//! The table keeps a name's hash beside its number: a name is held once, compared once, and not hashed again when the
-//! table grows.
+//! Nearly every look-up of a window meets an account that no cache holds, so what counts is how many places one touches:
+//! a slot of the table (eight bytes: half of the name's hash, and the number), then the name, which lies in its row
+//! unless it is long. The table keeps enough of the hash to grow without looking at names.
 
-use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
 
+/// Longest name that lies in its row.
+const SHORT_BYTES_MAX: usize = 28;
+
 /// An account and its asset.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Name {
+pub struct Name(Text);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Text {
+    Short { len: u8, asset: u16, bytes: [u8; SHORT_BYTES_MAX] },
+    Long { asset: u16, text: Box<str> },
+}
+
+const _: () = assert!(size_of::<Name>() == 32 && SHORT_BYTES_MAX <= u8::MAX as usize);
+
+impl Name {
+    /// The name of an account in the asset at that place in the chart's sorted list.
+    #[must_use]
+    pub fn new(account: &str, asset: u16) -> Self {
+        let mut bytes = [0; SHORT_BYTES_MAX];
+        let place = bytes.get_mut(..account.len());
+        Self(match (place, u8::try_from(account.len())) {
+            (Some(place), Ok(len)) => {
+                place.copy_from_slice(account.as_bytes());
+                Text::Short { len, asset, bytes }
+            }
+            _ => Text::Long { asset, text: account.into() },
+        })
+    }
+
     /// Account.
-    pub account: Box<str>,
+    #[must_use]
+    pub fn account(&self) -> &str {
+        match &self.0 {
+            // It was a text when it was put there.
+            Text::Short { .. } => std::str::from_utf8(self.bytes()).unwrap_or_default(),
+            Text::Long { text, .. } => text,
+        }
+    }
+
+    /// The account's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match &self.0 {
+            Text::Short { len, bytes, .. } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Text::Long { text, .. } => text.as_bytes(),
+        }
+    }
+
     /// Place of the asset in the chart's sorted list.
-    pub asset: u16,
+    #[must_use]
+    pub const fn asset(&self) -> u16 {
+        match &self.0 {
+            Text::Short { asset, .. } | Text::Long { asset, .. } => *asset,
+        }
+    }
 }
 
 /// Names by number and numbers by name.
 #[derive(Debug, Default)]
 pub struct Names {
     names: Vec<Name>,
-    table: HashTable<Numbered>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Numbered {
-    hash: u64,
-    index: u32,
+    table: Table,
 }
 
 /// Hash of a name, for [`Names::find`].
 #[must_use]
-pub fn hash(account: &[u8], asset: u16) -> u64 {
+#[allow(clippy::cast_possible_truncation)]
+pub fn hash(account: &[u8], asset: u16) -> u32 {
+    /// 2^64 divided by the golden ratio: its product with a number has every bit of it in its upper half.
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut hasher = FxHasher::default();
     hasher.write(account);
     hasher.write_u16(asset);
-    hasher.finish()
+    (hasher.finish().wrapping_mul(SPREAD) >> 32) as u32
 }
 
 impl Names {
@@ -64,29 +110,133 @@ impl Names {
 
     /// The number of a name; `hash` comes from [`hash`].
     #[must_use]
-    pub fn find(&self, hash: u64, account: &[u8], asset: u16) -> Option<u32> {
-        let same = |at: &Numbered| {
-            at.hash == hash
-                && self
-                    .names
-                    .get(at.index as usize)
-                    .is_some_and(|name| name.asset == asset && name.account.as_bytes() == account)
-        };
-        self.table.find(hash, same).map(|at| at.index)
+    pub fn find(&self, hash: u32, account: &[u8], asset: u16) -> Option<u32> {
+        self.table.find(hash, |number| {
+            let name = self.names.get(number as usize);
+            name.is_some_and(|name| name.asset() == asset && name.bytes() == account)
+        })
     }
 
-    /// Adds a name that is not there yet and gives its number; `None` when 2^32 are there.
+    /// Adds a name that is not there yet and gives its number; `None` when there are no more numbers.
     pub fn push(&mut self, name: Name) -> Option<u32> {
-        let index = u32::try_from(self.names.len()).ok()?;
-        let hash = hash(name.account.as_bytes(), name.asset);
+        let number = u32::try_from(self.names.len()).ok().filter(|number| *number < u32::MAX)?;
+        self.table.insert(hash(name.bytes(), name.asset()), number);
         self.names.push(name);
-        self.table.insert_unique(hash, Numbered { hash, index }, |at| at.hash);
-        Some(index)
+        Some(number)
     }
 
     /// The names alone, in order.
     #[must_use]
     pub fn into_names(self) -> Vec<Name> {
         self.names
+    }
+}
+
+/// Numbers by hash: open addressing with linear probing, at most two of three slots taken. Nothing is ever removed.
+#[derive(Debug, Default)]
+struct Table {
+    /// 0 = free, else hash and 1 + number. A power of two of them, or none.
+    slots: Vec<u64>,
+    taken: usize,
+}
+
+/// Slots of a table with one number.
+const SLOTS_MIN: usize = 16;
+
+impl Table {
+    /// The number with this hash that is the `right` one.
+    fn find(&self, hash: u32, right: impl Fn(u32) -> bool) -> Option<u32> {
+        let mask = self.slots.len().wrapping_sub(1);
+        let mut at = hash as usize & mask;
+        loop {
+            let (found, number) = unpack(*self.slots.get(at)?)?;
+            if found == hash && right(number) {
+                return Some(number);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    fn insert(&mut self, hash: u32, number: u32) {
+        if 3 * (self.taken + 1) > 2 * self.slots.len() {
+            let slots = vec![0; (2 * self.slots.len()).max(SLOTS_MIN)];
+            let before = std::mem::replace(&mut self.slots, slots);
+            before.into_iter().filter_map(unpack).for_each(|(hash, number)| self.put(hash, number));
+        }
+        self.put(hash, number);
+        self.taken += 1;
+    }
+
+    /// Puts it in the first free slot; there is one.
+    fn put(&mut self, hash: u32, number: u32) {
+        let mask = self.slots.len().wrapping_sub(1);
+        let mut at = hash as usize & mask;
+        while let Some(slot) = self.slots.get_mut(at) {
+            if *slot == 0 {
+                *slot = (u64::from(hash) << 32) | (u64::from(number) + 1);
+                return;
+            }
+            at = (at + 1) & mask;
+        }
+    }
+}
+
+/// Hash and number of a slot; `None` = free.
+#[allow(clippy::cast_possible_truncation)]
+const fn unpack(slot: u64) -> Option<(u32, u32)> {
+    match (slot as u32).checked_sub(1) {
+        Some(number) => Some(((slot >> 32) as u32, number)),
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    proptest! {
+        #[test]
+        fn a_name_keeps_its_text(account in "[a-zé:]{0,60}", asset: u16) {
+            let name = Name::new(&account, asset);
+            prop_assert_eq!((name.account(), name.bytes(), name.asset()), (account.as_str(), account.as_bytes(), asset));
+        }
+
+        #[test]
+        fn names_are_numbered_in_order_and_found_again(
+            names in proptest::collection::vec(("[ab]{0,4}|[a-c]{27,30}", 0_u16..3), 0..300),
+        ) {
+            let (mut own, mut model) = (Names::default(), HashMap::new());
+            for (account, asset) in &names {
+                let found = own.find(hash(account.as_bytes(), *asset), account.as_bytes(), *asset);
+                prop_assert_eq!(found, model.get(&(account, asset)).copied());
+                if found.is_none() {
+                    let number = own.push(Name::new(account, *asset)).unwrap();
+                    prop_assert_eq!(number as usize, model.len());
+                    model.insert((account, asset), number);
+                }
+            }
+            prop_assert_eq!(own.len(), model.len());
+            for ((account, asset), number) in model {
+                prop_assert_eq!(own.get(number as usize), Some(&Name::new(account, *asset)));
+                prop_assert_eq!(own.find(hash(account.as_bytes(), *asset), account.as_bytes(), *asset), Some(number));
+            }
+        }
+
+        /// Few hashes for many numbers: every way of meeting another's slot.
+        #[test]
+        fn numbers_of_one_hash_are_kept_apart(hashes in proptest::collection::vec(prop_oneof![0_u32..4, 12_u32..20, any::<u32>()], 0..200)) {
+            let mut table = Table::default();
+            for (number, hash) in (0..).zip(&hashes) {
+                table.insert(*hash, number);
+            }
+            for (number, hash) in (0..).zip(&hashes) {
+                prop_assert_eq!(table.find(*hash, |found| found == number), Some(number));
+                prop_assert_eq!(table.find(*hash, |_| false), None);
+                prop_assert!(3 * hashes.len() <= 2 * table.slots.len());
+            }
+            prop_assert_eq!(Table::default().find(7, |_| true), None);
+        }
     }
 }

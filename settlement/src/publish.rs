@@ -8,15 +8,13 @@ use crate::days::Announced;
 use crate::decide::{Draft, Rules};
 use crate::dual::Account;
 use crate::names::Name;
-use bytes::{BufMut, Bytes, BytesMut};
-use prost::encoding::{WireType, encode_key, encode_varint};
-use schemas::amount_wire;
+use bytes::Bytes;
 use schemas::balance_json::{Balance, CompleteUntil, DailyBalance, DayState, FORMAT, FlowStatus, NormalSide};
 use schemas::dates::{Day, format_instant};
 use schemas::days::{DayAligned, DayAnnouncement};
 use schemas::money;
 use schemas::topics::Topic;
-use schemas::wire::BalancesBody;
+use schemas::wire_write::Fields;
 use serde::Serialize;
 use stream::log::{OutRecord, TopicPartition};
 
@@ -67,13 +65,13 @@ impl Rules {
     /// A balance as JSON has it.
     #[must_use]
     pub fn balance<'a>(&'a self, name: &'a Name, account: &Account, origin: Origin<'a>) -> Balance<'a> {
-        let (asset, exponent) = self.assets.get(name.asset).unwrap_or_default();
-        let side = self.normal_side(&name.account);
+        let (asset, exponent) = self.assets.get(name.asset()).unwrap_or_default();
+        let side = self.normal_side(name.account());
         let now = Shown::on(side, account.dual.current, exponent);
         let previous = Shown::on(side, account.dual.previous, exponent);
         Balance {
             format: FORMAT,
-            account: (&*name.account).into(),
+            account: name.account().into(),
             asset: asset.into(),
             balance: now.major,
             balance_minor: now.minor,
@@ -101,12 +99,12 @@ impl Rules {
         closing: i128,
         origin: Origin<'a>,
     ) -> DailyBalance<'a> {
-        let (asset, exponent) = self.assets.get(name.asset).unwrap_or_default();
-        let side = self.normal_side(&name.account);
+        let (asset, exponent) = self.assets.get(name.asset()).unwrap_or_default();
+        let side = self.normal_side(name.account());
         let shown = Shown::on(side, closing, exponent);
         DailyBalance {
             format: FORMAT,
-            account: (&*name.account).into(),
+            account: name.account().into(),
             asset: asset.into(),
             day: day.to_string(),
             revision,
@@ -175,22 +173,25 @@ impl Draft<'_> {
     fn balance_batches(&self, records: &mut Vec<OutRecord>) {
         let to = TopicPartition::new(Topic::Balances, self.base.slot);
         let origin = self.origin(self.head.batch);
-        let mut body = balances_head(origin);
-        let mut one = Vec::new();
+        let head = || {
+            let mut body = Vec::with_capacity(BALANCES_BYTES_MAX.min(64 * (self.touched.len() + 1)));
+            write_head(&mut Fields::new(&mut body), origin);
+            body
+        };
+        let mut body = head();
         for touched in self.touched.iter().filter(|touched| touched.booked) {
             let Some(name) = self.name(touched.index) else { continue };
-            let (asset, _) = self.rules.assets.get(name.asset).unwrap_or_default();
-            one.clear();
-            encode_balance(&mut one, name, asset, &touched.account, origin.book);
-            if body.len() + one.len() + 8 > BALANCES_BYTES_MAX {
-                records.push(OutRecord::new(to, body.freeze()));
-                body = balances_head(origin);
+            let (asset, _) = self.rules.assets.get(name.asset()).unwrap_or_default();
+            let texts = name.bytes().len() + asset.len() + origin.book.len();
+            if body.len() + texts + FIGURES_BYTES_MAX > BALANCES_BYTES_MAX {
+                records.push(OutRecord::new(to, std::mem::replace(&mut body, head()).into()));
             }
-            encode_key(5, WireType::LengthDelimited, &mut body);
-            encode_varint(one.len() as u64, &mut body);
-            body.put_slice(&one);
+            let write = |balance: &mut Fields<'_>| {
+                write_balance(balance, name, asset, &touched.account, origin.book);
+            };
+            Fields::new(&mut body).message(BALANCE, write);
         }
-        records.push(OutRecord::new(to, body.freeze()));
+        records.push(OutRecord::new(to, body.into()));
     }
 
     fn daily_records(&self, records: &mut Vec<OutRecord>) {
@@ -272,65 +273,28 @@ fn keyed(to: TopicPartition, key: String, value: Bytes) -> OutRecord {
     OutRecord::new(to, value).keyed(Bytes::from(key.into_bytes()))
 }
 
-fn balances_head(origin: Origin<'_>) -> BytesMut {
-    let head = BalancesBody {
-        format: FORMAT,
-        generation: origin.generation,
-        slot: origin.slot,
-        journal_batch: origin.batch,
-        balance: Vec::new(),
-    };
-    let mut body = BytesMut::new();
-    // A growing buffer never runs out of room.
-    let _ = prost::Message::encode(&head, &mut body);
-    body
+/// Number of `balance` in `BalancesBody`.
+const BALANCE: u32 = 5;
+/// Most bytes of a balance besides its texts: two amounts of 24 bytes, a sequence, a date, eight keys, ten lengths.
+const FIGURES_BYTES_MAX: usize = 2 * 24 + 10 + 5 + 8 + 10 * 3;
+
+/// `BalancesBody` without its balances.
+fn write_head(body: &mut Fields<'_>, origin: Origin<'_>) {
+    body.uint(1, FORMAT.into());
+    body.uint(2, origin.generation.into());
+    body.uint(3, origin.slot.into());
+    body.uint(4, origin.batch);
 }
 
-/// `Balance` of `balances.proto`, written without a copy of its texts; fields at their default are left out.
-fn encode_balance(out: &mut Vec<u8>, name: &Name, asset: &str, account: &Account, book: &str) {
-    put_text(out, 1, &name.account);
-    put_text(out, 2, asset);
-    put_amount(out, 3, account.dual.current);
-    put_varint(out, 4, account.seq);
-    put_varint(out, 5, zigzag(i64::from(account.dual.last_date.0)));
-    put_amount(out, 6, account.dual.previous);
-    put_text(out, 7, book);
-}
-
-fn put_text(out: &mut Vec<u8>, tag: u32, text: &str) {
-    if !text.is_empty() {
-        encode_key(tag, WireType::LengthDelimited, out);
-        encode_varint(text.len() as u64, out);
-        out.extend_from_slice(text.as_bytes());
-    }
-}
-
-fn put_varint(out: &mut Vec<u8>, tag: u32, value: u64) {
-    if value != 0 {
-        encode_key(tag, WireType::Varint, out);
-        encode_varint(value, out);
-    }
-}
-
-fn put_amount(out: &mut Vec<u8>, tag: u32, value: i128) {
-    let (lo, hi) = amount_wire::split(value);
-    let mut amount = [0_u8; 24];
-    let mut rest = &mut amount[..];
-    for (tag, half) in [(1, lo), (2, zigzag(hi))] {
-        if half != 0 {
-            encode_key(tag, WireType::Varint, &mut rest);
-            encode_varint(half, &mut rest);
-        }
-    }
-    let used = 24 - rest.len();
-    encode_key(tag, WireType::LengthDelimited, out);
-    encode_varint(used as u64, out);
-    out.extend(amount.iter().take(used));
-}
-
-#[allow(clippy::cast_sign_loss)]
-const fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
+/// `Balance` of `balances.proto`, written without a copy of its texts.
+fn write_balance(balance: &mut Fields<'_>, name: &Name, asset: &str, account: &Account, book: &str) {
+    balance.bytes(1, name.bytes());
+    balance.text(2, asset);
+    balance.amount(3, account.dual.current);
+    balance.uint(4, account.seq);
+    balance.sint(5, account.dual.last_date.0.into());
+    balance.amount(6, account.dual.previous);
+    balance.text(7, book);
 }
 
 #[cfg(test)]
@@ -350,10 +314,11 @@ mod tests {
             previous in prop_oneof![any::<i128>(), Just(0), Just(i128::from(u64::MAX))],
             last_date in any::<i32>(),
         ) {
-            let name = Name { account: account.clone().into(), asset: 0 };
+            let name = Name::new(&account, 0);
             let dual = DualBalance { current, previous, last_date: Day(last_date) };
             let mut out = Vec::new();
-            encode_balance(&mut out, &name, "CNY", &Account { dual, seq, ..Account::EMPTY }, "main");
+            let account_now = Account { dual, seq, ..Account::EMPTY };
+            write_balance(&mut Fields::new(&mut out), &name, "CNY", &account_now, "main");
             let expected = wire::Balance {
                 account,
                 asset: "CNY".into(),
@@ -363,6 +328,16 @@ mod tests {
                 previous: Some(previous.into()),
                 book: "main".into(),
             };
+            prop_assert!(out.len() < FIGURES_BYTES_MAX + expected.account.len() + "CNYmain".len());
+            prop_assert_eq!(out, expected.encode_to_vec());
+        }
+
+        #[test]
+        fn a_head_is_written_as_the_generated_type_would(generation: u32, slot: u32, batch: u64) {
+            let mut out = Vec::new();
+            write_head(&mut Fields::new(&mut out), Origin { book: "main", generation, slot, batch });
+            let expected =
+                wire::BalancesBody { format: FORMAT, generation, slot, journal_batch: batch, balance: vec![] };
             prop_assert_eq!(out, expected.encode_to_vec());
         }
     }

@@ -7,6 +7,7 @@
 
 use crate::contradiction::Contradiction;
 use crate::days::{BusinessTime, Days, Reports};
+use crate::decide::Touched;
 use crate::dual::{Account, Daily, DualBalance};
 use crate::names::{self, Name, Names};
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use schemas::chart::Chart;
 use schemas::dates::Day;
 use schemas::topics::Topic;
 use schemas::wire::Amount;
+use schemas::wire_write::Fields;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -181,8 +183,8 @@ pub struct Change {
     pub(crate) head: Head,
     /// Names that follow the slot's own, in order.
     pub(crate) names: Vec<Name>,
-    /// After-values by account number.
-    pub(crate) accounts: Vec<(u32, Account)>,
+    /// Accounts with their after-values.
+    pub(crate) accounts: Vec<Touched>,
 }
 
 impl Slot {
@@ -247,7 +249,7 @@ impl Slot {
                 self.is_dirty.push(false);
             }
         }
-        for (index, account) in change.accounts {
+        for Touched { index, account, .. } in change.accounts {
             if let Some(own) = self.accounts.get_mut(index as usize) {
                 *own = account;
                 self.mark_dirty(index);
@@ -267,11 +269,14 @@ impl Slot {
         }
     }
 
-    fn account_pair(&self, index: u32) -> Option<([u8; 5], Vec<u8>)> {
+    /// Writes an account's pair: its value takes the place of what is in `value`.
+    fn account_pair(&self, index: u32, value: &mut Vec<u8>) -> Option<[u8; 5]> {
         let account = self.accounts.get(index as usize)?;
         let name = self.names.get(index as usize)?;
-        let (asset, _) = self.assets.get(name.asset)?;
-        Some((account_key(index), AccountImage::of(name, asset, account).encode_to_vec()))
+        let (asset, _) = self.assets.get(name.asset())?;
+        value.clear();
+        write_account(value, name, asset, account);
+        Some(account_key(index))
     }
 
     fn head_image(&self) -> Vec<u8> {
@@ -285,10 +290,10 @@ impl Slot {
             .number(image.asset.as_bytes())
             .ok_or_else(|| format!("unknown asset {:?}", image.asset))?;
         let account = image.account()?;
-        let name = Name { account: image.account.into_boxed_str(), asset };
+        let name = Name::new(&image.account, asset);
         if let Some(own) = self.names.get(index as usize) {
             if *own != name {
-                return Err(format!("account {index} is both {:?} and {:?}", own.account, name.account));
+                return Err(format!("account {index} is both {:?} and {:?}", own.account(), name.account()));
             }
             if let Some(own) = self.accounts.get_mut(index as usize) {
                 *own = account;
@@ -310,11 +315,12 @@ impl Slot {
 
 impl SlotState for Slot {
     fn take_dirty(&mut self, put: &mut stream::processor::PutPair<'_>) {
+        let mut value = Vec::new();
         for index in std::mem::take(&mut self.dirty) {
             if let Some(flag) = self.is_dirty.get_mut(index as usize) {
                 *flag = false;
             }
-            if let Some((key, value)) = self.account_pair(index) {
+            if let Some(key) = self.account_pair(index, &mut value) {
                 put(&key, Some(&value));
             }
         }
@@ -344,11 +350,19 @@ impl SlotState for Slot {
     }
 
     fn canonical(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let numbers = 0..u32::try_from(self.accounts.len()).unwrap_or(u32::MAX);
-        let accounts = numbers.filter_map(|index| self.account_pair(index));
-        let mut pairs: Vec<_> = accounts.map(|(key, value)| (key.to_vec(), value)).collect();
-        pairs.push((HEAD_KEY.to_vec(), self.head_image()));
+        let mut pairs = Vec::with_capacity(self.accounts.len() + 1);
+        self.put_all(&mut |key, value| pairs.push((key.to_vec(), value.unwrap_or_default().to_vec())));
         pairs
+    }
+
+    fn put_all(&self, put: &mut stream::processor::PutPair<'_>) {
+        let mut value = Vec::new();
+        for index in 0..u32::try_from(self.accounts.len()).unwrap_or(u32::MAX) {
+            if let Some(key) = self.account_pair(index, &mut value) {
+                put(&key, Some(&value));
+            }
+        }
+        put(HEAD_KEY, Some(&self.head_image()));
     }
 
     fn position_hash(&self) -> Option<Hash> {
@@ -399,24 +413,29 @@ struct DailyImage {
     closing: Amount,
 }
 
-impl AccountImage {
-    fn of(name: &Name, asset: &str, account: &Account) -> Self {
-        Self {
-            account: name.account.to_string(),
-            asset: asset.to_owned(),
-            seq: account.seq,
-            current: account.dual.current.into(),
-            previous: account.dual.previous.into(),
-            last_date: account.dual.last_date.0,
-            unpublished_from: account.unpublished_from.map(|day| day.0),
-            daily: account.daily.map(|daily| DailyImage {
-                day: daily.day.0,
-                revision: daily.revision.get(),
-                closing: daily.closing.into(),
-            }),
-        }
+/// Appends an [`AccountImage`], written without a copy of its texts.
+fn write_account(out: &mut Vec<u8>, name: &Name, asset: &str, account: &Account) {
+    let mut image = Fields::new(out);
+    image.bytes(1, name.bytes());
+    image.text(2, asset);
+    image.uint(3, account.seq);
+    image.amount(4, account.dual.current);
+    image.amount(5, account.dual.previous);
+    image.sint(6, account.dual.last_date.0.into());
+    if let Some(day) = account.unpublished_from {
+        // Written even when it is 0: that is a day too.
+        prost::encoding::sint32::encode(7, &day.0, out);
     }
+    if let Some(daily) = account.daily {
+        Fields::new(out).message(8, |image| {
+            image.sint(1, daily.day.0.into());
+            image.uint(2, daily.revision.get().into());
+            image.amount(3, daily.closing);
+        });
+    }
+}
 
+impl AccountImage {
     fn account(&self) -> Result<Account, String> {
         let daily = match &self.daily {
             None => None,
@@ -538,5 +557,48 @@ impl HeadImage {
             reports_hash: hash(&self.reports_hash)?,
             reports: Reports { closed: self.reports_closed.map(Day), open: open.collect() },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn figure() -> impl Strategy<Value = i128> {
+        prop_oneof![any::<i128>(), Just(0), any::<i64>().prop_map(i128::from)]
+    }
+
+    proptest! {
+        #[test]
+        fn an_account_is_written_as_its_image_would_be(
+            account in "[a-z:]{0,40}", seq: u64, current in figure(), previous in figure(), closing in figure(),
+            days: (i32, Option<i32>, i32), revision in proptest::option::of(1_u32..),
+        ) {
+            let (last_date, unpublished_from, day) = days;
+            let daily = revision.and_then(NonZeroU32::new);
+            let daily = daily.map(|revision| Daily { closing, day: Day(day), revision });
+            let dual = DualBalance { current, previous, last_date: Day(last_date) };
+            let unpublished_from = unpublished_from.map(Day);
+            let own = Account { dual, seq, unpublished_from, daily };
+            let image = AccountImage {
+                account: account.clone(),
+                asset: "CNY".into(),
+                seq,
+                current: current.into(),
+                previous: previous.into(),
+                last_date,
+                unpublished_from: unpublished_from.map(|day| day.0),
+                daily: daily.map(|daily| DailyImage {
+                    day,
+                    revision: daily.revision.get(),
+                    closing: closing.into(),
+                }),
+            };
+            let mut written = Vec::new();
+            write_account(&mut written, &Name::new(&account, 0), "CNY", &own);
+            prop_assert_eq!(&written, &image.encode_to_vec());
+            prop_assert_eq!(AccountImage::decode(&written[..]).unwrap().account().unwrap(), own);
+        }
     }
 }
