@@ -9,9 +9,10 @@ use schemas::topics::Topic;
 use schemas::wire::journal_item::Item as JournalItemKind;
 use schemas::wire::side_item::Item as SideItemKind;
 use schemas::wire::{
-    BillChunk, BillProgress, Entry, EventKey, FileReleased, JournalBody, OurSide, Outcome, PositionHash,
+    BillChunk, BillProgress, Entry, EventKey, FileReleased, JournalItem, OurSide, Outcome, PositionHash,
     SideItem, TheirSide, Tick, side_item,
 };
+use schemas::wire_read::{WireError, fields};
 use std::collections::BTreeMap;
 use stream::log::Record;
 use stream::processor::record_hash;
@@ -55,10 +56,13 @@ impl<'a> Rekeying<'a> {
         }
         let head = self.change.journal.unwrap_or(self.base.journal);
         self.change.journal = Some(head.accept(&opened).map_err(|e| e.to_string())?);
-        let body: JournalBody = opened.body().map_err(|e| e.to_string())?;
-        opened.expect_count(body.item.len()).map_err(|e| e.to_string())?;
-        for item in body.item {
-            self.journal_item(opened.header.batch, item.item);
+        opened.expect_count(batch::items(&opened.body).count()).map_err(|e| e.to_string())?;
+        for item in batch::items(&opened.body) {
+            let item = item.map_err(|e| e.to_string())?;
+            if goes_on(item).map_err(|e| e.to_string())? {
+                let item = JournalItem::decode(item).map_err(|e| e.to_string())?;
+                self.journal_item(opened.header.batch, item.item);
+            }
         }
         Ok(())
     }
@@ -202,6 +206,83 @@ impl<'a> Rekeying<'a> {
         for partition in 0..self.partitions {
             let item = SideItem { item: Some(item.clone()), journal_partition: self.slot + 1 };
             self.sides.entry(partition).or_default().push(item);
+        }
+    }
+}
+
+/// Field numbers of `JournalItem`, and of entry and match below it.
+mod tags {
+    pub(super) const DECISION: u32 = 1;
+    pub(super) const RECEIVED: u32 = 2;
+    pub(super) const TICK: u32 = 5;
+    pub(super) const ALIGNED: u32 = 8;
+    pub(super) const DECISION_ENTRY: u32 = 15;
+    pub(super) const RECEIVED_ENTRY: u32 = 13;
+    pub(super) const ENTRY_MATCH: u32 = 12;
+}
+
+/// Whether an encoded item of the journal has something that goes on: most entries have no match. Only such items
+/// are decoded.
+fn goes_on(item: &[u8]) -> Result<bool, WireError> {
+    for field in fields(item) {
+        let field = field?;
+        let found = match field.tag {
+            tags::TICK | tags::ALIGNED => true,
+            tags::DECISION => has_match(field.bytes()?, tags::DECISION_ENTRY)?,
+            tags::RECEIVED => has_match(field.bytes()?, tags::RECEIVED_ENTRY)?,
+            _ => false,
+        };
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether an entry of a message, there under the number `entry`, has a match.
+fn has_match(message: &[u8], entry: u32) -> Result<bool, WireError> {
+    for field in fields(message) {
+        let field = field?;
+        if field.tag == entry {
+            for field in fields(field.bytes()?) {
+                if field?.tag == tags::ENTRY_MATCH {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::wire::journal_item::Item;
+    use schemas::wire::{Aligned, Clearing, Decision, Match, Received, Resolution};
+
+    #[test]
+    fn what_goes_on_is_seen_without_decoding() {
+        let plain = || Entry { account: "a".into(), leg: 7, previous_batch: 3, ..Entry::default() };
+        let matched = || Entry { r#match: Some(Match::default()), ..plain() };
+        let decision = |entry: Vec<Entry>| {
+            Item::Decision(Decision { entry, subject: "s".into(), detail: "d".into(), ..Decision::default() })
+        };
+        let received = |entry| Item::Received(Received { entry, item_check: 1, ..Received::default() });
+        for (item, expected) in [
+            (decision(vec![]), false),
+            (decision(vec![plain(), plain()]), false),
+            (decision(vec![plain(), matched()]), true),
+            (decision(vec![matched(), plain()]), true),
+            (received(None), false),
+            (received(Some(plain())), false),
+            (received(Some(matched())), true),
+            (Item::Tick(Tick::default()), true),
+            (Item::Aligned(Aligned::default()), true),
+            (Item::Clearing(Clearing { entry: Some(matched()), ..Clearing::default() }), false),
+            (Item::Resolution(Resolution::default()), false),
+        ] {
+            let item = JournalItem { item: Some(item) };
+            assert_eq!(goes_on(&item.encode_to_vec()), Ok(expected), "{item:?}");
         }
     }
 }
