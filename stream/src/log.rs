@@ -207,7 +207,7 @@ pub enum LogError {
     Unstable {
         /// Partition.
         at: TopicPartition,
-        /// Its transactional id, where known.
+        /// Its transactional id; empty where it is not known.
         holder: String,
     },
     /// The session was fenced.
@@ -312,11 +312,26 @@ pub trait Log: Send + Sync {
     /// [`LogError::Io`] when syncing failed, [`LogError::Retriable`] when `wait` passed.
     fn wait_durable(&self, sequence: u64, wait: Duration) -> Result<(), LogError>;
 
-    /// Aborts the open transaction of an id that belongs to no current member, so that readers get past it.
+    /// Aborts the open transaction of an id that belongs to no current member, so that readers get past it, and
+    /// fences its owner, should it still live.
     ///
     /// # Errors
     /// The log is away.
     fn fence(&self, transactional_id: &str) -> Result<(), LogError>;
+
+    /// Names of the members that sit in a group now ([`Member::name`]), sorted. Who has been silent for longer than its
+    /// session is none of them.
+    ///
+    /// # Errors
+    /// The log is away.
+    fn members(&self, group: &str) -> Result<Vec<String>, LogError>;
+
+    /// Transactional ids whose open transactions have records on a partition, as far as the log can tell; empty where
+    /// there is none, or none whose id is known.
+    ///
+    /// # Errors
+    /// Unknown partition, or the log is away.
+    fn holders(&self, at: TopicPartition) -> Result<Vec<String>, LogError>;
 
     /// What it can do.
     fn features(&self) -> Features;

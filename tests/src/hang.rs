@@ -118,6 +118,12 @@ impl Log for GatedLog {
     fn fence(&self, transactional_id: &str) -> Result<(), LogError> {
         self.log.fence(transactional_id)
     }
+    fn members(&self, group: &str) -> Result<Vec<String>, LogError> {
+        self.log.members(group)
+    }
+    fn holders(&self, at: TopicPartition) -> Result<Vec<String>, LogError> {
+        self.log.holders(at)
+    }
     fn features(&self) -> Features {
         self.log.features()
     }

@@ -75,9 +75,13 @@ impl<P: Processor + Sync> Member<P> {
     }
 }
 
+/// Names that the members of a processor may have.
+pub const POOL: [&str; 3] = ["1", "2", "3"];
+
 /// Every step is a window, nothing waits, checkpoints come every half second of virtual time.
 fn options() -> Options {
-    Options { window_us: 0, poll_wait: Duration::ZERO, checkpoint_us: 500_000, ..Options::default() }
+    let pool = POOL.map(str::to_owned).to_vec();
+    Options { window_us: 0, poll_wait: Duration::ZERO, checkpoint_us: 500_000, pool, ..Options::default() }
 }
 
 impl<P> Seat for Member<P>

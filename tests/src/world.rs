@@ -8,7 +8,7 @@
 //! it; nothing waits and nothing reads a clock.
 
 use crate::hang::{Gate, GatedLog, Hung, Outcome};
-use crate::member::{Keep, Member, Pairs, Seat};
+use crate::member::{Keep, Member, POOL, Pairs, Seat};
 use crate::shared::Shared;
 use bytes::Bytes;
 use ledgerflow::runtime::Setup;
@@ -64,14 +64,14 @@ impl Cast {
         self.setup.counts
     }
 
-    fn seats(&self, members: u32, keep: &dyn Fn() -> Keep) -> Vec<Place> {
-        fn add<P>(all: &mut Vec<Place>, processor: &Shared<P>, members: u32, keep: &dyn Fn() -> Keep)
+    fn seats(&self, members: usize, keep: &dyn Fn() -> Keep) -> Vec<Place> {
+        fn add<P>(all: &mut Vec<Place>, processor: &Shared<P>, members: usize, keep: &dyn Fn() -> Keep)
         where
             P: Processor + Sync + 'static,
             P::Slot: 'static,
         {
-            for number in 1..=members {
-                let seat = Box::new(Member::new(processor.clone(), &number.to_string(), keep()));
+            for name in POOL.into_iter().take(members) {
+                let seat = Box::new(Member::new(processor.clone(), name, keep()));
                 all.push(Place::new(seat));
             }
         }
@@ -169,10 +169,16 @@ pub struct World {
 impl World {
     /// A pipeline of `members` workers a processor on a simulated log.
     #[must_use]
-    pub fn simulated(cast: &Cast, seed: u64, faults: Faults, members: u32, business_us: i64) -> Self {
+    pub fn simulated(cast: &Cast, seed: u64, faults: Faults, members: usize, business_us: i64) -> Self {
+        let usual = SimSettings::new(seed, cast.counts());
+        let (leaving, soon) = ((seed / 2).is_multiple_of(2), (seed / 4).is_multiple_of(2));
         let settings = SimSettings {
-            leave_on_drop: (seed / 2).is_multiple_of(2),
-            ..SimSettings::new(seed, cast.counts()).with_faults(faults)
+            // Members that leave when they are dropped, or static ones.
+            leave_on_drop: leaving,
+            // Transactions that time out soon, or so late that only a join or a fence of their id ends them.
+            transaction_timeout_us: if soon { usual.transaction_timeout_us } else { 600_000_000 },
+            faults,
+            ..usual
         };
         let places = cast.seats(members, &|| Keep::Memory(MemoryCheckpoints::default()));
         Self::new(Ground::Sim(SimLog::new(settings)), cast, places, seed, business_us)

@@ -120,6 +120,14 @@ impl Log for MemoryLog {
         Ok(())
     }
 
+    fn members(&self, _: &str) -> Result<Vec<String>, LogError> {
+        Ok(Vec::new())
+    }
+
+    fn holders(&self, _: TopicPartition) -> Result<Vec<String>, LogError> {
+        Ok(Vec::new())
+    }
+
     fn features(&self) -> Features {
         Features { compaction: false }
     }

@@ -68,6 +68,8 @@ pub struct Abilities {
     pub reopen: bool,
     /// [`Harness::leave_open`] works.
     pub open_transactions: bool,
+    /// [`Log::holders`] names the ids of open transactions.
+    pub holders: bool,
     /// [`Harness::truncate`] works.
     pub truncation: bool,
     /// [`Harness::pass`] works, and these time-outs are set.
@@ -86,6 +88,7 @@ impl Abilities {
     pub const PLAIN: Self = Self {
         reopen: false,
         open_transactions: false,
+        holders: false,
         truncation: false,
         time_outs: None,
         whole_commits: true,
@@ -109,9 +112,11 @@ enum Need {
     Nothing,
     Reopen,
     OpenTransactions,
+    Holders,
     Truncation,
     SessionTimeOut,
     TransactionTimeOut,
+    DeadMembers,
     WholeCommits,
 }
 
@@ -122,9 +127,10 @@ impl Need {
             Self::Nothing => (true, ""),
             Self::Reopen => (has.reopen, "reopen"),
             Self::OpenTransactions => (has.open_transactions, "open_transactions"),
+            Self::Holders => (has.holders && has.open_transactions, "holders and open_transactions"),
             Self::Truncation => (has.truncation, "truncation"),
             Self::SessionTimeOut => (has.time_outs.is_some(), "time_outs"),
-            Self::TransactionTimeOut => {
+            Self::TransactionTimeOut | Self::DeadMembers => {
                 (has.time_outs.is_some() && has.open_transactions, "time_outs and open_transactions")
             }
             Self::WholeCommits => (has.whole_commits, "whole_commits"),

@@ -19,6 +19,12 @@ pub(super) const CASES: &[Case] = &[
         open_positions_unstable,
     ),
     Case::new(
+        "open_names_its_holder",
+        "The log names the transactional id whose open transaction is on a partition, there and nowhere else.",
+        Need::Holders,
+        open_names_its_holder,
+    ),
+    Case::new(
         "join_aborts_open",
         "A join with the id of an open transaction aborts it; nothing of it is ever seen.",
         Need::OpenTransactions,
@@ -29,6 +35,12 @@ pub(super) const CASES: &[Case] = &[
         "A fence of the id of an open transaction aborts it; nothing of it is ever seen.",
         Need::OpenTransactions,
         fence_aborts_open,
+    ),
+    Case::new(
+        "a_dead_members_transaction_is_fenced",
+        "A member that died with its transaction open is no member once its session has timed out; a fence of its id lets readers pass before the transaction times out, and a member that lives keeps its own.",
+        Need::DeadMembers,
+        a_dead_members_transaction_is_fenced,
     ),
     Case::new(
         "time_out_aborts_open",
@@ -129,6 +141,36 @@ fn fence_aborts_open(exam: &mut Exam<'_>) -> Verdict {
     held_back(exam)?;
     exam.log().fence("posting.a")?;
     nothing_left(exam)
+}
+
+fn open_names_its_holder(exam: &mut Exam<'_>) -> Verdict {
+    open_one(exam)?;
+    for (number, expected) in [(0, &["posting.a"][..]), (1, &[]), (2, &["posting.a"]), (3, &[])] {
+        let expected: Vec<String> = expected.iter().map(|id| (*id).to_owned()).collect();
+        let at = partition(number);
+        same(&format!("holders of {at}"), &exam.log().holders(at)?, &expected)?;
+    }
+    exam.log().fence("posting.a")?;
+    nothing_left(exam)?;
+    same("holders after the fence", &exam.log().holders(partition(0))?, &vec![])
+}
+
+fn a_dead_members_transaction_is_fenced(exam: &mut Exam<'_>) -> Verdict {
+    let session_time_out = exam.abilities.time_outs.map_or(Duration::ZERO, |time_outs| time_outs.session);
+    let mut alive = exam.join(&member("posting", "a", 8))?;
+    let transaction = Transaction { records: vec![record(partition(0), "dead")], ..Transaction::default() };
+    exam.harness.leave_open(&member("posting", "b", 8), transaction)?;
+    for _ in 0..6 {
+        exam.harness.pass(session_time_out / 4);
+        alive.assignment()?;
+    }
+    exam.log().append(vec![record(partition(0), "behind")])?;
+    exam.holds(partition(0), &[])?;
+    same("members", &exam.log().members("posting")?, &vec!["a".to_owned()])?;
+    exam.log().fence("posting.b")?;
+    exam.holds(partition(0), &["behind"])?;
+    exam.commit(alive.as_mut(), vec![record(partition(0), "next")], vec![(partition(0), position(1, "1"))])?;
+    exam.holds(partition(0), &["behind", "next"])
 }
 
 fn time_out_aborts_open(exam: &mut Exam<'_>) -> Verdict {

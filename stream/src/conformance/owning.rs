@@ -51,6 +51,12 @@ pub(super) const CASES: &[Case] = &[
         joining_again_keeps_the_slots,
     ),
     Case::new(
+        "members_are_named",
+        "The members of a group are named, in order; a group without members has none.",
+        Need::Nothing,
+        members_are_named,
+    ),
+    Case::new(
         "groups_rebalance_apart",
         "A join in one group leaves another group's generation alone.",
         Need::Nothing,
@@ -232,6 +238,21 @@ fn joining_again_keeps_the_slots(exam: &mut Exam<'_>) -> Verdict {
         vec![(partition(0), position(1, "again"))],
     )?;
     exam.holds(partition(0), &["again"])
+}
+
+fn members_are_named(exam: &mut Exam<'_>) -> Verdict {
+    let named = |exam: &Exam<'_>, group: &str, expected: &[&str]| {
+        let expected: Vec<String> = expected.iter().map(|name| (*name).to_owned()).collect();
+        same(&format!("members of {group}"), &exam.log().members(group)?, &expected)
+    };
+    named(exam, "posting", &[])?;
+    let mut two = exam.join(&member("posting", "b", 8))?;
+    let mut one = exam.log().join(&member("posting", "a", 8))?;
+    let _elsewhere = exam.join(&member("settlement", "c", 8))?;
+    settled(exam, &mut [one.as_mut(), two.as_mut()], 8)?;
+    named(exam, "posting", &["a", "b"])?;
+    named(exam, "settlement", &["c"])?;
+    named(exam, "ingest", &[])
 }
 
 fn groups_rebalance_apart(exam: &mut Exam<'_>) -> Verdict {

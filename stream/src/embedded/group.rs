@@ -59,6 +59,11 @@ impl Groups {
         }
     }
 
+    /// Names of those who sit in a group, sorted.
+    pub(super) fn members(&self, group: &str) -> Vec<String> {
+        self.groups.get(group).map(|group| group.seats.keys().cloned().collect()).unwrap_or_default()
+    }
+
     /// `None` = the session is fenced.
     fn assignment(&self, member: &Member, session: u64) -> Option<Assignment> {
         let group = self.groups.get(&member.group)?;

@@ -360,6 +360,16 @@ impl Log for EmbeddedLog {
         self.core.check_alive()
     }
 
+    fn members(&self, group: &str) -> Result<Vec<String>, LogError> {
+        self.core.check_alive()?;
+        Ok(lock(&self.core.groups).members(group))
+    }
+
+    fn holders(&self, at: TopicPartition) -> Result<Vec<String>, LogError> {
+        self.core.check_alive()?;
+        self.core.layout().place(at).map(|_| Vec::new())
+    }
+
     fn features(&self) -> Features {
         Features { compaction: false }
     }

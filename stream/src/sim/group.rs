@@ -81,6 +81,11 @@ impl Group {
         self.seats.get(name).filter(|seat| seat.ticket == ticket).map(|seat| seat.seen_us)
     }
 
+    /// Names of those who sit, sorted.
+    pub(super) fn members(&self) -> Vec<String> {
+        self.seats.keys().cloned().collect()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.seats.is_empty()
     }

@@ -269,6 +269,20 @@ impl Log for SimLog {
         Ok(())
     }
 
+    fn members(&self, group: &str) -> Result<Vec<String>, LogError> {
+        let mut core = self.core();
+        core.reachable(self.process)?;
+        Ok(core.groups.get(group).map(|group| group.members()).unwrap_or_default())
+    }
+
+    fn holders(&self, at: TopicPartition) -> Result<Vec<String>, LogError> {
+        let mut core = self.core();
+        core.reachable(self.process)?;
+        core.partition(at)?;
+        let open = core.unfinished.values().filter(|unfinished| unfinished.unmarked.contains(&at));
+        Ok(open.map(|unfinished| unfinished.holder.clone()).collect())
+    }
+
     fn features(&self) -> Features {
         self.core().settings.features
     }

@@ -28,7 +28,7 @@ use crate::log::{
 };
 use crate::processor::{Processor, Stop};
 use schemas::batch::Hash;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -71,6 +71,9 @@ pub struct Options {
     pub checkpoint_bytes: usize,
     /// Value bytes of its own changelog that a slot reads again for one window, at least one record of each poll.
     pub look_back_bytes: usize,
+    /// Names that the deployment's members of this processor may have, this one's among them. Where a slot cannot be
+    /// restored because of an open transaction, the ids of those that are no members now are fenced.
+    pub pool: Vec<String>,
 }
 
 impl Default for Options {
@@ -82,6 +85,7 @@ impl Default for Options {
             checkpoint_us: 5_000_000,
             checkpoint_bytes: 64 << 20,
             look_back_bytes: 2 << 20,
+            pool: Vec::new(),
         }
     }
 }
@@ -219,6 +223,8 @@ pub(crate) struct Run<P: Processor> {
     slots: BTreeMap<u32, SlotRun<P::Slot>>,
     /// Slots of earlier assignments, as they were left: good as long as nobody has committed them since.
     kept: BTreeMap<u32, SlotRun<P::Slot>>,
+    /// Ids fenced under this assignment.
+    fenced: BTreeSet<String>,
     last_window_us: i64,
     /// Records replayed so far, while not every slot is restored.
     replayed: u64,
@@ -232,6 +238,7 @@ impl<P: Processor> Run<P> {
             reader: None,
             slots: BTreeMap::new(),
             kept: BTreeMap::new(),
+            fenced: BTreeSet::new(),
             last_window_us: i64::MIN,
             replayed: 0,
             restored: false,
@@ -241,7 +248,8 @@ impl<P: Processor> Run<P> {
     /// The same under another assignment, nothing restored yet.
     fn under(mut self, assignment: Assignment) -> Self {
         self.kept.append(&mut self.slots);
-        Self { assignment, reader: None, slots: BTreeMap::new(), restored: false, ..self }
+        let (slots, fenced) = (BTreeMap::new(), BTreeSet::new());
+        Self { assignment, reader: None, slots, fenced, restored: false, ..self }
     }
 
     /// The same from the start: every slot is compared with the log before it goes on.
@@ -265,7 +273,7 @@ impl<P: Processor> Worker<P> {
         let member = Member {
             group: group.to_owned(),
             name: name.to_owned(),
-            transactional_id: format!("ledgerflow-{group}-{name}"),
+            transactional_id: transactional_id(group, name),
             slots: processor.slots(),
         };
         Self {
@@ -384,6 +392,11 @@ impl<P: Processor> Worker<P> {
     pub const fn processor(&self) -> &P {
         &self.processor
     }
+}
+
+/// The id under which a member of a processor commits.
+fn transactional_id(group: &str, name: &str) -> String {
+    format!("ledgerflow-{group}-{name}")
 }
 
 pub(crate) fn fenced(error: LogError) -> WorkerError {

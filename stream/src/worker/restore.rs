@@ -8,7 +8,7 @@
 
 use super::look_back::Searches;
 use super::resume::Resume;
-use super::{InputRun, Metadata, Now, Progress, Run, SlotRun, Worker, WorkerError};
+use super::{InputRun, Metadata, Now, Progress, Run, SlotRun, Worker, WorkerError, transactional_id};
 use crate::faults;
 use crate::log::{FetchLimit, Isolation, LogError, Offset, Position, TopicPartition};
 use crate::processor::{Assigned, Changelog, Processor, SlotState, Stop};
@@ -20,6 +20,15 @@ use std::collections::VecDeque;
 enum Restored<S> {
     Done(Box<SlotRun<S>>, u64),
     Wait(String),
+    Blocked(Blocked),
+}
+
+/// Why a slot cannot be restored for the moment.
+enum Blocked {
+    /// Records of this partition cannot be read up to its end.
+    Records(TopicPartition),
+    /// An open transaction, whose id may be known, holds the slot's positions.
+    Positions(TopicPartition, String),
 }
 
 /// What the committed positions say.
@@ -69,6 +78,7 @@ impl<P: Processor> Worker<P> {
                     }
                 }
                 Restored::Wait(why) => return Ok(Progress::Waiting(why)),
+                Restored::Blocked(blocked) => return self.wait_for(run, slot, blocked),
             }
         }
         let live = run.slots.values().filter(|slot| slot.stopped.is_none());
@@ -80,6 +90,34 @@ impl<P: Processor> Worker<P> {
         Ok(Progress::Restored { replayed: std::mem::take(&mut run.replayed) })
     }
 
+    /// Names who is in the way, and fences every id of the pool that belongs to no current member: those will never
+    /// end what they have begun. A member that lives ends it itself.
+    fn wait_for(&self, run: &mut Run<P>, slot: u32, blocked: Blocked) -> Result<Progress, WorkerError> {
+        let (at, holders) = match blocked {
+            Blocked::Positions(at, holder) => (at, holder),
+            Blocked::Records(at) => {
+                let end = |isolation| self.log.watermarks(at, isolation).map(|bounds| bounds.high);
+                if end(Isolation::Committed)? == end(Isolation::Uncommitted)? {
+                    return Ok(Progress::Waiting(format!("slot {slot}: {at} cannot be read to its end yet")));
+                }
+                (at, self.log.holders(at)?.join(", "))
+            }
+        };
+        let group = self.processor.name();
+        let members = self.log.members(group)?;
+        let dead = self.options.pool.iter().filter(|name| !members.contains(name));
+        for id in dead.map(|name| transactional_id(group, name)) {
+            if run.fenced.contains(&id) {
+                continue;
+            }
+            tracing::warn!(processor = group, slot, %at, id, "fencing an id that belongs to no member");
+            self.log.fence(&id)?;
+            run.fenced.insert(id);
+        }
+        let who = if holders.is_empty() { "an unknown producer" } else { holders.as_str() };
+        Ok(Progress::Waiting(format!("slot {slot}: an open transaction of {who} is in the way on {at}")))
+    }
+
     fn restore_slot(
         &mut self,
         run: &mut Run<P>,
@@ -89,8 +127,8 @@ impl<P: Processor> Worker<P> {
         let inputs = self.inputs_of(slot);
         let at: Vec<TopicPartition> = inputs.iter().map(|(at, _)| *at).collect();
         let held = match self.log.committed(&self.member.group, &at) {
-            Err(error @ (LogError::Unstable { .. } | LogError::Retriable(_))) => {
-                return Ok(Restored::Wait(error.to_string()));
+            Err(LogError::Unstable { at, holder }) => {
+                return Ok(Restored::Blocked(Blocked::Positions(at, holder)));
             }
             other => other?,
         };
@@ -113,7 +151,7 @@ impl<P: Processor> Worker<P> {
         };
         let (state, records, full) = match outcome {
             Rebuilt::Done { state, records, full } => (state, records, full),
-            Rebuilt::Wait(why) => return Ok(Restored::Wait(why)),
+            Rebuilt::Blocked(at) => return Ok(Restored::Blocked(Blocked::Records(at))),
             Rebuilt::Stopped(stop) => return Ok(self.stopped_slot(slot, stop, now)),
         };
         match self.compare_last_read(slot, &state)? {
@@ -273,10 +311,7 @@ impl<P: Processor> Worker<P> {
             let before = reader.position(replay.changelog);
             let fetches = reader.poll(limit())?;
             if fetches.is_empty() && reader.position(replay.changelog) == before {
-                return Ok(Rebuilt::Wait(format!(
-                    "{}: an open transaction keeps readers below {}",
-                    replay.changelog, replay.goal
-                )));
+                return Ok(Rebuilt::Blocked(replay.changelog));
             }
             for record in fetches.iter().flat_map(|fetch| &fetch.records) {
                 if let Err(stop) = self.processor.replay(&mut state, replay.changelog, record) {
@@ -324,7 +359,7 @@ impl<P: Processor> Worker<P> {
                         format!("no committed position, but {witness} has been written: positions are lost");
                     return Ok(Rebuilt::Stopped(Stop { slot, at: witness.to_string(), why }));
                 }
-                None => return Ok(Rebuilt::Wait(format!("{witness}: an open transaction is in the way"))),
+                None => return Ok(Rebuilt::Blocked(witness)),
             }
         }
         if let Some((state, label)) = self.load_checkpoint(slot, committed) {
@@ -432,7 +467,7 @@ impl<P: Processor> Worker<P> {
 
 enum Rebuilt<S> {
     Done { state: S, records: u64, full: bool },
-    Wait(String),
+    Blocked(TopicPartition),
     Stopped(Stop),
 }
 

@@ -51,7 +51,8 @@ impl Ground {
             Some(sim) => Arc::new(sim.process()),
             None => Arc::clone(&self.log),
         };
-        let options = Options { window_us: 0, poll_wait: Duration::ZERO, ..Options::default() };
+        let pool = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let options = Options { window_us: 0, poll_wait: Duration::ZERO, pool, ..Options::default() };
         let checkpoints = Box::new(MemoryCheckpoints::default());
         Member { name, worker: Worker::new(TallyProcessor, log, name, options, checkpoints) }
     }

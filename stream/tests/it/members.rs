@@ -127,3 +127,74 @@ fn a_member_that_wakes_up_in_the_middle_of_a_window_writes_nothing() {
         ground.assert_each_once();
     }
 }
+
+/// A member dies with its transaction open and never comes back; the log would hold the transaction for an hour. Gives
+/// what the one that takes its slots over had to wait for.
+fn waits_behind_the_dead(seed: u64, leave_on_drop: bool, fault: CommitFault) -> Vec<String> {
+    let hour_us = 3_600_000_000;
+    let settings = SimSettings::new(seed, COUNTS);
+    let mut ground = Ground::sim(SimSettings { leave_on_drop, transaction_timeout_us: hour_us, ..settings });
+    let sim = ground.sim.clone().unwrap();
+    let (mut a, mut b) = (ground.member("a"), ground.member("b"));
+    ground.rest(&mut [&mut a, &mut b]);
+    ground.send();
+    sim.plan("ledgerflow-tally-b", fault);
+    assert!(matches!(ground.step(&mut b), Ok(Progress::Rejoin(_))));
+    drop(b);
+    let mut waits = Vec::new();
+    for _ in 0..30 {
+        ground.pass(100_000);
+        if let Progress::Waiting(why) = ground.step(&mut a).unwrap() {
+            waits.push(why);
+        }
+    }
+    assert_eq!(ground.rest(&mut [&mut a]), [vec![0, 1, 2]]);
+    let counters = sim.counters();
+    assert_eq!((counters.aborted_by_fence, counters.transactions_timed_out), (waits.len() as u64, 0));
+    // What it left open elsewhere keeps nobody from going on; readers there wait for its time-out.
+    ground.pass(hour_us);
+    ground.assert_each_once();
+    waits
+}
+
+/// It is named, and fenced once it is no member any more.
+#[test]
+fn the_transaction_of_a_member_that_is_gone_for_good_is_fenced() {
+    let by = "slot 2: an open transaction of ledgerflow-tally-b is in the way on";
+    for leave_on_drop in [true, false] {
+        // Records and positions are sent: the positions are in the way.
+        let waits = waits_behind_the_dead(11, leave_on_drop, CommitFault::UnknownLost);
+        assert_eq!(waits, [format!("{by} commands/2")]);
+        // Some of the records are sent: those of the changelog are in the way, if it is among them.
+        let seeds =
+            (0..8).map(|seed| waits_behind_the_dead(seed, leave_on_drop, CommitFault::CrashBeforeEnd));
+        let waits: Vec<String> = seeds.flatten().collect();
+        assert!(!waits.is_empty());
+        assert!(waits.iter().all(|why| why.starts_with(by)), "{waits:?}");
+        assert!(waits.contains(&format!("{by} journal/2")), "{waits:?}");
+    }
+}
+
+/// A member that lives is not fenced, however long it takes: the other waits.
+#[test]
+fn the_transaction_of_a_member_that_lives_is_waited_for() {
+    let mut ground = Ground::sim(SimSettings::new(11, COUNTS));
+    let sim = ground.sim.clone().unwrap();
+    let mut a = ground.member("a");
+    ground.send();
+    ground.rest(&mut [&mut a]);
+    ground.send();
+    sim.plan("ledgerflow-tally-a", CommitFault::Late { delay_us: 1_500_000, commit: true });
+    let late = ground.step(&mut a).unwrap();
+    assert!(matches!(late, Progress::Rejoin(_)), "{late:?}");
+    let mut b = ground.member("b");
+    let mut waited = 0;
+    while let Progress::Waiting(why) = ground.step(&mut b).unwrap() {
+        assert!(why.contains("ledgerflow-tally-a is in the way"), "{why}");
+        waited += 1;
+    }
+    assert!(waited > 100, "{waited}");
+    assert_eq!((sim.counters().aborted_by_fence, sim.counters().late_committed), (0, 1));
+    assert_eq!(ground.rest(&mut [&mut a, &mut b]), [vec![0, 1], vec![2]]);
+    ground.assert_each_once();
+}

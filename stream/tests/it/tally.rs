@@ -143,7 +143,7 @@ impl Processor for TallyProcessor {
             ..BatchHeader::default()
         });
         let hash: Hash = sealed.hash;
-        records.push(OutRecord::new(TopicPartition::new(Topic::Journal, slot.slot), sealed.value));
+        records.insert(0, OutRecord::new(TopicPartition::new(Topic::Journal, slot.slot), sealed.value));
         let change = Change { head: slot.head.advanced(hash), numbers, last_read };
         Ok(Some(Decision { change, records, consumed: Vec::new(), hash, items: 1 }))
     }

@@ -51,6 +51,9 @@ pub(super) enum Flaw {
     AskingDisturbs,
     KeepsTheFirstAssignment,
     EarlierSessionsEmptyTheSeat,
+    NamesNoMember,
+    TheDeadStayMembers,
+    NamesNoHolder,
     FencesOnlyKnownIds,
     FencesNothing,
     TimeStandsStill,
@@ -199,6 +202,23 @@ impl Log for FlawedLog {
             return Err(LogError::Io("no such id".to_owned()));
         }
         if self.has(Flaw::FencesNothing) { Ok(()) } else { self.sim.fence(transactional_id) }
+    }
+
+    fn members(&self, group: &str) -> Result<Vec<String>, LogError> {
+        let mut members = self.sim.members(&self.group(group))?;
+        match self.flaw {
+            Some(Flaw::NamesNoMember) => members.clear(),
+            Some(Flaw::TheDeadStayMembers) if !members.contains(&"b".to_owned()) => {
+                members.push("b".to_owned())
+            }
+            _ => {}
+        }
+        Ok(members)
+    }
+
+    fn holders(&self, at: TopicPartition) -> Result<Vec<String>, LogError> {
+        let holders = self.sim.holders(at)?;
+        Ok(if self.has(Flaw::NamesNoHolder) { Vec::new() } else { holders })
     }
 
     fn features(&self) -> Features {
