@@ -8,4 +8,5 @@ mod positions;
 mod simulation;
 mod tidy;
 mod tidy_builds;
+mod tidy_map;
 mod tidy_schemas;
