@@ -125,7 +125,9 @@ impl<'a> Auditor<'a> {
                 });
             }
         }
-        Ok(Self {
+        let begun: Vec<_> =
+            sources.iter().filter(|(_, cursor)| cursor.start > 0).map(|(at, _)| *at).collect();
+        let mut auditor = Self {
             counts,
             limit,
             sources,
@@ -139,7 +141,17 @@ impl<'a> Auditor<'a> {
             waiting: BTreeMap::new(),
             inputs: BTreeMap::new(),
             markers: MarkerCounts::default(),
-        })
+        };
+        begun.into_iter().for_each(|at| auditor.gone(at));
+        Ok(auditor)
+    }
+
+    /// Notes that records of a partition are gone before the next that is read.
+    fn gone(&mut self, at: TopicPartition) {
+        let posting = self.posting.get_mut(at.partition as usize).filter(|_| at.topic == Topic::Balances);
+        if let Some(posting) = posting {
+            posting.published.gone();
+        }
     }
 
     /// Reads a bounded number of records and judges them.
@@ -247,6 +259,7 @@ impl<'a> Auditor<'a> {
         let read = self.sources.read(at, to)?;
         if self.sources.skips(at) > skipped {
             self.chains.skipped(at.topic, at.partition);
+            self.gone(at);
         }
         Ok(match read {
             Read::Record(record, whole) => {

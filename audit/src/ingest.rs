@@ -268,19 +268,8 @@ impl IngestSlot {
         self.windows.remove(&number);
     }
 
-    /// Windows that could not be judged yet. `whole` = the partition was read from its first record.
-    pub fn report(
-        &self,
-        ended: bool,
-        chains: &Chains,
-        whole: &impl Fn(Topic, u32) -> bool,
-        found: &mut Findings,
-    ) {
-        // A chain of which nothing is left has gone to retention altogether: what it held cannot be judged.
-        let gone = |partition: u32| {
-            let chain = chains.get(Topic::Commands, partition, self.slot);
-            chain.is_none_or(|chain| chain.first == 0) && !whole(Topic::Commands, partition)
-        };
+    /// Windows that could not be judged yet. `gone(p)` = retention has taken all of this slot's chain to partition p.
+    pub fn report(&self, ended: bool, gone: impl Fn(u32) -> bool, found: &mut Findings) {
         for (number, window) in &self.windows {
             let (commands, dead) = (window.commands, window.dead);
             match window.place {

@@ -2,7 +2,8 @@
 //!
 //! `balances` comes in two forms: a `BalancesBody` per slot and window (exact at the journal batch it names), or one
 //! JSON record per account (newest per key; compared when its `seq` is the replay's). Bounded by the accounts changed
-//! between the replay and settlement; past `changes_max` the oldest windows are not compared and are counted so.
+//! between the replay and settlement; past `changes_max` the oldest windows are not compared and are counted so. Where
+//! retention took the beginning, comparing starts after the first record that is left.
 
 use crate::accounts::Accounts;
 use crate::amount;
@@ -40,6 +41,8 @@ pub struct Published {
     due: BTreeMap<u32, Stand>,
     batch: u64,
     dropped_to: u64,
+    /// Records are gone before the next one: what they published is not known.
+    gone: bool,
     json: FxHashMap<(String, String), JsonBalance>,
     early: VecDeque<(Place, BalancesBody)>,
 }
@@ -68,6 +71,11 @@ impl Published {
         }
     }
 
+    /// Retention took records away before the next one.
+    pub const fn gone(&mut self) {
+        self.gone = true;
+    }
+
     /// Takes a `BalancesBody`; it waits when the replay has not reached the batch it names.
     pub fn take(
         &mut self,
@@ -77,6 +85,9 @@ impl Published {
         accounts: &Accounts,
         found: &mut Findings,
     ) {
+        if std::mem::take(&mut self.gone) {
+            self.dropped_to = self.dropped_to.max(body.journal_batch);
+        }
         self.early.push_back((place, body));
         self.release(replayed, accounts, found);
     }

@@ -131,11 +131,7 @@ impl Auditor<'_> {
     pub fn report(&self) -> Report {
         let mut found = self.found.clone();
         let ended = self.limit.quiesced;
-        let whole = |topic, partition| {
-            let at = TopicPartition::new(topic, partition);
-            self.sources.iter().all(|(of, cursor)| *of != at || cursor.whole())
-        };
-        self.report_ingest(ended, whole, &mut found);
+        self.report_ingest(ended, &mut found);
         self.report_posting(ended, &mut found);
         let sender_read = |p: u32, batch: u64| self.journal_read(p) >= batch;
         let wrote_past = |(from, to): (u32, u32), batch: u64| {
@@ -145,7 +141,7 @@ impl Auditor<'_> {
         if ended {
             found.holds(Check::ChannelInFlight, 1);
         }
-        self.chains.report(ended, whole, &mut found);
+        self.chains.report(ended, |topic, partition| self.whole(topic, partition), &mut found);
         if self.limit.reconcile {
             self.recon.report(ended, |p| self.journal_read(p), &mut found);
         }
@@ -167,13 +163,23 @@ impl Auditor<'_> {
         }
     }
 
+    /// Whether a partition was read from its first record without a gap.
+    fn whole(&self, topic: Topic, partition: u32) -> bool {
+        let at = TopicPartition::new(topic, partition);
+        self.sources.iter().all(|(of, cursor)| *of != at || cursor.whole())
+    }
+
     fn journal_read(&self, partition: u32) -> u64 {
         self.posting.get(partition as usize).map_or(0, |p| p.batch)
     }
 
-    fn report_ingest(&self, ended: bool, whole: impl Fn(Topic, u32) -> bool, found: &mut Findings) {
-        for slot in &self.ingest {
-            slot.report(ended, &self.chains, &whole, found);
+    fn report_ingest(&self, ended: bool, found: &mut Findings) {
+        for (number, slot) in (0..).zip(&self.ingest) {
+            let gone = |partition: u32| {
+                let chain = self.chains.get(Topic::Commands, partition, number);
+                chain.is_none_or(|chain| chain.first == 0) && !self.whole(Topic::Commands, partition)
+            };
+            slot.report(ended, gone, found);
         }
         let rejected = self.sources.iter().filter(|(at, _)| at.topic == Topic::Rejected);
         let covered = rejected.map(|(_, cursor)| cursor).all(crate::source::Cursor::whole);

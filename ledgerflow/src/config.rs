@@ -4,6 +4,7 @@
 //! Order: defaults, file, environment, flags; see [`stream::config`]. Values are checked here as far as one setting
 //! or two can tell; what needs the chart or the log is checked by whom it concerns.
 
+use crate::retention::Ages;
 use crate::runtime::{self, DEFAULT_CHART, DEFAULT_RULES, Setup};
 use anyhow::Context;
 use ingest::config as ingest_config;
@@ -202,11 +203,17 @@ settings! {
 }
 
 settings! {
-    /// Events, commands and credits leave the disk once every reader has passed them; `journal`, `ingest.state` and
-    /// `recon.sides` stay for ever.
+    /// Events, commands, credits and bill lines leave the disk once every reader has passed them, what is published
+    /// for people by age. States and the audit rebuild from the rest, which stays for ever: `journal`,
+    /// `ingest.state`, `recon.state`, `recon.sides`, `days`, `days.aligned`, `balances.daily`, `flow`, `bills.raw`.
     pub struct Retention {
         /// Whether they leave at all.
         enabled: bool = true;
+        /// Days that `rejected` is kept: dead letters with their bytes, and refusals; 0 = for ever.
+        rejected_days: u32 = 90, in 0..=36_500;
+        /// Days that `balances`, `matches` and `breaks` are kept; 0 = for ever. What holds now is in the states and
+        /// does not go with them.
+        published_days: u32 = 30, in 0..=36_500;
         /// Seconds between two looks.
         interval_seconds: u32 = 60, in 1..=86_400;
         /// Percent of a segment file that must have become free before it is written anew.
@@ -505,6 +512,13 @@ impl Settings {
             settlement: self.worker(&self.windows.settlement),
             reconcile: self.worker(&self.windows.reconcile),
         }
+    }
+
+    /// How long what no processor reads is kept, counted back from `now_us`.
+    #[must_use]
+    pub const fn ages(&self, now_us: i64) -> Ages {
+        let Retention { rejected_days, published_days, .. } = self.retention;
+        Ages { now_us, rejected_days, published_days }
     }
 
     /// How a worker with this window is run.

@@ -3,12 +3,43 @@
 //! Readers are the processors and whoever has a [`Hold`]: an audit that runs in this process. A hold keeps everything
 //! from its first moment and is let go of partition by partition as its owner reads on. Holds and cleaning exclude
 //! each other, so that nobody begins to read at a place that is just being given up.
+//!
+//! Topics that no processor reads, and that the registry does not keep for ever, go by age ([`Ages`]). The age is
+//! that of the wall clock at writing; it rises with the offset as far as that clock does, so the oldest record that
+//! stays is found by bisection. The newest record of a partition always stays.
 
 use crate::runtime::Positions;
+use schemas::topics::Topic;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use stream::embedded::{Cleaning, EmbeddedLog};
-use stream::log::{LogError, Offset, TopicPartition};
+use stream::log::{FetchLimit, Isolation, Log, LogError, Offset, TopicPartition};
+
+const DAY_US: i64 = 24 * 3600 * 1_000_000;
+
+/// How long records stay that no processor reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ages {
+    /// Wall clock, microseconds since 1970-01-01T00:00:00Z.
+    pub now_us: i64,
+    /// Days that `rejected` is kept; 0 = for ever.
+    pub rejected_days: u32,
+    /// Days that `balances`, `matches` and `breaks` are kept; 0 = for ever.
+    pub published_days: u32,
+}
+
+impl Ages {
+    /// What was written before this may go.
+    fn cut_us(&self, topic: Topic) -> Option<i64> {
+        let days = match topic {
+            Topic::Rejected => self.rejected_days,
+            Topic::Balances | Topic::Matches | Topic::Breaks => self.published_days,
+            _ => 0,
+        };
+        (days > 0).then(|| self.now_us.saturating_sub(i64::from(days).saturating_mul(DAY_US)))
+    }
+}
 
 /// Who besides the processors still reads, and from where.
 #[derive(Debug, Default)]
@@ -51,13 +82,21 @@ impl Retention {
         self.lock().holds.len()
     }
 
-    /// Gives up what all processors (`read`: their positions) and all holds have passed.
+    /// Gives up what all processors (`read`: their positions) have passed, and what no processor reads and is old
+    /// enough, as far as no hold needs it.
     ///
     /// # Errors
     /// The log's own; `Ok(None)` = there was nothing to give up.
-    pub fn clean(&self, log: &EmbeddedLog, read: &Positions) -> Result<Option<Cleaning>, LogError> {
+    pub fn clean(
+        &self,
+        log: &EmbeddedLog,
+        read: &Positions,
+        ages: &Ages,
+    ) -> Result<Option<Cleaning>, LogError> {
         let held = self.lock();
-        let below = held.limit(passed(read));
+        let mut below = passed(read);
+        below.extend(aged(log, ages)?);
+        let below = held.limit(below);
         if below.is_empty() { Ok(None) } else { log.clean(&below).map(Some) }
     }
 }
@@ -99,4 +138,45 @@ fn passed(read: &Positions) -> BTreeMap<TopicPartition, Offset> {
         }
     }
     below
+}
+
+/// Where each partition of a topic that goes by age begins from now on.
+fn aged(log: &dyn Log, ages: &Ages) -> Result<BTreeMap<TopicPartition, Offset>, LogError> {
+    let mut below = BTreeMap::new();
+    for topic in Topic::ALL {
+        let Some(cut_us) = ages.cut_us(*topic) else { continue };
+        for partition in 0..log.partitions(*topic)? {
+            let at = TopicPartition::new(*topic, partition);
+            if let Some(first) = first_since(log, at, cut_us)? {
+                below.insert(at, first);
+            }
+        }
+    }
+    Ok(below)
+}
+
+/// The first record that was written at `cut_us` or later, or else the newest; `None` = the oldest one is.
+fn first_since(log: &dyn Log, at: TopicPartition, cut_us: i64) -> Result<Option<Offset>, LogError> {
+    let bounds = log.watermarks(at, Isolation::Committed)?;
+    let (mut low, mut high) = (bounds.low, bounds.high.saturating_sub(1));
+    let is_old = |offset| {
+        Ok::<bool, LogError>(written_us(log, at, offset)?.is_some_and(|written_us| written_us < cut_us))
+    };
+    if low >= high || !is_old(low)? {
+        return Ok(None);
+    }
+    // At `low` it is older, at `high` it is not or it is the newest.
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if is_old(middle)? { low = middle } else { high = middle }
+    }
+    Ok(Some(high))
+}
+
+/// When the first record at or after an offset was written (wall clock, microseconds).
+pub(crate) fn written_us(log: &dyn Log, at: TopicPartition, offset: Offset) -> Result<Option<i64>, LogError> {
+    let mut reader = log.reader(&[(at, offset)], Isolation::Committed)?;
+    let fetches = reader.poll(FetchLimit { records: 1, bytes: 1, wait: Duration::ZERO })?;
+    let first = fetches.iter().flat_map(|fetch| &fetch.records).next();
+    Ok(first.map(|record| record.timestamp_us))
 }

@@ -163,7 +163,7 @@ fn keep_house(settings: Settings, shared: Shared) -> anyhow::Result<()> {
                 && now - cleaned_us >= clean_us
             {
                 cleaned_us = now;
-                clean(&books, pipeline);
+                clean(&settings, &books, pipeline);
             }
             drop(books);
             std::thread::sleep(LOOK);
@@ -173,9 +173,10 @@ fn keep_house(settings: Settings, shared: Shared) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets go of records that every reader has passed.
-fn clean(books: &Books, pipeline: &Pipeline) {
-    if let Err(error) = books.retention.clean(&books.log, &pipeline.positions()) {
+/// Lets go of records that every reader has passed, and of those that are old enough.
+fn clean(settings: &Settings, books: &Books, pipeline: &Pipeline) {
+    let ages = settings.ages(clock::wall_us());
+    if let Err(error) = books.retention.clean(&books.log, &pipeline.positions(), &ages) {
         tracing::warn!(%error, "retention");
     }
 }

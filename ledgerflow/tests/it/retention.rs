@@ -4,7 +4,9 @@ use crate::company::{PATIENCE, within};
 use crate::traffic::funded;
 use audit::{AuditLimit, Auditor};
 use ledgerflow::query::books::Books;
+use ledgerflow::query::events::Text;
 use ledgerflow::query::{self, Answer, Ending, Question};
+use ledgerflow::retention::Ages;
 use ledgerflow::{config, serve};
 use schemas::topics::{Retention, Topic};
 use std::collections::BTreeMap;
@@ -26,8 +28,11 @@ fn books(folder: &Path, events: u64) -> Books {
     books
 }
 
+/// Nothing is old.
+const YOUNG: Ages = Ages { now_us: 0, rejected_days: 1, published_days: 1 };
+
 fn clean(books: &Books) {
-    books.retention.clean(&books.log, &books.pipeline().unwrap().positions()).unwrap();
+    books.retention.clean(&books.log, &books.pipeline().unwrap().positions(), &YOUNG).unwrap();
 }
 
 fn low(books: &Books, at: TopicPartition) -> Offset {
@@ -123,4 +128,58 @@ fn an_audit_of_a_running_pipeline_holds_retention_back_and_names_its_ranges() {
         assert!(read > 0, "{topic:?}");
     }
     ended(books);
+}
+
+/// First and next offset of every partition of a topic.
+fn bounds(log: &dyn Log, topic: Topic) -> Vec<(Offset, Offset)> {
+    let of = |partition| log.watermarks(TopicPartition::new(topic, partition), Isolation::Committed);
+    let bounds = (0..log.partitions(topic).unwrap()).map(|partition| of(partition).unwrap());
+    bounds.map(|bounds| (bounds.low, bounds.high)).collect()
+}
+
+#[test]
+fn what_no_processor_reads_goes_by_age_and_the_newest_stays() {
+    const DAY_US: i64 = 24 * 3_600 * 1_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let books = books(folder.path(), 100);
+    let odd = (0..20).map(|n| Text::Utf8(format!("no event {n}"))).collect();
+    assert_eq!(query::answer(&books, &Question::Send { lane: 1, events: odd }).ending, Ending::Done);
+    assert!(books.pipeline().unwrap().drain(PATIENCE).unwrap());
+    let (log, read) = (std::sync::Arc::clone(&books.log), books.pipeline().unwrap().positions());
+    ended(books);
+    let now_us = stream::clock::wall_us();
+    let retention = ledgerflow::retention::Retention::default();
+    let clean = |now_us, rejected_days, published_days| {
+        let ages = Ages { now_us, rejected_days, published_days };
+        retention.clean(&log, &read, &ages).unwrap();
+    };
+    clean(now_us + 100 * DAY_US, 0, 0);
+    clean(now_us, 1, 1);
+    for topic in [Topic::Rejected, Topic::Balances] {
+        assert!(
+            bounds(log.as_ref(), topic).iter().all(|(low, _)| *low == 0),
+            "{topic:?}: for ever, or young"
+        );
+    }
+    // Between two records: the older go, the younger stay.
+    let (at, (_, next)) = (TopicPartition::new(Topic::Balances, 0), bounds(log.as_ref(), Topic::Balances)[0]);
+    let mut reader = log.reader(&[(at, next / 2)], Isolation::Committed).unwrap();
+    let limit = stream::log::FetchLimit { records: 1, bytes: 1, wait: PATIENCE };
+    let middle = reader.poll(limit).unwrap()[0].records[0].clone();
+    clean(middle.timestamp_us + DAY_US, 0, 1);
+    let (low, _) = bounds(log.as_ref(), Topic::Balances)[0];
+    assert!(0 < low && low <= middle.offset, "from {low}, {} is young", middle.offset);
+    assert!(bounds(log.as_ref(), Topic::Rejected).iter().all(|(low, _)| *low == 0));
+    // All is old.
+    clean(now_us + 400 * DAY_US, 90, 30);
+    for topic in [Topic::Rejected, Topic::Balances] {
+        let several: Vec<_> = bounds(log.as_ref(), topic).into_iter().filter(|(_, high)| *high > 1).collect();
+        assert!(!several.is_empty() && several.iter().all(|(low, high)| high - low == 1), "{several:?}");
+    }
+    for topic in Topic::ALL.iter().filter(|topic| topic.retention() == Retention::Forever) {
+        assert!(bounds(log.as_ref(), *topic).iter().all(|(low, _)| *low == 0), "{topic:?}");
+    }
+    let limit = AuditLimit { quiesced: true, ..AuditLimit::default() };
+    let audit = audit::audit(log.as_ref(), log.counts(), limit).unwrap();
+    assert!(audit.passed, "{audit}");
 }
