@@ -25,6 +25,7 @@ pub mod rejection;
 pub mod shards;
 pub mod topics;
 pub mod wire_read;
+pub mod wire_walk;
 pub mod wire_write;
 
 /// Types generated from `proto/ledgerflow/v1/*.proto` (regenerate with `make schemas`).

@@ -5,7 +5,8 @@
 use schemas::amount_wire;
 use schemas::dates::Day;
 use schemas::wire::Side;
-use schemas::wire_read::{Field, WireError, fields};
+use schemas::wire_read::WireError;
+use schemas::wire_walk::{Walk, bytes_key, varint_key};
 
 /// `JournalItem`, as far as settlement reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,16 +31,27 @@ pub enum Item<'b> {
     Other,
 }
 
-/// Field numbers of an item that books: its book, its accounting date, its entries.
-struct BookingTags {
-    book: u32,
-    date: u32,
-    entry: u32,
+/// Keys of an item that books: its book, its accounting date, its entries.
+struct BookingKeys {
+    book: u64,
+    date: u64,
+    entry: u64,
 }
 
-const DECISION: BookingTags = BookingTags { book: 12, date: 8, entry: 15 };
-const RECEIVED: BookingTags = BookingTags { book: 10, date: 6, entry: 13 };
-const CLEARING: BookingTags = BookingTags { book: 4, date: 5, entry: 9 };
+const DECISION: BookingKeys = BookingKeys { book: bytes_key(12), date: varint_key(8), entry: bytes_key(15) };
+const RECEIVED: BookingKeys = BookingKeys { book: bytes_key(10), date: varint_key(6), entry: bytes_key(13) };
+const CLEARING: BookingKeys = BookingKeys { book: bytes_key(4), date: varint_key(5), entry: bytes_key(9) };
+
+/// Keys of `JournalItem`.
+mod item_keys {
+    use schemas::wire_walk::bytes_key;
+
+    pub(super) const DECISION: u64 = bytes_key(1);
+    pub(super) const RECEIVED: u64 = bytes_key(2);
+    pub(super) const CLEARING: u64 = bytes_key(3);
+    pub(super) const TICK: u64 = bytes_key(5);
+    pub(super) const ALIGNED: u64 = bytes_key(8);
+}
 
 impl<'b> Item<'b> {
     /// Reads one item; its entries, in order, take the place of what is in `entries`.
@@ -48,64 +60,74 @@ impl<'b> Item<'b> {
     /// See [`WireError`].
     pub fn read(item: &'b [u8], entries: &mut Vec<EntryView<'b>>) -> Result<Self, WireError> {
         entries.clear();
-        let mut read = Self::Other;
-        for field in fields(item) {
-            let field = field?;
-            read = match field.tag {
-                1 => Self::booking(field.bytes()?, &DECISION, entries)?,
-                2 => Self::booking(field.bytes()?, &RECEIVED, entries)?,
-                3 => Self::booking(field.bytes()?, &CLEARING, entries)?,
-                5 => Self::tick(field.bytes()?)?,
-                8 => Self::aligned(field.bytes()?)?,
-                _ => read,
+        let (mut walk, mut read) = (Walk::new(item), Self::Other);
+        while let Some(key) = walk.key()? {
+            read = match key {
+                item_keys::DECISION => Self::booking(walk.bytes()?, &DECISION, entries)?,
+                item_keys::RECEIVED => Self::booking(walk.bytes()?, &RECEIVED, entries)?,
+                item_keys::CLEARING => Self::booking(walk.bytes()?, &CLEARING, entries)?,
+                item_keys::TICK => Self::tick(walk.bytes()?)?,
+                item_keys::ALIGNED => Self::aligned(walk.bytes()?)?,
+                _ => walk.skip(key).map(|()| read)?,
             };
         }
         Ok(read)
     }
 
+    #[inline]
     fn booking(
         message: &'b [u8],
-        tags: &BookingTags,
+        keys: &BookingKeys,
         entries: &mut Vec<EntryView<'b>>,
     ) -> Result<Self, WireError> {
         entries.clear();
-        let (mut book, mut date) = (&[][..], 0);
-        for field in fields(message) {
-            let field = field?;
-            if field.tag == tags.entry {
-                entries.push(EntryView::read(field.bytes()?)?);
-            } else if field.tag == tags.book {
-                book = field.bytes()?;
-            } else if field.tag == tags.date {
-                date = field.sint32()?;
+        let (mut walk, mut book, mut date) = (Walk::new(message), &[][..], Day(0));
+        while let Some(key) = walk.key()? {
+            if key == keys.entry {
+                entries.push(EntryView::read(walk.bytes()?)?);
+            } else if key == keys.book {
+                book = walk.bytes()?;
+            } else if key == keys.date {
+                date = day(&mut walk)?;
+            } else {
+                walk.skip(key)?;
             }
         }
-        Ok(Self::Booking { book, date: Day(date) })
+        Ok(Self::Booking { book, date })
     }
 
     fn tick(message: &[u8]) -> Result<Self, WireError> {
-        let mut business_time_us = 0;
-        for field in fields(message) {
-            let field = field?;
-            if field.tag == 1 {
-                business_time_us = field.int()?;
+        const TIME: u64 = varint_key(1);
+        let (mut walk, mut business_time_us) = (Walk::new(message), 0);
+        while let Some(key) = walk.key()? {
+            match key {
+                TIME => business_time_us = walk.uint()?.cast_signed(),
+                _ => walk.skip(key)?,
             }
         }
         Ok(Self::Tick(business_time_us))
     }
 
     fn aligned(message: &'b [u8]) -> Result<Self, WireError> {
-        let (mut book, mut date) = (&[][..], 0);
-        for field in fields(message) {
-            let field = field?;
-            match field.tag {
-                1 => book = field.bytes()?,
-                2 => date = field.sint32()?,
-                _ => {}
+        const BOOK: u64 = bytes_key(1);
+        const DATE: u64 = varint_key(2);
+        let (mut walk, mut book, mut date) = (Walk::new(message), &[][..], Day(0));
+        while let Some(key) = walk.key()? {
+            match key {
+                BOOK => book = walk.bytes()?,
+                DATE => date = day(&mut walk)?,
+                _ => walk.skip(key)?,
             }
         }
-        Ok(Self::Aligned { book, date: Day(date) })
+        Ok(Self::Aligned { book, date })
     }
+}
+
+/// A `sint32`: the low 32 bits of its varint count, as for the generated types.
+#[allow(clippy::cast_possible_truncation)]
+fn day(walk: &mut Walk<'_>) -> Result<Day, WireError> {
+    let value = walk.uint()? as u32;
+    Ok(Day((value >> 1).cast_signed() ^ -((value & 1).cast_signed())))
 }
 
 /// `Entry`.
@@ -133,30 +155,43 @@ pub struct EntryView<'b> {
     pub after_hi: i64,
 }
 
+/// Keys of `Entry`.
+mod entry_keys {
+    use schemas::wire_walk::{bytes_key, varint_key};
+
+    pub(super) const ACCOUNT: u64 = bytes_key(1);
+    pub(super) const ASSET: u64 = bytes_key(2);
+    pub(super) const SIDE: u64 = varint_key(3);
+    pub(super) const AMOUNT_LO: u64 = varint_key(4);
+    pub(super) const AMOUNT_HI: u64 = varint_key(5);
+    pub(super) const SEQ: u64 = varint_key(6);
+    pub(super) const BEFORE_LO: u64 = varint_key(7);
+    pub(super) const BEFORE_HI: u64 = varint_key(8);
+    pub(super) const AFTER_LO: u64 = varint_key(9);
+    pub(super) const AFTER_HI: u64 = varint_key(10);
+}
+
 impl<'b> EntryView<'b> {
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // an enumeration is its low 32 bits
     fn read(message: &'b [u8]) -> Result<Self, WireError> {
-        let mut entry = Self::default();
-        for field in fields(message) {
-            entry.take(&field?)?;
+        let (mut walk, mut entry) = (Walk::new(message), Self::default());
+        while let Some(key) = walk.key()? {
+            match key {
+                entry_keys::ACCOUNT => entry.account = walk.bytes()?,
+                entry_keys::ASSET => entry.asset = walk.bytes()?,
+                entry_keys::SIDE => entry.side = (walk.uint()? as u32).cast_signed(),
+                entry_keys::AMOUNT_LO => entry.amount_lo = walk.uint()?,
+                entry_keys::AMOUNT_HI => entry.amount_hi = walk.sint()?,
+                entry_keys::SEQ => entry.seq = walk.uint()?,
+                entry_keys::BEFORE_LO => entry.before_lo = walk.uint()?,
+                entry_keys::BEFORE_HI => entry.before_hi = walk.sint()?,
+                entry_keys::AFTER_LO => entry.after_lo = walk.uint()?,
+                entry_keys::AFTER_HI => entry.after_hi = walk.sint()?,
+                _ => walk.skip(key)?,
+            }
         }
         Ok(entry)
-    }
-
-    fn take(&mut self, field: &Field<'b>) -> Result<(), WireError> {
-        match field.tag {
-            1 => self.account = field.bytes()?,
-            2 => self.asset = field.bytes()?,
-            3 => self.side = field.int32()?,
-            4 => self.amount_lo = field.uint()?,
-            5 => self.amount_hi = field.sint()?,
-            6 => self.seq = field.uint()?,
-            7 => self.before_lo = field.uint()?,
-            8 => self.before_hi = field.sint()?,
-            9 => self.after_lo = field.uint()?,
-            10 => self.after_hi = field.sint()?,
-            _ => {}
-        }
-        Ok(())
     }
 }
 

@@ -12,7 +12,8 @@ use schemas::wire::{
     BillChunk, BillProgress, Entry, EventKey, FileReleased, JournalItem, OurSide, Outcome, PositionHash,
     SideItem, TheirSide, Tick, side_item,
 };
-use schemas::wire_read::{WireError, fields};
+use schemas::wire_read::WireError;
+use schemas::wire_walk::Walk;
 use std::collections::BTreeMap;
 use stream::log::Record;
 use stream::processor::record_hash;
@@ -62,6 +63,8 @@ impl<'a> Rekeying<'a> {
             if goes_on(item).map_err(|e| e.to_string())? {
                 let item = JournalItem::decode(item).map_err(|e| e.to_string())?;
                 self.journal_item(opened.header.batch, item.item);
+            } else {
+                self.only_time = false;
             }
         }
         Ok(())
@@ -210,27 +213,29 @@ impl<'a> Rekeying<'a> {
     }
 }
 
-/// Field numbers of `JournalItem`, and of entry and match below it.
-mod tags {
-    pub(super) const DECISION: u32 = 1;
-    pub(super) const RECEIVED: u32 = 2;
-    pub(super) const TICK: u32 = 5;
-    pub(super) const ALIGNED: u32 = 8;
-    pub(super) const DECISION_ENTRY: u32 = 15;
-    pub(super) const RECEIVED_ENTRY: u32 = 13;
-    pub(super) const ENTRY_MATCH: u32 = 12;
+/// Keys of `JournalItem`, and of entry and match below it.
+mod keys {
+    use schemas::wire_walk::bytes_key;
+
+    pub(super) const DECISION: u64 = bytes_key(1);
+    pub(super) const RECEIVED: u64 = bytes_key(2);
+    pub(super) const TICK: u64 = bytes_key(5);
+    pub(super) const ALIGNED: u64 = bytes_key(8);
+    pub(super) const DECISION_ENTRY: u64 = bytes_key(15);
+    pub(super) const RECEIVED_ENTRY: u64 = bytes_key(13);
+    pub(super) const ENTRY_MATCH: u64 = bytes_key(12);
 }
 
-/// Whether an encoded item of the journal has something that goes on: most entries have no match. Only such items
-/// are decoded.
+/// Whether an encoded item of the journal has something that goes on, as time always does: most entries have no match.
+/// Only such items are decoded.
 fn goes_on(item: &[u8]) -> Result<bool, WireError> {
-    for field in fields(item) {
-        let field = field?;
-        let found = match field.tag {
-            tags::TICK | tags::ALIGNED => true,
-            tags::DECISION => has_match(field.bytes()?, tags::DECISION_ENTRY)?,
-            tags::RECEIVED => has_match(field.bytes()?, tags::RECEIVED_ENTRY)?,
-            _ => false,
+    let mut walk = Walk::new(item);
+    while let Some(key) = walk.key()? {
+        let found = match key {
+            keys::TICK | keys::ALIGNED => true,
+            keys::DECISION => has_match(walk.bytes()?, keys::DECISION_ENTRY)?,
+            keys::RECEIVED => has_match(walk.bytes()?, keys::RECEIVED_ENTRY)?,
+            _ => walk.skip(key).map(|()| false)?,
         };
         if found {
             return Ok(true);
@@ -239,16 +244,20 @@ fn goes_on(item: &[u8]) -> Result<bool, WireError> {
     Ok(false)
 }
 
-/// Whether an entry of a message, there under the number `entry`, has a match.
-fn has_match(message: &[u8], entry: u32) -> Result<bool, WireError> {
-    for field in fields(message) {
-        let field = field?;
-        if field.tag == entry {
-            for field in fields(field.bytes()?) {
-                if field?.tag == tags::ENTRY_MATCH {
-                    return Ok(true);
-                }
+/// Whether an entry of a message, there under the key `entry`, has a match.
+fn has_match(message: &[u8], entry: u64) -> Result<bool, WireError> {
+    let mut walk = Walk::new(message);
+    while let Some(key) = walk.key()? {
+        if key != entry {
+            walk.skip(key)?;
+            continue;
+        }
+        let mut walk = Walk::new(walk.bytes()?);
+        while let Some(key) = walk.key()? {
+            if key == keys::ENTRY_MATCH {
+                return Ok(true);
             }
+            walk.skip(key)?;
         }
     }
     Ok(false)

@@ -130,14 +130,19 @@ fn what_of_the_journal_goes_on() {
 fn time_alone_waits_and_what_has_a_side_does_not() {
     const MINUTE: i64 = TICK_EVERY_US;
     let late = decision(Outcome::Booked, "o-1", "e-1");
+    let mut plain = decision(Outcome::Booked, "o-3", "e-3");
+    if let Some(Journal::Decision(decision)) = &mut plain.item {
+        decision.entry.iter_mut().for_each(|entry| entry.r#match = None);
+    }
     // What the next journal batch holds; ticks and other sides, and changelog batches, that there are then.
-    let rows: [(Vec<JournalItem>, (usize, usize), usize); 6] = [
+    let rows: [(Vec<JournalItem>, (usize, usize), usize); 7] = [
         (vec![tick(MINUTE)], (3, 0), 1),
         (vec![tick(2 * MINUTE - 2)], (3, 0), 1),
         (vec![tick(2 * MINUTE - 2), decision(Outcome::Refused, "o-2", "e-2")], (3, 0), 2),
-        (vec![tick(2 * MINUTE - 1), late], (3, 1), 3),
-        (vec![tick(2 * MINUTE)], (6, 1), 4),
-        (vec![tick(2 * MINUTE + 1)], (6, 1), 4),
+        (vec![plain], (3, 0), 3),
+        (vec![tick(2 * MINUTE - 1), late], (3, 1), 4),
+        (vec![tick(2 * MINUTE)], (6, 1), 5),
+        (vec![tick(2 * MINUTE + 1)], (6, 1), 5),
     ];
     let mut flow = Flow::new();
     let found = |flow: &Flow| {
@@ -153,7 +158,7 @@ fn time_alone_waits_and_what_has_a_side_does_not() {
     // A full window does not wait: the journal that is read again after a restart stays short.
     (0..31).for_each(|_| flow.journal(1, &[tick(2 * MINUTE + 2)]));
     run_rekey(&mut flow, 1, 40);
-    assert_eq!(found(&flow), ((6, 1), 5));
+    assert_eq!(found(&flow), ((6, 1), 6));
     flow.rekey.assert_restores(&flow.topics);
 }
 
