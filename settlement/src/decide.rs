@@ -92,6 +92,10 @@ impl<'a> Draft<'a> {
         self.head.generation = opened.header.generation;
         self.head.batch = opened.header.batch;
         opened.expect_count(batch::items(&opened.body).count())?;
+        // About an account an item.
+        let items = opened.header.count as usize;
+        self.touched.reserve(items);
+        self.place.reserve(items);
         let mut entries = Vec::new();
         for item in batch::items(&opened.body) {
             let item = Item::read(item?, &mut entries).map_err(|e| BatchError::Decode(e.to_string()))?;
@@ -241,7 +245,7 @@ impl<'a> Draft<'a> {
 
     /// What `apply` will do.
     pub(crate) fn into_change(self) -> Change {
-        Change { head: self.head, names: self.opened.into_names(), accounts: self.touched }
+        Change { head: self.head, names: self.opened, accounts: self.touched }
     }
 }
 

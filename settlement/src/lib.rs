@@ -38,6 +38,7 @@ pub mod names;
 pub mod processor;
 pub mod publish;
 pub mod query;
+mod rows;
 pub mod state;
 
 pub use config::SettlementConfig;

@@ -4,6 +4,7 @@
 //! a slot of the table (eight bytes: half of the name's hash, and the number), then the name, which lies in its row
 //! unless it is long. The table keeps enough of the hash to grow without looking at names.
 
+use crate::rows::Rows;
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
 
@@ -68,7 +69,7 @@ impl Name {
 /// Names by number and numbers by name.
 #[derive(Debug, Default)]
 pub struct Names {
-    names: Vec<Name>,
+    names: Rows<Name>,
     table: Table,
 }
 
@@ -94,7 +95,7 @@ impl Names {
     /// Whether there is none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.names.len() == 0
     }
 
     /// The name of a number.
@@ -123,12 +124,6 @@ impl Names {
         self.table.insert(hash(name.bytes(), name.asset()), number);
         self.names.push(name);
         Some(number)
-    }
-
-    /// The names alone, in order.
-    #[must_use]
-    pub fn into_names(self) -> Vec<Name> {
-        self.names
     }
 }
 

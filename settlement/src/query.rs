@@ -71,7 +71,7 @@ impl Rules {
     /// Every balance of the slot, by account and asset.
     #[must_use]
     pub fn balances<'a>(&'a self, slot: &'a Slot) -> Vec<Balance<'a>> {
-        let mut all: Vec<(&Name, &Account)> = slot.names.iter().zip(&slot.accounts).collect();
+        let mut all: Vec<(&Name, &Account)> = slot.names.iter().zip(slot.accounts.iter()).collect();
         all.sort_unstable_by(|(a, _), (b, _)| (a.bytes(), a.asset()).cmp(&(b.bytes(), b.asset())));
         all.into_iter().map(|(name, account)| self.balance(name, account, self.origin(slot))).collect()
     }
@@ -81,7 +81,7 @@ impl Rules {
     #[must_use]
     pub fn trial_balance(&self, slot: &Slot) -> BTreeMap<&str, Option<i128>> {
         let mut sums: BTreeMap<&str, Option<i128>> = BTreeMap::new();
-        for (name, account) in slot.names.iter().zip(&slot.accounts) {
+        for (name, account) in slot.names.iter().zip(slot.accounts.iter()) {
             let (asset, _) = self.assets.get(name.asset()).unwrap_or_default();
             let sum = sums.entry(asset).or_insert(Some(0));
             *sum = sum.and_then(|sum| sum.checked_add(account.dual.current));

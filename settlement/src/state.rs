@@ -10,6 +10,7 @@ use crate::days::{BusinessTime, Days, Reports};
 use crate::decide::Touched;
 use crate::dual::{Account, Daily, DualBalance};
 use crate::names::{self, Name, Names};
+use crate::rows::Rows;
 use bytes::Bytes;
 use prost::Message;
 use schemas::amount_wire;
@@ -166,7 +167,7 @@ pub struct Slot {
     pub(crate) slot: u32,
     pub(crate) assets: Arc<Assets>,
     pub(crate) names: Names,
-    pub(crate) accounts: Vec<Account>,
+    pub(crate) accounts: Rows<Account>,
     pub(crate) head: Head,
     dirty: Vec<u32>,
     is_dirty: Vec<bool>,
@@ -182,7 +183,7 @@ pub struct Slot {
 pub struct Change {
     pub(crate) head: Head,
     /// Names that follow the slot's own, in order.
-    pub(crate) names: Vec<Name>,
+    pub(crate) names: Names,
     /// Accounts with their after-values.
     pub(crate) accounts: Vec<Touched>,
 }
@@ -195,7 +196,7 @@ impl Slot {
             slot,
             assets,
             names: Names::default(),
-            accounts: Vec::new(),
+            accounts: Rows::default(),
             head: Head::default(),
             dirty: Vec::new(),
             is_dirty: Vec::new(),
@@ -243,8 +244,8 @@ impl Slot {
 
     /// The only mutator: takes a window's after-values.
     pub(crate) fn take(&mut self, change: Change) {
-        for name in change.names {
-            if self.names.push(name).is_some() {
+        for name in change.names.iter() {
+            if self.names.push(name.clone()).is_some() {
                 self.accounts.push(Account::EMPTY);
                 self.is_dirty.push(false);
             }
