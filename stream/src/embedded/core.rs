@@ -220,8 +220,9 @@ impl Core {
         let refused = |error: LogError| E::from(NotWritten::Refused(error));
         self.check_writable().map_err(refused)?;
         let extras = Extras { flags: 0, positions: &positions, bounds };
-        let draft =
-            Draft::new(records, &extras, clock::wall_us()).map_err(|why| refused(LogError::Io(why)))?;
+        let buffer = lock(&self.state).spare_buffer(Draft::bytes(records, &extras));
+        let draft = Draft::new_in(buffer, records, &extras, clock::wall_us());
+        let draft = draft.map_err(|why| refused(LogError::Io(why)))?;
         let mut writer = lock(&self.writer);
         self.check_writable().map_err(refused)?;
         admit()?;

@@ -245,6 +245,8 @@ pub(super) struct Draft {
 pub(super) struct Sealed {
     /// All its bytes.
     pub bytes: Bytes,
+    /// Bytes of memory they take.
+    pub memory: usize,
     /// Its runs; `at` counts from the start of the frame.
     pub runs: Vec<(TopicPartition, Run)>,
 }
@@ -269,18 +271,38 @@ impl Extras<'_> {
 }
 
 impl Draft {
+    /// Bytes of the frame of a commit, at most.
+    pub(super) fn bytes(records: &[OutRecord], extras: &Extras<'_>) -> usize {
+        let body: usize = records.iter().map(record_bytes).sum();
+        FIXED_BYTES + records.len() * RUN_BYTES + extras.bytes() + body
+    }
+
     /// Lays a commit out. `records` keep their order within a partition.
     ///
     /// # Errors
     /// The text says which bound of the format the commit passes.
     pub(super) fn new(records: &[OutRecord], extras: &Extras<'_>, wall_us: i64) -> Result<Self, String> {
+        Self::new_in(Vec::new(), records, extras, wall_us)
+    }
+
+    /// The same in memory that was used before; what is in `buffer` goes.
+    ///
+    /// # Errors
+    /// As [`Draft::new`].
+    pub(super) fn new_in(
+        mut buffer: Vec<u8>,
+        records: &[OutRecord],
+        extras: &Extras<'_>,
+        wall_us: i64,
+    ) -> Result<Self, String> {
         let mut order: Vec<&OutRecord> = records.iter().collect();
         order.sort_by_key(|record| record.to);
         let groups: Vec<&[&OutRecord]> = order.chunk_by(|a, b| a.to == b.to).collect();
         let body: usize = records.iter().map(record_bytes).sum();
         let runs_end = FIXED_BYTES + groups.len() * RUN_BYTES;
         // All of it at once: a buffer that grew at its end would copy the whole frame.
-        let mut buffer = Vec::with_capacity(runs_end + extras.bytes() + body);
+        buffer.clear();
+        buffer.reserve_exact(runs_end + extras.bytes() + body);
         buffer.resize(runs_end, 0);
         put_positions(&mut buffer, extras.positions)?;
         for (of, bounds) in extras.bounds {
@@ -362,7 +384,8 @@ impl Draft {
         if let Some(place) = self.buffer.get_mut(..FIXED_BYTES) {
             place.copy_from_slice(&fixed);
         }
-        Sealed { bytes: Bytes::from(self.buffer), runs: self.runs }
+        let memory = self.buffer.capacity();
+        Sealed { bytes: Bytes::from(self.buffer), memory, runs: self.runs }
     }
 }
 

@@ -180,8 +180,13 @@ impl ReadPart {
                 self.cursor = Some(Cursor { run: cached.run, at: cached.run.first, rest: cached.bytes });
             }
             if let Some(cursor) = &mut self.cursor {
-                let coming = cursor.run.next().saturating_sub(cursor.at.max(self.position));
-                records.reserve(left.records.min(usize::try_from(coming).unwrap_or(0)));
+                if records.is_empty() {
+                    // Once for all that may come, taking the others to be as long as those of this run.
+                    let each = (cursor.run.len / cursor.run.count.max(1)).max(1) as usize;
+                    let waiting = lock(&core.state).bounds(self.of)?.next.saturating_sub(self.position);
+                    let waiting = usize::try_from(waiting).unwrap_or(0);
+                    records.reserve(waiting.min(left.records).min(left.bytes / each + 1));
+                }
                 let taken = cursor.take(self.of, self.position, left, records);
                 self.position = cursor.at.max(self.position);
                 if cursor.at >= cursor.run.next() {

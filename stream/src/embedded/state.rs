@@ -1,8 +1,9 @@
 //! What readers see: bounds of partitions, where runs are, the newest frames in memory, committed positions.
 //!
 //! One mutex guards it; it is held for look-ups and for publishing a written frame, never during input or output.
-//! Memory: the tail cache is bounded in bytes; each run of the open segment takes 32 bytes; each partition of a
-//! closed segment 24 bytes; rows of closed segments are read from their side-files and [`LOADED_MAX`] are kept.
+//! Memory: the tail cache is bounded in bytes, and so are the buffers it has given up ([`SPARE_BYTES_MAX`]); each run
+//! of the open segment takes 32 bytes; each partition of a closed segment 24 bytes; rows of closed segments are read
+//! from their side-files and [`LOADED_MAX`] are kept.
 
 use super::format::{Bounds, GroupPosition, Run, Sealed};
 use super::index::{SegmentIndex, placed};
@@ -17,6 +18,10 @@ use std::sync::Arc;
 
 /// Closed segments whose index and file are kept open.
 const LOADED_MAX: usize = 8;
+/// Bytes of memory kept for frames to come, in at most [`SPARE_MAX`] pieces.
+const SPARE_BYTES_MAX: usize = 16 << 20;
+/// Pieces of memory kept for frames to come.
+const SPARE_MAX: usize = 16;
 /// What a cached run costs beside its bytes, counted against the cache's bound.
 const CACHED_RUN_BYTES: usize = 128;
 
@@ -66,6 +71,16 @@ impl Layout {
 pub(super) struct CachedRun {
     pub run: Run,
     pub bytes: Bytes,
+}
+
+/// A frame in the tail cache.
+#[derive(Debug)]
+struct CachedFrame {
+    /// Bytes counted against the cache's bound.
+    counted: usize,
+    /// Partitions that have a run of it.
+    places: Vec<usize>,
+    bytes: Bytes,
 }
 
 /// Offsets of one partition in one closed segment.
@@ -137,8 +152,11 @@ pub(super) struct State {
     segments: BTreeMap<u32, Arc<ClosedSegment>>,
     open: OpenSegment,
     loaded: VecDeque<(u32, Arc<LoadedSegment>)>,
-    /// Frames in the tail cache, oldest first: bytes counted for each, and which partitions have a run of it.
-    frames: VecDeque<(usize, Vec<usize>)>,
+    /// Frames in the tail cache, oldest first.
+    frames: VecDeque<CachedFrame>,
+    /// Memory of frames that have left the tail cache, for the next ones: new memory would have to be cleared by the
+    /// kernel first.
+    spare: VecDeque<Vec<u8>>,
     tail_bytes: usize,
     tail_bytes_max: usize,
     /// Readers that wait for news.
@@ -156,6 +174,7 @@ impl State {
             open,
             loaded: VecDeque::new(),
             frames: VecDeque::new(),
+            spare: VecDeque::new(),
             tail_bytes: 0,
             tail_bytes_max,
             waiting: 0,
@@ -298,18 +317,38 @@ impl State {
             });
             places.push(place);
         }
-        let counted = frame.bytes.len() + places.len() * CACHED_RUN_BYTES;
-        self.frames.push_back((counted, places));
+        let counted = frame.memory + places.len() * CACHED_RUN_BYTES;
+        self.frames.push_back(CachedFrame { counted, places, bytes: frame.bytes.clone() });
         self.tail_bytes += counted;
         while self.tail_bytes > self.tail_bytes_max {
-            let Some((counted, places)) = self.frames.pop_front() else { break };
+            let Some(CachedFrame { counted, places, bytes }) = self.frames.pop_front() else { break };
             self.tail_bytes -= counted;
             for place in places {
                 if let Some(partition) = self.partitions.get_mut(place) {
                     partition.tail.pop_front();
                 }
             }
+            self.keep_spare(bytes);
         }
+    }
+
+    /// Keeps the memory of a frame that has left the cache, unless a reader still holds some of it.
+    fn keep_spare(&mut self, frame: Bytes) {
+        let Ok(mut buffer) = frame.try_into_mut() else { return };
+        buffer.clear();
+        self.spare.push_back(buffer.into());
+        let bytes = |spare: &VecDeque<Vec<u8>>| spare.iter().map(Vec::capacity).sum::<usize>();
+        while self.spare.len() > SPARE_MAX || bytes(&self.spare) > SPARE_BYTES_MAX {
+            self.spare.pop_front();
+        }
+    }
+
+    /// Memory for a frame of that many bytes: some that was used before and is not much too big, or none.
+    pub(super) fn spare_buffer(&mut self, bytes: usize) -> Vec<u8> {
+        let fits = bytes..=bytes.saturating_mul(2);
+        let fitting = self.spare.iter().enumerate().filter(|(_, spare)| fits.contains(&spare.capacity()));
+        let best = fitting.min_by_key(|(_, spare)| spare.capacity()).map(|(at, _)| at);
+        best.and_then(|at| self.spare.remove(at)).unwrap_or_default()
     }
 
     /// Closes the open segment and goes on in `open`.

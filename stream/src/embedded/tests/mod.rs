@@ -8,6 +8,7 @@ mod membership;
 mod opening;
 mod reading;
 
+use super::core::lock;
 use super::files::{Files, SystemFiles};
 use super::segment::{SegmentScan, Step, read_header};
 use super::{EmbeddedLog, Options};

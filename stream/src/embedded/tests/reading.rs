@@ -241,3 +241,29 @@ fn a_damaged_run_is_reported_where_it_is_read() {
     named(reader.poll(limit(100)).unwrap_err());
     named(log.verify().unwrap_err());
 }
+
+#[test]
+fn frames_in_used_memory_hold_what_is_theirs_and_leave_what_is_held() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = small();
+    (options.segment_bytes, options.tail_cache_bytes) = (1 << 20, 20_000);
+    let log = EmbeddedLog::open(directory.path(), options).unwrap();
+    let value = |number: usize| format!("{number:>4}").repeat(250 - number % 50);
+    let mut reader = log.reader(&[(JOURNAL, 0)], Isolation::Committed).unwrap();
+    let mut held = Vec::new();
+    for number in 0..300 {
+        log.append(vec![text(JOURNAL, value(number))]).unwrap();
+        let fetched = reader.poll(limit(1)).unwrap().remove(0).records.remove(0);
+        if number % 7 == 0 {
+            held.push((number, fetched));
+        }
+    }
+    for (number, record) in held {
+        assert_eq!(record.value, value(number), "a record that was held");
+    }
+    assert_eq!(values(&log, JOURNAL), (0..300).map(value).collect::<Vec<_>>(), "what lies on the disk");
+    let spare = lock(&log.core.state).spare_buffer(900);
+    assert!((900..=1_800).contains(&spare.capacity()), "memory of frames that have left the cache");
+    assert_eq!(lock(&log.core.state).spare_buffer(1 << 20).capacity(), 0, "none is big enough");
+    assert_eq!(lock(&log.core.state).spare_buffer(1).capacity(), 0, "none is small enough");
+}
