@@ -4,6 +4,7 @@
 //! - [`cli`]: commands and how their answers are printed;
 //! - [`config`]: `ledgerflow.yaml`, variables and flags;
 //! - [`demo`]: a day of a payment company, end to end;
+//! - [`restore`]: a data directory from a backup;
 //! - [`retention`]: giving up what every reader has passed;
 //! - [`runtime`]: the pipeline in one process;
 //! - [`query`]: questions and answers, the same whether the pipeline runs here, elsewhere or not at all;
@@ -20,6 +21,7 @@ pub mod demo;
 pub mod generate;
 pub mod measure;
 pub mod query;
+pub mod restore;
 pub mod retention;
 pub mod runtime;
 pub mod serve;

@@ -160,6 +160,26 @@ impl Default for Options {
     }
 }
 
+/// Label of the checkpoint in a folder, which is read and left as it is; `None` = there is none.
+///
+/// # Errors
+/// [`StoreError::Refused`] when its manifest is torn or another version's, [`StoreError::Io`].
+pub fn label_in(dir: &Path) -> Result<Option<Label>, StoreError> {
+    Ok(manifest_in(dir)?.map(|manifest| manifest.label))
+}
+
+fn manifest_in(dir: &Path) -> Result<Option<Manifest>, StoreError> {
+    let path = dir.join(manifest::NAME);
+    let mut bytes = Vec::new();
+    match File::open(&path) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened
+            .and_then(|file| file.take(manifest::BYTES_MAX).read_to_end(&mut bytes))
+            .map_err(|why| StoreError::io(&path, why))?,
+    };
+    Manifest::parse(&bytes).map(Some).map_err(|why| StoreError::refused(dir, why))
+}
+
 /// What a write did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Written {
@@ -407,16 +427,8 @@ impl Store {
     }
 
     fn read_manifest(&self) -> Result<Option<Manifest>, StoreError> {
-        let path = self.dir.join(manifest::NAME);
-        let mut bytes = Vec::new();
-        match File::open(&path) {
-            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened
-                .and_then(|file| file.take(manifest::BYTES_MAX).read_to_end(&mut bytes))
-                .map_err(|why| StoreError::io(&path, why))?,
-        };
+        let Some(manifest) = manifest_in(&self.dir)? else { return Ok(None) };
         let refuse = |why| StoreError::refused(&self.dir, why);
-        let manifest = Manifest::parse(&bytes).map_err(refuse)?;
         if (manifest.processor.as_str(), manifest.slot) != (self.processor.as_str(), self.slot) {
             return Err(refuse(Refusal::OtherSlot { processor: manifest.processor, slot: manifest.slot }));
         }

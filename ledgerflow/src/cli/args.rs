@@ -6,7 +6,8 @@ use std::path::PathBuf;
 /// Streaming accounting: events in, double-entry journal, balances, days and reconciled bills out.
 ///
 /// Exit codes: 0 done; 1 failed (the message says why); 2 wrong use of the command line; 3 a check found
-/// something wrong (verify, audit, health, status, trial-balance, bill, bench); 4 nothing found for that name or id.
+/// something wrong (verify, audit, health, status, trial-balance, bill, restore, bench); 4 nothing found for that name
+/// or id.
 #[derive(Debug, Parser)]
 #[command(name = "ledgerflow", version, about, long_about, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
@@ -75,6 +76,8 @@ pub enum Command {
     Audit(Audit),
     /// Copy the data directory while it is in use; the copy is a data directory.
     Backup(Backup),
+    /// Make the data directory from a backup, and say what is in it. The directory must not hold anything.
+    Restore(Restore),
     /// Measurements.
     #[command(subcommand)]
     Bench(Bench),
@@ -226,6 +229,13 @@ pub struct Audit {
 pub struct Backup {
     /// Where to; must not exist or be empty.
     pub to: PathBuf,
+}
+
+/// Options of `restore`.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The backup; it stays as it is.
+    pub backup: PathBuf,
 }
 
 /// Commands of `bench`.

@@ -6,7 +6,7 @@ use crate::config::{self, Settings};
 use crate::query::books::Books;
 use crate::query::events::{Sent, Text};
 use crate::query::{self, Answer, Ending, Question};
-use crate::{bench, demo, serve, socket};
+use crate::{bench, demo, restore, serve, socket};
 use anyhow::{Context, bail};
 use clap::CommandFactory;
 use std::io::{BufRead, Read};
@@ -55,6 +55,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run => serve::run(&settings).map(|()| ExitCode::SUCCESS),
         Command::ShowConfig => show_config(&layers, out),
         Command::Send(options) => send(&settings, &options, out),
+        Command::Restore(options) => show(&restore::restore(&settings, &options.backup, &dir)?, out),
         Command::Bench(args::Bench::Pipeline(options)) => {
             let dir = cli.dir.unwrap_or_else(|| PathBuf::from("ledgerflow-bench"));
             let measured = bench::pipeline(&options, &settings, &dir)?;

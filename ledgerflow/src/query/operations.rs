@@ -203,7 +203,10 @@ pub(super) fn audit(books: &Books, quiesced: bool) -> anyhow::Result<Answer> {
 /// `backup`.
 pub(super) fn backup(books: &Books, to: &str) -> anyhow::Result<Answer> {
     let report = books.log.backup(Path::new(to))?;
-    Ok(Answer::says(Ending::Done, format!("copied to {to}: {report:?}")))
+    let mut table = Table::new("backup", &["directory", "last_commit", "files", "bytes"]);
+    let bytes: u64 = report.files.iter().map(|file| file.bytes).sum();
+    table.row([to.into(), report.sequence.into(), report.files.len().into(), bytes.into()]);
+    Ok(Answer::tables(vec![table]))
 }
 
 /// `bill`.

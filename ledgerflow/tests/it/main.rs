@@ -7,5 +7,6 @@ mod docs;
 mod forty_five;
 mod kill;
 mod process;
+mod restore;
 mod retention;
 mod traffic;

@@ -132,6 +132,11 @@ impl Traffic {
         Text::Utf8(event)
     }
 
+    /// The same events, none of which was sent to the process that is asked next.
+    pub fn again(&self) -> Self {
+        Self { prng: self.prng.clone(), fates: self.fates.clone(), sent: Vec::new() }
+    }
+
     pub fn below(&mut self, bound: u64) -> u64 {
         self.prng.below(bound)
     }

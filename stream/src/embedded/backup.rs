@@ -6,7 +6,8 @@
 
 use super::core::{Core, lock};
 use super::files::{Files, SystemFiles, replace, write_all_at};
-use super::segment::{index_path, io_error};
+use super::index::SegmentIndex;
+use super::segment::{corrupt, index_path, io_error, read_header};
 use crate::log::LogError;
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -191,11 +192,11 @@ impl BackupReport {
     }
 }
 
-/// Compares a backup with its manifest, every byte of it.
+/// Compares a backup with its manifest, every byte of it, and checks every frame.
 ///
 /// # Errors
-/// [`LogError::Corrupt`] naming the file that is not what the manifest says, or that there is no whole manifest: the
-/// backup was cut short, or somebody has opened it as a log and written to it.
+/// [`LogError::Corrupt`] naming the file, and the place in it where a frame tells, that is not what the manifest says,
+/// or that there is no whole manifest: the backup was cut short, or somebody has opened it as a log.
 pub fn verify_backup(directory: &Path) -> Result<BackupReport, LogError> {
     let path = directory.join(MANIFEST);
     let text = match fs::read_to_string(&path) {
@@ -208,24 +209,51 @@ pub fn verify_backup(directory: &Path) -> Result<BackupReport, LogError> {
     };
     let damaged = || LogError::Corrupt(format!("{}: the manifest is damaged", path.display()));
     let report = BackupReport::parse(&text).ok_or_else(damaged)?;
-    for file in &report.files {
-        let path = directory.join(&file.name);
-        let source = open_source(file.name.clone(), path.clone())?;
-        let crc = walk(&path, &source.file, source.bytes, |_, _| Ok(()))?;
-        if source.bytes != file.bytes || crc != file.crc32c {
-            return Err(LogError::Corrupt(format!("{}: it is not the file of the manifest", path.display())));
-        }
-    }
+    report.files.iter().try_for_each(|file| check(directory, file))?;
     Ok(report)
 }
 
-/// Makes a log directory from a verified backup.
+fn check(directory: &Path, file: &BackupFile) -> Result<(), LogError> {
+    let path = directory.join(&file.name);
+    if !path.is_file() {
+        return Err(LogError::Corrupt(format!(
+            "{}: the manifest names it and it is not there",
+            path.display()
+        )));
+    }
+    let source = open_source(file.name.clone(), path.clone())?;
+    if source.bytes != file.bytes {
+        let why = format_args!("it ends there, the manifest says {} bytes", file.bytes);
+        return Err(corrupt(&path, source.bytes, why));
+    }
+    // The checksum of the file tells that it is damaged, a frame's own tells where.
+    if path.extension().is_some_and(|extension| extension == "seg") {
+        let header = read_header(&path, &source.file)?.map_err(|fault| corrupt(&path, 0, fault))?;
+        SegmentIndex::scanned(&path, &source.file, source.bytes, &header)?;
+    }
+    if walk(&path, &source.file, source.bytes, |_, _| Ok(()))? != file.crc32c {
+        return Err(LogError::Corrupt(format!("{}: it is not the file of the manifest", path.display())));
+    }
+    Ok(())
+}
+
+/// Makes a log directory from a backup that was found whole. What was copied is removed again when it fails.
 ///
 /// # Errors
 /// As [`verify_backup`]; [`LogError::Io`] when `to` is not empty, or what the file system says.
 pub fn restore(backup: &Path, to: &Path) -> Result<BackupReport, LogError> {
     let report = verify_backup(backup)?;
     prepare(to)?;
+    let restored = copy_back(backup, to, &report);
+    if restored.is_err() {
+        // The folder was empty: all of this is ours. Without it the next try finds it empty again.
+        let _ = fs::remove_dir_all(to.join("segments"));
+        let _ = fs::remove_file(to.join("meta"));
+    }
+    restored.map(|()| report)
+}
+
+fn copy_back(backup: &Path, to: &Path, report: &BackupReport) -> Result<(), LogError> {
     for file in &report.files {
         let copied = copy(open_source(file.name.clone(), backup.join(&file.name))?, to)?;
         if copied != *file {
@@ -234,6 +262,5 @@ pub fn restore(backup: &Path, to: &Path) -> Result<BackupReport, LogError> {
         }
     }
     sync_directory(&SystemFiles, &to.join("segments"))?;
-    sync_directory(&SystemFiles, to)?;
-    Ok(report)
+    sync_directory(&SystemFiles, to)
 }

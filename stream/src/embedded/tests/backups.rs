@@ -100,3 +100,39 @@ fn a_backup_with_any_file_changed_or_missing_is_not_restored() {
     }
     verify_backup(backup.path()).unwrap();
 }
+
+#[test]
+fn damage_is_named_by_file_and_place_and_nothing_is_left_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    commit(&log, 0..30);
+    let backup = tempfile::tempdir().unwrap();
+    log.backup(backup.path()).unwrap();
+    let segment = backup.path().join("segments/0000000001.seg");
+    let whole = fs::read(&segment).unwrap();
+    let mut spoilt = whole.clone();
+    let place = whole.len() - 10;
+    spoilt[place] ^= 4;
+    fs::write(&segment, &spoilt).unwrap();
+    let to = tempfile::tempdir().unwrap();
+    let refused = restore(backup.path(), to.path()).unwrap_err().to_string();
+    let (file, rest) = refused.split_once(" at byte ").unwrap_or_else(|| panic!("{refused}"));
+    assert_eq!(file, format!("corrupt log: {}", segment.display()));
+    let at: usize = rest.split(':').next().unwrap().parse().unwrap();
+    assert!(at > 0 && at <= place, "the frame at {at} holds byte {place}");
+    assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
+    fs::write(&segment, &whole[..place]).unwrap();
+    let refused = restore(backup.path(), to.path()).unwrap_err().to_string();
+    assert!(refused.contains(&format!("{} at byte {place}: it ends there", segment.display())), "{refused}");
+    fs::write(&segment, &whole).unwrap();
+    // A frame that was damaged before the copy was made: the manifest agrees with it and the frame does not.
+    let manifest = backup.path().join("backup.manifest");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let (before, after) = (crc32c::crc32c(&whole), crc32c::crc32c(&spoilt));
+    let text = text.replace(&format!("{before:08x}"), &format!("{after:08x}"));
+    let (covered, _) = text.rsplit_once("crc32c ").unwrap();
+    fs::write(&manifest, format!("{covered}crc32c {:08x}\n", crc32c::crc32c(covered.as_bytes()))).unwrap();
+    fs::write(&segment, &spoilt).unwrap();
+    let refused = restore(backup.path(), to.path()).unwrap_err().to_string();
+    assert!(refused.contains(&format!("{} at byte ", segment.display())), "{refused}");
+}
