@@ -212,10 +212,28 @@ impl<'a> Auditor<'a> {
         loop {
             let progress = self.step()?;
             stepped(self);
+            if progress.at_end && self.limit.quiesced {
+                self.note_unread()?;
+                return Ok(self.report());
+            }
             if progress.at_end || (!self.limit.quiesced && self.reached(&ends)) {
                 return Ok(self.report());
             }
         }
+    }
+
+    /// Events beyond the last window of their slot were taken in by nobody: at rest there is none.
+    fn note_unread(&mut self) -> Result<(), AuditError> {
+        for topic in Topic::LANES {
+            for slot in 0..self.counts.events {
+                let at = TopicPartition::new(topic, slot);
+                let waits = self.sources.untaken(at)?;
+                self.found.that(Check::Conservation, waits.is_none(), || {
+                    (at, format!("events from offset {} on are not worked off", waits.unwrap_or_default()))
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Whether everything below `ends` was read, as far as the audit reads ahead of posting and ingest.

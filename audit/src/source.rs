@@ -118,6 +118,18 @@ impl<'a> Sources<'a> {
         }
     }
 
+    /// Offset of the first record of a partition that was not taken, if there is one; it stays.
+    ///
+    /// # Errors
+    /// The log is away or its bytes are torn.
+    pub fn untaken(&mut self, at: TopicPartition) -> Result<Option<Offset>, AuditError> {
+        let cursor = self.cursor(at)?;
+        if cursor.buffer.is_empty() {
+            cursor.fill()?;
+        }
+        Ok(cursor.buffer.front().map(|record| record.offset))
+    }
+
     /// Next record of a partition with an offset below `to`.
     ///
     /// # Errors

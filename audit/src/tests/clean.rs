@@ -232,6 +232,20 @@ fn edge_topics_may_begin_anywhere() {
 }
 
 #[test]
+fn an_event_that_nobody_has_read_is_not_rest() {
+    let log = history().log();
+    log.change(Topic::Events1, 0, |held| {
+        let mut waiting = held.records.last().unwrap().clone();
+        waiting.offset = held.high;
+        held.high += 1;
+        held.records.push(waiting);
+    });
+    assert!(run(&log, AuditLimit { quiesced: false, ..QUIESCED }).passed, "it may be on its way");
+    let report = run(&log, QUIESCED);
+    assert_eq!(report.check(Check::Conservation).unwrap().wrong, 1, "{report}");
+}
+
+#[test]
 fn a_topic_kept_for_ever_must_begin_at_its_beginning() {
     let log = history().log();
     log.change(Topic::Journal, 0, |held| {
