@@ -77,6 +77,8 @@ settings! {
         dir: PathBuf = PathBuf::from("ledgerflow-data");
         /// Milliseconds between two syncs of the disk: what leaves the process waits for the next one.
         sync_interval_ms: u32 = 20, in 1..=10_000;
+        /// Seconds for which nothing can be written, as on a full disk, until the program ends with exit code 5.
+        full_seconds: u32 = 10, in 0..=3_600;
         /// MiB after which a new segment file begins.
         segment_mib: u32 = 64, in 1..=1024;
         /// MiB of newest records kept in memory for readers.

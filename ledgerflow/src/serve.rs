@@ -2,7 +2,7 @@
 //!
 //! Phases: lock and open the log -> start the workers -> listen on the socket -> watch (signals, failures; bills and
 //! retention beside it) -> stop in order. A worker that ends by itself ends the process: what supervises it starts it
-//! again, and everything restores from the log.
+//! again, and everything restores from the log. So does a log that takes no more ([`NoRoom`]), after a while.
 //!
 //! Bound: from the signal to the end it is `shutdown_seconds`, whatever is under way. Whoever needs the books takes a
 //! share of them and lets go of the lock at once, so that no question keeps the end waiting; what is still asked then is
@@ -30,6 +30,18 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How often bill folders are looked at, microseconds.
 const BILLS_US: i64 = 5_000_000;
 
+/// Nothing can be written for too long: the disk is full, most likely.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{processor} could not write for {seconds} s: {why}. Nothing that was acknowledged is lost; make room, then start \
+     again"
+)]
+pub struct NoRoom {
+    processor: &'static str,
+    seconds: u32,
+    why: String,
+}
+
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -41,18 +53,24 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     }
     let all_of_it = Duration::from_secs(u64::from(settings.shutdown_seconds));
     end_in_time(Arc::clone(&stop), all_of_it * 19 / 20)?;
+    // A limit on file sizes (`ulimit -f`) then answers a write as a full disk does, and does not kill.
+    let limited = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, limited).context("signal handler")?;
     let (books, _) = start(settings)?;
     let books = Arc::new(books);
     let shared = Shared(Arc::new(RwLock::new(Some(Arc::clone(&books)))));
     let server = listen(settings, &shared)?;
     keep_house(settings.clone(), shared.clone())?;
     tracing::info!(dir = %settings.log.dir.display(), "ledgerflow runs");
-    let watched = watch(&books, &stop);
+    let watched = watch(settings, &books, &stop);
     tracing::info!("stopping");
     shared.close();
+    // What cannot be written now is worked off after the next start.
+    let full = watched.as_ref().is_err_and(|why| why.is::<NoRoom>());
+    let wait = if full { Duration::ZERO } else { all_of_it * 8 / 10 };
     drop(server);
     let failures = match books.pipeline() {
-        Some(pipeline) => pipeline.stop(all_of_it * 8 / 10)?,
+        Some(pipeline) => pipeline.stop(wait)?,
         None => Vec::new(),
     };
     books.log.sync()?;
@@ -134,13 +152,20 @@ fn listen(settings: &Settings, shared: &Shared) -> anyhow::Result<socket::Server
 /// Returns when the process is told to stop.
 ///
 /// # Errors
-/// A worker has ended by itself.
-fn watch(books: &Books, stop: &AtomicBool) -> anyhow::Result<()> {
+/// A worker has ended by itself, or nothing can be written for too long ([`NoRoom`]).
+fn watch(settings: &Settings, books: &Books, stop: &AtomicBool) -> anyhow::Result<()> {
     while !stop.load(Ordering::Acquire) {
         std::thread::sleep(LOOK);
         let failures = books.pipeline().map(Pipeline::failures).unwrap_or_default();
         if let Some(failure) = failures.first() {
             bail!("{} ended: {}", failure.processor, failure.error);
+        }
+        let blocked = books.pipeline().map(Pipeline::blocked).unwrap_or_default();
+        if let Some(blocked) = blocked.into_iter().min_by_key(|blocked| blocked.since_us) {
+            let seconds = settings.log.full_seconds;
+            if clock::monotonic_us().saturating_sub(blocked.since_us) >= i64::from(seconds) * 1_000_000 {
+                return Err(NoRoom { processor: blocked.processor, seconds, why: blocked.why }.into());
+            }
         }
     }
     Ok(())

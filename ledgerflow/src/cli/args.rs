@@ -7,7 +7,7 @@ use std::path::PathBuf;
 ///
 /// Exit codes: 0 done; 1 failed (the message says why); 2 wrong use of the command line; 3 a check found
 /// something wrong (verify, audit, health, status, trial-balance, bill, restore, bench); 4 nothing found for that name
-/// or id.
+/// or id; 5 the disk is full (run): make room and start again.
 #[derive(Debug, Parser)]
 #[command(name = "ledgerflow", version, about, long_about, propagate_version = true, max_term_width = 100)]
 pub struct Cli {

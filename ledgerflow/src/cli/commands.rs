@@ -9,6 +9,7 @@ use crate::query::{self, Answer, Ending, Question};
 use crate::{bench, demo, restore, serve, socket};
 use anyhow::{Context, bail};
 use clap::CommandFactory;
+use std::io::Write as _;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,6 +28,9 @@ const SEND_BYTES: usize = 512 * 1024;
 /// How long `send --wait` waits.
 const OUTCOME_WAIT_US: i64 = 60_000_000;
 
+/// Exit code of `run` when the log takes no more.
+const NO_ROOM: u8 = 5;
+
 /// Runs a command line.
 ///
 /// # Errors
@@ -35,8 +39,13 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let out = if cli.json { Output::Json } else { cli.output };
     match &cli.command {
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "ledgerflow", &mut std::io::stdout());
-            return Ok(ExitCode::SUCCESS);
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "ledgerflow", &mut script);
+            return match std::io::stdout().write_all(&script) {
+                // The reader of a pipe has gone: it has what it wanted.
+                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+                _ => Ok(ExitCode::SUCCESS),
+            };
         }
         Command::Demo(options) => {
             stream::telemetry::start(LogFormat::Human, &LogLevel::warn()).context("logs")?;
@@ -52,7 +61,13 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     let dir = settings.log.dir.clone();
     match cli.command {
-        Command::Run => serve::run(&settings).map(|()| ExitCode::SUCCESS),
+        Command::Run => match serve::run(&settings) {
+            Err(full) if full.is::<serve::NoRoom>() => {
+                eprintln!("ledgerflow: {full}");
+                Ok(ExitCode::from(NO_ROOM))
+            }
+            ended => ended.map(|()| ExitCode::SUCCESS),
+        },
         Command::ShowConfig => show_config(&layers, out),
         Command::Send(options) => send(&settings, &options, out),
         Command::Restore(options) => show(&restore::restore(&settings, &options.backup, &dir)?, out),

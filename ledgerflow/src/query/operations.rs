@@ -79,6 +79,8 @@ pub(super) fn status(books: &Books) -> anyhow::Result<Answer> {
     let failed: BTreeMap<&str, String> =
         pipeline.failures().into_iter().map(|f| (f.processor, f.error.to_string())).collect();
     let stopped = pipeline.stopped_slots();
+    let blocked: BTreeMap<&str, String> =
+        pipeline.blocked().into_iter().map(|blocked| (blocked.processor, blocked.why)).collect();
     let slots = [
         ("ingest", books.ingest(|w| w.slots().len()).unwrap_or(0)),
         ("posting", books.posting(|w| w.slots().len()).unwrap_or(0)),
@@ -90,7 +92,7 @@ pub(super) fn status(books: &Books) -> anyhow::Result<Answer> {
         let state = match failed.get(stage) {
             Some(error) => format!("ended: {error}"),
             None if stopped.iter().any(|(name, _)| *name == stage) => "slot stopped".into(),
-            None => "running".into(),
+            None => blocked.get(stage).map_or_else(|| "running".into(), |why| format!("cannot write: {why}")),
         };
         stages.row([stage.into(), owned.into(), state.into(), lag.get(stage).copied().unwrap_or(0).into()]);
     }
@@ -143,6 +145,7 @@ fn events(books: &Books) -> anyhow::Result<Table> {
 /// `health`.
 pub(super) fn health(books: &Books) -> Answer {
     match books.pipeline() {
+        Some(pipeline) if !pipeline.blocked().is_empty() => Answer::says(Ending::Wrong, "cannot write"),
         Some(pipeline) if pipeline.ready() && pipeline.failures().is_empty() => {
             Answer::says(Ending::Done, "ready")
         }

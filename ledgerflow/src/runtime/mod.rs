@@ -8,7 +8,7 @@ mod setup;
 mod worker_thread;
 
 pub use setup::{DEFAULT_CHART, DEFAULT_RULES, Setup};
-pub use worker_thread::{Cause, Failure, Work, WorkerThread};
+pub use worker_thread::{Blocked, Cause, Failure, Work, WorkerThread};
 
 use schemas::topics::Topic;
 use std::collections::BTreeMap;
@@ -183,6 +183,19 @@ impl Pipeline {
             self.settlement.failure(),
             self.rekey.failure(),
             self.join.failure(),
+        ];
+        all.into_iter().flatten().collect()
+    }
+
+    /// Workers whose windows are not written now, and why.
+    #[must_use]
+    pub fn blocked(&self) -> Vec<Blocked> {
+        let all = [
+            self.ingest.blocked(),
+            self.posting.blocked(),
+            self.settlement.blocked(),
+            self.rekey.blocked(),
+            self.join.blocked(),
         ];
         all.into_iter().flatten().collect()
     }

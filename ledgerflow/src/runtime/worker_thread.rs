@@ -8,9 +8,9 @@ use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use stream::clock::BusinessClock;
+use stream::clock::{BusinessClock, monotonic_us};
 use stream::faults;
 use stream::processor::Processor;
 use stream::worker::{Now, Progress, Worker, WorkerError};
@@ -34,6 +34,17 @@ pub struct Failure {
     pub processor: &'static str,
     /// Why.
     pub error: Cause,
+}
+
+/// A worker whose windows are not written, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocked {
+    /// Processor.
+    pub processor: &'static str,
+    /// When the first of them was aborted, monotonic clock, microseconds.
+    pub since_us: i64,
+    /// Why the newest was.
+    pub why: String,
 }
 
 /// What a worker has done since it was started.
@@ -68,6 +79,40 @@ impl Counters {
     }
 }
 
+/// What a worker's thread tells others.
+#[derive(Debug, Default)]
+struct Told {
+    failure: Mutex<Option<Failure>>,
+    blocked: Mutex<Option<Blocked>>,
+    counters: Counters,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Told {
+    /// A window was written; `aborted` = how many before it were not.
+    fn committed(&self, name: &str, aborted: u32, items: u64, records: usize) {
+        self.counters.committed(items, records);
+        if aborted > 0 {
+            *lock(&self.blocked) = None;
+            tracing::info!(processor = name, aborted, "windows are written again");
+        }
+    }
+
+    /// A window was not written. The first of a row is told, and then one in [`TOLD_EVERY`].
+    fn aborted(&self, processor: &'static str, aborted: u32, why: String) {
+        self.counters.aborted.fetch_add(1, Ordering::Relaxed);
+        if aborted % TOLD_EVERY == 1 {
+            tracing::warn!(processor, why, aborted, "window aborted, deciding it again");
+        }
+        let mut blocked = lock(&self.blocked);
+        let since_us = blocked.as_ref().map_or_else(monotonic_us, |blocked| blocked.since_us);
+        *blocked = Some(Blocked { processor, since_us, why });
+    }
+}
+
 type Question<P> = Box<dyn FnOnce(&Worker<P>) + Send>;
 
 /// Handle of a worker's thread.
@@ -75,14 +120,19 @@ pub struct WorkerThread<P: Processor> {
     name: &'static str,
     questions: Sender<Question<P>>,
     stop: Arc<AtomicBool>,
-    failure: Arc<Mutex<Option<Failure>>>,
-    counters: Arc<Counters>,
+    told: Arc<Told>,
     /// Closed by the thread's last act.
     ended: Mutex<Receiver<Infallible>>,
 }
 
 /// How long a question waits for its answer (a worker answers between two windows, or two slots that it restores).
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// Pause after an aborted window, longer with each in a row.
+const ABORT_PAUSE: Duration = Duration::from_millis(50);
+const ABORT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Of so many aborted windows in a row one is told.
+const TOLD_EVERY: u32 = 10;
 
 impl<P> WorkerThread<P>
 where
@@ -97,24 +147,22 @@ where
         let name = worker.processor().name();
         let (questions, asked) = channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let failure = Arc::new(Mutex::new(None));
+        let told = Arc::new(Told::default());
         let (ends, ended) = channel();
-        let (stop_seen, failed) = (Arc::clone(&stop), Arc::clone(&failure));
-        let counters = Arc::new(Counters::default());
-        let counted = Arc::clone(&counters);
+        let (stop_seen, tells) = (Arc::clone(&stop), Arc::clone(&told));
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             let _closed_at_the_end: Sender<Infallible> = ends;
             faults::name_thread(name);
             let error =
-                match catch_unwind(AssertUnwindSafe(|| run(worker, &clock, &stop_seen, &asked, &counted))) {
+                match catch_unwind(AssertUnwindSafe(|| run(worker, &clock, &stop_seen, &asked, &tells))) {
                     Ok(Ok(())) => return,
                     Ok(Err(error)) => Cause::Error(error),
                     Err(panic) => Cause::Panic(said(panic.as_ref())),
                 };
             tracing::error!(processor = name, %error, "worker ended");
-            *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Failure { processor: name, error });
+            *lock(&tells.failure) = Some(Failure { processor: name, error });
         })?;
-        Ok(Self { name, questions, stop, failure, counters, ended: Mutex::new(ended) })
+        Ok(Self { name, questions, stop, told, ended: Mutex::new(ended) })
     }
 }
 
@@ -152,19 +200,26 @@ impl<P: Processor + 'static> WorkerThread<P> {
     /// Why it ended by itself, if it did.
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.told.failure).clone()
+    }
+
+    /// Whether and why its windows are not written now.
+    #[must_use]
+    pub fn blocked(&self) -> Option<Blocked> {
+        lock(&self.told.blocked).clone()
     }
 
     /// What it has done since it was started, but for what it has read, which its positions tell.
     #[must_use]
     pub fn work(&self) -> Work {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.told.counters;
         Work {
-            windows: of(&self.counters.windows),
-            aborted: of(&self.counters.aborted),
-            items: of(&self.counters.items),
+            windows: of(&counters.windows),
+            aborted: of(&counters.aborted),
+            items: of(&counters.items),
             records_read: 0,
-            records_written: of(&self.counters.records_written),
+            records_written: of(&counters.records_written),
         }
     }
 
@@ -192,16 +247,19 @@ fn run<P: Processor>(
     clock: &BusinessClock,
     stop: &AtomicBool,
     asked: &Receiver<Question<P>>,
-    counters: &Counters,
+    told: &Told,
 ) -> Result<(), WorkerError> {
     let name = worker.processor().name();
+    let mut aborted = 0;
     while !stop.load(Ordering::Acquire) {
         for question in asked.try_iter() {
             question(&worker);
         }
         match worker.step(Now::read(clock))? {
             Progress::Restoring { .. } | Progress::Idle => {}
-            Progress::Committed { items, records, .. } => counters.committed(items, records),
+            Progress::Committed { items, records, .. } => {
+                told.committed(name, std::mem::take(&mut aborted), items, records);
+            }
             Progress::Restored { replayed } => {
                 tracing::info!(processor = name, slots = worker.slots().len(), replayed, "restored");
             }
@@ -210,9 +268,9 @@ fn run<P: Processor>(
                 std::thread::sleep(Duration::from_millis(100));
             }
             Progress::Aborted(why) => {
-                counters.aborted.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(processor = name, why, "window aborted, deciding it again");
-                std::thread::sleep(Duration::from_millis(50));
+                aborted += 1;
+                told.aborted(name, aborted, why);
+                std::thread::sleep(ABORT_PAUSE.saturating_mul(aborted).min(ABORT_PAUSE_MAX));
             }
             Progress::Rejoin(why) => tracing::warn!(processor = name, why, "joining again"),
         }

@@ -176,7 +176,23 @@ impl Company {
 
     /// Starts the pipeline and waits until it is ready.
     pub fn run(&self) -> Running {
-        let mut running = self.launch(None);
+        self.ready(self.launch(None))
+    }
+
+    /// The same with no file above so many KiB: the soft limit, which can be lifted.
+    pub fn run_limited(&self, kib: u32) -> Running {
+        let program = self.program(&self.books());
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("ulimit -S -f {kib}; exec \"$0\" \"$@\" run")]);
+        command.arg(program.get_program()).args(program.get_args()).stdin(Stdio::null());
+        command.current_dir(self.folder.path());
+        for (name, _) in program.get_envs() {
+            command.env_remove(name);
+        }
+        self.ready(self.start(&mut command))
+    }
+
+    fn ready(&self, mut running: Running) -> Running {
         let ready = within(PATIENCE, || {
             let ended = running.ended();
             assert!(ended.is_none(), "{ended:?}: {}", running.err());
@@ -268,6 +284,12 @@ impl Running {
         let status = self.wait(Duration::from_secs(30));
         assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", self.err());
         self.err()
+    }
+
+    pub fn allow_files_of_any_size(&self) {
+        let any = rustix::process::Rlimit { current: None, maximum: None };
+        let of = Some(rustix::process::Pid::from_child(&self.child));
+        rustix::process::prlimit(of, rustix::process::Resource::Fsize, any).unwrap();
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {

@@ -5,6 +5,7 @@ mod bench;
 mod company;
 mod docs;
 mod forty_five;
+mod full;
 mod kill;
 mod process;
 mod restore;

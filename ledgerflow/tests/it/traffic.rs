@@ -134,7 +134,14 @@ impl Traffic {
 
     /// The same events, none of which was sent to the process that is asked next.
     pub fn again(&self) -> Self {
-        Self { prng: self.prng.clone(), fates: self.fates.clone(), sent: Vec::new() }
+        Self {
+            prng: self.prng.clone(),
+            fates: self.fates.clone(),
+            sent: Vec::new(),
+            day: self.day.clone(),
+            unbilled: self.unbilled.clone(),
+            billed: self.billed,
+        }
     }
 
     pub fn below(&mut self, bound: u64) -> u64 {
