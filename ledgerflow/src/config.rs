@@ -9,9 +9,10 @@ use crate::runtime::{self, DEFAULT_CHART, DEFAULT_RULES, Setup};
 use anyhow::Context;
 use ingest::config as ingest_config;
 use reconcile::config::ProviderSettings;
-use reconcile::decimal;
+use reconcile::{decimal, import};
 use schemas::dates::{Calendar, parse_instant};
 use schemas::topics::PartitionCounts;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use stream::clock::{self, BusinessClock};
@@ -226,7 +227,8 @@ settings! {
 settings! {
     /// Where bills come from.
     pub struct Bills {
-        /// Folders that are watched for bills.
+        /// Folders that are watched for bills. `ledgerflow bill` takes a file as one of these sources. Without any
+        /// there is `wechat`: WeChat Pay, any account.
         sources: Vec<BillSource> = Vec::new();
     }
 }
@@ -238,7 +240,7 @@ settings! {
         name: String;
         /// Provider, as rules name it in `match`.
         provider: String = "wechat".to_owned();
-        /// Our account number at the provider.
+        /// Our account number at the provider. A bill of another account is set aside.
         account: String;
         /// Layout of its bills.
         format: BillFormat = BillFormat::WechatTrade;
@@ -458,6 +460,8 @@ impl Settings {
     pub fn setup(&self) -> anyhow::Result<Setup> {
         let ingest = &self.ingest;
         let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let built_in = Setup::new(self.partition_counts());
+        let sources: BTreeMap<_, _> = self.bills.sources.iter().map(BillSource::settings).collect();
         Ok(Setup {
             chart: read_or(self.accounts.as_deref(), DEFAULT_CHART, "accounts")?,
             rules: read_or(self.rules.as_deref(), DEFAULT_RULES, "rules")?,
@@ -477,7 +481,8 @@ impl Settings {
                 future_bound_ms: u64::from(ingest.future_seconds_max) * 1000,
             },
             providers: self.reconcile.providers.iter().map(Provider::settings).collect(),
-            ..Setup::new(self.partition_counts())
+            sources: if sources.is_empty() { built_in.sources.clone() } else { sources },
+            ..built_in
         })
     }
 
@@ -533,6 +538,20 @@ impl Settings {
             checkpoint_bytes: mib_usize(self.checkpoint.mib),
             ..stream::worker::Options::default()
         }
+    }
+}
+
+impl BillSource {
+    fn settings(&self) -> (String, import::BillSource) {
+        let source = import::BillSource {
+            name: self.name.clone(),
+            provider: self.provider.clone(),
+            account: self.account.clone(),
+            format: match self.format {
+                BillFormat::WechatTrade => import::BillFormat::WechatTradeBill,
+            },
+        };
+        (self.name.clone(), source)
     }
 }
 
@@ -615,6 +634,29 @@ log_level: warn
         assert_eq!(setup.providers.get("other"), Some(&other));
         assert_eq!((setup.ingest.tick_ms, setup.ingest.lane_weights), (100, [8, 3, 1]));
         setup.calendar().expect("calendar");
+    }
+
+    #[test]
+    fn a_source_of_bills_is_the_one_that_is_configured() {
+        let two = "
+bills:
+  sources:
+  - {name: shop, account: '1900000109', dir: bills/shop}
+  - {name: game, account: '1900000110', provider: other, dir: bills/game}
+";
+        let setup = of(two).expect("valid").setup().expect("built in");
+        let game = setup.source(Some("game")).expect("configured");
+        assert_eq!((game.provider.as_str(), game.account.as_str()), ("other", "1900000110"));
+        for (name, want) in [
+            (Some("wechat"), "there is no bill source \"wechat\"; bill sources are: game, shop"),
+            (None, "no bill source is named and there are several; bill sources are: game, shop"),
+        ] {
+            assert_eq!(setup.source(name).expect_err("none").to_string(), want);
+        }
+        let setup = of("").expect("valid").setup().expect("built in");
+        let wechat = setup.source(None).expect("built in");
+        assert_eq!((wechat.name.as_str(), wechat.account.as_str()), ("wechat", ""));
+        setup.source(Some("shop")).expect_err("not configured");
     }
 
     #[test]

@@ -238,7 +238,7 @@ impl Bills {
             return;
         }
         let file = path.display().to_string();
-        let question = Question::Bill { file: file.clone(), source: source.to_owned(), day: None };
+        let question = Question::Bill { file: file.clone(), source: Some(source.to_owned()), day: None };
         let answer = query::answer(books, &question);
         match answer.ending {
             Ending::Done => tracing::info!(source, file, "bill imported"),

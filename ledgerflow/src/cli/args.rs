@@ -127,9 +127,10 @@ pub struct Send {
 pub struct Bill {
     /// The bill file, plain or gzip.
     pub file: PathBuf,
-    /// Name of the source in the configuration (`bills.sources`).
-    #[arg(long, default_value = "wechat")]
-    pub source: String,
+    /// Name of the source in the configuration (`bills.sources`), which says provider, account and format; not needed
+    /// when there is one.
+    #[arg(long)]
+    pub source: Option<String>,
     /// Business day of the bill, when the file does not tell.
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub day: Option<String>,

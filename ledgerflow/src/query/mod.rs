@@ -47,7 +47,7 @@ pub enum Question {
     /// Copy the directory.
     Backup { to: String },
     /// Import a bill file.
-    Bill { file: String, source: String, day: Option<String> },
+    Bill { file: String, source: Option<String>, day: Option<String> },
     /// Append events.
     Send { lane: u8, events: Vec<events::Text> },
     /// Outcomes of events sent.
@@ -131,7 +131,9 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         Question::Verify => verify::verify(books),
         Question::Audit { quiesced } => operations::audit(books, *quiesced),
         Question::Backup { to } => operations::backup(books, to),
-        Question::Bill { file, source, day } => operations::bill(books, file, source, day.as_deref()),
+        Question::Bill { file, source, day } => {
+            operations::bill(books, file, source.as_deref(), day.as_deref())
+        }
         Question::Send { lane, events } => events::send(books, *lane, events),
         Question::Outcomes { sent } => events::outcomes(books, sent),
         Question::Health => Ok(operations::health(books)),

@@ -4,7 +4,7 @@ use super::books::Books;
 use super::{Answer, Ending};
 use crate::cli::output::{Cell, Table};
 use anyhow::Context;
-use reconcile::import::{BillFormat, BillSource, Import};
+use reconcile::import::Import;
 use schemas::dates::Day;
 use schemas::topics::{Retention, Topic};
 use std::collections::BTreeMap;
@@ -213,15 +213,18 @@ pub(super) fn backup(books: &Books, to: &str) -> anyhow::Result<Answer> {
 }
 
 /// `bill`.
-pub(super) fn bill(books: &Books, file: &str, source: &str, day: Option<&str>) -> anyhow::Result<Answer> {
-    let source = BillSource {
-        name: source.to_owned(),
-        provider: reconcile::config::WECHAT.to_owned(),
-        account: String::new(),
-        format: BillFormat::WechatTradeBill,
+pub(super) fn bill(
+    books: &Books,
+    file: &str,
+    source: Option<&str>,
+    day: Option<&str>,
+) -> anyhow::Result<Answer> {
+    let source = match books.setup.source(source) {
+        Ok(source) => source,
+        Err(none) => return Ok(Answer::says(Ending::NotFound, none.to_string())),
     };
     let day = day.map(Day::parse).transpose()?;
-    let import = Import::open_path(&source, Path::new(file), day, books.setup.counts.internal)?;
+    let import = Import::open_path(source, Path::new(file), day, books.setup.counts.internal)?;
     let (bill, end) = (import.file().clone(), import.end().clone());
     let mut records: Vec<OutRecord> = Vec::new();
     let mut bytes = 0;
@@ -239,11 +242,15 @@ pub(super) fn bill(books: &Books, file: &str, source: &str, day: Option<&str>) -
         sequence = books.log.append(records)?;
     }
     books.log.wait_durable(sequence, std::time::Duration::from_secs(30)).context("waiting for the disk")?;
-    let mut table =
-        Table::new("bill", &["file", "name", "account", "day", "lines", "accepted", "reason", "detail"]);
+    let mut table = Table::new(
+        "bill",
+        &["file", "name", "source", "provider", "account", "day", "lines", "accepted", "reason", "detail"],
+    );
     table.row([
         bill.id.chars().take(12).collect::<String>().into(),
         bill.name.into(),
+        bill.source.into(),
+        bill.provider.into(),
         bill.account.into(),
         Day(bill.day).to_string().into(),
         end.lines.into(),

@@ -7,7 +7,7 @@
 mod setup;
 mod worker_thread;
 
-pub use setup::{DEFAULT_CHART, DEFAULT_RULES, Setup};
+pub use setup::{DEFAULT_CHART, DEFAULT_RULES, NoSource, Setup};
 pub use worker_thread::{Blocked, Cause, Failure, Work, WorkerThread};
 
 use schemas::topics::Topic;

@@ -4,7 +4,8 @@ use super::Processors;
 use anyhow::Context;
 use ingest::config::{IngestConfig, IngestSettings};
 use ingest::rules::Rules;
-use reconcile::config::ProviderSettings;
+use reconcile::config::{ProviderSettings, WECHAT};
+use reconcile::import::{BillFormat, BillSource};
 use schemas::chart::Chart;
 use schemas::dates::Calendar;
 use schemas::shards::PartitionMap;
@@ -15,6 +16,27 @@ use std::collections::BTreeMap;
 pub const DEFAULT_CHART: &str = include_str!("../../defaults/accounts.yaml");
 /// Posting rules used when none are configured.
 pub const DEFAULT_RULES: &str = include_str!("../../defaults/rules.yaml");
+
+/// A source of bills that is not configured, or none named where there are several.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}; bill sources are: {known}", self.wanted.as_ref().map_or_else(
+    || "no bill source is named and there are several".to_owned(),
+    |wanted| format!("there is no bill source {wanted:?}"),
+))]
+pub struct NoSource {
+    wanted: Option<String>,
+    known: String,
+}
+
+/// The source of a configuration that has none.
+fn any_wechat() -> BillSource {
+    BillSource {
+        name: WECHAT.to_owned(),
+        provider: WECHAT.to_owned(),
+        account: String::new(),
+        format: BillFormat::WechatTradeBill,
+    }
+}
 
 /// What the processors are made from.
 #[derive(Debug, Clone)]
@@ -35,6 +57,8 @@ pub struct Setup {
     pub ingest: IngestSettings,
     /// Providers of bills that are not known without a setting.
     pub providers: BTreeMap<String, ProviderSettings>,
+    /// Sources of bills by name.
+    pub sources: BTreeMap<String, BillSource>,
     /// Whether the log keeps the newest record per key.
     pub compaction: bool,
 }
@@ -52,8 +76,22 @@ impl Setup {
             cut_off: "00:00".to_owned(),
             ingest: IngestSettings::default(),
             providers: BTreeMap::new(),
+            sources: BTreeMap::from([(WECHAT.to_owned(), any_wechat())]),
             compaction: false,
         }
+    }
+
+    /// The source of that name, or the only one there is.
+    ///
+    /// # Errors
+    /// Names those that there are.
+    pub fn source(&self, name: Option<&str>) -> Result<&BillSource, NoSource> {
+        let only = (self.sources.len() == 1).then(|| self.sources.values().next()).flatten();
+        let found = name.map_or(only, |name| self.sources.get(name));
+        found.ok_or_else(|| NoSource {
+            wanted: name.map(str::to_owned),
+            known: self.sources.keys().cloned().collect::<Vec<_>>().join(", "),
+        })
     }
 
     /// The calendar of the book.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
 mod bench;
+mod bills;
 mod company;
 mod docs;
 mod forty_five;
