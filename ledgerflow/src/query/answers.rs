@@ -10,7 +10,7 @@ use schemas::money;
 use schemas::recon_json::{Case, CaseKind};
 use schemas::topics::Topic;
 use schemas::wire::Side;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most accounts that a prefix lists.
 const ACCOUNTS_MAX: usize = 10_000;
@@ -127,18 +127,40 @@ fn closing(books: &Books, account: &str, day: Day) -> anyhow::Result<Answer> {
     Ok(Answer::tables(vec![table]))
 }
 
-/// Side, exponent: how an amount of an account is shown.
-fn shown(books: &Books, account: &str, asset: &str) -> anyhow::Result<(Side, u8)> {
-    let chart = books.setup.read_chart()?;
-    let exponent = chart.assets.get(asset).map_or(0, |a| a.exponent);
-    let normal = chart.resolve(account).map_or(Side::Debit, |class| class.normal);
-    Ok((normal, exponent))
+/// How balances of accounts are shown: decimals of every asset, normal side of every account asked for. The side is
+/// the one that `balances` is published with, so that every command shows the same sign.
+pub(super) struct Shown {
+    sides: BTreeMap<String, NormalSide>,
+    exponents: BTreeMap<String, u8>,
 }
 
-/// Amount in major units on the account's normal side.
-pub(super) fn on_side(debit_minus_credit: i128, normal: Side, exponent: u8) -> String {
-    let value = if normal == Side::Credit { debit_minus_credit.saturating_neg() } else { debit_minus_credit };
-    money::format(value, exponent)
+impl Shown {
+    /// # Errors
+    /// The chart cannot be read, or settlement does not answer.
+    pub(super) fn of(books: &Books, accounts: BTreeSet<String>) -> anyhow::Result<Self> {
+        let sides = books.settlement(move |worker| {
+            let rules = worker.processor().rules();
+            accounts.into_iter().map(|account| (rules.normal_side(&account), account)).collect::<Vec<_>>()
+        })?;
+        let assets = books.setup.read_chart()?.assets;
+        Ok(Self {
+            sides: sides.into_iter().map(|(side, account)| (account, side)).collect(),
+            exponents: assets.iter().map(|(code, asset)| (code.clone(), asset.exponent)).collect(),
+        })
+    }
+
+    /// An amount in major units.
+    pub(super) fn amount(&self, minor: i128, asset: &str) -> Cell {
+        Cell::amount(money::format(minor, self.exponents.get(asset).copied().unwrap_or(0)))
+    }
+
+    /// A balance on the account's normal side.
+    pub(super) fn balance(&self, account: &str, debit_minus_credit: i128, asset: &str) -> Cell {
+        match self.sides.get(account) {
+            Some(NormalSide::Credit) => self.amount(debit_minus_credit.saturating_neg(), asset),
+            _ => self.amount(debit_minus_credit, asset),
+        }
+    }
 }
 
 /// `entries`.
@@ -163,8 +185,8 @@ pub(super) fn entries(
         "entries",
         &["account", "asset", "seq", "side", "amount", "balance", "date", "event", "source", "type", "batch"],
     );
+    let shown = Shown::of(books, BTreeSet::from([account.to_owned()]))?;
     for (slot, asset, last_batch) in heads.into_iter().filter(|(_, a, _)| asset.is_none_or(|w| w == a)) {
-        let (normal, exponent) = shown(books, account, &asset)?;
         let found = journal::last_entries(books.log.as_ref(), slot, account, &asset, last_batch, limit)?;
         for booked in found {
             let entry = &booked.entry;
@@ -173,8 +195,8 @@ pub(super) fn entries(
                 asset.clone().into(),
                 entry.seq.into(),
                 if entry.side() == Side::Credit { "credit".into() } else { "debit".into() },
-                Cell::amount(money::format(entry.amount(), exponent)),
-                Cell::amount(on_side(entry.after(), normal, exponent)),
+                shown.amount(entry.amount(), &asset),
+                shown.balance(account, entry.after(), &asset),
                 Day(booked.accounting_date).to_string().into(),
                 booked.event.1.into(),
                 booked.event.0.into(),

@@ -1,13 +1,12 @@
 //! `trace`: one event from its arrival to its match.
 
-use super::answers::on_side;
+use super::answers::Shown;
 use super::books::Books;
 use super::events::word;
 use super::{Answer, Ending};
 use crate::cli::output::{Cell, Table};
 use crate::measure::recount::each;
 use schemas::dates::{Day, format_instant};
-use schemas::money;
 use schemas::topics::Topic;
 use schemas::wire::{Decision, Entry, JournalBody, Match, Outcome, Received, Side, journal_item::Item};
 
@@ -16,6 +15,19 @@ struct Found {
     decisions: Vec<(u32, u64, i64, Decision)>,
     received: Vec<(u32, u64, Received)>,
     resolutions: Vec<(u32, u64, String)>,
+}
+
+impl Found {
+    /// Slot, batch, accounting date and entry of everything that was booked.
+    fn booked(&self) -> impl Iterator<Item = (u32, u64, i32, &Entry)> {
+        let decided = self.decisions.iter().flat_map(|(slot, batch, _, d)| {
+            d.entry.iter().map(|entry| (*slot, *batch, d.accounting_date, entry))
+        });
+        let received = self.received.iter().flat_map(|(slot, batch, r)| {
+            r.entry.iter().map(|entry| (*slot, *batch, r.accounting_date, entry))
+        });
+        decided.chain(received)
+    }
 }
 
 /// Finds everything that carries the event, by reading the journal.
@@ -54,32 +66,26 @@ pub(super) fn trace(books: &Books, id: &str, source: Option<&str>) -> anyhow::Re
             format!("no decision on event {id:?}; an unreadable event is in `rejected list`"),
         ));
     }
-    let chart = books.setup.read_chart()?;
+    let booked: Vec<(u32, u64, i32, &Entry)> = found.booked().collect();
+    let accounts = booked.iter().map(|(.., entry)| entry.account.clone()).collect();
+    let shown = Shown::of(books, accounts)?;
     let mut entries = Table::new(
         "entries",
         &["account", "asset", "side", "amount", "balance_after", "seq", "date", "journal"],
     );
     let mut matches: Vec<Match> = Vec::new();
-    let mut add = |slot: u32, batch: u64, date: i32, entry: &Entry| {
-        let exponent = chart.assets.get(&entry.asset).map_or(0, |a| a.exponent);
-        let normal = chart.resolve(&entry.account).map_or(Side::Debit, |class| class.normal);
+    for (slot, batch, date, entry) in booked {
         matches.extend(entry.r#match.clone());
         entries.row([
             entry.account.clone().into(),
             entry.asset.clone().into(),
             if entry.side() == Side::Credit { "credit".into() } else { "debit".into() },
-            Cell::amount(money::format(entry.amount(), exponent)),
-            Cell::amount(on_side(entry.after(), normal, exponent)),
+            shown.amount(entry.amount(), &entry.asset),
+            shown.balance(&entry.account, entry.after(), &entry.asset),
             entry.seq.into(),
             Day(date).to_string().into(),
             format!("{slot}#{batch}").into(),
         ]);
-    };
-    for (slot, batch, _, d) in &found.decisions {
-        d.entry.iter().for_each(|entry| add(*slot, *batch, d.accounting_date, entry));
-    }
-    for (slot, batch, r) in &found.received {
-        r.entry.iter().for_each(|entry| add(*slot, *batch, r.accounting_date, entry));
     }
     let mut tables = vec![decisions(&found), entries];
     if !matches.is_empty() {

@@ -11,4 +11,5 @@ mod kill;
 mod process;
 mod restore;
 mod retention;
+mod signs;
 mod traffic;
