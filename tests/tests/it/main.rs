@@ -5,6 +5,7 @@ mod conformance;
 mod idle;
 mod main_job;
 mod positions;
+mod record_sizes;
 mod simulation;
 mod tidy;
 mod tidy_builds;
