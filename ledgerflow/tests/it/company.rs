@@ -101,7 +101,7 @@ impl Company {
     /// Imports a bill; `false` = nobody said that it is in.
     pub fn bill(&self, running: &Running, file: &Path) -> bool {
         let file = file.display().to_string();
-        let question = Question::Bill { file, source: "wechat".into(), day: None };
+        let question = Question::Bill { file, source: Some("wechat".to_owned()), day: None };
         running.ask(&question).is_some_and(|answer| answer.ending == Ending::Done)
     }
 
