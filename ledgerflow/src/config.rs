@@ -13,6 +13,7 @@ use reconcile::{decimal, import};
 use schemas::dates::{Calendar, parse_instant};
 use schemas::topics::PartitionCounts;
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use stream::clock::{self, BusinessClock};
@@ -50,6 +51,8 @@ settings! {
         business_clock: ClockSettings;
         /// Events on their way in.
         ingest: IngestSettings;
+        /// Double entry.
+        posting: PostingSettings;
         /// How much each processor takes at a time.
         windows: Windows;
         /// Checkpoints: how much of the log a restart reads again.
@@ -182,6 +185,14 @@ settings! {
         settlement: Window;
         /// Both halves of reconcile.
         reconcile: Window;
+    }
+}
+
+settings! {
+    /// Every partition has one worker, which decides about its accounts.
+    pub struct PostingSettings {
+        /// Workers, each on a thread of its own, that share the partitions.
+        workers: u32 = runtime::POSTING_WORKERS, in 1..=64;
     }
 }
 
@@ -518,6 +529,7 @@ impl Settings {
             posting: self.worker(&self.windows.posting),
             settlement: self.worker(&self.windows.settlement),
             reconcile: self.worker(&self.windows.reconcile),
+            posting_workers: NonZero::new(self.posting.workers).unwrap_or(NonZero::<u32>::MIN),
         }
     }
 

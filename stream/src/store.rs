@@ -13,8 +13,8 @@
 //!
 //! Bounds: deltas are merged into a new base when they outweigh it, and among themselves when there are more
 //! than [`DELTAS_MAX`]; reading and merging hold one block of every file. Pairs of a failed write are kept for
-//! the next one up to [`UNWRITTEN_BYTES_MAX`]. The directory belongs to one process; whoever owns the data
-//! directory holds its lock.
+//! the next one up to [`UNWRITTEN_BYTES_MAX`]. The directory belongs to one store at a time, which holds a lock in it:
+//! when a slot moves to another worker, that one opens it once this one has let it go.
 
 mod file;
 mod manifest;
@@ -29,13 +29,15 @@ use crate::clock;
 use crate::faults::{self, Crash};
 use file::{Merged, PairWriter};
 use manifest::{FileEntry, Kind, Manifest};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// Version of the manifest and of the files.
 pub const FORMAT: u32 = 1;
+/// Name of the file that a store locks.
+const LOCK: &str = "lock";
 /// Deltas beyond this are merged among themselves.
 pub const DELTAS_MAX: usize = 16;
 /// The newest deltas that such a merge takes at least.
@@ -112,6 +114,9 @@ pub enum StoreError {
         /// What the system says.
         source: io::Error,
     },
+    /// Another worker has this slot's store open.
+    #[error("checkpoints in {0} are in use by another worker")]
+    Busy(PathBuf),
     /// There is a checkpoint and it must not be used: drop the state loaded so far, call [`Store::clear`],
     /// restore from the log.
     #[error("checkpoint in {dir} refused: {why}")]
@@ -208,15 +213,18 @@ pub struct Store {
     number_next: u64,
     unwritten: DirtyPairs,
     suspended: bool,
+    /// Held open for its lock, which ends with it, however the process ends.
+    _lock: File,
 }
 
 impl Store {
     /// Opens (and makes) the directory of a slot. Reads nothing yet.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Busy`], [`StoreError::Io`].
     pub fn open(dir: &Path, processor: &str, slot: u32, options: Options) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(|why| StoreError::io(dir, why))?;
+        let lock = lock(dir)?;
         let mut number_next = 1;
         for name in names(dir)? {
             if let Some(entry) = FileEntry::from_name(&name) {
@@ -233,6 +241,7 @@ impl Store {
             number_next,
             unwritten: DirtyPairs::default(),
             suspended: false,
+            _lock: lock,
         })
     }
 
@@ -485,6 +494,18 @@ fn newest_run(files: &[FileEntry]) -> usize {
         from = index;
     }
     from
+}
+
+/// Takes the lock of a slot's directory.
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join(LOCK);
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|why| StoreError::io(&path, why))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Busy(dir.to_owned())),
+        Err(TryLockError::Error(why)) => Err(StoreError::io(&path, why)),
+    }
 }
 
 fn names(dir: &Path) -> Result<Vec<String>, StoreError> {

@@ -227,7 +227,12 @@ impl Company {
         let (balance, normal_side) = balance.flatten().with_context(|| format!("{name} has no balance"))?;
         let asked = name.to_owned();
         let figures = self.pipeline.posting.ask(move |worker| worker.slot(slot)?.figures_of(&asked, ASSET));
-        let figures = figures.flatten().with_context(|| format!("{name} has no entries"))?;
+        let figures = figures
+            .into_iter()
+            .flatten()
+            .flatten()
+            .next()
+            .with_context(|| format!("{name} has no entries"))?;
         let entries = last_entries(self.log.as_ref(), slot, name, ASSET, figures.last_batch, ENTRIES)?;
         Ok(Account { name: name.to_owned(), balance, normal_side, seq: figures.seq, entries })
     }

@@ -172,7 +172,7 @@ pub(super) fn entries(
 ) -> anyhow::Result<Answer> {
     let of = account.to_owned();
     let assets: Vec<String> = books.setup.read_chart()?.assets.keys().cloned().collect();
-    let heads: Vec<(u32, String, u64)> = books.posting(move |worker| {
+    let heads: Vec<Vec<(u32, String, u64)>> = books.posting(move |worker| {
         let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
         let heads = slots.flat_map(|slot| {
             let figures = assets.iter().map(|asset| (asset, slot.figures_of(&of, asset)));
@@ -186,7 +186,9 @@ pub(super) fn entries(
         &["account", "asset", "seq", "side", "amount", "balance", "date", "event", "source", "type", "batch"],
     );
     let shown = Shown::of(books, BTreeSet::from([account.to_owned()]))?;
-    for (slot, asset, last_batch) in heads.into_iter().filter(|(_, a, _)| asset.is_none_or(|w| w == a)) {
+    for (slot, asset, last_batch) in
+        heads.into_iter().flatten().filter(|(_, a, _)| asset.is_none_or(|w| w == a))
+    {
         let found = journal::last_entries(books.log.as_ref(), slot, account, &asset, last_batch, limit)?;
         for booked in found {
             let entry = &booked.entry;

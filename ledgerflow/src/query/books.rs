@@ -9,7 +9,7 @@ use reconcile::join::Join;
 use reconcile::rekey::Rekey;
 use settlement::Settlement;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stream::clock::BusinessClock;
 use stream::embedded::EmbeddedLog;
 use stream::log::Log;
@@ -76,9 +76,7 @@ macro_rules! ask {
                         .$name
                         .ask(question)
                         .with_context(|| format!("{} does not answer", stringify!($name))),
-                    Answering::Resting(resting) => {
-                        Ok(question(&resting.lock().unwrap_or_else(PoisonError::into_inner).$name))
-                    }
+                    Answering::Resting(resting) => Ok(question(&lock(resting).$name)),
                 }
             })*
         }
@@ -88,8 +86,6 @@ macro_rules! ask {
 ask! {
     /// Asks ingest.
     ingest: IngestProcessor;
-    /// Asks posting.
-    posting: Posting;
     /// Asks settlement.
     settlement: Settlement;
     /// Asks the re-keying half of reconcile.
@@ -118,6 +114,20 @@ impl Books {
         Ok(Self { log, setup, answering, retention: Retention::default() })
     }
 
+    /// Asks posting's workers, each about its own slots.
+    ///
+    /// # Errors
+    /// One of them has ended, or they do not answer.
+    pub fn posting<R: Send + 'static>(
+        &self,
+        question: impl Fn(&Worker<Posting>) -> R + Send + Sync + 'static,
+    ) -> anyhow::Result<Vec<R>> {
+        match &self.answering {
+            Answering::Running(pipeline) => pipeline.posting.ask(question).context("posting does not answer"),
+            Answering::Resting(resting) => Ok(vec![question(&lock(resting).posting)]),
+        }
+    }
+
     /// The running pipeline, if there is one.
     #[must_use]
     pub fn pipeline(&self) -> Option<&Pipeline> {
@@ -126,6 +136,10 @@ impl Books {
             Answering::Resting(_) => None,
         }
     }
+}
+
+fn lock(resting: &Mutex<Box<Resting>>) -> MutexGuard<'_, Box<Resting>> {
+    resting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn restored<P: Processor>(

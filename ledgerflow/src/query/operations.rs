@@ -83,7 +83,7 @@ pub(super) fn status(books: &Books) -> anyhow::Result<Answer> {
         pipeline.blocked().into_iter().map(|blocked| (blocked.processor, blocked.why)).collect();
     let slots = [
         ("ingest", books.ingest(|w| w.slots().len()).unwrap_or(0)),
-        ("posting", books.posting(|w| w.slots().len()).unwrap_or(0)),
+        ("posting", books.posting(|w| w.slots().len()).map_or(0, |slots| slots.iter().sum())),
         ("settlement", books.settlement(|w| w.slots().len()).unwrap_or(0)),
         ("rekey", books.rekey(|w| w.slots().len()).unwrap_or(0)),
         ("join", books.join(|w| w.slots().len()).unwrap_or(0)),
@@ -120,12 +120,12 @@ fn events(books: &Books) -> anyhow::Result<Table> {
             worker.slots().into_iter().filter_map(|slot| worker.slot(slot)).map(|slot| slot.counts().clone());
         counts.fold((0, 0, 0), |sum, c| (sum.0 + c.received, sum.1 + c.forwarded, sum.2 + c.dead_lettered))
     })?;
-    let (accounts, ids, pending) = books.posting(|worker| {
+    let counts = books.posting(|worker| {
         let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
-        slots.fold((0, 0, 0), |sum, s| {
-            (sum.0 + s.accounts.len(), sum.1 + s.ids.len(), sum.2 + s.ids.pending())
-        })
+        slots.map(|slot| (slot.accounts.len(), slot.ids.len(), slot.ids.pending())).collect::<Vec<_>>()
     })?;
+    let (accounts, ids, pending) =
+        counts.iter().flatten().fold((0, 0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1, sum.2 + of.2));
     let mut table = Table::new("events", &["figure", "value"]);
     let rows: [(&str, Cell); 7] = [
         ("received", received.into()),

@@ -1,4 +1,4 @@
-//! The pipeline in one process: one thread and one worker per processor, on any log.
+//! The pipeline in one process: one worker per processor, each on its thread, several for posting; on any log.
 //!
 //! Phases: start (every worker joins and restores) -> run -> stop (ingest first, then the rest once they have read
 //! what it wrote) -> checkpoint. Queries run on the worker's own thread between two windows, so that they see a
@@ -6,12 +6,15 @@
 
 mod setup;
 mod worker_thread;
+mod workers;
 
 pub use setup::{DEFAULT_CHART, DEFAULT_RULES, NoSource, Setup};
 pub use worker_thread::{Blocked, Cause, Failure, Work, WorkerThread};
+pub use workers::Workers;
 
 use schemas::topics::Topic;
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::clock::BusinessClock;
@@ -44,7 +47,12 @@ pub struct Windows {
     pub settlement: Options,
     /// Both halves of reconcile.
     pub reconcile: Options,
+    /// How many workers posting has.
+    pub posting_workers: NonZero<u32>,
 }
+
+/// Workers of posting where nothing else is said: it decides most, and two of them keep two cores busy.
+pub const POSTING_WORKERS: u32 = 2;
 
 impl Default for Windows {
     fn default() -> Self {
@@ -53,6 +61,7 @@ impl Default for Windows {
             posting: Options::default(),
             settlement: Options { window_us: 20_000, ..Options::default() },
             reconcile: Options { window_us: 50_000, ..Options::default() },
+            posting_workers: NonZero::new(POSTING_WORKERS).unwrap_or(NonZero::<u32>::MIN),
         }
     }
 }
@@ -60,7 +69,7 @@ impl Default for Windows {
 impl Windows {
     /// Each with its name in the configuration.
     pub fn each(&self) -> impl Iterator<Item = (&'static str, &Options)> {
-        let Self { ingest, posting, settlement, reconcile } = self;
+        let Self { ingest, posting, settlement, reconcile, posting_workers: _ } = self;
         [("ingest", ingest), ("posting", posting), ("settlement", settlement), ("reconcile", reconcile)]
             .into_iter()
     }
@@ -74,8 +83,8 @@ pub struct Pipeline {
     log: Arc<dyn Log>,
     /// Ingest's thread.
     pub ingest: WorkerThread<ingest::processor::IngestProcessor>,
-    /// Posting's thread.
-    pub posting: WorkerThread<posting::Posting>,
+    /// Posting's threads.
+    pub posting: Workers<posting::Posting>,
     /// Settlement's thread.
     pub settlement: WorkerThread<settlement::Settlement>,
     /// Thread of reconcile's re-keying half.
@@ -117,7 +126,14 @@ impl Pipeline {
         }
         Ok(Self {
             ingest: spawn(&log, processors.ingest, &windows.ingest, clock, checkpoints)?,
-            posting: spawn(&log, processors.posting, &windows.posting, clock, checkpoints)?,
+            posting: Workers::spawn(
+                windows.posting_workers,
+                &log,
+                &processors.posting,
+                &windows.posting,
+                clock,
+                checkpoints,
+            )?,
             settlement: spawn(&log, processors.settlement, &windows.settlement, clock, checkpoints)?,
             rekey: spawn(&log, processors.rekey, &windows.reconcile, clock, checkpoints)?,
             join: spawn(&log, processors.join, &windows.reconcile, clock, checkpoints)?,
@@ -137,7 +153,7 @@ impl Pipeline {
         let wait = Deadline::after(ANSWER_WAIT);
         let mut all = Positions::new();
         add(&mut all, &self.ingest, wait, Worker::positions);
-        add(&mut all, &self.posting, wait, Worker::positions);
+        self.posting.each().for_each(|thread| add(&mut all, thread, wait, Worker::positions));
         add(&mut all, &self.settlement, wait, Worker::positions);
         add(&mut all, &self.rekey, wait, Worker::positions);
         add(&mut all, &self.join, wait, Worker::positions);
@@ -154,7 +170,7 @@ impl Pipeline {
     fn worked_off_within(&self, wait: Deadline) -> Positions {
         let mut all = Positions::new();
         add(&mut all, &self.ingest, wait, Worker::worked_off);
-        add(&mut all, &self.posting, wait, Worker::worked_off);
+        self.posting.each().for_each(|thread| add(&mut all, thread, wait, Worker::worked_off));
         add(&mut all, &self.settlement, wait, Worker::worked_off);
         add(&mut all, &self.rekey, wait, Worker::worked_off);
         add(&mut all, &self.join, wait, Worker::worked_off);
@@ -166,7 +182,7 @@ impl Pipeline {
     pub fn ready(&self) -> bool {
         let ready = [
             is_ready(&self.ingest),
-            is_ready(&self.posting),
+            self.posting.ready(),
             is_ready(&self.settlement),
             is_ready(&self.rekey),
             is_ready(&self.join),
@@ -177,27 +193,17 @@ impl Pipeline {
     /// Workers that have ended by themselves, and why.
     #[must_use]
     pub fn failures(&self) -> Vec<Failure> {
-        let all = [
-            self.ingest.failure(),
-            self.posting.failure(),
-            self.settlement.failure(),
-            self.rekey.failure(),
-            self.join.failure(),
-        ];
-        all.into_iter().flatten().collect()
+        let all =
+            [self.ingest.failure(), self.settlement.failure(), self.rekey.failure(), self.join.failure()];
+        all.into_iter().flatten().chain(self.posting.failures()).collect()
     }
 
     /// Workers whose windows are not written now, and why.
     #[must_use]
     pub fn blocked(&self) -> Vec<Blocked> {
-        let all = [
-            self.ingest.blocked(),
-            self.posting.blocked(),
-            self.settlement.blocked(),
-            self.rekey.blocked(),
-            self.join.blocked(),
-        ];
-        all.into_iter().flatten().collect()
+        let all =
+            [self.ingest.blocked(), self.settlement.blocked(), self.rekey.blocked(), self.join.blocked()];
+        all.into_iter().flatten().chain(self.posting.blocked()).collect()
     }
 
     /// Slots that cannot go on.
@@ -208,7 +214,7 @@ impl Pipeline {
             all.extend(stops.unwrap_or_default().into_iter().map(|stop| (name, stop)));
         };
         add("ingest", self.ingest.ask(|worker| worker.stopped()));
-        add("posting", self.posting.ask(|worker| worker.stopped()));
+        add("posting", Some(self.posting.stopped()));
         add("settlement", self.settlement.ask(|worker| worker.stopped()));
         add("rekey", self.rekey.ask(|worker| worker.stopped()));
         add("join", self.join.ask(|worker| worker.stopped()));
@@ -233,7 +239,7 @@ impl Pipeline {
     pub fn work(&self) -> BTreeMap<&'static str, Work> {
         let mut all = BTreeMap::from([
             (self.ingest.name(), self.ingest.work()),
-            (self.posting.name(), self.posting.work()),
+            ("posting", self.posting.work()),
             (self.settlement.name(), self.settlement.work()),
             (self.rekey.name(), self.rekey.work()),
             (self.join.name(), self.join.work()),
@@ -292,13 +298,13 @@ impl Pipeline {
         self.settlement.request_stop();
         self.rekey.request_stop();
         self.join.request_stop();
-        let ended = [
+        let mut ended = vec![
             ("ingest", self.ingest.end_within(until.left())),
-            ("posting", self.posting.end_within(until.left())),
             ("settlement", self.settlement.end_within(until.left())),
             ("rekey", self.rekey.end_within(until.left())),
             ("join", self.join.end_within(until.left())),
         ];
+        ended.extend(self.posting.each().map(|thread| ("posting", thread.end_within(until.left()))));
         for (processor, _) in ended.iter().filter(|(_, ended)| !ended) {
             tracing::warn!(processor, "did not end in time, left behind");
         }

@@ -62,6 +62,20 @@ pub struct Work {
     pub records_written: u64,
 }
 
+impl Work {
+    /// Both together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            windows: self.windows + other.windows,
+            aborted: self.aborted + other.aborted,
+            items: self.items + other.items,
+            records_read: self.records_read + other.records_read,
+            records_written: self.records_written + other.records_written,
+        }
+    }
+}
+
 /// Counted by the worker's thread, read by others.
 #[derive(Debug, Default)]
 struct Counters {
@@ -126,7 +140,7 @@ pub struct WorkerThread<P: Processor> {
 }
 
 /// How long a question waits for its answer (a worker answers between two windows, or two slots that it restores).
-const ANSWER_WAIT: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// Pause after an aborted window, longer with each in a row.
 const ABORT_PAUSE: Duration = Duration::from_millis(50);

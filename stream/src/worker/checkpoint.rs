@@ -27,6 +27,8 @@ pub trait Checkpoints: Send {
     fn save(&mut self, slot: u32, label: Label, pairs: DirtyPairs, sequence: u64);
     /// Forgets a slot's checkpoint.
     fn discard(&mut self, slot: u32);
+    /// Lets a slot's checkpoints go, once what was given to [`Checkpoints::save`] is kept: another worker owns it now.
+    fn release(&mut self, slot: u32);
     /// Waits until everything given to [`Checkpoints::save`] is kept.
     fn finish(&mut self);
 }
@@ -55,6 +57,10 @@ pub struct DiskCheckpoints {
     thread: Option<CheckpointThread>,
 }
 
+/// How long a slot's new owner waits for the one before to let its checkpoints go.
+const RELEASE_WAIT: Duration = Duration::from_secs(2);
+/// Between two tries.
+const RELEASE_TRY: Duration = Duration::from_millis(5);
 /// How long a checkpoint waits for the log's sync.
 const DURABLE_WAIT: Duration = Duration::from_secs(60);
 
@@ -69,10 +75,14 @@ impl DiskCheckpoints {
     }
 
     fn store(&mut self, slot: u32) -> Option<&mut Store> {
+        self.store_within(slot, Duration::ZERO)
+    }
+
+    /// As [`Self::store`]; where another worker still has it, waits for that one.
+    fn store_within(&mut self, slot: u32, wait: Duration) -> Option<&mut Store> {
         self.collect();
         if !self.stores.contains_key(&slot) {
-            let dir = self.dir.join(format!("{slot:03}"));
-            match Store::open(&dir, self.processor, slot, Options::default()) {
+            match self.open_within(slot, wait) {
                 Ok(store) => {
                     self.stores.insert(slot, Some(store));
                 }
@@ -80,6 +90,18 @@ impl DiskCheckpoints {
             }
         }
         self.stores.get_mut(&slot)?.as_mut()
+    }
+
+    fn open_within(&self, slot: u32, wait: Duration) -> Result<Store, StoreError> {
+        let dir = self.dir.join(format!("{slot:03}"));
+        let mut waited = Duration::ZERO;
+        loop {
+            match Store::open(&dir, self.processor, slot, Options::default()) {
+                Err(StoreError::Busy(_)) if waited < wait => std::thread::sleep(RELEASE_TRY),
+                opened => return opened,
+            }
+            waited += RELEASE_TRY;
+        }
     }
 
     fn warn(&self, slot: u32, error: &StoreError) {
@@ -103,7 +125,7 @@ impl DiskCheckpoints {
 
 impl Checkpoints for DiskCheckpoints {
     fn latest(&mut self, slot: u32) -> Option<Label> {
-        match self.store(slot)?.latest() {
+        match self.store_within(slot, RELEASE_WAIT)?.latest() {
             Ok(label) => label,
             Err(error) => {
                 self.warn(slot, &error);
@@ -149,6 +171,14 @@ impl Checkpoints for DiskCheckpoints {
         if let Some(Err(error)) = self.store(slot).map(Store::clear) {
             self.warn(slot, &error);
         }
+    }
+
+    fn release(&mut self, slot: u32) {
+        self.collect();
+        if matches!(self.stores.get(&slot), Some(None)) {
+            self.finish();
+        }
+        self.stores.remove(&slot);
     }
 
     fn finish(&mut self) {
@@ -225,6 +255,8 @@ impl Checkpoints for MemoryCheckpoints {
     fn discard(&mut self, slot: u32) {
         self.lock().remove(&slot);
     }
+
+    fn release(&mut self, _slot: u32) {}
 
     fn finish(&mut self) {}
 }

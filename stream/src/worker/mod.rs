@@ -311,8 +311,23 @@ impl<P: Processor> Worker<P> {
         match self.run.take() {
             Some(run) if run.assignment == assignment && run.restored => self.window(run, now),
             Some(run) if run.assignment == assignment => self.restore(run, now),
-            Some(run) => self.restore(run.under(assignment), now),
+            Some(run) => {
+                let mut run = run.under(assignment);
+                self.let_go(&mut run);
+                self.restore(run, now)
+            }
             None => self.restore(Run::new(assignment), now),
+        }
+    }
+
+    /// Lets the checkpoints of slots go that are another worker's now. Should one come back as it was, its next
+    /// checkpoint holds everything.
+    fn let_go(&mut self, run: &mut Run<P>) {
+        for (slot, kept) in &mut run.kept {
+            if !run.assignment.slots.contains(slot) {
+                self.checkpoints.release(*slot);
+                kept.full_checkpoint = true;
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use stream::embedded::{EmbeddedLog, Options as EmbeddedOptions};
 use stream::log::{FetchLimit, Isolation, Log, OutRecord, Record, TopicPartition};
 use stream::sim::{SimLog, SimSettings};
-use stream::worker::{MemoryCheckpoints, Now, Options, Progress, Worker, WorkerError};
+use stream::worker::{Checkpoints, MemoryCheckpoints, Now, Options, Progress, Worker, WorkerError};
 
 pub const COUNTS: PartitionCounts = PartitionCounts { events: 1, internal: SLOTS };
 /// Steps within which members that nobody disturbs must have come to rest.
@@ -47,13 +47,16 @@ impl Ground {
     }
 
     pub fn member(&self, name: &'static str) -> Member {
+        self.member_with(name, Box::new(MemoryCheckpoints::default()))
+    }
+
+    pub fn member_with(&self, name: &'static str, checkpoints: Box<dyn Checkpoints>) -> Member {
         let log: Arc<dyn Log> = match &self.sim {
             Some(sim) => Arc::new(sim.process()),
             None => Arc::clone(&self.log),
         };
         let pool = ["a", "b", "c"].map(str::to_owned).to_vec();
         let options = Options { window_us: 0, poll_wait: Duration::ZERO, pool, ..Options::default() };
-        let checkpoints = Box::new(MemoryCheckpoints::default());
         Member { name, worker: Worker::new(TallyProcessor, log, name, options, checkpoints) }
     }
 
@@ -75,9 +78,12 @@ impl Ground {
         }
     }
 
+    pub fn now(&self) -> Now {
+        Now { business_us: self.now_us, wall_us: self.now_us, monotonic_us: self.now_us }
+    }
+
     pub fn step(&mut self, member: &mut Member) -> Result<Progress, WorkerError> {
-        let now = Now { business_us: self.now_us, wall_us: self.now_us, monotonic_us: self.now_us };
-        let progress = member.worker.step(now);
+        let progress = member.worker.step(self.now());
         assert_eq!(member.worker.stopped(), [], "{}", member.name);
         self.pass(10_000);
         progress
@@ -85,7 +91,7 @@ impl Ground {
 
     /// Steps a member whose slots need not all go on until it is restored.
     pub fn restore(&mut self, member: &mut Member) {
-        let now = Now { business_us: self.now_us, wall_us: self.now_us, monotonic_us: self.now_us };
+        let now = self.now();
         while !matches!(member.worker.step(now).unwrap(), Progress::Restored { .. }) {
             self.pass(10_000);
         }

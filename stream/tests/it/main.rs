@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod exactly_once;
 mod ground;
+mod hand_over;
 mod look_back;
 mod members;
 mod resting;
