@@ -32,7 +32,7 @@ demo: ## Build, run a day of a payment company, show what came out (ARGS="--even
 	@target=$${CARGO_TARGET_DIR:-target}; "$$target/fast/ledgerflow" demo $(ARGS)
 
 test: ## Run all tests (TESTS=name for some)
-	@mkdir -p target/ci; result=0; \
+	@.ci/native; mkdir -p target/ci; result=0; \
 	$(CARGO) test --locked --profile fast --workspace --no-fail-fast -- $(TESTS) 2>&1 | tee target/ci/test.log \
 		|| result=$$?; \
 	.ci/summary target/ci/test.log || result=1; exit $$result
@@ -63,4 +63,5 @@ fmt: ## Format
 	@$(CARGO) fmt --all
 
 lint: ## Lint; warnings are errors
+	@.ci/native
 	@$(CARGO) clippy --locked --profile fast --workspace --all-targets -- -D warnings

@@ -10,6 +10,7 @@
 //! - [`sim`]: the log of simulations, in memory, seeded, with every fault that Kafka shows;
 //! - [`conformance`]: the suite that every log passes;
 //! - [`embedded`]: the log of one process in a directory;
+//! - `kafka`: the log on Apache Kafka, with the feature `kafka`;
 //! - [`clock`]: the only place that reads a clock.
 //!
 //! No accounting lives here.
@@ -20,6 +21,8 @@ pub mod config;
 pub mod conformance;
 pub mod embedded;
 pub mod faults;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod log;
 pub mod processor;
 pub mod sim;

@@ -8,11 +8,14 @@
 //! - [`forty_five`]: the provider's bill of 45 lines that is the main job's input, and its events;
 //! - [`bill`]: WeChat Pay bills as text, with their control totals;
 //! - [`books`]: what lies on the topics afterwards, read a second time: outcomes, entries, balances, days, cases;
+//! - `broker`: a real Kafka broker of one's own, with the feature `kafka`;
 //! - [`history`]: a random day of a payment company with what must come of it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod bill;
 pub mod books;
+#[cfg(feature = "kafka")]
+pub mod broker;
 pub mod events;
 pub mod forty_five;
 pub mod hang;

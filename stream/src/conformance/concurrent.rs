@@ -2,7 +2,9 @@
 
 use super::exam::{Exam, Failure, Verdict, expect, member, partition, record, same, texts};
 use super::{Case, Need};
-use crate::log::{CommitOutcome, FetchLimit, Isolation, Log, LogError, OutRecord, Reader, Transaction};
+use crate::log::{
+    CommitOutcome, FetchLimit, Isolation, Log, LogError, OutRecord, Reader, Session, Transaction,
+};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -32,6 +34,17 @@ fn write_appends(log: &dyn Log, writer: &str) -> Result<(), LogError> {
     Ok(())
 }
 
+/// The session's generation, once it is known.
+fn generation(session: &mut dyn Session, patience: u32) -> Result<u64, LogError> {
+    let mut tries = 0;
+    loop {
+        match session.assignment() {
+            Err(LogError::Retriable(_)) if tries < patience => tries += 1,
+            other => return Ok(other?.generation),
+        }
+    }
+}
+
 fn write_transactions(log: &dyn Log, writer: &str, patience: u32) -> Result<(), LogError> {
     let mut session = log.join(&member(writer, "a", 8))?;
     for n in 0..RECORDS {
@@ -39,7 +52,7 @@ fn write_transactions(log: &dyn Log, writer: &str, patience: u32) -> Result<(), 
             (0..2).map(|p| record(partition(p), format!("{writer} {n:>4}"))).collect();
         let mut tries = 0;
         loop {
-            let generation = session.assignment()?.generation;
+            let generation = generation(session.as_mut(), patience)?;
             let transaction = Transaction { generation, records: records.clone(), positions: vec![] };
             tries += 1;
             match session.commit(transaction) {

@@ -170,12 +170,17 @@ impl<'a> Exam<'a> {
     /// The session's assignment, as soon as it has slots.
     pub(super) fn assigned(&self, session: &mut dyn Session) -> Result<Assignment, Failure> {
         for _ in 0..self.abilities.patience {
-            let assignment = session.assignment()?;
-            if !assignment.slots.is_empty() {
+            if let Some(assignment) = asked(session)?.filter(|assignment| !assignment.slots.is_empty()) {
                 return Ok(assignment);
             }
+            self.pause();
         }
         Err(Failure("the member got no slots".to_owned()))
+    }
+
+    /// Between two questions of the same kind, on a log that takes its time.
+    pub(super) fn pause(&self) {
+        std::thread::sleep(self.abilities.wait / 4);
     }
 
     /// Commits under the current generation and tells how it ended.
@@ -200,6 +205,14 @@ impl<'a> Exam<'a> {
             CommitOutcome::Committed { sequence } => Ok(sequence),
             other => Err(Failure(format!("the commit ended as {}", brief(&other)))),
         }
+    }
+}
+
+/// The session's assignment now; `None` while the next one is not known yet.
+pub(super) fn asked(session: &mut dyn Session) -> Result<Option<Assignment>, LogError> {
+    match session.assignment() {
+        Err(LogError::Retriable(_)) => Ok(None),
+        other => other.map(Some),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Cases about transactions that are open: what they hold back, and how they end without their owner.
 
-use super::exam::{Exam, Failure, Verdict, brief, expect, member, partition, position, record, same, texts};
+use super::exam::{
+    Exam, Failure, Verdict, asked, brief, expect, member, partition, position, record, same, texts,
+};
 use super::{Case, Need};
 use crate::log::{Isolation, LogError, Transaction};
 use std::time::Duration;
@@ -162,7 +164,7 @@ fn a_dead_members_transaction_is_fenced(exam: &mut Exam<'_>) -> Verdict {
     exam.harness.leave_open(&member("posting", "b", 8), transaction)?;
     for _ in 0..6 {
         exam.harness.pass(session_time_out / 4);
-        alive.assignment()?;
+        asked(alive.as_mut())?;
     }
     exam.log().append(vec![record(partition(0), "behind")])?;
     exam.holds(partition(0), &[])?;

@@ -1,7 +1,7 @@
 //! Cases about owners: who may commit, who is fenced, how slots are shared.
 
 use super::exam::{
-    Exam, Failure, Verdict, aborted, brief, expect, fenced, member, partition, position, record, same,
+    Exam, Failure, Verdict, aborted, asked, brief, expect, fenced, member, partition, position, record, same,
 };
 use super::{Case, Need};
 use crate::log::{Assignment, LogError, Member, Session, Transaction};
@@ -176,15 +176,16 @@ fn settled(
     for _ in 0..exam.abilities.patience.max(2) {
         shares.clear();
         for session in &mut *sessions {
-            shares.push(session.assignment()?);
+            shares.extend(asked(*session)?);
         }
         let mut owned: Vec<u32> = shares.iter().flat_map(|share| share.slots.iter().copied()).collect();
         owned.sort_unstable();
         let one_generation =
             shares.iter().zip(shares.iter().skip(1)).all(|(a, b)| a.generation == b.generation);
-        if one_generation && owned == (0..slots).collect::<Vec<_>>() {
+        if one_generation && shares.len() == sessions.len() && owned == (0..slots).collect::<Vec<_>>() {
             return Ok(shares);
         }
+        exam.pause();
     }
     Err(Failure(format!("slots are not shared out whole and once: {}", brief(&shares))))
 }
@@ -298,7 +299,7 @@ fn silent_member_loses_slots(exam: &mut Exam<'_>) -> Verdict {
     let old = shares.first().map_or(0, |share| share.generation);
     for _ in 0..6 {
         exam.harness.pass(session / 4);
-        alive.assignment()?;
+        asked(alive.as_mut())?;
     }
     let share = settled(exam, &mut [alive.as_mut()], 8)?;
     expect(share.iter().all(|share| share.generation > old), "the generation did not grow")?;

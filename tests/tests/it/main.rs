@@ -3,6 +3,8 @@
 mod bad_input;
 mod conformance;
 mod idle;
+#[cfg(feature = "kafka")]
+mod kafka_log;
 mod main_job;
 mod positions;
 mod record_sizes;

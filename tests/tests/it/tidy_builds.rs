@@ -9,7 +9,13 @@ const NATIVE: [&str; 5] = ["cc", "cmake", "bindgen", "libmimalloc-sys", "rdkafka
 fn built_from(krate: &str) -> Vec<String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let tree = ["tree", "--locked", "--offline", "-p", krate, "-e", "normal,build", "--prefix", "none"];
-    let out = Command::new(cargo).args(tree).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    let features: &[&str] = if krate == "ledgerflow-tests" { &["--no-default-features"] } else { &[] };
+    let out = Command::new(cargo)
+        .args(tree)
+        .args(features)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let text = String::from_utf8(out.stdout).unwrap();
     text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()

@@ -1,0 +1,85 @@
+//! What an error of Kafka means for the one who asked.
+
+use super::ffi::CallError;
+use crate::log::{CommitOutcome, LogError};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+/// Whether an error says that another owner has taken the transactional id or the member's place.
+pub(super) fn is_fencing(code: Code) -> bool {
+    matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::FencedInstanceId)
+}
+
+/// Whether an error says that the network or a broker failed, so that requests may still be under way.
+pub(super) fn is_transport(code: Code) -> bool {
+    matches!(
+        code,
+        Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::OperationTimedOut
+            | Code::MessageTimedOut
+            | Code::RequestTimedOut
+            | Code::NetworkException
+            | Code::Resolve
+            | Code::Authentication
+            | Code::SSL
+    )
+}
+
+/// Whether a partition is without a leader for a moment, or has another one than the client thought.
+pub(super) fn is_moving(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| {
+        matches!(
+            code,
+            Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownPartition
+                | Code::FencedLeaderEpoch
+                | Code::UnknownLeaderEpoch
+        )
+    })
+}
+
+/// How a transaction ended that met an error before its end was asked for: nothing of it will be visible.
+pub(super) fn before_the_end(error: &CallError, what: &str) -> CommitOutcome {
+    let text = format!("{what}: {} ({})", error.text, error.code);
+    if is_fencing(error.code) { CommitOutcome::Fenced(text) } else { CommitOutcome::Aborted(text) }
+}
+
+/// What a failed question means.
+pub(super) fn asked(what: &str, error: &KafkaError) -> LogError {
+    let text = format!("{what}: {error}");
+    match error.rdkafka_error_code() {
+        Some(code) if is_final(code) => LogError::Io(text),
+        _ => LogError::Retriable(text),
+    }
+}
+
+/// As [`asked`], for a transactional call.
+pub(super) fn called(what: &str, error: &CallError) -> LogError {
+    let text = format!("{what}: {} ({})", error.text, error.code);
+    match error.code {
+        code if is_fencing(code) => LogError::Fenced(text),
+        code if is_final(code) => LogError::Io(text),
+        _ => LogError::Retriable(text),
+    }
+}
+
+/// Errors that waiting does not mend: rights, settings, versions.
+pub(super) fn is_final(code: Code) -> bool {
+    matches!(
+        code,
+        Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
+            | Code::SaslAuthenticationFailed
+            | Code::InvalidTransactionTimeout
+            | Code::InvalidSessionTimeout
+            | Code::UnsupportedVersion
+            | Code::UnsupportedSASLMechanism
+            | Code::SecurityDisabled
+            | Code::InvalidArgument
+    )
+}

@@ -1,0 +1,388 @@
+//! The log on Apache Kafka: topics as they are, commits as transactions, slots from consumer groups.
+//!
+//! Phases: [`topics::create`] once by an operator -> [`KafkaLog::open`], which checks the topics -> readers and sessions.
+//!
+//! Bounds: every call to the client has a deadline ([`watchdog`]); past it the process ends and its successor takes over.
+//! What a commit has written is replicated to the in-sync copies when it returns, not synced to their disks.
+
+mod errors;
+mod ffi;
+mod options;
+mod reader;
+mod session;
+pub mod topics;
+pub mod watchdog;
+
+pub use options::{OURS, Options, Refused};
+
+use crate::clock;
+use crate::log::{
+    Features, Isolation, Log, LogError, Member, Offset, OutRecord, Position, Reader, Session, TopicPartition,
+    Watermarks,
+};
+use rdkafka::ClientContext;
+use rdkafka::TopicPartitionList;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use reader::KafkaReader;
+use schemas::topics::Topic;
+use session::KafkaSession;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long stable positions are waited for before a transaction counts as being in the way.
+const STABLE_WAIT: Duration = Duration::from_millis(400);
+
+/// A line of librdkafka's own log.
+pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, text: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error => {
+            tracing::debug!(target: "librdkafka", facility, "{text}");
+        }
+        _ => tracing::trace!(target: "librdkafka", facility, "{text}"),
+    }
+}
+
+/// A client whose errors come with its answers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        log_line(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "client");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+/// Counts what an append has still to hear of.
+#[derive(Debug, Default)]
+struct Appends {
+    failed: Mutex<Option<KafkaError>>,
+}
+
+impl ClientContext for Appends {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        log_line(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "appends");
+    }
+}
+
+impl ProducerContext for Appends {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
+        if let Err((error, _)) = result {
+            lock(&self.failed).get_or_insert_with(|| error.clone());
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Clients that are made when they are first needed, and shared by clones of the log.
+struct Shared {
+    options: Options,
+    committed: BaseConsumer<Quiet>,
+    uncommitted: BaseConsumer<Quiet>,
+    /// By group.
+    positions: Mutex<BTreeMap<String, Arc<BaseConsumer<Quiet>>>>,
+    appends: Mutex<Option<ThreadedProducer<Appends>>>,
+    sequences: Arc<Sequences>,
+}
+
+/// Numbers of commits and appends, growing over restarts: they begin at the microsecond of the start. What has one is
+/// acknowledged.
+#[derive(Debug)]
+pub(crate) struct Sequences(AtomicU64);
+
+impl Default for Sequences {
+    fn default() -> Self {
+        Self(AtomicU64::new(u64::try_from(clock::wall_us()).unwrap_or(0)))
+    }
+}
+
+impl Sequences {
+    fn last(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::AcqRel).saturating_add(1)
+    }
+}
+
+/// When `wait` will have passed, on the monotonic clock.
+fn deadline_us(wait: Duration) -> i64 {
+    clock::monotonic_us().saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct KafkaLog {
+    shared: Arc<Shared>,
+}
+
+impl KafkaLog {
+    /// Reaches the cluster and checks every topic's number of partitions.
+    ///
+    /// # Errors
+    /// A property that is the log's own, a topic that is missing or has another number of partitions (each named),
+    /// [`LogError::Retriable`] when the cluster does not answer.
+    pub fn open(options: Options) -> Result<Self, LogError> {
+        options.check().map_err(|error| LogError::Io(error.to_string()))?;
+        let looker = |isolation| {
+            BaseConsumer::from_config_and_context(
+                &options.consumer(&options.name("ledgerflow"), isolation),
+                Quiet,
+            )
+            .map_err(|error| LogError::Io(error.to_string()))
+        };
+        let (committed, uncommitted) = (looker("read_committed")?, looker("read_uncommitted")?);
+        let (positions, appends, sequences) = (Mutex::default(), Mutex::default(), Arc::default());
+        let shared = Shared { options, committed, uncommitted, positions, appends, sequences };
+        let log = Self { shared: Arc::new(shared) };
+        topics::check(&log)?;
+        Ok(log)
+    }
+
+    /// How it was opened.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    fn watched(&self, what: &'static str) -> watchdog::Watched {
+        watchdog::watch(what, self.options().deadline)
+    }
+
+    /// What a call may take by itself, so that it answers before the deadline.
+    fn patience(&self) -> Duration {
+        self.options().deadline / 3
+    }
+
+    fn known(&self, at: TopicPartition) -> Result<i32, LogError> {
+        let partition = i32::try_from(at.partition).ok();
+        let known = at.partition < at.topic.partition_count(self.options().counts);
+        partition.filter(|_| known).ok_or(LogError::UnknownPartition(at))
+    }
+
+    fn positions_of(&self, group: &str) -> Result<Arc<BaseConsumer<Quiet>>, LogError> {
+        let mut clients = lock(&self.shared.positions);
+        if let Some(client) = clients.get(group) {
+            return Ok(Arc::clone(client));
+        }
+        let options = self.options();
+        let mut config = options.consumer(&options.name("ledgerflow"), "read_committed");
+        config.set("group.id", options.name(group));
+        let client = BaseConsumer::from_config_and_context(&config, Quiet);
+        let client = Arc::new(client.map_err(|error| LogError::Io(format!("group {group}: {error}")))?);
+        clients.insert(group.to_owned(), Arc::clone(&client));
+        Ok(client)
+    }
+
+    fn stable_position(
+        &self,
+        client: &BaseConsumer<Quiet>,
+        at: TopicPartition,
+        wait: Duration,
+    ) -> Result<Option<Position>, LogError> {
+        let mut asked = TopicPartitionList::with_capacity(1);
+        asked.add_partition(&self.options().topic(at.topic), self.known(at)?);
+        let found = client.committed_offsets(asked, wait);
+        let found = found.map_err(|error| match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::UnstableOffsetCommit) => {
+                LogError::Unstable { at, holder: String::new() }
+            }
+            _ => errors::asked("committed positions", &error),
+        })?;
+        let elements = found.elements();
+        let Some(of) = elements.first() else { return Ok(None) };
+        of.error().map_err(|error| errors::asked("committed positions", &error))?;
+        let offset = of.offset().to_raw().filter(|offset| *offset >= 0);
+        Ok(offset.map(|offset| Position { offset, metadata: of.metadata().to_owned() }))
+    }
+
+    fn send(&self, producer: &ThreadedProducer<Appends>, record: &OutRecord) -> Result<(), LogError> {
+        let partition = self.known(record.to)?;
+        let topic = self.options().topic(record.to.topic);
+        let mut out =
+            BaseRecord::<[u8], [u8]>::to(&topic).partition(partition).payload(record.value.as_ref());
+        if !record.key.is_empty() {
+            out = out.key(record.key.as_ref());
+        }
+        if !record.headers.is_empty() {
+            let headers = session::headers(record);
+            out = out.headers(
+                headers.map_err(|_| LogError::Io(format!("{}: a header's name is no text", record.to)))?,
+            );
+        }
+        loop {
+            match producer.send(out) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    std::thread::sleep(Duration::from_millis(1));
+                    out = back;
+                }
+                Err((error, _)) => return Err(errors::asked(&format!("record to {}", record.to), &error)),
+            }
+        }
+    }
+}
+
+impl Log for KafkaLog {
+    fn partitions(&self, topic: Topic) -> Result<u32, LogError> {
+        Ok(topic.partition_count(self.options().counts))
+    }
+
+    fn watermarks(&self, at: TopicPartition, isolation: Isolation) -> Result<Watermarks, LogError> {
+        let partition = self.known(at)?;
+        let client = match isolation {
+            Isolation::Committed => &self.shared.committed,
+            Isolation::Uncommitted => &self.shared.uncommitted,
+        };
+        let _watched = self.watched("query_watermark_offsets");
+        drop(client.poll(Duration::ZERO));
+        let (topic, until_us) = (self.options().topic(at.topic), deadline_us(self.patience()));
+        loop {
+            match client.fetch_watermarks(&topic, partition, self.patience()) {
+                Ok((low, high)) => return Ok(Watermarks { low, high }),
+                // Partitions that have just been made or moved find their leader in a moment.
+                Err(error) if errors::is_moving(&error) && clock::monotonic_us() < until_us => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Err(error) => return Err(errors::asked(&format!("bounds of {at}"), &error)),
+            }
+        }
+    }
+
+    fn committed(&self, group: &str, at: &[TopicPartition]) -> Result<Vec<Option<Position>>, LogError> {
+        let client = self.positions_of(group)?;
+        let _watched = self.watched("committed");
+        drop(client.poll(Duration::ZERO));
+        // The first answer of a client that has just been made takes as long as finding the coordinator does.
+        let mut all = Vec::with_capacity(at.len());
+        for of in at {
+            let first = self.stable_position(&client, *of, STABLE_WAIT);
+            all.push(match first {
+                Err(LogError::Unstable { .. }) => self.stable_position(&client, *of, STABLE_WAIT * 3)?,
+                other => other?,
+            });
+        }
+        Ok(all)
+    }
+
+    fn reader(
+        &self,
+        from: &[(TopicPartition, Offset)],
+        isolation: Isolation,
+    ) -> Result<Box<dyn Reader>, LogError> {
+        let options = self.options();
+        let level = match isolation {
+            Isolation::Committed => "read_committed",
+            Isolation::Uncommitted => "read_uncommitted",
+        };
+        let client = BaseConsumer::from_config_and_context(
+            &options.consumer(&options.name("ledgerflow"), level),
+            Quiet,
+        );
+        let client = client.map_err(|error| LogError::Io(error.to_string()))?;
+        let mut named = Vec::with_capacity(from.len());
+        for (at, offset) in from {
+            self.known(*at)?;
+            named.push((*at, options.topic(at.topic), *offset));
+        }
+        let log = self.clone();
+        let bounds = Box::new(move |at, isolation| log.watermarks(at, isolation));
+        Ok(Box::new(KafkaReader::start(client, &named, bounds, options.deadline)?))
+    }
+
+    fn join(&self, member: &Member) -> Result<Box<dyn Session>, LogError> {
+        let options = self.options();
+        let mut slots = [Topic::Commands, Topic::Events1].into_iter();
+        let topic = slots.find(|topic| topic.partition_count(options.counts) == member.slots);
+        let topic = topic.ok_or_else(|| {
+            LogError::Io(format!("group {}: no topic has {} partitions", member.group, member.slots))
+        })?;
+        let sequences = Arc::clone(&self.shared.sequences);
+        Ok(Box::new(KafkaSession::join(options, member, options.topic(topic), sequences)?))
+    }
+
+    fn append(&self, records: Vec<OutRecord>) -> Result<u64, LogError> {
+        let _watched = watchdog::watch("append", self.options().deadline.saturating_mul(4));
+        let mut appends = lock(&self.shared.appends);
+        if appends.is_none() {
+            let config = self.options().producer(&self.options().name("ledgerflow"));
+            let made = ThreadedProducer::from_config_and_context(&config, Appends::default());
+            *appends = Some(made.map_err(|error| LogError::Io(error.to_string()))?);
+        }
+        let Some(producer) = appends.as_ref() else {
+            return Err(LogError::Retriable("no producer".to_owned()));
+        };
+        *lock(&producer.context().failed) = None;
+        let sequence = || self.shared.sequences.next();
+        records.iter().try_for_each(|record| self.known(record.to).map(drop))?;
+        records.iter().try_for_each(|record| self.send(producer, record))?;
+        producer.flush(self.patience()).map_err(|error| errors::asked("append", &error))?;
+        match lock(&producer.context().failed).take() {
+            None => Ok(sequence()),
+            Some(error) => Err(errors::asked("append", &error)),
+        }
+    }
+
+    fn durable(&self) -> u64 {
+        self.shared.sequences.last()
+    }
+
+    fn wait_durable(&self, _sequence: u64, _wait: Duration) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    fn fence(&self, transactional_id: &str) -> Result<(), LogError> {
+        session::fence(self.options(), transactional_id)
+    }
+
+    fn members(&self, group: &str) -> Result<Vec<String>, LogError> {
+        let _watched = self.watched("list of groups");
+        let name = self.options().name(group);
+        let found = self.shared.committed.fetch_group_list(Some(&name), self.patience());
+        let found = found.map_err(|error| errors::asked(&format!("members of {group}"), &error))?;
+        let groups = found.groups().iter().filter(|found| found.name() == name);
+        let mut members: Vec<String> = groups
+            .flat_map(rdkafka::groups::GroupInfo::members)
+            .filter_map(|member| member.client_id().strip_prefix(&self.options().prefix))
+            .map(str::to_owned)
+            .collect();
+        members.sort();
+        Ok(members)
+    }
+
+    fn holders(&self, at: TopicPartition) -> Result<Vec<String>, LogError> {
+        // The client cannot ask a broker for it: who is in the way is found by the pool of ids.
+        self.known(at).map(|_| Vec::new())
+    }
+
+    fn features(&self) -> Features {
+        Features { compaction: true }
+    }
+
+    fn check_retention(&self, topic: Topic) -> Result<Result<(), String>, LogError> {
+        topics::check_retention(self, topic)
+    }
+}

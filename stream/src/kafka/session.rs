@@ -1,0 +1,472 @@
+//! A member of a consumer group with its transactional id: slots from the group, commits as transactions.
+//!
+//! Order: the id is taken first, then the group joined; see rule 1. The group is a classic one with the range assignor
+//! and static members; the consumer that sits in it reads nothing, its partitions are the slots. Its metadata is
+//! captured when an assignment comes and goes unchanged with every commit of that assignment, so that the group's
+//! coordinator refuses what an earlier generation decided.
+//!
+//! A transaction during which the network or a broker failed is *tainted*: its end request may be under way still and could
+//! end a later transaction of the same producer epoch. After such a one the producer is made anew, which raises the epoch.
+
+use super::ffi::{self, CallError, GroupMetadata};
+use super::options::Options;
+use super::{Sequences, errors, log_line, watchdog};
+use crate::faults;
+use crate::log::{
+    Assignment, CommitOutcome, LogError, Member, OutRecord, Position, Session, TopicPartition, Transaction,
+};
+use rdkafka::ClientContext;
+use rdkafka::TopicPartitionList;
+use rdkafka::bindings::rd_kafka_resp_err_t;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::topic_partition_list::Offset as KafkaOffset;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long one question for the assignment serves the group.
+const SERVE: Duration = Duration::from_millis(20);
+/// Events of the group that are served at a time.
+const EVENTS: usize = 4;
+/// How long the thread that serves a producer waits for its events.
+const SERVE_PRODUCER: Duration = Duration::from_millis(2);
+
+/// What the group has assigned.
+#[derive(Debug, Default)]
+struct Place {
+    current: Option<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    assignment: Assignment,
+    metadata: Arc<GroupMetadata>,
+}
+
+/// The consumer's side of a member: takes down what the group assigns.
+struct Membership {
+    place: Mutex<Place>,
+}
+
+impl Membership {
+    fn place(&self) -> std::sync::MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Membership {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        log_line(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "group member");
+    }
+}
+
+impl ConsumerContext for Membership {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        what: rd_kafka_resp_err_t,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let assigned = what == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        let metadata = assigned.then(|| GroupMetadata::capture(consumer.client().native_ptr())).flatten();
+        self.place().current = metadata.map(|metadata| {
+            let slots =
+                partitions.elements().iter().filter_map(|of| u32::try_from(of.partition()).ok()).collect();
+            let generation = u64::try_from(metadata.generation()).unwrap_or(0);
+            let mut assignment = Assignment { generation, slots };
+            assignment.slots.sort_unstable();
+            Current { assignment, metadata: Arc::new(metadata) }
+        });
+        // Nothing is read by this consumer: what it is assigned is a name for slots.
+        let taken = if assigned { consumer.assign(&TopicPartitionList::new()) } else { consumer.unassign() };
+        if let Err(error) = taken {
+            tracing::warn!(%error, "group assignment");
+        }
+    }
+}
+
+/// What was seen while a transaction was open.
+#[derive(Debug, Default)]
+struct Seen {
+    /// A failure of the network or a broker.
+    trouble: AtomicBool,
+    /// A record that was not delivered.
+    undelivered: AtomicBool,
+    /// Times that the serving thread has gone around.
+    rounds: AtomicU64,
+    stop: AtomicBool,
+}
+
+struct Transactional(Arc<Seen>);
+
+impl ClientContext for Transactional {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        if matches!(facility, "FAIL" | "REQTMOUT" | "TXNERR" | "DISCONN" | "TIMEOUT") {
+            self.0.trouble.store(true, Ordering::Release);
+        }
+        log_line(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code().is_none_or(errors::is_transport) {
+            self.0.trouble.store(true, Ordering::Release);
+        }
+        tracing::debug!(%error, reason, "producer");
+    }
+}
+
+impl ProducerContext for Transactional {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
+        if let Err((error, _)) = result {
+            self.0.undelivered.store(true, Ordering::Release);
+            tracing::debug!(%error, "record not delivered");
+        }
+    }
+}
+
+/// A producer with its transactional id taken, and the thread that serves it.
+struct Producer {
+    client: Arc<BaseProducer<Transactional>>,
+    seen: Arc<Seen>,
+    serves: Option<JoinHandle<()>>,
+}
+
+impl Producer {
+    /// Takes the transactional id: an open transaction of it is aborted, its earlier owner fenced.
+    fn take(options: &Options, transactional_id: &str) -> Result<Self, LogError> {
+        let seen = Arc::new(Seen::default());
+        let id = options.name(transactional_id);
+        let mut config = options.producer(&id);
+        config
+            .set("transactional.id", &id)
+            .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string());
+        let client = BaseProducer::from_config_and_context(&config, Transactional(Arc::clone(&seen)))
+            .map_err(|error| LogError::Io(format!("producer {id}: {error}")))?;
+        let client = Arc::new(client);
+        let (served, noted) = (Arc::clone(&client), Arc::clone(&seen));
+        let serves = std::thread::Builder::new().name("kafka-producer".to_owned()).spawn(move || {
+            while !noted.stop.load(Ordering::Acquire) {
+                served.poll(SERVE_PRODUCER);
+                noted.rounds.fetch_add(1, Ordering::AcqRel);
+            }
+        });
+        let serves = Some(serves.map_err(|error| LogError::Io(format!("producer thread: {error}")))?);
+        let producer = Self { client, seen, serves };
+        let _watched = watchdog::watch("init_transactions", options.deadline);
+        ffi::init_transactions(producer.native(), options.deadline / 2)
+            .map_err(|error| errors::called(&format!("taking the transactional id {id}"), &error))?;
+        Ok(producer)
+    }
+
+    fn native(&self) -> ffi::Client {
+        self.client.client().native_ptr()
+    }
+
+    /// Waits until every event that was there when the last transaction ended has been served.
+    fn settle(&self, rounds: u64) {
+        while self.seen.rounds.load(Ordering::Acquire) < rounds.saturating_add(2) {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.seen.stop.store(true, Ordering::Release);
+        if let Some(serves) = self.serves.take() {
+            let _ended = serves.join();
+        }
+    }
+}
+
+/// Takes a transactional id and gives it up at once: its open transaction is aborted, its owner fenced.
+pub(super) fn fence(options: &Options, transactional_id: &str) -> Result<(), LogError> {
+    Producer::take(options, transactional_id).map(drop)
+}
+
+/// See the module.
+pub(super) struct KafkaSession {
+    options: Options,
+    member: Member,
+    topic: String,
+    consumer: BaseConsumer<Membership>,
+    producer: Option<Producer>,
+    sequences: Arc<Sequences>,
+    /// Rounds of the producer's thread when the last transaction ended.
+    ended_at: u64,
+    dead: Option<String>,
+}
+
+impl KafkaSession {
+    /// Takes the member's transactional id and its place in the group. `topic` has a partition for each slot.
+    pub(super) fn join(
+        options: &Options,
+        member: &Member,
+        topic: String,
+        sequences: Arc<Sequences>,
+    ) -> Result<Self, LogError> {
+        let producer = Producer::take(options, &member.transactional_id)?;
+        let group = options.name(&member.group);
+        let mut config = options.consumer(&options.name(&member.name), "read_committed");
+        config
+            .set("group.id", &group)
+            .set("group.instance.id", format!("{group}.{}", member.name))
+            .set("group.protocol", "classic")
+            .set("partition.assignment.strategy", "range")
+            .set("session.timeout.ms", options.session_timeout.as_millis().to_string())
+            .set("heartbeat.interval.ms", (options.session_timeout.as_millis() / 5).max(100).to_string())
+            .set("max.poll.interval.ms", options.step_timeout.as_millis().to_string());
+        let membership = Membership { place: Mutex::default() };
+        let consumer = BaseConsumer::from_config_and_context(&config, membership)
+            .map_err(|error| LogError::Io(format!("group {group}: {error}")))?;
+        consumer.subscribe(&[&topic]).map_err(|error| errors::asked("joining the group", &error))?;
+        let (options, member) = (options.clone(), member.clone());
+        let producer = Some(producer);
+        Ok(Self { options, member, topic, consumer, producer, sequences, ended_at: 0, dead: None })
+    }
+
+    fn die(&mut self, why: String) -> CommitOutcome {
+        self.dead = Some(why.clone());
+        CommitOutcome::Fenced(why)
+    }
+
+    /// Lets the group's callbacks run for at most `wait`.
+    fn serve(&mut self, wait: Duration) -> Result<(), LogError> {
+        let _watched = watchdog::watch("serving the group", self.options.deadline);
+        // Events come one a poll, and what an error has led to comes behind it.
+        let mut wait = wait;
+        for _ in 0..EVENTS {
+            if let Some(Err(error)) = self.consumer.poll(wait) {
+                self.met(&error)?;
+            }
+            wait = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    fn met(&mut self, error: &KafkaError) -> Result<(), LogError> {
+        let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::PollExceeded) {
+            // The member has left the group and joins it again.
+            self.consumer.context().place().current = None;
+        }
+        if code.is_some_and(errors::is_fencing) {
+            self.dead = Some(format!("{} of {}: {error}", self.member.name, self.member.group));
+            return Ok(());
+        }
+        let answer = errors::asked(&format!("group {}", self.member.group), error);
+        let for_good =
+            matches!(error, KafkaError::MessageConsumptionFatal(_)) || matches!(answer, LogError::Io(_));
+        if for_good { Err(LogError::Io(answer.to_string())) } else { Ok(()) }
+    }
+
+    /// The producer, made anew where what it ended last may still be under way.
+    fn ready(&mut self) -> Result<&Producer, LogError> {
+        if let Some(producer) = &self.producer {
+            producer.settle(self.ended_at);
+            if producer.seen.trouble.load(Ordering::Acquire) {
+                tracing::info!(id = %self.member.transactional_id, "the network failed during a transaction: a new producer");
+                self.producer = None;
+            }
+        }
+        if self.producer.is_none() {
+            self.producer = Some(Producer::take(&self.options, &self.member.transactional_id)?);
+        }
+        self.producer.as_ref().ok_or_else(|| LogError::Retriable("no producer".to_owned()))
+    }
+
+    fn offsets(&self, positions: &[(TopicPartition, Position)]) -> Result<TopicPartitionList, LogError> {
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        for (at, position) in positions {
+            let partition = i32::try_from(at.partition).map_err(|_| LogError::UnknownPartition(*at))?;
+            let name = self.options.topic(at.topic);
+            let bad = |error: KafkaError| LogError::Io(format!("{at}: {error}"));
+            let mut of = list.add_partition(&name, partition);
+            of.set_offset(KafkaOffset::Offset(position.offset)).map_err(bad)?;
+            of.set_metadata(&position.metadata);
+        }
+        Ok(list)
+    }
+
+    fn write(&mut self, transaction: &Transaction, metadata: &GroupMetadata) -> CommitOutcome {
+        let offsets = match self.offsets(&transaction.positions) {
+            Ok(offsets) => offsets,
+            Err(error) => return CommitOutcome::Aborted(error.to_string()),
+        };
+        let options = self.options.clone();
+        let producer = match self.ready() {
+            Ok(producer) => producer,
+            Err(LogError::Fenced(why)) => return self.die(why),
+            Err(error) => return CommitOutcome::Aborted(error.to_string()),
+        };
+        producer.seen.trouble.store(false, Ordering::Release);
+        producer.seen.undelivered.store(false, Ordering::Release);
+        let outcome = filled(producer, &options, transaction, &offsets, metadata);
+        let outcome = outcome.and_then(|()| end(producer, &options));
+        self.ended_at = producer.seen.rounds.load(Ordering::Acquire);
+        match outcome {
+            Ok(()) => CommitOutcome::Committed { sequence: self.sequences.next() },
+            Err(Ended { outcome, usable }) => {
+                if !usable {
+                    self.producer = None;
+                }
+                match outcome {
+                    CommitOutcome::Fenced(why) => self.die(why),
+                    other => other,
+                }
+            }
+        }
+    }
+}
+
+/// How a transaction failed, and whether the producer can go on.
+struct Ended {
+    outcome: CommitOutcome,
+    usable: bool,
+}
+
+/// Begins a transaction and puts everything into it.
+fn filled(
+    producer: &Producer,
+    options: &Options,
+    transaction: &Transaction,
+    offsets: &TopicPartitionList,
+    metadata: &GroupMetadata,
+) -> Result<(), Ended> {
+    let _watched = watchdog::watch("writing a transaction", options.deadline);
+    let client = producer.native();
+    ffi::begin_transaction(client).map_err(|error| aborted(producer, options, &error, "begin"))?;
+    for record in &transaction.records {
+        produce(producer, options, record).map_err(|error| {
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+            let error = CallError {
+                code,
+                text: error.to_string(),
+                fatal: code == RDKafkaErrorCode::Fatal,
+                retriable: false,
+                requires_abort: true,
+            };
+            aborted(producer, options, &error, &format!("record to {}", record.to))
+        })?;
+    }
+    if !transaction.positions.is_empty() {
+        ffi::send_offsets(client, offsets, metadata, options.deadline / 3)
+            .map_err(|error| aborted(producer, options, &error, "positions"))?;
+    }
+    // The commit would wait for it too. A record that fails shows in the commit.
+    ffi::flush(client, options.deadline / 3);
+    Ok(())
+}
+
+/// Asks for the end. What comes after that is not known, unless the answer says so.
+fn end(producer: &Producer, options: &Options) -> Result<(), Ended> {
+    let unknown = |why: String| Ended { outcome: CommitOutcome::Unknown(why), usable: false };
+    faults::hit(faults::KAFKA_BEFORE_END).map_err(|crash| unknown(crash.to_string()))?;
+    let _watched = watchdog::watch("commit_transaction", options.deadline);
+    match ffi::commit_transaction(producer.native(), options.deadline / 2) {
+        Ok(()) if producer.seen.undelivered.load(Ordering::Acquire) => {
+            Err(unknown("committed, though a record was reported as not delivered".to_owned()))
+        }
+        Ok(()) => Ok(()),
+        Err(error) if error.requires_abort || errors::is_fencing(error.code) => {
+            Err(aborted(producer, options, &error, "commit"))
+        }
+        Err(error) => Err(unknown(format!("commit: {} ({})", error.text, error.code))),
+    }
+}
+
+/// Aborts what is open. Where that fails, the next owner of the id does it.
+fn aborted(producer: &Producer, options: &Options, error: &CallError, what: &str) -> Ended {
+    let outcome = errors::before_the_end(error, what);
+    if error.fatal || matches!(outcome, CommitOutcome::Fenced(_)) {
+        return Ended { outcome, usable: false };
+    }
+    let _watched = watchdog::watch("abort_transaction", options.deadline);
+    match ffi::abort_transaction(producer.native(), options.deadline / 2) {
+        Ok(()) => Ended { outcome, usable: true },
+        Err(error) if errors::is_fencing(error.code) => {
+            Ended { outcome: errors::before_the_end(&error, "abort"), usable: false }
+        }
+        Err(_) => Ended { outcome, usable: false },
+    }
+}
+
+fn produce(producer: &Producer, options: &Options, record: &OutRecord) -> Result<(), KafkaError> {
+    let topic = options.topic(record.to.topic);
+    let mut out = BaseRecord::<[u8], [u8]>::to(&topic)
+        .partition(i32::try_from(record.to.partition).unwrap_or(i32::MAX))
+        .payload(record.value.as_ref());
+    if !record.key.is_empty() {
+        out = out.key(record.key.as_ref());
+    }
+    if !record.headers.is_empty() {
+        out = out.headers(headers(record)?);
+    }
+    loop {
+        match producer.client.send(out) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                std::thread::sleep(Duration::from_millis(1));
+                out = back;
+            }
+            Err((error, _)) => return Err(error),
+        }
+    }
+}
+
+/// A record's headers as the client wants them.
+pub(super) fn headers(record: &OutRecord) -> Result<OwnedHeaders, KafkaError> {
+    record.headers.iter().try_fold(OwnedHeaders::new_with_capacity(record.headers.len()), |all, header| {
+        let name = std::str::from_utf8(&header.name)
+            .map_err(|_| KafkaError::MessageProduction(RDKafkaErrorCode::InvalidArgument))?;
+        Ok(all.insert(KafkaHeader { key: name, value: Some(header.value.as_ref()) }))
+    })
+}
+
+impl Session for KafkaSession {
+    fn assignment(&mut self) -> Result<Assignment, LogError> {
+        let waits = self.consumer.context().place().current.is_none();
+        self.serve(if waits { SERVE } else { Duration::ZERO })?;
+        if let Some(why) = &self.dead {
+            return Err(LogError::Fenced(why.clone()));
+        }
+        let place = self.consumer.context().place();
+        let current = place.current.as_ref().map(|current| current.assignment.clone());
+        current
+            .ok_or_else(|| LogError::Retriable(format!("group {} shares its slots out", self.member.group)))
+    }
+
+    fn commit(&mut self, transaction: Transaction) -> CommitOutcome {
+        if let Some(why) = &self.dead {
+            return CommitOutcome::Fenced(why.clone());
+        }
+        let captured = {
+            let place = self.consumer.context().place();
+            place
+                .current
+                .as_ref()
+                .map(|current| (current.assignment.generation, Arc::clone(&current.metadata)))
+        };
+        match captured {
+            Some((generation, metadata)) if generation == transaction.generation => {
+                self.write(&transaction, &metadata)
+            }
+            Some((generation, _)) => CommitOutcome::Aborted(format!(
+                "the commit is of generation {}, the group is at {generation}",
+                transaction.generation
+            )),
+            None => CommitOutcome::Aborted(format!("{} has no slots now", self.topic)),
+        }
+    }
+}

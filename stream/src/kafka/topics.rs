@@ -1,0 +1,249 @@
+//! Topics on the cluster: made by an operator's command, checked at every start, never made by processors.
+
+use super::{KafkaLog, Options, Quiet, errors, watchdog};
+use crate::clock;
+use crate::log::{LogError, Offset, TopicPartition};
+use rdkafka::TopicPartitionList;
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::topic_partition_list::Offset as KafkaOffset;
+use schemas::topics::{Retention, Topic};
+use std::time::Duration;
+
+/// Largest record that the pipeline writes, and what the broker adds around it.
+pub const RECORD_BYTES_MAX: u32 = 1_048_576;
+
+/// The settings that a topic is made with, and must keep: name, value, and whether another value is an error.
+#[must_use]
+pub fn settings(topic: Topic, options: &Options) -> Vec<(&'static str, String)> {
+    let mut all = vec![
+        ("min.insync.replicas", options.min_in_sync.to_string()),
+        ("max.message.bytes", RECORD_BYTES_MAX.to_string()),
+        ("message.timestamp.type", "LogAppendTime".to_owned()),
+        ("unclean.leader.election.enable", "false".to_owned()),
+    ];
+    match topic.retention() {
+        Retention::Forever => {
+            all.extend(
+                [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")].map(text),
+            );
+        }
+        Retention::BelowReaders => {
+            all.extend([("cleanup.policy", "delete"), ("retention.ms", BELOW_READERS_MS)].map(text));
+        }
+        Retention::Compacted => all.extend([("cleanup.policy", "compact")].map(text)),
+    }
+    all
+}
+
+fn text((name, value): (&'static str, &'static str)) -> (&'static str, String) {
+    (name, value.to_owned())
+}
+
+/// Seven days: longer than any reader may be away.
+const BELOW_READERS_MS: &str = "604800000";
+
+struct Admin {
+    client: AdminClient<Quiet>,
+    options: AdminOptions,
+    deadline: Duration,
+}
+
+impl Admin {
+    fn new(options: &Options) -> Result<Self, LogError> {
+        let client =
+            AdminClient::from_config_and_context(&options.client(&options.name("ledgerflow")), Quiet);
+        let client = client.map_err(|error| LogError::Io(error.to_string()))?;
+        let patience = options.deadline / 3;
+        let admin = AdminOptions::new().request_timeout(Some(patience)).operation_timeout(Some(patience));
+        Ok(Self { client, options: admin, deadline: options.deadline })
+    }
+
+    fn configs(&self, name: &str) -> Result<Vec<ConfigEntry>, LogError> {
+        let _watched = watchdog::watch("describe_configs", self.deadline);
+        let of = ResourceSpecifier::Topic(name);
+        let asked = self.client.describe_configs([&of], &self.options);
+        let answer =
+            pollster::block_on(asked).map_err(|error| errors::asked("settings of topics", &error))?;
+        match answer.into_iter().next() {
+            Some(Ok(found)) => Ok(found.entries),
+            Some(Err(code)) => Err(LogError::Io(format!("settings of {name}: {code}"))),
+            None => Err(LogError::Retriable(format!("settings of {name}: no answer"))),
+        }
+    }
+}
+
+/// What became of a topic that was to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// It was made.
+    New,
+    /// It was there.
+    There,
+}
+
+/// Makes the topics that are missing, and waits until all are known; those that are there stay as they are.
+///
+/// # Errors
+/// Names the topic that the cluster refuses, and why.
+pub fn create(options: &Options, topics: &[Topic]) -> Result<Vec<(Topic, Made)>, LogError> {
+    let admin = Admin::new(options)?;
+    let named: Vec<_> =
+        topics.iter().map(|topic| (*topic, options.topic(*topic), settings(*topic, options))).collect();
+    let wanted: Vec<NewTopic<'_>> = named
+        .iter()
+        .map(|(topic, name, settings)| {
+            let partitions = i32::try_from(topic.partition_count(options.counts)).unwrap_or(1);
+            let copies = TopicReplication::Fixed(i32::from(options.replication));
+            let new = NewTopic::new(name, partitions, copies);
+            settings.iter().fold(new, |new, (name, value)| new.set(name, value))
+        })
+        .collect();
+    let _watched = watchdog::watch("create_topics", admin.deadline);
+    let answers = pollster::block_on(admin.client.create_topics(&wanted, &admin.options));
+    let answers = answers.map_err(|error| errors::asked("making topics", &error))?;
+    let outcome = |(topic, answer): (&Topic, Result<String, (String, RDKafkaErrorCode)>)| match answer {
+        Ok(_) => Ok((*topic, Made::New)),
+        Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => Ok((*topic, Made::There)),
+        Err((name, code)) => Err(LogError::Io(format!("making topic {name}: {code}"))),
+    };
+    let made: Vec<_> = topics.iter().zip(answers).map(outcome).collect::<Result<_, _>>()?;
+    wait_known(options, topics)?;
+    Ok(made)
+}
+
+/// Brokers hear of new topics a moment after the controller has made them.
+fn wait_known(options: &Options, topics: &[Topic]) -> Result<(), LogError> {
+    let client = BaseConsumer::from_config_and_context(&options.client(&options.name("ledgerflow")), Quiet);
+    let client: BaseConsumer<Quiet> = client.map_err(|error| LogError::Io(error.to_string()))?;
+    let until_us = clock::monotonic_us() + i64::try_from(options.deadline.as_micros()).unwrap_or(i64::MAX);
+    loop {
+        let wrong = wrong_in(&client, options, topics, options.deadline / 3)?;
+        match wrong.first() {
+            None => return Ok(()),
+            Some(_) if clock::monotonic_us() < until_us => std::thread::sleep(Duration::from_millis(20)),
+            Some(wrong) => return Err(LogError::Retriable(wrong.clone())),
+        }
+    }
+}
+
+/// Deletes topics with all their records. For measurements and tests, which make their own.
+///
+/// # Errors
+/// Names the topic that the cluster refuses to delete, and why.
+pub fn delete(options: &Options, topics: &[Topic]) -> Result<(), LogError> {
+    let admin = Admin::new(options)?;
+    let names: Vec<String> = topics.iter().map(|topic| options.topic(*topic)).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let _watched = watchdog::watch("delete_topics", admin.deadline);
+    let answers = pollster::block_on(admin.client.delete_topics(&names, &admin.options));
+    let answers = answers.map_err(|error| errors::asked("deleting topics", &error))?;
+    let gone = |answer: Result<String, (String, RDKafkaErrorCode)>| match answer {
+        Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
+            Ok(())
+        }
+        Err((name, code)) => Err(LogError::Io(format!("deleting topic {name}: {code}"))),
+    };
+    answers.into_iter().try_for_each(gone)
+}
+
+/// Gives the records of a partition up that lie below `low`.
+///
+/// # Errors
+/// The cluster refuses, or does not answer.
+pub fn give_up(options: &Options, at: TopicPartition, low: Offset) -> Result<(), LogError> {
+    let admin = Admin::new(options)?;
+    let partition = i32::try_from(at.partition).map_err(|_| LogError::UnknownPartition(at))?;
+    let what = format!("giving up {at} below {low}");
+    let mut list = TopicPartitionList::with_capacity(1);
+    list.add_partition_offset(&options.topic(at.topic), partition, KafkaOffset::Offset(low))
+        .map_err(|error| errors::asked(&what, &error))?;
+    let _watched = watchdog::watch("delete_records", admin.deadline);
+    let answer = pollster::block_on(admin.client.delete_records(&list, &admin.options));
+    let answer = answer.map_err(|error| errors::asked(&what, &error))?;
+    answer.elements().iter().try_for_each(|of| of.error()).map_err(|error| errors::asked(&what, &error))
+}
+
+/// Whether every topic is there with as many partitions as it must have.
+pub(super) fn check(log: &KafkaLog) -> Result<(), LogError> {
+    let wrong = wrong_in(&log.shared.committed, log.options(), Topic::ALL, log.patience())?;
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(LogError::Io(format!(
+            "{}; `ledgerflow topics create` makes what is missing",
+            wrong.join("; ")
+        ))),
+    }
+}
+
+/// What is wrong with the partitions of topics, each in a text.
+fn wrong_in(
+    client: &BaseConsumer<Quiet>,
+    options: &Options,
+    topics: &[Topic],
+    patience: Duration,
+) -> Result<Vec<String>, LogError> {
+    let _watched = watchdog::watch("metadata", options.deadline);
+    let found = client.fetch_metadata(None, patience);
+    let found = found.map_err(|error| errors::asked("the cluster's topics", &error))?;
+    let mut wrong = Vec::new();
+    for topic in topics {
+        let (name, wanted) = (options.topic(*topic), topic.partition_count(options.counts));
+        let there = found.topics().iter().find(|found| found.name() == name && found.error().is_none());
+        match there.map(|found| u32::try_from(found.partitions().len()).unwrap_or(0)) {
+            None => wrong.push(format!("topic {name} is missing")),
+            Some(partitions) if partitions != wanted => {
+                wrong.push(format!("topic {name} has {partitions} partitions, expected {wanted}"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(wrong)
+}
+
+/// What of a topic's settings is not as it must be: the setting, what it is, what it must be.
+///
+/// # Errors
+/// The cluster does not answer, or refuses.
+pub fn differing(log: &KafkaLog, topic: Topic) -> Result<Vec<(&'static str, String, String)>, LogError> {
+    let found = Admin::new(log.options())?.configs(&log.options().topic(topic))?;
+    let value = |name: &str| {
+        let entry = found.iter().find(|entry| entry.name == name);
+        entry.and_then(|entry| entry.value.clone()).unwrap_or_default()
+    };
+    let wanted = settings(topic, log.options()).into_iter();
+    Ok(wanted
+        .map(|(name, wanted)| (name, value(name), wanted))
+        .filter(|(name, found, wanted)| !suffices(name, found, wanted))
+        .collect())
+}
+
+/// Whether a setting does what the wanted one does.
+fn suffices(name: &str, found: &str, wanted: &str) -> bool {
+    let number = |text: &str| text.parse::<i64>().ok();
+    match name {
+        "max.message.bytes" | "min.insync.replicas" => number(found) >= number(wanted),
+        "retention.ms" if wanted != "-1" => found == "-1" || number(found) >= number(wanted),
+        // When a record was written is for audit only.
+        "message.timestamp.type" => true,
+        _ => found == wanted,
+    }
+}
+
+/// See [`crate::log::Log::check_retention`].
+pub(super) fn check_retention(log: &KafkaLog, topic: Topic) -> Result<Result<(), String>, LogError> {
+    if topic.retention() != Retention::Forever {
+        return Ok(Ok(()));
+    }
+    let name = log.options().topic(topic);
+    let finite = differing(log, topic)?
+        .into_iter()
+        .find(|(name, ..)| matches!(*name, "cleanup.policy" | "retention.ms" | "retention.bytes"));
+    Ok(finite.map_or(Ok(()), |(setting, found, wanted)| {
+        Err(format!(
+            "topic {name} has {setting}={found}, its records must stay for ever: set {setting}={wanted}"
+        ))
+    }))
+}
