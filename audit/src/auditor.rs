@@ -537,6 +537,7 @@ impl<'a> Auditor<'a> {
                 }
                 Some(credit_item::Item::Verdict(verdict)) => Claim::Verdict(Box::new(verdict)),
                 Some(credit_item::Item::DayMarker(marker)) => Claim::Marker(Box::new(marker)),
+                Some(credit_item::Item::Resend(resend)) => Claim::Resend(resend.from_sequence),
                 None => Claim::Unknown,
             };
             let check = item_check(bytes);

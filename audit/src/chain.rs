@@ -10,6 +10,7 @@ use crate::merkle::Hash;
 use schemas::topics::Topic;
 use schemas::wire::BatchHeader;
 use std::collections::{BTreeMap, VecDeque};
+use stream::log::Offset;
 
 /// Hashes kept behind the head of every chain.
 pub const HEADS_KEPT: usize = 512;
@@ -30,7 +31,16 @@ pub struct Chain {
     batch: u64,
     generation: u32,
     heads: VecDeque<(u64, Hash)>,
+    gaps: Vec<Gap>,
     promised: BTreeMap<u64, (Vec<u8>, String)>,
+}
+
+/// Batches of `credits` that are not there: what was due, what was found, and where. Their items may be sent again.
+#[derive(Debug)]
+struct Gap {
+    due: u64,
+    found: u64,
+    place: Place,
 }
 
 /// All chains read.
@@ -65,8 +75,11 @@ impl Chains {
         let header = &opened.header;
         let chain = self.chains.entry((place.at.topic, place.at.partition, header.slot)).or_default();
         let known = chain.first > 0 || whole;
-        if known {
-            let expected = chain.sequence.saturating_add(1);
+        let expected = chain.sequence.saturating_add(1);
+        if known && place.at.topic == Topic::Credits && header.sequence > expected {
+            chain.gaps.push(Gap { due: expected, found: header.sequence, place });
+            found.uncovered(Check::Chain, 1);
+        } else if known {
             found.that(Check::Sequence, header.sequence == expected, || {
                 (place, format!("slot {}: sequence {} where {expected} is due", header.slot, header.sequence))
             });
@@ -111,6 +124,28 @@ impl Chains {
                 )
             }),
             None => found.uncovered(Check::Head, 1),
+        }
+    }
+
+    /// Gaps in the chains of `credits`. `asked` = the receiver has asked for that channel to be sent again, so that its
+    /// items are judged one by one; `passed` = its windows have read that record.
+    pub fn report_gaps(
+        &self,
+        ended: bool,
+        asked: impl Fn(u32, u32) -> bool,
+        passed: impl Fn(u32, Offset) -> bool,
+        found: &mut Findings,
+    ) {
+        for ((_, partition, slot), chain) in &self.chains {
+            for Gap { due, found: is, place } in &chain.gaps {
+                if asked(*slot, *partition) {
+                    found.uncovered(Check::Sequence, is - due);
+                    continue;
+                }
+                let what =
+                    format!("slot {slot}: sequence {is} where {due} is due, and it was not asked for again");
+                found.overdue(ended || passed(*partition, place.offset), Check::Sequence, place, what);
+            }
         }
     }
 

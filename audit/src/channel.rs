@@ -57,6 +57,8 @@ pub enum Claim {
     Verdict(Box<Verdict>),
     /// A day marker.
     Marker(Box<DayMarker>),
+    /// A request to send again, from that sequence on.
+    Resend(u64),
     /// An item of no known kind.
     Unknown,
 }
@@ -68,12 +70,13 @@ impl Claim {
             Self::Forward(_) => "forward",
             Self::Verdict(_) => "verdict",
             Self::Marker(_) => "day marker",
+            Self::Resend(_) => "request to send again",
             Self::Unknown => "unknown item",
         }
     }
 
     /// What differs between two claims of the same item.
-    fn differs(&self, other: &Self) -> Option<String> {
+    pub fn differs(&self, other: &Self) -> Option<String> {
         let named = |fields: &[(bool, &str)]| {
             let names: Vec<&str> = fields.iter().filter(|(same, _)| !same).map(|(_, name)| *name).collect();
             (!names.is_empty()).then(|| names.join(", "))
@@ -98,6 +101,7 @@ impl Claim {
                 (amount::sums(&a.sum) == amount::sums(&b.sum), "sums"),
                 (a.last_sequence == b.last_sequence, "last sequence"),
             ]),
+            (Self::Resend(a), Self::Resend(b)) => named(&[(a == b, "first sequence missing")]),
             (a, b) => Some(format!("kind: {} and {}", a.kind(), b.kind())),
         }
     }
@@ -149,6 +153,10 @@ pub struct Channel {
     covered_from: u64,
     recent: VecDeque<(u64, u64)>,
     held: BTreeSet<u64>,
+    /// First sequence that the receiver last asked for again; 0 = it never asked.
+    asked_from: u64,
+    /// Whether the sender is sending again, and the batch that says so: what it decided up to then was not sent before.
+    resending: (bool, u64),
     in_flight: BTreeMap<String, i128>,
 }
 
@@ -297,6 +305,22 @@ impl Channels {
         self.of(pair).held.insert(sequence);
     }
 
+    /// The receiver journaled that it asked for items from `from_sequence` on.
+    pub fn asked(&mut self, pair: Pair, from_sequence: u64) {
+        self.of(pair).asked_from = from_sequence;
+    }
+
+    /// Whether the receiver ever asked for items again.
+    #[must_use]
+    pub fn was_asked(&self, pair: Pair) -> bool {
+        self.channels.get(&pair).is_some_and(|channel| channel.asked_from > 0)
+    }
+
+    /// The sender journaled, in that batch, that it sends again, or that it has sent everything.
+    pub fn resending(&mut self, pair: Pair, again: bool, batch: u64) {
+        self.of(pair).resending = (again, batch);
+    }
+
     /// The receiver's window passed this record of `credits`.
     pub fn passed(&mut self, pair: Pair, items: &[(u64, u64)], place: Place, found: &mut Findings) {
         let channel = self.of(pair);
@@ -343,7 +367,9 @@ impl Channel {
         let covered = self.covered_from > 0 && sequence >= self.covered_from;
         match item {
             Item { sent: Some((claim, place)), wrote: None, taken } => {
-                let ended = ended || wrote_past(pair, place.batch);
+                let (resending, since) = self.resending;
+                let may_come = resending || self.is_asked_for(sequence);
+                let ended = ended || (!may_come && wrote_past(pair, place.batch.max(since)));
                 let what = format!("the {} is not on the channel", claim.kind());
                 if covered || taken.is_some() || self.covered_from == 0 {
                     found.overdue(ended, Check::ChannelLost, named(pair, sequence, *place), what);
@@ -368,6 +394,11 @@ impl Channel {
             }
             _ => {}
         }
+    }
+
+    /// Whether the receiver waits for an item that it has asked for.
+    const fn is_asked_for(&self, sequence: u64) -> bool {
+        self.asked_from > 0 && self.asked_from <= sequence && sequence > self.taken
     }
 
     fn flies(&mut self, claim: &Claim, sign: i128) {

@@ -97,6 +97,8 @@ pub struct Posting {
     pub commands_ahead: usize,
     /// Credits read ahead of the journal.
     pub credits: VecDeque<CreditBatch>,
+    /// Offset up to which the journal's windows have read `credits`.
+    pub credits_to: i64,
     /// Totals per book, accounting date and asset.
     pub totals: BTreeMap<(String, i32, String), Total>,
     command_heads: BTreeMap<u32, (u64, Hash)>,
@@ -261,6 +263,21 @@ impl Posting {
             }
             Item::Held(held) => {
                 around.channels.held((held.from, self.partition), held.sequence);
+                None
+            }
+            Item::ResendAsked(asked) => {
+                around.channels.asked((asked.from, self.partition), asked.from_sequence);
+                if asked.sequence > 0 {
+                    collected.send(asked.from, asked.sequence, Claim::Resend(asked.from_sequence));
+                }
+                None
+            }
+            Item::ResendTaken(taken) => {
+                Some((taken.from, taken.sequence, Claim::Resend(taken.from_sequence), taken.item_check))
+            }
+            Item::Resending(resending) => {
+                let pair = (self.partition, resending.to);
+                around.channels.resending(pair, resending.next > 0, header.batch);
                 None
             }
             Item::Tick(_) | Item::Chart(_) => None,
@@ -502,7 +519,7 @@ impl Posting {
     ) {
         for marker in &collected.markers_sent {
             self.sent_days.insert(marker.book.clone(), marker.date);
-            for to in &marker.sequence {
+            for (at, to) in marker.sequence.iter().enumerate() {
                 let counted =
                     self.tallies.of((Kind::CreditsOut as i32, to.partition), &marker.book, marker.date);
                 let claim = DayMarker {
@@ -512,8 +529,16 @@ impl Posting {
                     sum: counted.wire_sums(),
                     last_sequence: to.sequence.saturating_sub(1),
                 };
-                let sent = collected.sent.entry(to.partition).or_default();
-                sent.push((to.sequence, Claim::Marker(Box::new(claim))));
+                let claim = Claim::Marker(Box::new(claim));
+                // A journal of before markers were kept whole has none.
+                if let Some(stated) = marker.marker.get(at) {
+                    let differs = claim.differs(&Claim::Marker(Box::new(stated.clone())));
+                    around.found.that(Check::DayMarker, differs.is_none(), || {
+                        let (day, what) = (date_text(marker.date), differs.unwrap_or_default());
+                        (place, format!("marker of {day} to {}: journaled with another {what}", to.partition))
+                    });
+                }
+                collected.sent.entry(to.partition).or_default().push((to.sequence, claim));
             }
         }
         for (peer, claims) in std::mem::take(&mut collected.sent) {
@@ -525,10 +550,19 @@ impl Posting {
                 let (to, is) = (stated.partition, stated.sequence);
                 (place, format!("header: last sequence to {to} is {is}, its items end at {last}"))
             });
+            if stated.taken == 0 {
+                continue; // nothing taken, or a journal of before this was counted
+            }
+            let last = around.channels.of((stated.partition, self.partition)).taken;
+            around.found.that(Check::ChannelSequence, stated.taken == last, || {
+                let (from, is) = (stated.partition, stated.taken);
+                (place, format!("header: taken from {from} up to {is}, its items end at {last}"))
+            });
         }
     }
 
     fn pass_credits(&mut self, place: Place, to: i64, around: &mut Around<'_>) {
+        self.credits_to = self.credits_to.max(to);
         while self.credits.front().is_some_and(|batch| batch.offset < to) {
             let Some(batch) = self.credits.pop_front() else { return };
             around.channels.passed((batch.from, self.partition), &batch.items, place, around.found);
@@ -550,7 +584,10 @@ impl Posting {
             } else if mark.topic == Topic::Credits.name() {
                 let check = mark.hash.first_chunk::<8>().map_or(0, |first| u64::from_be_bytes(*first));
                 let head = self.credit_heads.get(&mark.slot);
-                head.is_some_and(|(sequence, kept)| *sequence == mark.sequence && *kept == check)
+                // Of a channel whose first items are missing nothing was taken.
+                head.map_or(mark.sequence == 0, |(sequence, kept)| {
+                    *sequence == mark.sequence && *kept == check
+                })
             } else {
                 false
             };

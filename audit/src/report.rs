@@ -11,7 +11,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use stream::log::TopicPartition;
+use stream::log::{Offset, TopicPartition};
 
 /// Where every received event went, at the cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -137,6 +137,10 @@ impl Auditor<'_> {
         let wrote_past = |(from, to): (u32, u32), batch: u64| {
             self.chains.get(Topic::Credits, to, from).is_some_and(|chain| chain.last_batch() > batch)
         };
+        let passed =
+            |p: u32, offset: Offset| self.posting.get(p as usize).is_some_and(|p| p.credits_to > offset);
+        let asked = |from: u32, to: u32| self.channels.was_asked((from, to));
+        self.chains.report_gaps(ended, asked, passed, &mut found);
         self.channels.report(ended, sender_read, wrote_past, &mut found);
         if ended {
             found.holds(Check::ChannelInFlight, 1);

@@ -1,8 +1,13 @@
 //! Channels between posting partitions: ordered, numbered, each item accepted once (DESIGN rule 6).
+//!
+//! The state of both ends. What is above the next item waits ([`crate::gaps`] asks for what is missing), a second
+//! delivery is compared with the checks in memory, an older one with the own journal ([`crate::recheck`]).
 
 use crate::config::{HELD_MAX, RECENT_CHECKS};
+use crate::resend::Again;
 use bytes::Bytes;
 use schemas::batch::{ChainHead, Hash, sha256};
+use schemas::wire::ResendAsked;
 use std::collections::{BTreeMap, VecDeque};
 
 /// First 8 bytes, big-endian, of SHA-256 of an encoded item.
@@ -18,12 +23,42 @@ pub struct Incoming {
     pub mark: u64,
     /// Hash of the last item applied; zeros before the first.
     pub hash: Hash,
-    /// Checks of the last items applied, newest last.
+    /// Checks of the last items applied, newest last; in an overlay those of the whole window besides.
     pub recent: VecDeque<u64>,
     /// Items above `mark + 1`, waiting.
     pub held: BTreeMap<u64, Bytes>,
     /// Items dropped because too many waited.
     pub dropped: u64,
+    /// Highest sequence seen above the next one: while it is above the mark, items are missing.
+    pub seen: u64,
+    /// What the sender was last asked for; `None` while nothing is missing.
+    pub asked: Option<Asked>,
+}
+
+/// What a sender was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// First sequence missing.
+    pub from_sequence: u64,
+    /// Business time from which the wait counts, microseconds.
+    pub at_us: i64,
+    /// How often it was asked for.
+    pub times: u32,
+}
+
+impl Asked {
+    /// As in the journal.
+    #[must_use]
+    pub const fn from_wire(asked: &ResendAsked) -> Self {
+        Self { from_sequence: asked.from_sequence, at_us: asked.business_time_us, times: asked.times }
+    }
+
+    /// As in a checkpoint, which does not need the sequence of the request.
+    #[must_use]
+    pub const fn to_wire(self, from: u32) -> ResendAsked {
+        let Self { from_sequence, at_us: business_time_us, times } = self;
+        ResendAsked { from, from_sequence, sequence: 0, business_time_us, times }
+    }
 }
 
 /// What to do with an arriving item.
@@ -35,7 +70,7 @@ pub enum Arrival {
     Repeated,
     /// Seen before under this sequence, another content: stop the slot.
     Different,
-    /// Seen so long ago that its check is gone.
+    /// Seen so long ago that its check is in the journal only.
     TooOld,
     /// Above the next one: keep it and wait.
     Ahead,
@@ -69,19 +104,50 @@ impl Incoming {
         self.mark = sequence;
         self.held.remove(&sequence);
         self.recent.push_back(check);
-        if self.recent.len() > RECENT_CHECKS {
+        if !self.gap() {
+            self.asked = None;
+        }
+    }
+
+    /// Keeps an item above the next one; without the item, counts it as dropped.
+    pub fn hold(&mut self, sequence: u64, item: Option<Bytes>) {
+        self.seen = self.seen.max(sequence);
+        match item {
+            Some(item) => drop(self.held.insert(sequence, item)),
+            None => self.dropped += 1,
+        }
+    }
+
+    /// Whether items are missing that came before one seen.
+    #[must_use]
+    pub const fn gap(&self) -> bool {
+        self.seen > self.mark
+    }
+
+    /// Forgets checks past the bound. Only a committed state does: within a window the oldest sequence that can be
+    /// compared stays the same.
+    pub fn forget(&mut self) {
+        while self.recent.len() > RECENT_CHECKS {
             self.recent.pop_front();
         }
+    }
+
+    /// Last sequence whose check is gone.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.mark.saturating_sub(self.recent.len() as u64)
     }
 }
 
 /// Sending end of one channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outgoing {
-    /// Last item sequence sent.
+    /// Last item sequence decided; all are sent unless they are sent again just now.
     pub sequence: u64,
     /// Head of the batch chain to that partition of `credits`.
     pub chain: ChainHead,
+    /// Sending again.
+    pub again: Again,
 }
 
 #[cfg(test)]
@@ -95,6 +161,7 @@ mod tests {
         for n in 1..=(RECENT_CHECKS as u64 + 10) {
             assert_eq!(channel.judge(n, &hash(n)), Arrival::Next);
             channel.advance(n, item_check(&hash(n)));
+            channel.forget();
         }
         let mark = channel.mark;
         assert_eq!(channel.judge(mark, &hash(mark)), Arrival::Repeated);

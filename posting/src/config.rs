@@ -18,6 +18,11 @@ pub const HELD_MAX: usize = 1_024;
 /// Item checks remembered per channel, to tell a second delivery from another item under the same sequence.
 pub const RECENT_CHECKS: usize = 256;
 
+/// Business time after which items that are missing are asked for again, microseconds; doubled each time.
+pub const RESEND_AFTER_US: i64 = 10_000_000;
+/// How often that time is doubled.
+pub const RESEND_DOUBLINGS_MAX: u32 = 6;
+
 /// Configuration of posting.
 #[derive(Debug, Clone)]
 pub struct PostingConfig {

@@ -4,8 +4,10 @@
 //! items. `verify`, the restore tests and the simulation hold the two against each other.
 
 use crate::accounts::Figures;
+use crate::channels::Asked;
 use crate::days::{Tally, TallyKey};
 use crate::ids::{IdKey, IdRecord, key_of, remembered};
+use crate::resend::Again;
 use bytes::Bytes;
 use schemas::batch::Hash;
 use schemas::reason::Reason;
@@ -72,6 +74,22 @@ pub enum Effect {
     Dropped {
         /// Sender.
         from: u32,
+        /// Its place.
+        sequence: u64,
+    },
+    /// Items of a channel are missing, and their sender is asked.
+    Asked {
+        /// Sender.
+        from: u32,
+        /// What was asked for.
+        asked: Asked,
+    },
+    /// How far a channel is sent again.
+    Again {
+        /// Receiver.
+        to: u32,
+        /// From now on.
+        again: Again,
     },
     /// Business time.
     Tick(i64),
@@ -142,12 +160,24 @@ impl Effect {
             }
             Item::DayMarkerSent(sent) => out.push(Self::MarkerSent { book: sent.book, date: sent.date }),
             Item::Aligned(aligned) => out.push(Self::Aligned { book: aligned.book, date: aligned.date }),
-            Item::Held(held) if held.dropped => out.push(Self::Dropped { from: held.from }),
+            Item::Held(held) if held.dropped => {
+                out.push(Self::Dropped { from: held.from, sequence: held.sequence });
+            }
             Item::Held(held) => {
                 out.push(Self::Held { from: held.from, sequence: held.sequence, item: held.item });
             }
             Item::Chart(chart) => out.push(Self::Chart(Hash::try_from(&chart.hash[..]).unwrap_or_default())),
             Item::DayTally(tally) => out.push(Self::Tally(Box::new(TallyKey::from_wire(tally)))),
+            Item::ResendAsked(asked) => {
+                out.push(Self::Asked { from: asked.from, asked: Asked::from_wire(&asked) });
+            }
+            Item::ResendTaken(taken) => {
+                let (from, sequence, check) = (taken.from, taken.sequence, taken.item_check);
+                out.push(Self::Arrived { from, sequence, check });
+            }
+            Item::Resending(again) => {
+                out.push(Self::Again { to: again.to, again: Again::from_wire(&again) });
+            }
         }
     }
 

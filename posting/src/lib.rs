@@ -7,8 +7,9 @@
 //!
 //! Limits: [`config::LEGS_MAX`] legs an event, [`config::CROSSING_MAX`] minor units for a leg that leaves its
 //! partition, [`config::CLEARING_MAX`] for a clearing balance, [`config::HELD_MAX`] held items a channel,
-//! [`config::RECENT_CHECKS`] remembered items a channel. Ordering relied on: commands of one ingest slot come in
-//! the order of their chain, items of one channel in the order of their sequence; nothing else.
+//! [`config::RECENT_CHECKS`] remembered items a channel (older ones are compared with the own journal). Ordering
+//! relied on: commands of one ingest slot come in the order of their chain, items of one channel in the order of
+//! their sequence; nothing else.
 //!
 //! - [`decide`] is pure and reads only; [`state::Slot::apply`] is the only mutator, live and in replay.
 //! - [`processor::Posting`] binds the two to the topics.
@@ -24,6 +25,7 @@ pub mod config;
 pub mod days;
 pub mod decide;
 pub mod effects;
+pub mod gaps;
 pub mod ids;
 pub mod lines;
 pub mod markers;
@@ -31,7 +33,9 @@ pub mod outbox;
 pub mod overlay;
 pub mod processor;
 pub mod receive;
+pub mod recheck;
 pub mod refusal;
+pub mod resend;
 pub mod state;
 pub mod views;
 

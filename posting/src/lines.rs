@@ -204,6 +204,7 @@ impl<'a> DecisionLine<'a> {
         let decided = self.original.filter(|original| original.batch != 0);
         f.uint(32, decided.map_or(0, |original| original.partition.into()));
         f.uint(33, decided.map_or(0, |original| original.batch));
+        f.text(34, self.asks.map_or("", |_| command.tenant));
     }
 }
 

@@ -81,7 +81,7 @@ fn agree(o: &Overlay<'_>, key: &TallyKey, marker: &DayMarker, who: &str) -> Resu
 
 fn send_markers(o: &mut Overlay<'_>, book: &str, date: i32) {
     let own = o.base.slot;
-    let mut sequences = Vec::new();
+    let (mut sequences, mut markers) = (Vec::new(), Vec::new());
     for to in (0..o.config.map.partitions()).filter(|to| *to != own) {
         let key = TallyKey { kind: Kind::CreditsOut, peer: to, date, book: book.to_owned() };
         let tally = o.read_tally(&key);
@@ -92,11 +92,13 @@ fn send_markers(o: &mut Overlay<'_>, book: &str, date: i32) {
             sum: tally.wire_sums(),
             last_sequence: o.last_sequence(to),
         };
-        let sequence = o.send(to, credit_item::Item::DayMarker(marker));
+        let sequence = o.send(to, credit_item::Item::DayMarker(marker.clone()));
+        markers.push(marker);
         sequences.push(schemas::wire::ChannelSequence { partition: to, sequence, ..Default::default() });
     }
     o.book_days(book).sent = Some(date);
-    o.journal(Item::DayMarkerSent(DayMarkerSent { book: book.to_owned(), date, sequence: sequences }));
+    let (book, sequence, marker) = (book.to_owned(), sequences, markers);
+    o.journal(Item::DayMarkerSent(DayMarkerSent { book, date, sequence, marker }));
 }
 
 fn align(o: &mut Overlay<'_>, book: &str, date: i32) {

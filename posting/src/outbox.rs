@@ -1,10 +1,11 @@
-//! What a window sends to one other partition: items of the channel, cut into batches by size.
+//! What a window sends to one other partition: items of the channel, cut into batches by size. What is sent again goes
+//! before what is new, in batches of its own.
 
 use bytes::Bytes;
 use schemas::batch::{BODY_BYTES_MAX, BodyBuilder, ChainHead, Sealed};
 use schemas::wire::{BatchHeader, ChannelSequence};
 
-/// Items of one channel, in order.
+/// Items of one channel, in order. Without items it still says how far the channel was decided.
 #[derive(Debug, Default)]
 pub struct Outbox {
     last: u64,
@@ -27,18 +28,31 @@ impl Outbox {
 
     /// Adds an encoded item, which carries the next sequence.
     pub fn push(&mut self, encoded: &[u8]) {
+        self.push_again(encoded);
+        self.last += 1;
+    }
+
+    /// Adds an encoded item that was sent before: the last sequence stays.
+    pub fn push_again(&mut self, encoded: &[u8]) {
         if !self.open.is_empty() && self.open.len() + encoded.len() > BODY_BYTES_MAX {
             self.full.push(std::mem::take(&mut self.open));
         }
         self.open.push_encoded(encoded);
-        self.last += 1;
+    }
+
+    /// These items, and after them those of `new`.
+    #[must_use]
+    pub fn followed_by(mut self, new: Self) -> Self {
+        self.full.push(self.open);
+        self.full.extend(new.full);
+        Self { last: new.last, full: self.full, open: new.open }
     }
 
     /// Seals the batches after `head`. Returns their values and where the channel to `to` stands after them.
     #[must_use]
     pub fn seal(self, header: &BatchHeader, mut head: ChainHead, to: u32) -> (Vec<Bytes>, ChannelSequence) {
         let mut values = Vec::with_capacity(self.full.len() + 1);
-        for body in self.full.into_iter().chain([self.open]) {
+        for body in self.full.into_iter().chain([self.open]).filter(|body| !body.is_empty()) {
             let Sealed { value, hash, .. } = body.seal(BatchHeader {
                 sequence: head.sequence + 1,
                 previous_hash: head.previous_hash(),
@@ -47,13 +61,11 @@ impl Outbox {
             head = head.advanced(hash);
             values.push(value);
         }
-        let channel = ChannelSequence {
-            partition: to,
-            sequence: self.last,
-            batch_sequence: head.sequence,
-            batch_hash: Bytes::copy_from_slice(&head.hash),
-            ..ChannelSequence::default()
-        };
+        let mut channel = ChannelSequence { partition: to, sequence: self.last, ..Default::default() };
+        if !values.is_empty() {
+            (channel.batch_sequence, channel.batch_hash) =
+                (head.sequence, Bytes::copy_from_slice(&head.hash));
+        }
         (values, channel)
     }
 }
@@ -80,5 +92,23 @@ mod tests {
         }
         assert_eq!(found, (0..5).map(item).collect::<Vec<_>>());
         assert_eq!(channel.batch_hash, head.hash.to_vec());
+    }
+
+    #[test]
+    fn what_is_sent_again_goes_first_and_does_not_count() {
+        let (mut again, mut new) = (Outbox::after(7), Outbox::after(7));
+        let item = |n: u8| vec![n; BODY_BYTES_MAX / 3];
+        (0..3).for_each(|n| again.push_again(&item(n)));
+        (3..5).for_each(|n| new.push(&item(n)));
+        let head = ChainHead { sequence: 4, hash: [9; 32] };
+        let (values, channel) = again.followed_by(new).seal(&BatchHeader::default(), head, 2);
+        assert_eq!((channel.sequence, channel.batch_sequence), (9, 7));
+        let bodies = values.iter().map(|value| open(value).unwrap().body);
+        let found: Vec<Vec<u8>> = bodies.map(|b| items(&b).map(|i| i.unwrap()[0]).collect()).collect();
+        assert_eq!(found, [vec![0, 1], vec![2], vec![3, 4]]);
+        // Nothing to send: no batch, and the head of the chain is not named again.
+        let (values, channel) = Outbox::after(9).seal(&BatchHeader::default(), head, 2);
+        assert_eq!(values.len(), 0);
+        assert_eq!(channel, ChannelSequence { partition: 2, sequence: 9, ..Default::default() });
     }
 }

@@ -11,6 +11,7 @@ use crate::ids::{IdKey, IdRecord};
 use crate::lines::{ClearingLine, DecisionLine, ReceivedLine};
 use crate::outbox::Outbox;
 use crate::refusal;
+use crate::resend::Again;
 use crate::state::Slot;
 use prost::Message;
 use rustc_hash::FxHashMap;
@@ -20,6 +21,7 @@ use schemas::wire::{CreditItem, JournalItem, Outcome, Side, credit_item, journal
 use schemas::wire_write::Fields;
 use std::collections::BTreeMap;
 use stream::log::OutRecord;
+use stream::processor::LookedBack;
 
 /// A refusal: reason and, for people, which account or figure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,6 +129,12 @@ pub struct Overlay<'a> {
     pub effects: Vec<Effect>,
     /// Refusals, as they go to `rejected`.
     pub refusals: Vec<OutRecord>,
+    /// Highest business time so far, microseconds.
+    pub tick_us: i64,
+    /// What the window brought of what was looked back for.
+    pub looked_back: Vec<LookedBack>,
+    /// Channels on which sending again has changed in this window.
+    pub again: BTreeMap<u32, Again>,
 }
 
 /// Memory for the header of a window's journal batch: about 32 channels.
@@ -158,6 +166,9 @@ impl<'a> Overlay<'a> {
             journal: BodyBuilder::with_capacity(2 * input_bytes, items, JOURNAL_HEADER),
             effects: Vec::with_capacity(3 * items),
             refusals: Vec::new(),
+            tick_us: base.tick_us,
+            looked_back: Vec::new(),
+            again: BTreeMap::new(),
         }
     }
 
@@ -174,6 +185,7 @@ impl<'a> Overlay<'a> {
     pub fn tick(&mut self, encoded: &[u8], business_time_us: i64) {
         self.journal.push_with(|f| f.encoded(5, encoded));
         self.effects.push(Effect::Tick(business_time_us));
+        self.tick_us = self.tick_us.max(business_time_us);
     }
 
     /// Adds a decision to the journal and, when it refuses, to `rejected`.

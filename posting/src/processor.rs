@@ -7,7 +7,7 @@ use crate::outbox::Outbox;
 use crate::overlay::Overlay;
 use crate::state::{Change, Slot};
 use crate::views::CommandItemView;
-use crate::{decide, markers, receive};
+use crate::{decide, gaps, markers, receive, recheck, resend};
 use bytes::Bytes;
 use prost::Message;
 use schemas::batch::{self, BODY_BYTES_MAX, BatchError, Opened};
@@ -19,7 +19,9 @@ use schemas::wire::{
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use stream::log::{Offset, OutRecord, Record, TopicPartition};
-use stream::processor::{self, Assigned, Changelog, Input, InputRecords, Processor, SlotState, Stop, Window};
+use stream::processor::{
+    self, Assigned, Changelog, ChannelEnd, Input, InputRecords, LookBack, Processor, SlotState, Stop, Window,
+};
 
 /// Most records of one input in one window.
 const RECORDS_MAX: usize = 256;
@@ -66,11 +68,29 @@ impl Processor for Posting {
         Slot::new(slot)
     }
 
-    fn decide(&self, slot: &Slot, window: Window) -> Result<Option<processor::Decision<Change>>, Stop> {
+    fn looks_back(&self, slot: &Slot, window: &Window<'_>) -> Vec<LookBack> {
+        let credits = window.inputs.iter().find(|input| input.from.topic == Topic::Credits);
+        let old = credits.and_then(|credits| recheck::looks_back(slot, credits, CREDITS_BYTES_MAX));
+        old.into_iter().chain(resend::looks_back(slot)).collect()
+    }
+
+    fn glean(&self, _slot: u32, sought: &LookBack, batch: &Opened) -> Result<Vec<Bytes>, String> {
+        match sought.end {
+            ChannelEnd::Taken(from) => recheck::checks_taken(from, sought, batch),
+            ChannelEnd::Sent(to) => resend::items_sent(to, sought, batch),
+        }
+    }
+
+    fn decide(
+        &self,
+        slot: &Slot,
+        mut window: Window<'_>,
+    ) -> Result<Option<processor::Decision<Change>>, Stop> {
         if !window.first && window.inputs.iter().all(|input| input.records.is_empty()) {
             return Ok(None);
         }
         let mut overlay = Overlay::new(slot, &self.config, window.batch, input_bytes(&window));
+        overlay.looked_back = std::mem::take(&mut window.looked_back);
         if slot.chart_hash != self.config.chart_hash {
             let hash = Bytes::copy_from_slice(&self.config.chart_hash);
             overlay.journal(Item::Chart(ChartVersion { version: self.config.chart.version, hash }));
@@ -79,9 +99,13 @@ impl Processor for Posting {
         for input in &window.inputs {
             read.input(&mut overlay, input, slot)?;
         }
-        overlay
-            .close_window()
-            .map_err(|r| stop(slot, TopicPartition::new(Topic::Journal, slot.slot), 0, &r.detail))?;
+        if !window.first && read.records == 0 {
+            return Ok(None);
+        }
+        let journal = TopicPartition::new(Topic::Journal, slot.slot);
+        gaps::ask(&mut overlay);
+        overlay.close_window().map_err(|r| stop(slot, journal, 0, &r.detail))?;
+        resend::sending(&mut overlay).map_err(|why| stop(slot, journal, 0, &why))?;
         Ok(Some(seal(slot, overlay, &window, read)))
     }
 
@@ -123,11 +147,13 @@ struct Read {
     ranges: Vec<InputRange>,
     consumed: Vec<(TopicPartition, Offset)>,
     bytes: usize,
+    records: usize,
 }
 
 impl Read {
     /// Takes records of one input until the window, or the input's share of it, is full; the rest waits. One
-    /// record is always taken, so that no input waits for another.
+    /// record is always taken, so that no input waits for another; except that credits wait for what the journal
+    /// says of items that came before.
     fn input(&mut self, overlay: &mut Overlay<'_>, input: &InputRecords, slot: &Slot) -> Result<(), Stop> {
         let mut next = input.position;
         let bytes_max = if input.from.topic == Topic::Credits { CREDITS_BYTES_MAX } else { BODY_BYTES_MAX };
@@ -135,13 +161,18 @@ impl Read {
             if index > 0 && self.bytes + record.value.len() > bytes_max {
                 break;
             }
-            let opened = batch::open(&record.value).map_err(|e| e.to_string());
-            let taken = opened.and_then(|opened| match input.from.topic {
+            let wrong = |why: String| stop(slot, input.from, record.offset, &why);
+            let opened = batch::open(&record.value).map_err(|e| wrong(e.to_string()))?;
+            if input.from.topic == Topic::Credits && recheck::waits(overlay, &opened) {
+                break;
+            }
+            let taken = match input.from.topic {
                 Topic::Commands => take_commands(overlay, &opened),
                 _ => take_credits(overlay, &opened),
-            });
-            taken.map_err(|why| stop(slot, input.from, record.offset, &why))?;
+            };
+            taken.map_err(wrong)?;
             self.bytes += record.value.len();
+            self.records += 1;
             next = if index + 1 == input.records.len() { input.next } else { record.offset + 1 };
         }
         if input.records.is_empty() {
@@ -207,13 +238,14 @@ fn seal(slot: &Slot, mut overlay: Overlay<'_>, window: &Window, read: Read) -> p
         ..BatchHeader::default()
     };
     let sent = std::mem::take(&mut overlay.sent);
-    let (mut records, channel) = seal_credits(slot, &header, sent);
+    let (mut records, mut channel) = seal_credits(slot, &header, sent);
+    count_taken(&overlay, &mut channel);
     let mark = marks(&overlay);
     let items = overlay.journal.count();
     let sealed = overlay.journal.seal(BatchHeader {
         sequence: slot.journal.sequence + 1,
         previous_hash: slot.journal.previous_hash(),
-        channel,
+        channel: channel.into_values().collect(),
         edge: edge_counts(overlay.refusals.len()),
         mark,
         ..header
@@ -258,7 +290,7 @@ fn seal_credits(
     slot: &Slot,
     header: &BatchHeader,
     sent: BTreeMap<u32, Outbox>,
-) -> (Vec<OutRecord>, Vec<ChannelSequence>) {
+) -> (Vec<OutRecord>, BTreeMap<u32, ChannelSequence>) {
     let unchanged = |(to, out): (&u32, &Outgoing)| {
         (*to, ChannelSequence { partition: *to, sequence: out.sequence, ..Default::default() })
     };
@@ -271,7 +303,16 @@ fn seal_credits(
         records.extend(values.into_iter().map(|value| OutRecord::new(at, value)));
         channels.insert(to, channel);
     }
-    (records, channels.into_values().collect())
+    (records, channels)
+}
+
+/// Adds to the channels how far each was taken.
+fn count_taken(overlay: &Overlay<'_>, channels: &mut BTreeMap<u32, ChannelSequence>) {
+    let unchanged = overlay.base.incoming.iter().filter(|(from, _)| !overlay.incoming.contains_key(from));
+    for (from, incoming) in unchanged.chain(&overlay.incoming).filter(|(_, incoming)| incoming.mark > 0) {
+        let none = ChannelSequence { partition: *from, ..ChannelSequence::default() };
+        channels.entry(*from).or_insert(none).taken = incoming.mark;
+    }
 }
 
 /// Whether restoring from the journal alone gives this state: the pairs that differ, by key.

@@ -1,5 +1,6 @@
 //! Taking the items of other partitions' channels: each once, in order (DESIGN rule 6). Credits cannot be refused:
-//! what cannot be booked goes to suspense.
+//! what cannot be booked goes to suspense. What is above the next item waits ([`crate::gaps`]), what is too old for the
+//! checks in memory is held against the journal ([`crate::recheck`]).
 
 use crate::accounts::Terms;
 use crate::channels::{Arrival, item_check};
@@ -9,13 +10,12 @@ use crate::days::Kind;
 use crate::decide::{self, Broken};
 use crate::ids::{IdRecord, key_of};
 use crate::lines::ReceivedLine;
-use crate::markers;
 use crate::overlay::{LocalLeg, Overlay, Refusal, signed};
 use crate::views::{CreditItemView, CreditKind, CreditView};
-use bytes::Bytes;
+use crate::{gaps, markers, recheck, resend};
 use schemas::batch::{Hash, sha256};
 use schemas::reason::Reason;
-use schemas::wire::{Held, Resolution, Side, Verdict, journal_item::Item};
+use schemas::wire::{Resolution, Side, Verdict, journal_item::Item};
 
 /// Takes one item of the channel from `from`, and the held ones that follow it.
 ///
@@ -27,23 +27,12 @@ pub fn channel_item(o: &mut Overlay<'_>, from: u32, encoded: &[u8]) -> Result<()
     match o.channel(from).judge(sequence, &hash) {
         Arrival::Next => take(o, from, item, &hash)?,
         Arrival::Repeated => return Ok(()),
-        Arrival::Ahead => {
-            let item = Bytes::copy_from_slice(encoded);
-            o.channel(from).held.insert(sequence, item.clone());
-            o.journal(Item::Held(Held { from, sequence, item, dropped: false }));
-            return Ok(());
-        }
-        Arrival::AheadDropped => {
-            o.channel(from).dropped += 1;
-            o.journal(Item::Held(Held { from, sequence, item: Bytes::new(), dropped: true }));
-            return Ok(());
-        }
+        Arrival::Ahead => return gaps::hold(o, from, &item, Some(encoded)),
+        Arrival::AheadDropped => return gaps::hold(o, from, &item, None),
         Arrival::Different => {
             return Err(format!("channel p{from:02}: sequence {sequence} came before with another content"));
         }
-        Arrival::TooOld => {
-            return Err(format!("channel p{from:02}: sequence {sequence} is too old to be compared"));
-        }
+        Arrival::TooOld => return recheck::compare_old(o, from, sequence, &hash),
     }
     loop {
         let channel = o.channel(from);
@@ -69,6 +58,7 @@ fn take(o: &mut Overlay<'_>, from: u32, item: CreditItemView<'_>, hash: &Hash) -
         }
         CreditKind::Verdict(verdict) => resolve(o, from, sequence, check, verdict),
         CreditKind::DayMarker(marker) => markers::of_partition(o, from, sequence, check, marker)?,
+        CreditKind::Resend(asked) => resend::taken(o, from, sequence, check, asked)?,
     }
     Ok(())
 }

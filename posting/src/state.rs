@@ -1,10 +1,13 @@
 //! State of one posting slot, and the only code that changes it.
 
 use crate::accounts::{AccountTable, Figures};
-use crate::channels::{Incoming, Outgoing};
+use crate::channels::{Asked, Incoming, Outgoing};
 use crate::days::{BookDays, Tally, TallyKey};
 use crate::effects::Effect;
+use crate::gaps;
 use crate::ids::{IdKey, IdRecord, IdTable};
+use crate::resend::Again;
+use bytes::Bytes;
 use prost::Message;
 use schemas::batch::{ChainHead, Hash};
 use schemas::topics::Topic;
@@ -90,7 +93,7 @@ impl Slot {
                 self.incoming.entry(mark.slot).or_default().hash = head.hash;
             }
         }
-        for channel in header.channel {
+        for channel in header.channel.into_iter().filter(|channel| channel.sequence > 0) {
             let out = self.outgoing.entry(channel.partition).or_default();
             out.sequence = channel.sequence;
             if channel.batch_sequence != 0 {
@@ -115,12 +118,18 @@ impl Slot {
                 }
             }
             Effect::Arrived { from, sequence, check } => {
-                self.incoming.entry(from).or_default().advance(sequence, check);
+                let channel = self.incoming.entry(from).or_default();
+                channel.advance(sequence, check);
+                channel.forget();
             }
             Effect::Held { from, sequence, item } => {
-                self.incoming.entry(from).or_default().held.insert(sequence, item);
+                self.incoming.entry(from).or_default().hold(sequence, Some(item));
             }
-            Effect::Dropped { from } => self.incoming.entry(from).or_default().dropped += 1,
+            Effect::Dropped { from, sequence } => {
+                self.incoming.entry(from).or_default().hold(sequence, None);
+            }
+            Effect::Asked { from, asked } => self.incoming.entry(from).or_default().asked = Some(asked),
+            Effect::Again { to, again } => self.outgoing.entry(to).or_default().again = again,
             Effect::Tick(business_time_us) => self.tick_us = self.tick_us.max(business_time_us),
             Effect::MarkerSeen { book, date, credits, from } => {
                 let days = self.days.entry(book).or_default();
@@ -217,6 +226,8 @@ impl Slot {
                         })
                         .collect(),
                     dropped: c.dropped,
+                    seen: c.seen,
+                    asked: c.asked.map(|asked| asked.to_wire(*from)),
                 })
                 .collect(),
             outgoing: self
@@ -244,6 +255,12 @@ impl Slot {
                 .collect(),
             tick_us: self.tick_us,
             chart_hash: self.chart_hash.to_vec().into(),
+            resending: self
+                .outgoing
+                .iter()
+                .filter(|(_, out)| out.again != Again::default())
+                .map(|(to, out)| out.again.to_wire(*to))
+                .collect(),
         }
     }
 
@@ -256,9 +273,12 @@ impl Slot {
             .incoming
             .into_iter()
             .map(|c| {
-                let held = c.held.into_iter().map(|h| (h.sequence, h.item)).collect();
-                let recent = c.recent.into();
-                (c.from, Incoming { mark: c.mark, hash: hash(&c.hash), recent, held, dropped: c.dropped })
+                let held: BTreeMap<u64, Bytes> = c.held.into_iter().map(|h| (h.sequence, h.item)).collect();
+                let (hash, asked) = (hash(&c.hash), c.asked.as_ref().map(Asked::from_wire));
+                // A checkpoint of before `seen` was kept has what waits.
+                let waiting = held.keys().next_back().copied().unwrap_or(0);
+                let (mark, recent, dropped, seen) = (c.mark, c.recent.into(), c.dropped, c.seen.max(waiting));
+                (c.from, Incoming { mark, hash, recent, held, dropped, seen, asked })
             })
             .collect();
         self.outgoing = rest
@@ -266,9 +286,12 @@ impl Slot {
             .iter()
             .map(|c| {
                 let chain = ChainHead { sequence: c.batch_sequence, hash: hash(&c.batch_hash) };
-                (c.partition, Outgoing { sequence: c.sequence, chain })
+                (c.partition, Outgoing { sequence: c.sequence, chain, again: Again::default() })
             })
             .collect();
+        for again in &rest.resending {
+            self.outgoing.entry(again.to).or_default().again = Again::from_wire(again);
+        }
         self.tallies = rest.tally.into_iter().map(TallyKey::from_wire).collect();
         self.days = rest
             .days
@@ -308,6 +331,10 @@ impl SlotState for Slot {
 
     fn dirty_bytes(&self) -> usize {
         self.accounts.dirty_bytes() + self.ids.dirty_bytes()
+    }
+
+    fn alarms(&self) -> Vec<String> {
+        gaps::in_words(self).collect()
     }
 
     fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), String> {

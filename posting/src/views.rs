@@ -1,7 +1,7 @@
 //! What posting reads of `commands` and `credits`: the wire types with their texts as slices of the record, so that
 //! a command costs no allocation but its list of legs. A test holds these against the generated types.
 
-use schemas::wire::{DayMarker, Match, Side, Verdict};
+use schemas::wire::{DayMarker, Match, Resend, Side, Verdict};
 use schemas::wire_read::{Field, WireError, fields};
 use thiserror::Error;
 
@@ -135,6 +135,8 @@ pub struct CommandView<'a> {
     pub event_partition: u32,
     /// Offset of the event.
     pub event_offset: i64,
+    /// Tenant.
+    pub tenant: &'a str,
     /// The message as it stands in the record.
     pub encoded: &'a [u8],
 }
@@ -166,6 +168,7 @@ impl<'a> CommandView<'a> {
                 14 => command.event_partition = field.uint32()?,
                 15 => command.event_offset = field.int()?,
                 16 => facts.traceparent = field.text()?,
+                17 => command.tenant = field.text()?,
                 _ => {}
             }
         }
@@ -273,6 +276,8 @@ pub enum CreditKind<'a> {
     Verdict(Verdict),
     /// The end of a day.
     DayMarker(DayMarker),
+    /// The receiver misses items of the channel to it.
+    Resend(Resend),
 }
 
 impl<'a> CreditItemView<'a> {
@@ -290,6 +295,7 @@ impl<'a> CreditItemView<'a> {
                 3 => kind = Some(forward(field.bytes()?)?),
                 4 => kind = Some(CreditKind::Verdict(prost::Message::decode(field.bytes()?)?)),
                 5 => kind = Some(CreditKind::DayMarker(prost::Message::decode(field.bytes()?)?)),
+                6 => kind = Some(CreditKind::Resend(prost::Message::decode(field.bytes()?)?)),
                 _ => {}
             }
         }
@@ -329,17 +335,17 @@ mod tests {
 
     prop_compose! {
         fn command()(
-            texts in proptest::array::uniform7("[a-zA-Z0-9/:é-]{0,12}"), numbers in proptest::array::uniform4(any::<i64>()),
+            texts in proptest::array::uniform8("[a-zA-Z0-9/:é-]{0,12}"), numbers in proptest::array::uniform4(any::<i64>()),
             dates in proptest::array::uniform2(any::<i32>()), small in proptest::array::uniform3(any::<u32>()),
             body_hash in proptest::collection::vec(any::<u8>(), 0..17), back_dated in any::<bool>(),
             leg in proptest::collection::vec(leg(), 0..4),
         ) -> Command {
-            let [source, id, kind, subject, book, rule, traceparent] = texts;
+            let [source, id, kind, subject, book, rule, traceparent, tenant] = texts;
             Command {
                 event: Some(EventKey { source, id }), r#type: kind, subject, body_hash: body_hash.into(),
                 occurred_at_us: numbers[0], accounting_date: dates[0], value_date: dates[1], back_dated, book, rule,
                 rule_version: small[0], leg, lane: small[1], event_partition: small[2], event_offset: numbers[1],
-                traceparent, tenant: "t".into(),
+                traceparent, tenant,
             }
         }
     }
@@ -371,7 +377,7 @@ mod tests {
             (view.lane, view.event_partition, view.event_offset),
             (command.lane, command.event_partition, command.event_offset)
         );
-        assert_eq!(f.traceparent, command.traceparent);
+        assert_eq!((f.traceparent, view.tenant), (&*command.traceparent, &*command.tenant));
         assert_eq!(view.legs.len(), command.leg.len());
         view.legs.iter().zip(&command.leg).for_each(|(view, leg)| same_leg(view, leg));
     }
@@ -408,7 +414,7 @@ mod tests {
             prop_assert_eq!((view.leg, view.carried_from), (c.lane, carried_from));
             let with = |facts| CommandView {
                 facts, subject: &c.subject, body_hash: &c.body_hash, lane: c.lane, event_partition: c.event_partition,
-                event_offset: c.event_offset, ..CommandView::default()
+                event_offset: c.event_offset, tenant: &c.tenant, ..CommandView::default()
             };
             same_command(&with(view.facts), &Command { leg: vec![], ..c.clone() });
         }

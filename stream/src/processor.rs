@@ -155,7 +155,7 @@ impl LookBack {
 }
 
 /// Bytes of finds after which a search rests, until the slot has used them and asks for what comes after.
-pub const FOUND_BYTES_MAX: usize = 4 << 20;
+pub const FOUND_BYTES_MAX: usize = 16 << 20;
 
 /// What was found so far of what a slot looks back for.
 #[derive(Debug, Clone)]
@@ -246,6 +246,10 @@ pub trait SlotState: Send {
     /// Hands every pair to `put`, sorted by key. A big state gives them one by one.
     fn put_all(&self, put: &mut PutPair<'_>) {
         self.canonical().iter().for_each(|(key, value)| put(key, Some(value)));
+    }
+    /// What an operator should know of this slot, in words; said again as long as it holds.
+    fn alarms(&self) -> Vec<String> {
+        Vec::new()
     }
     /// Hash that the position metadata of this state carries ([`Decision::hash`] of the decision that led to it), for
     /// a comparison after restore; `None` where the changelog batch at the position tells.

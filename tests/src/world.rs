@@ -162,6 +162,8 @@ pub struct World {
     pub woke_too_late: u64,
     /// Whether a stopped slot is what the test wants to see.
     pub stops_expected: bool,
+    /// How many in a thousand of the records that posting writes to `credits` vanish before anybody reads them.
+    pub lose_credits: u64,
     /// Records replayed by the last restore of each processor.
     pub replayed: BTreeMap<&'static str, u64>,
 }
@@ -210,6 +212,7 @@ impl World {
             hung_in_windows: 0,
             woke_too_late: 0,
             stops_expected: false,
+            lose_credits: 0,
             replayed: BTreeMap::new(),
         };
         (0..world.places.len()).for_each(|at| world.seat_anew(at));
@@ -420,7 +423,10 @@ impl World {
 
     /// One step of one worker; a dead one is replaced by a new process. `None` when it died.
     fn step_at(&mut self, at: usize, pass_us: i64) -> Option<Progress> {
+        let posting = self.places[at].seat.processor() == "posting";
+        let unwritten = (self.lose_credits > 0 && posting).then(|| self.ends_of_credits());
         let outcome = self.take_step(false, at);
+        unwritten.into_iter().flatten().for_each(|(at, end)| self.lose_some(at, end));
         self.pass(pass_us);
         self.end_step(at, outcome)
     }
@@ -466,6 +472,31 @@ impl World {
             _ => {
                 self.die(at);
                 None
+            }
+        }
+    }
+
+    fn ends_of_credits(&self) -> Vec<(TopicPartition, i64)> {
+        let partitions = (0..self.counts.internal).map(|p| TopicPartition::new(Topic::Credits, p));
+        partitions.map(|at| (at, self.end(at))).collect()
+    }
+
+    fn end(&self, at: TopicPartition) -> i64 {
+        loop {
+            match self.log().watermarks(at, Isolation::Uncommitted) {
+                Ok(bounds) => return bounds.high,
+                Err(LogError::Retriable(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Some of the records that a step has written from `end` on vanish: nobody has read them yet.
+    fn lose_some(&mut self, at: TopicPartition, end: i64) {
+        for offset in end..self.end(at) {
+            if self.prng.below(1_000) < self.lose_credits {
+                // A marker, or a record whose commit is not through, stays.
+                let _ = self.sim().lose(at, offset);
             }
         }
     }

@@ -22,6 +22,8 @@ pub struct Draft {
     pub items: Vec<Bytes>,
     /// `header.input` and everything else is as stated; sealing fills hashes, count, checksum and root.
     pub falsify: Option<fn(&mut BatchHeader)>,
+    /// Written, and vanished before anybody read it.
+    pub lost: bool,
 }
 
 /// How an event shall end.
@@ -90,7 +92,13 @@ struct Ledger {
     ids: BTreeMap<String, (u8, i32)>,
     consumed: [usize; 2],
     sent: BTreeMap<u32, u64>,
+    /// Everything sent to each partition.
+    items: BTreeMap<u32, Vec<CreditItem>>,
     marks: BTreeMap<u32, (u64, Hash)>,
+    /// Items above a gap, by sender; what is missing was asked for.
+    held: BTreeMap<u32, BTreeMap<u64, Bytes>>,
+    /// First sequence to be sent again, by receiver.
+    again: BTreeMap<u32, u64>,
     tallies: BTreeMap<(i32, u32, i32), (u64, i128)>,
     seen: BTreeSet<(i32, bool, u32)>,
     sent_days: BTreeSet<i32>,
@@ -160,7 +168,7 @@ impl World {
         header.epoch = self.epoch;
         header.sequence = 1 + list.iter().filter(|d| d.header.slot == header.slot).count() as u64;
         let sequence = header.sequence;
-        list.push(Draft { header, items, falsify: None });
+        list.push(Draft { header, items, falsify: None, lost: false });
         sequence
     }
 
@@ -266,6 +274,11 @@ impl World {
     }
 
     // --- posting ---
+
+    /// The last record on `credits` of this partition vanishes.
+    pub fn lose(&mut self, p: u32) {
+        self.drafts(Topic::Credits, p).last_mut().unwrap().lost = true;
+    }
 
     /// One window of a posting slot: reads everything that is there.
     pub fn post(&mut self, p: u32) {
@@ -427,7 +440,9 @@ impl World {
                     *chain = ChainHead { sequence: draft.header.sequence, hash };
                     heads.insert((topic, at.partition, draft.header.slot, draft.header.sequence), hash);
                     let (key, headers) = (Bytes::new(), Vec::new());
-                    log.push(*at, Record { offset, timestamp_us: 0, key, value, headers });
+                    if !draft.lost {
+                        log.push(*at, Record { offset, timestamp_us: 0, key, value, headers });
+                    }
                 }
             }
         }
@@ -601,7 +616,7 @@ impl PostingWindow {
         let from = std::mem::replace(&mut ledger.consumed[which], drafts.len());
         let (topic, partition) = (topic.name().to_owned(), self.p);
         self.input.push(InputRange { topic, partition, from: from as i64, to: drafts.len() as i64 });
-        drafts[from..].to_vec()
+        drafts[from..].iter().filter(|draft| !draft.lost).cloned().collect()
     }
 
     fn book(&mut self, world: &mut World, account: &str, signed: i128, leg: u32, date: i32) -> Entry {
@@ -628,8 +643,10 @@ impl PostingWindow {
     fn send(&mut self, world: &mut World, peer: u32, item: credit_item::Item) -> u64 {
         let sequence = world.ledgers[self.p as usize].sent.entry(peer).or_default();
         *sequence += 1;
-        self.out.entry(peer).or_default().push(CreditItem { sequence: *sequence, item: Some(item) });
-        *sequence
+        let (sequence, item) = (*sequence, CreditItem { sequence: *sequence, item: Some(item) });
+        self.out.entry(peer).or_default().push(item.clone());
+        world.ledgers[self.p as usize].items.entry(peer).or_default().push(item);
+        sequence
     }
 
     fn tally(&mut self, world: &mut World, kind: day_tally::Kind, peer: u32, date: i32, amount: i128) {
@@ -640,49 +657,10 @@ impl PostingWindow {
     }
 
     fn credits(&mut self, world: &mut World) {
+        self.send_again(world);
         for draft in self.take(world, Topic::Credits, 1) {
             let from = draft.header.slot;
-            for bytes in &draft.items {
-                let item = CreditItem::decode(bytes.clone()).unwrap();
-                let sequence = item.sequence;
-                world.ledgers[self.p as usize].marks.insert(from, (sequence, sha256(bytes)));
-                match item.item.unwrap() {
-                    credit_item::Item::Credit(credit) => {
-                        self.receive(world, from, sequence, credit, check(bytes))
-                    }
-                    credit_item::Item::Forward(forward) => {
-                        let command = forward.command.unwrap();
-                        let away = (from + 1, sequence, check(bytes));
-                        self.decide(world, forward.ingest_slot, &command, away);
-                    }
-                    credit_item::Item::Verdict(verdict) => {
-                        let id = verdict.event.clone().unwrap().id;
-                        world.ledgers[self.p as usize].ids.get_mut(&id).unwrap().1 = verdict.outcome;
-                        self.items.push(Item::Resolution(Resolution {
-                            from,
-                            sequence,
-                            event: verdict.event,
-                            outcome: verdict.outcome,
-                            reason: verdict.reason,
-                            retryable: verdict.retryable,
-                            batch: verdict.batch,
-                            accounting_date: verdict.accounting_date,
-                            item_check: check(bytes),
-                        }));
-                    }
-                    credit_item::Item::DayMarker(marker) => {
-                        world.ledgers[self.p as usize].seen.insert((marker.date, true, from));
-                        let (credits, marker, item_check) = (true, Some(marker), check(bytes));
-                        self.items.push(Item::DayMarkerSeen(DayMarkerSeen {
-                            credits,
-                            from,
-                            sequence,
-                            marker,
-                            item_check,
-                        }));
-                    }
-                }
-            }
+            draft.items.iter().for_each(|bytes| self.arrive(world, from, bytes));
         }
         let marks = &world.ledgers[self.p as usize].marks;
         let mark = |(slot, (sequence, hash)): (&u32, &(u64, Hash))| ChainMark {
@@ -692,6 +670,101 @@ impl PostingWindow {
             hash: Bytes::copy_from_slice(hash),
         };
         self.mark.extend(marks.iter().map(mark));
+    }
+
+    /// Takes the next item of a channel and what waited for it; drops what was taken; holds what is above a gap, and
+    /// asks for what is missing where the gap is new.
+    fn arrive(&mut self, world: &mut World, from: u32, bytes: &Bytes) {
+        let ledger = &mut world.ledgers[self.p as usize];
+        let mark = ledger.marks.get(&from).map_or(0, |(sequence, _)| *sequence);
+        let sequence = CreditItem::decode(bytes.clone()).unwrap().sequence;
+        if sequence <= mark {
+            return;
+        }
+        let held = ledger.held.entry(from).or_default();
+        if sequence > mark + 1 {
+            let first = held.is_empty();
+            if held.insert(sequence, bytes.clone()).is_none() {
+                self.items.push(Item::Held(Held { from, sequence, item: bytes.clone(), dropped: false }));
+            }
+            if first {
+                let from_sequence = mark + 1;
+                let resend = credit_item::Item::Resend(Resend { from_sequence });
+                let sequence = self.send(world, from, resend);
+                let (business_time_us, times) = (0, 1);
+                let asked = ResendAsked { from, from_sequence, sequence, business_time_us, times };
+                self.items.push(Item::ResendAsked(asked));
+            }
+            return;
+        }
+        self.accept(world, from, bytes);
+        while let Some(next) = self.waiting(world, from) {
+            self.accept(world, from, &next);
+        }
+    }
+
+    fn waiting(&self, world: &mut World, from: u32) -> Option<Bytes> {
+        let ledger = &mut world.ledgers[self.p as usize];
+        let mark = ledger.marks.get(&from).map_or(0, |(sequence, _)| *sequence);
+        let held = ledger.held.get_mut(&from)?;
+        held.retain(|sequence, _| *sequence > mark);
+        held.remove(&(mark + 1))
+    }
+
+    /// What was asked for in the window before goes out with everything after it.
+    fn send_again(&mut self, world: &mut World) {
+        let ledger = &mut world.ledgers[self.p as usize];
+        for (to, next) in std::mem::take(&mut ledger.again) {
+            let items = ledger.items[&to].iter().filter(|item| item.sequence >= next).cloned();
+            self.out.insert(to, items.collect());
+            self.items.push(Item::Resending(Resending { to, next: 0, answered: next }));
+        }
+    }
+
+    fn accept(&mut self, world: &mut World, from: u32, bytes: &Bytes) {
+        let item = CreditItem::decode(bytes.clone()).unwrap();
+        let sequence = item.sequence;
+        world.ledgers[self.p as usize].marks.insert(from, (sequence, sha256(bytes)));
+        match item.item.unwrap() {
+            credit_item::Item::Credit(credit) => self.receive(world, from, sequence, credit, check(bytes)),
+            credit_item::Item::Forward(forward) => {
+                let command = forward.command.unwrap();
+                self.decide(world, forward.ingest_slot, &command, (from + 1, sequence, check(bytes)));
+            }
+            credit_item::Item::Verdict(verdict) => {
+                let id = verdict.event.clone().unwrap().id;
+                world.ledgers[self.p as usize].ids.get_mut(&id).unwrap().1 = verdict.outcome;
+                self.items.push(Item::Resolution(Resolution {
+                    from,
+                    sequence,
+                    event: verdict.event,
+                    outcome: verdict.outcome,
+                    reason: verdict.reason,
+                    retryable: verdict.retryable,
+                    batch: verdict.batch,
+                    accounting_date: verdict.accounting_date,
+                    item_check: check(bytes),
+                }));
+            }
+            credit_item::Item::DayMarker(marker) => {
+                world.ledgers[self.p as usize].seen.insert((marker.date, true, from));
+                let (credits, marker, item_check) = (true, Some(marker), check(bytes));
+                self.items.push(Item::DayMarkerSeen(DayMarkerSeen {
+                    credits,
+                    from,
+                    sequence,
+                    marker,
+                    item_check,
+                }));
+            }
+            credit_item::Item::Resend(Resend { from_sequence }) => {
+                let item_check = check(bytes);
+                self.items.push(Item::ResendTaken(ResendTaken { from, sequence, from_sequence, item_check }));
+                let (to, next, answered) = (from, from_sequence, sequence);
+                world.ledgers[self.p as usize].again.insert(to, next);
+                self.items.push(Item::Resending(Resending { to, next, answered }));
+            }
+        }
     }
 
     fn receive(&mut self, world: &mut World, from: u32, sequence: u64, credit: Credit, item_check: u64) {
@@ -895,7 +968,7 @@ impl PostingWindow {
     }
 
     fn send_markers(&mut self, world: &mut World, date: i32) {
-        let mut sequences = Vec::new();
+        let (mut sequences, mut markers) = (Vec::new(), Vec::new());
         let own = self.p;
         for peer in (0..world.counts.internal).filter(|q| *q != own) {
             let ledger = &world.ledgers[self.p as usize];
@@ -903,11 +976,13 @@ impl PostingWindow {
             let (count, total) = ledger.tallies.get(&key).copied().unwrap_or_default();
             let last_sequence = ledger.sent.get(&peer).copied().unwrap_or(0);
             let marker = DayMarker { book: BOOK.into(), date, count, sum: sum(total), last_sequence };
-            let sequence = self.send(world, peer, credit_item::Item::DayMarker(marker));
+            let sequence = self.send(world, peer, credit_item::Item::DayMarker(marker.clone()));
+            markers.push(marker);
             sequences.push(ChannelSequence { partition: peer, sequence, ..ChannelSequence::default() });
         }
         world.ledgers[self.p as usize].sent_days.insert(date);
-        self.items.push(Item::DayMarkerSent(DayMarkerSent { book: BOOK.into(), date, sequence: sequences }));
+        let (book, sequence, marker) = (BOOK.into(), sequences, markers);
+        self.items.push(Item::DayMarkerSent(DayMarkerSent { book, date, sequence, marker }));
     }
 
     fn clear(&mut self, world: &mut World) {
@@ -945,9 +1020,11 @@ impl PostingWindow {
 
     fn seal(self, world: &mut World) {
         let mut channel = Vec::new();
-        let sent = world.ledgers[self.p as usize].sent.clone();
+        let ledger = &world.ledgers[self.p as usize];
+        let (sent, taken, again) = (ledger.sent.clone(), ledger.marks.clone(), ledger.again.clone());
         let mut out = self.out;
-        for (partition, sequence) in sent {
+        out.retain(|to, _| !again.contains_key(to));
+        for partition in sent.keys().chain(taken.keys()).copied().collect::<BTreeSet<u32>>() {
             let batch_sequence = out.remove(&partition).map_or(0, |items| {
                 let header = BatchHeader { slot: self.p, batch: self.batch, ..BatchHeader::default() };
                 let items = items.iter().map(|i| i.encode_to_vec().into()).collect();
@@ -955,9 +1032,10 @@ impl PostingWindow {
             });
             channel.push(ChannelSequence {
                 partition,
-                sequence,
+                sequence: sent.get(&partition).copied().unwrap_or(0),
                 batch_sequence,
-                ..ChannelSequence::default()
+                batch_hash: Bytes::new(),
+                taken: taken.get(&partition).map_or(0, |(sequence, _)| *sequence),
             });
         }
         let edge = vec![EdgeCount { topic: "rejected".into(), records: self.refused }];

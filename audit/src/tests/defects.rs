@@ -149,7 +149,7 @@ fn send_more(w: &mut World, item: CreditItem) {
     let drafts = w.drafts(Topic::Credits, 1);
     let mut header = drafts.last().unwrap().header.clone();
     (header.sequence, header.batch) = (header.sequence + 1, header.batch + 1);
-    drafts.push(Draft { header, items: vec![item.encode_to_vec().into()], falsify: None });
+    drafts.push(Draft { header, items: vec![item.encode_to_vec().into()], falsify: None, lost: false });
     // The receiver's next window reads it as well.
     let to = drafts.len() as i64;
     let journal = w.drafts(Topic::Journal, 1).last_mut().unwrap();
@@ -224,6 +224,12 @@ fn envelopes() -> Vec<Row> {
             ChannelSequence,
             &[],
             Head(journal, 0, 5, |h| h.channel[0].sequence += 1),
+        ),
+        (
+            "wrong count of what was taken",
+            ChannelSequence,
+            &[],
+            Head(journal, 0, 5, |h| h.channel[0].taken += 1),
         ),
         (
             "wrong head of credits",

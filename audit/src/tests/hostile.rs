@@ -30,7 +30,7 @@ fn harm() -> impl Strategy<Value = Harm> {
         proptest::collection::vec((any::<u16>(), 1_u8..), 1..4).prop_map(Harm::Flip),
         any::<u16>().prop_map(Harm::Cut),
         (1_u32..17, extreme.clone()).prop_map(|(field, value)| Harm::Header(field, value)),
-        (any::<u16>(), 1_u32..12, 1_u32..32, extreme)
+        (any::<u16>(), 1_u32..15, 1_u32..33, extreme)
             .prop_map(|(at, part, field, value)| Harm::Item(at, part, field, value)),
     ]
 }

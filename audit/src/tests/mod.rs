@@ -5,4 +5,5 @@ mod clean;
 mod defects;
 mod hostile;
 mod memory_log;
+mod resent;
 mod speed;

@@ -10,6 +10,7 @@ use schemas::topics::{Retention, Topic};
 use std::collections::BTreeMap;
 use std::path::Path;
 use stream::log::{Isolation, Log, OutRecord, TopicPartition};
+use stream::processor::SlotState;
 
 /// Bytes of one append of a bill import.
 const APPEND_BYTES: usize = 4 << 20;
@@ -106,12 +107,29 @@ pub(super) fn status(books: &Books) -> anyhow::Result<Answer> {
         answer.tables.push(table);
         answer.ending = Ending::Wrong;
     }
+    answer.tables.extend(alarms(books)?);
     let slowest = lag.into_iter().max_by_key(|(_, records)| *records).filter(|(_, records)| *records > 0);
     answer.message = Some(match slowest {
         Some((stage, records)) => format!("slowest stage: {stage}, {records} records behind"),
         None => "everything is read".into(),
     });
     Ok(answer)
+}
+
+/// What an operator should know of posting's slots; no table when that is nothing.
+fn alarms(books: &Books) -> anyhow::Result<Option<Table>> {
+    let alarms = books.posting(|worker| {
+        let slots = worker.slots().into_iter().filter_map(|slot| Some((slot, worker.slot(slot)?.alarms())));
+        slots.flat_map(|(slot, all)| all.into_iter().map(move |alarm| (slot, alarm))).collect::<Vec<_>>()
+    })?;
+    let mut alarms: Vec<_> = alarms.into_iter().flatten().collect();
+    alarms.sort();
+    let mut table = None;
+    for (slot, alarm) in alarms {
+        let table = table.get_or_insert_with(|| Table::new("alarms", &["stage", "slot", "alarm"]));
+        table.row(["posting".into(), slot.into(), alarm.into()]);
+    }
+    Ok(table)
 }
 
 fn events(books: &Books) -> anyhow::Result<Table> {

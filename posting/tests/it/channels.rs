@@ -182,14 +182,117 @@ fn past_the_bound_items_are_dropped_and_counted() {
     assert_eq!(cluster.slots[1].incoming[&0].mark, all);
 }
 
+/// Sends credits 1 to `count` to partition 1 in records of `each`, a window for every record.
+fn taken_in_windows(count: usize, each: usize) -> (Cluster, Vec<Bytes>, String) {
+    let (mut cluster, items, merchant) = sent(count);
+    for chunk in items.chunks(each) {
+        arrive(&mut cluster, chunk).unwrap();
+    }
+    (cluster, items, merchant)
+}
+
 #[test]
-fn an_item_older_than_what_is_remembered_stops_the_slot() {
-    let (mut cluster, items, _) = sent(RECENT_CHECKS + 2);
-    arrive(&mut cluster, &items).unwrap();
+fn an_item_older_than_what_is_remembered_is_compared_with_the_journal() {
+    let (mut cluster, items, merchant) = taken_in_windows(RECENT_CHECKS + 40, 10);
+    let before = (cluster.balance(&merchant, "CNY"), cluster.slots[1].incoming[&0].clone());
+    assert_eq!(before.1.recent.len(), RECENT_CHECKS);
     cluster.crash(1, false);
-    arrive(&mut cluster, &items[2..3]).unwrap();
-    let stop = arrive(&mut cluster, &items[1..2]).unwrap_err();
-    assert!(stop.contains("channel p00: sequence 2 is too old to be compared"), "{stop}");
+    // Alone, in one record with others as old, and with some that are still remembered.
+    for range in [0..1, 39..40, 5..33, 0..items.len(), 30..50] {
+        assert!(arrive(&mut cluster, &items[range.clone()]).unwrap(), "{range:?}");
+        assert_eq!(cluster.pages(1).last().unwrap().items, [], "{range:?}: nothing is journalled for it");
+    }
+    assert_eq!((cluster.balance(&merchant, "CNY"), cluster.slots[1].incoming[&0].clone()), before);
+    cluster.crash(1, true);
+}
+
+#[test]
+fn another_item_under_a_sequence_taken_long_ago_stops_the_slot() {
+    let other = |items: &[Bytes], n: usize| {
+        changed(&items[n], |item| {
+            if let Some(credit_item::Item::Credit(credit)) = &mut item.item {
+                credit.value_date += 1;
+            }
+        })
+    };
+    // Items of the record by index, and which of them are others than before.
+    for (record, others) in [
+        (&[0][..], &[0][..]),
+        (&[39], &[39]),
+        (&[3, 4, 5], &[4]),
+        // Of two the first is named, whether it is as old or not.
+        (&[39, 40], &[39, 40]),
+        (&[40, 39], &[40, 39]),
+    ] {
+        let (mut cluster, items, _) = taken_in_windows(RECENT_CHECKS + 40, 10);
+        let one = |n: &usize| if others.contains(n) { other(&items, *n) } else { items[*n].clone() };
+        let record: Vec<Bytes> = record.iter().map(one).collect();
+        let before = cluster.slots[1].canonical();
+        let stop = arrive(&mut cluster, &record).unwrap_err();
+        let expected = format!("channel p00: sequence {} came before with another content", others[0] + 1);
+        assert!(stop.contains(&expected), "{expected:?}, found {stop:?}");
+        assert_eq!(cluster.slots[1].canonical(), before);
+    }
+}
+
+/// The record with an old item waits while the journal is looked back at; what came before it, and commands, do not.
+#[test]
+fn credits_behind_an_old_item_wait_and_commands_do_not() {
+    let (mut cluster, items, merchant) = taken_in_windows(RECENT_CHECKS + 40, 10);
+    let all = items.len();
+    let late = |cluster: &mut Cluster, id: &str| {
+        let legs = vec![debit(&*merchant, 1, "USD"), credit("fees:card", 1, "USD")];
+        let subject = merchant.trim_end_matches(":payable").into();
+        let (id, body) = (id.into(), String::new());
+        cluster.send(&Event { id, subject, body, legs, date: DAY, back_dated: false, ingest: 0 });
+        cluster.flush(0);
+    };
+    cluster.look_back_pages = 0;
+    for record in [&items[all - 2..], &items[..20], &items[..1]] {
+        cluster.credits[1].push(credits_batch(0, record));
+    }
+    late(&mut cluster, "while");
+    assert!(cluster.step(1, ALL).unwrap());
+    assert_eq!(cluster.balance(&merchant, "USD").1, 1, "commands go on");
+    let read = |cluster: &Cluster| {
+        let header = cluster.pages(1).pop().unwrap().header;
+        header.input.iter().find(|i| i.topic == "credits").unwrap().to
+    };
+    let waiting = cluster.credits[1].0[cluster.credits[1].0.len() - 2].offset;
+    assert_eq!(read(&cluster), waiting - 1, "the record before the old item was taken");
+    assert!(
+        !cluster.step(1, ALL).unwrap(),
+        "a window with nothing but the record that waits commits nothing"
+    );
+    // One page is not enough for twenty items taken in two windows.
+    cluster.look_back_pages = 1;
+    assert!(!cluster.step(1, ALL).unwrap());
+    cluster.look_back_pages = 2;
+    assert!(cluster.step(1, ALL).unwrap());
+    assert_eq!(read(&cluster), waiting + 1, "that record alone");
+    assert!(cluster.step(1, ALL).unwrap());
+    assert_eq!(read(&cluster), waiting + 4);
+    cluster.crash(1, false);
+}
+
+/// Within one window nothing is forgotten: what it took itself is not in the journal yet.
+#[test]
+fn a_flood_and_its_repetition_in_one_window() {
+    let (mut cluster, items, merchant) = sent(RECENT_CHECKS + 200);
+    cluster.credits[1].push(credits_batch(0, &items));
+    cluster.credits[1].push(credits_batch(0, &items));
+    assert!(cluster.step(1, ALL).unwrap());
+    assert!(!cluster.step(1, ALL).unwrap(), "both were read");
+    assert_eq!(cluster.balance(&merchant, "CNY").1, items.len() as u64);
+    cluster.crash(1, false);
+}
+
+/// Items that no partition writes into one record cannot be compared.
+#[test]
+fn old_items_that_are_no_run_stop_the_slot() {
+    let (mut cluster, items, _) = taken_in_windows(RECENT_CHECKS + 40, 100);
+    let stop = arrive(&mut cluster, &[items[0].clone(), items[30].clone()]).unwrap_err();
+    assert!(stop.contains("channel p00: sequence 1 is too old to be compared"), "{stop}");
 }
 
 /// Credits come first in a window, within a share of it: commands advance however many credits wait.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use posting::state::{Change, Slot};
 use posting::{Posting, PostingConfig};
 use prost::Message;
-use schemas::batch::{self, BodyBuilder, ChainHead, Sealed};
+use schemas::batch::{self, BodyBuilder, ChainHead, Opened, Sealed};
 use schemas::shards::PartitionMap;
 use schemas::topics::Topic;
 use schemas::wire::{
@@ -18,7 +18,9 @@ use schemas::wire::{
 };
 use std::collections::BTreeMap;
 use stream::log::{Offset, OutRecord, Record, TopicPartition};
-use stream::processor::{Decision, InputRecords, Processor, SlotState, Stop, Window};
+use stream::processor::{
+    ChannelEnd, Decision, InputRecords, LookBack, LookedBack, Processor, SlotState, Stop, Window,
+};
 
 /// Day on which every test starts, days since 1970-01-01.
 pub const DAY: i32 = 100;
@@ -31,7 +33,7 @@ pub struct Written(pub Vec<Record>);
 
 impl Written {
     pub fn push(&mut self, value: Bytes) {
-        let offset = 2 * i64::try_from(self.0.len()).unwrap();
+        let offset = self.0.last().map_or(0, |last| last.offset + 2);
         self.0.push(Record { offset, timestamp_us: 0, key: Bytes::new(), value, headers: Vec::new() });
     }
 
@@ -89,6 +91,10 @@ pub struct Cluster {
     pub rejected: Vec<OutRecord>,
     /// Events in the order in which they lie in each partition of `commands`.
     pub arrived: Vec<Vec<Event>>,
+    /// Most pages of its journal that a slot looks back at for one window.
+    pub look_back_pages: usize,
+    /// Records of `credits` that vanished before they were read, with their partition.
+    pub lost: Vec<(u32, Record)>,
     waiting: BTreeMap<(u32, u32), Vec<Event>>,
     processors: Vec<Posting>,
     owners: Vec<Owner>,
@@ -113,6 +119,8 @@ impl Cluster {
             journal: (0..partitions).map(each).collect(),
             rejected: Vec::new(),
             arrived: (0..partitions).map(|_| Vec::new()).collect(),
+            look_back_pages: usize::MAX,
+            lost: Vec::new(),
             waiting: BTreeMap::new(),
             owners: (0..partitions).map(|_| Owner { epoch: 1, ..Owner::default() }).collect(),
             ingest: (0..ingest_slots).map(|_| IngestSlot::default()).collect(),
@@ -219,7 +227,7 @@ impl Cluster {
         let (at, owner) = (slot as usize, &self.owners[slot as usize]);
         let credits = TopicPartition::new(Topic::Credits, slot);
         let commands = TopicPartition::new(Topic::Commands, slot);
-        Window {
+        let mut window = Window {
             slot,
             epoch: owner.epoch,
             batch: owner.windows + 1,
@@ -232,7 +240,62 @@ impl Cluster {
                 self.commands[at].read(commands, owner.commands_at, take.1),
             ],
             looked_back: Vec::new(),
+        };
+        let sought = self.processors[at].looks_back(&self.slots[at], &window);
+        window.looked_back = sought.into_iter().map(|sought| self.look_back(slot, sought)).collect();
+        window
+    }
+
+    /// Records of `credits` that a slot has not read yet.
+    pub fn unread(&self, slot: u32) -> usize {
+        let position = self.owners[slot as usize].credits_at;
+        self.credits[slot as usize].0.iter().filter(|record| record.offset >= position).count()
+    }
+
+    /// The `nth` record of `credits` that a slot has not read yet vanishes.
+    pub fn lose(&mut self, slot: u32, nth: usize) {
+        let at = self.credits[slot as usize].0.len() - self.unread(slot) + nth;
+        let record = self.credits[slot as usize].0.remove(at);
+        self.lost.push((slot, record));
+    }
+
+    /// The records of `credits` that slot `from` wrote for `to`, lost ones too, in the order of their chain.
+    pub fn written(&self, from: u32, to: u32) -> Vec<Opened> {
+        let lost = self.lost.iter().filter(|(of, _)| *of == to).map(|(_, record)| record);
+        let all = self.credits[to as usize].0.iter().chain(lost);
+        let mut all: Vec<Opened> = all.map(|record| batch::open(&record.value).unwrap()).collect();
+        all.retain(|opened| opened.header.slot == from);
+        all.sort_by_key(|opened| opened.header.sequence);
+        all
+    }
+
+    /// Everything that slot `from` ever sent to `to`, rebuilt from its journal.
+    pub fn rebuilt_channel(&self, from: u32, to: u32) -> Vec<Bytes> {
+        let last = self.slots[from as usize].outgoing.get(&to).map_or(0, |out| out.sequence);
+        let sought = LookBack { end: ChannelEnd::Sent(to), first: 1, last };
+        let posting = &self.processors[from as usize];
+        let batches = self.journal[from as usize].0.iter().map(|record| batch::open(&record.value).unwrap());
+        batches.flat_map(|batch| posting.glean(from, &sought, &batch).unwrap()).collect()
+    }
+
+    /// Reads through a slot's journal for what it seeks, up to [`Self::look_back_pages`] that hold some of it.
+    fn look_back(&self, slot: u32, sought: LookBack) -> LookedBack {
+        let (mut found, mut counted, mut pages) = (Vec::new(), 0, 0);
+        for record in &self.journal[slot as usize].0 {
+            let opened = batch::open(&record.value).unwrap();
+            if counted >= sought.last || pages == self.look_back_pages {
+                break;
+            }
+            let new = sought.counted(&opened.header);
+            assert!(new >= counted, "counts never fall");
+            if new > counted && new >= sought.first {
+                found.extend(self.processors[slot as usize].glean(slot, &sought, &opened).unwrap());
+                pages += 1;
+            }
+            counted = new;
         }
+        let complete = pages < self.look_back_pages || counted >= sought.last;
+        LookedBack { sought, found, complete }
     }
 
     /// Judges the next window of a slot; nothing changes.
@@ -390,11 +453,16 @@ impl Cluster {
         for record in &self.credits[to as usize].0 {
             let opened = batch::open(&record.value).unwrap();
             if opened.header.slot == from {
-                items.extend(batch::items(&opened.body).map(|item| Bytes::copy_from_slice(item.unwrap())));
+                items.extend(items_of(&opened));
             }
         }
         items
     }
+}
+
+/// The encoded items of a batch.
+pub fn items_of(batch: &Opened) -> Vec<Bytes> {
+    batch::items(&batch.body).map(|item| Bytes::copy_from_slice(item.unwrap())).collect()
 }
 
 /// A credits batch of these encoded items, as slot `from` would write it.

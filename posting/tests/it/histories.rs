@@ -1,8 +1,10 @@
 //! Thousands of small histories: random events, windows, aborts, crashes and day changes against the model.
 
 use crate::cluster::{Cluster, DAY};
-use crate::events::{Event, LegWords, Rng, credit, debit, owner};
+use crate::events::{Event, LegWords, Rng, credit, debit, owner, owner_in};
 use crate::model::{self, Answer, Outcomes};
+use posting::config::RESEND_AFTER_US;
+use schemas::wire::journal_item::Item;
 use std::collections::BTreeMap;
 use stream::processor::SlotState;
 
@@ -119,6 +121,8 @@ struct History {
     events: Vec<Event>,
     dates: Vec<i32>,
     large: bool,
+    /// Whether records of `credits` vanish.
+    lossy: bool,
 }
 
 impl History {
@@ -127,8 +131,14 @@ impl History {
         let partitions = *rng.pick(&[1, 2, 3, 8]);
         let ingest_slots = 1 + rng.below(3) as u32;
         let large = rng.percent(25);
-        let cluster = Cluster::new(partitions, ingest_slots);
-        Self { rng, cluster, events: Vec::new(), dates: vec![DAY; ingest_slots as usize], large }
+        let mut cluster = Cluster::new(partitions, ingest_slots);
+        let lossy = partitions > 1 && rng.percent(30);
+        if lossy {
+            // More than a window writes: one page.
+            cluster.look_back_pages = 2 + rng.below(6) as usize;
+        }
+        let dates = vec![DAY; ingest_slots as usize];
+        Self { rng, cluster, events: Vec::new(), dates, large, lossy }
     }
 
     fn any_slot(&mut self) -> u32 {
@@ -179,7 +189,61 @@ impl History {
         }
     }
 
+    fn tick(&mut self) {
+        let from = self.rng.below(u64::from(self.cluster.ingest_slots)) as u32;
+        // In lossy histories now and then late enough to ask again.
+        let up_to = if self.lossy { 4 * RESEND_AFTER_US as u64 } else { 1_000_000 };
+        self.cluster.tick(from, 1_000_000 + self.rng.below(up_to) as i64);
+    }
+
+    /// A record that was not read yet vanishes.
+    fn lose(&mut self) {
+        let slot = self.any_slot();
+        let unread = self.cluster.unread(slot);
+        if unread > 0 {
+            let nth = self.rng.below(unread as u64) as usize;
+            self.cluster.lose(slot, nth);
+        }
+    }
+
+    /// Lets business time go on and every channel carry something, until nothing is missing any more.
+    fn repair(&mut self) {
+        for round in 1..40 {
+            let behind = behind(&self.cluster);
+            if behind.is_empty() {
+                return;
+            }
+            for (from, to) in behind {
+                let bank = owner_in(&self.cluster.map, "bank", from, 0);
+                let user = owner_in(&self.cluster.map, "users", to, 0);
+                let legs =
+                    vec![debit(format!("{bank}:main"), 1, "CNY"), credit(format!("{user}:wallet"), 1, "CNY")];
+                let (id, date) = (format!("e{}", self.events.len()), self.dates[0]);
+                let event = Event {
+                    id,
+                    subject: bank,
+                    body: String::new(),
+                    legs,
+                    date,
+                    back_dated: false,
+                    ingest: 0,
+                };
+                self.cluster.send(&event);
+                self.events.push(event);
+            }
+            for tick in 0..10 {
+                self.cluster.tick(0, (round + 10) * 100 * RESEND_AFTER_US + tick);
+                self.cluster.flush(0);
+                self.cluster.run().unwrap();
+            }
+        }
+        panic!("still missing: {:?}", behind(&self.cluster));
+    }
+
     fn act(&mut self) {
+        if self.lossy && self.rng.percent(4) {
+            self.lose();
+        }
         match self.rng.below(100) {
             0..=44 => self.send(),
             45..=54 => {
@@ -187,10 +251,7 @@ impl History {
                 self.cluster.flush(from);
             }
             55..=84 => self.window(),
-            85..=87 => {
-                let from = self.rng.below(u64::from(self.cluster.ingest_slots)) as u32;
-                self.cluster.tick(from, 1_000_000 + self.rng.below(1_000_000) as i64);
-            }
+            85..=87 => self.tick(),
             88..=91 => self.next_day(),
             92..=95 => {
                 let slot = self.any_slot();
@@ -203,9 +264,10 @@ impl History {
         }
     }
 
-    fn end(mut self) -> Outcomes {
+    fn end(mut self, seen: &mut Seen) {
         (0..self.cluster.ingest_slots).for_each(|from| self.cluster.flush(from));
         self.cluster.run().unwrap();
+        self.repair();
         (0..self.cluster.partitions()).for_each(|slot| self.cluster.crash(slot, slot % 2 == 0));
         self.cluster.run().unwrap();
         let closed = self.dates.iter().min().unwrap() - 1;
@@ -213,8 +275,23 @@ impl History {
             let aligned = slot.days.get("main").and_then(|days| days.aligned);
             assert_eq!(aligned, (closed >= DAY).then_some(closed), "slot {}", slot.slot);
         }
-        model::check(&self.cluster)
+        seen.outcomes(&model::check(&self.cluster));
+        seen.repairs(&self.cluster);
     }
+}
+
+/// Channels of which not everything was taken, or which are sent again.
+fn behind(cluster: &Cluster) -> Vec<(u32, u32)> {
+    let mut behind = Vec::new();
+    for sender in &cluster.slots {
+        for (to, out) in &sender.outgoing {
+            let taken = cluster.slots[*to as usize].incoming.get(&sender.slot).map_or(0, |c| c.mark);
+            if taken < out.sequence || out.again.next > 0 {
+                behind.push((sender.slot, *to));
+            }
+        }
+    }
+    behind
 }
 
 #[derive(Default, Debug)]
@@ -223,6 +300,20 @@ struct Seen(BTreeMap<String, usize>);
 impl Seen {
     fn add(&mut self, what: impl Into<String>, by: usize) {
         *self.0.entry(what.into()).or_default() += by;
+    }
+
+    fn repairs(&mut self, cluster: &Cluster) {
+        self.add("lost", cluster.lost.len());
+        for (_, item) in (0..cluster.partitions()).flat_map(|slot| cluster.items(slot)) {
+            match item {
+                Item::ResendAsked(asked) => {
+                    self.add(if asked.times > 1 { "asked again" } else { "asked" }, 1)
+                }
+                Item::Resending(again) if again.next > 0 => self.add("sent in several windows", 1),
+                Item::Held(_) => self.add("held", 1),
+                _ => {}
+            }
+        }
     }
 
     fn outcomes(&mut self, outcomes: &Outcomes) {
@@ -247,22 +338,22 @@ impl Seen {
 fn histories_follow_the_model() {
     let mut seen = Seen::default();
     for seed in 0..2_500 {
-        let run = std::panic::catch_unwind(|| {
+        let run = std::panic::AssertUnwindSafe(|| {
             let mut history = History::new(seed);
             let actions = 20 + history.rng.below(160);
             (0..actions).for_each(|_| history.act());
-            history.end()
+            history.end(&mut seen);
         });
-        let outcomes = run.unwrap_or_else(|cause| {
+        std::panic::catch_unwind(run).unwrap_or_else(|cause| {
             eprintln!("history of seed {seed} does not hold");
             std::panic::resume_unwind(cause)
         });
-        seen.outcomes(&outcomes);
     }
     // The histories reach every outcome often enough to mean something.
     let often = "booked duplicate conflict no_legs too_many_legs bad_amount unknown_asset unknown_account \
                  unbalanced several_payers insufficient_funds overflow aligned";
-    for what in often.split_whitespace().chain(["decided elsewhere"]) {
+    let repairs = ["lost", "held", "asked", "asked again", "sent in several windows"];
+    for what in often.split_whitespace().chain(["decided elsewhere"]).chain(repairs) {
         assert!(seen.0.get(what).copied().unwrap_or(0) > 100, "{what}: {seen:?}");
     }
     for what in ["carried", "suspense"] {

@@ -14,5 +14,6 @@ mod days;
 mod events;
 mod histories;
 mod model;
+mod resend;
 mod restore;
 mod script;

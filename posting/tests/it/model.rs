@@ -6,12 +6,13 @@
 //! what the other says it received, in sequence; every batch sums to zero. Order relied on: within a partition
 //! the journal's own, between partitions that of each channel.
 
-use crate::cluster::{Cluster, Page};
+use crate::cluster::{Cluster, Page, items_of};
 use crate::events::{BOOK, Event, LegWords, lives_at, terms_of};
+use prost::Message;
 use schemas::amount_wire::value;
-use schemas::batch::{self, ChainHead};
+use schemas::batch::ChainHead;
 use schemas::wire::{
-    Clearing, CreditsBody, DayMarkerSeen, DayTally, Decision, Entry, JournalItem, Outcome, Received,
+    Clearing, CreditItem, DayMarkerSeen, DayTally, Decision, Entry, JournalItem, Outcome, Received,
     Resolution, Side, day_tally::Kind, journal_item::Item,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,6 +61,7 @@ enum Sent {
     Forward(Event),
     Verdict { id: String, outcome: i32, reason: String },
     Marker(i32),
+    Resend(u64),
 }
 
 type Channels = BTreeMap<(u32, u32), BTreeMap<u64, Sent>>;
@@ -158,30 +160,40 @@ fn sent(pages: &[Vec<Page>], by_body: &BTreeMap<(String, Vec<u8>), Event>) -> Ch
     channels
 }
 
-/// The batches on `credits` are one chain for each pair, whose head the sender's journal names, and they hold
-/// the items that the sender's journal says it sent.
+/// The batches on `credits` are one chain for each pair, whose head the sender's journal names, and they hold the
+/// items that the sender's journal says it sent, rebuilt from it byte for byte. The sequences go up one by one; where a
+/// record was lost they may go back, and then they go up again from there: nothing new before the head is reached.
 fn credits_chains(cluster: &Cluster, channels: &Channels) {
-    for (to, written) in (0_u32..).zip(&cluster.credits) {
-        let mut chains: BTreeMap<u32, (ChainHead, u64)> = BTreeMap::new();
-        for record in &written.0 {
-            let opened = batch::open(&record.value).unwrap();
-            let (head, items) = chains.entry(opened.header.slot).or_default();
-            *head = head.accept(&opened).unwrap();
-            let body: CreditsBody = opened.body().unwrap();
-            opened.expect_count(body.item.len()).unwrap();
-            for item in body.item {
-                *items += 1;
-                assert_eq!(item.sequence, *items, "p{} to p{to}", opened.header.slot);
+    let pairs =
+        (0..cluster.partitions()).flat_map(|from| (0..cluster.partitions()).map(move |to| (from, to)));
+    for (from, to) in pairs.filter(|(from, to)| from != to) {
+        let mut head = ChainHead::default();
+        let (mut items, mut before) = (Vec::new(), 0);
+        for opened in cluster.written(from, to) {
+            head = head.accept(&opened).unwrap();
+            let written = items_of(&opened);
+            opened.expect_count(written.len()).unwrap();
+            for encoded in written {
+                let sequence = CreditItem::decode(encoded.clone()).unwrap().sequence;
+                let at = format!("p{from} to p{to} item {sequence} after {before}");
+                let next = sequence == before + 1;
+                assert!(next || (!cluster.lost.is_empty() && sequence <= before && sequence > 0), "{at}");
+                match items.get(sequence as usize - 1) {
+                    Some(first) => assert!(encoded == *first, "{at}: sent again as another"),
+                    None => items.push(encoded),
+                }
+                before = sequence;
             }
         }
-        for (from, (head, items)) in chains {
-            assert_eq!(items, channels[&(from, to)].len() as u64, "items from p{from} to p{to}");
-            let named = cluster.pages(from).iter().rev().find_map(|page| {
-                let mut changed = page.header.channel.iter().filter(|c| c.batch_sequence != 0);
-                changed.find(|c| c.partition == to).map(|c| (c.batch_sequence, c.batch_hash.to_vec()))
-            });
-            assert_eq!(named, Some((head.sequence, head.hash.to_vec())), "head of p{from} to p{to}");
-        }
+        let counted = channels.get(&(from, to)).map_or(0, BTreeMap::len);
+        assert_eq!(items.len(), counted, "items from p{from} to p{to}");
+        assert!(cluster.rebuilt_channel(from, to) == items, "p{from} to p{to}: rebuilt from the journal");
+        let named = cluster.pages(from).iter().rev().find_map(|page| {
+            let mut changed = page.header.channel.iter().filter(|c| c.batch_sequence != 0);
+            changed.find(|c| c.partition == to).map(|c| (c.batch_sequence, c.batch_hash.to_vec()))
+        });
+        let expected = (head.sequence > 0).then(|| (head.sequence, head.hash.to_vec()));
+        assert_eq!(named, expected, "head of p{from} to p{to}");
     }
 }
 
@@ -215,6 +227,9 @@ fn sent_by(item: &Item, by_body: &BTreeMap<(String, Vec<u8>), Event>, put: &mut 
         }
         Item::DayMarkerSent(s) => {
             s.sequence.iter().for_each(|c| put(c.partition, c.sequence, Sent::Marker(s.date)));
+        }
+        Item::ResendAsked(asked) if asked.sequence > 0 => {
+            put(asked.from, asked.sequence, Sent::Resend(asked.from_sequence));
         }
         _ => {}
     }
@@ -307,8 +322,18 @@ impl<'a> Books<'a> {
                     self.aligned(a.date);
                 }
                 Item::DayTally(tally) => self.tally(tally),
+                Item::ResendTaken(taken) => {
+                    let asked = self.take(taken.from, taken.sequence);
+                    assert_eq!(asked, Sent::Resend(taken.from_sequence), "p{}", self.slot);
+                }
                 Item::Tick(_) | Item::Chart(_) => {}
-                Item::Held(held) => panic!("p{}: nothing is out of order here: {held:?}", self.slot),
+                item @ (Item::Held(_) | Item::ResendAsked(_) | Item::Resending(_)) => {
+                    assert!(
+                        !self.cluster.lost.is_empty(),
+                        "p{}: nothing is missing here: {item:?}",
+                        self.slot
+                    );
+                }
             }
         }
         let open: Vec<_> = sums.iter().filter(|(_, sum)| **sum != Wide::default()).collect();
@@ -664,6 +689,13 @@ impl<'a> Books<'a> {
             outcomes.answers.insert(id, answer);
         }
         let live = &self.cluster.slots[slot as usize];
+        for (from, channel) in &live.incoming {
+            assert!(
+                !channel.gap() && channel.held.is_empty() && channel.asked.is_none(),
+                "p{from}: {channel:?}"
+            );
+        }
+        assert!(live.outgoing.values().all(|out| out.again.next == 0), "p{slot}: {:?}", live.outgoing);
         assert_eq!(live.ids.pending(), 0, "p{slot}");
         let found: BTreeMap<(String, String), (i128, u64, u64)> = (live.accounts.sorted().into_iter())
             .map(|(account, asset, f)| ((account.into(), asset.into()), (f.balance, f.seq, f.last_batch)))

@@ -352,7 +352,7 @@ pub struct CreditsBody {
 pub struct CreditItem {
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
-    #[prost(oneof = "credit_item::Item", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "credit_item::Item", tags = "2, 3, 4, 5, 6")]
     pub item: ::core::option::Option<credit_item::Item>,
 }
 /// Nested message and enum types in `CreditItem`.
@@ -367,6 +367,8 @@ pub mod credit_item {
         Verdict(super::Verdict),
         #[prost(message, tag = "5")]
         DayMarker(super::DayMarker),
+        #[prost(message, tag = "6")]
+        Resend(super::Resend),
     }
 }
 /// One leg of a booked event whose account lives at the receiver. It cannot be refused.
@@ -437,6 +439,15 @@ pub struct Verdict {
     pub batch: u64,
     #[prost(string, tag = "7")]
     pub detail: ::prost::alloc::string::String,
+}
+/// "I miss items of your channel to me." The sender takes them from its journal and sends them again as they were, from
+/// that sequence to its last, and nothing new on that channel before. It acts on this when it reads it, even if an
+/// earlier item of this channel is missing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Resend {
+    /// First sequence missing.
+    #[prost(uint64, tag = "1")]
+    pub from_sequence: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -568,7 +579,10 @@ pub struct JournalBody {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JournalItem {
-    #[prost(oneof = "journal_item::Item", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(
+        oneof = "journal_item::Item",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
+    )]
     pub item: ::core::option::Option<journal_item::Item>,
 }
 /// Nested message and enum types in `JournalItem`.
@@ -597,6 +611,12 @@ pub mod journal_item {
         Chart(super::ChartVersion),
         #[prost(message, tag = "11")]
         DayTally(super::DayTally),
+        #[prost(message, tag = "12")]
+        ResendAsked(super::ResendAsked),
+        #[prost(message, tag = "13")]
+        ResendTaken(super::ResendTaken),
+        #[prost(message, tag = "14")]
+        Resending(super::Resending),
     }
 }
 /// One line of the books. Within a batch, debits = credits for every asset and accounting date.
@@ -716,6 +736,9 @@ pub struct Decision {
     pub original_partition: u32,
     #[prost(uint64, tag = "33")]
     pub original_batch: u64,
+    /// PENDING only: the command's tenant, so that the Forward can be sent again.
+    #[prost(string, tag = "34")]
+    pub tenant: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RemoteLeg {
@@ -916,6 +939,9 @@ pub struct DayMarkerSent {
     pub date: i32,
     #[prost(message, repeated, tag = "3")]
     pub sequence: ::prost::alloc::vec::Vec<ChannelSequence>,
+    /// The markers as they were sent, one for each of `sequence`, so that they can be sent again.
+    #[prost(message, repeated, tag = "4")]
+    pub marker: ::prost::alloc::vec::Vec<DayMarker>,
 }
 /// Every command and credit of `date` is booked in this partition (back-dated ones excepted).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -937,6 +963,49 @@ pub struct Held {
     pub item: ::prost::bytes::Bytes,
     #[prost(bool, tag = "4")]
     pub dropped: bool,
+}
+/// Items of the channel from partition `from` are missing, because later ones were seen. Absolute: replaces what was
+/// asked before.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResendAsked {
+    #[prost(uint32, tag = "1")]
+    pub from: u32,
+    /// First sequence missing.
+    #[prost(uint64, tag = "2")]
+    pub from_sequence: u64,
+    /// Sequence of the Resend on the channel to `from`; 0 = none was sent, because what was asked for before is coming.
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
+    /// Business time from which the wait for it counts, microseconds since 1970-01-01T00:00:00Z.
+    #[prost(int64, tag = "4")]
+    pub business_time_us: i64,
+    /// How often this sequence has been asked for.
+    #[prost(uint32, tag = "5")]
+    pub times: u32,
+}
+/// A Resend of another partition, taken in its place on the channel.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResendTaken {
+    #[prost(uint32, tag = "1")]
+    pub from: u32,
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    #[prost(uint64, tag = "3")]
+    pub from_sequence: u64,
+    #[prost(fixed64, tag = "4")]
+    pub item_check: u64,
+}
+/// How far the channel to partition `to` is sent again. Absolute.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Resending {
+    #[prost(uint32, tag = "1")]
+    pub to: u32,
+    /// Next sequence to be sent again; what is decided meanwhile is not sent. 0 = everything is sent.
+    #[prost(uint64, tag = "2")]
+    pub next: u64,
+    /// Sequence, on the channel from `to`, of the last Resend acted on.
+    #[prost(uint64, tag = "3")]
+    pub answered: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChartVersion {
@@ -964,6 +1033,9 @@ pub struct PostingRest {
     pub tick_us: i64,
     #[prost(bytes = "bytes", tag = "8")]
     pub chart_hash: ::prost::bytes::Bytes,
+    /// Channels on which a Resend was ever acted on.
+    #[prost(message, repeated, tag = "9")]
+    pub resending: ::prost::alloc::vec::Vec<Resending>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct IncomingChannel {
@@ -979,6 +1051,12 @@ pub struct IncomingChannel {
     pub held: ::prost::alloc::vec::Vec<Held>,
     #[prost(uint64, tag = "6")]
     pub dropped: u64,
+    /// Highest sequence seen above the next one.
+    #[prost(uint64, tag = "7")]
+    pub seen: u64,
+    /// Absent: nothing is missing.
+    #[prost(message, optional, tag = "8")]
+    pub asked: ::core::option::Option<ResendAsked>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BookDays {

@@ -2,9 +2,10 @@
 //!
 //! Phases of a search: halving the offsets until the first batch is found whose header counts the first item sought ->
 //! batches in order from there, each gleaned by the processor -> complete. Bounded: `Options::look_back_bytes` value
-//! bytes a slot and window, at least one record; the next window goes on from there, up to [`FOUND_BYTES_MAX`] found.
-//! What was found is kept as long as it is sought, and is no state: the slot's next owner begins anew. Order relied
-//! on: counts in the headers of a changelog never fall.
+//! bytes a search and window, at least one record; the next window goes on from there. A slot's searches rest, in the
+//! order named, once [`FOUND_BYTES_MAX`] are found and not yet used. Both are more than a window writes, so that a
+//! search for all there is comes to its end. What was found is kept as long as it is sought, and is no state: the
+//! slot's next owner begins anew. Order relied on: counts in the headers of a changelog never fall.
 
 use super::{Worker, WorkerError};
 use crate::log::{FetchLimit, Isolation, Log, LogError, Offset, Reader, Record, TopicPartition};
@@ -52,13 +53,14 @@ impl From<LogError> for Fault {
 /// Takes what a batch holds of what is sought.
 type Glean<'a> = dyn Fn(&LookBack, &Opened) -> Result<Vec<Bytes>, String> + 'a;
 
-/// One window's reading.
+/// One search's reading for one window.
 struct Reading<'a> {
     reader: &'a mut dyn Reader,
     changelog: TopicPartition,
     glean: &'a Glean<'a>,
     wait: Duration,
     bytes_left: usize,
+    found_left: usize,
 }
 
 impl<P: Processor> Worker<P> {
@@ -82,12 +84,17 @@ impl<P: Processor> Worker<P> {
         let changelog = TopicPartition::new(topic, slot);
         let glean = |sought: &LookBack, batch: &Opened| self.processor.glean(slot, sought, batch);
         let mut searches = std::mem::take(kept);
-        let turn = usize::try_from(window.batch).unwrap_or(0);
         let read = searches.renew(&sought, self.log.as_ref(), changelog).map_err(Fault::Log).and_then(|()| {
             let Some(reader) = searches.reader.as_deref_mut() else { return Ok(()) };
-            let (wait, bytes_left) = (self.options.poll_wait, self.options.look_back_bytes.max(1));
-            let mut reading = Reading { reader, changelog, glean: &glean, wait, bytes_left };
-            reading.advance(&mut searches.open, turn)
+            let (wait, bytes) = (self.options.poll_wait, self.options.look_back_bytes.max(1));
+            let kept: usize = searches.open.iter().map(|search| search.found_bytes).sum();
+            let found_left = FOUND_BYTES_MAX.saturating_sub(kept);
+            let mut reading = Reading { reader, changelog, glean: &glean, wait, bytes_left: 0, found_left };
+            for search in searches.open.iter_mut().filter(|search| !search.complete) {
+                reading.bytes_left = bytes;
+                search.advance(&mut reading)?;
+            }
+            Ok(())
         });
         match read {
             Ok(()) => {}
@@ -107,15 +114,20 @@ impl Searches {
     fn renew(&mut self, sought: &[LookBack], log: &dyn Log, at: TopicPartition) -> Result<(), LogError> {
         let mut before = std::mem::take(&mut self.open);
         for sought in sought {
-            if let Some(same) = before.iter().position(|search| search.sought == *sought) {
-                self.open.push(before.swap_remove(same));
-                continue;
-            }
+            let begun =
+                before.iter().position(|search| search.begins(sought)).map(|at| before.swap_remove(at));
+            let begun = match begun {
+                Some(search) if search.sought == *sought => {
+                    self.open.push(search);
+                    continue;
+                }
+                other => other,
+            };
             let raw = log.watermarks(at, Isolation::Uncommitted)?;
             // What begins just where another search has come to needs no looking for.
             let joins = before.iter().find(|search| search.joins(sought)).map(|search| search.from);
             let (from, below) = joins.map_or((raw.low, raw.high), |from| (from, from));
-            self.open.push(Search {
+            let fresh = Search {
                 sought: *sought,
                 from,
                 below,
@@ -124,6 +136,10 @@ impl Searches {
                 found: Vec::new(),
                 found_bytes: 0,
                 complete: false,
+            };
+            self.open.push(match begun {
+                Some(search) => Search { sought: *sought, end: raw.high, complete: false, ..search },
+                None => fresh,
             });
         }
         if self.reader.is_none() && self.open.iter().any(|search| !search.complete) {
@@ -142,18 +158,6 @@ impl Searches {
 }
 
 impl Reading<'_> {
-    /// Goes on with every search in turn, the first one another in each window, while bytes are left.
-    fn advance(&mut self, searches: &mut [Search], turn: usize) -> Result<(), Fault> {
-        let first = turn.checked_rem(searches.len()).unwrap_or(0);
-        let (after, before) = searches.split_at_mut(first);
-        for search in before.iter_mut().chain(after).filter(|search| !search.complete) {
-            if self.bytes_left > 0 && search.find_first(self)? {
-                search.read(self)?;
-            }
-        }
-        Ok(())
-    }
-
     fn poll(&mut self, records: usize) -> Result<Vec<Record>, LogError> {
         let limit = FetchLimit { records, bytes: self.bytes_left, wait: self.wait };
         Ok(self.reader.poll(limit)?.into_iter().flat_map(|fetch| fetch.records).collect())
@@ -178,6 +182,17 @@ impl Search {
     /// Whether `sought` begins with the item after the last one that this search has come to.
     fn joins(&self, sought: &LookBack) -> bool {
         self.sought.end == sought.end && self.counted.is_some_and(|last| last + 1 == sought.first)
+    }
+
+    /// Whether this search is for the same, or for the same up to an earlier end, of which it has not gone past.
+    fn begins(&self, sought: &LookBack) -> bool {
+        let (of, last) = (&self.sought, self.sought.last);
+        let longer = last < sought.last && self.counted.is_none_or(|counted| counted <= last);
+        of.end == sought.end && of.first == sought.first && (last == sought.last || longer)
+    }
+
+    fn advance(&mut self, reading: &mut Reading<'_>) -> Result<(), Fault> {
+        if self.find_first(reading)? { self.read(reading) } else { Ok(()) }
     }
 
     /// Halves the offsets until the first batch sought is found. `false` = not in this window.
@@ -207,7 +222,7 @@ impl Search {
     /// Reads on from the batch that is next.
     fn read(&mut self, reading: &mut Reading<'_>) -> Result<(), Fault> {
         reading.reader.seek(reading.changelog, self.from)?;
-        while !self.complete && reading.bytes_left > 0 && self.found_bytes < FOUND_BYTES_MAX {
+        while !self.complete && reading.bytes_left > 0 && reading.found_left > 0 {
             let records = reading.poll(RECORDS_MAX)?;
             if records.is_empty() {
                 self.complete = reading.passed(self.end);
@@ -215,7 +230,7 @@ impl Search {
             }
             for record in &records {
                 self.take(record, reading)?;
-                if self.complete || self.found_bytes >= FOUND_BYTES_MAX {
+                if self.complete || reading.found_left == 0 {
                     break;
                 }
             }
@@ -228,7 +243,9 @@ impl Search {
         let counted = self.sought.counted(&batch.header);
         if self.counted != Some(counted) {
             let found = (reading.glean)(&self.sought, &batch).map_err(|why| reading.stop(record, why))?;
-            self.found_bytes += found.iter().map(Bytes::len).sum::<usize>();
+            let bytes = found.iter().map(Bytes::len).sum::<usize>();
+            self.found_bytes += bytes;
+            reading.found_left = reading.found_left.saturating_sub(bytes);
             self.found.extend(found);
         }
         self.counted = Some(counted);

@@ -69,7 +69,8 @@ pub struct Options {
     pub checkpoint_us: i64,
     /// Checkpoint a slot after about this many bytes of changes.
     pub checkpoint_bytes: usize,
-    /// Value bytes of its own changelog that a slot reads again for one window, at least one record of each poll.
+    /// Value bytes of its own changelog that a slot reads again for one window and for each thing it looks back for.
+    /// More than a window writes to it, or what is sent again would never reach the head.
     pub look_back_bytes: usize,
     /// Names that the deployment's members of this processor may have, this one's among them. Where a slot cannot be
     /// restored because of an open transaction, the ids of those that are no members now are fenced.
@@ -84,7 +85,7 @@ impl Default for Options {
             poll_wait: Duration::from_millis(10),
             checkpoint_us: 5_000_000,
             checkpoint_bytes: 64 << 20,
-            look_back_bytes: 2 << 20,
+            look_back_bytes: 4 << 20,
             pool: Vec::new(),
         }
     }

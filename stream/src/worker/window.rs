@@ -203,6 +203,9 @@ impl<P: Processor> Worker<P> {
             slot.stopped.is_none() && slot.batch > 0 && (waited || slot.state.dirty_bytes() >= bytes)
         });
         let Some((number, slot)) = due else { return Ok(()) };
+        for alarm in slot.state.alarms() {
+            tracing::warn!(processor = self.processor.name(), slot = number, alarm);
+        }
         self.checkpoint_slot(*number, slot, now)
     }
 

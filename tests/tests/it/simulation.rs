@@ -125,8 +125,9 @@ const fn members_of(seed: u64) -> usize {
     if (seed / 8).is_multiple_of(3) { 2 } else { 1 }
 }
 
-/// Runs a seed up to its rest: traffic with faults, the day's end, everything worked off.
-fn run(casts: &[Cast; 2], seed: u64, crashes: &Crashes) -> (World, History) {
+/// Runs a seed up to its rest: traffic with faults, the day's end, everything worked off. Before the day's end,
+/// `lose_credits` in a thousand records of `credits` vanish.
+fn run(casts: &[Cast; 2], seed: u64, crashes: &Crashes, lose_credits: u64) -> (World, History) {
     let mut prng = Prng::new(seed);
     let cut_over = parse_instant(CUT_OVER).unwrap();
     let begins = cut_over - 1_000_000 - prng.below(3_000_000) as i64;
@@ -137,6 +138,8 @@ fn run(casts: &[Cast; 2], seed: u64, crashes: &Crashes) -> (World, History) {
     let armed = arm(&mut prng, crashes);
     let mut bill: Vec<OutRecord> = Vec::new();
     for arrival in &history.arrivals {
+        // What is sent after the day's end shows what is missing before.
+        world.lose_credits = if world.business_us() < cut_over - 100_000 { lose_credits } else { 0 };
         match arrival.clone() {
             Arrival::Event { lane, partition, value } => world.send(lane, partition, value),
             Arrival::Bill(content) => {
@@ -153,12 +156,14 @@ fn run(casts: &[Cast; 2], seed: u64, crashes: &Crashes) -> (World, History) {
         misfortune(&mut world, &mut prng);
     }
     bill.into_iter().for_each(|record| world.append(vec![record]));
+    world.lose_credits = 0;
     while world.business_us() < cut_over + 500_000 || world.somebody_sleeps() {
         world.step();
     }
     drop(armed);
     world.sim().set_faults(Faults::NONE);
-    world.run_for(1_000_000);
+    // Requests may have been lost too: time for some more.
+    world.run_for(if lose_credits > 0 { 40_000_000 } else { 1_000_000 });
     (world, history)
 }
 
@@ -197,9 +202,9 @@ fn check(world: &mut World, history: &History) -> Shown {
     shown
 }
 
-fn one_seed(casts: &[Cast; 2], seed: u64) -> Shown {
+fn one_seed(casts: &[Cast; 2], seed: u64, lose_credits: u64) -> Shown {
     let crashes = Crashes::default();
-    let (mut world, history) = run(casts, seed, &crashes);
+    let (mut world, history) = run(casts, seed, &crashes, lose_credits);
     let mut shown = check(&mut world, &history);
     shown.crashes = crashes.take();
     shown
@@ -211,7 +216,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Runs seeds on two threads; gives what they showed and the seeds that failed.
-fn run_all(seeds: std::ops::Range<u64>) -> (Shown, Vec<(u64, String)>) {
+fn run_all(seeds: std::ops::Range<u64>, lose_credits: u64) -> (Shown, Vec<(u64, String)>) {
     let casts = casts();
     let next = AtomicU64::new(seeds.start);
     let all = Mutex::new((Shown::default(), Vec::new()));
@@ -223,7 +228,7 @@ fn run_all(seeds: std::ops::Range<u64>) -> (Shown, Vec<(u64, String)>) {
                     if seed >= seeds.end {
                         return;
                     }
-                    let outcome = catch_unwind(AssertUnwindSafe(|| one_seed(&casts, seed)));
+                    let outcome = catch_unwind(AssertUnwindSafe(|| one_seed(&casts, seed, lose_credits)));
                     let mut all = all.lock().unwrap();
                     match outcome {
                         Ok(shown) => all.0.add(&shown),
@@ -254,23 +259,7 @@ const NOT_HERE: [&str; 8] = [
     "late_void",
 ];
 
-#[test]
-fn the_books_are_right_under_every_fault() {
-    let started = stream::clock::monotonic_us();
-    let seeds = match number("SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SEEDS").unwrap_or(SEEDS_DEFAULT),
-    };
-    let count = seeds.end - seeds.start;
-    let (shown, failed) = run_all(seeds);
-    let seconds = (stream::clock::monotonic_us() - started) / 1_000_000;
-    let Shown { restarts, lost_checkpoints, fenced, hung_in_windows, woke_too_late, .. } = shown;
-    println!(
-        "{count} seeds in {seconds} s: {restarts} restarts, {lost_checkpoints} without checkpoints, {fenced} fenced, \
-         {hung_in_windows} hung in windows, {woke_too_late} woke up too late"
-    );
-    println!("crashes {:?}\noutcomes {:?}\ncases {:?}", shown.crashes, shown.outcomes, shown.cases);
-    println!("log {:?}", shown.log.each());
+fn assert_none(failed: &[(u64, String)]) {
     let brief =
         |(seed, why): &(u64, String)| format!("SEED={seed}: {}", why.chars().take(1500).collect::<String>());
     assert!(
@@ -279,6 +268,40 @@ fn the_books_are_right_under_every_fault() {
         failed.len(),
         failed.iter().take(5).map(brief).collect::<Vec<_>>().join("\n")
     );
+}
+
+/// Whatever of `credits` is lost, the channels repair themselves, whoever dies meanwhile.
+#[test]
+fn the_books_are_right_when_credits_are_lost() {
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(SEEDS_DEFAULT) / 4,
+    };
+    let count = seeds.end - seeds.start;
+    let (shown, failed) = run_all(seeds, 100);
+    println!("{count} seeds: {} records lost, {} restarts", shown.log.records_lost, shown.restarts);
+    assert_none(&failed);
+    assert!(shown.log.records_lost > count, "{} records lost", shown.log.records_lost);
+}
+
+#[test]
+fn the_books_are_right_under_every_fault() {
+    let started = stream::clock::monotonic_us();
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(SEEDS_DEFAULT),
+    };
+    let count = seeds.end - seeds.start;
+    let (shown, failed) = run_all(seeds, 0);
+    let seconds = (stream::clock::monotonic_us() - started) / 1_000_000;
+    let Shown { restarts, lost_checkpoints, fenced, hung_in_windows, woke_too_late, .. } = shown;
+    println!(
+        "{count} seeds in {seconds} s: {restarts} restarts, {lost_checkpoints} without checkpoints, {fenced} fenced, \
+         {hung_in_windows} hung in windows, {woke_too_late} woke up too late"
+    );
+    println!("crashes {:?}\noutcomes {:?}\ncases {:?}", shown.crashes, shown.outcomes, shown.cases);
+    println!("log {:?}", shown.log.each());
+    assert_none(&failed);
     if count < SEEDS_DEFAULT {
         return;
     }
@@ -305,7 +328,7 @@ fn a_seed_does_the_same_again() {
     let casts = casts();
     for seed in [2, 5, 9] {
         let digest = || {
-            let (mut world, history) = run(&casts, seed, &Crashes::default());
+            let (mut world, history) = run(&casts, seed, &Crashes::default(), 0);
             check(&mut world, &history);
             (world.sim().digest(), world.restarts)
         };

@@ -1,0 +1,265 @@
+//! Sending a channel again (DESIGN rule 6): credits are a projection of the sender's journal.
+//!
+//! Phases, at the sender: a `Resend` is read -> the channel goes back to the sequence asked for -> every window sends
+//! on what it was handed of the own journal, each item as it was, byte for byte -> the head is reached, and what the
+//! window has decided goes out again. Until then what is decided is journalled with its sequence and not sent.
+//!
+//! A `Resend` is acted on when it is read, also above a gap: two channels that lost items in opposite directions would
+//! wait for each other. A later one supersedes those before it, because the receiver's mark never falls. Bounded by
+//! what a window looks back at. Order relied on: none but that of the journal.
+
+use crate::decide::Broken;
+use crate::outbox::Outbox;
+use crate::overlay::Overlay;
+use crate::recheck::sequence_of;
+use crate::state::Slot;
+use bytes::Bytes;
+use prost::Message;
+use schemas::batch::Opened;
+use schemas::wire::{
+    Command, Credit, CreditItem, DayMarkerSent, Decision, Forward, JournalBody, Leg, Outcome, RemoteLeg,
+    Resend, ResendTaken, Resending, Verdict, credit_item, journal_item::Item,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use stream::processor::{ChannelEnd, LookBack};
+
+/// Sending again on one channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Again {
+    /// Next sequence to be sent again; 0 = new items go out as they are decided.
+    pub next: u64,
+    /// Sequence, on the opposite channel, of the last `Resend` acted on.
+    pub answered: u64,
+}
+
+impl Again {
+    /// As in the journal.
+    #[must_use]
+    pub const fn from_wire(resending: &Resending) -> Self {
+        Self { next: resending.next, answered: resending.answered }
+    }
+
+    /// As in the journal.
+    #[must_use]
+    pub const fn to_wire(self, to: u32) -> Resending {
+        Resending { to, next: self.next, answered: self.answered }
+    }
+}
+
+fn again(o: &Overlay<'_>, to: u32) -> Again {
+    let base = o.base.outgoing.get(&to).map(|out| out.again);
+    o.again.get(&to).copied().or(base).unwrap_or_default()
+}
+
+/// Takes a `Resend` in its place on the channel.
+///
+/// # Errors
+/// [`Broken`] when it asks for what was never sent.
+pub fn taken(
+    o: &mut Overlay<'_>,
+    from: u32,
+    sequence: u64,
+    item_check: u64,
+    resend: Resend,
+) -> Result<(), Broken> {
+    let from_sequence = resend.from_sequence;
+    o.journal(Item::ResendTaken(ResendTaken { from, sequence, from_sequence, item_check }));
+    asked(o, from, sequence, from_sequence)
+}
+
+/// Partition `from` asks, by item `sequence` of its channel, for the items from `from_sequence` on: in its place, or
+/// while it waits behind a gap.
+///
+/// # Errors
+/// [`Broken`] when it asks for what was never sent.
+pub fn asked(o: &mut Overlay<'_>, from: u32, sequence: u64, from_sequence: u64) -> Result<(), Broken> {
+    let Again { next, answered } = again(o, from);
+    if sequence <= answered {
+        return Ok(());
+    }
+    let sent = o.base.outgoing.get(&from).map_or(0, |out| out.sequence);
+    if from_sequence == 0 || from_sequence > sent {
+        return Err(format!(
+            "partition {from} asks for item {from_sequence} of the channel to it, sent are {sent}"
+        ));
+    }
+    let next = if next == 0 { from_sequence } else { next.min(from_sequence) };
+    o.again.insert(from, Again { next, answered: sequence });
+    Ok(())
+}
+
+/// What the slot must find again in its journal to go on sending.
+pub fn looks_back(base: &Slot) -> impl Iterator<Item = LookBack> {
+    let again = base.outgoing.iter().filter(|(_, out)| out.again.next > 0);
+    again.map(|(to, out)| LookBack { end: ChannelEnd::Sent(*to), first: out.again.next, last: out.sequence })
+}
+
+/// Decides what goes out on the channels that are sent again, and journals how far each has come. The last act of a
+/// window before it is sealed.
+///
+/// # Errors
+/// [`Broken`] when the journal does not hold what it counts.
+pub fn sending(o: &mut Overlay<'_>) -> Result<(), Broken> {
+    let committed = o.base.outgoing.iter().filter(|(_, out)| out.again.next > 0).map(|(to, _)| *to);
+    let channels: BTreeSet<u32> = committed.chain(o.again.keys().copied()).collect();
+    for to in channels {
+        let new = o.sent.remove(&to);
+        let before = o.base.outgoing.get(&to).copied().unwrap_or_default();
+        let decided = new.as_ref().map_or(before.sequence, Outbox::last);
+        let (mut outbox, mut now) = (Outbox::after(decided), again(o, to));
+        if now.next > 0 {
+            let found = found(o, to, now.next)?;
+            found.iter().for_each(|item| outbox.push_again(item));
+            now.next += found.len() as u64;
+        }
+        if now.next == 0 || now.next > before.sequence {
+            now.next = 0;
+            outbox = match new {
+                Some(new) => outbox.followed_by(new),
+                None => outbox,
+            };
+        }
+        if now != before.again {
+            o.journal(Item::Resending(now.to_wire(to)));
+        }
+        o.sent.insert(to, outbox);
+    }
+    Ok(())
+}
+
+/// The items from `next` on that were found in the journal: consecutive, none if none was found yet.
+fn found(o: &Overlay<'_>, to: u32, next: u64) -> Result<Vec<Bytes>, Broken> {
+    let is_it = |sought: &LookBack| sought.end == ChannelEnd::Sent(to) && sought.first == next;
+    let Some(looked_back) = o.looked_back.iter().find(|found| is_it(&found.sought)) else {
+        // It went back further in this very window: the next one looks for that.
+        return Ok(Vec::new());
+    };
+    let missing =
+        |sequence: u64| format!("the journal does not hold item {sequence} of the channel to p{to:02}");
+    let items = looked_back.found.clone();
+    if let Some((due, _)) = (next..).zip(&items).find(|(due, item)| sequence_of(item) != *due) {
+        return Err(missing(due));
+    }
+    let due = next + items.len() as u64;
+    if looked_back.complete && due <= looked_back.sought.last {
+        return Err(missing(due));
+    }
+    Ok(items)
+}
+
+/// The items sought that a journal batch says were sent to partition `to`, encoded as they were.
+///
+/// # Errors
+/// The batch does not decode, or lacks what an item is made of.
+pub fn items_sent(to: u32, sought: &LookBack, batch: &Opened) -> Result<Vec<Bytes>, String> {
+    let body: JournalBody = batch.body().map_err(|e| e.to_string())?;
+    let mut items = BTreeMap::new();
+    for item in body.item.into_iter().filter_map(|item| item.item) {
+        for (sequence, item) in sent_by(item, to, batch.header.batch)? {
+            items.insert(sequence, CreditItem { sequence, item: Some(item) });
+        }
+    }
+    let wanted = items.range(sought.first..=sought.last);
+    Ok(wanted.map(|(_, item)| item.encode_to_vec().into()).collect())
+}
+
+type Sent = (u64, credit_item::Item);
+
+/// Channel items to `to` that one journal item stands for.
+fn sent_by(item: Item, to: u32, batch: u64) -> Result<Vec<Sent>, String> {
+    Ok(match item {
+        Item::Decision(decision) => decision_sent(decision, to, batch),
+        Item::DayMarkerSent(sent) => marker_sent(sent, to)?.into_iter().collect(),
+        Item::ResendAsked(asked) if asked.from == to && asked.sequence > 0 => {
+            let resend = Resend { from_sequence: asked.from_sequence };
+            vec![(asked.sequence, credit_item::Item::Resend(resend))]
+        }
+        _ => Vec::new(),
+    })
+}
+
+fn decision_sent(decision: Decision, to: u32, batch: u64) -> Vec<Sent> {
+    let legs = decision.remote.iter().filter(|leg| leg.partition == to);
+    let mut sent: Vec<Sent> = legs.map(|leg| (leg.sequence, credit_of(&decision, leg))).collect();
+    if decision.forwarded_from == to + 1 {
+        sent.push((decision.verdict_sequence, verdict_of(&decision, batch)));
+    }
+    if decision.outcome() == Outcome::Pending && decision.forwarded_to == to {
+        sent.push((decision.forward_sequence, forward_of(decision)));
+    }
+    sent
+}
+
+fn credit_of(decision: &Decision, leg: &RemoteLeg) -> credit_item::Item {
+    credit_item::Item::Credit(Credit {
+        event: decision.event.clone(),
+        r#type: decision.r#type.clone(),
+        leg: leg.leg,
+        account: leg.account.clone(),
+        asset: leg.asset.clone(),
+        side: leg.side,
+        amount: leg.amount,
+        occurred_at_us: decision.occurred_at_us,
+        accounting_date: decision.accounting_date,
+        value_date: decision.value_date,
+        back_dated: decision.back_dated,
+        carried_from: decision.carried_from,
+        book: decision.book.clone(),
+        rule: decision.rule.clone(),
+        rule_version: decision.rule_version,
+        r#match: leg.r#match.clone(),
+        traceparent: decision.traceparent.clone(),
+    })
+}
+
+fn verdict_of(decision: &Decision, batch: u64) -> credit_item::Item {
+    credit_item::Item::Verdict(Verdict {
+        event: decision.event.clone(),
+        outcome: decision.outcome,
+        reason: decision.reason.clone(),
+        retryable: decision.retryable,
+        accounting_date: decision.accounting_date,
+        batch,
+        detail: decision.detail.clone(),
+    })
+}
+
+fn forward_of(decision: Decision) -> credit_item::Item {
+    let leg = |asked: RemoteLeg| Leg {
+        account: asked.account,
+        asset: asked.asset,
+        side: asked.side,
+        amount: asked.amount,
+        r#match: asked.r#match,
+    };
+    let command = Command {
+        event: decision.event,
+        r#type: decision.r#type,
+        subject: decision.subject,
+        body_hash: decision.body_hash,
+        occurred_at_us: decision.occurred_at_us,
+        accounting_date: decision.accounting_date,
+        value_date: decision.value_date,
+        back_dated: decision.back_dated,
+        book: decision.book,
+        rule: decision.rule,
+        rule_version: decision.rule_version,
+        leg: decision.asked.into_iter().map(leg).collect(),
+        lane: decision.lane,
+        event_partition: decision.event_partition,
+        event_offset: decision.event_offset,
+        traceparent: decision.traceparent,
+        tenant: decision.tenant,
+    };
+    credit_item::Item::Forward(Forward { command: Some(command), ingest_slot: decision.ingest_slot })
+}
+
+fn marker_sent(sent: DayMarkerSent, to: u32) -> Result<Option<Sent>, String> {
+    let Some(at) = sent.sequence.iter().position(|sequence| sequence.partition == to) else {
+        return Ok(None);
+    };
+    match (sent.sequence.get(at), sent.marker.into_iter().nth(at)) {
+        (Some(place), Some(marker)) => Ok(Some((place.sequence, credit_item::Item::DayMarker(marker)))),
+        _ => Err(format!("the marker of day {} to partition {to} is not in the journal", sent.date)),
+    }
+}
