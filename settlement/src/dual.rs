@@ -1,6 +1,9 @@
 //! The dual balance: current and previous-day balance of an account under one last date.
 //!
-//! Source of the rule: DESIGN, section 6. With d the entry's accounting date, ld the last date, a the signed amount:
+//! The rule, in words: an entry of a later day than the last makes the current balance that of the day before; an entry
+//! of the last day changes the current balance alone; an entry of an earlier day changes both. The closing of a day
+//! is then the balance before the last date, or, from that date on, the current one. With d the entry's accounting
+//! date, ld the last date, a the signed amount:
 //!
 //! ```text
 //! post(d, a):  d > ld: last = cur; ld = d; cur += a
