@@ -16,7 +16,7 @@ pub enum WireError {
     /// A varint of more than ten bytes, or above 64 bits.
     #[error("a number is longer than 64 bits")]
     TooLong,
-    /// Field number 0, or a wire type that is not 0, 1, 2 or 5.
+    /// Field number 0 or above 2^29 - 1, or a wire type that is not 0, 1, 2 or 5.
     #[error("a field has no valid number or wire type")]
     BadKey,
     /// A field has another wire type than its own.
@@ -174,7 +174,8 @@ impl<'a> FieldsOf<'a> {
     #[inline]
     fn field(&mut self) -> Result<Field<'a>, WireError> {
         let key = self.varint()?;
-        let tag = u32::try_from(key >> 3).ok().filter(|tag| *tag != 0).ok_or(WireError::BadKey)?;
+        let tag =
+            u32::try_from(key).ok().map(|key| key >> 3).filter(|tag| *tag != 0).ok_or(WireError::BadKey)?;
         let value = match key & 7 {
             0 => Value::Varint(self.varint()?),
             1 => Value::Fixed64(u64::from_le_bytes(*self.array::<8>()?)),
@@ -290,6 +291,17 @@ mod tests {
                 Err(_) => prop_assert!(ours.is_err()),
             }
         }
+    }
+
+    /// A key has 32 bits, as the generated types read it.
+    #[test]
+    fn field_numbers_end_where_a_key_ends() {
+        let largest = [&[0xf8, 0xff, 0xff, 0xff, 0x0f][..], &[7]].concat();
+        assert!(fields(&largest).all(|field| field.is_ok_and(|field| field.tag == (1 << 29) - 1)));
+        assert_eq!(Amount::decode(&largest[..]), Ok(Amount::default()));
+        let beyond = [&[0xf9, 0x80, 0x80, 0x80, 0x10][..], &[0; 8]].concat();
+        assert!(matches!(fields(&beyond).next(), Some(Err(WireError::BadKey))));
+        assert!(Amount::decode(&beyond[..]).is_err());
     }
 
     #[test]

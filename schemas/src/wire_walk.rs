@@ -119,8 +119,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Largest key of a field number that fits its 32 bits.
-const MAX_KEY: u64 = (u32::MAX as u64) << 3 | 7;
+/// A key has 32 bits, as the generated types read it.
+const MAX_KEY: u64 = u32::MAX as u64;
 /// The bit of a varint's byte that says that another follows.
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
