@@ -425,7 +425,9 @@ fn written(value: Option<Value<'_, '_>>, place: Place<'_>, faults: &mut Faults) 
         }
         Some(Kind::Text(text)) => text,
         Some(_) => {
-            faults.note(Reason::BadField, || format!("{place}: amount must be a string such as \"12.50\""));
+            faults.note(Reason::AmountNotText, || {
+                format!("{place}: amount must be a string such as \"12.50\"")
+            });
             return None;
         }
     };
@@ -436,7 +438,9 @@ fn written(value: Option<Value<'_, '_>>, place: Place<'_>, faults: &mut Faults) 
         }
         Ok((units, scale)) => Some(Written { units, scale }),
         Err(error) => {
-            faults.note(Reason::BadAmount, || format!("{place}: {}: {error}", quote(text)));
+            let exponent = error == AmountError::Exponent;
+            let reason = if exponent { Reason::AmountExponent } else { Reason::BadAmount };
+            faults.note(reason, || format!("{place}: {}: {error}", quote(text)));
             None
         }
     }

@@ -77,7 +77,7 @@ impl IdRecord {
         body.copy_from_slice(&self.body);
         let (codes, rest) = rest.split_at_mut(2);
         let outcome = u8::try_from(self.outcome as i32).unwrap_or(0);
-        let reason = self.reason.map_or(0, |r| r as u8 + 1);
+        let reason = self.reason.map_or(0, Reason::number);
         codes.copy_from_slice(&[outcome, reason]);
         let (decider, batch) = rest.split_at_mut(4);
         decider.copy_from_slice(&self.decider.to_be_bytes());
@@ -93,7 +93,7 @@ impl IdRecord {
         let [outcome, reason] = <[u8; 2]>::try_from(codes).ok()?;
         let reason = match reason {
             0 => None,
-            n => Some(*Reason::ALL.get(usize::from(n) - 1)?),
+            n => Some(Reason::by_number(n)?),
         };
         Some(Self {
             body: body.try_into().ok()?,

@@ -23,6 +23,9 @@ pub enum AmountError {
     /// Anything but `-? digits (. digits)?`.
     #[error("amount is not a plain decimal such as \"12.50\"")]
     Syntax,
+    /// A decimal with an exponent, such as `1e3`.
+    #[error("amount has an exponent; write the figure out")]
+    Exponent,
     /// A significant digit below the asset's minor unit.
     #[error("amount has more decimals than the asset")]
     TooFine,
@@ -63,7 +66,7 @@ pub fn parse_scaled(text: &str) -> Result<(i128, u8), AmountError> {
     let mut scale: u8 = 0;
     let mut seen_point = false;
     let mut digits_before = 0_usize;
-    for &byte in digits {
+    for (at, &byte) in digits.iter().enumerate() {
         match byte {
             b'0'..=b'9' => {
                 if seen_point {
@@ -79,6 +82,9 @@ pub fn parse_scaled(text: &str) -> Result<(i128, u8), AmountError> {
                     .ok_or(AmountError::OutOfRange)?;
             }
             b'.' if !seen_point => seen_point = true,
+            b'e' | b'E' if digits_before > 0 && is_exponent(digits.get(at + 1..).unwrap_or_default()) => {
+                return Err(AmountError::Exponent);
+            }
             _ => return Err(AmountError::Syntax),
         }
     }
@@ -86,6 +92,15 @@ pub fn parse_scaled(text: &str) -> Result<(i128, u8), AmountError> {
         return Err(AmountError::Syntax);
     }
     Ok((units, scale))
+}
+
+/// Whether what follows an `e` makes it an exponent: digits, with a sign or without.
+fn is_exponent(text: &[u8]) -> bool {
+    let digits = match text.split_first() {
+        Some((b'+' | b'-', rest)) => rest,
+        _ => text,
+    };
+    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
 }
 
 /// Most digits that [`parse_short`] reads: any number of them is below 2^63.
@@ -193,8 +208,16 @@ mod tests {
             (".5", 2, Err(Syntax)),
             ("5.", 2, Err(Syntax)),
             ("+5", 2, Err(Syntax)),
-            ("1e3", 2, Err(Syntax)),
-            ("1e999999999", 2, Err(Syntax)),
+            ("1e3", 2, Err(Exponent)),
+            ("1e999999999", 2, Err(Exponent)),
+            ("-1.5E+3", 2, Err(Exponent)),
+            ("0e-0", 2, Err(Exponent)),
+            ("1e", 2, Err(Syntax)),
+            ("e3", 2, Err(Syntax)),
+            ("1e+", 2, Err(Syntax)),
+            ("1e3.0", 2, Err(Syntax)),
+            ("1e3e3", 2, Err(Syntax)),
+            ("-e3", 2, Err(Syntax)),
             ("1,000.00", 2, Err(Syntax)),
             (" 1", 2, Err(Syntax)),
             ("1..0", 2, Err(Syntax)),

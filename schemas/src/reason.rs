@@ -1,11 +1,13 @@
-//! Why an event was not booked: one enum, in precedence order, with stable codes.
+//! Why an event was not booked: one enum, in precedence order, with stable codes and numbers.
 //!
-//! The order of the variants is part of the contract: where several reasons hold, the first one is given.
+//! The order of the variants is part of the contract: where several reasons hold, the first one is given, so a special
+//! one stands before the general one. The numbers stand in checkpoints: a new reason takes the next free one, wherever
+//! it stands in the order.
 //! Reasons before [`Reason::Conflict`] are ingest's (dead letters, the event cannot be read or mapped), the
 //! rest are posting's (business refusals).
 
 macro_rules! reasons {
-    ($($variant:ident = $code:literal, $retry:literal, $meaning:literal, $remedy:literal;)*) => {
+    ($($variant:ident = $number:literal, $code:literal, $retry:literal, $meaning:literal, $remedy:literal;)*) => {
         /// Reason of a dead letter or a refusal.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
@@ -17,6 +19,9 @@ macro_rules! reasons {
             /// Stable code, as in headers, topics and the CLI.
             #[must_use]
             pub const fn code(self) -> &'static str { match self { $(Self::$variant => $code,)* } }
+            /// Stable number, as in checkpoints; never 0.
+            #[must_use]
+            pub const fn number(self) -> u8 { match self { $(Self::$variant => $number,)* } }
             /// Whether the same body may be sent again under a new id with a chance of success.
             #[must_use]
             pub const fn retryable(self) -> bool { match self { $(Self::$variant => $retry,)* } }
@@ -31,28 +36,30 @@ macro_rules! reasons {
 }
 
 reasons! {
-    TooLarge = "too_large", false, "The event is longer than the limit.", "Send smaller events; the limit is `ingest.event_bytes_max`.";
-    NotUtf8 = "not_utf8", false, "The event's text is not UTF-8.", "Encode the event as UTF-8.";
-    NotJson = "not_json", false, "The event is not a JSON object.", "Send one CloudEvents 1.0 JSON object per record.";
-    TooDeep = "too_deep", false, "The JSON is nested deeper than the limit.", "Flatten the data; at most 32 levels are read.";
-    DuplicateKey = "duplicate_key", false, "A JSON object names the same key twice.", "Name each key once.";
-    NotCloudEvent = "not_cloudevent", false, "specversion is not 1.0 or the content mode is not understood.", "Send CloudEvents 1.0, structured or binary.";
-    MissingField = "missing_field", false, "A required field is missing or empty.", "The detail names the field.";
-    BadField = "bad_field", false, "A field has the wrong type or an unreadable value.", "The detail names the field and what was expected.";
-    UnknownType = "unknown_type", false, "No posting rule is configured for this event type.", "Add a rule to rules.yaml, or correct the type.";
-    BadAmount = "bad_amount", false, "An amount is not a decimal string within bounds.", "Send amounts as strings such as \"12.50\".";
-    TooManyDecimals = "too_many_decimals", false, "An amount is finer than its asset's minor unit.", "Round at the source; nothing is rounded here.";
-    UnknownAsset = "unknown_asset", false, "The asset is not in accounts.yaml.", "Add the asset, or correct the code.";
-    BadAccount = "bad_account", false, "An account name is not well formed.", "Use 1 to 8 segments of A-Z a-z 0-9 _ - . @ separated by ':'.";
-    UnknownAccount = "unknown_account", false, "The account matches no pattern of accounts.yaml, or may not hold this asset.", "Add a pattern, or correct the name.";
-    Unbalanced = "unbalanced", false, "The legs do not balance for this event's data.", "Correct the event or the rule; the detail gives the difference per asset.";
-    NoLegs = "no_legs", false, "The rule gives no leg for this event.", "Check the amounts: legs of zero are left out.";
-    TooManyLegs = "too_many_legs", false, "The event maps to more legs than the limit.", "Split the event.";
-    Internal = "internal", true, "The event made a worker fail and was set aside.", "Report it with the position; the day does not close until it is resolved.";
-    Conflict = "conflict", false, "This source and id were used before with another body.", "Use a new id for another body; the first body's outcome stands.";
-    SeveralPayers = "several_payers", false, "More than one account of this event may refuse it.", "Split the event so that each part has one account with a limit.";
-    InsufficientFunds = "insufficient_funds", true, "An account would pass its limit.", "Fund the account and send again under a new id.";
-    Overflow = "overflow", false, "A balance would leave the 128-bit range.", "Check the amount.";
+    TooLarge = 1, "too_large", false, "The event is longer than the limit.", "Send smaller events; the limit is `ingest.event_bytes_max`.";
+    NotUtf8 = 2, "not_utf8", false, "The event's text is not UTF-8.", "Encode the event as UTF-8.";
+    NotJson = 3, "not_json", false, "The event is not a JSON object.", "Send one CloudEvents 1.0 JSON object per record.";
+    TooDeep = 4, "too_deep", false, "The JSON is nested deeper than the limit.", "Flatten the data; at most 32 levels are read.";
+    DuplicateKey = 5, "duplicate_key", false, "A JSON object names the same key twice.", "Name each key once.";
+    NotCloudEvent = 6, "not_cloudevent", false, "specversion is not 1.0 or the content mode is not understood.", "Send CloudEvents 1.0, structured or binary.";
+    MissingField = 7, "missing_field", false, "A required field is missing or empty.", "The detail names the field.";
+    AmountNotText = 23, "amount_not_text", false, "An amount is a JSON number, or anything else but a text.", "Send amounts as strings such as \"12.50\"; a number may have lost digits on its way.";
+    BadField = 8, "bad_field", false, "A field has the wrong type or an unreadable value.", "The detail names the field and what was expected.";
+    UnknownType = 9, "unknown_type", false, "No posting rule is configured for this event type.", "Add a rule to rules.yaml, or correct the type.";
+    AmountExponent = 24, "amount_exponent", false, "An amount is written with an exponent.", "Write the figure out: \"1000\", not \"1e3\".";
+    BadAmount = 10, "bad_amount", false, "An amount is not a decimal string within bounds.", "Send amounts as strings such as \"12.50\".";
+    TooManyDecimals = 11, "too_many_decimals", false, "An amount is finer than its asset's minor unit.", "Round at the source; nothing is rounded here.";
+    UnknownAsset = 12, "unknown_asset", false, "The asset is not in accounts.yaml.", "Add the asset, or correct the code.";
+    BadAccount = 13, "bad_account", false, "An account name is not well formed.", "Use 1 to 8 segments of A-Z a-z 0-9 _ - . @ separated by ':'.";
+    UnknownAccount = 14, "unknown_account", false, "The account matches no pattern of accounts.yaml, or may not hold this asset.", "Add a pattern, or correct the name.";
+    Unbalanced = 15, "unbalanced", false, "The legs do not balance for this event's data.", "Correct the event or the rule; the detail gives the difference per asset.";
+    NoLegs = 16, "no_legs", false, "The rule gives no leg for this event.", "Check the amounts: legs of zero are left out.";
+    TooManyLegs = 17, "too_many_legs", false, "The event maps to more legs than the limit.", "Split the event.";
+    Internal = 18, "internal", true, "The event made a worker fail and was set aside.", "Report it with the position; the day does not close until it is resolved.";
+    Conflict = 19, "conflict", false, "This source and id were used before with another body.", "Use a new id for another body; the first body's outcome stands.";
+    SeveralPayers = 20, "several_payers", false, "More than one account of this event may refuse it.", "Split the event so that each part has one account with a limit.";
+    InsufficientFunds = 21, "insufficient_funds", true, "An account would pass its limit.", "Fund the account and send again under a new id.";
+    Overflow = 22, "overflow", false, "A balance would leave the 128-bit range.", "Check the amount.";
 }
 
 impl Reason {
@@ -60,6 +67,12 @@ impl Reason {
     #[must_use]
     pub fn by_code(code: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.code() == code)
+    }
+
+    /// The reason with that number.
+    #[must_use]
+    pub fn by_number(number: u8) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.number() == number)
     }
 
     /// Whether ingest (dead letter) gives it, and not posting (refusal).
@@ -79,5 +92,19 @@ mod tests {
             assert_eq!(Reason::by_code(reason.code()), Some(*reason));
         }
         assert!(Reason::Internal.is_dead_letter() && !Reason::Conflict.is_dead_letter());
+    }
+
+    /// Checkpoints hold these: no number changes its meaning.
+    #[test]
+    fn numbers_stay_what_they_are() {
+        let mut by_number: Vec<(u8, &str)> = Reason::ALL.iter().map(|r| (r.number(), r.code())).collect();
+        by_number.sort_unstable();
+        let codes = "too_large not_utf8 not_json too_deep duplicate_key not_cloudevent missing_field bad_field \
+                     unknown_type bad_amount too_many_decimals unknown_asset bad_account unknown_account unbalanced \
+                     no_legs too_many_legs internal conflict several_payers insufficient_funds overflow \
+                     amount_not_text amount_exponent";
+        assert_eq!(by_number, (1..).zip(codes.split_whitespace()).collect::<Vec<_>>());
+        assert!(Reason::ALL.iter().all(|reason| Reason::by_number(reason.number()) == Some(*reason)));
+        assert_eq!((Reason::by_number(0), Reason::by_number(25)), (None, None));
     }
 }

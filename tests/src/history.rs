@@ -212,7 +212,7 @@ impl History {
         for (value, reason) in [
             (b"{\"specversion\":".to_vec(), "not_json"),
             (b"\xff\xfe".to_vec(), "not_utf8"),
-            (with("\"1.00\"", "1.00"), "bad_field"),
+            (with("\"1.00\"", "1.00"), "amount_not_text"),
             (with("\"1.00\"", "\"1.005\""), "too_many_decimals"),
             (with("users:1:wallet", "users:1:purse"), "unknown_account"),
             (with("\"CNY\"", "\"XXX\""), "unknown_asset"),

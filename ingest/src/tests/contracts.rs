@@ -96,8 +96,9 @@ fn amounts_and_names_are_held_to_what_the_schema_says() {
                     schema["properties"]["data"]["properties"][&name]["$ref"].as_str().unwrap_or_default();
                 let wrong = match described.rsplit('/').next().unwrap() {
                     "amount" => vec![
-                        (json!(1), "bad_field"),
-                        (json!("1e3"), "bad_amount"),
+                        (json!(1), "amount_not_text"),
+                        (json!("1e3"), "amount_exponent"),
+                        (json!("1,5"), "bad_amount"),
                         (json!("-1"), "bad_amount"),
                     ],
                     "asset" => vec![(json!("cny"), "unknown_asset"), (json!(["CNY"]), "bad_field")],

@@ -132,16 +132,23 @@ fn every_bad_input_has_its_own_reason_and_names_the_field() {
         ("transfer", with("\"asset\":\"CNY\",", ""), MissingField, "data.asset"),
         ("transfer", with("\"12.50\"", "null"), MissingField, "data.amount"),
         ("transfer", with("users:1:wallet", ""), MissingField, "data.from"),
-        ("transfer", with("\"12.50\"", "12.50"), BadField, "data.amount: amount must be a string"),
-        ("transfer", with("\"12.50\"", "1e400"), BadField, "data.amount: amount must be a string"),
-        ("transfer", with("\"12.50\"", "[\"12.50\"]"), BadField, "data.amount"),
+        ("transfer", with("\"12.50\"", "12.50"), AmountNotText, "data.amount: amount must be a string"),
+        ("transfer", with("\"12.50\"", "1e400"), AmountNotText, "data.amount: amount must be a string"),
+        ("transfer", with("\"12.50\"", "1e999999999"), AmountNotText, "data.amount"),
+        ("transfer", with("\"12.50\"", "[\"12.50\"]"), AmountNotText, "data.amount"),
+        ("transfer", with("\"12.50\"", "true"), AmountNotText, "data.amount"),
         ("transfer", with("\"CNY\"", "true"), BadField, "data.asset"),
         ("transfer", with("\"CNY\"", "\"CNY\",\"weight\":1e999999999"), BadField, "data.weight"),
         ("no.such.type", good.into(), UnknownType, "no.such.type"),
         ("transfer", with("12.50", ""), BadAmount, "data.amount"),
         ("transfer", with("12.50", "-12.50"), BadAmount, "below zero"),
-        ("transfer", with("12.50", "1e3"), BadAmount, "1e3"),
-        ("transfer", with("12.50", "1e999999999"), BadAmount, "1e999999999"),
+        ("transfer", with("12.50", "1e3"), AmountExponent, "1e3"),
+        ("transfer", with("12.50", "1.5E+3"), AmountExponent, "1.5E+3"),
+        ("transfer", with("12.50", "-12e-1"), AmountExponent, "-12e-1"),
+        ("transfer", with("12.50", "1e999999999"), AmountExponent, "1e999999999"),
+        ("transfer", with("12.50", "1e"), BadAmount, "1e"),
+        ("transfer", with("12.50", "e3"), BadAmount, "e3"),
+        ("transfer", with("12.50", "1e3.5"), BadAmount, "1e3.5"),
         ("transfer", with("12.50", "12,50"), BadAmount, "12,50"),
         ("transfer", with("12.50", "NaN"), BadAmount, "NaN"),
         ("transfer", with("12.50", &"9".repeat(39)), BadAmount, "range"),
@@ -183,7 +190,18 @@ fn every_bad_input_has_its_own_reason_and_names_the_field() {
             "data.legs[0].side",
         ),
         ("transfer", listed(&[debit.clone(), "7".into()]), BadField, "data.legs[1]"),
-        ("transfer", listed(&[debit.clone(), credit.replace("\"1\"", "1")]), BadField, "data.legs[1].amount"),
+        (
+            "transfer",
+            listed(&[debit.clone(), credit.replace("\"1\"", "1")]),
+            AmountNotText,
+            "data.legs[1].amount",
+        ),
+        (
+            "transfer",
+            listed(&[debit.clone(), leg("users:2:wallet", "credit", "1e0")]),
+            AmountExponent,
+            "data.legs[1].amount",
+        ),
         ("transfer", listed(&[debit.clone(), "{}".into()]), MissingField, "data.legs[1].account"),
         ("transfer", r#"{"legs":{}}"#.into(), BadField, "data.legs: expected a list"),
         (
@@ -233,6 +251,9 @@ fn fields_cannot_reach_out_of_their_segment() {
             "data.amount less data.commission",
         ),
         (with("\"fee\":\"1\"", "\"fee\":\"-1\""), BadAmount, "data.fee"),
+        (with("\"fee\":\"1\"", "\"fee\":1"), AmountNotText, "data.fee"),
+        (with("\"fee\":\"1\"", "\"fee\":\"1e0\""), AmountExponent, "data.fee"),
+        (with("\"commission\":\"2\"", "\"commission\":2.0"), AmountNotText, "data.commission"),
         (with("\"fee\":\"1\"", "\"fee\":\"0.006\""), TooManyDecimals, "data.fee"),
     ] {
         let (found, text) = judge(event("1", "order.paid", NOON, &data)).unwrap_err();
@@ -270,7 +291,9 @@ fn where_several_reasons_hold_the_first_in_order_is_given() {
     expect("users:2:wallet", "users:2::wallet", Reason::BadAccount);
     expect("CNY", "XYZ", Reason::UnknownAsset);
     expect("\"0\"", "\"-1\"", Reason::BadAmount);
+    expect("\"-1\"", "\"-1e0\"", Reason::AmountExponent);
     expect("\"asset\"", "\"weight\":1e99999,\"asset\"", Reason::BadField);
+    expect("\"-1e0\"", "-1", Reason::AmountNotText);
     expect("\"from\"", "\"form\"", Reason::MissingField);
     let bad_time = event("1", "no.such.type", "yesterday", "{}");
     assert_eq!(judge(bad_time).unwrap_err().0, Reason::BadField);

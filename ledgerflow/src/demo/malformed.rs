@@ -10,10 +10,10 @@ const LEVELS: usize = 40;
 const PADDING_BYTES: usize = 66_000;
 
 /// What is wrong with an event, in the order they are made.
-const KINDS: [Reason; 17] = [
+const KINDS: [Reason; 19] = [
     Reason::NotJson,
     Reason::MissingField,
-    Reason::BadField,
+    Reason::AmountNotText,
     Reason::TooManyDecimals,
     Reason::UnknownAsset,
     Reason::BadAccount,
@@ -28,6 +28,8 @@ const KINDS: [Reason; 17] = [
     Reason::NoLegs,
     Reason::TooManyLegs,
     Reason::TooLarge,
+    Reason::BadField,
+    Reason::AmountExponent,
 ];
 
 /// The malformed event number `number`, at a business time in RFC 3339.
@@ -44,9 +46,11 @@ pub(super) fn make(number: u64, time: &str) -> (Reason, Vec<u8>) {
     let text = match reason {
         Reason::MissingField => good.replace(r#""asset":"CNY","#, ""),
         // An amount as a number is what a careless sender writes most often.
-        Reason::BadField => transfer("12.5"),
+        Reason::AmountNotText => transfer("12.5"),
+        Reason::BadField => good.replace(time, "yesterday"),
         Reason::TooManyDecimals => transfer("\"0.001\""),
-        Reason::BadAmount => transfer("\"1e400\""),
+        Reason::BadAmount => transfer("\"1,50\""),
+        Reason::AmountExponent => transfer("\"1e3\""),
         Reason::NoLegs => transfer("\"0.00\""),
         Reason::UnknownAsset => good.replace(r#""CNY""#, r#""XAU""#),
         Reason::BadAccount => good.replace("users:2:wallet", "users:2 or 3:wallet"),
