@@ -316,6 +316,12 @@ impl Channels {
         self.channels.get(&pair).is_some_and(|channel| channel.asked_from > 0)
     }
 
+    /// Last sequence that the receiver's journal says it took.
+    #[must_use]
+    pub fn taken_up_to(&self, pair: Pair) -> u64 {
+        self.channels.get(&pair).map_or(0, |channel| channel.taken)
+    }
+
     /// The sender journaled, in that batch, that it sends again, or that it has sent everything.
     pub fn resending(&mut self, pair: Pair, again: bool, batch: u64) {
         self.of(pair).resending = (again, batch);

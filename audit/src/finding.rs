@@ -53,7 +53,7 @@ checks! {
     OutcomeContent = "outcome.content", "A decision repeats its command's identity, dates and rule, and states a valid outcome.";
     OutcomeLegs = "outcome.legs", "What is booked, sent or asked for is exactly the command's legs.";
     OutcomeTwice = "outcome.twice", "An event key has one outcome that is neither duplicate nor conflict.";
-    OutcomeDuplicate = "outcome.duplicate", "A duplicate has an original with the same body and repeats its outcome.";
+    OutcomeDuplicate = "outcome.duplicate", "A duplicate has an original with the same body, repeats its outcome and names the batch that decided it.";
     OutcomeConflict = "outcome.conflict", "A conflict has an original with another body.";
     OutcomeResolution = "outcome.resolution", "A pending command is resolved once, by the partition it was sent to.";
     OutcomePending = "outcome.pending", "No command is pending (when quiesced).";

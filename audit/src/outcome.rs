@@ -19,7 +19,33 @@ type KeyDigest = [u8; 16];
 #[derive(Debug, Clone, Copy)]
 struct Known {
     body: u64,
-    outcome: u8,
+    decided: Decided,
+}
+
+/// Outcome of an original, and the partition and batch that hold its decision, in 64 bits: 53 of batch, 8 of partition
+/// (there are at most 256), 3 of outcome.
+#[derive(Debug, Clone, Copy)]
+struct Decided(u64);
+
+impl Decided {
+    fn new(outcome: i32, partition: u32, batch: u64) -> Self {
+        let outcome = u64::try_from(outcome).unwrap_or(0);
+        Self(batch << 11 | (u64::from(partition) & 0xff) << 3 | outcome & 7)
+    }
+
+    /// While it is pending the decision lies nowhere.
+    fn pending() -> Self {
+        Self::new(Outcome::Pending as i32, 0, 0)
+    }
+
+    fn outcome(self) -> i32 {
+        i32::try_from(self.0 & 7).unwrap_or(0)
+    }
+
+    /// Partition and batch.
+    fn lies(self) -> (u32, u64) {
+        (u32::try_from(self.0 >> 3 & 0xff).unwrap_or(0), self.0 >> 11)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -106,11 +132,15 @@ impl Home {
         let known = self.ids.get(&key).copied();
         match outcome {
             Outcome::Duplicate => {
-                let repeats =
-                    known.is_some_and(|k| k.body == body && i32::from(k.outcome) == decision.original);
+                let named_at = (decision.original_partition, decision.original_batch);
+                let repeats = known.is_some_and(|k| {
+                    let same = k.body == body && k.decided.outcome() == decision.original;
+                    same && k.decided.lies() == named_at
+                });
                 found.that(Check::OutcomeDuplicate, repeats, || {
                     let original = known.map_or_else(|| "none".into(), |k| describe(k, body));
-                    (named(), format!("duplicate of {}, found {original}", text(decision.original)))
+                    let stated = described(decision.original, named_at);
+                    (named(), format!("duplicate of {stated}, found {original}"))
                 });
             }
             Outcome::Refused if decision.reason == CONFLICT => {
@@ -124,8 +154,11 @@ impl Home {
                     let before = known.map_or_else(String::new, |k| describe(k, body));
                     (named(), format!("{} after {before}", text(decision.outcome)))
                 });
-                let outcome = u8::try_from(decision.outcome).unwrap_or(0);
-                self.ids.entry(key).or_insert(Known { body, outcome });
+                let decided = match outcome {
+                    Outcome::Pending => Decided::pending(),
+                    _ => Decided::new(decision.outcome, place.at.partition, place.batch),
+                };
+                self.ids.entry(key).or_insert(Known { body, decided });
             }
         }
     }
@@ -153,7 +186,7 @@ impl Home {
             self.outcomes.refused += 1;
         }
         if let Some(known) = self.ids.get_mut(&key) {
-            known.outcome = u8::try_from(resolution.outcome).unwrap_or(0);
+            known.decided = Decided::new(resolution.outcome, resolution.from, resolution.batch);
         }
     }
 
@@ -174,7 +207,12 @@ fn text(outcome: i32) -> &'static str {
 
 fn describe(known: Known, body: u64) -> String {
     let same = if known.body == body { "the same body" } else { "another body" };
-    format!("{} with {same}", text(i32::from(known.outcome)))
+    format!("{} with {same}", described(known.decided.outcome(), known.decided.lies()))
+}
+
+/// An outcome and where its decision lies.
+fn described(outcome: i32, (partition, batch): (u32, u64)) -> String {
+    format!("{} (journal/{partition} batch {batch})", text(outcome))
 }
 
 /// Where a command comes from: ingest slot, lane, partition, offset.

@@ -97,6 +97,8 @@ pub struct Posting {
     pub commands_ahead: usize,
     /// Credits read ahead of the journal.
     pub credits: VecDeque<CreditBatch>,
+    /// Whether its headers count what was taken: those of a journal of before that do not.
+    counts_taken: bool,
     /// Offset up to which the journal's windows have read `credits`.
     pub credits_to: i64,
     /// Totals per book, accounting date and asset.
@@ -550,12 +552,22 @@ impl Posting {
                 let (to, is) = (stated.partition, stated.sequence);
                 (place, format!("header: last sequence to {to} is {is}, its items end at {last}"))
             });
-            if stated.taken == 0 {
-                continue; // nothing taken, or a journal of before this was counted
-            }
-            let last = around.channels.of((stated.partition, self.partition)).taken;
-            around.found.that(Check::ChannelSequence, stated.taken == last, || {
-                let (from, is) = (stated.partition, stated.taken);
+        }
+        self.counts_taken |= header.channel.iter().any(|stated| stated.taken > 0);
+        if self.counts_taken {
+            self.count_taken(place, header, around);
+        }
+    }
+
+    /// Every channel that something was taken from is counted in the header, up to the last item taken.
+    fn count_taken(&self, place: Place, header: &BatchHeader, around: &mut Around<'_>) {
+        let stated: BTreeMap<u32, u64> = header.channel.iter().map(|c| (c.partition, c.taken)).collect();
+        for from in 0..around.counts.internal {
+            let (is, last) = (
+                stated.get(&from).copied().unwrap_or(0),
+                around.channels.taken_up_to((from, self.partition)),
+            );
+            around.found.that(Check::ChannelSequence, is == last, || {
                 (place, format!("header: taken from {from} up to {is}, its items end at {last}"))
             });
         }

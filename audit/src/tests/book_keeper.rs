@@ -89,7 +89,8 @@ pub fn pay(id: &str, from: u32, to: u32, amount: i128) -> Event {
 struct Ledger {
     accounts: BTreeMap<(String, String), (u64, i128, u64)>,
     days: BTreeMap<(String, String), BTreeMap<i32, i128>>,
-    ids: BTreeMap<String, (u8, i32)>,
+    /// Body, outcome, and where the decision lies; nowhere while it is pending.
+    ids: BTreeMap<String, (u8, i32, (u32, u64))>,
     consumed: [usize; 2],
     sent: BTreeMap<u32, u64>,
     /// Everything sent to each partition.
@@ -733,7 +734,8 @@ impl PostingWindow {
             }
             credit_item::Item::Verdict(verdict) => {
                 let id = verdict.event.clone().unwrap().id;
-                world.ledgers[self.p as usize].ids.get_mut(&id).unwrap().1 = verdict.outcome;
+                let known = world.ledgers[self.p as usize].ids.get_mut(&id).unwrap();
+                (known.1, known.2) = (verdict.outcome, (from, verdict.batch));
                 self.items.push(Item::Resolution(Resolution {
                     from,
                     sequence,
@@ -863,9 +865,10 @@ impl PostingWindow {
         let known = world.ledgers[self.p as usize].ids.get(&id).copied();
         let body = command.body_hash[0];
         match (forwarded_from, known, plan) {
-            (0, Some((before, original)), _) if before == body => {
+            (0, Some((before, original, lies)), _) if before == body => {
                 decision.outcome = Outcome::Duplicate as i32;
                 decision.original = original;
+                (decision.original_partition, decision.original_batch) = lies;
             }
             (0, Some(_), _) => self.refuse(&mut decision, "conflict"),
             (0, None, Plan::Forward(_)) => self.forward(world, ingest_slot, command, &mut decision),
@@ -873,7 +876,9 @@ impl PostingWindow {
             _ => self.book_legs(world, command, &mut decision),
         }
         if forwarded_from == 0 {
-            world.ledgers[self.p as usize].ids.entry(id).or_insert((body, decision.outcome));
+            let pending = decision.outcome == Outcome::Pending as i32;
+            let lies = if pending { (0, 0) } else { (self.p, self.batch) };
+            world.ledgers[self.p as usize].ids.entry(id).or_insert((body, decision.outcome, lies));
         } else {
             let verdict = Verdict {
                 event: command.event.clone(),

@@ -231,6 +231,7 @@ fn envelopes() -> Vec<Row> {
             &[],
             Head(journal, 0, 5, |h| h.channel[0].taken += 1),
         ),
+        ("no count of what was taken", ChannelSequence, &[], Head(journal, 0, 5, |h| h.channel[0].taken = 0)),
         (
             "wrong head of credits",
             Check::Head,
@@ -493,6 +494,24 @@ fn outcomes() -> Vec<Row> {
             Written(|w| duplicate(w, |d| d.original = Outcome::Refused as i32)),
         ),
         (
+            "duplicate that names another batch",
+            OutcomeDuplicate,
+            &[],
+            Written(|w| duplicate(w, |d| d.original_batch += 1)),
+        ),
+        (
+            "duplicate that names another partition",
+            OutcomeDuplicate,
+            &[],
+            Written(|w| duplicate(w, |d| d.original_partition ^= 1)),
+        ),
+        (
+            "duplicate that names no batch",
+            OutcomeDuplicate,
+            &[],
+            Written(|w| duplicate(w, |d| (d.original_partition, d.original_batch) = (0, 0))),
+        ),
+        (
             "duplicate without original",
             OutcomeDuplicate,
             &[OutcomeContent],
@@ -543,7 +562,7 @@ fn outcomes() -> Vec<Row> {
         (
             "resolved by another partition",
             OutcomeResolution,
-            &[ChannelInvented, ChannelSequence, ChannelLost],
+            &[ChannelInvented, ChannelSequence, ChannelLost, OutcomeDuplicate],
             Written(|w| {
                 item(w, 0, |i| match i {
                     Item::Resolution(r) => {
