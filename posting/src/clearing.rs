@@ -110,6 +110,18 @@ impl ClearingNets {
         }
     }
 
+    /// Number of nets.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sides.values().map(|moved| moved.nets.len()).sum()
+    }
+
+    /// Whether nothing moved.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// All nets: received before sent, then by peer, asset, book and date.
     #[must_use]
     pub fn sorted(self) -> Vec<(Side, Net)> {

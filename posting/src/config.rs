@@ -23,6 +23,9 @@ pub const RESEND_AFTER_US: i64 = 10_000_000;
 /// How often that time is doubled.
 pub const RESEND_DOUBLINGS_MAX: u32 = 6;
 
+/// Largest body of a batch on `credits`. What its receiver makes of it is part of one record of `journal`.
+pub const CREDITS_BODY_BYTES_MAX: usize = 256 * 1024;
+
 /// Configuration of posting.
 #[derive(Debug, Clone)]
 pub struct PostingConfig {

@@ -36,6 +36,7 @@ pub mod receive;
 pub mod recheck;
 pub mod refusal;
 pub mod resend;
+pub mod room;
 pub mod state;
 pub mod views;
 

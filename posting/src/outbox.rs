@@ -1,8 +1,9 @@
 //! What a window sends to one other partition: items of the channel, cut into batches by size. What is sent again goes
 //! before what is new, in batches of its own.
 
+use crate::config::CREDITS_BODY_BYTES_MAX;
 use bytes::Bytes;
-use schemas::batch::{BODY_BYTES_MAX, BodyBuilder, ChainHead, Sealed};
+use schemas::batch::{BodyBuilder, ChainHead, Sealed};
 use schemas::wire::{BatchHeader, ChannelSequence};
 
 /// Items of one channel, in order. Without items it still says how far the channel was decided.
@@ -34,7 +35,7 @@ impl Outbox {
 
     /// Adds an encoded item that was sent before: the last sequence stays.
     pub fn push_again(&mut self, encoded: &[u8]) {
-        if !self.open.is_empty() && self.open.len() + encoded.len() > BODY_BYTES_MAX {
+        if !self.open.is_empty() && self.open.len() + encoded.len() > CREDITS_BODY_BYTES_MAX {
             self.full.push(std::mem::take(&mut self.open));
         }
         self.open.push_encoded(encoded);
@@ -78,7 +79,7 @@ mod tests {
     #[test]
     fn items_are_cut_by_size_and_stay_in_order() {
         let mut outbox = Outbox::after(7);
-        let item = |n: u8| vec![n; BODY_BYTES_MAX / 3];
+        let item = |n: u8| vec![n; CREDITS_BODY_BYTES_MAX / 3];
         (0..5).for_each(|n| outbox.push(&item(n)));
         let (values, channel) = outbox.seal(&BatchHeader::default(), ChainHead::default(), 2);
         assert_eq!((channel.partition, channel.sequence, channel.batch_sequence), (2, 12, 3));
@@ -87,7 +88,7 @@ mod tests {
         for value in &values {
             let opened = open(value).unwrap();
             head = head.accept(&opened).unwrap();
-            assert!(opened.body.len() <= BODY_BYTES_MAX);
+            assert!(opened.body.len() <= CREDITS_BODY_BYTES_MAX);
             found.extend(items(&opened.body).map(|item| item.unwrap().to_vec()));
         }
         assert_eq!(found, (0..5).map(item).collect::<Vec<_>>());
@@ -97,7 +98,7 @@ mod tests {
     #[test]
     fn what_is_sent_again_goes_first_and_does_not_count() {
         let (mut again, mut new) = (Outbox::after(7), Outbox::after(7));
-        let item = |n: u8| vec![n; BODY_BYTES_MAX / 3];
+        let item = |n: u8| vec![n; CREDITS_BODY_BYTES_MAX / 3];
         (0..3).for_each(|n| again.push_again(&item(n)));
         (3..5).for_each(|n| new.push(&item(n)));
         let head = ChainHead { sequence: 4, hash: [9; 32] };

@@ -413,6 +413,12 @@ impl<'a> Overlay<'a> {
         self.clearing.add(side, credit, || clearing_balance(base, side, credit.asset));
     }
 
+    /// Clearing entries, and tallies beyond one for each, that the window will end with.
+    #[must_use]
+    pub fn nets(&self) -> usize {
+        self.clearing.len().max(self.tallies.len())
+    }
+
     /// Writes the window's clearing entries and tallies: the last items of the journal batch.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use crate::outbox::Outbox;
 use crate::overlay::Overlay;
 use crate::state::{Change, Slot};
 use crate::views::CommandItemView;
-use crate::{decide, gaps, markers, receive, recheck, resend};
+use crate::{decide, gaps, markers, receive, recheck, resend, room};
 use bytes::Bytes;
 use prost::Message;
 use schemas::batch::{self, BODY_BYTES_MAX, BatchError, Opened};
@@ -95,7 +95,7 @@ impl Processor for Posting {
             let hash = Bytes::copy_from_slice(&self.config.chart_hash);
             overlay.journal(Item::Chart(ChartVersion { version: self.config.chart.version, hash }));
         }
-        let mut read = Read::default();
+        let mut read = Read { reserved: reserved(&self.config, &window), ..Read::default() };
         for input in &window.inputs {
             read.input(&mut overlay, input, slot)?;
         }
@@ -148,17 +148,38 @@ struct Read {
     consumed: Vec<(TopicPartition, Offset)>,
     bytes: usize,
     records: usize,
+    /// Bytes of the journal batch that credits leave to commands.
+    reserved: usize,
+}
+
+/// In every other window the first record of commands has its place beside any credits: where the two do not fit
+/// together, they take turns.
+fn reserved(config: &PostingConfig, window: &Window<'_>) -> usize {
+    let commands = window.inputs.iter().find(|input| input.from.topic == Topic::Commands);
+    match commands.and_then(|commands| commands.records.first()) {
+        Some(record)
+            if window.batch % 2 == 1 && window.inputs.iter().all(|input| !input.records.is_empty()) =>
+        {
+            room::most(config, Topic::Commands, &record.value, 0)
+        }
+        _ => 0,
+    }
 }
 
 impl Read {
-    /// Takes records of one input until the window, or the input's share of it, is full; the rest waits. One
-    /// record is always taken, so that no input waits for another; except that credits wait for what the journal
-    /// says of items that came before.
+    /// Takes records of one input until the window, or the input's share of it, or the journal batch is full; the rest
+    /// waits. The first record of a window is always taken, and of either input in every other window; except that
+    /// credits wait for what the journal says of items that came before.
     fn input(&mut self, overlay: &mut Overlay<'_>, input: &InputRecords, slot: &Slot) -> Result<(), Stop> {
         let mut next = input.position;
         let bytes_max = if input.from.topic == Topic::Credits { CREDITS_BYTES_MAX } else { BODY_BYTES_MAX };
         for (index, record) in input.records.iter().enumerate() {
             if index > 0 && self.bytes + record.value.len() > bytes_max {
+                break;
+            }
+            let reserved = if input.from.topic == Topic::Credits { self.reserved } else { 0 };
+            let first = self.records == 0 && reserved == 0;
+            if !first && !room::fits(overlay, input.from.topic, &record.value, reserved) {
                 break;
             }
             let wrong = |why: String| stop(slot, input.from, record.offset, &why);

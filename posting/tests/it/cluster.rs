@@ -154,6 +154,11 @@ impl Cluster {
         self.waiting.entry((event.ingest, home)).or_default().push(event.clone());
     }
 
+    /// Events put into a batch that is not sealed yet.
+    pub fn waiting(&self) -> usize {
+        self.waiting.values().map(Vec::len).sum()
+    }
+
     /// Puts a tick into the next batch for every partition.
     pub fn tick(&mut self, from: u32, business_time_us: i64) {
         for to in 0..self.partitions() {

@@ -17,3 +17,4 @@ mod model;
 mod resend;
 mod restore;
 mod script;
+mod sizes;

@@ -38,8 +38,12 @@ fn largest(records: &[Record]) -> usize {
     records.iter().map(|record| record.key.len() + record.value.len()).max().unwrap()
 }
 
-/// Batch after batch of full events, each worked off before the next comes.
+/// Batch after batch of full events: each worked off before the next comes, or all waiting at once.
 fn work_off(internal: u32, events: usize, segment: &str, amount: &str) {
+    [true, false].into_iter().for_each(|at_once| work_off_as(at_once, internal, events, segment, amount));
+}
+
+fn work_off_as(at_once: bool, internal: u32, events: usize, segment: &str, amount: &str) {
     let counts = PartitionCounts { events: 1, internal };
     let cast = Cast::new(Setup::new(counts));
     let mut world = World::simulated(&cast, 1, Faults::NONE, 1, parse_instant(NOON).unwrap());
@@ -48,8 +52,11 @@ fn work_off(internal: u32, events: usize, segment: &str, amount: &str) {
         for number in 0..events {
             world.send(1, 0, event(round * events + number, segment, amount).to_bytes());
         }
-        world.run_for(SECOND);
+        if !at_once {
+            world.run_for(SECOND);
+        }
     }
+    world.run_for(3 * SECOND);
     Books::read(&world).assert_kept(&world);
     let read = |topic| world.read(topic).into_iter().map(|(_, record)| record).collect::<Vec<_>>();
     let commands = read(Topic::Commands);
