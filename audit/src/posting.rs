@@ -282,7 +282,7 @@ impl Posting {
                 around.channels.resending(pair, resending.next > 0, header.batch);
                 None
             }
-            Item::Tick(_) | Item::Chart(_) => None,
+            Item::Tick(_) | Item::HeldTick(_) | Item::Chart(_) => None,
         };
         if let Some((from, sequence, claim, check)) = taken {
             let pair = (from, self.partition);

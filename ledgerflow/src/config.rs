@@ -129,6 +129,10 @@ settings! {
         mode: ClockMode = ClockMode::Wall;
         /// Business time at the start, for `offset` and `set`.
         at: Option<Instant>;
+        /// Days that a tick of business time may lie ahead of the highest one a partition has taken. One further ahead
+        /// is held and counted, not believed: a clock that is years off would close years of days. A pipeline that
+        /// stood still for longer needs more.
+        ahead_days_max: u32 = 31, in 1..=36_500;
     }
 }
 
@@ -424,6 +428,7 @@ pub fn meaningless(layers: &Layers) -> Vec<&str> {
 }
 
 const MIB: u64 = 1024 * 1024;
+const DAY_US: i64 = 24 * 3_600 * 1_000_000;
 
 fn mib(count: u32) -> u64 {
     u64::from(count) * MIB
@@ -479,6 +484,7 @@ impl Settings {
             book: self.book.name.clone(),
             time_zone: self.book.time_zone.0.clone(),
             cut_off: self.book.cut_off.0.clone(),
+            tick_ahead_us_max: i64::from(self.business_clock.ahead_days_max) * DAY_US,
             ingest: ingest_config::IngestSettings {
                 tick_ms: ingest.tick_ms,
                 event_bytes_max: count(ingest.event_bytes_max),
@@ -620,7 +626,7 @@ mod tests {
 log: {kind: embedded, dir: /var/lib/ledgerflow, sync_interval_ms: 5}
 partitions: {events: 2, internal: 16}
 book: {name: cn, time_zone: Asia/Shanghai, cut_off: '04:30'}
-business_clock: {mode: set, at: 2020-06-23T08:00:00+08:00}
+business_clock: {mode: set, at: 2020-06-23T08:00:00+08:00, ahead_days_max: 400}
 ingest: {tick_ms: 100, lane_weights: 8:3:1, late_events: today}
 windows: {posting: {ms: 20}}
 retention: {enabled: false}
@@ -645,6 +651,7 @@ log_level: warn
             ProviderSettings { zone: "Europe/Paris".to_owned(), fee_rounding: decimal::Rounding::Down };
         assert_eq!(setup.providers.get("other"), Some(&other));
         assert_eq!((setup.ingest.tick_ms, setup.ingest.lane_weights), (100, [8, 3, 1]));
+        assert_eq!(setup.tick_ahead_us_max, 400 * 86_400_000_000);
         setup.calendar().expect("calendar");
     }
 

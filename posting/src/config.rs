@@ -3,6 +3,7 @@
 use crate::accounts::Terms;
 use schemas::batch::{Hash, sha256};
 use schemas::chart::Chart;
+use schemas::dates::TICK_AHEAD_US_MAX_DEFAULT;
 use schemas::ids;
 use schemas::shards::PartitionMap;
 
@@ -37,6 +38,9 @@ pub struct PostingConfig {
     pub map: PartitionMap,
     /// Number of ingest slots.
     pub ingest_slots: u32,
+    /// How far a tick of business time may lie ahead of the highest one, microseconds. It may change between runs: what
+    /// was made of a tick is in the journal.
+    pub tick_ahead_us_max: i64,
 }
 
 impl PostingConfig {
@@ -50,7 +54,8 @@ impl PostingConfig {
         ingest_slots: u32,
     ) -> Result<Self, schemas::chart::ChartError> {
         let chart = Chart::parse(chart_yaml)?;
-        Ok(Self { chart, chart_hash: sha256(chart_yaml.as_bytes()), map, ingest_slots })
+        let chart_hash = sha256(chart_yaml.as_bytes());
+        Ok(Self { chart, chart_hash, map, ingest_slots, tick_ahead_us_max: TICK_AHEAD_US_MAX_DEFAULT })
     }
 
     /// Where an account's balance lives and what the chart says of it in that asset; `None` when the chart has no

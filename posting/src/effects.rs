@@ -93,6 +93,8 @@ pub enum Effect {
     },
     /// Business time.
     Tick(i64),
+    /// A tick that was not believed.
+    HeldTick(i64),
     /// A day marker was read.
     MarkerSeen {
         /// Book.
@@ -145,6 +147,7 @@ impl Effect {
                 });
             }
             Item::Tick(tick) => out.push(Self::Tick(tick.business_time_us)),
+            Item::HeldTick(tick) => out.push(Self::HeldTick(tick.business_time_us)),
             Item::DayMarkerSeen(seen) => {
                 let (credits, from) = (seen.credits, seen.from);
                 let marker = |m: schemas::wire::DayMarker| Self::MarkerSeen {

@@ -16,6 +16,7 @@ use crate::state::Slot;
 use prost::Message;
 use rustc_hash::FxHashMap;
 use schemas::batch::{BodyBuilder, ChainHead};
+use schemas::dates::{TickFate, tick_fate};
 use schemas::reason::Reason;
 use schemas::wire::{CreditItem, JournalItem, Outcome, Side, credit_item, journal_item::Item};
 use schemas::wire_write::Fields;
@@ -123,14 +124,14 @@ pub struct Overlay<'a> {
     pub sent: BTreeMap<u32, Outbox>,
     /// Books changed in this window.
     pub days: BTreeMap<String, BookDays>,
+    /// Highest business time so far, microseconds; 0 = no tick yet.
+    pub tick_us: i64,
     /// The journal batch so far.
     pub journal: BodyBuilder,
     /// What the journal batch changes.
     pub effects: Vec<Effect>,
     /// Refusals, as they go to `rejected`.
     pub refusals: Vec<OutRecord>,
-    /// Highest business time so far, microseconds.
-    pub tick_us: i64,
     /// What the window brought of what was looked back for.
     pub looked_back: Vec<LookedBack>,
     /// Channels on which sending again has changed in this window.
@@ -163,10 +164,10 @@ impl<'a> Overlay<'a> {
             incoming: BTreeMap::new(),
             sent: BTreeMap::new(),
             days: BTreeMap::new(),
+            tick_us: base.tick_us,
             journal: BodyBuilder::with_capacity(2 * input_bytes, items, JOURNAL_HEADER),
             effects: Vec::with_capacity(3 * items),
             refusals: Vec::new(),
-            tick_us: base.tick_us,
             looked_back: Vec::new(),
             again: BTreeMap::new(),
         }
@@ -181,11 +182,20 @@ impl<'a> Overlay<'a> {
             .for_each(|item| Effect::of(item, self.base.slot, self.batch, &mut self.effects));
     }
 
-    /// Adds a tick: the encoded `Tick` and its time.
+    /// Adds a tick: the encoded `Tick` and its time. One that is too far ahead is journalled as held, and time stays.
     pub fn tick(&mut self, encoded: &[u8], business_time_us: i64) {
-        self.journal.push_with(|f| f.encoded(5, encoded));
-        self.effects.push(Effect::Tick(business_time_us));
-        self.tick_us = self.tick_us.max(business_time_us);
+        let highest_us = (self.tick_us != 0).then_some(self.tick_us);
+        match tick_fate(business_time_us, highest_us, self.config.tick_ahead_us_max) {
+            TickFate::Held => {
+                self.journal.push_with(|f| f.encoded(15, encoded));
+                self.effects.push(Effect::HeldTick(business_time_us));
+            }
+            TickFate::Taken | TickFate::Passed => {
+                self.journal.push_with(|f| f.encoded(5, encoded));
+                self.effects.push(Effect::Tick(business_time_us));
+                self.tick_us = self.tick_us.max(business_time_us);
+            }
+        }
     }
 
     /// Adds a decision to the journal and, when it refuses, to `rejected`.

@@ -36,8 +36,12 @@ pub struct Slot {
     pub tallies: BTreeMap<TallyKey, Tally>,
     /// Markers per book.
     pub days: BTreeMap<String, BookDays>,
-    /// Highest business time seen in a tick, microseconds.
+    /// Highest business time believed of a tick, microseconds; 0 = no tick yet.
     pub tick_us: i64,
+    /// Ticks that were not believed.
+    pub held_ticks: u64,
+    /// The last of them, microseconds.
+    pub held_tick_us: i64,
     /// Hash of the chart last journalled; zeros before the first.
     pub chart_hash: Hash,
 }
@@ -68,6 +72,8 @@ impl Slot {
             tallies: BTreeMap::new(),
             days: BTreeMap::new(),
             tick_us: 0,
+            held_ticks: 0,
+            held_tick_us: 0,
             chart_hash: [0; 32],
         }
     }
@@ -131,6 +137,10 @@ impl Slot {
             Effect::Asked { from, asked } => self.incoming.entry(from).or_default().asked = Some(asked),
             Effect::Again { to, again } => self.outgoing.entry(to).or_default().again = again,
             Effect::Tick(business_time_us) => self.tick_us = self.tick_us.max(business_time_us),
+            Effect::HeldTick(business_time_us) => {
+                self.held_ticks = self.held_ticks.saturating_add(1);
+                self.held_tick_us = business_time_us;
+            }
             Effect::MarkerSeen { book, date, credits, from } => {
                 let days = self.days.entry(book).or_default();
                 let seen = if credits { &mut days.partitions_seen } else { &mut days.ingest_seen };
@@ -254,6 +264,8 @@ impl Slot {
                 })
                 .collect(),
             tick_us: self.tick_us,
+            held_ticks: self.held_ticks,
+            held_tick_us: self.held_tick_us,
             chart_hash: self.chart_hash.to_vec().into(),
             resending: self
                 .outgoing
@@ -308,6 +320,8 @@ impl Slot {
             })
             .collect();
         self.tick_us = rest.tick_us;
+        self.held_ticks = rest.held_ticks;
+        self.held_tick_us = rest.held_tick_us;
         self.chart_hash = hash(&rest.chart_hash);
     }
 }

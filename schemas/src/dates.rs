@@ -36,6 +36,32 @@ pub enum DateError {
     OutOfRange,
 }
 
+/// How far a tick of business time may lie ahead of the highest one by default, microseconds: 31 days. A pipeline that
+/// stood still for a month still goes on by itself; a clock that is years off is not believed.
+pub const TICK_AHEAD_US_MAX_DEFAULT: i64 = 31 * 24 * 3_600 * 1_000_000;
+
+/// What a partition makes of a tick of business time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TickFate {
+    /// It is the highest now.
+    Taken,
+    /// Not above the highest: time never goes back.
+    Passed,
+    /// Too far ahead to be true: it is held and counted, not believed.
+    Held,
+}
+
+/// Judges a tick against the highest one taken so far. The first is taken, for want of anything to hold it against.
+#[must_use]
+pub const fn tick_fate(us: i64, highest_us: Option<i64>, ahead_us_max: i64) -> TickFate {
+    match highest_us {
+        None => TickFate::Taken,
+        Some(highest) if us <= highest => TickFate::Passed,
+        Some(highest) if us > highest.saturating_add(ahead_us_max) => TickFate::Held,
+        Some(_) => TickFate::Taken,
+    }
+}
+
 const EPOCH: Date = Date::constant(1970, 1, 1);
 
 impl Day {
@@ -256,6 +282,23 @@ mod tests {
         assert_eq!(Day::parse("2020-02-29").unwrap().next().to_string(), "2020-03-01");
         for bad in ["2019-02-30", "2019-2-3", "", "20190219", "2019-02-19T"] {
             assert!(Day::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_tick_is_taken_passed_or_held() {
+        for (us, highest_us, fate) in [
+            (i64::MIN, None, TickFate::Taken),
+            (i64::MAX, None, TickFate::Taken),
+            (10, Some(10), TickFate::Passed),
+            (9, Some(10), TickFate::Passed),
+            (11, Some(10), TickFate::Taken),
+            (15, Some(10), TickFate::Taken),
+            (16, Some(10), TickFate::Held),
+            (i64::MAX, Some(i64::MIN), TickFate::Held),
+            (i64::MAX, Some(i64::MAX - 1), TickFate::Taken),
+        ] {
+            assert_eq!(tick_fate(us, highest_us, 5), fate, "{us} after {highest_us:?}");
         }
     }
 

@@ -13,9 +13,6 @@ pub const CLOSINGS_PER_WINDOW_MAX: usize = 50_000;
 pub const CLOSINGS_PER_BATCH_DEFAULT: usize = 25_000;
 /// A window stops reading once it holds this many closings, so it ends below twice as many.
 const _: () = assert!(2 * CLOSINGS_PER_BATCH_DEFAULT <= CLOSINGS_PER_WINDOW_MAX);
-/// How far a tick may be ahead of the highest one, microseconds: 31 days. A pipeline that stood still for a month
-/// still goes on by itself; a clock that is years off is not believed.
-pub const TICK_AHEAD_US_MAX_DEFAULT: i64 = 31 * 24 * 3_600 * 1_000_000;
 /// Most journal records in one window.
 pub const JOURNAL_RECORDS_MAX_DEFAULT: usize = 64;
 /// Most records of `days.aligned` in one window.
@@ -26,8 +23,8 @@ pub const BALANCES_BYTES_MAX: usize = BODY_BYTES_MAX;
 /// Settings of settlement.
 ///
 /// `partitions`, `book` and `closings_per_batch` are part of the books: the state is a function of the journal and of
-/// them, so they change only with a generation. `calendar` and `tick_ahead_us_max` may change between runs: the newest
-/// announcement is repeated by every new owner of slot 0.
+/// them, so they change only with a generation. `calendar` may change between runs: the newest announcement is repeated by
+/// every new owner of slot 0.
 #[derive(Debug, Clone)]
 pub struct SettlementConfig {
     /// Chart of accounts: normal sides and exponents.
@@ -40,8 +37,6 @@ pub struct SettlementConfig {
     pub calendar: Calendar,
     /// Whether the log keeps the newest record per key: one JSON record per account instead of one batch per window.
     pub compaction: bool,
-    /// How far a tick may be ahead of the highest one, microseconds.
-    pub tick_ahead_us_max: i64,
     /// Accounts an alignment under way looks at after each journal batch.
     pub closings_per_batch: usize,
     /// Most journal records in one window.
@@ -86,7 +81,6 @@ impl SettlementConfig {
             book: book.into(),
             calendar,
             compaction,
-            tick_ahead_us_max: TICK_AHEAD_US_MAX_DEFAULT,
             closings_per_batch: CLOSINGS_PER_BATCH_DEFAULT,
             journal_records_max: JOURNAL_RECORDS_MAX_DEFAULT,
         }
@@ -105,9 +99,6 @@ impl SettlementConfig {
         }
         if self.book.is_empty() || self.book.contains('|') {
             return Err(ConfigError::Book(self.book.clone()));
-        }
-        if self.tick_ahead_us_max <= 0 {
-            return Err(ConfigError::Zero("tick_ahead_us_max"));
         }
         if self.closings_per_batch == 0 {
             return Err(ConfigError::Zero("closings_per_batch"));
@@ -140,7 +131,6 @@ mod tests {
             (&|c| c.partitions.events = 0, "partitions.events: 0, expected 1 to 256"),
             (&|c| c.partitions.internal = 257, "partitions.internal: 257, expected 1 to 256"),
             (&|c| c.book = "a|b".into(), "book: \"a|b\", expected a name without '|'"),
-            (&|c| c.tick_ahead_us_max = 0, "tick_ahead_us_max: expected a number above zero"),
             (&|c| c.closings_per_batch = 0, "closings_per_batch: expected a number above zero"),
             (&|c| c.journal_records_max = 0, "journal_records_max: expected a number above zero"),
         ];

@@ -15,29 +15,24 @@ pub struct BusinessTime {
     pub first_day: Option<Day>,
     /// Highest tick believed, microseconds since 1970-01-01T00:00:00Z.
     pub highest_us: Option<i64>,
-    /// Ticks not believed: too far ahead, or outside the calendar.
+    /// Ticks outside the calendar.
     pub held: u64,
     /// The last of them.
     pub held_us: Option<i64>,
 }
 
 impl BusinessTime {
-    /// Takes a tick. The first is believed; one more than `ahead_us_max` beyond the highest is held and counted.
-    pub fn tick(&mut self, us: i64, calendar: &Calendar, ahead_us_max: i64) {
-        let Some(highest) = self.highest_us else {
-            match calendar.day_of(us) {
-                Ok(day) => (self.first_day, self.highest_us) = (Some(day), Some(us)),
-                Err(_) => self.hold(us),
-            }
-            return;
-        };
-        if us <= highest {
+    /// Takes a tick that posting believed. One outside the calendar is held and counted.
+    pub fn tick(&mut self, us: i64, calendar: &Calendar) {
+        if self.highest_us.is_some_and(|highest| us <= highest) {
             return;
         }
-        if us > highest.saturating_add(ahead_us_max) || calendar.day_of(us).is_err() {
-            self.hold(us);
-        } else {
-            self.highest_us = Some(us);
+        match calendar.day_of(us) {
+            Ok(day) => {
+                self.first_day.get_or_insert(day);
+                self.highest_us = Some(us);
+            }
+            Err(_) => self.hold(us),
         }
     }
 
@@ -138,34 +133,32 @@ mod tests {
     use super::*;
 
     const HOUR_US: i64 = 3_600 * 1_000_000;
-    const AHEAD: i64 = 36 * HOUR_US;
 
     fn utc() -> Calendar {
         Calendar::new("UTC", "00:00").unwrap()
     }
 
     #[test]
-    fn time_takes_the_highest_tick_and_holds_the_incredible() {
+    fn time_takes_the_highest_tick_and_holds_what_no_calendar_has() {
+        const NEVER: i64 = i64::MAX / HOUR_US;
         // Hours in, then highest hour, held ticks.
         let rows: &[(&[i64], i64, u64)] = &[
             (&[1], 1, 0),
             (&[1_000_000], 1_000_000, 0),
             (&[1, 2, 3], 3, 0),
             (&[3, 2, 1], 3, 0),
-            (&[1, 37], 37, 0),
-            (&[1, 38], 1, 1),
-            (&[1, 38, 38, 2], 2, 2),
-            (&[1, 38, 2, 38], 38, 1),
-            (&[1, 30, 60, 90], 90, 0),
-            (&[i64::MAX / HOUR_US, 1], 1, 1),
-            (&[1, i64::MAX / HOUR_US], 1, 1),
+            // How far is too far was judged before.
+            (&[1, 1_000_000, 2], 1_000_000, 0),
+            (&[NEVER, 1], 1, 1),
+            (&[1, NEVER, NEVER, 2], 2, 2),
         ];
         for (hours, highest, held) in rows {
             let mut time = BusinessTime::default();
             for hour in *hours {
-                time.tick(hour * HOUR_US, &utc(), AHEAD);
+                time.tick(hour * HOUR_US, &utc());
             }
             assert_eq!((time.highest_us, time.held), (Some(highest * HOUR_US), *held), "{hours:?}");
+            assert_eq!(time.held_us, (*held > 0).then_some(NEVER * HOUR_US), "{hours:?}");
         }
     }
 

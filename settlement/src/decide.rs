@@ -113,8 +113,7 @@ impl<'a> Draft<'a> {
                 entries.iter().try_for_each(|entry| self.post(entry, date))
             }
             Item::Tick(business_time_us) => {
-                let SettlementConfig { calendar, tick_ahead_us_max, .. } = &self.rules.config;
-                self.head.time.tick(business_time_us, calendar, *tick_ahead_us_max);
+                self.head.time.tick(business_time_us, &self.rules.config.calendar);
                 Ok(())
             }
             Item::Aligned { book, date } => {

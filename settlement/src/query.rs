@@ -20,7 +20,7 @@ pub struct Complete {
     pub journal_batch: u64,
     /// Its business time, microseconds since 1970-01-01T00:00:00Z.
     pub business_time_us: Option<i64>,
-    /// Ticks that were too far ahead to be believed.
+    /// Ticks outside the calendar.
     pub held_ticks: u64,
     /// The last of them.
     pub held_us: Option<i64>,

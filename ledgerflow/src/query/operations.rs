@@ -5,7 +5,7 @@ use super::{Answer, Ending};
 use crate::cli::output::{Cell, Table};
 use anyhow::Context;
 use reconcile::import::Import;
-use schemas::dates::Day;
+use schemas::dates::{Day, format_instant};
 use schemas::topics::{Retention, Topic};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -108,6 +108,7 @@ pub(super) fn status(books: &Books) -> anyhow::Result<Answer> {
         answer.ending = Ending::Wrong;
     }
     answer.tables.extend(alarms(books)?);
+    answer.tables.extend(held_ticks(books)?);
     let slowest = lag.into_iter().max_by_key(|(_, records)| *records).filter(|(_, records)| *records > 0);
     answer.message = Some(match slowest {
         Some((stage, records)) => format!("slowest stage: {stage}, {records} records behind"),
@@ -130,6 +131,23 @@ fn alarms(books: &Books) -> anyhow::Result<Option<Table>> {
         table.row(["posting".into(), slot.into(), alarm.into()]);
     }
     Ok(table)
+}
+
+/// Ticks of business time that were too far ahead to be believed; no table when there are none.
+fn held_ticks(books: &Books) -> anyhow::Result<Option<Table>> {
+    let mut table = Table::new("held ticks", &["slot", "held", "last", "business_time"]);
+    let held = books.posting(|worker| {
+        let slots = worker.slots().into_iter().filter_map(|number| worker.slot(number));
+        let held = slots.filter(|slot| slot.held_ticks > 0);
+        held.map(|slot| (slot.slot, slot.held_ticks, slot.held_tick_us, slot.tick_us)).collect::<Vec<_>>()
+    })?;
+    let mut held: Vec<_> = held.into_iter().flatten().collect();
+    held.sort_unstable();
+    for (slot, count, last_us, time_us) in &held {
+        let (last, time) = (format_instant(*last_us), format_instant(*time_us));
+        table.row([(*slot).into(), (*count).into(), last.into(), time.into()]);
+    }
+    Ok((!held.is_empty()).then_some(table))
 }
 
 fn events(books: &Books) -> anyhow::Result<Table> {

@@ -7,7 +7,7 @@ use ingest::rules::Rules;
 use reconcile::config::{ProviderSettings, WECHAT};
 use reconcile::import::{BillFormat, BillSource};
 use schemas::chart::Chart;
-use schemas::dates::Calendar;
+use schemas::dates::{Calendar, TICK_AHEAD_US_MAX_DEFAULT};
 use schemas::shards::PartitionMap;
 use schemas::topics::PartitionCounts;
 use std::collections::BTreeMap;
@@ -53,6 +53,8 @@ pub struct Setup {
     pub time_zone: String,
     /// When its days begin, `HH:MM`.
     pub cut_off: String,
+    /// How far a tick of business time may lie ahead of the highest one a partition has taken, microseconds.
+    pub tick_ahead_us_max: i64,
     /// Settings of ingest.
     pub ingest: IngestSettings,
     /// Providers of bills that are not known without a setting.
@@ -74,6 +76,7 @@ impl Setup {
             book: "main".to_owned(),
             time_zone: "UTC".to_owned(),
             cut_off: "00:00".to_owned(),
+            tick_ahead_us_max: TICK_AHEAD_US_MAX_DEFAULT,
             ingest: IngestSettings::default(),
             providers: BTreeMap::new(),
             sources: BTreeMap::from([(WECHAT.to_owned(), any_wechat())]),
@@ -130,8 +133,11 @@ impl Setup {
             generation: 0,
             settings: self.ingest.clone(),
         };
-        let posting = posting::PostingConfig::new(&self.chart.0, map, self.counts.events)
-            .with_context(|| self.chart.1.clone())?;
+        let posting = posting::PostingConfig {
+            tick_ahead_us_max: self.tick_ahead_us_max,
+            ..posting::PostingConfig::new(&self.chart.0, map, self.counts.events)
+                .with_context(|| self.chart.1.clone())?
+        };
         let settlement = settlement::SettlementConfig::new(
             chart.clone(),
             self.counts,

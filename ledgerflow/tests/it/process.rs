@@ -139,6 +139,40 @@ fn rules_that_do_not_balance_are_refused_by_line_before_anything_is_opened() {
 }
 
 #[test]
+fn a_clock_that_jumps_ahead_is_not_believed_until_the_bound_allows_it() {
+    let at = |clock: &str| {
+        format!(
+            "partitions: {{events: 1, internal: 2}}\ningest: {{tick_ms: 100}}\nbusiness_clock: {{mode: offset, {clock}}}\n"
+        )
+    };
+    let company = Company::with(&at("at: '2026-01-01T12:00:00Z'"));
+    let says = |words: &[&str], text: &str| company.cli(words).ends(0).out.contains(text).then_some(());
+    let reaches = |day: &str| within(PATIENCE, || says(&["days", "-o", "csv"], day)).is_some();
+    let running = company.run();
+    assert!(reaches("2026-01-01"), "{}", running.err());
+    assert_eq!(says(&["status"], "held ticks"), None);
+    running.stop();
+    // 40 days on, 31 are believed.
+    company.write("ledgerflow.yaml", at("at: '2026-02-10T12:00:00Z'"));
+    let running = company.run();
+    let held = within(PATIENCE, || says(&["status"], "held ticks"));
+    assert!(held.is_some(), "{}", running.err());
+    assert_eq!(says(&["days", "-o", "csv"], "2026-01-02"), None);
+    running.stop();
+    company.write("ledgerflow.yaml", at("at: '2026-02-10T13:00:00Z', ahead_days_max: 60"));
+    let running = company.run();
+    assert!(reaches("2026-02-10"), "{}", running.err());
+    running.stop();
+    // What was believed stays believed under the lower bound, also without checkpoints.
+    company.write("ledgerflow.yaml", at("at: '2026-02-10T14:00:00Z'"));
+    std::fs::remove_dir_all(company.books().join(ledgerflow::query::books::STORE)).unwrap();
+    let running = company.run();
+    assert!(reaches("2026-02-10"), "{}", running.err());
+    running.stop();
+    company.is_whole();
+}
+
+#[test]
 fn a_backup_taken_while_it_runs_is_a_data_directory_with_the_same_books() {
     let company = Company::new();
     let running = company.run();

@@ -413,6 +413,13 @@ impl Cluster {
         }
     }
 
+    /// Restarts a slot with another bound of ticks.
+    pub fn restart_with_bound(&mut self, slot: u32, tick_ahead_us_max: i64) {
+        let config = PostingConfig::new(CHART, self.map.clone(), self.ingest_slots).unwrap();
+        self.processors[slot as usize] = Posting::new(PostingConfig { tick_ahead_us_max, ..config });
+        self.crash(slot, false);
+    }
+
     // Reading what was written.
 
     /// The journal of a slot, decoded.

@@ -326,7 +326,7 @@ impl<'a> Books<'a> {
                     let asked = self.take(taken.from, taken.sequence);
                     assert_eq!(asked, Sent::Resend(taken.from_sequence), "p{}", self.slot);
                 }
-                Item::Tick(_) | Item::Chart(_) => {}
+                Item::Tick(_) | Item::HeldTick(_) | Item::Chart(_) => {}
                 item @ (Item::Held(_) | Item::ResendAsked(_) | Item::Resending(_)) => {
                     assert!(
                         !self.cluster.lost.is_empty(),

@@ -217,6 +217,37 @@ fn ticks_never_go_back() {
     cluster.crash(0, false);
 }
 
+/// A tick too far ahead of the highest is journalled as held, and time goes on with the next that can be true. What was
+/// made of it is in the journal: another bound changes nothing of the past.
+#[test]
+fn a_tick_too_far_ahead_is_held_for_ever() {
+    let bound = schemas::dates::TICK_AHEAD_US_MAX_DEFAULT;
+    let mut cluster = Cluster::new(1, 2);
+    for (from, at) in [(0, 10), (1, 11 + bound), (0, 12), (1, i64::MAX), (0, 12 + bound), (1, 13)] {
+        cluster.tick(from, at);
+        cluster.flush(from);
+        cluster.run().unwrap();
+    }
+    let slot = &cluster.slots[0];
+    assert_eq!((slot.tick_us, slot.held_ticks, slot.held_tick_us), (12 + bound, 2, i64::MAX));
+    let ticks = cluster.items(0).into_iter().filter_map(|(_, item)| match item {
+        Item::Tick(tick) => Some((true, tick.business_time_us)),
+        Item::HeldTick(tick) => Some((false, tick.business_time_us)),
+        _ => None,
+    });
+    let wanted =
+        [(true, 10), (false, 11 + bound), (true, 12), (false, i64::MAX), (true, 12 + bound), (true, 13)];
+    assert_eq!(ticks.collect::<Vec<_>>(), wanted);
+    cluster.checkpoint(0);
+    cluster.crash(0, true);
+    cluster.restart_with_bound(0, 1);
+    assert_eq!((cluster.slots[0].tick_us, cluster.slots[0].held_ticks), (12 + bound, 2));
+    cluster.tick(0, 14 + bound);
+    cluster.flush(0);
+    cluster.run().unwrap();
+    assert_eq!((cluster.slots[0].tick_us, cluster.slots[0].held_ticks), (12 + bound, 3));
+}
+
 /// Every record goes to its place: journal last and to the own slot, credits to their partition.
 #[test]
 fn the_journal_batch_is_the_last_record_of_its_window() {

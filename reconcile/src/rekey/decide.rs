@@ -71,7 +71,7 @@ impl<'a> Rekeying<'a> {
     }
 
     fn journal_item(&mut self, batch: u64, item: Option<JournalItemKind>) {
-        self.only_time &= matches!(item, Some(JournalItemKind::Tick(_)));
+        self.only_time &= matches!(item, Some(JournalItemKind::Tick(_) | JournalItemKind::HeldTick(_)));
         match item {
             Some(JournalItemKind::Decision(decision)) if decision.outcome() == Outcome::Booked => {
                 let origin = Origin {
@@ -221,18 +221,19 @@ mod keys {
     pub(super) const RECEIVED: u64 = bytes_key(2);
     pub(super) const TICK: u64 = bytes_key(5);
     pub(super) const ALIGNED: u64 = bytes_key(8);
+    pub(super) const HELD_TICK: u64 = bytes_key(15);
     pub(super) const DECISION_ENTRY: u64 = bytes_key(15);
     pub(super) const RECEIVED_ENTRY: u64 = bytes_key(13);
     pub(super) const ENTRY_MATCH: u64 = bytes_key(12);
 }
 
-/// Whether an encoded item of the journal has something that goes on, as time always does: most entries have no match.
-/// Only such items are decoded.
+/// Whether an encoded item of the journal has something that goes on or is a tick: most entries have no match. Only such
+/// items are decoded.
 fn goes_on(item: &[u8]) -> Result<bool, WireError> {
     let mut walk = Walk::new(item);
     while let Some(key) = walk.key()? {
         let found = match key {
-            keys::TICK | keys::ALIGNED => true,
+            keys::TICK | keys::HELD_TICK | keys::ALIGNED => true,
             keys::DECISION => has_match(walk.bytes()?, keys::DECISION_ENTRY)?,
             keys::RECEIVED => has_match(walk.bytes()?, keys::RECEIVED_ENTRY)?,
             _ => walk.skip(key).map(|()| false)?,
@@ -286,6 +287,7 @@ mod tests {
             (received(Some(plain())), false),
             (received(Some(matched())), true),
             (Item::Tick(Tick::default()), true),
+            (Item::HeldTick(Tick::default()), true),
             (Item::Aligned(Aligned::default()), true),
             (Item::Clearing(Clearing { entry: Some(matched()), ..Clearing::default() }), false),
             (Item::Resolution(Resolution::default()), false),

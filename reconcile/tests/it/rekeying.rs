@@ -135,7 +135,8 @@ fn time_alone_waits_and_what_has_a_side_does_not() {
         decision.entry.iter_mut().for_each(|entry| entry.r#match = None);
     }
     // What the next journal batch holds; ticks and other sides, and changelog batches, that there are then.
-    let rows: [(Vec<JournalItem>, (usize, usize), usize); 7] = [
+    let held = Tick { business_time_us: 90 * MINUTE, ..Tick::default() };
+    let rows: [(Vec<JournalItem>, (usize, usize), usize); 8] = [
         (vec![tick(MINUTE)], (3, 0), 1),
         (vec![tick(2 * MINUTE - 2)], (3, 0), 1),
         (vec![tick(2 * MINUTE - 2), decision(Outcome::Refused, "o-2", "e-2")], (3, 0), 2),
@@ -143,6 +144,7 @@ fn time_alone_waits_and_what_has_a_side_does_not() {
         (vec![tick(2 * MINUTE - 1), late], (3, 1), 4),
         (vec![tick(2 * MINUTE)], (6, 1), 5),
         (vec![tick(2 * MINUTE + 1)], (6, 1), 5),
+        (vec![JournalItem { item: Some(Journal::HeldTick(held)) }], (6, 1), 5),
     ];
     let mut flow = Flow::new();
     let found = |flow: &Flow| {
@@ -156,7 +158,7 @@ fn time_alone_waits_and_what_has_a_side_does_not() {
         assert_eq!(found(&flow), (sides, batches), "row {number}");
     }
     // A full window does not wait: the journal that is read again after a restart stays short.
-    (0..31).for_each(|_| flow.journal(1, &[tick(2 * MINUTE + 2)]));
+    (0..30).for_each(|_| flow.journal(1, &[tick(2 * MINUTE + 2)]));
     run_rekey(&mut flow, 1, 40);
     assert_eq!(found(&flow), ((6, 1), 6));
     flow.rekey.assert_restores(&flow.topics);

@@ -581,7 +581,7 @@ pub struct JournalBody {
 pub struct JournalItem {
     #[prost(
         oneof = "journal_item::Item",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
     )]
     pub item: ::core::option::Option<journal_item::Item>,
 }
@@ -617,6 +617,9 @@ pub mod journal_item {
         ResendTaken(super::ResendTaken),
         #[prost(message, tag = "14")]
         Resending(super::Resending),
+        /// Too far ahead of this partition's business time to be believed: it changes no time.
+        #[prost(message, tag = "15")]
+        HeldTick(super::Tick),
     }
 }
 /// One line of the books. Within a batch, debits = credits for every asset and accounting date.
@@ -1036,6 +1039,11 @@ pub struct PostingRest {
     /// Channels on which a Resend was ever acted on.
     #[prost(message, repeated, tag = "9")]
     pub resending: ::prost::alloc::vec::Vec<Resending>,
+    /// Ticks that were not believed, and the last of them.
+    #[prost(uint64, tag = "11")]
+    pub held_ticks: u64,
+    #[prost(int64, tag = "12")]
+    pub held_tick_us: i64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct IncomingChannel {

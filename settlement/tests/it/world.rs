@@ -26,11 +26,7 @@ pub fn config(slots: u32) -> SettlementConfig {
     let chart = Chart::parse(CHART).unwrap();
     let partitions = PartitionCounts { events: 2, internal: slots };
     let calendar = Calendar::new("UTC", "00:00").unwrap();
-    let tick_ahead_us_max = 36 * 3_600 * 1_000_000;
-    SettlementConfig {
-        tick_ahead_us_max,
-        ..SettlementConfig::new(chart, partitions, "main", calendar, false)
-    }
+    SettlementConfig::new(chart, partitions, "main", calendar, false)
 }
 
 /// What a window gave.
