@@ -13,8 +13,9 @@ ARGS ?=
 TESTS ?=
 # How long `make soak` goes on, at least.
 MINUTES ?= 10
-# Rounds of `make soak`: kills at each fault point and processor, seeds of the simulation.
-ROUNDS ?= 200
+# What each lap of `make soak` does: kills of the real process at each fault point, seeds of the simulation.
+ROUNDS ?= 10
+SEEDS ?= 2000
 # Which micro-benchmarks, such as BENCH=posting (all of them without it).
 BENCH ?=
 # Size of `make bench`.
@@ -37,11 +38,12 @@ test: ## Run all tests (TESTS=name for some)
 		|| result=$$?; \
 	.ci/summary target/ci/test.log || result=1; exit $$result
 
-# The tests of the modules `simulation` and `kill` read the two variables; without them they run few, fixed rounds.
-soak: ## Simulate and kill with new seeds (MINUTES=10 ROUNDS=200)
+# Tests of the module `simulation` read SEED and SEEDS, those of `kill` SEED and ROUNDS; without them they do little, and
+# always the same. A failure prints the line that does it again.
+soak: ## Simulate and kill with new seeds (MINUTES=10 SEEDS=2000 ROUNDS=10)
 	@mkdir -p target/ci; \
-	while export LEDGERFLOW_SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') LEDGERFLOW_ROUNDS=$(ROUNDS); do \
-		echo "soak: LEDGERFLOW_SEED=$$LEDGERFLOW_SEED LEDGERFLOW_ROUNDS=$$LEDGERFLOW_ROUNDS"; \
+	while export SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') SEEDS=$(SEEDS) ROUNDS=$(ROUNDS); do \
+		echo "soak: SEED=$$SEED SEEDS=$$SEEDS ROUNDS=$$ROUNDS"; \
 		$(CARGO) test --locked --profile fast --workspace -- simulation:: kill:: 2>&1 | tee target/ci/soak.log; \
 		.ci/summary target/ci/soak.log; \
 		if [ $$SECONDS -ge $$((60 * $(MINUTES))) ]; then break; fi; \

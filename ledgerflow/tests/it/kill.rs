@@ -2,8 +2,8 @@
 //!
 //! A round: start with a fault armed, two seconds before midnight -> send events, and in between a bill, until the
 //! process has died there -> start without it on the next day -> send again what was not acknowledged -> wait for every
-//! outcome and for the day's close -> SIGTERM -> read the books at rest. `LEDGERFLOW_ROUNDS` gives every point that many
-//! rounds more or less, `LEDGERFLOW_SEED` other events and other hits.
+//! outcome and for the day's close -> SIGTERM -> read the books at rest. `ROUNDS` gives every point that many rounds (1),
+//! `SEED` other events and other hits. A failure prints the line that does the same rounds again.
 
 use crate::company::{Company, PATIENCE, Running, within};
 use crate::traffic::{Batch, Traffic};
@@ -43,7 +43,8 @@ fn is_of_a_processor(point: Point) -> bool {
 }
 
 fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap())
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: expected a number")))
 }
 
 /// Writes the bill of what was ordered so far.
@@ -120,10 +121,11 @@ fn round(company: &Company, traffic: &mut Traffic, day: Day, point: Point, fault
 }
 
 /// Rounds over these points in turn, each with another processor.
-fn rounds(points: &[Point], salt: u64) {
-    let seed = variable("LEDGERFLOW_SEED").unwrap_or(1);
+fn rounds(test: &str, points: &[Point], salt: u64) {
+    let (seed, laps) = (variable("SEED").unwrap_or(1), variable("ROUNDS").unwrap_or(1));
     let number = points.len() as u64;
-    let rounds = variable("LEDGERFLOW_ROUNDS").map_or(number, |rounds| rounds.max(1) * number);
+    let rounds = laps * number;
+    println!("again with: SEED={seed} ROUNDS={laps} make test TESTS=kill::{test}");
     let mut prng = Prng::new(seed ^ salt);
     let first_processor = prng.below(PROCESSORS.len() as u64);
     let mut company = Company::new();
@@ -143,7 +145,7 @@ fn rounds(points: &[Point], salt: u64) {
             true => format!("{point}:{}:{hit}=kill", PROCESSORS[usize::try_from(processor).unwrap()]),
             false => format!("{point}:{hit}=kill"),
         };
-        println!("LEDGERFLOW_SEED={seed}, round {index}: LEDGERFLOW_FAULT={fault}");
+        println!("round {} of {rounds}: LEDGERFLOW_FAULT={fault}", index + 1);
         round(&company, &mut traffic, day, point, &fault);
         day = day.next();
     }
@@ -157,32 +159,35 @@ fn points(wanted: impl Fn(&str) -> bool) -> Vec<Point> {
 
 #[test]
 fn at_the_workers_points() {
-    rounds(&points(|name| name.starts_with("worker.")), 1);
+    rounds("at_the_workers_points", &points(|name| name.starts_with("worker.")), 1);
 }
 
 #[test]
 fn while_checkpoints_are_written() {
-    rounds(&points(|name| name.starts_with("checkpoint.") && name != "checkpoint.after_merge"), 2);
+    let written = points(|name| name.starts_with("checkpoint.") && name != "checkpoint.after_merge");
+    rounds("while_checkpoints_are_written", &written, 2);
 }
 
 #[test]
 fn while_checkpoints_are_merged() {
-    rounds(&[faults::CHECKPOINT_AFTER_MERGE], 3);
+    rounds("while_checkpoints_are_merged", &[faults::CHECKPOINT_AFTER_MERGE], 3);
 }
 
 #[test]
 fn while_the_log_writes_and_syncs() {
-    rounds(&points(|name| name.ends_with("_append") || name.ends_with("_sync")), 4);
+    let written = points(|name| name.ends_with("_append") || name.ends_with("_sync"));
+    rounds("while_the_log_writes_and_syncs", &written, 4);
 }
 
 #[test]
 fn while_the_log_rolls_and_cleans() {
-    rounds(&points(|name| name.ends_with("_roll") || name.contains(".clean.")), 5);
+    let rolled = points(|name| name.ends_with("_roll") || name.contains(".clean."));
+    rounds("while_the_log_rolls_and_cleans", &rolled, 5);
 }
 
 #[test]
 fn while_questions_are_asked() {
-    rounds(&points(|name| name.starts_with("serve.")), 6);
+    rounds("while_questions_are_asked", &points(|name| name.starts_with("serve.")), 6);
 }
 
 /// A point that no test above reaches is a point that nobody has tried.

@@ -1,7 +1,7 @@
 //! A seeded simulation of the whole pipeline: whatever the log does and whoever dies where, the books are right.
 //!
-//! `SEEDS=2000 cargo test ... simulation` runs more of them, `SEED=17` runs one. A failed seed prints itself; the
-//! same seed does the same again.
+//! `SEEDS` many are run (200), from `SEED` on (0). A failed seed prints the line that runs it again; the same seed does the
+//! same again.
 
 use audit::AuditLimit;
 use ledgerflow::runtime::Setup;
@@ -215,6 +215,11 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: expected a number")))
 }
 
+/// What runs a seed again, and nothing else.
+fn again(seed: u64) -> String {
+    format!("SEED={seed} SEEDS=1 make test TESTS=simulation::the_books_are_right")
+}
+
 /// Runs seeds on two threads; gives what they showed and the seeds that failed.
 fn run_all(seeds: std::ops::Range<u64>, lose_credits: u64) -> (Shown, Vec<(u64, String)>) {
     let casts = casts();
@@ -235,7 +240,7 @@ fn run_all(seeds: std::ops::Range<u64>, lose_credits: u64) -> (Shown, Vec<(u64, 
                         Err(why) => {
                             let text = why.downcast_ref::<String>().cloned();
                             let text = text.or_else(|| why.downcast_ref::<&str>().map(|t| (*t).to_owned()));
-                            eprintln!("SEED={seed} failed");
+                            eprintln!("failed, again with: {}", again(seed));
                             all.1.push((seed, text.unwrap_or_default()));
                         }
                     }
@@ -260,8 +265,9 @@ const NOT_HERE: [&str; 8] = [
 ];
 
 fn assert_none(failed: &[(u64, String)]) {
-    let brief =
-        |(seed, why): &(u64, String)| format!("SEED={seed}: {}", why.chars().take(1500).collect::<String>());
+    let brief = |(seed, why): &(u64, String)| {
+        format!("{}\n{}", again(*seed), why.chars().take(1500).collect::<String>())
+    };
     assert!(
         failed.is_empty(),
         "{} seeds failed\n{}",
@@ -273,26 +279,22 @@ fn assert_none(failed: &[(u64, String)]) {
 /// Whatever of `credits` is lost, the channels repair themselves, whoever dies meanwhile.
 #[test]
 fn the_books_are_right_when_credits_are_lost() {
-    let seeds = match number("SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SEEDS").unwrap_or(SEEDS_DEFAULT) / 4,
-    };
-    let count = seeds.end - seeds.start;
-    let (shown, failed) = run_all(seeds, 100);
+    let (chosen, count) = (number("SEED"), number("SEEDS").unwrap_or(SEEDS_DEFAULT / 4));
+    let first = chosen.unwrap_or(0);
+    let (shown, failed) = run_all(first..first + count, 100);
     println!("{count} seeds: {} records lost, {} restarts", shown.log.records_lost, shown.restarts);
     assert_none(&failed);
-    assert!(shown.log.records_lost > count, "{} records lost", shown.log.records_lost);
+    if chosen.is_none() {
+        assert!(shown.log.records_lost > count, "{} records lost", shown.log.records_lost);
+    }
 }
 
 #[test]
 fn the_books_are_right_under_every_fault() {
     let started = stream::clock::monotonic_us();
-    let seeds = match number("SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SEEDS").unwrap_or(SEEDS_DEFAULT),
-    };
-    let count = seeds.end - seeds.start;
-    let (shown, failed) = run_all(seeds, 0);
+    let (chosen, count) = (number("SEED"), number("SEEDS").unwrap_or(SEEDS_DEFAULT));
+    let first = chosen.unwrap_or(0);
+    let (shown, failed) = run_all(first..first + count, 0);
     let seconds = (stream::clock::monotonic_us() - started) / 1_000_000;
     let Shown { restarts, lost_checkpoints, fenced, hung_in_windows, woke_too_late, .. } = shown;
     println!(
@@ -302,7 +304,8 @@ fn the_books_are_right_under_every_fault() {
     println!("crashes {:?}\noutcomes {:?}\ncases {:?}", shown.crashes, shown.outcomes, shown.cases);
     println!("log {:?}", shown.log.each());
     assert_none(&failed);
-    if count < SEEDS_DEFAULT {
+    // Which faults a few seeds, or any, show is chance.
+    if chosen.is_some() || count < SEEDS_DEFAULT {
         return;
     }
     assert!(shown.days_closed * 10 > count * 9, "{} days were closed", shown.days_closed);
