@@ -23,17 +23,29 @@ const PAUSE: Duration = Duration::from_millis(15);
 const BILL_AFTER: usize = 6;
 const FIRST_DAY: &str = "2026-03-01";
 
-/// Which hit of a point is the last, at most; and how long the events must be to get there.
-fn reach(point: Point) -> (u64, usize) {
-    match point {
-        faults::WORKER_AFTER_JOIN | faults::WORKER_AFTER_RESTORE => (1, 0),
-        faults::CHECKPOINT_AFTER_MERGE => (1, 0),
+/// What it takes to get to a point.
+struct Reach {
+    /// The last hit at which the process may die.
+    hits: u64,
+    /// How much longer the events are than they need to be.
+    note_bytes: usize,
+    /// Events of a batch once the first batches have not led there.
+    trickle: usize,
+}
+
+fn reach(point: Point) -> Reach {
+    let (hits, note_bytes) = match point {
+        faults::WORKER_AFTER_JOIN | faults::WORKER_AFTER_RESTORE | faults::CHECKPOINT_AFTER_MERGE => (1, 0),
         point if point.name().starts_with("checkpoint.") => (3, 0),
         faults::EMBEDDED_BEFORE_ROLL | faults::EMBEDDED_AFTER_ROLL => (1, 6_000),
         point if point.name().starts_with("embedded.clean.") => (1, 6_000),
         point if point.name().starts_with("embedded.") => (25, 0),
         _ => (5, 0),
-    }
+    };
+    // A merge takes many checkpoints of one slot with something in each: between two of them every slot of every
+    // processor gets something to do, of the join an order.
+    let trickle = if point == faults::CHECKPOINT_AFTER_MERGE { 16 } else { 3 };
+    Reach { hits, note_bytes, trickle }
 }
 
 /// Whether the point is passed by every processor's threads.
@@ -57,16 +69,16 @@ fn send_until_dead(
     company: &Company,
     running: &mut Running,
     traffic: &mut Traffic,
-    note_bytes: usize,
+    reach: &Reach,
 ) -> (Vec<Batch>, Option<PathBuf>) {
     let (mut rest, mut bill) = (Vec::new(), None);
     let mut batches = 0;
     let status = within(PATIENCE, || {
         let ended = running.ended();
-        // Enough for every point but a merge of many checkpoints, for which a trickle goes on.
-        let pause = if batches < 12 { PAUSE } else { 20 * PAUSE };
-        if ended.is_none() && batches < 80 {
-            let batch = traffic.batch(if batches < 12 { 25 } else { 3 }, note_bytes);
+        // Enough for most points; for the others a trickle goes on.
+        let (events, pause) = if batches < 12 { (25, PAUSE) } else { (reach.trickle, 20 * PAUSE) };
+        if ended.is_none() {
+            let batch = traffic.batch(events, reach.note_bytes);
             let taken = within(Duration::from_secs(20), || {
                 let sent = traffic.send(running, &batch);
                 (sent || running.ended().is_some()).then_some(sent)
@@ -90,11 +102,10 @@ fn send_until_dead(
 }
 
 fn round(company: &Company, traffic: &mut Traffic, day: Day, point: Point, fault: &str) {
-    let (_, note_bytes) = reach(point);
     traffic.on_day(&day.to_string());
     company.set_clock(&format!("{day}T23:59:58Z"));
     let mut doomed = company.launch(Some(fault));
-    let (mut rest, bill) = send_until_dead(company, &mut doomed, traffic, note_bytes);
+    let (mut rest, bill) = send_until_dead(company, &mut doomed, traffic, &reach(point));
     let next = day.next().to_string();
     company.set_clock(&format!("{next}T12:00:00Z"));
     let running = company.run();
@@ -137,8 +148,7 @@ fn rounds(test: &str, points: &[Point], salt: u64) {
             traffic = Traffic::new(prng.below(u64::MAX));
         }
         let point = points[usize::try_from(index % number).unwrap()];
-        let (hits, _) = reach(point);
-        let hit = 1 + prng.below(hits);
+        let hit = 1 + prng.below(reach(point).hits);
         // Every lap gives a point the next processor, and neighbours different ones.
         let processor = (first_processor + index % number + index / number) % PROCESSORS.len() as u64;
         let fault = match is_of_a_processor(point) {
