@@ -23,5 +23,5 @@ mod query;
 pub mod state;
 
 pub use processor::Join;
-pub use query::{CaseFilter, FileGate, Gate, Summary};
+pub use query::{CaseFilter, FileGate, Gate, Summary, sort};
 pub use state::JoinSlot;

@@ -299,11 +299,13 @@ pub(super) fn breaks(
     if summary {
         return break_summary(books);
     }
-    let cases: Vec<Case> = books.join(move |worker| {
+    let mut cases: Vec<Case> = books.join(move |worker| {
         let filter = reconcile::join::CaseFilter { kind, ..Default::default() };
         let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
         slots.flat_map(|slot| worker.processor().breaks(slot, &filter)).collect()
     })?;
+    // Slots are read one after the other: their cases are brought into one order.
+    reconcile::join::sort(&mut cases);
     let columns = [
         "day",
         "kind",

@@ -199,18 +199,14 @@ impl JoinSlot {
     }
 }
 
-fn sort(cases: &mut [Case]) {
+/// Brings cases of any slots into one order: day, kind (in the order of [`CaseKind::ALL`]), provider, account, order,
+/// payment before refund, refund, occurrence. Key and occurrence are a case's own, so no two cases are equal.
+pub fn sort(cases: &mut [Case]) {
+    fn key(c: &Case) -> [&str; 5] {
+        [&c.provider, &c.account, &c.order, &c.order_kind, &c.refund].map(String::as_str)
+    }
     cases.sort_by(|a, b| {
-        let rank = |c: &Case| (c.kind, c.occurrence);
-        (&a.day, a.kind, &a.provider, &a.account, &a.order, &a.order_kind, &a.refund, rank(a)).cmp(&(
-            &b.day,
-            b.kind,
-            &b.provider,
-            &b.account,
-            &b.order,
-            &b.order_kind,
-            &b.refund,
-            rank(b),
-        ))
+        let when = (&a.day, a.kind).cmp(&(&b.day, b.kind));
+        when.then_with(|| key(a).cmp(&key(b))).then_with(|| a.occurrence.cmp(&b.occurrence))
     });
 }
