@@ -6,8 +6,8 @@ use std::path::PathBuf;
 /// Streaming accounting: events in, double-entry journal, balances, days and reconciled bills out.
 ///
 /// Exit codes: 0 done; 1 failed (the message says why); 2 wrong use of the command line; 3 a check found
-/// something wrong (verify, audit, health, status, trial-balance, bill, restore, bench); 4 nothing found for that name
-/// or id; 5 the disk is full (run): make room and start again.
+/// something wrong (verify, audit, health, status, trial-balance, bill, restore, bench), or none of the events sent is in
+/// the books (send --wait); 4 nothing found for that name or id; 5 the disk is full (run): make room and start again.
 #[derive(Debug, Parser)]
 #[command(name = "ledgerflow", version, about, long_about, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
@@ -117,7 +117,8 @@ pub struct Send {
     /// Lane: 0 high, 1 normal, 2 low.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=2))]
     pub lane: u8,
-    /// Wait until every event has its outcome, and print it.
+    /// Wait until every event has its outcome, at most a minute, and print it. Exit code 3: none of them is booked, now or
+    /// before; 1: some have no outcome yet.
     #[arg(long)]
     pub wait: bool,
 }

@@ -4,7 +4,8 @@ use super::args::{self, Cli, Command, Output};
 use super::output::{self, Screen, Table};
 use crate::config::{self, Settings};
 use crate::query::books::Books;
-use crate::query::events::{Sent, Text};
+use crate::query::events::Text;
+use crate::query::outcomes::{self, Awaited, Gathered};
 use crate::query::{self, Answer, Ending, Question};
 use crate::{bench, demo, restore, serve, socket};
 use anyhow::{Context, bail};
@@ -74,7 +75,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(args::Bench::Pipeline(options)) => {
             let dir = cli.dir.unwrap_or_else(|| PathBuf::from("ledgerflow-bench"));
             let measured = bench::pipeline(&options, &settings, &dir)?;
-            println!("{}", serde_json::to_string(&measured)?);
+            output::print(format!("{}\n", serde_json::to_string(&measured)?).as_bytes())?;
             Ok(exit(if measured.holds() { Ending::Done } else { Ending::Wrong }))
         }
         command => {
@@ -172,16 +173,13 @@ pub fn ask(settings: &Settings, dir: &Path, question: &Question) -> anyhow::Resu
 }
 
 fn show(answer: &Answer, out: Output) -> anyhow::Result<ExitCode> {
-    let stdout = std::io::stdout();
     let shown: Vec<Table> = match out {
         Output::Table => answer.tables.iter().filter(|t| !t.rows.is_empty()).cloned().collect(),
         _ => answer.tables.clone(),
     };
-    match output::write(&mut stdout.lock(), &shown, out, Screen::stdout()) {
-        // The reader of a pipe has gone: it has what it wanted.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
-        other => other?,
-    }
+    let mut text = Vec::new();
+    output::write(&mut text, &shown, out, Screen::stdout())?;
+    output::print(&text)?;
     if let Some(message) = &answer.message {
         eprintln!("{message}");
     }
@@ -230,7 +228,8 @@ fn read_events(file: &Path) -> anyhow::Result<Vec<Text>> {
 fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Result<ExitCode> {
     let events = read_events(&options.file)?;
     let dir = &settings.log.dir;
-    let mut sent: Vec<Sent> = Vec::with_capacity(events.len());
+    let mut groups: Vec<Awaited> = Vec::new();
+    let mut accepted = 0;
     let mut rest = events.as_slice();
     while !rest.is_empty() {
         let mut bytes = 0;
@@ -241,38 +240,50 @@ fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Resul
             };
             bytes <= SEND_BYTES
         });
-        let count = fits.count().max(1);
+        let count = fits.take(outcomes::EVENTS_MAX).count().max(1);
         let (now, later) = rest.split_at(count.min(rest.len()));
         let answer = ask(settings, dir, &Question::Send { lane: options.lane, events: now.to_vec() })?;
         if answer.ending != Ending::Done {
-            eprintln!("{} of {} events were accepted before this:", sent.len(), events.len());
+            eprintln!("{accepted} of {} events were accepted before this:", events.len());
             return show(&answer, out);
         }
-        sent.extend(answer.sent);
+        accepted += now.len();
+        // Outcomes of a group are read from where its first events were sent.
+        match (groups.last_mut(), answer.awaited) {
+            (Some(group), Some(more)) if group.sent.len() + more.sent.len() <= outcomes::EVENTS_MAX => {
+                group.sent.extend(more.sent);
+            }
+            (_, more) => groups.extend(more),
+        }
         rest = later;
     }
     if !options.wait {
-        eprintln!("{} events accepted", sent.len());
+        eprintln!("{accepted} events accepted");
         return Ok(ExitCode::SUCCESS);
     }
-    wait(settings, dir, sent, out)
+    wait(settings, dir, groups, out)
 }
 
-fn wait(settings: &Settings, dir: &Path, sent: Vec<Sent>, out: Output) -> anyhow::Result<ExitCode> {
+fn wait(settings: &Settings, dir: &Path, groups: Vec<Awaited>, out: Output) -> anyhow::Result<ExitCode> {
     if socket::ask::<_, Answer>(dir, &Question::Health)?.is_none() {
         bail!("events are accepted, but nothing runs on {}: there is nothing to wait for", dir.display());
     }
     let until = clock::monotonic_us() + OUTCOME_WAIT_US;
-    loop {
-        let mut answer = ask(settings, dir, &Question::Outcomes { sent: sent.clone() })?;
-        if answer.ending != Ending::Done || answer.sent.len() == sent.len() {
-            return show(&answer, out);
+    let (mut all, mut missing) = (Gathered::default(), 0);
+    for mut awaited in groups {
+        loop {
+            let answer = ask(settings, dir, &Question::Outcomes { of: awaited })?;
+            if answer.ending != Ending::Done {
+                return show(&answer, out);
+            }
+            awaited = answer.awaited.clone().unwrap_or_default();
+            all.add(answer);
+            if awaited.sent.is_empty() || clock::monotonic_us() >= until {
+                missing += awaited.sent.len();
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
         }
-        if clock::monotonic_us() >= until {
-            answer.ending = Ending::Failed;
-            answer.message = Some(format!("{} events have no outcome yet", sent.len() - answer.sent.len()));
-            return show(&answer, out);
-        }
-        std::thread::sleep(Duration::from_millis(100));
     }
+    show(&all.answer(missing), out)
 }

@@ -199,6 +199,18 @@ pub fn write(to: &mut dyn Write, tables: &[Table], output: Output, screen: Scree
     }
 }
 
+/// Puts bytes on standard output. That the reader of a pipe has gone is no error: it has what it wanted.
+///
+/// # Errors
+/// Writing failed.
+pub fn print(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
 /// An array with one object a line, so that line tools can read it too.
 fn write_array(to: &mut dyn Write, table: &Table, indent: &str) -> io::Result<()> {
     to.write_all(b"[")?;

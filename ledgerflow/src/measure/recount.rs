@@ -7,7 +7,7 @@ use schemas::topics::Topic;
 use schemas::wire::{Entry, JournalBody, Outcome, Side, journal_item::Item};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use stream::log::{Fetch, FetchLimit, Isolation, Log, TopicPartition, header};
+use stream::log::{Fetch, FetchLimit, Isolation, Log, Offset, TopicPartition, header};
 
 /// What lies in the topics.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -139,14 +139,36 @@ pub fn each(
     for partition in 0..log.partitions(topic)? {
         let at = TopicPartition::new(topic, partition);
         let bounds = log.watermarks(at, Isolation::Committed)?;
-        let mut reader = log.reader(&[(at, bounds.low)], Isolation::Committed)?;
-        let limit = FetchLimit { records: 4_096, bytes: 8 << 20, wait: Duration::ZERO };
-        while reader.position(at).is_some_and(|position| position < bounds.high) {
-            let fetches = reader.poll(limit)?;
-            if fetches.is_empty() {
-                break;
-            }
-            fetches.iter().try_for_each(&mut *see)?;
+        range(log, at, bounds.low, bounds.high, see)?;
+    }
+    Ok(())
+}
+
+/// Every committed record of a partition from one offset on, or from the first that is kept, until another.
+///
+/// # Errors
+/// The log fails, or `see` does.
+pub fn range(
+    log: &dyn Log,
+    at: TopicPartition,
+    from: Offset,
+    until: Offset,
+    see: &mut dyn FnMut(&Fetch) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let from = from.max(log.watermarks(at, Isolation::Committed)?.low);
+    if from >= until {
+        return Ok(());
+    }
+    let mut reader = log.reader(&[(at, from)], Isolation::Committed)?;
+    let limit = FetchLimit { records: 4_096, bytes: 8 << 20, wait: Duration::ZERO };
+    while reader.position(at).is_some_and(|position| position < until) {
+        let mut fetches = reader.poll(limit)?;
+        if fetches.is_empty() {
+            break;
+        }
+        for fetch in &mut fetches {
+            fetch.records.retain(|record| record.offset < until);
+            see(fetch)?;
         }
     }
     Ok(())

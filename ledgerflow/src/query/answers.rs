@@ -15,6 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Most accounts that a prefix lists.
 const ACCOUNTS_MAX: usize = 10_000;
 
+/// Name of a side.
+pub(super) const fn side_name(side: NormalSide) -> &'static str {
+    match side {
+        NormalSide::Credit => "credit",
+        NormalSide::Debit => "debit",
+    }
+}
+
 fn owned(balance: Balance<'_>) -> Balance<'static> {
     Balance {
         account: balance.account.into_owned().into(),
@@ -25,7 +33,7 @@ fn owned(balance: Balance<'_>) -> Balance<'static> {
 }
 
 /// Balances of one account over all slots (the ledger's own accounts may live anywhere).
-fn balances_of(books: &Books, account: &str) -> anyhow::Result<Vec<Balance<'static>>> {
+pub(super) fn balances_of(books: &Books, account: &str) -> anyhow::Result<Vec<Balance<'static>>> {
     let account = account.to_owned();
     books.settlement(move |worker| {
         let rules = worker.processor().rules();
@@ -65,12 +73,11 @@ pub(super) fn balance(books: &Books, account: &str, as_of: Option<&str>) -> anyh
     let columns = ["account", "asset", "balance", "normal_side", "entries", "last_date", "previous_balance"];
     let mut table = Table::new("balances", &columns);
     for b in found {
-        let side = if b.normal_side == NormalSide::Credit { "credit" } else { "debit" };
         table.row([
             b.account.into_owned().into(),
             b.asset.into_owned().into(),
             Cell::amount(b.balance),
-            side.into(),
+            side_name(b.normal_side).into(),
             b.seq.into(),
             b.last_date.into(),
             Cell::amount(b.previous_balance),

@@ -1,14 +1,14 @@
-//! Sending events, their outcomes, and those that were not booked.
+//! Sending events, and those that were not booked.
 
 use super::books::Books;
+use super::outcomes::{Awaited, ends};
 use super::{Answer, Ending};
-use crate::cli::output::{Cell, Table};
-use crate::measure::recount::each;
+use crate::cli::output::Table;
+use crate::measure::recount::range;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use schemas::shards::stable_hash;
 use schemas::topics::Topic;
-use schemas::wire::{Outcome, journal_item::Item};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -62,6 +62,7 @@ pub(super) fn send(books: &Books, lane: u8, events: &[Text]) -> anyhow::Result<A
     let topic = *Topic::LANES.get(usize::from(lane)).context("lane: expected 0, 1 or 2")?;
     let partitions = books.setup.counts.events;
     let sending = SENDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let from = ends(books.log.as_ref())?;
     let mut next = BTreeMap::new();
     let mut records = Vec::with_capacity(events.len());
     let mut sent = Vec::with_capacity(events.len());
@@ -84,103 +85,36 @@ pub(super) fn send(books: &Books, lane: u8, events: &[Text]) -> anyhow::Result<A
     drop(sending);
     books.log.wait_durable(sequence, std::time::Duration::from_secs(10))?;
     let message = format!("{} events accepted", sent.len());
-    Ok(Answer { sent, ..Answer::says(Ending::Done, message) })
+    let awaited = Awaited { sent, asked: Vec::new(), from };
+    Ok(Answer { awaited: Some(awaited), ..Answer::says(Ending::Done, message) })
 }
 
-/// Outcomes of events at the given places; those without one yet are left out.
-pub(super) fn outcomes(books: &Books, sent: &[Sent]) -> anyhow::Result<Answer> {
-    let wanted: std::collections::BTreeSet<Sent> = sent.iter().copied().collect();
-    let mut found: BTreeMap<Sent, (String, String, String)> = BTreeMap::new();
-    let mut pending: BTreeMap<(String, String), Sent> = BTreeMap::new();
-    each(books.log.as_ref(), Topic::Journal, &mut |fetch| {
-        for record in &fetch.records {
-            let body: schemas::wire::JournalBody = schemas::batch::open(&record.value)?.body()?;
-            for item in body.item {
-                match item.item {
-                    Some(Item::Decision(d)) if d.forwarded_from == 0 => {
-                        let lane = u8::try_from(d.lane).unwrap_or(u8::MAX);
-                        let at = Sent { lane, partition: d.event_partition, offset: d.event_offset };
-                        if !wanted.contains(&at) {
-                            continue;
-                        }
-                        let event = d.event.clone().unwrap_or_default();
-                        let outcome = d.outcome();
-                        if outcome == Outcome::Pending {
-                            pending.insert((event.source, event.id.clone()), at);
-                        }
-                        found.insert(at, (event.id, word(outcome).to_owned(), reason(&d.reason, &d.detail)));
-                    }
-                    Some(Item::Resolution(r)) => {
-                        let event = r.event.clone().unwrap_or_default();
-                        if let Some(at) = pending.remove(&(event.source, event.id.clone())) {
-                            found.insert(at, (event.id, word(r.outcome()).to_owned(), r.reason.clone()));
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
-    })?;
-    each(books.log.as_ref(), Topic::Rejected, &mut |fetch| {
-        for record in &fetch.records {
-            let rejected = Rejected::of(fetch.from, record);
-            if let Some(at) = rejected.sent().filter(|at| wanted.contains(at) && !found.contains_key(at)) {
-                let reason = reason(&rejected.reason, &rejected.detail);
-                found.insert(at, (String::new(), "dead-lettered".to_owned(), reason));
-            }
-        }
-        Ok(())
-    })?;
-    // A forwarded command still waits for its verdict: that is no outcome yet.
-    found.retain(|_, (_, outcome, _)| outcome != "pending");
-    let mut table = Table::new("outcomes", &["lane", "partition", "offset", "event", "outcome", "reason"]);
-    for (at, (event, outcome, reason)) in &found {
-        table.row([
-            Cell::from(u32::from(at.lane)),
-            at.partition.into(),
-            at.offset.into(),
-            event.clone().into(),
-            outcome.clone().into(),
-            reason.clone().into(),
-        ]);
-    }
-    Ok(Answer { sent: found.into_keys().collect(), ..Answer::tables(vec![table]) })
-}
+/// What ingest does with an event that it cannot make a command of.
+const DEAD_LETTERED: &str = "dead-lettered";
 
-/// Name of an outcome on the command line.
-pub(super) const fn word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Booked => "booked",
-        Outcome::Refused => "refused",
-        Outcome::Duplicate => "duplicate",
-        Outcome::Pending => "pending",
-        Outcome::Unspecified => "unknown",
-    }
-}
-
-fn reason(code: &str, detail: &str) -> String {
-    if detail.is_empty() { code.to_owned() } else { format!("{code}: {detail}") }
-}
-
-struct Rejected {
-    at: String,
-    kind: &'static str,
-    reason: String,
-    detail: String,
+/// A record of `rejected`, as its headers describe it.
+pub(super) struct Rejected {
+    /// Its own place.
+    pub(super) at: String,
+    /// What became of the event.
+    pub(super) kind: &'static str,
+    /// Reason code.
+    pub(super) reason: String,
+    /// For people.
+    pub(super) detail: String,
     topic: String,
     partition: Option<u32>,
     offset: Option<Offset>,
 }
 
 impl Rejected {
-    fn of(from: TopicPartition, record: &Record) -> Self {
+    pub(super) fn of(from: TopicPartition, record: &Record) -> Self {
         let text =
             |name| String::from_utf8_lossy(header(&record.headers, name).unwrap_or_default()).into_owned();
         let refusal = header(&record.headers, "ledgerflow-kind") == Some(b"refusal");
         Self {
             at: format!("{}@{}", from.partition, record.offset),
-            kind: if refusal { "refused" } else { "dead-lettered" },
+            kind: if refusal { "refused" } else { DEAD_LETTERED },
             reason: text("ledgerflow-reason"),
             detail: text("__streams.errors.message"),
             topic: text("__streams.errors.topic"),
@@ -189,32 +123,59 @@ impl Rejected {
         }
     }
 
-    fn sent(&self) -> Option<Sent> {
+    /// Whether ingest set it aside: it has the event's own bytes.
+    pub(super) fn is_dead_letter(&self) -> bool {
+        self.kind == DEAD_LETTERED
+    }
+
+    /// Where the event lies.
+    pub(super) fn place(&self) -> String {
+        format!("{}/{}@{}", self.topic, self.partition.unwrap_or(0), self.offset.unwrap_or(0))
+    }
+
+    /// Where the event lies, when that is a lane.
+    pub(super) fn sent(&self) -> Option<Sent> {
         let lane = Topic::LANES.iter().position(|topic| topic.name() == self.topic)?;
         Some(Sent { lane: u8::try_from(lane).ok()?, partition: self.partition?, offset: self.offset? })
     }
 }
 
 /// `rejected list`.
+///
+/// Without a reason to look for, the newest of each partition are enough; else all are read, and no more of them kept
+/// than are shown.
 pub(super) fn rejected(
     books: &Books,
     reason: Option<&str>,
     summary: bool,
     limit: usize,
 ) -> anyhow::Result<Answer> {
-    let mut all = Vec::new();
+    let log = books.log.as_ref();
+    let tail = if reason.is_none() && !summary { i64::try_from(limit).unwrap_or(i64::MAX) } else { i64::MAX };
+    let mut newest: BTreeMap<(i64, u32, Offset), Rejected> = BTreeMap::new();
     let mut counts: BTreeMap<(&'static str, String), u64> = BTreeMap::new();
-    each(books.log.as_ref(), Topic::Rejected, &mut |fetch| {
-        for record in &fetch.records {
-            let rejected = Rejected::of(fetch.from, record);
-            if reason.is_some_and(|wanted| wanted != rejected.reason) {
-                continue;
+    let mut total = 0;
+    for partition in 0..log.partitions(Topic::Rejected)? {
+        let at = TopicPartition::new(Topic::Rejected, partition);
+        let bounds = log.watermarks(at, Isolation::Committed)?;
+        let from = bounds.high.saturating_sub(tail).max(bounds.low);
+        total += from - bounds.low;
+        range(log, at, from, bounds.high, &mut |fetch| {
+            for record in &fetch.records {
+                let rejected = Rejected::of(at, record);
+                if reason.is_some_and(|wanted| wanted != rejected.reason) {
+                    continue;
+                }
+                total += 1;
+                *counts.entry((rejected.kind, rejected.reason.clone())).or_default() += 1;
+                newest.insert((record.timestamp_us, partition, record.offset), rejected);
+                if newest.len() > limit {
+                    newest.pop_first();
+                }
             }
-            *counts.entry((rejected.kind, rejected.reason.clone())).or_default() += 1;
-            all.push((record.timestamp_us, rejected));
-        }
-        Ok(())
-    })?;
+            Ok(())
+        })?;
+    }
     if summary {
         let mut table = Table::new("rejected", &["outcome", "reason", "count"]);
         for ((kind, reason), count) in counts {
@@ -222,15 +183,14 @@ pub(super) fn rejected(
         }
         return Ok(Answer::tables(vec![table]));
     }
-    all.sort_by(|a, b| (a.0, &a.1.at).cmp(&(b.0, &b.1.at)));
-    let total = all.len();
+    let shown = newest.len();
     let mut table = Table::new("rejected", &["position", "outcome", "reason", "detail", "event_at"]);
-    for (_, r) in all.into_iter().skip(total.saturating_sub(limit)) {
-        let place = format!("{}/{}@{}", r.topic, r.partition.unwrap_or(0), r.offset.unwrap_or(0));
+    for r in newest.into_values() {
+        let place = r.place();
         table.row([r.at.into(), r.kind.into(), r.reason.into(), r.detail.into(), place.into()]);
     }
     let mut answer = Answer::tables(vec![table]);
-    answer.message = Some(format!("{} of {total} rejected events", total.min(limit)));
+    answer.message = Some(format!("{shown} of {total} rejected events"));
     Ok(answer)
 }
 
@@ -242,14 +202,7 @@ pub(super) fn rejected_one(books: &Books, position: &str) -> anyhow::Result<Answ
         bail!("{position:?} is not a position such as 0@17");
     };
     let at = TopicPartition::new(Topic::Rejected, partition);
-    let bounds = books.log.watermarks(at, Isolation::Committed)?;
-    if !(bounds.low..bounds.high).contains(&offset) {
-        return Ok(Answer::says(Ending::NotFound, format!("no rejected event at {position}")));
-    }
-    let mut reader = books.log.reader(&[(at, offset)], Isolation::Committed)?;
-    let limit = stream::log::FetchLimit { records: 1, bytes: 1, wait: std::time::Duration::ZERO };
-    let record = reader.poll(limit)?.into_iter().flat_map(|fetch| fetch.records).find(|r| r.offset == offset);
-    let Some(record) = record else {
+    let Some(record) = record_at(books.log.as_ref(), at, offset)? else {
         return Ok(Answer::says(Ending::NotFound, format!("no rejected event at {position}")));
     };
     let mut table = Table::new("rejected event", &["field", "value"]);
@@ -267,4 +220,18 @@ pub(super) fn rejected_one(books: &Books, position: &str) -> anyhow::Result<Answ
     let value = String::from_utf8(record.value.to_vec()).unwrap_or_else(|_| format!("{:?}", record.value));
     table.row(["value".into(), value.into()]);
     Ok(Answer::tables(vec![table]))
+}
+
+/// The record at an offset, if it is there.
+pub(super) fn record_at(log: &dyn Log, at: TopicPartition, offset: Offset) -> anyhow::Result<Option<Record>> {
+    if at.partition >= log.partitions(at.topic)? {
+        return Ok(None);
+    }
+    let bounds = log.watermarks(at, Isolation::Committed)?;
+    if !(bounds.low..bounds.high).contains(&offset) {
+        return Ok(None);
+    }
+    let mut reader = log.reader(&[(at, offset)], Isolation::Committed)?;
+    let limit = stream::log::FetchLimit { records: 1, bytes: 1, wait: std::time::Duration::ZERO };
+    Ok(reader.poll(limit)?.into_iter().flat_map(|fetch| fetch.records).find(|record| record.offset == offset))
 }

@@ -6,6 +6,7 @@ pub mod books;
 pub mod events;
 pub mod journal;
 pub mod operations;
+pub mod outcomes;
 pub mod trace;
 pub mod verify;
 
@@ -50,8 +51,8 @@ pub enum Question {
     Bill { file: String, source: Option<String>, day: Option<String> },
     /// Append events.
     Send { lane: u8, events: Vec<events::Text> },
-    /// Outcomes of events sent.
-    Outcomes { sent: Vec<events::Sent> },
+    /// Outcomes of events sent, as far as they have come.
+    Outcomes { of: outcomes::Awaited },
     /// Ready?
     Health,
 }
@@ -79,21 +80,21 @@ pub struct Answer {
     pub message: Option<String>,
     /// How it ends.
     pub ending: Ending,
-    /// What was sent, for [`Question::Outcomes`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub sent: Vec<events::Sent>,
+    /// What has no outcome yet, for [`Question::Outcomes`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaited: Option<outcomes::Awaited>,
 }
 
 impl Answer {
     /// Tables and nothing else.
     #[must_use]
     pub const fn tables(tables: Vec<Table>) -> Self {
-        Self { tables, message: None, ending: Ending::Done, sent: Vec::new() }
+        Self { tables, message: None, ending: Ending::Done, awaited: None }
     }
 
     /// A message.
     pub fn says(ending: Ending, message: impl Into<String>) -> Self {
-        Self { tables: Vec::new(), message: Some(message.into()), ending, sent: Vec::new() }
+        Self { tables: Vec::new(), message: Some(message.into()), ending, awaited: None }
     }
 }
 
@@ -135,7 +136,7 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
             operations::bill(books, file, source.as_deref(), day.as_deref())
         }
         Question::Send { lane, events } => events::send(books, *lane, events),
-        Question::Outcomes { sent } => events::outcomes(books, sent),
+        Question::Outcomes { of } => outcomes::outcomes(books, of),
         Question::Health => Ok(operations::health(books)),
     }
 }

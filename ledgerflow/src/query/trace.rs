@@ -1,118 +1,236 @@
 //! `trace`: one event from its arrival to its match.
+//!
+//! The answer always has the same tables: events, decisions, entries, balances, reconciliation. A source may use an id
+//! that another uses too, repeat it, and entries of one event lie in several partitions, so `journal` and `rejected` are
+//! read once; of the journal only those records are decoded that hold the id's bytes.
 
-use super::answers::Shown;
+use super::answers::{Shown, balances_of, side_name};
 use super::books::Books;
-use super::events::word;
+use super::events::{Rejected, record_at};
+use super::outcomes::{why, word};
 use super::{Answer, Ending};
 use crate::cli::output::{Cell, Table};
 use crate::measure::recount::each;
+use reconcile::match_key::MatchKey;
 use schemas::dates::{Day, format_instant};
 use schemas::topics::Topic;
-use schemas::wire::{Decision, Entry, JournalBody, Match, Outcome, Received, Side, journal_item::Item};
+use schemas::wire::{
+    Decision, Entry, EventKey, JournalBody, Match, Outcome, Received, Resolution, Side, journal_item::Item,
+};
+use std::collections::BTreeSet;
+use stream::log::{Log, Record, TopicPartition, header};
 
+/// What stands for the data of an event whose record is no longer kept.
+const GIVEN_UP: &str = "given up by retention";
+
+/// What is looked for.
+struct Wanted<'a> {
+    id: &'a str,
+    source: Option<&'a str>,
+}
+
+impl Wanted<'_> {
+    fn is(&self, event: Option<&EventKey>) -> bool {
+        event.is_some_and(|e| e.id == self.id && self.source.is_none_or(|source| source == e.source))
+    }
+
+    /// Whether a dead letter is it: by its id, or, where it is no JSON, by what stands after `"id":`.
+    fn is_letter(&self, letter: &Letter) -> bool {
+        let Some(id) = letter.attribute("id") else {
+            return letter.event.is_none() && self.source.is_none() && has_id(&letter.record.value, self.id);
+        };
+        id == self.id
+            && self.source.is_none_or(|source| letter.attribute("source").as_deref() == Some(source))
+    }
+}
+
+/// Where `part` begins in `bytes`.
+fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
+    if part.is_empty() { Some(0) } else { bytes.windows(part.len()).position(|window| window == part) }
+}
+
+/// Whether `"id": "<id>"` stands in a text that is no JSON, spaces aside.
+fn has_id(text: &[u8], id: &str) -> bool {
+    let (name, value) = (br#""id""#, format!("\"{id}\""));
+    let mut rest = text;
+    while let Some(at) = find(rest, name) {
+        rest = rest.get(at + name.len()..).unwrap_or_default();
+        let after = rest.trim_ascii_start();
+        let given = after.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        if given.is_some_and(|given| given.starts_with(value.as_bytes())) {
+            return true;
+        }
+    }
+    false
+}
+
+/// An event that ingest set aside, as it came.
+struct Letter {
+    rejected: Rejected,
+    record: Record,
+    event: Option<serde_json::Value>,
+}
+
+impl Letter {
+    /// A CloudEvents attribute: a header in binary mode, else a field of the JSON.
+    fn attribute(&self, name: &str) -> Option<String> {
+        let value = |prefix: &str| header(&self.record.headers, &format!("{prefix}{name}"));
+        match value("ce_").or_else(|| value("ce-")) {
+            Some(text) => Some(String::from_utf8_lossy(text).into_owned()),
+            None => Some(self.event.as_ref()?.get(name)?.as_str()?.to_owned()),
+        }
+    }
+}
+
+/// A journal batch: its slot and number, and when it was written.
+#[derive(Clone, Copy)]
+struct Batch {
+    slot: u32,
+    number: u64,
+    written_at_us: i64,
+}
+
+impl Batch {
+    fn place(self) -> Cell {
+        format!("{}#{}", self.slot, self.number).into()
+    }
+}
+
+/// Everything that carries the event.
 #[derive(Default)]
 struct Found {
-    decisions: Vec<(u32, u64, i64, Decision)>,
-    received: Vec<(u32, u64, Received)>,
-    resolutions: Vec<(u32, u64, String)>,
+    decisions: Vec<(Batch, Decision)>,
+    received: Vec<(Batch, Received)>,
+    verdicts: Vec<(Batch, Resolution)>,
+    letters: Vec<Letter>,
 }
 
 impl Found {
-    /// Slot, batch, accounting date and entry of everything that was booked.
-    fn booked(&self) -> impl Iterator<Item = (u32, u64, i32, &Entry)> {
-        let decided = self.decisions.iter().flat_map(|(slot, batch, _, d)| {
-            d.entry.iter().map(|entry| (*slot, *batch, d.accounting_date, entry))
-        });
-        let received = self.received.iter().flat_map(|(slot, batch, r)| {
-            r.entry.iter().map(|entry| (*slot, *batch, r.accounting_date, entry))
-        });
+    fn of(log: &dyn Log, wanted: &Wanted<'_>) -> anyhow::Result<Self> {
+        let mut found = Self::default();
+        each(log, Topic::Journal, &mut |fetch| {
+            let with_id = |record: &&Record| find(&record.value, wanted.id.as_bytes()).is_some();
+            for record in fetch.records.iter().filter(with_id) {
+                let opened = schemas::batch::open(&record.value)?;
+                let (number, written_at_us) = (opened.header.batch, opened.header.written_at_us);
+                let batch = Batch { slot: fetch.from.partition, number, written_at_us };
+                let body: JournalBody = opened.body()?;
+                body.item.into_iter().for_each(|item| found.take(batch, item.item, wanted));
+            }
+            Ok(())
+        })?;
+        each(log, Topic::Rejected, &mut |fetch| {
+            // A refusal may lie here ahead of the journal batch that says so; the journal tells of it.
+            let all = fetch.records.iter().map(|record| (Rejected::of(fetch.from, record), record));
+            for (rejected, record) in all.filter(|(rejected, _)| rejected.is_dead_letter()) {
+                let event = serde_json::from_slice(&record.value).ok();
+                let letter = Letter { rejected, record: record.clone(), event };
+                if wanted.is_letter(&letter) {
+                    found.letters.push(letter);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    fn take(&mut self, batch: Batch, item: Option<Item>, wanted: &Wanted<'_>) {
+        match item {
+            Some(Item::Decision(d)) if wanted.is(d.event.as_ref()) => self.decisions.push((batch, d)),
+            Some(Item::Received(r)) if wanted.is(r.event.as_ref()) => self.received.push((batch, r)),
+            Some(Item::Resolution(r)) if wanted.is(r.event.as_ref()) => self.verdicts.push((batch, r)),
+            _ => {}
+        }
+    }
+
+    /// Entries with their batch and accounting date: those decided, then those received.
+    fn entries(&self) -> impl Iterator<Item = (Batch, i32, &Entry)> {
+        let decided = self
+            .decisions
+            .iter()
+            .flat_map(|(batch, d)| d.entry.iter().map(move |entry| (*batch, d.accounting_date, entry)));
+        let received = self
+            .received
+            .iter()
+            .flat_map(|(batch, r)| r.entry.iter().map(move |entry| (*batch, r.accounting_date, entry)));
         decided.chain(received)
     }
 }
 
-/// Finds everything that carries the event, by reading the journal.
-fn find(books: &Books, id: &str, source: Option<&str>) -> anyhow::Result<Found> {
-    let mut found = Found::default();
-    each(books.log.as_ref(), Topic::Journal, &mut |fetch| {
-        for record in &fetch.records {
-            let opened = schemas::batch::open(&record.value)?;
-            let (slot, batch, at) = (fetch.from.partition, opened.header.batch, opened.header.written_at_us);
-            let is_it = |event: &Option<schemas::wire::EventKey>| {
-                event.as_ref().is_some_and(|e| e.id == id && source.is_none_or(|s| s == e.source))
-            };
-            let body: JournalBody = opened.body()?;
-            for item in body.item {
-                match item.item {
-                    Some(Item::Decision(d)) if is_it(&d.event) => found.decisions.push((slot, batch, at, d)),
-                    Some(Item::Received(r)) if is_it(&r.event) => found.received.push((slot, batch, r)),
-                    Some(Item::Resolution(r)) if is_it(&r.event) => {
-                        found.resolutions.push((slot, batch, word(r.outcome()).to_owned()));
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
-    })?;
-    Ok(found)
-}
-
 /// `trace`.
 pub(super) fn trace(books: &Books, id: &str, source: Option<&str>) -> anyhow::Result<Answer> {
-    let found = find(books, id, source)?;
-    if found.decisions.is_empty() {
-        return Ok(Answer::says(
-            Ending::NotFound,
-            format!("no decision on event {id:?}; an unreadable event is in `rejected list`"),
-        ));
+    let found = Found::of(books.log.as_ref(), &Wanted { id, source })?;
+    if found.decisions.is_empty() && found.letters.is_empty() {
+        let message = format!("no decision on event {id:?}, and no dead letter with that id");
+        return Ok(Answer::says(Ending::NotFound, message));
     }
-    let booked: Vec<(u32, u64, i32, &Entry)> = found.booked().collect();
-    let accounts = booked.iter().map(|(.., entry)| entry.account.clone()).collect();
-    let shown = Shown::of(books, accounts)?;
-    let mut entries = Table::new(
-        "entries",
-        &["account", "asset", "side", "amount", "balance_after", "seq", "date", "journal"],
-    );
-    let mut matches: Vec<Match> = Vec::new();
-    for (slot, batch, date, entry) in booked {
-        matches.extend(entry.r#match.clone());
-        entries.row([
-            entry.account.clone().into(),
-            entry.asset.clone().into(),
-            if entry.side() == Side::Credit { "credit".into() } else { "debit".into() },
-            shown.amount(entry.amount(), &entry.asset),
-            shown.balance(&entry.account, entry.after(), &entry.asset),
-            entry.seq.into(),
-            Day(date).to_string().into(),
-            format!("{slot}#{batch}").into(),
-        ]);
-    }
-    let mut tables = vec![decisions(&found), entries];
-    if !matches.is_empty() {
-        tables.push(cases(books, matches)?);
-    }
+    let tables = vec![
+        events(books.log.as_ref(), &found)?,
+        decisions(&found),
+        entries(books, &found)?,
+        balances(books, &found)?,
+        cases(books, found.entries().filter_map(|(_, _, entry)| entry.r#match.clone()).collect())?,
+    ];
     Ok(Answer::tables(tables))
 }
 
+/// The events as they came, each place once.
+fn events(log: &dyn Log, found: &Found) -> anyhow::Result<Table> {
+    let columns = ["event", "source", "type", "subject", "time", "lies_at", "data"];
+    let mut table = Table::new("events", &columns);
+    let mut told = BTreeSet::new();
+    for (_, d) in &found.decisions {
+        if !told.insert((d.lane, d.event_partition, d.event_offset)) {
+            continue;
+        }
+        let record = match lane(d) {
+            Some(lane) => record_at(log, TopicPartition::new(lane, d.event_partition), d.event_offset)?,
+            None => None,
+        };
+        let EventKey { source, id } = d.event.clone().unwrap_or_default();
+        table.row([
+            id.into(),
+            source.into(),
+            d.r#type.clone().into(),
+            d.subject.clone().into(),
+            format_instant(d.occurred_at_us).into(),
+            lies_at(d),
+            record.as_ref().map_or_else(|| GIVEN_UP.to_owned(), data_of).into(),
+        ]);
+    }
+    for letter in &found.letters {
+        let mut row =
+            ["id", "source", "type", "subject", "time"].map(|name| letter.attribute(name).into()).to_vec();
+        row.extend([letter.rejected.place().into(), data_of(&letter.record).into()]);
+        table.row(row);
+    }
+    Ok(table)
+}
+
+/// The event's data as JSON; what cannot be read is shown as it is.
+fn data_of(record: &Record) -> String {
+    let parsed = serde_json::from_slice::<serde_json::Value>(&record.value).ok();
+    let structured = parsed.as_ref().filter(|event| event.get("specversion").is_some());
+    match structured.and_then(|event| event.get("data")) {
+        Some(data) => data.to_string(),
+        None => String::from_utf8_lossy(&record.value).into_owned(),
+    }
+}
+
+fn lane(d: &Decision) -> Option<Topic> {
+    usize::try_from(d.lane).ok().and_then(|lane| Topic::LANES.get(lane)).copied()
+}
+
+fn lies_at(d: &Decision) -> Cell {
+    let lane = lane(d).map_or("?", |topic| topic.name());
+    format!("{lane}/{}@{}", d.event_partition, d.event_offset).into()
+}
+
 fn decisions(found: &Found) -> Table {
-    let columns = [
-        "event",
-        "source",
-        "type",
-        "outcome",
-        "reason",
-        "occurred_at",
-        "date",
-        "rule",
-        "event_at",
-        "journal",
-        "decided_at",
-    ];
+    let columns =
+        ["outcome", "reason", "original", "original_at", "date", "rule", "event_at", "journal", "decided_at"];
     let mut table = Table::new("decisions", &columns);
-    for (slot, batch, at, d) in &found.decisions {
-        let event = d.event.clone().unwrap_or_default();
-        let lane =
-            usize::try_from(d.lane).ok().and_then(|lane| Topic::LANES.get(lane)).map_or("?", |t| t.name());
+    for (batch, d) in &found.decisions {
         let outcome = match d.outcome() {
             Outcome::Pending => format!("forwarded to partition {}", d.forwarded_to),
             outcome if d.forwarded_from > 0 => {
@@ -120,61 +238,128 @@ fn decisions(found: &Found) -> Table {
             }
             outcome => word(outcome).to_owned(),
         };
-        let reason =
-            if d.detail.is_empty() { d.reason.clone() } else { format!("{}: {}", d.reason, d.detail) };
+        let repeated = d.outcome() == Outcome::Duplicate;
+        let original_at = format!("{}#{}", d.original_partition, d.original_batch);
         table.row([
-            event.id.into(),
-            event.source.into(),
-            d.r#type.clone().into(),
             outcome.into(),
-            reason.into(),
-            format_instant(d.occurred_at_us).into(),
+            why(&d.reason, &d.detail).into(),
+            repeated.then(|| word(d.original())).into(),
+            (repeated && d.original_batch > 0).then_some(original_at).into(),
             Day(d.accounting_date).to_string().into(),
-            format!("{} v{}", d.rule, d.rule_version).into(),
-            format!("{lane}/{}@{}", d.event_partition, d.event_offset).into(),
-            format!("{slot}#{batch}").into(),
-            format_instant(*at).into(),
+            (!d.rule.is_empty()).then(|| format!("{} v{}", d.rule, d.rule_version)).into(),
+            lies_at(d),
+            batch.place(),
+            format_instant(batch.written_at_us).into(),
         ]);
     }
-    for (slot, batch, outcome) in &found.resolutions {
+    for (batch, verdict) in &found.verdicts {
         table.row([
+            format!("verdict of partition {}: {}", verdict.from, word(verdict.outcome())).into(),
+            verdict.reason.clone().into(),
             Cell::None,
             Cell::None,
-            "verdict".into(),
-            outcome.clone().into(),
+            Day(verdict.accounting_date).to_string().into(),
+            Cell::None,
+            Cell::None,
+            batch.place(),
+            format_instant(batch.written_at_us).into(),
+        ]);
+    }
+    for Letter { rejected, record, .. } in &found.letters {
+        table.row([
+            rejected.kind.into(),
+            why(&rejected.reason, &rejected.detail).into(),
             Cell::None,
             Cell::None,
             Cell::None,
             Cell::None,
-            Cell::None,
-            format!("{slot}#{batch}").into(),
+            rejected.place().into(),
+            format!("rejected/{}", rejected.at).into(),
+            format_instant(record.timestamp_us).into(),
         ]);
     }
     table
 }
 
+fn entries(books: &Books, found: &Found) -> anyhow::Result<Table> {
+    let shown = Shown::of(books, found.entries().map(|(_, _, entry)| entry.account.clone()).collect())?;
+    let columns = ["account", "asset", "side", "amount", "balance_after", "seq", "date", "journal"];
+    let mut table = Table::new("entries", &columns);
+    for (batch, date, entry) in found.entries() {
+        table.row([
+            entry.account.clone().into(),
+            entry.asset.clone().into(),
+            if entry.side() == Side::Credit { "credit".into() } else { "debit".into() },
+            shown.amount(entry.amount(), &entry.asset),
+            shown.balance(&entry.account, entry.after(), &entry.asset),
+            entry.seq.into(),
+            Day(date).to_string().into(),
+            batch.place(),
+        ]);
+    }
+    Ok(table)
+}
+
+/// What the accounts of the entries hold now.
+fn balances(books: &Books, found: &Found) -> anyhow::Result<Table> {
+    let columns = ["account", "asset", "balance", "normal_side", "entries", "last_date"];
+    let mut table = Table::new("balances", &columns);
+    let accounts: BTreeSet<(&str, &str)> =
+        found.entries().map(|(_, _, entry)| (entry.account.as_str(), entry.asset.as_str())).collect();
+    for (account, asset) in accounts {
+        for balance in balances_of(books, account)?.into_iter().filter(|balance| balance.asset == asset) {
+            table.row([
+                account.into(),
+                asset.into(),
+                Cell::amount(balance.balance),
+                side_name(balance.normal_side).into(),
+                balance.seq.into(),
+                balance.last_date.into(),
+            ]);
+        }
+    }
+    Ok(table)
+}
+
+/// Matches and breaks of what the entries are matched by, each key once, in the order of the keys.
 fn cases(books: &Books, matches: Vec<Match>) -> anyhow::Result<Table> {
     let cases = books.join(move |worker| {
         let slots: Vec<_> = worker.slots().into_iter().filter_map(|slot| worker.slot(slot)).collect();
-        let keys = matches.iter().map(reconcile::match_key::MatchKey::of_ours);
-        let found = keys.flat_map(|key| {
-            slots.iter().flat_map(|slot| worker.processor().cases_of(slot, &key)).collect::<Vec<_>>()
+        let keys: BTreeSet<MatchKey> = matches.iter().map(MatchKey::of_ours).collect();
+        let found = keys.iter().flat_map(|key| {
+            slots.iter().flat_map(|slot| worker.processor().cases_of(slot, key)).collect::<Vec<_>>()
         });
         found.collect::<Vec<_>>()
     })?;
-    let mut table =
-        Table::new("reconciliation", &["kind", "provider", "order", "day", "ours", "theirs", "line", "case"]);
+    let columns = ["kind", "provider", "order", "day", "ours", "theirs", "event", "line", "case"];
+    let mut table = Table::new("reconciliation", &columns);
     for case in cases {
         table.row([
             case.kind.name().into(),
             case.provider.into(),
             case.order.into(),
             case.day.into(),
-            case.ours.map(|o| Cell::amount(o.amount)).unwrap_or(Cell::None),
-            case.theirs.as_ref().map(|t| Cell::amount(t.amount.clone())).unwrap_or(Cell::None),
+            case.ours.as_ref().map(|o| Cell::amount(o.amount.clone())).into(),
+            case.theirs.as_ref().map(|t| Cell::amount(t.amount.clone())).into(),
+            case.ours.map(|o| o.event_id).into(),
             case.theirs.map(|t| t.line).into(),
             case.case_id.chars().take(12).collect::<String>().into(),
         ]);
     }
     Ok(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_found_in_what_is_no_json() {
+        let cut = br#"{"specversion":"1.0","id" : "e-1","source":"/shop","data":{"id":"x","order_id":"7""#;
+        assert!(has_id(cut, "e-1") && has_id(cut, "x"));
+        for id in ["e-", "e-12", "7", "/shop", ""] {
+            assert!(!has_id(cut, id), "{id}");
+        }
+        assert!(!has_id(b"\"id\"", "e-1") && !has_id(b"", "e-1") && !has_id(b"\xff\"id\":", "e-1"));
+    }
 }

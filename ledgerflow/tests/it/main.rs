@@ -12,4 +12,5 @@ mod process;
 mod restore;
 mod retention;
 mod signs;
+mod trace;
 mod traffic;

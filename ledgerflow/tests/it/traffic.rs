@@ -7,6 +7,7 @@
 
 use ledgerflow::measure::recount::{each, recount};
 use ledgerflow::query::events::{Sent, Text};
+use ledgerflow::query::outcomes::Awaited;
 use ledgerflow::query::{Ending, Question};
 use ledgerflow_tests::bill::{self, ACCOUNT, BillRow};
 use ledgerflow_tests::events::yuan;
@@ -191,8 +192,9 @@ impl Traffic {
         let Some(answer) = to.ask(&question).filter(|answer| answer.ending == Ending::Done) else {
             return false;
         };
-        assert_eq!(answer.sent.len(), batch.events.len());
-        self.sent.extend(answer.sent);
+        let sent = answer.awaited.unwrap().sent;
+        assert_eq!(sent.len(), batch.events.len());
+        self.sent.extend(sent);
         true
     }
 
@@ -200,8 +202,9 @@ impl Traffic {
     pub fn is_settled(&self, running: &Running) -> bool {
         let sent: BTreeSet<&Sent> = self.sent.iter().collect();
         assert_eq!(sent.len(), self.sent.len(), "two events were acknowledged at one place");
-        let answer = running.ask(&Question::Outcomes { sent: self.sent.clone() });
-        answer.is_some_and(|answer| answer.ending == Ending::Done && answer.sent.len() == self.sent.len())
+        let of = Awaited { sent: self.sent.clone(), ..Awaited::default() };
+        let answer = running.ask(&Question::Outcomes { of }).filter(|answer| answer.ending == Ending::Done);
+        answer.and_then(|answer| answer.awaited).is_some_and(|left| left.sent.is_empty())
     }
 
     /// Reads the books at rest: every record of the lanes has one outcome, every id the one it must have.
