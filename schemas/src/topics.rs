@@ -83,16 +83,16 @@ topics! {
     Commands = "commands", "Batch of CommandItem", Home, Internal, BelowReaders, "Balanced postings asked for, by home partition.";
     Credits = "credits", "Batch of CreditItem", Account, Internal, BelowReaders, "Legs, forwarded commands and verdicts from one posting partition to another.";
     Journal = "journal", "Batch of JournalItem", Slot, Internal, Forever, "Every change of the ledger, with balances before and after.";
-    Rejected = "rejected", "the input's bytes", Slot, Internal, BelowReaders, "Dead letters of ingest with their original bytes, and refusals of posting; the reason is in the headers.";
-    Balances = "balances", "JSON Balance (BalancesBody on the embedded log)", Slot, Internal, Compacted, "Newest balance of every account.";
+    Rejected = "rejected", "the input's bytes; refusals JSON", Slot, Internal, BelowReaders, "Dead letters of ingest with their original bytes, and refusals of posting; the reason is in the headers.";
+    Balances = "balances", "BalancesBody; with compaction JSON Balance", Slot, Internal, Compacted, "Newest balance of every account.";
     BalancesDaily = "balances.daily", "JSON DailyBalance", Slot, Internal, Forever, "Closing balance of every account for every business day, by revision.";
     Flow = "flow", "JSON FlowStatus", Single, One, Forever, "Status of business days and of the day chain.";
     BillsRaw = "bills.raw", "bytes of the bill file, in chunks", File, Internal, Forever, "Providers' bill files as received.";
-    BillsLines = "bills.lines", "BillChunk", File, Internal, BelowReaders, "Parsed bill lines, staged until their file passes its control totals.";
+    BillsLines = "bills.lines", "BillChunk (protobuf, no batch)", File, Internal, BelowReaders, "Parsed bill lines, staged until their file passes its control totals.";
     ReconState = "recon.state", "Batch of ReconStateItem", Slot, Internal, Forever, "Changelog of the half of reconcile that re-keys.";
     ReconSides = "recon.sides", "Batch of SideItem", MatchKey, Internal, Forever, "Our entries and the providers' lines by match key.";
-    Matches = "matches", "JSON Match", Slot, Internal, Compacted, "Pairs that agree, by case id and revision.";
-    Breaks = "breaks", "JSON Break", Slot, Internal, Compacted, "Pairs and single sides that do not agree, by case id and revision.";
+    Matches = "matches", "JSON Case", Slot, Internal, Compacted, "Pairs that agree, by case id and revision.";
+    Breaks = "breaks", "JSON Case", Slot, Internal, Compacted, "Pairs and single sides that do not agree, by case id and revision.";
 }
 
 impl Topic {

@@ -9,6 +9,7 @@
 //! - [`bill`]: WeChat Pay bills as text, with their control totals;
 //! - [`books`]: what lies on the topics afterwards, read a second time: outcomes, entries, balances, days, cases;
 //! - `broker`: a real Kafka broker of one's own, with the feature `kafka`;
+//! - [`json_schema`]: whether a record is what its JSON Schema says;
 //! - [`history`]: a random day of a payment company with what must come of it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -20,6 +21,7 @@ pub mod events;
 pub mod forty_five;
 pub mod hang;
 pub mod history;
+pub mod json_schema;
 pub mod member;
 pub mod shared;
 pub mod world;

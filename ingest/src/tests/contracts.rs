@@ -1,5 +1,6 @@
 //! The JSON Schemas of the event types say what the default rules do: examples are booked, required fields are
-//! required, amounts are amounts, and no rule reads a field that its schema does not describe.
+//! required, amounts are amounts, and no rule reads a field that its schema does not describe. So do the pages for users:
+//! their examples are booked, their bounds are those of the code.
 
 use super::*;
 use serde_json::{Value, json};
@@ -116,4 +117,91 @@ fn amounts_and_names_are_held_to_what_the_schema_says() {
             }
         }
     }
+}
+
+const EVENTS_PAGE: &str = include_str!("../../../docs/events.md");
+const RULES_PAGE: &str = include_str!("../../../docs/rules.md");
+
+/// The blocks of that language in a page.
+fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
+    let fence = format!("```{language}\n");
+    page.split(&fence).skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect()
+}
+
+#[test]
+fn every_event_on_the_page_is_booked_as_the_page_says() {
+    let events = blocks(EVENTS_PAGE, "json");
+    assert_eq!(events.len(), 5);
+    let mut kinds = Vec::new();
+    for text in events {
+        let event: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(outcome(&event), "booked", "{text}");
+        kinds.push(event["type"].as_str().unwrap().to_owned());
+    }
+    kinds.dedup();
+    assert_eq!(kinds, ["transfer", "order.paid", "refund.succeeded", "payout.sent"]);
+    // The example of binary mode: headers, an empty line, the data.
+    let lines = EVENTS_PAGE.lines().skip_while(|line| !line.starts_with("    ce_specversion"));
+    let lines: Vec<&str> =
+        lines.map_while(|line| (line.is_empty() || line.starts_with("    ")).then(|| line.trim())).collect();
+    let headers = lines.iter().filter_map(|line| line.split_once(": "));
+    let headers: Vec<Header> = headers
+        .filter(|(name, _)| !name.starts_with('{'))
+        .map(|(name, value)| Header::text(name, value))
+        .collect();
+    assert_eq!(headers.len(), 7);
+    let data = lines.iter().find(|line| line.starts_with('{')).unwrap();
+    let binary = Record { headers, ..record((*data).to_owned()) };
+    assert_eq!(Rig::open().judge(vec![binary]).reasons(), Vec::<String>::new());
+}
+
+/// Rows `| side | account | amount |` below each event's heading are the legs that its example becomes.
+#[test]
+fn the_legs_on_the_page_are_those_of_the_example() {
+    for section in EVENTS_PAGE.split("\n### ").filter(|section| section.contains("| side | account |")) {
+        let event = blocks(section, "json")[0];
+        let rows =
+            section.lines().filter(|line| line.starts_with("| debit |") || line.starts_with("| credit |"));
+        let rows = rows.map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let account = cells[2].trim_start_matches('`').split('`').next().unwrap();
+            format!("{} {account} {}", cells[1], cells[3])
+        });
+        let mut want: Vec<String> = rows.collect();
+        let came = Rig::open().judge(vec![record(event.to_owned())]);
+        let legs = came.commands().into_iter().flat_map(|command| &command.leg);
+        let mut found: Vec<String> = legs
+            .map(|leg| {
+                let side = if leg.side() == Side::Debit { "debit" } else { "credit" };
+                let amount = i128::from(leg.amount.unwrap_or_default());
+                format!("{side} {} {}", leg.account, money::format(amount, 2))
+            })
+            .collect();
+        want.sort();
+        found.sort();
+        assert_eq!(found, want, "{event}");
+    }
+}
+
+#[test]
+fn the_bounds_on_the_page_of_rules_are_those_of_the_code() {
+    use crate::rules::{FIELDS_MAX, LEGS_MAX, MATCH_TEXT_BYTES_MAX, OPTIONAL_FIELDS_MAX};
+    for said in [
+        format!("2 to {LEGS_MAX} templates"),
+        format!("Bounds: {LEGS_MAX} legs, {FIELDS_MAX} fields, {OPTIONAL_FIELDS_MAX} optional fields"),
+        format!("Texts of a match have at most {MATCH_TEXT_BYTES_MAX} bytes"),
+    ] {
+        assert!(RULES_PAGE.contains(&said), "docs/rules.md does not say {said:?}");
+    }
+    assert!(EVENTS_PAGE.contains(&format!("| more than {LEGS_MAX} legs |")));
+}
+
+/// The charts and rules on the page are read as they stand there.
+#[test]
+fn charts_and_rules_on_the_page_are_valid() {
+    let [chart, rules, own] = blocks(RULES_PAGE, "yaml")[..] else { panic!("three blocks") };
+    Chart::parse(chart).unwrap();
+    let chart = Chart::parse(CHART).unwrap();
+    Rules::parse(rules, &chart).unwrap();
+    Rules::parse(&format!("version: 1\nrules:\n{own}"), &chart).unwrap();
 }

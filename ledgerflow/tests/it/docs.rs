@@ -1,5 +1,8 @@
 //! What is written down is what the program says. `UPDATE=1` (or `make schemas`) writes what is generated.
 
+use crate::company::{Company, PATIENCE, Running, within};
+use clap::CommandFactory;
+use ledgerflow_tests::bill::{self, BillRow};
 use std::path::{Path, PathBuf};
 
 fn docs(file: &str) -> PathBuf {
@@ -17,11 +20,23 @@ fn cli_reference_is_current() {
     assert!(committed == text, "docs/cli.md is stale: run `make schemas`");
 }
 
+/// Full names of a command and of those below it.
+fn names(command: &clap::Command, above: &str, all: &mut Vec<String>) {
+    for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+        let name = format!("{above} {}", below.get_name());
+        all.push(name.clone());
+        names(below, &name, all);
+    }
+}
+
 #[test]
 fn cli_reference_has_every_command_and_no_help_is_missing() {
     let text = ledgerflow::cli::reference::reference();
-    for command in ["run", "send", "rejected show", "topics describe", "bench pipeline", "completions"] {
-        assert!(text.contains(&format!("\n## `ledgerflow {command}`\n")), "{command}");
+    let mut commands = Vec::new();
+    names(&ledgerflow::cli::args::Cli::command(), "ledgerflow", &mut commands);
+    assert!(commands.len() > 20 && commands.contains(&"ledgerflow rejected show".to_owned()), "{commands:?}");
+    for command in commands {
+        assert!(text.contains(&format!("\n## `{command}`\n")), "{command}");
     }
     for line in text.lines().filter(|line| line.starts_with("| `")) {
         assert!(!line.ends_with("|  |"), "an option without help: {line}");
@@ -31,8 +46,7 @@ fn cli_reference_has_every_command_and_no_help_is_missing() {
 /// An error page that leaves a code out sends its reader away with nothing.
 #[test]
 fn every_reason_code_has_its_place_in_the_error_page() {
-    // The page is written by hand; until there is one there is nothing to compare.
-    let Ok(page) = std::fs::read_to_string(docs("errors.md")) else { return };
+    let page = std::fs::read_to_string(docs("errors.md")).unwrap();
     for reason in schemas::reason::Reason::ALL {
         assert!(
             page.contains(&format!("`{}`", reason.code())),
@@ -82,29 +96,95 @@ fn matches(pattern: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
-#[test]
-fn the_examples_of_the_readme_say_what_they_say() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let examples = examples(&std::fs::read_to_string(root.join("README.md")).unwrap());
-    assert!(examples.len() >= 15, "{} examples", examples.len());
-    // As a newcomer has it: nothing configured.
-    let company = crate::company::Company::with("log_format: human\n");
-    let running = company.run();
+/// Runs a page's examples in `folder`, as a reader would who has the program on the path. Returns how many there are.
+fn run_examples(page: &str, folder: &Path) -> usize {
+    let examples = examples(page);
     let bin = Path::new(env!("CARGO_BIN_EXE_ledgerflow")).parent().unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    for example in examples.iter().filter(|example| !example.background) {
-        let command = example.command.replace("--dir data", &format!("--dir {}", company.books().display()));
+    for Example { command, output, .. } in examples.iter().filter(|example| !example.background) {
         let mut shell = std::process::Command::new("bash");
         for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("LEDGERFLOW_")) {
             shell.env_remove(name);
         }
-        let said = shell.args(["-c", &command]).current_dir(&root).env("PATH", &path).output().unwrap();
+        let said = shell.args(["-c", command]).current_dir(folder).env("PATH", &path).output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
         assert!(said.status.success(), "{command}\n{out}{err}");
         let lines: Vec<&str> = out.lines().collect();
-        let equal = example.output.len() == lines.len()
-            && example.output.iter().zip(&lines).all(|(pattern, line)| matches(pattern, line));
-        assert!(example.output.is_empty() || equal, "{command}\ngot  {lines:#?}\nwant {:#?}", example.output);
+        let equal = output.len() == lines.len()
+            && output.iter().zip(&lines).all(|(pattern, line)| matches(pattern, line));
+        assert!(output.is_empty() || equal, "{command}\ngot  {lines:#?}\nwant {output:#?}");
     }
+    examples.len()
+}
+
+/// A page's `data` is the company's.
+fn as_data(company: &Company) {
+    std::os::unix::fs::symlink(company.books(), company.path("data")).unwrap();
+}
+
+#[test]
+fn the_examples_of_the_readme_say_what_they_say() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // As a newcomer has it: nothing configured.
+    let company = Company::with("log_format: human\n");
+    as_data(&company);
+    std::os::unix::fs::symlink(root.join("reconcile"), company.path("reconcile")).unwrap();
+    let running = company.run();
+    let count = run_examples(&std::fs::read_to_string(root.join("README.md")).unwrap(), &company.path(""));
+    assert!(count >= 15, "{count} examples");
+    running.stop();
+}
+
+/// A day with some events, a bill and a dead letter, closed; the next one is open.
+fn a_day(company: &Company) -> Running {
+    let running = company.run();
+    let event = |id: &str, kind: &str, subject: &str, data: &str| {
+        format!(
+            r#"{{"specversion":"1.0","id":"{id}","source":"/shop","type":"{kind}","subject":"{subject}","time":"2026-11-21T12:00:00Z","data":{data}}}"#
+        )
+    };
+    let transfer = r#"{"from":"funding:cash","to":"users:42:wallet","asset":"CNY","amount":"100.00"}"#;
+    let order = r#"{"order_id":"order-1","merchant_id":"7","provider":"wechat","provider_account":"1900000109","currency":"CNY","amount":"12.50","fee":"0.08"}"#;
+    let lines = [
+        event("t-1", "transfer", "users:42", transfer),
+        event("p-1", "order.paid", "orders/order-1", order),
+        "this is no event".to_owned(),
+    ];
+    company.write("events.jsonl", lines.join("\n"));
+    company.cli(&["send", "events.jsonl", "--wait"]).ends(0);
+    let row = |order: &str| BillRow {
+        time: "2026-11-21 20:00:00".into(),
+        order: order.into(),
+        refund: None,
+        cents: 1_250,
+        fee_cents: 8,
+    };
+    company.write("bill.csv", bill::text(&[row("order-1"), row("order-2")]));
+    let closed = within(PATIENCE, || {
+        let days = company.days();
+        days.contains(&("2026-11-21".to_owned(), "CLOSED".to_owned())).then_some(())
+    });
+    assert!(closed.is_some(), "{:?}", company.days());
+    running
+}
+
+#[test]
+fn the_examples_of_the_docs_say_what_they_say() {
+    let company =
+        Company::with("business_clock: {mode: offset, at: '2026-11-21T23:59:55Z'}\ningest: {tick_ms: 100}\n");
+    as_data(&company);
+    let running = a_day(&company);
+    let mut pages: Vec<PathBuf> =
+        std::fs::read_dir(docs("")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    pages.sort();
+    let mut count = 0;
+    for page in pages.iter().filter(|page| page.extension().is_some_and(|e| e == "md")) {
+        let text = std::fs::read_to_string(page).unwrap();
+        let indented = text.lines().find(|line| line.starts_with("    ledgerflow "));
+        assert_eq!(indented, None, "{}: not fenced as `console`, so not run", page.display());
+        println!("{}", page.display());
+        count += run_examples(&text, &company.path(""));
+    }
+    assert!(count >= 20, "{count} examples");
     running.stop();
 }

@@ -8,6 +8,8 @@ mod flow;
 mod imports;
 mod join_laws;
 mod join_tables;
+#[path = "../../../tests/src/json_schema.rs"]
+mod json_schema;
 mod rekeying;
 mod samples;
 mod tampering;

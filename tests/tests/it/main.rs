@@ -11,5 +11,7 @@ mod record_sizes;
 mod simulation;
 mod tidy;
 mod tidy_builds;
+mod tidy_docs;
 mod tidy_map;
 mod tidy_schemas;
+mod topic_json;

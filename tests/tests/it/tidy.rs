@@ -9,7 +9,7 @@ const PROCESSORS: [&str; 4] = ["ingest", "posting", "settlement", "reconcile"];
 const ENGINES: [&str; 10] =
     ["rdkafka", "rdkafka-sys", "redb", "fjall", "sled", "rocksdb", "heed", "lmdb", "rusqlite", "canopydb"];
 
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
