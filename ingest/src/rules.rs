@@ -14,6 +14,7 @@ use schemas::chart::Chart;
 use schemas::cloudevents::ATTRIBUTE_BYTES_MAX;
 use schemas::ids;
 use schemas::wire::Side;
+use schemas::yaml::YamlError;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
@@ -174,9 +175,9 @@ impl Rules {
     /// # Errors
     /// [`RulesError`] names the line and what was expected there.
     pub fn parse(yaml: &str, chart: &Chart) -> Result<Self, RulesError> {
-        let file: File = serde_saphyr::from_str(yaml).map_err(|e| RulesError {
-            line: e.location().map_or(0, |at| at.line()),
-            message: e.to_string(),
+        let file: File = serde_saphyr::from_str(yaml).map_err(|e| {
+            let YamlError { line, why, .. } = e.into();
+            at(line, why)
         })?;
         let mut by_type = BTreeMap::new();
         for spanned in file.rules {

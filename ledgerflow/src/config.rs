@@ -12,7 +12,7 @@ use reconcile::config::ProviderSettings;
 use reconcile::{decimal, import};
 use schemas::dates::{Calendar, parse_instant};
 use schemas::topics::PartitionCounts;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -403,7 +403,7 @@ pub fn load(
         layers = layers.flag(key, flag, value);
     }
     let settings: Settings = layers.read()?;
-    settings.check()?;
+    settings.check(&layers)?;
     Ok((settings, layers))
 }
 
@@ -439,26 +439,40 @@ fn mib_usize(count: u32) -> usize {
 }
 
 impl Settings {
-    /// What two settings must be together.
-    fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |key: &str, found: String, expected: String| {
-            Err(ConfigError::Value { origin: Origin::Default, key: key.to_owned(), found, expected })
+    /// What two settings must be together. An error names the place where the first of them was written that is
+    /// written at all.
+    fn check(&self, layers: &Layers) -> Result<(), ConfigError> {
+        let refuse = |key: &str, written: [&str; 2], found: String, expected: String| {
+            let mut origins = written.into_iter().map(|key| layers.origin(key));
+            let origin = origins.find(|origin| *origin != Origin::Default).unwrap_or(Origin::Default);
+            Err(ConfigError::Value { origin, key: key.to_owned(), found, expected })
         };
         let clock = &self.business_clock;
         if clock.mode != ClockMode::Wall && clock.at.is_none() {
-            let expected = format!("a time, as business_clock.mode is {}", clock.mode.word());
-            return refuse("business_clock.at", "nothing".to_owned(), expected);
+            let (at, mode) = ("business_clock.at", "business_clock.mode");
+            let expected = format!("a time, as {mode} is {}", clock.mode.word());
+            return refuse(at, [at, mode], "nothing".to_owned(), expected);
         }
         let ingest = &self.ingest;
         let floors = ingest.lane_floor.saturating_mul(3);
         if ingest.window_records < floors {
-            let expected = format!("at least {floors}, three times ingest.lane_floor");
-            return refuse("ingest.window_records", ingest.window_records.to_string(), expected);
+            let (records, floor) = ("ingest.window_records", "ingest.lane_floor");
+            let expected = format!("at least {floors}, three times {floor}");
+            return refuse(records, [records, floor], ingest.window_records.to_string(), expected);
         }
-        let mut names: Vec<&str> = self.bills.sources.iter().map(|source| source.name.as_str()).collect();
-        names.sort_unstable();
-        if let Some([name, _]) = names.array_windows().find(|[name, next]| name == next) {
-            return refuse("bills.sources", format!("{name:?} twice"), "a name for each".to_owned());
+        let mut names = BTreeSet::new();
+        let repeated = self.bills.sources.iter().position(|source| !names.insert(source.name.as_str()));
+        if let Some((index, source)) = repeated.and_then(|at| Some((at, self.bills.sources.get(at)?))) {
+            let key = format!("bills.sources[{index}].name");
+            let found = format!("{:?} a second time", source.name);
+            return refuse(&key, [&key, "bills.sources"], found, "a name for each".to_owned());
+        }
+        for (key, path) in [("accounts", &self.accounts), ("rules", &self.rules)] {
+            let Some(path) = path else { continue };
+            if let Err(why) = std::fs::read(path) {
+                let found = format!("{:?} ({why})", path.display().to_string());
+                return refuse(key, [key; 2], found, "a file that can be read".to_owned());
+            }
         }
         Ok(())
     }
@@ -700,7 +714,7 @@ bills:
             ),
             (
                 "business_clock: {mode: set}",
-                "business_clock.at: found nothing, expected a time, as business_clock.mode is set",
+                "ledgerflow.yaml:1:24: business_clock.at: found nothing, expected a time, as business_clock.mode is set",
             ),
             (
                 "business_clock: {mode: set, at: yesterday}",
@@ -712,7 +726,11 @@ bills:
             ),
             (
                 "ingest: {lane_floor: 3000}",
-                "ingest.window_records: found 8192, expected at least 9000, three times ingest.lane_floor",
+                "ledgerflow.yaml:1:22: ingest.window_records: found 8192, expected at least 9000, three times ingest.lane_floor",
+            ),
+            (
+                "ingest: {lane_floor: 3000, window_records: 4096}",
+                "ledgerflow.yaml:1:44: ingest.window_records: found 4096, expected at least 9000, three times ingest.lane_floor",
             ),
             ("log: {kind: kafka}", "ledgerflow.yaml:1:13: log.kind: found \"kafka\", expected embedded"),
             (
@@ -725,8 +743,9 @@ bills:
             ),
             (
                 "bills: {sources: [{name: a, account: '1', dir: x}, {name: a, account: '2', dir: y}]}",
-                "bills.sources: found \"a\" twice, expected a name for each",
+                "ledgerflow.yaml:1:59: bills.sources[1].name: found \"a\" a second time, expected a name for each",
             ),
+            ("log: {dir: a}\nlog: {dir: b}", "ledgerflow.yaml:2:1: key log stands here a second time"),
             (
                 "bills: {sources: [{name: a, dir: x}]}",
                 "ledgerflow.yaml:1:19: bills.sources[0].account: missing, expected a text",
@@ -737,13 +756,33 @@ bills:
     }
 
     #[test]
+    fn a_wrong_pair_names_the_layer_that_wrote_it() {
+        let variables = [("LEDGERFLOW_INGEST__LANE_FLOOR".to_owned(), "3000".to_owned())];
+        let why = load(None, variables, &[]).expect_err("three floors do not fit").to_string();
+        assert!(
+            why.starts_with("environment variable LEDGERFLOW_INGEST__LANE_FLOOR: ingest.window_records"),
+            "{why}"
+        );
+    }
+
+    #[test]
     fn chart_and_rules_are_read_where_they_are_named() {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("chart.yaml");
-        let settings = of(&format!("accounts: {}", path.display())).expect("valid");
-        let why = settings.setup().expect_err("not there");
-        assert_eq!(why.to_string(), format!("accounts: {}", path.display()));
+        let missing = "No such file or directory (os error 2)";
+        for key in ["accounts", "rules"] {
+            let why = of(&format!("log_level: warn\n{key}: {}", path.display())).expect_err("not there");
+            let at = format!("ledgerflow.yaml:2:{}", key.len() + 3);
+            assert_eq!(
+                why,
+                format!(
+                    "{at}: {key}: found {:?} ({missing}), expected a file that can be read",
+                    path.display().to_string()
+                )
+            );
+        }
         std::fs::write(&path, "version: 1").expect("write");
+        let settings = of(&format!("accounts: {}", path.display())).expect("valid");
         let setup = settings.setup().expect("there");
         assert_eq!(setup.chart, ("version: 1".to_owned(), path.display().to_string()));
         assert_eq!(setup.rules.0, DEFAULT_RULES);

@@ -17,6 +17,7 @@
 use crate::ids;
 use crate::money;
 use crate::wire::Side;
+use crate::yaml::YamlError;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use thiserror::Error;
@@ -136,8 +137,10 @@ impl Chart {
     /// # Errors
     /// [`ChartError`] names the line and what was expected there.
     pub fn parse(yaml: &str) -> Result<Self, ChartError> {
-        let file: File = serde_saphyr::from_str(yaml)
-            .map_err(|e| ChartError { line: e.location().map_or(0, |l| l.line()), message: e.to_string() })?;
+        let file: File = serde_saphyr::from_str(yaml).map_err(|e| {
+            let YamlError { line, why, .. } = e.into();
+            at(line, why)
+        })?;
         let mut assets = BTreeMap::new();
         for (code, entry) in file.assets {
             if !ids::is_asset(&code) {

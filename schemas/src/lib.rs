@@ -27,6 +27,7 @@ pub mod topics;
 pub mod wire_read;
 pub mod wire_walk;
 pub mod wire_write;
+pub mod yaml;
 
 /// Types generated from `proto/ledgerflow/v1/*.proto` (regenerate with `make schemas`).
 #[allow(missing_docs, clippy::all, clippy::pedantic, rustdoc::all)]

@@ -208,6 +208,12 @@ impl Layers {
         &self.ignored
     }
 
+    /// Where a value was written, by its full name such as `bills.sources[1].name`; [`Origin::Default`] = nowhere.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Origin {
+        self.root.below(key).map_or(Origin::Default, |node| node.origin.clone())
+    }
+
     /// Every setting of `T` with its value and where that comes from, in the order of the reference.
     ///
     /// # Errors

@@ -10,7 +10,6 @@ use crate::query::{self, Answer, Ending, Question};
 use crate::{bench, demo, restore, serve, socket};
 use anyhow::{Context, bail};
 use clap::CommandFactory;
-use std::io::Write as _;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,7 +19,7 @@ use stream::clock;
 use stream::config::Layers;
 use stream::embedded::EmbeddedLog;
 use stream::log::LogError;
-use stream::telemetry::{LogFormat, LogLevel};
+use stream::telemetry::LogLevel;
 
 /// How long a command waits for a directory that another command is reading.
 const DIRECTORY_WAIT_US: i64 = 10_000_000;
@@ -38,22 +37,11 @@ const NO_ROOM: u8 = 5;
 /// What makes the command fail: exit code 1.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let out = if cli.json { Output::Json } else { cli.output };
-    match &cli.command {
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "ledgerflow", &mut script);
-            return match std::io::stdout().write_all(&script) {
-                // The reader of a pipe has gone: it has what it wanted.
-                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-                _ => Ok(ExitCode::SUCCESS),
-            };
-        }
-        Command::Demo(options) => {
-            stream::telemetry::start(LogFormat::Human, &LogLevel::warn()).context("logs")?;
-            let dir = cli.dir.clone().unwrap_or_else(demo::default_dir);
-            return demo::run(options, &dir, out).map(|()| ExitCode::SUCCESS);
-        }
-        _ => {}
+    if let Command::Completions { shell } = &cli.command {
+        let mut script = Vec::new();
+        clap_complete::generate(*shell, &mut Cli::command(), "ledgerflow", &mut script);
+        output::print(&script)?;
+        return Ok(ExitCode::SUCCESS);
     }
     let (settings, layers) = load(&cli)?;
     stream::telemetry::start(settings.log_format, &level(&cli, &settings)).context("logs")?;
@@ -62,6 +50,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     let dir = settings.log.dir.clone();
     match cli.command {
+        Command::Demo(options) => {
+            let dir = cli.dir.unwrap_or_else(demo::default_dir);
+            demo::run(&options, &settings, &dir, out).map(|()| ExitCode::SUCCESS)
+        }
         Command::Run => match serve::run(&settings) {
             Err(full) if full.is::<serve::NoRoom>() => {
                 eprintln!("ledgerflow: {full}");
@@ -69,7 +61,11 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             }
             ended => ended.map(|()| ExitCode::SUCCESS),
         },
-        Command::ShowConfig => show_config(&layers, out),
+        Command::ShowConfig => {
+            // A chart or rules that `run` would refuse are refused here.
+            settings.setup()?.processors()?;
+            show_config(&layers, out)
+        }
         Command::Send(options) => send(&settings, &options, out),
         Command::Restore(options) => show(&restore::restore(&settings, &options.backup, &dir)?, out),
         Command::Bench(args::Bench::Pipeline(options)) => {

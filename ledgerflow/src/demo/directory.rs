@@ -2,6 +2,7 @@
 
 use super::traffic::PROVIDER_ACCOUNT;
 use anyhow::{Context, bail};
+use schemas::topics::PartitionCounts;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,17 +32,20 @@ pub(super) fn make(dir: &Path) -> anyhow::Result<()> {
     fs::write(dir.join(MARKER), text).with_context(|| format!("writing in {}", dir.display()))
 }
 
-/// Writes the configuration: the book's zone, and business time that goes on where the demo ended.
-pub(super) fn configure(dir: &Path, now: &str) -> anyhow::Result<()> {
+/// Writes the configuration: partitions, the book's zone, and business time that goes on where the demo ended.
+pub(super) fn configure(dir: &Path, counts: PartitionCounts, now: &str) -> anyhow::Result<()> {
     // A JSON text is a YAML text.
     let quoted = |path: &Path| serde_json::to_string(&path.to_string_lossy());
     let text = format!(
         "# Written by the demo; `ledgerflow run` goes on from where it ended.\n\
          log:\n  dir: {}\n\
+         partitions:\n  events: {}\n  internal: {}\n\
          book:\n  time_zone: Asia/Shanghai\n\
          business_clock:\n  mode: offset\n  at: {now}\n\
          bills:\n  sources:\n    - name: wechat\n      account: \"{PROVIDER_ACCOUNT}\"\n      dir: {}\n",
         quoted(dir)?,
+        counts.events,
+        counts.internal,
         quoted(&dir.join("bills"))?,
     );
     fs::write(dir.join(CONFIG), text).with_context(|| format!("writing in {}", dir.display()))

@@ -4,6 +4,9 @@
 //! the rest as fast as it goes, for throughput -> the day closes -> the provider's bill is written with planted
 //! errors, imported and reconciled -> everything is counted again from the topics and compared with what was sent.
 //!
+//! Of a configuration the demo takes how the log and the workers are run, and the partitions. Book, clock, chart, rules,
+//! bill and directory are its own.
+//!
 //! Bounds: events are made one at a time and never all in memory. The demo's directory is made anew; one that it
 //! did not make is refused.
 //!
@@ -24,6 +27,7 @@ pub use directory::default_dir;
 
 use crate::cli::args;
 use crate::cli::output::{Screen, write};
+use crate::config::Settings;
 use crate::measure::latency::{Due, Monitor, Percentiles, percentiles};
 use crate::measure::recount::{self, Recount};
 use anyhow::{Context, bail};
@@ -89,9 +93,14 @@ struct Found {
 ///
 /// # Errors
 /// The directory is not the demo's, the pipeline does not get through, or one of the demo's own checks fails.
-pub fn run(options: &args::Demo, dir: &Path, output: args::Output) -> anyhow::Result<()> {
+pub fn run(
+    options: &args::Demo,
+    settings: &Settings,
+    dir: &Path,
+    output: args::Output,
+) -> anyhow::Result<()> {
     let dir = options.keep.as_deref().unwrap_or(dir);
-    let found = a_day(options, dir)?;
+    let found = a_day(options, settings, dir)?;
     let checks = checks::of(&found);
     let mut out = std::io::stdout().lock();
     if output == args::Output::Table {
@@ -109,20 +118,20 @@ pub fn run(options: &args::Demo, dir: &Path, output: args::Output) -> anyhow::Re
 }
 
 /// Runs everything and gathers what came out.
-fn a_day(options: &args::Demo, dir: &Path) -> anyhow::Result<Found> {
+fn a_day(options: &args::Demo, settings: &Settings, dir: &Path) -> anyhow::Result<Found> {
     if options.accounts < 10 || options.events < options.accounts.saturating_mul(2) {
         bail!("--accounts: {}, expected 10 to half of --events", options.accounts);
     }
     directory::make(dir)?;
     let day = Day::parse(DAY)?;
-    let mut company = Company::open(dir, day)?;
+    let mut company = Company::open(settings, dir, day)?;
     let midnight_us = company.midnight_us;
     let begin_us = midnight_us - BEFORE_US;
     let scale = Scale {
         events: options.events,
         accounts: options.accounts,
         seed: options.seed,
-        partitions: company.partitions(),
+        partitions: company.counts().events,
         midnight_us,
     };
     let mut traffic = Traffic::new(scale);
@@ -152,7 +161,7 @@ fn a_day(options: &args::Demo, dir: &Path) -> anyhow::Result<Found> {
     let (found, matched_found) = company.cases(day)?;
     bar.set_message("counting again");
     let accounts = report::SHOWN.iter().map(|name| company.account(name)).collect::<Result<_, _>>()?;
-    directory::configure(dir, &format_instant(company.now_us()))?;
+    directory::configure(dir, company.counts(), &format_instant(company.now_us()))?;
     let sent = company.sent();
     let exponents = company.exponents();
     let log = company.stop()?;

@@ -4,6 +4,7 @@ use super::PATIENCE;
 use super::bill::Cases;
 use super::report::Account;
 use super::traffic::{PROVIDER_ACCOUNT, Sent};
+use crate::config::Settings;
 use crate::measure::latency::Due;
 use crate::query::journal::last_entries;
 use crate::runtime::{Pipeline, Setup};
@@ -22,12 +23,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use stream::clock::{self, BusinessClock};
-use stream::embedded::{EmbeddedLog, Options};
+use stream::embedded::EmbeddedLog;
 use stream::log::{Log, Offset, OutRecord, TopicPartition};
 use stream::worker::{Checkpoints, DiskCheckpoints};
 
-/// Partitions: those of a configuration that says nothing.
-const COUNTS: PartitionCounts = PartitionCounts { events: 4, internal: 8 };
 /// The book's zone.
 const ZONE: &str = "Asia/Shanghai";
 /// How far business time moves in a step while the demo waits: time must pass for a day to close.
@@ -42,6 +41,7 @@ pub(super) struct Company {
     clock_us: Arc<AtomicI64>,
     chart: Chart,
     map: PartitionMap,
+    counts: PartitionCounts,
     /// Next offset of each lane and partition.
     offsets: BTreeMap<(u32, u32), Offset>,
     sent: u64,
@@ -51,27 +51,28 @@ pub(super) struct Company {
 
 impl Company {
     /// Opens the log in `dir` and starts the pipeline, with business time two hours before the end of `day`.
-    pub(super) fn open(dir: &Path, day: Day) -> anyhow::Result<Self> {
-        let mut setup = Setup::new(COUNTS);
+    pub(super) fn open(settings: &Settings, dir: &Path, day: Day) -> anyhow::Result<Self> {
+        let counts = settings.partition_counts();
+        let mut setup = Setup::new(counts);
         ZONE.clone_into(&mut setup.time_zone);
         let midnight_us = setup.calendar()?.begin_us(day.next())?;
         let clock_us = Arc::new(AtomicI64::new(midnight_us - super::BEFORE_US));
-        let log = Arc::new(EmbeddedLog::open(dir, Options::new(COUNTS))?);
+        let log = Arc::new(EmbeddedLog::open(dir, settings.embedded())?);
         let shared: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;
         let (store, for_stores) = (dir.join("store"), Arc::clone(&shared));
         let open = move |name: &'static str| -> anyhow::Result<Box<dyn Checkpoints>> {
             Ok(Box::new(DiskCheckpoints::open(&store, name, Arc::clone(&for_stores))?))
         };
         let clock = BusinessClock::Set(Arc::clone(&clock_us));
-        let workers = crate::config::built_in()?.workers();
-        let pipeline = Pipeline::start(shared, setup.processors()?, &workers, &clock, &open)?;
+        let pipeline = Pipeline::start(shared, setup.processors()?, &settings.workers(), &clock, &open)?;
         let chart = setup.read_chart()?;
-        let map = PartitionMap::even(COUNTS.internal).context("partitions")?;
-        Ok(Self { log, pipeline, clock_us, chart, map, offsets: BTreeMap::new(), sent: 0, midnight_us })
+        let map = PartitionMap::even(counts.internal).context("partitions")?;
+        let offsets = BTreeMap::new();
+        Ok(Self { log, pipeline, clock_us, chart, map, counts, offsets, sent: 0, midnight_us })
     }
 
-    pub(super) const fn partitions(&self) -> u32 {
-        COUNTS.events
+    pub(super) const fn counts(&self) -> PartitionCounts {
+        self.counts
     }
 
     /// Decimals of each asset.
@@ -117,7 +118,7 @@ impl Company {
     /// Notes that the events sent next are due at `due_us`.
     pub(super) fn note_due(&self, due: &Due, due_us: i64) {
         for lane in 0..3 {
-            for partition in 0..COUNTS.events {
+            for partition in 0..self.counts.events {
                 let next = self.offsets.get(&(lane, partition)).copied().unwrap_or(0);
                 due.note(lane, partition, next, due_us);
             }
@@ -182,7 +183,7 @@ impl Company {
             account: PROVIDER_ACCOUNT.into(),
             format: BillFormat::WechatTradeBill,
         };
-        let import = Import::open_path(&source, path, None, COUNTS.internal)?;
+        let import = Import::open_path(&source, path, None, self.counts.internal)?;
         let end = import.end();
         if !end.accepted {
             bail!("{}: set aside: {}: {}", path.display(), end.reason, end.detail);

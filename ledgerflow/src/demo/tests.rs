@@ -6,7 +6,8 @@ fn small() -> Demo {
 }
 
 fn passes(options: &Demo, dir: &Path) -> Found {
-    let found = a_day(options, dir).expect("a day");
+    let settings = crate::config::built_in().expect("built in");
+    let found = a_day(options, &settings, dir).expect("a day");
     let failed: Vec<String> = checks::of(&found)
         .into_iter()
         .filter(|check| !check.passed)
@@ -63,7 +64,8 @@ fn notices_what_is_wrong(mut found: Found) {
 fn a_directory_of_others_is_refused() {
     let scratch = tempfile::tempdir().expect("scratch");
     std::fs::write(scratch.path().join("ledger.txt"), "mine").expect("write");
-    let error = a_day(&small(), scratch.path()).err().expect("refused").to_string();
+    let settings = crate::config::built_in().expect("built in");
+    let error = a_day(&small(), &settings, scratch.path()).err().expect("refused").to_string();
     assert!(error.contains("did not make"), "{error}");
     assert!(scratch.path().join("ledger.txt").exists());
 }

@@ -1,6 +1,7 @@
 //! A configuration before it has types: texts, lists and sections, each knowing where it was written.
 
 use super::{ConfigError, Origin};
+use schemas::yaml::YamlError;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 use std::fmt;
@@ -41,9 +42,8 @@ impl Node {
         match serde_saphyr::from_str_with_options::<Spanned<Raw>>(yaml, options) {
             Ok(raw) => Ok(Self::of(raw, yaml, place)),
             Err(why) => {
-                let why = why.without_snippet();
-                let (line, column) = why.location().map_or((1, 1), |at| (at.line(), at.column()));
-                Err(ConfigError::Syntax { origin: place(line, column), why: first_words(&why.to_string()) })
+                let YamlError { line, column, why } = why.into();
+                Err(ConfigError::Syntax { origin: place(line.max(1), column.max(1)), why })
             }
         }
     }
@@ -97,6 +97,21 @@ impl Node {
         entries.push(((*first).to_owned(), origin, node));
     }
 
+    /// What stands under a full name such as `bills.sources[1].name`.
+    pub(super) fn below(&self, key: &str) -> Option<&Self> {
+        let mut node = self;
+        for part in key.split(['.', '[']) {
+            node = match &node.content {
+                Content::Section(entries) => {
+                    entries.iter().find(|(name, ..)| name == part).map(|(.., node)| node)?
+                }
+                Content::List(items) => items.get(part.strip_suffix(']')?.parse::<usize>().ok()?)?,
+                Content::Empty | Content::Text(_) => return None,
+            };
+        }
+        (!matches!(node.content, Content::Empty)).then_some(node)
+    }
+
     /// What was found, for a message.
     pub(super) fn found(&self) -> String {
         match &self.content {
@@ -106,12 +121,6 @@ impl Node {
             Content::Section(_) => "a section".to_owned(),
         }
     }
-}
-
-/// A parser's message without the place it repeats at its end.
-fn first_words(message: &str) -> String {
-    let first = message.lines().next().unwrap_or_default();
-    first.split(" at line ").next().unwrap_or(first).trim_end_matches(':').to_owned()
 }
 
 /// YAML as the parser hands it over. A plain word that YAML takes for a boolean or a number comes with that
