@@ -1,4 +1,5 @@
-//! Rules that no compiler holds: who may depend on whom, no float near money, vectors that another language confirms.
+//! Rules that no compiler holds: who may depend on whom, cores without I/O and without the order of a hash map, no float
+//! near money, vectors that another language confirms.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -110,6 +111,127 @@ fn the_auditor_shares_no_arithmetic_with_the_ledger() {
             assert!(!product.replace(&own, "").contains(name), "{} names {name}", path.display());
         }
     }
+}
+
+/// What only edges may use. `std::io` is for readers of what an edge has opened.
+const OUTSIDE: [&str; 6] = ["std::fs", "std::net", "std::thread", "std::process", "std::env", "std::io"];
+/// The edge that opens bill files, and what reads their bytes.
+const BILL_EDGE: [(&str, &[&str]); 4] = [
+    ("reconcile/src/import.rs", &["std::fs", "std::io"]),
+    ("reconcile/src/lines.rs", &["std::io"]),
+    ("reconcile/src/quarantine.rs", &["std::io"]),
+    ("reconcile/src/wechat.rs", &["std::io"]),
+];
+
+/// The product's part of a source: without its tests.
+fn product(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap_or_default()
+}
+
+/// Sources of the crates that compute and touch nothing, without their tests, by path below the workspace.
+fn core_sources() -> Vec<(String, String)> {
+    let all = PROCESSORS.into_iter().chain(["audit", "schemas"]).flat_map(sources);
+    let named = all.map(|(path, text)| {
+        let path = path.strip_prefix(root()).unwrap().display().to_string();
+        (path, product(&text).to_owned())
+    });
+    named.filter(|(path, _)| !path.contains("/tests/") && !path.ends_with("/tests.rs")).collect()
+}
+
+#[test]
+fn cores_do_no_io() {
+    let mut edges = BTreeSet::new();
+    for (path, text) in core_sources() {
+        let allowed =
+            BILL_EDGE.iter().find(|(edge, _)| *edge == path).map_or(&[][..], |(_, allowed)| allowed);
+        for name in OUTSIDE.into_iter().filter(|name| names_word(&text, name)) {
+            assert!(allowed.contains(&name), "{path} names {name}");
+            edges.insert((path.clone(), name));
+        }
+    }
+    let allowed: usize = BILL_EDGE.iter().map(|(_, allowed)| allowed.len()).sum();
+    assert_eq!(edges.len(), allowed, "an exception that is none any more: {edges:?}");
+}
+
+/// Names of fields and variables that are hash maps or sets, as their types are written.
+fn hashed(text: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for table in ["HashMap", "HashSet", "HashTable"] {
+        for (at, _) in text.match_indices(table) {
+            // `name: &'a FxHashMap<..>` and `let name = FxHashMap::default()`.
+            let part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '&' | '\'' | ' ');
+            let before = text[..at].trim_end_matches(part);
+            let Some(before) = before.strip_suffix(':').or_else(|| before.strip_suffix('=')) else {
+                continue;
+            };
+            let name = before.trim_end().rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next();
+            names.extend(name.filter(|name| !name.is_empty()).map(str::to_owned));
+        }
+    }
+    names
+}
+
+/// Places where the order of a hash map or set could come out.
+fn walks(text: &str, name: &str) -> Vec<String> {
+    let calls = [
+        "iter",
+        "iter_mut",
+        "into_iter",
+        "keys",
+        "into_keys",
+        "values",
+        "values_mut",
+        "into_values",
+        "drain",
+        "retain",
+    ];
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices(name).filter(|(at, _)| !text[..*at].ends_with(part)) {
+        let after = &text[at + name.len()..];
+        let called = after.trim_start().strip_prefix('.').map(str::trim_start);
+        found.extend(
+            called
+                .and_then(|rest| calls.iter().find(|call| rest.starts_with(&format!("{call}("))))
+                .map(|call| format!("{name}.{call}()")),
+        );
+        let line = text[..at].rsplit(['\n', ';']).next().unwrap_or_default();
+        let looped = names_word(line, "for") && line.contains(" in ") && after.trim_start().starts_with('{');
+        found.extend(looped.then(|| format!("for .. in {name}")));
+    }
+    found
+}
+
+/// What hash maps are walked for, with the sort that takes their order away.
+const SORTED: [(&str, &str, &str); 2] = [
+    ("posting/src/ids.rs", "records.iter()", "all.sort_unstable_by_key("),
+    ("audit/src/published.rs", "json.keys()", "strangers.sort()"),
+];
+
+#[test]
+fn no_order_of_a_hash_map_comes_out_of_a_core() {
+    let mut maps = 0;
+    for (path, text) in core_sources() {
+        for name in hashed(&text) {
+            maps += 1;
+            for walk in walks(&text, &name) {
+                let sorted = SORTED.iter().find(|(at, what, _)| *at == path && *what == walk);
+                let sort = sorted.is_some_and(|(_, _, sort)| text.contains(sort));
+                assert!(sort, "{path}: {walk} gives the order of a hash map");
+            }
+        }
+    }
+    assert!(maps >= 5, "{maps} hash maps found");
+}
+
+#[test]
+fn walks_of_hash_maps_are_found() {
+    let text = "struct S { a: FxHashMap<u8, u8>, b: &'a HashSet<u8>, c: BTreeMap<u8, u8> }
+        fn f(s: &S) { let mut d = HashMap::new(); for x in &s.a { } s.a.values(); s.b .iter(); s.c.iter(); d.get(&1) }";
+    let names: Vec<String> = hashed(text).into_iter().collect();
+    assert_eq!(names, ["a", "b", "d"]);
+    let found: Vec<String> = names.iter().flat_map(|name| walks(text, name)).collect();
+    assert_eq!(found, ["for .. in a", "a.values()", "b.iter()"]);
 }
 
 #[test]
