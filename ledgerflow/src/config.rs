@@ -255,7 +255,7 @@ settings! {
         name: String;
         /// Provider, as rules name it in `match`.
         provider: String = "wechat".to_owned();
-        /// Our account number at the provider. A bill of another account is set aside.
+        /// Our account number at the provider. A bill of another account is quarantined.
         account: String;
         /// Layout of its bills.
         format: BillFormat = BillFormat::WechatTrade;

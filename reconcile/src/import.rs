@@ -72,7 +72,7 @@ pub struct BillSource {
 #[derive(Debug, Error)]
 pub enum ImportError {
     /// It cannot be read; try again.
-    #[error("bill file {name:?} cannot be read: {source}")]
+    #[error("bill file {name:?} cannot be read")]
     Io {
         /// Name of the file.
         name: String,
@@ -140,7 +140,7 @@ impl<S: Read + Seek> Import<S> {
     /// partitions of `bills.lines`.
     ///
     /// # Errors
-    /// The content cannot be read. A file at fault is no error: its [`Import::end`] says why it is set aside.
+    /// The content cannot be read. A file at fault is no error: its [`Import::end`] says why it is quarantined.
     pub fn open(
         source: &BillSource,
         name: &str,
@@ -211,7 +211,7 @@ impl Survey {
         let end = match result {
             Ok(end) => end,
             Err(BillError::Io(error)) => return Err(error),
-            Err(BillError::Quarantine(why)) => set_aside(&why, 0),
+            Err(BillError::Quarantine(why)) => quarantined(&why, 0),
         };
         Ok(Self { account, day: found, end })
     }
@@ -238,13 +238,13 @@ impl Survey {
         let end = bill.end().cloned().unwrap_or_default();
         if end.accepted && day.is_none() {
             let why = Quarantine::new(QuarantineReason::NoDay, "the bill has no row and no day was given");
-            return Ok(BillEnd { total: end.total, ..set_aside(&why, 0) });
+            return Ok(BillEnd { total: end.total, ..quarantined(&why, 0) });
         }
         Ok(end)
     }
 }
 
-fn set_aside(why: &Quarantine, lines: u64) -> BillEnd {
+fn quarantined(why: &Quarantine, lines: u64) -> BillEnd {
     BillEnd {
         accepted: false,
         reason: why.reason.code().to_owned(),

@@ -2,7 +2,7 @@
 //!
 //! Phases, each a file of its own:
 //! - [`import`] (edge): a bill file becomes raw chunks and line chunks; [`wechat`] reads it, the control totals
-//!   gate it, [`quarantine`] says why one is set aside;
+//!   gate it, [`quarantine`] says why one is quarantined;
 //! - [`rekey`] (processor): journal entries with a `match` and bill lines go to the partition of their
 //!   [`match_key`];
 //! - [`mod@join`] (processor): both sides meet; matches and breaks come out.

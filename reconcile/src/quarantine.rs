@@ -1,4 +1,4 @@
-//! Why a bill file is set aside: one reason, a stable code, and a text that names line and column.
+//! Why a bill file is quarantined: one reason, a stable code, and a text that names line and column.
 
 use std::io;
 use thiserror::Error;
@@ -39,7 +39,7 @@ reasons! {
     NoDay = "no_day", "No row tells which day the bill is for, and no day was given.";
 }
 
-/// A file set aside.
+/// A quarantined file.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}: {detail}", reason.code())]
 pub struct Quarantine {
@@ -64,11 +64,11 @@ impl Quarantine {
 /// Why reading a bill stopped.
 #[derive(Debug, Error)]
 pub enum BillError {
-    /// The file itself is at fault; it is set aside.
+    /// The file itself is at fault; it is quarantined.
     #[error(transparent)]
     Quarantine(#[from] Quarantine),
     /// The file could not be read; try again.
-    #[error("bill cannot be read: {0}")]
+    #[error("bill cannot be read")]
     Io(#[from] io::Error),
 }
 

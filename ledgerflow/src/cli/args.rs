@@ -35,7 +35,8 @@ pub enum Output {
     Table,
     /// An array of objects.
     Json,
-    /// RFC 4180 with a header line.
+    /// RFC 4180 with a header line. An answer of several tables is one, with the name of each row's table in the first
+    /// column, `table`, and the columns of all of them.
     Csv,
 }
 
@@ -45,6 +46,9 @@ pub enum Command {
     /// Run the whole pipeline on the data directory until SIGTERM or SIGINT.
     Run,
     /// Run a day of a payment company and show what came out.
+    ///
+    /// Of a configuration it takes log, partitions, windows and checkpoint. Book, clock, chart, rules and bill are its own,
+    /// and so is the directory: `--keep`, `--dir`, or one below the current folder.
     Demo(Demo),
     /// Send events from a file (one CloudEvents JSON per line, or one array), or from standard input with `-`.
     Send(Send),
@@ -74,7 +78,7 @@ pub enum Command {
     Verify,
     /// Read all topics with the independent auditor and check the invariants.
     Audit(Audit),
-    /// Copy the data directory while it is in use; the copy is a data directory.
+    /// Copy the data directory while it is in use. Commands that only read answer on the copy too.
     Backup(Backup),
     /// Make the data directory from a backup, and say what is in it. The directory must not hold anything.
     Restore(Restore),
@@ -95,10 +99,10 @@ pub enum Command {
 /// Options of `demo`.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Events of the day.
+    /// Events of the day, at least 6000.
     #[arg(long, default_value_t = 200_000)]
     pub events: u64,
-    /// Customer accounts.
+    /// Customer accounts, 10 to half of the events.
     #[arg(long, default_value_t = 20_000)]
     pub accounts: u64,
     /// Seed of everything that looks like chance.

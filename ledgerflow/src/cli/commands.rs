@@ -10,6 +10,7 @@ use crate::query::{self, Answer, Ending, Question};
 use crate::{bench, demo, restore, serve, socket};
 use anyhow::{Context, bail};
 use clap::CommandFactory;
+use serde::de::IgnoredAny;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,6 +26,9 @@ use stream::telemetry::LogLevel;
 const DIRECTORY_WAIT_US: i64 = 10_000_000;
 /// Events of one request to a running pipeline: far below the socket's line.
 const SEND_BYTES: usize = 512 * 1024;
+/// What to do when it is not known which events were taken.
+const SEND_AGAIN: &str =
+    "Sending all of them again is safe: an event is booked once under its source and id.";
 /// How long `send --wait` waits.
 const OUTCOME_WAIT_US: i64 = 60_000_000;
 
@@ -148,7 +152,7 @@ pub fn ask(settings: &Settings, dir: &Path, question: &Question) -> anyhow::Resu
         if matches!(question, Question::Health) {
             return Ok(Answer::says(Ending::Wrong, format!("nothing runs on {}", dir.display())));
         }
-        if !dir.join("meta").exists() && !matches!(question, Question::Send { .. } | Question::Bill { .. }) {
+        if !dir.join("meta").exists() {
             bail!(
                 "{} holds no books; `ledgerflow run` makes them there, --dir names another folder",
                 dir.display()
@@ -199,8 +203,12 @@ fn read_events(file: &Path) -> anyhow::Result<Vec<Text>> {
     } else {
         Box::new(std::io::BufReader::new(std::fs::File::open(file).with_context(|| name.clone())?))
     };
-    let first =
-        reader.fill_buf().with_context(|| name.clone())?.iter().find(|b| !b.is_ascii_whitespace()).copied();
+    let beginning = reader.fill_buf().with_context(|| name.clone())?;
+    if let Some(mark) = MARKS.into_iter().find(|mark| beginning.starts_with(mark)) {
+        let encoding = if mark.len() == 3 { "begins with a byte order mark" } else { "is UTF-16" };
+        bail!("{name} {encoding}; events are UTF-8 without one. Nothing was sent");
+    }
+    let first = beginning.iter().find(|b| !b.is_ascii_whitespace()).copied();
     if first == Some(b'[') {
         let mut text = Vec::new();
         reader.read_to_end(&mut text).with_context(|| name.clone())?;
@@ -215,10 +223,29 @@ fn read_events(file: &Path) -> anyhow::Result<Vec<Text>> {
             line.pop();
         }
         if !line.is_empty() {
-            events.push(Text::from(line));
+            events.push(line);
         }
     }
-    Ok(events)
+    if is_spread(&events) {
+        bail!(
+            "{name} holds JSON over several lines; `send` takes one event a line (`jq -c . FILE` writes it so) or one \
+             array. Nothing was sent"
+        );
+    }
+    Ok(events.into_iter().map(Text::from).collect())
+}
+
+/// Byte order marks of UTF-8 and UTF-16.
+const MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
+
+/// Whether the first line is no JSON by itself, but all lines together are: what a pretty-printer writes.
+fn is_spread(lines: &[Vec<u8>]) -> bool {
+    let [first, _, ..] = lines else { return false };
+    if !first.trim_ascii_start().starts_with(b"{") || serde_json::from_slice::<IgnoredAny>(first).is_ok() {
+        return false;
+    }
+    let whole = lines.join(&b'\n');
+    serde_json::Deserializer::from_slice(&whole).into_iter::<IgnoredAny>().all(|value| value.is_ok())
 }
 
 fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Result<ExitCode> {
@@ -238,10 +265,15 @@ fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Resul
         });
         let count = fits.take(outcomes::EVENTS_MAX).count().max(1);
         let (now, later) = rest.split_at(count.min(rest.len()));
-        let answer = ask(settings, dir, &Question::Send { lane: options.lane, events: now.to_vec() })?;
+        let asked = ask(settings, dir, &Question::Send { lane: options.lane, events: now.to_vec() });
+        let answer = asked.unwrap_or_else(|why| Answer::says(Ending::Failed, format!("{why:#}")));
         if answer.ending != Ending::Done {
-            eprintln!("{accepted} of {} events were accepted before this:", events.len());
-            return show(&answer, out);
+            let code = show(&answer, out)?;
+            // What was under way may have been taken or not.
+            if dir.join("meta").exists() {
+                eprintln!("{accepted} of {} events are accepted for certain. {SEND_AGAIN}", events.len());
+            }
+            return Ok(code);
         }
         accepted += now.len();
         // Outcomes of a group are read from where its first events were sent.
@@ -262,7 +294,10 @@ fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Resul
 
 fn wait(settings: &Settings, dir: &Path, groups: Vec<Awaited>, out: Output) -> anyhow::Result<ExitCode> {
     if socket::ask::<_, Answer>(dir, &Question::Health)?.is_none() {
-        bail!("events are accepted, but nothing runs on {}: there is nothing to wait for", dir.display());
+        bail!(
+            "all events are accepted, but nothing runs on {}: there is nothing to wait for. {SEND_AGAIN}",
+            dir.display()
+        );
     }
     let until = clock::monotonic_us() + OUTCOME_WAIT_US;
     let (mut all, mut missing) = (Gathered::default(), 0);
@@ -282,4 +317,37 @@ fn wait(settings: &Settings, dir: &Path, groups: Vec<Awaited>, out: Output) -> a
         }
     }
     show(&all.answer(missing), out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<usize, String> {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("events");
+        std::fs::write(&path, bytes).expect("write");
+        read_events(&path).map(|events| events.len()).map_err(|why| why.to_string())
+    }
+
+    #[test]
+    fn events_are_lines_or_one_array() {
+        assert_eq!(read(b""), Ok(0));
+        assert_eq!(read(b"{\"a\":1}\n\n{\"b\":2}\r\n"), Ok(2));
+        assert_eq!(read(b" [{\"a\":1},\n {\"b\":2}]"), Ok(2));
+        // What cannot be read is ingest's to judge: a line that breaks off, bytes that are no text.
+        assert_eq!(read(b"{\"a\":1\n{\"b\":2}\n\xff\xff\n"), Ok(3));
+    }
+
+    #[test]
+    fn what_an_editor_wrote_is_refused_with_what_to_do() {
+        for pretty in [&b"{\n  \"a\": 1\n}\n"[..], b"{\n\"a\": 1}\n{\n\"b\": 2\n}"] {
+            let why = read(pretty).expect_err("pretty");
+            assert!(why.contains("one event a line") && why.contains("Nothing was sent"), "{why}");
+        }
+        let why = read(b"\xef\xbb\xbf{\"a\":1}\n").expect_err("a mark");
+        assert!(why.contains("byte order mark"), "{why}");
+        let why = read(b"\xff\xfe{\0}\0").expect_err("UTF-16");
+        assert!(why.contains("is UTF-16"), "{why}");
+    }
 }

@@ -158,8 +158,9 @@ impl Screen {
 
 /// Writes an answer of one table or several.
 ///
-/// Several are: for people, each under its title; in JSON, an object of arrays by title; in CSV, one after the
-/// other with an empty line between.
+/// Several are: for people, each under its title; in JSON, an object of arrays by title; in CSV, one table with the
+/// title of each row's table in the first column, `table`, and then the columns of all, each name once, in the order in
+/// which they come. What a row's own table does not have is empty.
 ///
 /// # Errors
 /// Writing failed.
@@ -187,15 +188,9 @@ pub fn write(to: &mut dyn Write, tables: &[Table], output: Output, screen: Scree
             }
             writeln!(to, "{}", if tables.is_empty() { "{}" } else { "\n}" })
         }
-        (Output::Csv, tables) => {
-            for (index, table) in tables.iter().enumerate() {
-                if index > 0 {
-                    to.write_all(b"\r\n")?;
-                }
-                write_csv(to, table)?;
-            }
-            Ok(())
-        }
+        (Output::Csv, []) => Ok(()),
+        (Output::Csv, [table]) => write_csv(to, table),
+        (Output::Csv, tables) => write_csv(to, &united(tables)),
     }
 }
 
@@ -221,6 +216,29 @@ fn write_array(to: &mut dyn Write, table: &Table, indent: &str) -> io::Result<()
         write!(to, "\n{indent}")?;
     }
     to.write_all(b"]")
+}
+
+/// Several tables as one, see [`write`].
+fn united(tables: &[Table]) -> Table {
+    let mut columns = vec!["table".to_owned()];
+    for column in tables.iter().flat_map(|table| &table.columns) {
+        if !columns.contains(column) {
+            columns.push(column.clone());
+        }
+    }
+    let mut rows = Vec::new();
+    for table in tables {
+        let places = columns.iter().map(|name| table.columns.iter().position(|column| column == name));
+        let places: Vec<Option<usize>> = places.skip(1).collect();
+        for row in &table.rows {
+            let cell =
+                |place: &Option<usize>| place.and_then(|at| row.get(at).cloned()).unwrap_or(Cell::None);
+            rows.push(
+                [Cell::from(table.title.as_str())].into_iter().chain(places.iter().map(cell)).collect(),
+            );
+        }
+    }
+    Table { title: String::new(), columns, rows }
 }
 
 fn write_csv(to: &mut dyn Write, table: &Table) -> io::Result<()> {
@@ -390,8 +408,20 @@ users:7:wallet,CNY,-0.05,3,true\r
         assert_eq!(written(&tables, Output::Table, OFF), "event\nid\ne-1\n\nentries\n(none)\n");
         let json = "{\n  \"event\": [\n    {\"id\":\"e-1\"}\n  ],\n  \"entries\": []\n}\n";
         assert_eq!(written(&tables, Output::Json, OFF), json);
-        assert_eq!(written(&tables, Output::Csv, OFF), "id\r\ne-1\r\n\r\nseq\r\n");
+        assert_eq!(written(&tables, Output::Csv, OFF), "table,id,seq\r\nevent,e-1,\r\n");
         assert_eq!(written(&[], Output::Json, OFF), "{}\n");
+    }
+
+    /// A column that two tables have stands there once.
+    #[test]
+    fn several_tables_are_one_in_csv() {
+        let (mut one, mut two) =
+            (Table::new("cases", &["kind", "count"]), Table::new("bills", &["file", "kind"]));
+        one.row(["matched".into(), 1_u64.into()]);
+        two.row(["a, b".into(), "ALL".into()]);
+        let want = "table,kind,count,file\r\ncases,matched,1,\r\nbills,ALL,,\"a, b\"\r\n";
+        assert_eq!(written(&[one, two], Output::Csv, OFF), want);
+        assert_eq!(written(&[], Output::Csv, OFF), "");
     }
 
     #[test]

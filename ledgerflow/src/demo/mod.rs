@@ -57,6 +57,10 @@ const PACED_PERCENT: u64 = 40;
 /// Events a second of that schedule, unless it would be over in less than [`PACED_SECONDS_MIN`].
 const RATE_MAX: u64 = 10_000;
 const PACED_SECONDS_MIN: u64 = 2;
+/// Fewest events: half of them may fund wallets, and the rest must hold the orders that are planted with errors.
+const EVENTS_MIN: u64 = 6_000;
+/// Fewest customers: those that are shown are among them.
+const ACCOUNTS_MIN: u64 = 10;
 /// Events of one append when speed counts.
 const CHUNK: u64 = 1_000;
 /// How long a phase may take before the demo gives up.
@@ -84,6 +88,8 @@ struct Found {
     found: Cases,
     matched_planted: u64,
     matched_found: u64,
+    /// Id of an event whose order is in the bill as we booked it.
+    traced: String,
     lines: u64,
     bill: PathBuf,
     disk_bytes: u64,
@@ -119,8 +125,14 @@ pub fn run(
 
 /// Runs everything and gathers what came out.
 fn a_day(options: &args::Demo, settings: &Settings, dir: &Path) -> anyhow::Result<Found> {
-    if options.accounts < 10 || options.events < options.accounts.saturating_mul(2) {
-        bail!("--accounts: {}, expected 10 to half of --events", options.accounts);
+    if options.events < EVENTS_MIN {
+        bail!(
+            "--events: {}, expected at least {EVENTS_MIN}: the day needs orders for the errors planted in its bill",
+            options.events
+        );
+    }
+    if options.accounts < ACCOUNTS_MIN || options.events < options.accounts.saturating_mul(2) {
+        bail!("--accounts: {}, expected {ACCOUNTS_MIN} to half of --events", options.accounts);
     }
     directory::make(dir)?;
     let day = Day::parse(DAY)?;
@@ -158,7 +170,7 @@ fn a_day(options: &args::Demo, settings: &Settings, dir: &Path) -> anyhow::Resul
     std::fs::write(&path, &bill.content).with_context(|| format!("writing {}", path.display()))?;
     company.import(&path)?;
     company.drain(PATIENCE)?;
-    let (found, matched_found) = company.cases(day)?;
+    let (found, matched_found, traced) = company.cases(day)?;
     bar.set_message("counting again");
     let accounts = report::SHOWN.iter().map(|name| company.account(name)).collect::<Result<_, _>>()?;
     directory::configure(dir, company.counts(), &format_instant(company.now_us()))?;
@@ -185,6 +197,7 @@ fn a_day(options: &args::Demo, settings: &Settings, dir: &Path) -> anyhow::Resul
         found,
         matched_planted: bill.matched,
         matched_found,
+        traced,
         lines: bill.lines,
         bill: path,
         disk_bytes: log.disk_bytes(),

@@ -186,7 +186,7 @@ impl Company {
         let import = Import::open_path(&source, path, None, self.counts.internal)?;
         let end = import.end();
         if !end.accepted {
-            bail!("{}: set aside: {}: {}", path.display(), end.reason, end.detail);
+            bail!("{}: quarantined: {}: {}", path.display(), end.reason, end.detail);
         }
         for record in import.records() {
             self.log.append(vec![record?]).context("importing the bill")?;
@@ -194,24 +194,26 @@ impl Company {
         Ok(())
     }
 
-    /// Breaks of the bill of `day`, and how many pairs agree.
-    pub(super) fn cases(&self, day: Day) -> anyhow::Result<(Cases, u64)> {
+    /// Breaks of the bill of `day`, how many pairs agree, and the event id of the first of these.
+    pub(super) fn cases(&self, day: Day) -> anyhow::Result<(Cases, u64, String)> {
         let filter = CaseFilter { day: Some(day), ..CaseFilter::default() };
         let asked = self.pipeline.join.ask(move |worker| {
-            let (mut breaks, mut matched) = (Vec::new(), 0);
+            let (mut breaks, mut matches) = (Vec::new(), Vec::new());
             for slot in worker.slots().into_iter().filter_map(|slot| worker.slot(slot)) {
                 breaks.extend(worker.processor().breaks(slot, &filter));
-                matched += worker.processor().matches(slot, &filter).len() as u64;
+                matches.extend(worker.processor().matches(slot, &filter));
             }
-            (breaks, matched)
+            reconcile::join::sort(&mut matches);
+            let first = matches.iter().find_map(|case| Some(case.ours.as_ref()?.event_id.clone()));
+            (breaks, matches.len() as u64, first)
         });
-        let (breaks, matched) = asked.context("reconcile does not answer")?;
+        let (breaks, matched, first) = asked.context("reconcile does not answer")?;
         let mut cases = Cases::new();
         for case in breaks {
             cases.entry(case.kind).or_default().push((case.order, case.refund));
         }
         cases.values_mut().for_each(|cases| cases.sort());
-        Ok((cases, matched))
+        Ok((cases, matched, first.context("no order of the day is matched")?))
     }
 
     /// An account's balance and its last entries.

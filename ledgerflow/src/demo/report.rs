@@ -215,11 +215,9 @@ fn checks(checks: &[Check]) -> Table {
 
 /// What to try next: what it shows, and the arguments.
 fn steps(found: &Found) -> Vec<(&'static str, String)> {
-    let traced = found.accounts.get(1).and_then(|account| account.entries.first());
-    let id = traced.map_or_else(|| "order-1".to_owned(), |booked| booked.event.1.clone());
     vec![
         ("a wallet's balance", "balance users:7:wallet".to_owned()),
-        ("one event all the way", format!("trace {id}")),
+        ("one event all the way", format!("trace {}", found.traced)),
         ("what does not agree", "breaks --kind amount".to_owned()),
         ("what was not booked", "rejected list --summary".to_owned()),
         ("the invariants, recounted", "audit".to_owned()),
@@ -227,16 +225,16 @@ fn steps(found: &Found) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn program() -> String {
-    std::env::args().next().unwrap_or_else(|| "ledgerflow".to_owned())
+/// The whole command on the demo's books.
+fn command(found: &Found, arguments: &str) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "ledgerflow".to_owned());
+    format!("{program} --config {} {arguments}", found.dir.join(CONFIG).display())
 }
 
 fn next_steps(found: &Found) -> Table {
     let mut table = Table::new("What to try next", &["command", "shows"]);
-    let config = found.dir.join(CONFIG);
     for (shows, arguments) in steps(found) {
-        let command = format!("{} --config {} {arguments}", program(), config.display());
-        table.row([command.into(), shows.into()]);
+        table.row([command(found, &arguments).into(), shows.into()]);
     }
     table
 }
@@ -246,11 +244,9 @@ pub(super) fn closing_words(found: &Found, checks: &[Check]) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(out, "\nWhat to try next");
-    let _ = writeln!(out, "  export LEDGERFLOW_CONFIG={}", found.dir.join(CONFIG).display());
-    let width = steps(found).iter().map(|(_, arguments)| arguments.len()).max().unwrap_or(0);
-    let program = program();
+    // Each line has its configuration: one that stayed behind would steer the commands for other books too.
     for (shows, arguments) in steps(found) {
-        let _ = writeln!(out, "  {program} {arguments:width$}  # {shows}");
+        let _ = writeln!(out, "  # {shows}\n  {}", command(found, &arguments));
     }
     let _ = writeln!(out, "  less {}", found.bill.display());
     let failed = checks.iter().filter(|check| !check.passed).count();

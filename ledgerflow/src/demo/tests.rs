@@ -6,8 +6,11 @@ fn small() -> Demo {
 }
 
 fn passes(options: &Demo, dir: &Path) -> Found {
-    let settings = crate::config::built_in().expect("built in");
-    let found = a_day(options, &settings, dir).expect("a day");
+    passes_with(&crate::config::built_in().expect("built in"), options, dir)
+}
+
+fn passes_with(settings: &Settings, options: &Demo, dir: &Path) -> Found {
+    let found = a_day(options, settings, dir).expect("a day");
     let failed: Vec<String> = checks::of(&found)
         .into_iter()
         .filter(|check| !check.passed)
@@ -44,6 +47,10 @@ fn a_small_day_passes_its_checks_and_can_be_run_again() {
     let again = passes(&small(), &dir);
     assert_eq!(again.expected, found.expected, "the same seed makes the same day");
     assert_eq!(again.found, found.found);
+    assert!(again.traced.starts_with("order-"), "{}", again.traced);
+    let words = report::closing_words(&again, &checks::of(&again));
+    let tried = words.lines().filter(|line| line.contains(" --config ")).count();
+    assert!(tried == 6 && !words.contains("export"), "{words}");
     notices_what_is_wrong(again);
 }
 
@@ -68,6 +75,35 @@ fn a_directory_of_others_is_refused() {
     let error = a_day(&small(), &settings, scratch.path()).err().expect("refused").to_string();
     assert!(error.contains("did not make"), "{error}");
     assert!(scratch.path().join("ledger.txt").exists());
+}
+
+#[test]
+fn a_day_that_is_too_small_is_refused_with_the_least_size() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let settings = crate::config::built_in().expect("built in");
+    for (events, accounts, want) in [
+        (EVENTS_MIN - 1, 500, "--events: 5999, expected at least 6000"),
+        (EVENTS_MIN, ACCOUNTS_MIN - 1, "--accounts: 9, expected 10 to half of --events"),
+        (EVENTS_MIN, EVENTS_MIN / 2 + 1, "--accounts: 3001, expected 10 to half of --events"),
+    ] {
+        let options = Demo { events, accounts, ..small() };
+        let why =
+            a_day(&options, &settings, &scratch.path().join("demo")).err().expect("refused").to_string();
+        assert!(why.starts_with(want), "{why}");
+    }
+    let help = crate::cli::reference::reference();
+    assert!(help.contains(&format!("Events of the day, at least {EVENTS_MIN}")));
+    assert!(help.contains(&format!("Customer accounts, {ACCOUNTS_MIN} to half of the events")));
+    // The least day, with a configuration: what it says of the log counts, in what the demo leaves too.
+    let mut settings = settings;
+    (settings.partitions.events, settings.partitions.internal) = (2, 3);
+    let (dir, least) =
+        (scratch.path().join("least"), Demo { events: EVENTS_MIN, accounts: EVENTS_MIN / 2, ..small() });
+    passes_with(&settings, &least, &dir);
+    let (left, _) = crate::config::load(Some(&dir.join(directory::CONFIG)), [], &[]).expect("what it wrote");
+    assert_eq!(left.partition_counts(), settings.partition_counts());
+    let log = stream::embedded::EmbeddedLog::open_read_only(&dir).expect("its log");
+    assert_eq!(log.counts(), settings.partition_counts());
 }
 
 #[test]

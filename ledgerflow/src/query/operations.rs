@@ -288,7 +288,8 @@ pub(super) fn bill(
         bill.source.into(),
         bill.provider.into(),
         bill.account.into(),
-        Day(bill.day).to_string().into(),
+        // Where neither the file nor anybody said so there is none.
+        (bill.day != 0).then(|| Day(bill.day).to_string()).into(),
         end.lines.into(),
         end.accepted.into(),
         end.reason.into(),
@@ -297,7 +298,7 @@ pub(super) fn bill(
     let mut answer = Answer::tables(vec![table]);
     if !end.accepted {
         answer.ending = Ending::Wrong;
-        answer.message = Some("the file is set aside: nothing of it is reconciled".into());
+        answer.message = Some("the file is quarantined: nothing of it is reconciled".into());
     }
     Ok(answer)
 }

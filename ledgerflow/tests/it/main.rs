@@ -3,6 +3,7 @@
 
 mod bench;
 mod bills;
+mod commands;
 mod company;
 mod docs;
 mod forty_five;

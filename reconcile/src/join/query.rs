@@ -97,7 +97,7 @@ pub struct FileGate {
     pub lines: u64,
     /// Lines staged on this slot.
     pub staged: u64,
-    /// Why it is set aside.
+    /// Why it is quarantined.
     pub reason: String,
     /// The same, for people.
     pub detail: String,
