@@ -23,6 +23,12 @@ use stream::worker::Metadata;
 /// Days that are listed; there may be years of them.
 const DAYS_SHOWN: usize = 7;
 
+/// Whether a directory is a backup that nobody has opened for writing: opening one removes this file.
+#[must_use]
+pub fn is_backup(dir: &Path) -> bool {
+    dir.join("backup.manifest").exists()
+}
+
 /// Restores `backup` into `dir`, which must be absent or empty.
 ///
 /// # Errors

@@ -78,6 +78,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             output::print(format!("{}\n", serde_json::to_string(&measured)?).as_bytes())?;
             Ok(exit(if measured.holds() { Ending::Done } else { Ending::Wrong }))
         }
+        // What a topic is needs no books.
+        Command::Topics(args::Topics::Describe { topic }) => show(&query::operations::topic(&topic), out),
         command => {
             let question = question(command)?;
             let answer = ask(&settings, &dir, &question)?;
@@ -122,7 +124,6 @@ fn question(command: Command) -> anyhow::Result<Question> {
         }
         Command::Rejected(args::Rejected::Show { position }) => Question::RejectedShow { position },
         Command::Topics(args::Topics::List) => Question::TopicsList,
-        Command::Topics(args::Topics::Describe { topic }) => Question::TopicsDescribe { topic },
         Command::Status => Question::Status,
         Command::Verify => Question::Verify,
         Command::Audit(a) => Question::Audit { quiesced: a.quiesced },
@@ -158,9 +159,23 @@ pub fn ask(settings: &Settings, dir: &Path, question: &Question) -> anyhow::Resu
                 dir.display()
             );
         }
-        match EmbeddedLog::open(dir, settings.embedded()) {
+        // A backup that is opened for writing is none any more.
+        let backup = restore::is_backup(dir);
+        if backup && question.writes() {
+            bail!("{} is a backup; `ledgerflow restore` makes books of it in another folder", dir.display());
+        }
+        let opened = if backup {
+            EmbeddedLog::open_read_only(dir)
+        } else {
+            EmbeddedLog::open(dir, settings.embedded())
+        };
+        match opened {
+            Ok(log) if log.counts() != settings.partition_counts() => {
+                let (there, wanted) = (log.counts(), settings.partition_counts());
+                bail!("{} has partitions {there:?}, the configuration says {wanted:?}", dir.display());
+            }
             Ok(log) => {
-                let books = Books::at_rest(Arc::new(log), settings.setup()?)?;
+                let books = Books::at_rest(Arc::new(log), settings.setup()?, backup)?;
                 return Ok(query::answer(&books, question));
             }
             // A pipeline that is starting, or another command that reads.

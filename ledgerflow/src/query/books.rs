@@ -14,7 +14,7 @@ use stream::clock::BusinessClock;
 use stream::embedded::EmbeddedLog;
 use stream::log::Log;
 use stream::processor::Processor;
-use stream::worker::{Checkpoints, DiskCheckpoints, Now, Options, Progress, Worker};
+use stream::worker::{Checkpoints, DiskCheckpoints, MemoryCheckpoints, Now, Options, Progress, Worker};
 
 /// Name of the checkpoint folder in the data directory.
 pub const STORE: &str = "store";
@@ -95,14 +95,19 @@ ask! {
 }
 
 impl Books {
-    /// Restores all states of a directory on which nothing runs.
+    /// Restores all states of a directory on which nothing runs. `only_read`: from the log alone, and no checkpoint is
+    /// written either.
     ///
     /// # Errors
-    /// A wrong configuration, a log that cannot be read, a slot that cannot be restored.
-    pub fn at_rest(log: Arc<EmbeddedLog>, setup: Setup) -> anyhow::Result<Self> {
+    /// A wrong configuration, a log that cannot be read, a worker that cannot be restored.
+    pub fn at_rest(log: Arc<EmbeddedLog>, setup: Setup, only_read: bool) -> anyhow::Result<Self> {
         let Processors { ingest, posting, settlement, rekey, join } = setup.processors()?;
         let dir = log.directory().to_owned();
-        let store = checkpoints(&dir, &log);
+        let on_disk = checkpoints(&dir, &log);
+        let store = |name| match only_read {
+            true => Ok(Box::new(MemoryCheckpoints::default()) as Box<dyn Checkpoints>),
+            false => on_disk(name),
+        };
         let resting = Resting {
             ingest: restored(ingest, &log, &store)?,
             posting: restored(posting, &log, &store)?,

@@ -37,8 +37,6 @@ pub enum Question {
     RejectedShow { position: String },
     /// Topics.
     TopicsList,
-    /// One topic.
-    TopicsDescribe { topic: String },
     /// What runs and how far it is.
     Status,
     /// Store = replay.
@@ -55,6 +53,14 @@ pub enum Question {
     Outcomes { of: outcomes::Awaited },
     /// Ready?
     Health,
+}
+
+impl Question {
+    /// Whether its answer changes the books.
+    #[must_use]
+    pub const fn writes(&self) -> bool {
+        matches!(self, Self::Send { .. } | Self::Bill { .. })
+    }
 }
 
 /// How an answer ends.
@@ -127,7 +133,6 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         }
         Question::RejectedShow { position } => events::rejected_one(books, position),
         Question::TopicsList => operations::topics(books),
-        Question::TopicsDescribe { topic } => operations::topic(topic),
         Question::Status => operations::status(books),
         Question::Verify => verify::verify(books),
         Question::Audit { quiesced } => operations::audit(books, *quiesced),

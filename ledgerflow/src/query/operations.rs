@@ -9,8 +9,9 @@ use schemas::dates::{Day, format_instant};
 use schemas::topics::{Retention, Topic};
 use std::collections::BTreeMap;
 use std::path::Path;
-use stream::log::{Isolation, Log, OutRecord, TopicPartition};
-use stream::processor::SlotState;
+use stream::log::{Isolation, Log, Offset, OutRecord, TopicPartition};
+use stream::processor::{Processor, SlotState, Stop};
+use stream::worker::Worker;
 
 /// Bytes of one append of a bill import.
 const APPEND_BYTES: usize = 4 << 20;
@@ -49,9 +50,11 @@ const fn retention(retention: Retention) -> &'static str {
 }
 
 /// `topics describe`.
-pub(super) fn topic(name: &str) -> anyhow::Result<Answer> {
+#[must_use]
+pub fn topic(name: &str) -> Answer {
     let Some(topic) = Topic::by_name(name) else {
-        return Ok(Answer::says(Ending::NotFound, format!("no topic {name:?}; see `topics list`")));
+        let all: Vec<&str> = Topic::ALL.iter().map(|topic| topic.name()).collect();
+        return Answer::says(Ending::NotFound, format!("no topic {name:?}; there are {}", all.join(", ")));
     };
     let mut table = Table::new("topic", &["field", "value"]);
     let rows = [
@@ -64,18 +67,14 @@ pub(super) fn topic(name: &str) -> anyhow::Result<Answer> {
     for (field, value) in rows {
         table.row([field.into(), value.into()]);
     }
-    Ok(Answer::tables(vec![table]))
+    Answer::tables(vec![table])
 }
 
 /// `status`.
 pub(super) fn status(books: &Books) -> anyhow::Result<Answer> {
     let mut stages = Table::new("stages", &["stage", "slots", "state", "behind_records"]);
     let mut answer = Answer::tables(Vec::new());
-    let Some(pipeline) = books.pipeline() else {
-        answer.message = Some("nothing runs on this directory".into());
-        answer.tables.push(events(books)?);
-        return Ok(answer);
-    };
+    let Some(pipeline) = books.pipeline() else { return at_rest(books) };
     let lag = pipeline.lag()?;
     let failed: BTreeMap<&str, String> =
         pipeline.failures().into_iter().map(|f| (f.processor, f.error.to_string())).collect();
@@ -99,16 +98,9 @@ pub(super) fn status(books: &Books) -> anyhow::Result<Answer> {
     }
     answer.tables.push(stages);
     answer.tables.push(events(books)?);
-    if !stopped.is_empty() {
-        let mut table = Table::new("stopped slots", &["stage", "slot", "at", "why"]);
-        for (stage, stop) in stopped {
-            table.row([stage.into(), stop.slot.into(), stop.at.into(), stop.why.into()]);
-        }
-        answer.tables.push(table);
-        answer.ending = Ending::Wrong;
-    }
     answer.tables.extend(alarms(books)?);
     answer.tables.extend(held_ticks(books)?);
+    tell_stopped(&mut answer, stopped);
     let slowest = lag.into_iter().max_by_key(|(_, records)| *records).filter(|(_, records)| *records > 0);
     answer.message = Some(match slowest {
         Some((stage, records)) => format!("slowest stage: {stage}, {records} records behind"),
@@ -148,6 +140,63 @@ fn held_ticks(books: &Books) -> anyhow::Result<Option<Table>> {
         table.row([(*slot).into(), (*count).into(), last.into(), time.into()]);
     }
     Ok((!held.is_empty()).then_some(table))
+}
+
+/// A table of the slots that cannot go on; with one of them something is wrong.
+fn tell_stopped(answer: &mut Answer, stopped: Vec<(&'static str, Stop)>) {
+    if stopped.is_empty() {
+        return;
+    }
+    let mut table = Table::new("stopped slots", &["stage", "slot", "at", "why"]);
+    for (stage, stop) in stopped {
+        table.row([stage.into(), stop.slot.into(), stop.at.into(), stop.why.into()]);
+    }
+    answer.tables.push(table);
+    answer.ending = Ending::Wrong;
+}
+
+/// A restored worker that does not work: its slots, those that cannot go on, up to where its inputs are worked off.
+type Rested = (usize, Vec<Stop>, Vec<(TopicPartition, Offset)>);
+
+fn rested<P: Processor>(worker: &Worker<P>) -> Rested {
+    (worker.slots().len(), worker.stopped(), worker.worked_off())
+}
+
+/// The workers of one stage.
+fn together(workers: Vec<Rested>) -> Rested {
+    workers.into_iter().fold(Rested::default(), |(slots, mut stopped, mut reached), worker| {
+        stopped.extend(worker.1);
+        reached.extend(worker.2);
+        (slots + worker.0, stopped, reached)
+    })
+}
+
+/// `status` where nothing runs: how far each stage was, and what a start would stop at.
+fn at_rest(books: &Books) -> anyhow::Result<Answer> {
+    let all: [(&'static str, Rested); 5] = [
+        ("ingest", books.ingest(rested)?),
+        ("posting", together(books.posting(rested)?)),
+        ("settlement", books.settlement(rested)?),
+        ("rekey", books.rekey(rested)?),
+        ("join", books.join(rested)?),
+    ];
+    let mut stages = Table::new("stages", &["stage", "slots", "state", "behind_records"]);
+    let mut stopped = Vec::new();
+    for (stage, (slots, stops, reached)) in all {
+        let mut behind = 0;
+        for (at, position) in reached {
+            behind += books.log.watermarks(at, Isolation::Committed)?.high.saturating_sub(position).max(0);
+        }
+        let state = if stops.is_empty() { "at rest" } else { "slot stopped" };
+        stages.row([stage.into(), slots.into(), state.into(), behind.into()]);
+        stopped.extend(stops.into_iter().map(|stop| (stage, stop)));
+    }
+    let mut answer = Answer::tables(vec![stages, events(books)?]);
+    answer.tables.extend(alarms(books)?);
+    answer.tables.extend(held_ticks(books)?);
+    answer.message = Some("nothing runs on this directory".into());
+    tell_stopped(&mut answer, stopped);
+    Ok(answer)
 }
 
 fn events(books: &Books) -> anyhow::Result<Table> {

@@ -1,9 +1,15 @@
 //! Commands where something is not as it should be: no books, a backup, a stopped slot, files that are wrong.
 
 use crate::company::Company;
+use ledgerflow::restore::is_backup;
 use ledgerflow_tests::bill;
 use ledgerflow_tests::events::Event;
+use schemas::topics::{PartitionCounts, Topic};
+use std::path::Path;
+use stream::embedded::{EmbeddedLog, Options};
+use stream::log::{Log, OutRecord, TopicPartition};
 
+const COUNTS: PartitionCounts = PartitionCounts { events: 2, internal: 3 };
 const SMALL: &str = "partitions: {events: 2, internal: 3}\n";
 
 fn funding(id: &str) -> Vec<u8> {
@@ -19,6 +25,20 @@ fn books() -> Company {
     company.cli(&["send", "one.json", "--wait"]).ends(0);
     running.stop();
     company
+}
+
+/// Every file below a folder with its content, the lock left out.
+fn contents(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            all.extend(contents(&entry));
+        } else if entry.file_name().is_some_and(|name| name != "lock") {
+            all.push((entry.clone(), std::fs::read(&entry).unwrap()));
+        }
+    }
+    all.sort();
+    all
 }
 
 #[test]
@@ -38,6 +58,104 @@ fn only_run_makes_books() {
         assert!(said.err.contains("holds no books") && said.err.contains("boks"), "{}", said.err);
         assert!(!misspelt.exists(), "{command:?} made a folder");
     }
+}
+
+#[test]
+fn a_topic_is_described_without_books() {
+    let company = Company::with(SMALL);
+    let said = company.cli(&["topics", "describe", "journal"]).ends(0);
+    assert!(said.out.contains("Batch of JournalItem"), "{}", said.out);
+    let said = company.cli(&["topics", "describe", "jurnal"]).ends(4);
+    assert!(said.err.contains("days.aligned"), "{}", said.err);
+    assert!(!company.books().exists());
+}
+
+#[test]
+fn a_backup_answers_and_stays_a_backup() {
+    let company = books();
+    let backup = company.path("backup");
+    company.cli(&["backup", "backup"]).ends(0);
+    assert!(is_backup(&backup) && !is_backup(&company.books()));
+    let before = contents(&backup);
+    let questions: [&[&str]; 9] = [
+        &["balance", "users:42:wallet"],
+        &["entries", "users:42:wallet"],
+        &["trace", "t-1"],
+        &["trial-balance"],
+        &["days"],
+        &["status"],
+        &["rejected", "list"],
+        &["verify"],
+        &["audit"],
+    ];
+    for question in questions {
+        company.cli_on(&backup, question).ends(0);
+        assert!(contents(&backup) == before, "{question:?} changed the backup");
+    }
+    let bill = company.write("bill.csv", bill::text(&[])).display().to_string();
+    let writes: [&[&str]; 2] = [&["send", "one.json"], &["bill", &bill]];
+    for command in writes {
+        let said = company.cli_on(&backup, command).ends(1);
+        assert!(said.err.contains("is a backup"), "{}", said.err);
+    }
+    assert!(contents(&backup) == before);
+    let restored = company.path("restored");
+    company.cli_on(&restored, &["restore", "backup"]).ends(0);
+    assert!(!is_backup(&restored));
+    company.cli_on(&restored, &["send", "one.json"]).ends(0);
+    let said = company.cli_on(&backup, &["balance", "users:42:wallet"]);
+    assert!(said.ends(0).out.contains("5.00"));
+}
+
+#[test]
+fn other_partitions_than_those_of_a_backup_are_refused() {
+    let company = books();
+    company.cli(&["backup", "backup"]).ends(0);
+    company.write("ledgerflow.yaml", "partitions: {events: 2, internal: 5}\n");
+    let said = company.cli_on(&company.path("backup"), &["balance", "users:42:wallet"]).ends(1);
+    assert!(said.err.contains("internal: 3") && said.err.contains("internal: 5"), "{}", said.err);
+}
+
+#[test]
+fn status_at_rest_shows_stages_and_stopped_slots() {
+    let company = books();
+    let said = company.cli(&["status", "-o", "json"]).ends(0).json();
+    let stages = said["stages"].as_array().unwrap();
+    let slots: Vec<(&str, u64)> =
+        stages.iter().map(|row| (row["stage"].as_str().unwrap(), row["slots"].as_u64().unwrap())).collect();
+    assert_eq!(slots, [("ingest", 2), ("posting", 3), ("settlement", 3), ("rekey", 3), ("join", 3)]);
+    for stage in stages {
+        assert_eq!((&stage["state"], &stage["behind_records"]), (&"at rest".into(), &0.into()), "{stage}");
+    }
+    assert!(said.get("stopped slots").is_none(), "{said}");
+    // A record in a journal that nobody of ours has written.
+    let log = EmbeddedLog::open(&company.books(), Options::new(COUNTS)).unwrap();
+    let at = TopicPartition::new(Topic::Journal, 1);
+    log.append(vec![OutRecord::new(at, b"nobody's".to_vec().into())]).unwrap();
+    log.sync().unwrap();
+    drop(log);
+    let said = company.cli(&["status", "-o", "json"]).ends(3).json();
+    let stopped = said["stopped slots"].as_array().unwrap();
+    assert!(
+        stopped.iter().any(|row| row["stage"] == "posting" && row["slot"] == 1 && !row["why"].is_null()),
+        "{said}"
+    );
+    let posting = said["stages"].as_array().unwrap().iter().find(|row| row["stage"] == "posting").unwrap();
+    assert_eq!(posting["state"], "slot stopped");
+    let table = company.cli(&["status"]).ends(3);
+    assert!(table.out.contains("stopped slots"), "{}", table.out);
+}
+
+#[test]
+fn show_config_refuses_what_run_would_refuse() {
+    let company = Company::with("partitions: {events: 2, internal: 3}\naccounts: mine.yaml\n");
+    let missing = company.cli(&["show-config"]).ends(1);
+    assert!(missing.err.contains("ledgerflow.yaml:2:11: accounts: found \"mine.yaml\""), "{}", missing.err);
+    company.write("mine.yaml", "version: 1\nassets: {CNY: {exponent: 2}}\nassets: {}\naccounts: []\n");
+    let broken = company.cli(&["show-config"]).ends(1);
+    assert!(broken.err.contains("mine.yaml: line 3: key assets stands here a second time"), "{}", broken.err);
+    company.write("mine.yaml", ledgerflow::runtime::DEFAULT_CHART);
+    company.cli(&["show-config"]).ends(0);
 }
 
 #[test]

@@ -210,5 +210,6 @@ fn every_point_has_its_rounds() {
             || name.contains(".clean.")
             || name.starts_with("serve.")
     });
-    assert_eq!(tried, faults::ALL);
+    let here = points(|name| !name.starts_with("kafka."));
+    assert_eq!(tried, here);
 }

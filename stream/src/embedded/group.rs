@@ -87,11 +87,13 @@ pub(super) struct EmbeddedSession {
 }
 
 impl EmbeddedSession {
+    /// On a log that is open for reading only a member has its slots and every commit of it is refused.
+    ///
     /// # Errors
-    /// The log is stopped, closed, or open for reading only.
+    /// The log is stopped or closed.
     pub(super) fn join(core: &Arc<Core>, member: &Member) -> Result<Self, LogError> {
         let after_their_last_commit = lock(&core.writer);
-        core.check_writable()?;
+        core.check_alive()?;
         if member.group.len() > METADATA_BYTES_MAX {
             return Err(LogError::Io(format!("the name of a group may have {METADATA_BYTES_MAX} bytes")));
         }
