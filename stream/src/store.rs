@@ -13,8 +13,8 @@
 //!
 //! Bounds: deltas are merged into a new base when they outweigh it, and among themselves when there are more
 //! than [`DELTAS_MAX`]; reading and merging hold one block of every file. Pairs of a failed write are kept for
-//! the next one up to [`UNWRITTEN_BYTES_MAX`]. The directory belongs to one store at a time, which holds a lock in it:
-//! when a slot moves to another worker, that one opens it once this one has let it go.
+//! the next one up to [`UNWRITTEN_BYTES_MAX`]. The directory belongs to one store at a time: whoever opens it holds
+//! its lock ([`lock`]), and when a slot moves to another worker, that one waits for it.
 
 mod file;
 mod manifest;
@@ -114,9 +114,6 @@ pub enum StoreError {
         /// What the system says.
         source: io::Error,
     },
-    /// Another worker has this slot's store open.
-    #[error("checkpoints in {0} are in use by another worker")]
-    Busy(PathBuf),
     /// There is a checkpoint and it must not be used: drop the state loaded so far, call [`Store::clear`],
     /// restore from the log.
     #[error("checkpoint in {dir} refused: {why}")]
@@ -213,18 +210,15 @@ pub struct Store {
     number_next: u64,
     unwritten: DirtyPairs,
     suspended: bool,
-    /// Held open for its lock, which ends with it, however the process ends.
-    _lock: File,
 }
 
 impl Store {
     /// Opens (and makes) the directory of a slot. Reads nothing yet.
     ///
     /// # Errors
-    /// [`StoreError::Busy`], [`StoreError::Io`].
+    /// [`StoreError::Io`].
     pub fn open(dir: &Path, processor: &str, slot: u32, options: Options) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(|why| StoreError::io(dir, why))?;
-        let lock = lock(dir)?;
         let mut number_next = 1;
         for name in names(dir)? {
             if let Some(entry) = FileEntry::from_name(&name) {
@@ -241,7 +235,6 @@ impl Store {
             number_next,
             unwritten: DirtyPairs::default(),
             suspended: false,
-            _lock: lock,
         })
     }
 
@@ -496,14 +489,19 @@ fn newest_run(files: &[FileEntry]) -> usize {
     from
 }
 
-/// Takes the lock of a slot's directory.
-fn lock(dir: &Path) -> Result<File, StoreError> {
+/// The lock of a slot's directory, which is made; `None` = another worker has it. It ends with the file that is given,
+/// however the process ends.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn lock(dir: &Path) -> Result<Option<File>, StoreError> {
     let path = dir.join(LOCK);
+    fs::create_dir_all(dir).map_err(|why| StoreError::io(dir, why))?;
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|why| StoreError::io(&path, why))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Busy(dir.to_owned())),
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(why)) => Err(StoreError::io(&path, why)),
     }
 }

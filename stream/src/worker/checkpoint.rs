@@ -2,8 +2,9 @@
 
 use crate::log::Log;
 use crate::processor::SlotState;
-use crate::store::{CheckpointThread, DirtyPairs, Job, Label, NotTaken, Options, Store, StoreError};
+use crate::store::{CheckpointThread, DirtyPairs, Job, Label, NotTaken, Options, Store, StoreError, lock};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub struct DiskCheckpoints {
     processor: &'static str,
     log: Arc<dyn Log>,
     stores: BTreeMap<u32, Option<Store>>,
+    /// Of the slots whose stores are open.
+    locks: BTreeMap<u32, File>,
     thread: Option<CheckpointThread>,
 }
 
@@ -64,6 +67,19 @@ const RELEASE_TRY: Duration = Duration::from_millis(5);
 /// How long a checkpoint waits for the log's sync.
 const DURABLE_WAIT: Duration = Duration::from_secs(60);
 
+/// The lock of a slot's directory; waits for a worker that has it still.
+fn lock_within(dir: &Path, wait: Duration) -> Result<Option<File>, StoreError> {
+    let mut waited = Duration::ZERO;
+    loop {
+        let found = lock(dir)?;
+        if found.is_some() || waited >= wait {
+            return Ok(found);
+        }
+        std::thread::sleep(RELEASE_TRY);
+        waited += RELEASE_TRY;
+    }
+}
+
 impl DiskCheckpoints {
     /// Checkpoints of `processor` below `dir`.
     ///
@@ -71,7 +87,14 @@ impl DiskCheckpoints {
     /// The system gives no thread.
     pub fn open(dir: &Path, processor: &'static str, log: Arc<dyn Log>) -> std::io::Result<Self> {
         let thread = Some(CheckpointThread::spawn(processor)?);
-        Ok(Self { dir: dir.join(processor), processor, log, stores: BTreeMap::new(), thread })
+        Ok(Self {
+            dir: dir.join(processor),
+            processor,
+            log,
+            stores: BTreeMap::new(),
+            locks: BTreeMap::new(),
+            thread,
+        })
     }
 
     fn store(&mut self, slot: u32) -> Option<&mut Store> {
@@ -82,26 +105,22 @@ impl DiskCheckpoints {
     fn store_within(&mut self, slot: u32, wait: Duration) -> Option<&mut Store> {
         self.collect();
         if !self.stores.contains_key(&slot) {
-            match self.open_within(slot, wait) {
-                Ok(store) => {
-                    self.stores.insert(slot, Some(store));
+            let dir = self.dir.join(format!("{slot:03}"));
+            match lock_within(&dir, wait) {
+                Ok(Some(lock)) => match Store::open(&dir, self.processor, slot, Options::default()) {
+                    Ok(store) => {
+                        self.stores.insert(slot, Some(store));
+                        self.locks.insert(slot, lock);
+                    }
+                    Err(error) => self.warn(slot, &error),
+                },
+                Ok(None) => {
+                    tracing::warn!(processor = self.processor, slot, "another worker has its checkpoints");
                 }
                 Err(error) => self.warn(slot, &error),
             }
         }
         self.stores.get_mut(&slot)?.as_mut()
-    }
-
-    fn open_within(&self, slot: u32, wait: Duration) -> Result<Store, StoreError> {
-        let dir = self.dir.join(format!("{slot:03}"));
-        let mut waited = Duration::ZERO;
-        loop {
-            match Store::open(&dir, self.processor, slot, Options::default()) {
-                Err(StoreError::Busy(_)) if waited < wait => std::thread::sleep(RELEASE_TRY),
-                opened => return opened,
-            }
-            waited += RELEASE_TRY;
-        }
     }
 
     fn warn(&self, slot: u32, error: &StoreError) {
@@ -179,6 +198,7 @@ impl Checkpoints for DiskCheckpoints {
             self.finish();
         }
         self.stores.remove(&slot);
+        self.locks.remove(&slot);
     }
 
     fn finish(&mut self) {
