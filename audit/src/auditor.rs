@@ -217,6 +217,8 @@ impl<'a> Auditor<'a> {
                 return Ok(self.report());
             }
             if progress.at_end || (!self.limit.quiesced && self.reached(&ends)) {
+                // All sides below those ends were read: what names one of them can be judged.
+                self.recon.judge_named(&mut self.found);
                 return Ok(self.report());
             }
         }

@@ -140,6 +140,12 @@ fn passed(read: &Positions) -> BTreeMap<TopicPartition, Offset> {
     below
 }
 
+/// Whether a topic's records go by age: no processor reads it, and the registry does not keep it for ever.
+#[must_use]
+pub fn goes_by_age(topic: Topic) -> bool {
+    Ages { now_us: i64::MAX, rejected_days: 1, published_days: 1 }.cut_us(topic).is_some()
+}
+
 /// Where each partition of a topic that goes by age begins from now on.
 fn aged(log: &dyn Log, ages: &Ages) -> Result<BTreeMap<TopicPartition, Offset>, LogError> {
     let mut below = BTreeMap::new();

@@ -106,6 +106,13 @@ fn a_clean_history_passes_with_every_check_made() {
 }
 
 #[test]
+fn an_audit_of_a_log_that_grows_on_judges_what_names_a_side() {
+    let report = run(&history().log(), AuditLimit { quiesced: false, ..QUIESCED });
+    let named = report.check(Check::ReconNamed).unwrap();
+    assert_eq!((named.checked, named.open), (2, 0), "{report}");
+}
+
+#[test]
 fn a_history_cut_anywhere_has_open_things_and_nothing_wrong() {
     // Every prefix of every single partition, the others whole: as a log looks while commits become visible one
     // partition after the other.

@@ -1,10 +1,13 @@
 //! Answers on standard output: rows under columns, as a table for people, as JSON or as CSV.
 //!
+//! For people, columns in which no row says anything are left out. Rows that are wider than the terminal get their widest
+//! column broken into lines, or are shown as one line a field. JSON and CSV always have all columns.
+//!
 //! Bounds: an answer is in memory whole. Standard output gets the answer and nothing else; progress and logs go to
 //! standard error. Amounts stay the decimal text they are: a JSON string, never a JSON number.
 
 use super::args::Output;
-use comfy_table::{Attribute, CellAlignment, ContentArrangement, presets};
+use comfy_table::{Attribute, CellAlignment, ColumnConstraint, ContentArrangement, presets};
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
@@ -18,6 +21,9 @@ pub struct Table {
     pub columns: Vec<String>,
     /// Rows, each with a cell for every column.
     pub rows: Vec<Vec<Cell>>,
+    /// Whether it is left out for people, because another one of the answer sums it up.
+    #[serde(default)]
+    pub for_programs: bool,
 }
 
 /// What a row says under a column.
@@ -121,7 +127,13 @@ impl Table {
     #[must_use]
     pub fn new(title: &str, columns: &[&str]) -> Self {
         let columns = columns.iter().map(|&column| column.to_owned()).collect();
-        Self { title: title.to_owned(), columns, rows: Vec::new() }
+        Self { title: title.to_owned(), columns, ..Self::default() }
+    }
+
+    /// The same, left out for people.
+    #[must_use]
+    pub fn for_programs(self) -> Self {
+        Self { for_programs: true, ..self }
     }
 
     /// Adds a row; cells that are missing are none, cells beyond the last column are dropped.
@@ -129,6 +141,38 @@ impl Table {
         let mut cells: Vec<Cell> = cells.into_iter().collect();
         cells.resize(self.columns.len(), Cell::None);
         self.rows.push(cells);
+    }
+
+    /// Without the columns in which no row says anything.
+    fn told(&self) -> Self {
+        let says = |column: usize| {
+            self.rows.iter().any(|row| row.get(column).is_some_and(|cell| !cell.to_string().is_empty()))
+        };
+        let kept: Vec<usize> = (0..self.columns.len()).filter(|column| says(*column)).collect();
+        let row = |row: &Vec<Cell>| kept.iter().filter_map(|column| row.get(*column).cloned()).collect();
+        Self {
+            title: self.title.clone(),
+            columns: kept.iter().filter_map(|column| self.columns.get(*column).cloned()).collect(),
+            rows: self.rows.iter().map(row).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// One line a field, an empty one between two rows.
+    fn upright(&self) -> Self {
+        let mut upright = Self::new(&self.title, &["field", "value"]);
+        for row in &self.rows {
+            if !upright.rows.is_empty() {
+                upright.row([]);
+            }
+            for (column, cell) in self.columns.iter().zip(row) {
+                let text = cell.to_string();
+                if !text.is_empty() {
+                    upright.row([column.as_str().into(), text.into()]);
+                }
+            }
+        }
+        upright
     }
 
     fn objects(&self) -> impl Iterator<Item = String> {
@@ -167,7 +211,8 @@ impl Screen {
 pub fn write(to: &mut dyn Write, tables: &[Table], output: Output, screen: Screen) -> io::Result<()> {
     match (output, tables) {
         (Output::Table, tables) => {
-            for (index, table) in tables.iter().enumerate() {
+            let tables: Vec<&Table> = tables.iter().filter(|table| !table.for_programs).collect();
+            for (index, &table) in tables.iter().enumerate() {
                 if tables.len() > 1 {
                     let gap = if index > 0 { "\n" } else { "" };
                     writeln!(to, "{gap}{}", visible(&table.title))?;
@@ -264,6 +309,48 @@ fn write_table(to: &mut dyn Write, table: &Table, screen: Screen) -> io::Result<
     if table.rows.is_empty() {
         return writeln!(to, "(none)");
     }
+    let table = table.told();
+    let mut out = drawn(&table, screen);
+    if screen.terminal
+        && let Some(width) = out.width()
+    {
+        fit(&mut out, &table, screen, width);
+    }
+    for line in out.lines() {
+        writeln!(to, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// What is wider than the terminal: its widest column is broken into lines where that leaves it room enough, and words
+/// stay whole in the others; else, and where it is a single row, it stands upright.
+fn fit(out: &mut comfy_table::Table, table: &Table, screen: Screen, width: u16) {
+    let widths = out.column_max_content_widths();
+    let gaps = u16::try_from(widths.len().saturating_sub(1)).unwrap_or(u16::MAX).saturating_mul(GAP);
+    let needed = widths.iter().fold(gaps, |sum, width| sum.saturating_add(*width));
+    if needed <= width {
+        return;
+    }
+    let widest = widths.iter().enumerate().max_by_key(|(_, width)| **width);
+    let (index, widest) = widest.map_or((0, 0), |(index, width)| (index, *width));
+    if table.rows.len() == 1 || width < (needed - widest).saturating_add(BROKEN_MIN) {
+        *out = drawn(&table.upright(), screen);
+        return;
+    }
+    for (number, column) in out.column_iter_mut().enumerate() {
+        if number != index {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+}
+
+/// Least width of a column that is broken into lines.
+const BROKEN_MIN: u16 = 20;
+
+/// Blanks between two columns.
+const GAP: u16 = 2;
+
+fn drawn(table: &Table, screen: Screen) -> comfy_table::Table {
     let mut out = comfy_table::Table::new();
     out.load_style(presets::NOTHING);
     if screen.terminal {
@@ -281,18 +368,16 @@ fn write_table(to: &mut dyn Write, table: &Table, screen: Screen) -> io::Result<
     for row in &table.rows {
         out.add_row(row.iter().map(|cell| visible(&cell.to_string())));
     }
+    let last = table.columns.len().saturating_sub(1);
     for (index, column) in out.column_iter_mut().enumerate() {
         let figures =
             |row: &Vec<Cell>| row.get(index).is_none_or(|cell| cell.is_figure() || *cell == Cell::None);
         if table.rows.iter().all(figures) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        column.set_padding((0, 2));
+        column.set_padding((0, if index == last { 0 } else { GAP }));
     }
-    for line in out.lines() {
-        writeln!(to, "{}", line.trim_end())?;
-    }
-    Ok(())
+    out
 }
 
 /// The text with control characters made visible: what came from outside must not steer a terminal.
@@ -318,6 +403,14 @@ mod tests {
         let mut bytes = Vec::new();
         write(&mut bytes, tables, output, screen).expect("write");
         String::from_utf8(bytes).expect("text")
+    }
+
+    /// What stands on a terminal of that width, without the bold.
+    fn on_a_terminal(table: &Table, width: u16) -> String {
+        let screen = Screen { terminal: true, width: Some(width) };
+        let text = written(std::slice::from_ref(table), Output::Table, screen);
+        let text = text.replace("\u{1b}[1m", "").replace("\u{1b}[0m", "");
+        text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
     }
 
     fn balances() -> Table {
@@ -371,6 +464,71 @@ position  detail, as text
             assert!(plain.chars().count() <= 30, "{plain:?}");
         }
         assert!(text.lines().count() > 4, "{text}");
+    }
+
+    #[test]
+    fn columns_that_say_nothing_are_for_programs_only() {
+        let mut table = Table::new("bills", &["file", "reason", "lines", "detail"]);
+        table.row(["a.csv".into(), "".into(), 3_u64.into()]);
+        table.row(["b.csv".into(), Cell::None, 4_u64.into(), "".into()]);
+        let tables = [table];
+        assert_eq!(written(&tables, Output::Table, OFF), "file   lines\na.csv      3\nb.csv      4\n");
+        assert_eq!(written(&tables, Output::Csv, OFF).lines().next(), Some("file,reason,lines,detail"));
+        assert!(written(&tables, Output::Json, OFF).contains(r#""reason":"","lines":3,"detail":null"#));
+    }
+
+    #[test]
+    fn what_is_for_programs_is_not_for_people() {
+        let (mut sum, mut each) = (Table::new("sum", &["n"]), Table::new("each", &["n"]).for_programs());
+        sum.row([3_u64.into()]);
+        each.row([1_u64.into()]);
+        let tables = [each, sum];
+        assert_eq!(written(&tables, Output::Table, OFF), "n\n3\n");
+        assert_eq!(written(&tables, Output::Csv, OFF), "n\r\n1\r\n\r\nn\r\n3\r\n");
+        assert!(written(&tables, Output::Json, OFF).contains(r#""each": ["#));
+    }
+
+    #[test]
+    fn a_single_row_wider_than_the_terminal_stands_upright() {
+        let mut table = Table::new("event", &["id", "reason", "occurred_at", "entries"]);
+        table.row(["order-327".into(), Cell::None, "2026-11-11T14:32:15Z".into(), 12_u64.into()]);
+        assert_eq!(
+            on_a_terminal(&table, 40),
+            "id         occurred_at           entries\norder-327  2026-11-11T14:32:15Z       12\n"
+        );
+        let upright = "\
+field        value
+id           order-327
+occurred_at  2026-11-11T14:32:15Z
+entries      12
+";
+        assert_eq!(on_a_terminal(&table, 39), upright);
+    }
+
+    #[test]
+    fn of_rows_wider_than_the_terminal_the_widest_column_is_broken_or_they_stand_upright() {
+        let mut table = Table::new("rejected", &["position", "detail"]);
+        table.row(["0@17".into(), "users:17801:wallet would stand at -99.00 CNY".into()]);
+        table.row(["0@18".into(), "too late".into()]);
+        let broken = "\
+position  detail
+0@17      users:17801:wallet
+          would stand at
+          -99.00 CNY
+0@18      too late
+";
+        assert_eq!(on_a_terminal(&table, 30), broken);
+        let upright = "\
+field     value
+position  0@17
+detail    users:17801:wallet
+          would stand at
+          -99.00 CNY
+
+position  0@18
+detail    too late
+";
+        assert_eq!(on_a_terminal(&table, 29), upright);
     }
 
     #[test]

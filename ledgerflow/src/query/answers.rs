@@ -332,7 +332,7 @@ pub(super) fn breaks(
         let difference: Vec<String> = case
             .differences
             .iter()
-            .map(|d| format!("{}: {} / {}", d.field.name(), d.ours, d.theirs))
+            .map(|d| format!("{} {} / {}", d.field.name(), d.ours, d.theirs))
             .collect();
         table.row([
             case.day.into(),

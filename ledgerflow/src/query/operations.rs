@@ -18,8 +18,7 @@ const APPEND_BYTES: usize = 4 << 20;
 
 /// `topics list`.
 pub(super) fn topics(books: &Books) -> anyhow::Result<Answer> {
-    let mut table =
-        Table::new("topics", &["topic", "partitions", "records", "first_kept", "retention", "value"]);
+    let mut table = Table::new("topics", &["topic", "partitions", "records", "removed", "kept", "value"]);
     for topic in Topic::ALL {
         let partitions = books.log.partitions(*topic)?;
         let (mut records, mut low) = (0, 0);
@@ -34,18 +33,19 @@ pub(super) fn topics(books: &Books) -> anyhow::Result<Answer> {
             partitions.into(),
             records.into(),
             low.into(),
-            retention(topic.retention()).into(),
+            kept(*topic).into(),
             topic.value().into(),
         ]);
     }
     Ok(Answer::tables(vec![table]))
 }
 
-const fn retention(retention: Retention) -> &'static str {
-    match retention {
+/// How long this log keeps records; see `retention.*` in the configuration.
+fn kept(topic: Topic) -> &'static str {
+    match topic.retention() {
         Retention::Forever => "for ever",
-        Retention::BelowReaders => "until read",
-        Retention::Compacted => "newest per key",
+        _ if crate::retention::goes_by_age(topic) => "by age",
+        _ => "until read",
     }
 }
 
@@ -62,7 +62,7 @@ pub fn topic(name: &str) -> Answer {
         ("holds", topic.describe().to_owned()),
         ("value", topic.value().to_owned()),
         ("partitioning", format!("{:?}", topic.partitioning()).to_lowercase()),
-        ("retention", retention(topic.retention()).to_owned()),
+        ("kept", kept(topic).to_owned()),
     ];
     for (field, value) in rows {
         table.row([field.into(), value.into()]);
@@ -92,7 +92,7 @@ pub(super) fn status(books: &Books) -> anyhow::Result<Answer> {
         let state = match failed.get(stage) {
             Some(error) => format!("ended: {error}"),
             None if stopped.iter().any(|(name, _)| *name == stage) => "slot stopped".into(),
-            None => blocked.get(stage).map_or_else(|| "running".into(), |why| format!("cannot write: {why}")),
+            None => blocked.get(stage).cloned().unwrap_or_else(|| "running".into()),
         };
         stages.row([stage.into(), owned.into(), state.into(), lag.get(stage).copied().unwrap_or(0).into()]);
     }
@@ -211,18 +211,18 @@ fn events(books: &Books) -> anyhow::Result<Table> {
     })?;
     let (accounts, ids, pending) =
         counts.iter().flatten().fold((0, 0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1, sum.2 + of.2));
-    let mut table = Table::new("events", &["figure", "value"]);
-    let rows: [(&str, Cell); 7] = [
-        ("received", received.into()),
-        ("forwarded to posting", forwarded.into()),
-        ("dead-lettered", dead.into()),
-        ("waiting for a verdict", pending.into()),
-        ("event ids remembered", ids.into()),
-        ("account balances", accounts.into()),
-        ("bytes on disk", books.log.disk_bytes().into()),
+    let mut table = Table::new("events", &["figure", "value", "unit"]);
+    let rows: [(&str, Cell, &str); 7] = [
+        ("received", received.into(), "events"),
+        ("forwarded to posting", forwarded.into(), "events"),
+        ("dead-lettered", dead.into(), "events"),
+        ("waiting for a verdict", pending.into(), "events"),
+        ("event ids remembered", ids.into(), "ids"),
+        ("account balances", accounts.into(), "balances"),
+        ("log on disk", books.log.disk_bytes().into(), "bytes"),
     ];
-    for (figure, value) in rows {
-        table.row([figure.into(), value]);
+    for (figure, value, unit) in rows {
+        table.row([figure.into(), value, unit.into()]);
     }
     Ok(table)
 }
@@ -246,32 +246,66 @@ pub(super) fn audit(books: &Books, quiesced: bool) -> anyhow::Result<Answer> {
     let hold = books.retention.hold();
     let mut auditor = audit::Auditor::new(books.log.as_ref(), books.setup.counts, limit)?;
     let report = auditor.run(|auditor| hold.reached(auditor.positions()))?;
-    let mut checks = Table::new("checks", &["check", "checked", "wrong", "open", "uncovered"]);
-    for check in &report.checks {
-        checks.row([
-            check.check.to_string().into(),
-            check.checked.into(),
-            check.wrong.into(),
-            check.open.into(),
-            check.uncovered.into(),
-        ]);
+    let records: u64 = report.coverage.iter().map(|range| range.records).sum();
+    let gone = report.coverage.iter().filter(|range| range.from > 0).count();
+    let partitions = report.coverage.len();
+    let word = if report.passed { "nothing wrong" } else { "something is wrong" };
+    let mut message = format!("{records} records of {partitions} partitions read");
+    if gone > 0 {
+        message += &format!(", {gone} of them from where retention has left off");
     }
-    let mut findings = Table::new("findings", &["check", "place", "finding"]);
-    for check in report.wrong() {
-        for finding in &check.findings {
-            findings.row([
-                check.check.to_string().into(),
-                finding.place.to_string().into(),
-                finding.what.clone().into(),
-            ]);
+    message += &format!("\n{word}; digest {}", report.digest);
+    // What matters most stands last, where the screen ends.
+    let tables = vec![ranges(&report), checks(&report), areas(&report), findings(&report)];
+    let ending = if report.passed { Ending::Done } else { Ending::Wrong };
+    Ok(Answer { ending, message: Some(message), ..Answer::tables(tables) })
+}
+
+/// Checks counted together by the first word of their names.
+fn areas(report: &audit::Report) -> Table {
+    let mut areas: Vec<(&str, [u64; 5])> = Vec::new();
+    for check in &report.checks {
+        let area = check.check.split_once('.').map_or(check.check, |(area, _)| area);
+        let counts = [1, check.checked, check.wrong, check.open, check.uncovered];
+        match areas.iter_mut().find(|(name, _)| *name == area) {
+            Some((_, sums)) => sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count),
+            None => areas.push((area, counts)),
         }
     }
+    let mut table = Table::new("areas", &["area", "checks", "checked", "wrong", "open", "uncovered"]);
+    for (area, counts) in areas {
+        table.row(std::iter::once(area.into()).chain(counts.map(Cell::from)));
+    }
+    table
+}
+
+fn checks(report: &audit::Report) -> Table {
+    let mut table = Table::new("checks", &["check", "checked", "wrong", "open", "uncovered"]).for_programs();
+    for check in &report.checks {
+        let counts = [check.checked, check.wrong, check.open, check.uncovered];
+        table.row(std::iter::once(check.check.into()).chain(counts.map(Cell::from)));
+    }
+    table
+}
+
+fn findings(report: &audit::Report) -> Table {
+    let mut table = Table::new("findings", &["check", "place", "finding"]);
+    for check in report.wrong() {
+        for finding in &check.findings {
+            let (place, what) = (finding.place.to_string(), finding.what.clone());
+            table.row([check.check.into(), place.into(), what.into()]);
+        }
+    }
+    table
+}
+
+fn ranges(report: &audit::Report) -> Table {
     let columns = ["topic", "partition", "from", "to", "records", "bytes", "removed_meanwhile"];
-    let mut coverage = Table::new("ranges read", &columns);
+    let mut table = Table::new("ranges read", &columns).for_programs();
     for range in &report.coverage {
         let removed = range.skipped.iter().map(|(from, to)| format!("{from} to {to}")).collect::<Vec<_>>();
-        coverage.row([
-            range.topic.to_string().into(),
+        table.row([
+            range.topic.into(),
             range.partition.into(),
             range.from.into(),
             range.to.into(),
@@ -280,12 +314,7 @@ pub(super) fn audit(books: &Books, quiesced: bool) -> anyhow::Result<Answer> {
             removed.join(", ").into(),
         ]);
     }
-    let passed = report.passed;
-    let mut answer = Answer::tables(vec![checks, findings, coverage]);
-    answer.ending = if passed { Ending::Done } else { Ending::Wrong };
-    let word = if passed { "nothing wrong" } else { "something is wrong" };
-    answer.message = Some(format!("{word}; digest {}", report.digest));
-    Ok(answer)
+    table
 }
 
 /// `backup`.

@@ -234,6 +234,12 @@ fn questions_are_answered_with_nothing_running() {
     assert_eq!(names, schemas::topics::Topic::ALL.iter().map(|topic| topic.name()).collect::<Vec<_>>());
     let traced = company.cli(&["trace", "e-0", "-o", "json"]).ends(0).json();
     assert_eq!(traced["events"][0]["event"], "e-0", "{traced}");
+    // For people a page; for programs every check and every range.
+    let screen = company.cli(&["audit"]).ends(0);
+    assert!(screen.out.lines().count() < 24 && screen.err.contains("nothing wrong; digest "), "{screen:?}");
+    let all = company.cli(&["audit", "-o", "json"]).ends(0).json();
+    let count = |table: &str| all[table].as_array().unwrap().len();
+    assert!(count("checks") > 40 && count("ranges read") > 40 && count("findings") == 0, "{all}");
     let account = traffic.wallets().into_keys().next().unwrap();
     company.cli(&["entries", &account]).ends(0);
     company.cli(&["health"]).ends(3);

@@ -29,6 +29,12 @@ fn backed_up(company: &Company, copy: &Path, traffic: &mut Traffic) -> Vec<Batch
         );
         assert!(sending.join().unwrap(), "{}", running.err());
     });
+    // Every slot has work that the backup does not know.
+    for _ in 0..3 {
+        let batch = traffic.batch(25, 0);
+        assert!(traffic.send(&running, &batch), "{}", running.err());
+        batches.push(batch);
+    }
     running.stop();
     batches
 }
