@@ -98,11 +98,12 @@ impl SlotState for Courier {
     }
 }
 
-/// Bytes of the batches gleaned since the last window, and the most of any window so far.
+/// Bytes of the batches gleaned since the last window, and the most of any window so far; how many batches in all.
 #[derive(Default)]
 struct Gleaned {
     now: usize,
     most: usize,
+    batches: usize,
 }
 
 /// Letters for a peer each, answers, positions after them.
@@ -224,6 +225,7 @@ impl Processor for CourierProcessor {
     fn glean(&self, _slot: u32, sought: &LookBack, batch: &Opened) -> Result<Vec<Bytes>, String> {
         let mut gleaned = self.gleaned.lock().unwrap();
         gleaned.now += batch.body.len();
+        gleaned.batches += 1;
         let of = whose(sought.end);
         let numbers: Vec<i64> =
             letters(batch).into_iter().filter(|(to, _)| *to == of).map(|(_, number)| number).collect();
@@ -509,6 +511,21 @@ fn the_next_stretch_is_where_the_last_one_ended() {
     }
     check(&run.log, &run.asked);
     assert!(windows[0] > windows[1] && windows[0] > windows[2], "{windows:?}");
+}
+
+/// Batches that count nothing of it are read over: their headers tell.
+#[test]
+fn a_batch_that_holds_nothing_of_it_is_not_gleaned() {
+    let mut run = Run::new(7, Faults::NONE, 1 << 20);
+    for number in 0..40 {
+        let peer = if number % 20 == 0 { 2 } else { 0 };
+        run.append(COMMANDS, Mail::Letter { peer, number });
+        (0..2).for_each(|_| drop(run.step()));
+    }
+    run.ask(LookBack { end: ChannelEnd::Sent(2), first: 1, last: 2 });
+    run.rest();
+    check(&run.log, &run.asked);
+    assert_eq!(run.processor.gleaned.lock().unwrap().batches, 2);
 }
 
 /// While it is sought, the other input goes on.

@@ -30,6 +30,16 @@ fn worked_off(ground: &mut Ground) {
 /// The same changelog and positions beside inputs that were written anew: slot, place and value of each record give its
 /// new value; `None` = it is left out.
 fn made_anew(from: &Ground, to: &Ground, change: impl Fn(u32, usize, Bytes) -> Option<Bytes>) {
+    written_anew(from, to, change, Vec::new());
+}
+
+/// The same with some more records in the transaction that writes the changelog.
+fn written_anew(
+    from: &Ground,
+    to: &Ground,
+    change: impl Fn(u32, usize, Bytes) -> Option<Bytes>,
+    mut records: Vec<OutRecord>,
+) {
     let mut places = [0; SLOTS as usize];
     for (slot, record) in from.read(Topic::Commands) {
         let place = &mut places[slot as usize];
@@ -38,7 +48,6 @@ fn made_anew(from: &Ground, to: &Ground, change: impl Fn(u32, usize, Bytes) -> O
         }
         *place += 1;
     }
-    let mut records = Vec::new();
     for topic in [Topic::Journal, Topic::Rejected] {
         let of = from.read(topic).into_iter();
         records
@@ -88,6 +97,19 @@ fn a_position_beyond_the_end_stops_the_slot() {
         made_anew(&ground, &anew, |slot, place, value| (slot != 2 || place < 1).then_some(value));
         assert_one_stops(&mut anew, 2, "commands/2@3", "out of range, the log holds 0 to 1");
     }
+}
+
+/// Where a log marks its commits in the partitions, there may be no record in the place of the one that was read.
+#[test]
+fn a_place_without_a_record_stops_the_slot() {
+    let [mut ground, _] = grounds();
+    let [mut anew, _] = grounds();
+    worked_off(&mut ground);
+    // Slot 1: the second of two records is committed with the changelog, and the mark of that comes third.
+    let second = OutRecord::new(commands(1), Bytes::from_static(&[0; 8]));
+    let first_only = |slot, place, value| (slot != 1 || place < 1).then_some(value);
+    written_anew(&ground, &anew, first_only, vec![second]);
+    assert_one_stops(&mut anew, 1, "commands/1@2", "is not there any more");
 }
 
 /// Retention may take what was read, and nothing else.

@@ -108,3 +108,24 @@ fn a_record_that_is_another_stops_the_slot_that_has_read_it() {
     ];
     assert_eq!(found, expected);
 }
+
+/// A state that comes from a checkpoint has not read the record again, and knows it all the same.
+#[test]
+fn a_record_that_is_another_is_found_behind_a_checkpoint() {
+    let (dir, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut before = two_days(dir.path());
+    before.checkpoint_all();
+    let mut copying = std::process::Command::new("cp");
+    copying.arg("-r").arg(dir.path().join("checkpoints")).arg(second.path());
+    assert!(copying.status().unwrap().success());
+    let mut after = world(second.path());
+    let event = last(&before, Topic::Events1, |partition| partition == 0);
+    let report = last(&before, Topic::DaysAligned, |_| true);
+    copy(&before, &after, &[event, report]);
+    after.stops_expected = true;
+    after.restored();
+    let found: Vec<_> =
+        after.stopped().into_iter().map(|(processor, stop)| (processor, stop.slot, stop.at)).collect();
+    let place = |(at, offset): (TopicPartition, i64)| format!("{at}@{offset}");
+    assert_eq!(found, [("ingest", 0, place(event)), ("settlement", 0, place(report))]);
+}
