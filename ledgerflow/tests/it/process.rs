@@ -15,7 +15,7 @@ fn work(company: &Company, running: &Running, batches: usize) -> Traffic {
     }
     let settled = within(PATIENCE, || traffic.is_settled(running).then_some(()));
     assert!(settled.is_some(), "{}", running.err());
-    traffic.are_the_wallets(&company.balances(&company.books(), "users:"));
+    traffic.become_the_wallets(|| company.balances(&company.books(), "users:"));
     traffic
 }
 

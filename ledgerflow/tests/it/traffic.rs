@@ -19,7 +19,7 @@ use stream::embedded::EmbeddedLog;
 use stream::log::{Isolation, Log, TopicPartition};
 use stream::sim::Prng;
 
-use crate::company::Running;
+use crate::company::{PATIENCE, Running, within};
 
 /// Source of all these events.
 const SOURCE: &str = "/kill";
@@ -253,9 +253,22 @@ impl Traffic {
     /// Compares shown balances with what the wallets must hold.
     #[track_caller]
     pub fn are_the_wallets(&self, shown: &BTreeMap<String, String>) {
-        let shown = shown.iter().map(|(account, balance)| (account.clone(), cents(balance)));
-        assert_eq!(shown.collect::<BTreeMap<_, _>>(), self.wallets());
+        assert_eq!(in_cents(shown), self.wallets());
     }
+
+    /// The same where the pipeline runs: an event has its outcome before its credit is booked in another partition, and
+    /// that before its balance.
+    #[track_caller]
+    pub fn become_the_wallets(&self, shown: impl Fn() -> BTreeMap<String, String>) {
+        let reached = within(PATIENCE, || (in_cents(&shown()) == self.wallets()).then_some(()));
+        if reached.is_none() {
+            self.are_the_wallets(&shown());
+        }
+    }
+}
+
+fn in_cents(shown: &BTreeMap<String, String>) -> BTreeMap<String, i64> {
+    shown.iter().map(|(account, balance)| (account.clone(), cents(balance))).collect()
 }
 
 fn cents(balance: &str) -> i64 {
