@@ -283,7 +283,7 @@ fn united(tables: &[Table]) -> Table {
             );
         }
     }
-    Table { title: String::new(), columns, rows }
+    Table { title: String::new(), columns, rows, for_programs: false }
 }
 
 fn write_csv(to: &mut dyn Write, table: &Table) -> io::Result<()> {
@@ -484,7 +484,7 @@ position  detail, as text
         each.row([1_u64.into()]);
         let tables = [each, sum];
         assert_eq!(written(&tables, Output::Table, OFF), "n\n3\n");
-        assert_eq!(written(&tables, Output::Csv, OFF), "n\r\n1\r\n\r\nn\r\n3\r\n");
+        assert_eq!(written(&tables, Output::Csv, OFF), "table,n\r\neach,1\r\nsum,3\r\n");
         assert!(written(&tables, Output::Json, OFF).contains(r#""each": ["#));
     }
 

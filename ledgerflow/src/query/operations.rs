@@ -18,7 +18,8 @@ const APPEND_BYTES: usize = 4 << 20;
 
 /// `topics list`.
 pub(super) fn topics(books: &Books) -> anyhow::Result<Answer> {
-    let mut table = Table::new("topics", &["topic", "partitions", "records", "removed", "kept", "value"]);
+    let mut table =
+        Table::new("topics", &["topic", "partitions", "records", "removed", "retention", "value"]);
     for topic in Topic::ALL {
         let partitions = books.log.partitions(*topic)?;
         let (mut records, mut low) = (0, 0);
@@ -62,7 +63,7 @@ pub fn topic(name: &str) -> Answer {
         ("holds", topic.describe().to_owned()),
         ("value", topic.value().to_owned()),
         ("partitioning", format!("{:?}", topic.partitioning()).to_lowercase()),
-        ("kept", kept(topic).to_owned()),
+        ("retention", kept(topic).to_owned()),
     ];
     for (field, value) in rows {
         table.row([field.into(), value.into()]);

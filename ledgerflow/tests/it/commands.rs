@@ -125,7 +125,10 @@ fn status_at_rest_shows_stages_and_stopped_slots() {
         stages.iter().map(|row| (row["stage"].as_str().unwrap(), row["slots"].as_u64().unwrap())).collect();
     assert_eq!(slots, [("ingest", 2), ("posting", 3), ("settlement", 3), ("rekey", 3), ("join", 3)]);
     for stage in stages {
-        assert_eq!((&stage["state"], &stage["behind_records"]), (&"at rest".into(), &0.into()), "{stage}");
+        assert_eq!(stage["state"], "at rest", "{stage}");
+        // Re-keying leaves ticks lying for a while, for itself and for those behind it.
+        let lies = matches!(stage["stage"].as_str(), Some("rekey" | "join"));
+        assert!(lies || stage["behind_records"] == 0, "{stage}");
     }
     assert!(said.get("stopped slots").is_none(), "{said}");
     // A record in a journal that nobody of ours has written.

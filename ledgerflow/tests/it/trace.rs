@@ -160,7 +160,7 @@ fn a_dead_letter_is_found_by_its_id_and_a_refusal_is_none() {
     // None of them is booked.
     let rows = sent(&company, &lines, 3);
     assert_eq!(rows.len(), 3, "{rows:?}");
-    for (id, reason) in [("d-1", "bad_amount"), ("d-2", "not_json")] {
+    for (id, reason) in [("d-1", "amount_exponent"), ("d-2", "not_json")] {
         let trace = traced(&company, &[id]);
         assert_eq!(column(&trace["decisions"], "outcome"), ["dead-lettered"], "{trace}");
         assert!(column(&trace["decisions"], "reason")[0].starts_with(reason), "{trace}");
