@@ -4,8 +4,11 @@ use crate::cluster::{ALL, Cluster, DAY, credits_batch};
 use crate::events::{BOOK, Event, credit, debit, owner_in};
 use bytes::Bytes;
 use posting::config::{HELD_MAX, RECENT_CHECKS};
+use posting::state::Slot;
 use prost::Message;
-use schemas::wire::{Command, Credit, CreditItem, DayMarker, Forward, Side, credit_item, journal_item::Item};
+use schemas::wire::{
+    Command, Credit, CreditItem, DayMarker, Forward, PostingRest, Side, credit_item, journal_item::Item,
+};
 use stream::processor::SlotState;
 
 const BANK: &str = "bank";
@@ -128,6 +131,21 @@ fn a_gap_is_held_and_applied_in_order_when_the_missing_one_comes() {
         .collect();
     assert_eq!(order, [1, 2, 3, 4, 5]);
     cluster.crash(1, true);
+}
+
+/// A checkpoint of before the highest sequence seen was kept: what waits says that something is missing.
+#[test]
+fn a_gap_is_known_from_what_waits() {
+    let (mut cluster, items, _) = sent(5);
+    arrive(&mut cluster, &items[2..4]).unwrap();
+    cluster.checkpoint(1);
+    let (key, value) = cluster.slots[1].canonical().pop().unwrap();
+    let mut rest = PostingRest::decode(&value[..]).unwrap();
+    assert_eq!(rest.incoming[0].seen, 4);
+    rest.incoming[0].seen = 0;
+    let mut slot = Slot::new(1);
+    slot.load(&key, &rest.encode_to_vec()).unwrap();
+    assert_eq!(slot.canonical().pop().unwrap().1, value);
 }
 
 #[test]

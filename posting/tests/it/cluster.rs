@@ -308,6 +308,17 @@ impl Cluster {
         self.processors[slot as usize].decide(&self.slots[slot as usize], self.window(slot, take))
     }
 
+    /// Judges the next window of a slot as `change` leaves it.
+    pub fn decide_on(
+        &self,
+        slot: u32,
+        change: impl FnOnce(&mut Window<'static>),
+    ) -> Result<Option<Decision<Change>>, Stop> {
+        let mut window = self.window(slot, ALL);
+        change(&mut window);
+        self.processors[slot as usize].decide(&self.slots[slot as usize], window)
+    }
+
     /// Writes a decision's records and positions and applies it.
     pub fn commit(&mut self, slot: u32, decision: Decision<Change>) {
         let at = slot as usize;

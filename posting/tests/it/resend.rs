@@ -450,6 +450,34 @@ fn what_is_sent_again_is_lost_too() {
     pair.check();
 }
 
+/// What was sent again and lost is asked for once more while the rest is still being sent: the sender goes back.
+#[test]
+fn what_is_lost_while_it_is_sent_again_takes_the_sender_back() {
+    let mut pair = Pair::new(2);
+    pair.cluster.look_back_pages = 1;
+    pair.ticks(1);
+    pair.pay_and_lose(0, 1);
+    for _ in 0..30 {
+        pair.pay(0, 1);
+        pair.run(0);
+    }
+    pair.run(1);
+    while pair.cluster.unread(1) == 0 {
+        pair.tick_only();
+        pair.run(0);
+    }
+    pair.cluster.lose(1, 0);
+    let next = pair.cluster.slots[0].outgoing[&1].again.next;
+    assert!((2..20).contains(&next), "item {next} is next: the request comes in the middle");
+    let before = pair.written(0, 1).len();
+    pair.tick(RESEND_AFTER_US);
+    pair.ticks(60);
+    assert_eq!(pair.asked(1, 0).len(), 2);
+    assert!(pair.written(0, 1)[before..].contains(&1), "{:?}", &pair.written(0, 1)[before..]);
+    assert_eq!((pair.mark(0, 1), pair.gap(0, 1)), (31, false));
+    pair.check();
+}
+
 /// Sender and receiver die before every step of the repair, and their next owners go on with it.
 #[test]
 fn owners_die_at_every_step_of_the_repair() {
@@ -485,6 +513,38 @@ fn owners_die_at_every_step_of_the_repair() {
             }
         }
     }
+}
+
+/// What was looked back for must be all there is, and nothing else.
+#[test]
+fn a_journal_that_does_not_hold_what_it_counts_stops_the_slot() {
+    let mut pair = Pair::new(2);
+    pair.pay_and_lose(0, 1);
+    (0..3).for_each(|_| pair.pay(0, 1));
+    pair.run(0);
+    pair.run(1);
+    pair.run(0);
+    pair.tick_only();
+    for (cut, expected) in [(3, Some(4)), (1, Some(2)), (0, Some(1)), (4, None)] {
+        let decided = pair.cluster.decide_on(0, |window| window.looked_back[0].found.truncate(cut));
+        assert_holds(decided.err(), expected);
+    }
+    let swapped = pair.cluster.decide_on(0, |window| window.looked_back[0].found.swap(1, 2));
+    assert_holds(swapped.err(), Some(2));
+    // Not all was read yet: what there is goes out.
+    let some = pair.cluster.decide_on(0, |window| {
+        window.looked_back[0].found.truncate(2);
+        window.looked_back[0].complete = false;
+    });
+    assert_holds(some.err(), None);
+}
+
+/// Stopped because that item is missing, or not stopped.
+#[track_caller]
+fn assert_holds(stopped: Option<stream::processor::Stop>, missing: Option<u64>) {
+    let said = stopped.map(|stop| stop.why);
+    let expected = missing.map(|n| format!("the journal does not hold item {n} of the channel to p01"));
+    assert_eq!(said, expected);
 }
 
 /// A request goes back no further than what was ever sent.

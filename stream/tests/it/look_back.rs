@@ -2,8 +2,8 @@
 //! changelog, a bounded number of bytes a window and search, while its other input goes on.
 //!
 //! The processor under test is a courier. `commands` and `credits` bring it letters, each for a peer; it numbers them
-//! for each peer and journals them. A question on `commands` names a stretch of a peer's letters; it is answered on
-//! `rejected` with the letters of that stretch, out of the journal, once all are found.
+//! for each peer and journals them. A question on `commands` names a stretch of a peer's letters, or all from one on; it
+//! is answered on `rejected` with the letters of that stretch, out of the journal, once all are found.
 
 use bytes::Bytes;
 use schemas::batch::{self, BodyBuilder, ChainHead, Opened};
@@ -29,6 +29,8 @@ const PEERS: u32 = 3;
 const COMMANDS: TopicPartition = TopicPartition::new(Topic::Commands, 0);
 const CREDITS: TopicPartition = TopicPartition::new(Topic::Credits, 0);
 const JOURNAL: TopicPartition = TopicPartition::new(Topic::Journal, 0);
+/// Last letter of a question for all there are when a window looks back.
+const ALL: u64 = u64::MAX;
 const ANSWERS: TopicPartition = TopicPartition::new(Topic::Rejected, 0);
 
 /// What a record of an input says.
@@ -146,7 +148,8 @@ impl CourierProcessor {
                     Mail::Letter { peer, number } => letters.push((peer, number)),
                     Mail::Question(asked) => {
                         let Some(found) = found.next().filter(|found| found.complete) else { break };
-                        assert_eq!(found.sought, asked);
+                        let last = if asked.last == ALL { found.sought.last } else { asked.last };
+                        assert_eq!(found.sought, LookBack { last, ..asked });
                         answers
                             .push([vec![record.value.clone()], found.found.clone()].concat().concat().into());
                     }
@@ -214,10 +217,16 @@ impl Processor for CourierProcessor {
         Courier::default()
     }
 
-    fn looks_back(&self, _slot: &Courier, window: &Window) -> Vec<LookBack> {
+    fn looks_back(&self, slot: &Courier, window: &Window) -> Vec<LookBack> {
         let questions = |input: &InputRecords| -> Vec<LookBack> {
-            let mail = input.records.iter().map(Mail::of);
-            mail.map_while(|mail| if let Mail::Question(asked) = mail { Some(asked) } else { None }).collect()
+            let questions = input.records.iter().map_while(|record| match Mail::of(record) {
+                Mail::Question(asked) if asked.last == ALL => {
+                    Some(LookBack { last: slot.counts[&whose(asked.end)], ..asked })
+                }
+                Mail::Question(asked) => Some(asked),
+                Mail::Letter { .. } => None,
+            });
+            questions.collect()
         };
         window.inputs.first().map(questions).unwrap_or_default()
     }
@@ -526,6 +535,30 @@ fn a_batch_that_holds_nothing_of_it_is_not_gleaned() {
     run.rest();
     check(&run.log, &run.asked);
     assert_eq!(run.processor.gleaned.lock().unwrap().batches, 2);
+}
+
+/// A search whose end moves with every window goes on where it is.
+#[test]
+fn an_end_that_moves_is_reached() {
+    let mut run = Run::new(7, Faults::NONE, 600);
+    for number in 1..=500 {
+        run.append(COMMANDS, Mail::Letter { peer: 0, number });
+        run.step();
+    }
+    run.append(COMMANDS, Mail::Question(LookBack { end: ChannelEnd::Sent(0), first: 450, last: ALL }));
+    let windows = (501..700).take_while(|number| {
+        run.append(CREDITS, Mail::Letter { peer: 0, number: *number });
+        run.step();
+        read(&run.log, ANSWERS).is_empty()
+    });
+    let windows = windows.count();
+    let record = read(&run.log, JOURNAL).iter().map(|record| record.value.len()).max().unwrap();
+    assert!(windows > 5, "{windows} windows, of {record} bytes a record: its end has moved");
+    let answers = read(&run.log, ANSWERS);
+    assert_eq!(answers.len(), 1, "after {windows} windows");
+    let letters: Vec<i64> =
+        answers[0].value[32..].chunks(8).map(|n| i64::from_be_bytes(n.try_into().unwrap())).collect();
+    assert!(letters.len() > 50 && letters.iter().copied().eq(450..450 + letters.len() as i64), "{letters:?}");
 }
 
 /// While it is sought, the other input goes on.
