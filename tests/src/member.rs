@@ -20,13 +20,17 @@ pub enum Keep {
     Memory(MemoryCheckpoints),
     /// In a directory, one folder a processor.
     Disk(PathBuf),
+    /// The same, beside a log whose records come from elsewhere and are waited for.
+    Beside(PathBuf),
 }
 
 impl Keep {
     fn open(&self, processor: &'static str, log: &Arc<dyn Log>) -> Box<dyn Checkpoints> {
         match self {
             Self::Memory(kept) => Box::new(kept.clone()),
-            Self::Disk(dir) => Box::new(DiskCheckpoints::open(dir, processor, Arc::clone(log)).unwrap()),
+            Self::Disk(dir) | Self::Beside(dir) => {
+                Box::new(DiskCheckpoints::open(dir, processor, Arc::clone(log)).unwrap())
+            }
         }
     }
 }
@@ -84,6 +88,9 @@ fn options() -> Options {
     Options { window_us: 0, poll_wait: Duration::ZERO, checkpoint_us: 500_000, pool, ..Options::default() }
 }
 
+/// How long a poll of a real broker waits.
+const BROKER_WAIT: Duration = Duration::from_millis(10);
+
 impl<P> Seat for Member<P>
 where
     P: Processor + Sync + 'static,
@@ -97,7 +104,11 @@ where
         let (log, processor) = (self.log.as_ref().unwrap(), &self.processor);
         let worker = self.worker.get_or_insert_with(|| {
             let checkpoints = self.keep.open(processor.name(), log);
-            Worker::new(processor.clone(), Arc::clone(log), &self.name, options(), checkpoints)
+            let mut options = options();
+            if matches!(self.keep, Keep::Beside(_)) {
+                options.poll_wait = BROKER_WAIT;
+            }
+            Worker::new(processor.clone(), Arc::clone(log), &self.name, options, checkpoints)
         });
         worker.step(now)
     }
@@ -128,7 +139,7 @@ where
     fn lose_checkpoints(&mut self) {
         match &self.keep {
             Keep::Memory(kept) => kept.clear(),
-            Keep::Disk(dir) => {
+            Keep::Disk(dir) | Keep::Beside(dir) => {
                 let _ = std::fs::remove_dir_all(dir.join(self.processor.name()));
             }
         }

@@ -93,6 +93,9 @@ enum Ground {
         dir: PathBuf,
         log: Option<Arc<EmbeddedLog>>,
     },
+    /// A log on a real broker.
+    #[cfg(feature = "kafka")]
+    Kafka(stream::kafka::KafkaLog),
 }
 
 /// A worker and, in the simulation, the process it lives in.
@@ -196,6 +199,21 @@ impl World {
         Self::new(ground, cast, places, 1, business_us)
     }
 
+    /// A pipeline on a real broker, with its checkpoints in `dir`. Its members take part in real time too: what they wait
+    /// for comes from elsewhere.
+    #[cfg(feature = "kafka")]
+    #[must_use]
+    pub fn kafka(
+        cast: &Cast,
+        log: stream::kafka::KafkaLog,
+        dir: &Path,
+        members: usize,
+        business_us: i64,
+    ) -> Self {
+        let places = cast.seats(members, &|| Keep::Beside(dir.to_owned()));
+        Self::new(Ground::Kafka(log), cast, places, 1, business_us)
+    }
+
     fn new(ground: Ground, cast: &Cast, places: Vec<Place>, seed: u64, business_us: i64) -> Self {
         let mut world = Self {
             ground,
@@ -225,18 +243,20 @@ impl World {
         match &self.ground {
             Ground::Sim(log) => log,
             Ground::Embedded { log, .. } => log.as_ref().unwrap().as_ref(),
+            #[cfg(feature = "kafka")]
+            Ground::Kafka(log) => log,
         }
     }
 
     /// The simulated log.
     ///
     /// # Panics
-    /// On the embedded log.
+    /// On another log.
     #[must_use]
     pub fn sim(&self) -> &SimLog {
         match &self.ground {
             Ground::Sim(log) => log,
-            Ground::Embedded { .. } => panic!("this world is not simulated"),
+            _ => panic!("this world is not simulated"),
         }
     }
 
@@ -244,8 +264,8 @@ impl World {
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
         match &self.ground {
-            Ground::Sim(_) => 0,
             Ground::Embedded { log, .. } => log.as_ref().map_or(0, |log| log.disk_bytes()),
+            _ => 0,
         }
     }
 
@@ -277,6 +297,8 @@ impl World {
                 Arc::new(GatedLog::new(Arc::new(process), place.gate.clone()))
             }
             Ground::Embedded { log, .. } => Arc::clone(log.as_ref().unwrap()) as Arc<dyn Log>,
+            #[cfg(feature = "kafka")]
+            Ground::Kafka(log) => Arc::new(log.clone()),
         };
         place.seat.replace(Some(log));
     }
@@ -284,7 +306,7 @@ impl World {
     fn now(&self) -> Now {
         let wall_us = match &self.ground {
             Ground::Sim(log) => log.wall_us(),
-            Ground::Embedded { .. } => self.business_us,
+            _ => self.business_us,
         };
         Now { business_us: self.business_us, wall_us, monotonic_us: self.elapsed_us }
     }
@@ -568,6 +590,9 @@ impl World {
                 4 * STEP_US
             }
             Ground::Embedded { .. } => REST_US / 20,
+            // Each idle step waits for records in real time.
+            #[cfg(feature = "kafka")]
+            Ground::Kafka(_) => REST_US / 200,
         };
         let mut quiet_us = 0;
         let mut last = BTreeMap::new();

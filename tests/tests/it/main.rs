@@ -5,6 +5,8 @@ mod conformance;
 mod idle;
 #[cfg(feature = "kafka")]
 mod kafka_log;
+#[cfg(feature = "kafka")]
+mod kafka_pipeline;
 mod main_job;
 mod positions;
 mod record_sizes;

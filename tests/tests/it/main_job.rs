@@ -32,14 +32,14 @@ fn world(dir: &Path) -> World {
     World::embedded(&cast(), dir, parse_instant(MORNING).unwrap())
 }
 
-fn send(world: &mut World, events: &[Event]) {
+pub fn send(world: &mut World, events: &[Event]) {
     for (number, event) in events.iter().enumerate() {
         world.send(number % 3, number as u32, event.to_bytes());
     }
 }
 
 /// Auditor and accountant agree that nothing is lost, then: how many match, and what does not.
-fn judged(world: &World) -> (usize, Vec<(String, &'static str)>) {
+pub fn judged(world: &World) -> (usize, Vec<(String, &'static str)>) {
     let limit = AuditLimit { quiesced: true, ..AuditLimit::default() };
     let report = audit::audit(world.log(), world.counts(), limit).unwrap();
     assert!(report.passed, "{:#?}", report.wrong().collect::<Vec<_>>());
