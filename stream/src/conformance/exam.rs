@@ -142,6 +142,22 @@ impl<'a> Exam<'a> {
         Ok(fetches)
     }
 
+    /// Polls until the reader's position is `end`, or patience ends.
+    pub(super) fn read_to(
+        &self,
+        reader: &mut dyn Reader,
+        at: TopicPartition,
+        end: Offset,
+    ) -> Result<(), LogError> {
+        for _ in 0..self.abilities.patience {
+            reader.poll(self.wide())?;
+            if reader.position(at) == Some(end) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// The records of one partition that a reader sees from its start; waits for `count` of them.
     pub(super) fn read(
         &self,

@@ -90,8 +90,8 @@ fn nothing_left(exam: &Exam<'_>) -> Verdict {
     for number in [0, 2] {
         let at = partition(number);
         let mut reader = exam.reader(at, Isolation::Committed)?;
-        exam.fetch(reader.as_mut(), 2)?;
         let high = exam.log().watermarks(at, Isolation::Committed)?.high;
+        exam.read_to(reader.as_mut(), at, high)?;
         same("last stable offset", &high, &exam.log().watermarks(at, Isolation::Uncommitted)?.high)?;
         same("position, past the aborted records", &reader.position(at), &Some(high))?;
     }

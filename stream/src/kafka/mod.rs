@@ -339,7 +339,12 @@ impl Log for KafkaLog {
         let sequence = || self.shared.sequences.next();
         records.iter().try_for_each(|record| self.known(record.to).map(drop))?;
         records.iter().try_for_each(|record| self.send(producer, record))?;
-        producer.flush(self.patience()).map_err(|error| errors::asked("append", &error))?;
+        // The crate's own flush looks every 100 ms only.
+        if !ffi::flush(producer.client().native_ptr(), self.patience()) {
+            return Err(LogError::Retriable(
+                "append: the broker has not acknowledged everything in time".to_owned(),
+            ));
+        }
         match lock(&producer.context().failed).take() {
             None => Ok(sequence()),
             Some(error) => Err(errors::asked("append", &error)),

@@ -37,8 +37,8 @@ impl Harness for KafkaHarness {
             truncation: true,
             time_outs: Some(TimeOuts { session: SESSION, transaction: TRANSACTION }),
             whole_commits: false,
-            wait: Duration::from_millis(200),
-            patience: 60,
+            wait: Duration::from_millis(40),
+            patience: 300,
             ..Abilities::PLAIN
         }
     }
