@@ -18,7 +18,8 @@ pub(crate) struct Totals<'w> {
 #[derive(Debug)]
 struct Total<'w> {
     count: u64,
-    /// Minor units per asset.
+    /// Minor units per asset, modulo 2^128: a control total, which posting counts alike. No amount that a source sends
+    /// may keep others from being counted.
     sums: Vec<(&'w str, i128)>,
 }
 
@@ -29,19 +30,12 @@ impl<'w> Totals<'w> {
     }
 
     /// Counts a command to a partition.
-    ///
-    /// # Errors
-    /// The asset whose total would leave 128 bits; nothing is counted then.
-    pub(crate) fn count(&mut self, partition: u32, day: Day, mapped: &Mapped<'w>) -> Result<(), &'w str> {
+    pub(crate) fn count(&mut self, partition: u32, day: Day, mapped: &Mapped<'w>) {
         let (state, book) = (self.state, self.book);
-        let Some(place) = self.by_partition.get_mut(partition as usize) else { return Ok(()) };
+        let Some(place) = self.by_partition.get_mut(partition as usize) else { return };
         let total = place.get_or_insert_with(|| Total::stored(state, book, day, partition));
-        for (asset, debits) in mapped.debits() {
-            total.sum(asset).checked_add(debits).ok_or(asset)?;
-        }
         total.count += 1;
         mapped.debits().for_each(|(asset, debits)| total.add(asset, debits));
-        Ok(())
     }
 
     /// Totals that the window has changed, by partition.
@@ -61,14 +55,9 @@ impl<'w> Total<'w> {
         }
     }
 
-    fn sum(&self, asset: &str) -> i128 {
-        self.sums.iter().find(|(own, _)| *own == asset).map_or(0, |(_, sum)| *sum)
-    }
-
-    /// The sum was seen to stay in range.
     fn add(&mut self, asset: &'w str, debits: i128) {
         match self.sums.iter_mut().find(|(own, _)| *own == asset) {
-            Some((_, sum)) => *sum += debits,
+            Some((_, sum)) => *sum = sum.wrapping_add(debits),
             None => self.sums.push((asset, debits)),
         }
     }

@@ -21,6 +21,9 @@ use stream::config::{ConfigError, Layers, Node, Origin, Setting, Shape, read_tex
 use stream::telemetry::{LogFormat, LogLevel};
 use stream::{choices, settings};
 
+/// Bytes above which an event cannot be kept on the log, not even as a dead letter.
+pub const EVENT_BYTES_MAX: u32 = 921_600;
+
 /// The configuration file that is read when none is named and it exists.
 pub const FILE: &str = "ledgerflow.yaml";
 
@@ -154,7 +157,7 @@ settings! {
         /// Milliseconds of business time between two ticks.
         tick_ms: u32 = 1_000, in 10..=60_000;
         /// Largest event, value and headers, in bytes; a larger one is a dead letter.
-        event_bytes_max: u32 = 65_536, in 256..=921_600;
+        event_bytes_max: u32 = 65_536, in 256..=EVENT_BYTES_MAX;
         /// Shares of the lanes in a window, high, normal and low.
         lane_weights: LaneWeights = LaneWeights([6, 3, 1]);
         /// Events that every lane gets in every window if it has them.

@@ -2,7 +2,7 @@
 
 use super::args::{self, Cli, Command, Output};
 use super::output::{self, Screen, Table};
-use crate::config::{self, Settings};
+use crate::config::{self, EVENT_BYTES_MAX, Settings};
 use crate::query::books::Books;
 use crate::query::events::Text;
 use crate::query::outcomes::{self, Awaited, Gathered};
@@ -229,11 +229,16 @@ fn read_events(file: &Path) -> anyhow::Result<Vec<Text>> {
         reader.read_to_end(&mut text).with_context(|| name.clone())?;
         let events: Vec<Box<serde_json::value::RawValue>> =
             serde_json::from_slice(&text).with_context(|| format!("{name}: expected an array of events"))?;
+        let sizes = events.iter().map(|event| event.get().len());
+        for (number, bytes) in (1..).zip(sizes) {
+            fits(&format!("{name}, event {number}"), bytes)?;
+        }
         return Ok(events.iter().map(|event| Text::Utf8(event.get().to_owned())).collect());
     }
     let mut events = Vec::new();
-    for line in reader.split(b'\n') {
+    for (number, line) in (1_u64..).zip(reader.split(b'\n')) {
         let mut line = line.with_context(|| name.clone())?;
+        fits(&format!("{name}:{number}"), line.len())?;
         if line.last() == Some(&b'\r') {
             line.pop();
         }
@@ -248,6 +253,14 @@ fn read_events(file: &Path) -> anyhow::Result<Vec<Text>> {
         );
     }
     Ok(events.into_iter().map(Text::from).collect())
+}
+
+/// What is larger cannot be kept on the log, not even as a dead letter.
+fn fits(place: &str, bytes: usize) -> anyhow::Result<()> {
+    if bytes > EVENT_BYTES_MAX as usize {
+        bail!("{place}: {bytes} bytes; an event has at most {EVENT_BYTES_MAX}. Nothing was sent");
+    }
+    Ok(())
 }
 
 /// Byte order marks of UTF-8 and UTF-16.

@@ -377,7 +377,8 @@ fn break_summary(books: &Books) -> anyhow::Result<Answer> {
             file.name.into(),
             file.provider.into(),
             file.account.into(),
-            file.day.map(|day| day.to_string()).into(),
+            // A file that could not be read has no day.
+            file.day.filter(|day| day.0 != 0).map(|day| day.to_string()).into(),
             format!("{:?}", file.gate).to_lowercase().into(),
             file.lines.into(),
             file.reason.into(),

@@ -118,12 +118,14 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
     let wait = std::time::Duration::from_secs(10);
     stream::log::Log::wait_durable(books.log.as_ref(), books.log.last_sequence(), wait)?;
     match question {
-        Question::Balance { account, as_of } => answers::balance(books, account, as_of.as_deref()),
+        Question::Balance { account, as_of } => {
+            answers::balance(books, account, as_of.as_deref()).and_then(|answer| whole(books, answer))
+        }
         Question::Entries { account, asset, limit } => {
             answers::entries(books, account, asset.as_deref(), *limit)
         }
         Question::Trace { id, source } => trace::trace(books, id, source.as_deref()),
-        Question::TrialBalance => answers::trial_balance(books),
+        Question::TrialBalance => answers::trial_balance(books).and_then(|answer| whole(books, answer)),
         Question::Days => answers::days(books),
         Question::Breaks { kind, summary, limit } => {
             answers::breaks(books, kind.as_deref(), *summary, *limit)
@@ -144,4 +146,19 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         Question::Outcomes { of } => outcomes::outcomes(books, of),
         Question::Health => Ok(operations::health(books)),
     }
+}
+
+/// Says so where slots of settlement are stopped: what lies in them is not in an answer about balances.
+fn whole(books: &Books, mut answer: Answer) -> anyhow::Result<Answer> {
+    let stopped = books.settlement(|worker| worker.stopped())?;
+    if !stopped.is_empty() {
+        let slots: Vec<String> = stopped.iter().map(|stop| stop.slot.to_string()).collect();
+        let what = format!(
+            "slots {} of settlement are stopped, what lies in them is not shown: see `ledgerflow status`",
+            slots.join(", ")
+        );
+        answer.message = Some(answer.message.map_or_else(|| what.clone(), |said| format!("{said}\n{what}")));
+        answer.ending = Ending::Wrong;
+    }
+    Ok(answer)
 }

@@ -233,7 +233,13 @@ pub(super) fn health(books: &Books) -> Answer {
     match books.pipeline() {
         Some(pipeline) if !pipeline.blocked().is_empty() => Answer::says(Ending::Wrong, "cannot write"),
         Some(pipeline) if pipeline.ready() && pipeline.failures().is_empty() => {
-            Answer::says(Ending::Done, "ready")
+            match pipeline.stopped_slots().len() {
+                0 => Answer::says(Ending::Done, "ready"),
+                stopped => Answer::says(
+                    Ending::Wrong,
+                    format!("{stopped} slots are stopped, see `ledgerflow status`"),
+                ),
+            }
         }
         Some(_) => Answer::says(Ending::Wrong, "not ready"),
         None => Answer::says(Ending::Wrong, "nothing runs on this directory"),

@@ -158,21 +158,37 @@ where
     /// # Errors
     /// The system has no thread to give.
     pub fn spawn(worker: Worker<P>, clock: BusinessClock) -> anyhow::Result<Self> {
+        Self::spawn_after(worker, clock, |_| Ok(()))
+    }
+
+    /// As [`Self::spawn`]; the thread does `first` before its first step.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn spawn_after(
+        mut worker: Worker<P>,
+        clock: BusinessClock,
+        first: impl FnOnce(&mut Worker<P>) -> Result<(), WorkerError> + Send + 'static,
+    ) -> anyhow::Result<Self> {
         let name = worker.processor().name();
         let (questions, asked) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::new(Told::default());
         let (ends, ended) = channel();
         let (stop_seen, tells) = (Arc::clone(&stop), Arc::clone(&told));
+        let tells_of_work = Arc::clone(&told);
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             let _closed_at_the_end: Sender<Infallible> = ends;
             faults::name_thread(name);
-            let error =
-                match catch_unwind(AssertUnwindSafe(|| run(worker, &clock, &stop_seen, &asked, &tells))) {
-                    Ok(Ok(())) => return,
-                    Ok(Err(error)) => Cause::Error(error),
-                    Err(panic) => Cause::Panic(said(panic.as_ref())),
-                };
+            let works = move || {
+                first(&mut worker)?;
+                run(worker, &clock, &stop_seen, &asked, &tells_of_work)
+            };
+            let error = match catch_unwind(AssertUnwindSafe(works)) {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => Cause::Error(error),
+                Err(panic) => Cause::Panic(said(panic.as_ref())),
+            };
             tracing::error!(processor = name, %error, "worker ended");
             *lock(&tells.failure) = Some(Failure { processor: name, error });
         })?;

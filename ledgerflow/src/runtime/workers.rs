@@ -6,12 +6,30 @@ use super::worker_thread::{ANSWER_WAIT, Blocked, Failure, Work, WorkerThread};
 use super::{Deadline, OpenCheckpoints};
 use std::collections::BTreeSet;
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use stream::clock::BusinessClock;
 use stream::log::Log;
 use stream::processor::{Processor, Stop};
 use stream::worker::{Options, Worker};
+
+/// Where the workers wait for each other once they have joined, so that nobody restores a slot that the next one takes.
+struct Gathering {
+    missing: Mutex<u32>,
+    all_are_there: Condvar,
+}
+
+/// How long the others are waited for: one of them may not come at all.
+const GATHERING_WAIT: Duration = Duration::from_secs(1);
+
+impl Gathering {
+    fn arrive(&self) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        *missing = missing.saturating_sub(1);
+        self.all_are_there.notify_all();
+        drop(self.all_are_there.wait_timeout_while(missing, GATHERING_WAIT, |missing| *missing > 0));
+    }
+}
 
 /// Threads of one processor.
 pub struct Workers<P: Processor> {
@@ -36,11 +54,18 @@ where
         clock: &BusinessClock,
         checkpoints: &OpenCheckpoints<'_>,
     ) -> anyhow::Result<Self> {
+        let gathering =
+            Arc::new(Gathering { missing: Mutex::new(count.get()), all_are_there: Condvar::new() });
         let start = |number: u32| {
             let store = checkpoints(processor.name())?;
             let name = number.to_string();
             let worker = Worker::new(processor.clone(), Arc::clone(log), &name, options.clone(), store);
-            WorkerThread::spawn(worker, clock.clone())
+            let gathering = Arc::clone(&gathering);
+            WorkerThread::spawn_after(worker, clock.clone(), move |worker| {
+                worker.join()?;
+                gathering.arrive();
+                Ok(())
+            })
         };
         Ok(Self { threads: (1..=count.get()).map(start).collect::<anyhow::Result<_>>()? })
     }

@@ -1,6 +1,7 @@
 //! Commands where something is not as it should be: no books, a backup, a stopped slot, files that are wrong.
 
-use crate::company::Company;
+use crate::company::{Company, PATIENCE, within};
+use ledgerflow::query::{Ending, Question};
 use ledgerflow::restore::is_backup;
 use ledgerflow_tests::bill;
 use ledgerflow_tests::events::Event;
@@ -147,6 +148,29 @@ fn status_at_rest_shows_stages_and_stopped_slots() {
     assert_eq!(posting["state"], "slot stopped");
     let table = company.cli(&["status"]).ends(3);
     assert!(table.out.contains("stopped slots"), "{}", table.out);
+
+    // Running, settlement comes to it too: nobody is told that all is well, or that an account does not exist.
+    let running = company.launch(None);
+    let unwell = within(PATIENCE, || {
+        let health = running.ask(&Question::Health)?;
+        (health.message?.contains("slots are stopped") && health.ending == Ending::Wrong).then_some(())
+    });
+    assert!(unwell.is_some(), "{}", running.err());
+    let said = within(PATIENCE, || {
+        let said = company.cli(&["balance", "users:"]);
+        said.err.contains("slots 1 of settlement are stopped").then(|| said.ends(3))
+    });
+    assert!(said.is_some(), "{}", running.err());
+    running.stop();
+}
+
+#[test]
+fn an_event_that_no_log_can_keep_is_refused_by_its_line() {
+    let company = books();
+    let huge = format!("{{\"id\":\"{}\"}}", "x".repeat(5_000_000)).into_bytes();
+    company.write("three.json", [funding("t-2"), huge, funding("t-3")].join(&b'\n'));
+    let said = company.cli(&["send", "three.json"]).ends(1);
+    assert!(said.err.contains("three.json:2: 5000009 bytes; an event has at most 921600"), "{}", said.err);
 }
 
 #[test]

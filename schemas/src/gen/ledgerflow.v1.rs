@@ -114,6 +114,7 @@ pub struct Amount {
     #[prost(sint64, tag = "2")]
     pub hi: i64,
 }
+/// A control total: minor units modulo 2^128, read as a signed number.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AssetSum {
     #[prost(string, tag = "1")]

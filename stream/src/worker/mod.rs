@@ -290,6 +290,18 @@ impl<P: Processor> Worker<P> {
         }
     }
 
+    /// Takes its place in the group, as the first step would. Members that have all done so before they restore share
+    /// the slots out once.
+    ///
+    /// # Errors
+    /// As [`Worker::step`].
+    pub fn join(&mut self) -> Result<(), WorkerError> {
+        match self.assignment() {
+            Ok(_) | Err(WorkerError::Log(LogError::Retriable(_) | LogError::Unstable { .. })) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// One step: at most one window, or one slot restored.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ enum Restored<S> {
     Done(Box<SlotRun<S>>, u64),
     Wait(String),
     Blocked(Blocked),
+    Stopped(Stop),
 }
 
 /// Why a slot cannot be restored for the moment.
@@ -79,6 +80,17 @@ impl<P: Processor> Worker<P> {
                 }
                 Restored::Wait(why) => return Ok(Progress::Waiting(why)),
                 Restored::Blocked(blocked) => return self.wait_for(run, slot, blocked),
+                // Whoever owns the slot by now may have committed it while this worker read: then nothing is wrong.
+                Restored::Stopped(_) if self.assignment()? != run.assignment => {
+                    return Ok(Progress::Waiting("the slots are shared out anew".to_owned()));
+                }
+                Restored::Stopped(stop) => {
+                    let stopped = self.stopped_slot(slot, stop, now);
+                    run.slots.insert(slot, stopped);
+                    if !last {
+                        return Ok(Progress::Restoring { replayed: 0 });
+                    }
+                }
             }
         }
         let live = run.slots.values().filter(|slot| slot.stopped.is_none());
@@ -134,14 +146,14 @@ impl<P: Processor> Worker<P> {
         };
         let mut committed = match judge_committed(slot, &at, held) {
             Ok(committed) => committed,
-            Err(stop) => return Ok(self.stopped_slot(slot, stop, now)),
+            Err(stop) => return Ok(Restored::Stopped(stop)),
         };
         if let Some(mut kept) = run.kept.remove(&slot).filter(|kept| kept.stands_at(&committed)) {
             kept.rewind();
             return Ok(Restored::Done(Box::new(kept), 0));
         }
         if let Some(stop) = self.place(slot, &at, &mut committed)? {
-            return Ok(self.stopped_slot(slot, stop, now));
+            return Ok(Restored::Stopped(stop));
         }
         let outcome = match self.processor.changelog() {
             Changelog::Own(topic) => {
@@ -152,12 +164,12 @@ impl<P: Processor> Worker<P> {
         let (state, records, full) = match outcome {
             Rebuilt::Done { state, records, full } => (state, records, full),
             Rebuilt::Blocked(at) => return Ok(Restored::Blocked(Blocked::Records(at))),
-            Rebuilt::Stopped(stop) => return Ok(self.stopped_slot(slot, stop, now)),
+            Rebuilt::Stopped(stop) => return Ok(Restored::Stopped(stop)),
         };
         match self.compare_last_read(slot, &state)? {
             Resume::Fits => {}
             Resume::Wait(why) => return Ok(Restored::Wait(why)),
-            Resume::Stopped(stop) => return Ok(self.stopped_slot(slot, stop, now)),
+            Resume::Stopped(stop) => return Ok(Restored::Stopped(stop)),
         }
         let (epoch, batch, hash) =
             committed.metadata.as_ref().map_or((0, 0, [0; 32]), |m| (m.epoch, m.batch, m.hash));
@@ -213,7 +225,7 @@ impl<P: Processor> Worker<P> {
             .collect()
     }
 
-    fn stopped_slot(&self, slot: u32, stop: Stop, now: Now) -> Restored<P::Slot> {
+    fn stopped_slot(&self, slot: u32, stop: Stop, now: Now) -> SlotRun<P::Slot> {
         tracing::error!(
             processor = self.processor.name(),
             slot,
@@ -221,7 +233,7 @@ impl<P: Processor> Worker<P> {
             why = stop.why,
             "slot stopped"
         );
-        let run = SlotRun {
+        SlotRun {
             state: self.processor.open(slot),
             epoch: 0,
             batch: 0,
@@ -234,8 +246,7 @@ impl<P: Processor> Worker<P> {
             searches: Searches::default(),
             stopped: Some(stop),
             rests: false,
-        };
-        Restored::Done(Box::new(run), 0)
+        }
     }
 
     /// Loads the newest checkpoint that does not pass the committed window; a doubtful one is dropped.
