@@ -178,7 +178,7 @@ pub(super) struct PartitionReader {
 unsafe impl Send for PartitionReader {}
 
 /// Messages taken from a queue at a time.
-const BATCH: usize = 256;
+const BATCH: usize = 64;
 
 impl PartitionReader {
     /// Reads from `offset` on. The client must outlive it.
@@ -225,9 +225,9 @@ impl PartitionReader {
         }
     }
 
-    /// Hands over what is there, at most `most` messages.
-    pub(super) fn take(&mut self, most: usize, mut put: impl FnMut(Polled)) {
-        let most = most.min(self.batch.len());
+    /// Hands over what is there, at most [`BATCH`] messages.
+    pub(super) fn take(&mut self, mut put: impl FnMut(Polled)) {
+        let most = self.batch.len();
         // SAFETY: the topic lives; the buffer has room for `most` pointers; every message is read before it is destroyed.
         unsafe {
             let got =

@@ -25,7 +25,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use reader::KafkaReader;
 use schemas::topics::Topic;
 use session::KafkaSession;
@@ -219,30 +219,14 @@ impl KafkaLog {
         Ok(offset.map(|offset| Position { offset, metadata: of.metadata().to_owned() }))
     }
 
+    // The crate gives a record back that it does not take.
+    #[allow(clippy::result_large_err)]
     fn send(&self, producer: &ThreadedProducer<Appends>, record: &OutRecord) -> Result<(), LogError> {
-        let partition = self.known(record.to)?;
         let topic = self.options().topic(record.to.topic);
-        let mut out =
-            BaseRecord::<[u8], [u8]>::to(&topic).partition(partition).payload(record.value.as_ref());
-        if !record.key.is_empty() {
-            out = out.key(record.key.as_ref());
-        }
-        if !record.headers.is_empty() {
-            let headers = session::headers(record);
-            out = out.headers(
-                headers.map_err(|_| LogError::Io(format!("{}: a header's name is no text", record.to)))?,
-            );
-        }
-        loop {
-            match producer.send(out) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    std::thread::sleep(Duration::from_millis(1));
-                    out = back;
-                }
-                Err((error, _)) => return Err(errors::asked(&format!("record to {}", record.to), &error)),
-            }
-        }
+        let out = session::outgoing(&topic, record)
+            .ok_or_else(|| LogError::Io(format!("{}: a header's name is no text", record.to)))?;
+        session::enqueue(out, |out| producer.send(out))
+            .map_err(|error| errors::asked(&format!("record to {}", record.to), &error))
     }
 }
 

@@ -18,9 +18,6 @@ use std::time::Duration;
 /// Bounds of a partition, asked of the log.
 pub(super) type Bounds = dyn Fn(TopicPartition, Isolation) -> Result<Watermarks, LogError> + Send;
 
-/// Messages taken from a queue at a time.
-const TAKE: usize = 64;
-
 struct Part {
     at: TopicPartition,
     // Stopped before the client goes.
@@ -42,7 +39,7 @@ impl Part {
         }
         let (at, mut found) = (self.at, Ok(()));
         let (waiting, taken) = (&mut self.waiting, &mut self.taken);
-        self.queue.take(TAKE, |polled| match polled {
+        self.queue.take(|polled| match polled {
             Polled::Record(record) => {
                 *taken = record.offset + 1;
                 waiting.push_back(record);

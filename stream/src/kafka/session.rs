@@ -402,9 +402,12 @@ fn aborted(producer: &Producer, options: &Options, error: &CallError, what: &str
     }
 }
 
-fn produce(producer: &Producer, options: &Options, record: &OutRecord) -> Result<(), KafkaError> {
-    let topic = options.topic(record.to.topic);
-    let mut out = BaseRecord::<[u8], [u8]>::to(&topic)
+/// A record as the client takes it.
+type Outgoing<'a> = BaseRecord<'a, [u8], [u8]>;
+
+/// A record for `topic`, as it is called on the cluster; `None` = a header's name is no text.
+pub(super) fn outgoing<'a>(topic: &'a str, record: &'a OutRecord) -> Option<Outgoing<'a>> {
+    let mut out = BaseRecord::to(topic)
         .partition(i32::try_from(record.to.partition).unwrap_or(i32::MAX))
         .payload(record.value.as_ref());
     if !record.key.is_empty() {
@@ -413,8 +416,16 @@ fn produce(producer: &Producer, options: &Options, record: &OutRecord) -> Result
     if !record.headers.is_empty() {
         out = out.headers(headers(record)?);
     }
+    Some(out)
+}
+
+/// Hands a record to a producer; waits while its queue is full.
+pub(super) fn enqueue<'a>(
+    mut out: Outgoing<'a>,
+    send: impl Fn(Outgoing<'a>) -> Result<(), (KafkaError, Outgoing<'a>)>,
+) -> Result<(), KafkaError> {
     loop {
-        match producer.client.send(out) {
+        match send(out) {
             Ok(()) => return Ok(()),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                 std::thread::sleep(Duration::from_millis(1));
@@ -425,13 +436,20 @@ fn produce(producer: &Producer, options: &Options, record: &OutRecord) -> Result
     }
 }
 
-/// A record's headers as the client wants them.
-pub(super) fn headers(record: &OutRecord) -> Result<OwnedHeaders, KafkaError> {
+fn headers(record: &OutRecord) -> Option<OwnedHeaders> {
     record.headers.iter().try_fold(OwnedHeaders::new_with_capacity(record.headers.len()), |all, header| {
-        let name = std::str::from_utf8(&header.name)
-            .map_err(|_| KafkaError::MessageProduction(RDKafkaErrorCode::InvalidArgument))?;
-        Ok(all.insert(KafkaHeader { key: name, value: Some(header.value.as_ref()) }))
+        let name = std::str::from_utf8(&header.name).ok()?;
+        Some(all.insert(KafkaHeader { key: name, value: Some(header.value.as_ref()) }))
     })
+}
+
+// The crate gives a record back that it does not take.
+#[allow(clippy::result_large_err)]
+fn produce(producer: &Producer, options: &Options, record: &OutRecord) -> Result<(), KafkaError> {
+    let topic = options.topic(record.to.topic);
+    let out = outgoing(&topic, record);
+    let out = out.ok_or(KafkaError::MessageProduction(RDKafkaErrorCode::InvalidArgument))?;
+    enqueue(out, |out| producer.client.send(out))
 }
 
 impl Session for KafkaSession {

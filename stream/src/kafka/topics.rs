@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Largest record that the pipeline writes, and what the broker adds around it.
 pub const RECORD_BYTES_MAX: u32 = 1_048_576;
 
-/// The settings that a topic is made with, and must keep: name, value, and whether another value is an error.
+/// The settings that a topic is made with and must keep, by name.
 #[must_use]
 pub fn settings(topic: Topic, options: &Options) -> Vec<(&'static str, String)> {
     let mut all = vec![

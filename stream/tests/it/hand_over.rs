@@ -36,15 +36,21 @@ fn replayed(now: Now, member: &mut Member) -> u64 {
     }
 }
 
+/// A member with some batches behind it, all of them in its checkpoints below `dir`.
+fn checkpointed(ground: &mut Ground, dir: &Path) -> Member {
+    let mut member = ground.member_with("a", store(ground, dir));
+    for _ in 0..5 {
+        ground.send();
+        ground.rest(&mut [&mut member]);
+    }
+    member.worker.checkpoint_all(ground.now()).unwrap();
+    member
+}
+
 #[test]
 fn a_slot_that_moves_takes_its_checkpoint_along() {
     let (mut ground, dir) = (Ground::embedded(), tempfile::tempdir().unwrap());
-    let mut a = ground.member_with("a", store(&ground, dir.path()));
-    for _ in 0..5 {
-        ground.send();
-        ground.rest(&mut [&mut a]);
-    }
-    a.worker.checkpoint_all(ground.now()).unwrap();
+    let mut a = checkpointed(&mut ground, dir.path());
     ground.send();
     ground.rest(&mut [&mut a]);
 
@@ -82,12 +88,7 @@ fn canonical(member: &Member, slot: u32) -> Vec<(Vec<u8>, Vec<u8>)> {
 #[test]
 fn a_checkpoint_that_is_not_let_go_costs_a_replay_and_nothing_else() {
     let (mut ground, dir) = (Ground::embedded(), tempfile::tempdir().unwrap());
-    let mut a = ground.member_with("a", store(&ground, dir.path()));
-    for _ in 0..5 {
-        ground.send();
-        ground.rest(&mut [&mut a]);
-    }
-    a.worker.checkpoint_all(ground.now()).unwrap();
+    let mut a = checkpointed(&mut ground, dir.path());
     let mut b = ground.member_with("b", store(&ground, dir.path()));
     let batches = ground.read(Topic::Journal).into_iter().filter(|(slot, _)| *slot == 2).count() as u64;
     assert_eq!(replayed(ground.now(), &mut b), batches);

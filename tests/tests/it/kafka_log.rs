@@ -9,8 +9,8 @@ use stream::kafka::{KafkaLog, Options, topics};
 use stream::log::{Log, LogError, Member, Offset, TopicPartition, Transaction};
 
 /// A member that is silent for longer is out.
-const SESSION: Duration = Duration::from_secs(2);
-const TRANSACTION: Duration = Duration::from_secs(8);
+const SESSION: Duration = Duration::from_secs(4);
+const TRANSACTION: Duration = Duration::from_secs(16);
 
 struct KafkaHarness {
     log: KafkaLog,
@@ -19,8 +19,12 @@ struct KafkaHarness {
 impl KafkaHarness {
     fn boxed(counts: PartitionCounts) -> Box<dyn Harness> {
         let log = Broker::shared().fresh(counts).unwrap();
-        let options =
-            Options { step_timeout: SESSION, transaction_timeout: TRANSACTION, ..log.options().clone() };
+        let options = Options {
+            session_timeout: SESSION,
+            step_timeout: SESSION,
+            transaction_timeout: TRANSACTION,
+            ..log.options().clone()
+        };
         Box::new(Self { log: KafkaLog::open(options).unwrap() })
     }
 }
