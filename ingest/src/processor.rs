@@ -16,7 +16,7 @@ pub const NAME: &str = "ingest";
 const ANNOUNCEMENTS_MAX: usize = 16;
 
 /// The ingest processor.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct IngestProcessor {
     config: IngestConfig,
 }

@@ -13,8 +13,8 @@ use crate::config::Settings;
 use crate::generate::{BENCH_CHART, Transfers};
 use crate::measure::latency::{Due, Monitor, Percentiles, percentiles};
 use crate::measure::{process, recount};
-use crate::query::books::STORE;
-use crate::runtime::{Pipeline, Setup, Work};
+use crate::query::books::checkpoints;
+use crate::runtime::{Pipeline, Setup, Share, Start, Work};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use schemas::topics::Topic;
@@ -27,7 +27,6 @@ use std::time::Duration;
 use stream::clock::{self, BusinessClock};
 use stream::embedded::EmbeddedLog;
 use stream::log::{Log, Offset, OutRecord, TopicPartition};
-use stream::worker::{Checkpoints, DiskCheckpoints};
 
 /// Events of one preload append.
 const PRELOAD_EVENTS: u64 = 1_000;
@@ -138,17 +137,15 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn start(&self) -> anyhow::Result<Pipeline> {
         let shared: Arc<dyn Log> = Arc::clone(&self.log) as Arc<dyn Log>;
-        let store = self.dir.join(STORE);
-        let for_stores = Arc::clone(&shared);
-        let open = move |name: &'static str| -> anyhow::Result<Box<dyn Checkpoints>> {
-            Ok(Box::new(DiskCheckpoints::open(&store, name, Arc::clone(&for_stores))?))
-        };
+        let store = checkpoints(self.dir, &shared);
         let setup = Setup {
             chart: (BENCH_CHART.to_owned(), "chart of measurements".to_owned()),
             rules: (TRANSFER_RULES.to_owned(), "rules of measurements".to_owned()),
             ..Setup::new(self.log.counts())
         };
-        Pipeline::start(shared, setup.processors()?, &self.settings.workers(), &BusinessClock::Wall, &open)
+        let (share, clock) = (Share::whole(), BusinessClock::Wall);
+        let start = Start { log: &shared, share: &share, clock: &clock, checkpoints: &store };
+        Pipeline::start(&setup.processors()?, &self.settings.workers(), &start)
     }
 
     fn transfers(&self) -> Transfers {

@@ -5,7 +5,7 @@
 //! or two can tell; what needs the chart or the log is checked by whom it concerns.
 
 use crate::retention::Ages;
-use crate::runtime::{self, DEFAULT_CHART, DEFAULT_RULES, Setup};
+use crate::runtime::{self, DEFAULT_CHART, DEFAULT_RULES, Setup, worker_name};
 use anyhow::Context;
 use ingest::config as ingest_config;
 use reconcile::config::ProviderSettings;
@@ -40,6 +40,8 @@ settings! {
     pub struct Settings {
         /// Where records are kept.
         log: LogSettings;
+        /// The cluster, where `log.kind` is `kafka`.
+        kafka: KafkaSettings;
         /// Into how many partitions the topics are divided. Fixed when the data directory is made.
         partitions: Partitions;
         /// Chart of accounts: assets, account patterns, normal sides, limits. Without it that of a payment company,
@@ -76,11 +78,11 @@ settings! {
 }
 
 settings! {
-    /// The embedded log: one directory, one process, no server.
+    /// The embedded log (one directory, one process, no server) or Kafka.
     pub struct LogSettings {
         /// Which log.
         kind: LogKind = LogKind::Embedded;
-        /// Data directory.
+        /// Data directory. On Kafka it holds checkpoints and the sockets of processes: losing it costs time only.
         dir: PathBuf = PathBuf::from("ledgerflow-data");
         /// Milliseconds between two syncs of the disk: what leaves the process waits for the next one.
         sync_interval_ms: u32 = 20, in 1..=10_000;
@@ -100,6 +102,40 @@ choices! {
     pub enum LogKind {
         /// One process, no server.
         Embedded = "embedded",
+        /// Topics on a cluster; any number of processes. The program must be built with its feature `kafka`.
+        Kafka = "kafka",
+    }
+}
+
+settings! {
+    /// `ledgerflow topics create` makes the topics, once. Time-outs are for a broker as it comes; `compose/` has settings of
+    /// a broker that allow shorter ones, and so a quicker fail-over.
+    pub struct KafkaSettings {
+        /// Brokers to begin with, `host:port,host:port`.
+        bootstrap: String = "localhost:9092".to_owned();
+        /// Stands before the name of every topic, group and transactional id. Deployments that share a cluster differ in it.
+        prefix: String = String::new();
+        /// File with further settings of the client, one `name=value` a line, `#` begins a comment: security, buffers. The
+        /// names are librdkafka's. Those that exactly-once rests on are refused.
+        properties: Option<PathBuf>;
+        /// How many processes of one processor there may be at a time. Each has a number, and transactions are begun under
+        /// no other ids than theirs.
+        members: u32 = 8, in 1..=64;
+        /// This process's number. Without it a process takes the lowest that is free, and keeps it in its data directory.
+        member: Option<Number>;
+        /// Milliseconds without a sign of life after which a member's partitions go to others. The broker's
+        /// `group.min.session.timeout.ms` must allow it.
+        session_ms: u32 = 6_000, in 1_000..=300_000;
+        /// Milliseconds after which the broker ends a transaction that its owner has left open.
+        transaction_ms: u32 = 5_000, in 1_000..=900_000;
+        /// Seconds that a member may take for one step, such as restoring a partition, before its partitions go to others.
+        step_seconds: u32 = 60, in 5..=3_600;
+        /// Seconds that a call to the client may take; then the process ends and is started again.
+        deadline_seconds: u32 = 30, in 5..=600;
+        /// Copies of every topic that `topics create` makes; 1 for a single broker.
+        replication: u16 = 3, in 1..=32;
+        /// Copies that must have a record before it counts.
+        min_in_sync: u16 = 2, in 1..=32;
     }
 }
 
@@ -307,6 +343,24 @@ choices! {
     }
 }
 
+/// A whole number from 1 on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Number(pub NonZero<u32>);
+
+impl Setting for Number {
+    fn shape() -> Shape {
+        Shape::Value("a whole number from 1".to_owned())
+    }
+
+    fn read(node: &Node, key: &str) -> Result<Self, ConfigError> {
+        read_text(node, key, Self::shape().expected(), |text| text.parse().ok().map(Self))
+    }
+
+    fn render(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 /// The name of a time zone that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeZone(pub String);
@@ -463,6 +517,17 @@ impl Settings {
             let expected = format!("at least {floors}, three times {floor}");
             return refuse(records, [records, floor], ingest.window_records.to_string(), expected);
         }
+        let kafka = &self.kafka;
+        if kafka.member.is_some_and(|member| member.0.get() > kafka.members) {
+            let (member, members) = ("kafka.member", "kafka.members");
+            let found = kafka.member.as_ref().map(Setting::render).unwrap_or_default();
+            return refuse(member, [member, members], found, format!("at most {}, {members}", kafka.members));
+        }
+        if kafka.min_in_sync > kafka.replication {
+            let (least, copies) = ("kafka.min_in_sync", "kafka.replication");
+            let expected = format!("at most {}, {copies}", kafka.replication);
+            return refuse(least, [least, copies], kafka.min_in_sync.to_string(), expected);
+        }
         let mut names = BTreeSet::new();
         let repeated = self.bills.sources.iter().position(|source| !names.insert(source.name.as_str()));
         if let Some((index, source)) = repeated.and_then(|at| Some((at, self.bills.sources.get(at)?))) {
@@ -470,7 +535,9 @@ impl Settings {
             let found = format!("{:?} a second time", source.name);
             return refuse(&key, [&key, "bills.sources"], found, "a name for each".to_owned());
         }
-        for (key, path) in [("accounts", &self.accounts), ("rules", &self.rules)] {
+        for (key, path) in
+            [("accounts", &self.accounts), ("rules", &self.rules), ("kafka.properties", &kafka.properties)]
+        {
             let Some(path) = path else { continue };
             if let Err(why) = std::fs::read(path) {
                 let found = format!("{:?} ({why})", path.display().to_string());
@@ -516,6 +583,7 @@ impl Settings {
             },
             providers: self.reconcile.providers.iter().map(Provider::settings).collect(),
             sources: if sources.is_empty() { built_in.sources.clone() } else { sources },
+            compaction: self.log.kind == LogKind::Kafka,
             ..built_in
         })
     }
@@ -547,13 +615,24 @@ impl Settings {
     /// How the workers are run: the one place that says so, for `run`, `bench` and `demo`.
     #[must_use]
     pub fn workers(&self) -> runtime::Windows {
+        let one = |window| stream::worker::Options { pool: self.pool(1), ..self.worker(window) };
+        let posting = self.worker(&self.windows.posting);
         runtime::Windows {
-            ingest: self.worker(&self.windows.ingest),
-            posting: self.worker(&self.windows.posting),
-            settlement: self.worker(&self.windows.settlement),
-            reconcile: self.worker(&self.windows.reconcile),
+            ingest: one(&self.windows.ingest),
+            posting: stream::worker::Options { pool: self.pool(self.posting.workers), ..posting },
+            settlement: one(&self.windows.settlement),
+            reconcile: one(&self.windows.reconcile),
             posting_workers: NonZero::new(self.posting.workers).unwrap_or(NonZero::<u32>::MIN),
         }
+    }
+
+    /// Names that workers of a processor may have on Kafka, `workers` to a process.
+    fn pool(&self, workers: u32) -> Vec<String> {
+        if self.log.kind == LogKind::Embedded {
+            return Vec::new();
+        }
+        let of = |member: u32| (1..=workers).map(move |number| worker_name(&member.to_string(), number));
+        (1..=self.kafka.members).flat_map(of).collect()
     }
 
     /// How long what no processor reads is kept, counted back from `now_us`.
@@ -735,7 +814,18 @@ bills:
                 "ingest: {lane_floor: 3000, window_records: 4096}",
                 "ledgerflow.yaml:1:44: ingest.window_records: found 4096, expected at least 9000, three times ingest.lane_floor",
             ),
-            ("log: {kind: kafka}", "ledgerflow.yaml:1:13: log.kind: found \"kafka\", expected embedded"),
+            (
+                "log: {kind: fluvio}",
+                "ledgerflow.yaml:1:13: log.kind: found \"fluvio\", expected embedded or kafka",
+            ),
+            (
+                "kafka: {member: 9}",
+                "ledgerflow.yaml:1:17: kafka.member: found 9, expected at most 8, kafka.members",
+            ),
+            (
+                "kafka: {replication: 1}",
+                "ledgerflow.yaml:1:22: kafka.min_in_sync: found 2, expected at most 1, kafka.replication",
+            ),
             (
                 "log_level: loud",
                 "ledgerflow.yaml:1:12: log_level: found \"loud\", expected off, error, warn, info, debug or trace",

@@ -4,11 +4,13 @@
 //! - [`cli`]: commands and how their answers are printed;
 //! - [`config`]: `ledgerflow.yaml`, variables and flags;
 //! - [`demo`]: a day of a payment company, end to end;
+//! - [`kafka`]: the same pipeline on Kafka, a process for each processor (feature `kafka`);
 //! - [`restore`]: a data directory from a backup;
 //! - [`retention`]: giving up what every reader has passed;
-//! - [`runtime`]: the pipeline in one process;
+//! - [`runtime`]: the pipeline, or the part of it that a process runs;
 //! - [`query`]: questions and answers, the same whether the pipeline runs here, elsewhere or not at all;
 //! - [`serve`]: the pipeline until it is told to stop;
+//! - [`supervise`]: processes that are started again when they end;
 //! - [`socket`]: the way to a pipeline that runs in another process;
 //! - [`generate`]: events that look like a payment company's day;
 //! - [`measure`]: latency, CPU, recount.
@@ -19,6 +21,8 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod generate;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod measure;
 pub mod query;
 pub mod restore;
@@ -26,3 +30,4 @@ pub mod retention;
 pub mod runtime;
 pub mod serve;
 pub mod socket;
+pub mod supervise;

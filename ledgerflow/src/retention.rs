@@ -8,13 +8,13 @@
 //! that of the wall clock at writing; it rises with the offset as far as that clock does, so the oldest record that
 //! stays is found by bisection. The newest record of a partition always stays.
 
+use crate::measure::recount::next_record;
 use crate::runtime::Positions;
 use schemas::topics::Topic;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use stream::embedded::{Cleaning, EmbeddedLog};
-use stream::log::{FetchLimit, Isolation, Log, LogError, Offset, TopicPartition};
+use stream::log::{Isolation, Log, LogError, Offset, TopicPartition};
 
 const DAY_US: i64 = 24 * 3600 * 1_000_000;
 
@@ -182,7 +182,6 @@ fn first_since(log: &dyn Log, at: TopicPartition, cut_us: i64) -> Result<Option<
 /// When the first record at or after an offset was written (wall clock, microseconds).
 pub(crate) fn written_us(log: &dyn Log, at: TopicPartition, offset: Offset) -> Result<Option<i64>, LogError> {
     let mut reader = log.reader(&[(at, offset)], Isolation::Committed)?;
-    let fetches = reader.poll(FetchLimit { records: 1, bytes: 1, wait: Duration::ZERO })?;
-    let first = fetches.iter().flat_map(|fetch| &fetch.records).next();
-    Ok(first.map(|record| record.timestamp_us))
+    let high = log.watermarks(at, Isolation::Committed)?.high;
+    Ok(next_record(reader.as_mut(), at, high)?.map(|record| record.timestamp_us))
 }

@@ -1,4 +1,4 @@
-//! `ledgerflow run`: the whole pipeline on one data directory until it is told to stop.
+//! `ledgerflow run`: the whole pipeline on one data directory, or one processor on Kafka, until it is told to stop.
 //!
 //! Phases: lock and open the log -> start the workers -> listen on the socket -> watch (signals, failures; bills and
 //! retention beside it) -> stop in order. A worker that ends by itself ends the process: what supervises it starts it
@@ -12,11 +12,11 @@ use crate::config::Settings;
 use crate::query::books::{Answering, Books, checkpoints};
 use crate::query::{self, Answer, Ending, Question};
 use crate::retention::Retention;
-use crate::runtime::Pipeline;
+use crate::runtime::{Failure, Pipeline, Share, Stage, Start};
 use crate::socket;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -42,11 +42,28 @@ pub struct NoRoom {
     why: String,
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// A worker that ended by itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{} ended: {}", .0.processor, .0.error)]
+pub struct Ended(pub Failure);
+
+/// Runs the whole pipeline on the embedded log until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// The configuration, the log, or a worker that failed.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
+    serve(settings, &settings.log.dir, || start(settings).map(|(books, _)| books))
+}
+
+/// Starts books with a pipeline and serves them, with a socket in `dir`, until SIGTERM or SIGINT.
+///
+/// # Errors
+/// As `start`, or a worker that failed.
+pub fn serve(
+    settings: &Settings,
+    dir: &Path,
+    start: impl FnOnce() -> anyhow::Result<Books>,
+) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
@@ -56,12 +73,11 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     // A limit on file sizes (`ulimit -f`) then answers a write as a full disk does, and does not kill.
     let limited = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGXFSZ, limited).context("signal handler")?;
-    let (books, _) = start(settings)?;
-    let books = Arc::new(books);
+    let books = Arc::new(start()?);
     let shared = Shared(Arc::new(RwLock::new(Some(Arc::clone(&books)))));
-    let server = listen(settings, &shared)?;
+    let server = listen(dir, &shared)?;
     keep_house(settings.clone(), shared.clone())?;
-    tracing::info!(dir = %settings.log.dir.display(), "ledgerflow runs");
+    tracing::info!(dir = %dir.display(), "ledgerflow runs");
     let watched = watch(settings, &books, &stop);
     tracing::info!("stopping");
     shared.close();
@@ -73,10 +89,12 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         Some(pipeline) => pipeline.stop(wait)?,
         None => Vec::new(),
     };
-    books.log.sync()?;
+    if let Some(log) = &books.embedded {
+        log.sync()?;
+    }
     watched?;
-    if let Some(failure) = failures.first() {
-        bail!("{}: {}", failure.processor, failure.error);
+    if let Some(failure) = failures.into_iter().next() {
+        return Err(Ended(failure).into());
     }
     tracing::info!("stopped");
     Ok(())
@@ -114,10 +132,13 @@ pub fn start(settings: &Settings) -> anyhow::Result<(Books, PathBuf)> {
     }));
     let log = Arc::new(EmbeddedLog::open(&dir, options)?);
     let shared: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;
-    let store = checkpoints(&dir, &log);
-    let pipeline = Pipeline::start(shared, processors, &settings.workers(), &settings.clock(), &store)?;
+    let store = checkpoints(&dir, &shared);
+    let (share, clock) = (Share::whole(), settings.clock());
+    let start = Start { log: &shared, share: &share, clock: &clock, checkpoints: &store };
+    let pipeline = Pipeline::start(&processors, &settings.workers(), &start)?;
     let answering = Answering::Running(Box::new(pipeline));
-    Ok((Books { log, setup, answering, retention: Retention::default() }, dir))
+    let books = Books { log: shared, embedded: Some(log), setup, answering, retention: Retention::default() };
+    Ok((books, dir))
 }
 
 /// The books, for as long as the pipeline is not stopping.
@@ -134,9 +155,9 @@ impl Shared {
     }
 }
 
-fn listen(settings: &Settings, shared: &Shared) -> anyhow::Result<socket::Server> {
+fn listen(dir: &Path, shared: &Shared) -> anyhow::Result<socket::Server> {
     let shared = shared.clone();
-    socket::Server::start(&settings.log.dir, move |line| {
+    socket::Server::start(dir, move |line| {
         let answer = match (serde_json::from_str::<Question>(line), shared.books()) {
             _ if faults::hit(faults::SERVE_BEFORE_ANSWER).is_err() => {
                 Answer::says(Ending::Failed, "armed not to answer")
@@ -157,8 +178,12 @@ fn watch(settings: &Settings, books: &Books, stop: &AtomicBool) -> anyhow::Resul
     while !stop.load(Ordering::Acquire) {
         std::thread::sleep(LOOK);
         let failures = books.pipeline().map(Pipeline::failures).unwrap_or_default();
-        if let Some(failure) = failures.first() {
-            bail!("{} ended: {}", failure.processor, failure.error);
+        if let Some(failure) = failures.into_iter().next() {
+            return Err(Ended(failure).into());
+        }
+        // A cluster that is away comes back; a full disk does not by itself.
+        if books.embedded.is_none() {
+            continue;
         }
         let blocked = books.pipeline().map(Pipeline::blocked).unwrap_or_default();
         if let Some(blocked) = blocked.into_iter().min_by_key(|blocked| blocked.since_us) {
@@ -179,7 +204,7 @@ fn keep_house(settings: Settings, shared: Shared) -> anyhow::Result<()> {
     let keep = move || {
         while let Some(books) = shared.books() {
             let now = clock::monotonic_us();
-            if now.saturating_sub(looked_us) >= BILLS_US {
+            if now.saturating_sub(looked_us) >= BILLS_US && imports_bills(&books) {
                 looked_us = now;
                 bills.look(&settings, &books);
             }
@@ -198,10 +223,16 @@ fn keep_house(settings: Settings, shared: Shared) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether this process looks for bills: of several that reconcile, one does, the owner of the first slot.
+fn imports_bills(books: &Books) -> bool {
+    books.pipeline().is_some_and(|pipeline| pipeline.rekey.slots().first() == Some(&0))
+}
+
 /// Lets go of records that every reader has passed, and of those that are old enough.
 fn clean(settings: &Settings, books: &Books, pipeline: &Pipeline) {
+    let Some(log) = &books.embedded else { return };
     let ages = settings.ages(clock::wall_us());
-    if let Err(error) = books.retention.clean(&books.log, &pipeline.positions(), &ages) {
+    if let Err(error) = books.retention.clean(log, &pipeline.positions(), &ages) {
         tracing::warn!(%error, "retention");
     }
 }

@@ -22,7 +22,7 @@ use stream::log::Record;
 use stream::processor::record_hash;
 
 /// What every slot is judged by.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Rules {
     /// Settings.
     pub config: SettlementConfig,

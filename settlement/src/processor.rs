@@ -13,7 +13,7 @@ use stream::processor::{Assigned, Changelog, Decision, Input, InputRecords, Proc
 pub const NAME: &str = "settlement";
 
 /// The settlement processor. Queries are on its [`Rules`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Settlement {
     rules: Rules,
 }

@@ -1,5 +1,6 @@
 //! The command line: every command, its options and what they mean. `docs/cli.md` is generated from this file.
 
+use crate::runtime::Role;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -14,7 +15,7 @@ pub struct Cli {
     /// Configuration file; without it `ledgerflow.yaml` in the current folder, if there is one.
     #[arg(long, global = true, value_name = "FILE", env = "LEDGERFLOW_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Data directory of the embedded log (overrides `log.dir`).
+    /// Data directory (overrides `log.dir`).
     #[arg(short, long, global = true, value_name = "DIR", env = "LEDGERFLOW_DIR")]
     pub dir: Option<PathBuf>,
     /// How answers are printed.
@@ -43,8 +44,12 @@ pub enum Output {
 /// Commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the whole pipeline on the data directory until SIGTERM or SIGINT.
-    Run,
+    /// Run the pipeline until SIGTERM or SIGINT.
+    ///
+    /// On the embedded log that is the whole of it in one process. On Kafka it is the processors that are named, or all of
+    /// them: each in a process of its own, which is started again when it ends. Any number of processes of a processor
+    /// share its partitions, on one machine (each with its own `--dir`) or on many.
+    Run(Run),
     /// Run a day of a payment company and show what came out.
     ///
     /// Of a configuration it takes log, partitions, windows and checkpoint. Book, clock, chart, rules and bill are its own,
@@ -85,7 +90,7 @@ pub enum Command {
     /// Measurements.
     #[command(subcommand)]
     Bench(Bench),
-    /// Exit 0 when a pipeline runs on the data directory and is ready.
+    /// Exit 0 when a pipeline runs on the data directory and is ready; on Kafka, every processor that was started there.
     Health,
     /// Print the configuration in force and where each value comes from.
     ShowConfig,
@@ -94,6 +99,17 @@ pub enum Command {
         /// Shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Processors to run, on Kafka; without any, all.
+    #[arg(value_enum, value_name = "PROCESSOR")]
+    pub processors: Vec<Role>,
+    /// Run one processor in this very process. Whoever starts it must start it again when it ends.
+    #[arg(long, requires = "processors")]
+    pub unsupervised: bool,
 }
 
 /// Options of `demo`.
@@ -213,6 +229,8 @@ pub enum Rejected {
 /// Commands of `topics`.
 #[derive(Debug, Subcommand)]
 pub enum Topics {
+    /// Make the topics on Kafka that are missing, with the settings they need. Processors never do.
+    Create,
     /// List topics with their partitions and number of records.
     List,
     /// Describe one topic.

@@ -1,29 +1,25 @@
 //! From the command line to an answer on the screen.
 
 use super::args::{self, Cli, Command, Output};
+use super::ask::Asked;
 use super::output::{self, Screen, Table};
-use crate::config::{self, EVENT_BYTES_MAX, Settings};
-use crate::query::books::Books;
+use crate::config::{self, EVENT_BYTES_MAX, LogKind, Settings};
 use crate::query::events::Text;
 use crate::query::outcomes::{self, Awaited, Gathered};
 use crate::query::{self, Answer, Ending, Question};
-use crate::{bench, demo, restore, serve, socket};
+use crate::runtime::Role;
+use crate::{bench, demo, restore, serve, socket, supervise};
 use anyhow::{Context, bail};
 use clap::CommandFactory;
 use serde::de::IgnoredAny;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 use stream::clock;
 use stream::config::Layers;
-use stream::embedded::EmbeddedLog;
-use stream::log::LogError;
 use stream::telemetry::LogLevel;
 
-/// How long a command waits for a directory that another command is reading.
-const DIRECTORY_WAIT_US: i64 = 10_000_000;
 /// Events of one request to a running pipeline: far below the socket's line.
 const SEND_BYTES: usize = 512 * 1024;
 /// What to do when it is not known which events were taken.
@@ -58,13 +54,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let dir = cli.dir.unwrap_or_else(demo::default_dir);
             demo::run(&options, &settings, &dir, out).map(|()| ExitCode::SUCCESS)
         }
-        Command::Run => match serve::run(&settings) {
-            Err(full) if full.is::<serve::NoRoom>() => {
-                eprintln!("ledgerflow: {full}");
-                Ok(ExitCode::from(NO_ROOM))
-            }
-            ended => ended.map(|()| ExitCode::SUCCESS),
-        },
+        Command::Run(options) => {
+            run_processors(&settings, &options, cli.config.as_deref(), cli.dir.as_deref())
+        }
         Command::ShowConfig => {
             // A chart or rules that `run` would refuse are refused here.
             settings.setup()?.processors()?;
@@ -80,18 +72,87 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         // What a topic is needs no books.
         Command::Topics(args::Topics::Describe { topic }) => show(&query::operations::topic(&topic), out),
+        Command::Topics(args::Topics::Create) => show(&create_topics(&settings)?, out),
         command => {
             let question = question(command)?;
-            let answer = ask(&settings, &dir, &question)?;
+            let answer = Asked::new(&settings).ask(&question)?;
             show(&answer, out)
         }
     }
 }
 
+/// `run`: everything on the embedded log, or processors on Kafka.
+fn run_processors(
+    settings: &Settings,
+    options: &args::Run,
+    config: Option<&Path>,
+    dir: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
+    if settings.log.kind == LogKind::Embedded {
+        if !options.processors.is_empty() {
+            bail!("the embedded log has one process: `run` without processors, or log.kind: kafka");
+        }
+        return match serve::run(settings) {
+            Err(full) if full.is::<serve::NoRoom>() => {
+                eprintln!("ledgerflow: {full}");
+                Ok(ExitCode::from(NO_ROOM))
+            }
+            ended => ended.map(|()| ExitCode::SUCCESS),
+        };
+    }
+    if options.unsupervised {
+        let [role] = options.processors.as_slice() else {
+            bail!(
+                "--unsupervised runs one processor in this process, {} are named",
+                options.processors.len()
+            );
+        };
+        supervise::end_with_parent();
+        return run_alone(settings, *role).map(|()| ExitCode::SUCCESS);
+    }
+    let mut roles = options.processors.clone();
+    if roles.is_empty() {
+        roles = Role::ALL.to_vec();
+    }
+    roles.sort_unstable();
+    roles.dedup();
+    let mut arguments = Vec::new();
+    for (flag, path) in [("--config", config), ("--dir", dir)] {
+        if let Some(path) = path {
+            arguments.extend([flag.into(), path.as_os_str().to_owned()]);
+        }
+    }
+    let shutdown = Duration::from_secs(u64::from(settings.shutdown_seconds));
+    supervise::run(&roles, &arguments, shutdown).map(|()| ExitCode::SUCCESS)
+}
+
+#[cfg(feature = "kafka")]
+fn run_alone(settings: &Settings, role: Role) -> anyhow::Result<()> {
+    crate::kafka::run(settings, role)
+}
+
+#[cfg(feature = "kafka")]
+fn create_topics(settings: &Settings) -> anyhow::Result<Answer> {
+    if settings.log.kind == LogKind::Embedded {
+        bail!("the embedded log makes its topics itself; log.kind: kafka has topics to create");
+    }
+    crate::kafka::create_topics(settings)
+}
+
+#[cfg(not(feature = "kafka"))]
+fn run_alone(_: &Settings, _: Role) -> anyhow::Result<()> {
+    bail!(super::ask::WITHOUT_KAFKA)
+}
+
+#[cfg(not(feature = "kafka"))]
+fn create_topics(_: &Settings) -> anyhow::Result<Answer> {
+    bail!("this program was built without Kafka: build it with `--features kafka`")
+}
+
 /// Only `run` tells what it does; other commands speak of trouble.
 fn level(cli: &Cli, settings: &Settings) -> LogLevel {
     let told = settings.log_level.clone();
-    let quiet = !matches!(cli.command, Command::Run) && told == LogLevel::info();
+    let quiet = !matches!(cli.command, Command::Run(_)) && told == LogLevel::info();
     if quiet { LogLevel::warn() } else { told }
 }
 
@@ -138,53 +199,6 @@ fn question(command: Command) -> anyhow::Result<Question> {
 fn absolute(path: &Path) -> anyhow::Result<String> {
     let path = std::path::absolute(path).with_context(|| path.display().to_string())?;
     path.into_os_string().into_string().map_err(|p| anyhow::anyhow!("{} is not UTF-8", p.display()))
-}
-
-/// Asks the pipeline that runs on the directory, or reads the directory when none does.
-///
-/// # Errors
-/// Neither answers.
-pub fn ask(settings: &Settings, dir: &Path, question: &Question) -> anyhow::Result<Answer> {
-    let until = clock::monotonic_us() + DIRECTORY_WAIT_US;
-    loop {
-        if let Some(answer) = socket::ask(dir, question)? {
-            return Ok(answer);
-        }
-        if matches!(question, Question::Health) {
-            return Ok(Answer::says(Ending::Wrong, format!("nothing runs on {}", dir.display())));
-        }
-        if !dir.join("meta").exists() {
-            bail!(
-                "{} holds no books; `ledgerflow run` makes them there, --dir names another folder",
-                dir.display()
-            );
-        }
-        // A backup that is opened for writing is none any more.
-        let backup = restore::is_backup(dir);
-        if backup && question.writes() {
-            bail!("{} is a backup; `ledgerflow restore` makes books of it in another folder", dir.display());
-        }
-        let opened = if backup {
-            EmbeddedLog::open_read_only(dir)
-        } else {
-            EmbeddedLog::open(dir, settings.embedded())
-        };
-        match opened {
-            Ok(log) if log.counts() != settings.partition_counts() => {
-                let (there, wanted) = (log.counts(), settings.partition_counts());
-                bail!("{} has partitions {there:?}, the configuration says {wanted:?}", dir.display());
-            }
-            Ok(log) => {
-                let books = Books::at_rest(Arc::new(log), settings.setup()?, backup)?;
-                return Ok(query::answer(&books, question));
-            }
-            // A pipeline that is starting, or another command that reads.
-            Err(LogError::InUse { .. }) if clock::monotonic_us() < until => {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 fn show(answer: &Answer, out: Output) -> anyhow::Result<ExitCode> {
@@ -278,7 +292,7 @@ fn is_spread(lines: &[Vec<u8>]) -> bool {
 
 fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Result<ExitCode> {
     let events = read_events(&options.file)?;
-    let dir = &settings.log.dir;
+    let (dir, mut asked) = (&settings.log.dir, Asked::new(settings));
     let mut groups: Vec<Awaited> = Vec::new();
     let mut accepted = 0;
     let mut rest = events.as_slice();
@@ -293,12 +307,12 @@ fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Resul
         });
         let count = fits.take(outcomes::EVENTS_MAX).count().max(1);
         let (now, later) = rest.split_at(count.min(rest.len()));
-        let asked = ask(settings, dir, &Question::Send { lane: options.lane, events: now.to_vec() });
-        let answer = asked.unwrap_or_else(|why| Answer::says(Ending::Failed, format!("{why:#}")));
+        let sent = asked.ask(&Question::Send { lane: options.lane, events: now.to_vec() });
+        let answer = sent.unwrap_or_else(|why| Answer::says(Ending::Failed, format!("{why:#}")));
         if answer.ending != Ending::Done {
             let code = show(&answer, out)?;
             // What was under way may have been taken or not.
-            if dir.join("meta").exists() {
+            if settings.log.kind == LogKind::Kafka || dir.join("meta").exists() {
                 eprintln!("{accepted} of {} events are accepted for certain. {SEND_AGAIN}", events.len());
             }
             return Ok(code);
@@ -317,11 +331,19 @@ fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Resul
         eprintln!("{accepted} events accepted");
         return Ok(ExitCode::SUCCESS);
     }
-    wait(settings, dir, groups, out)
+    wait(settings, &mut asked, groups, out)
 }
 
-fn wait(settings: &Settings, dir: &Path, groups: Vec<Awaited>, out: Output) -> anyhow::Result<ExitCode> {
-    if socket::ask::<_, Answer>(dir, &Question::Health)?.is_none() {
+fn wait(
+    settings: &Settings,
+    asked: &mut Asked<'_>,
+    groups: Vec<Awaited>,
+    out: Output,
+) -> anyhow::Result<ExitCode> {
+    let dir = &settings.log.dir;
+    // Where processors may run on other machines, only the outcome tells.
+    let embedded = settings.log.kind == LogKind::Embedded;
+    if embedded && socket::ask::<_, Answer>(dir, &Question::Health)?.is_none() {
         bail!(
             "all events are accepted, but nothing runs on {}: there is nothing to wait for. {SEND_AGAIN}",
             dir.display()
@@ -331,7 +353,7 @@ fn wait(settings: &Settings, dir: &Path, groups: Vec<Awaited>, out: Output) -> a
     let (mut all, mut missing) = (Gathered::default(), 0);
     for mut awaited in groups {
         loop {
-            let answer = ask(settings, dir, &Question::Outcomes { of: awaited })?;
+            let answer = asked.ask(&Question::Outcomes { of: awaited })?;
             if answer.ending != Ending::Done {
                 return show(&answer, out);
             }

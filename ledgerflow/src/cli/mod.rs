@@ -1,7 +1,8 @@
-//! The command line: what it takes ([`args`]) and how it answers ([`output`]), and both as a
+//! The command line: what it takes ([`args`]), whom it asks ([`ask`]) and how it answers ([`output`]), and both as a
 //! page ([`reference`]).
 
 pub mod args;
+pub mod ask;
 pub mod commands;
 pub mod output;
 pub mod reference;

@@ -6,8 +6,9 @@ use super::report::Account;
 use super::traffic::{PROVIDER_ACCOUNT, Sent};
 use crate::config::Settings;
 use crate::measure::latency::Due;
+use crate::query::books::checkpoints;
 use crate::query::journal::last_entries;
-use crate::runtime::{Pipeline, Setup};
+use crate::runtime::{Pipeline, Setup, Share, Start};
 use anyhow::{Context, bail};
 use reconcile::import::{BillFormat, BillSource, Import};
 use reconcile::join::CaseFilter;
@@ -25,7 +26,6 @@ use std::time::Duration;
 use stream::clock::{self, BusinessClock};
 use stream::embedded::EmbeddedLog;
 use stream::log::{Log, Offset, OutRecord, TopicPartition};
-use stream::worker::{Checkpoints, DiskCheckpoints};
 
 /// The book's zone.
 const ZONE: &str = "Asia/Shanghai";
@@ -59,12 +59,10 @@ impl Company {
         let clock_us = Arc::new(AtomicI64::new(midnight_us - super::BEFORE_US));
         let log = Arc::new(EmbeddedLog::open(dir, settings.embedded())?);
         let shared: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;
-        let (store, for_stores) = (dir.join("store"), Arc::clone(&shared));
-        let open = move |name: &'static str| -> anyhow::Result<Box<dyn Checkpoints>> {
-            Ok(Box::new(DiskCheckpoints::open(&store, name, Arc::clone(&for_stores))?))
-        };
-        let clock = BusinessClock::Set(Arc::clone(&clock_us));
-        let pipeline = Pipeline::start(shared, setup.processors()?, &settings.workers(), &clock, &open)?;
+        let store = checkpoints(dir, &shared);
+        let (share, clock) = (Share::whole(), BusinessClock::Set(Arc::clone(&clock_us)));
+        let start = Start { log: &shared, share: &share, clock: &clock, checkpoints: &store };
+        let pipeline = Pipeline::start(&setup.processors()?, &settings.workers(), &start)?;
         let chart = setup.read_chart()?;
         let map = PartitionMap::even(counts.internal).context("partitions")?;
         let offsets = BTreeMap::new();
@@ -169,7 +167,7 @@ impl Company {
             let days = self.pipeline.settlement.ask(|worker| {
                 worker.slot(0).map(|slot| worker.processor().rules().days(slot)).unwrap_or_default()
             });
-            let days = days.unwrap_or_default();
+            let days = days.unwrap_or_default().concat();
             let closed = |status: &DayStatus| status.day == day && status.state == DayState::Closed;
             Ok(days.iter().any(closed).then_some(days))
         })
@@ -203,17 +201,19 @@ impl Company {
                 breaks.extend(worker.processor().breaks(slot, &filter));
                 matches.extend(worker.processor().matches(slot, &filter));
             }
-            reconcile::join::sort(&mut matches);
-            let first = matches.iter().find_map(|case| Some(case.ours.as_ref()?.event_id.clone()));
-            (breaks, matches.len() as u64, first)
+            (breaks, matches)
         });
-        let (breaks, matched, first) = asked.context("reconcile does not answer")?;
+        let asked = asked.context("reconcile does not answer")?;
+        let (breaks, matches): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+        let mut matches = matches.concat();
+        reconcile::join::sort(&mut matches);
+        let first = matches.iter().find_map(|case| Some(case.ours.as_ref()?.event_id.clone()));
         let mut cases = Cases::new();
-        for case in breaks {
+        for case in breaks.into_iter().flatten() {
             cases.entry(case.kind).or_default().push((case.order, case.refund));
         }
         cases.values_mut().for_each(|cases| cases.sort());
-        Ok((cases, matched, first.context("no order of the day is matched")?))
+        Ok((cases, matches.len() as u64, first.context("no order of the day is matched")?))
     }
 
     /// An account's balance and its last entries.
@@ -227,7 +227,8 @@ impl Company {
             let found = balances.into_iter().find(|balance| balance.asset == ASSET)?;
             Some((found.balance, found.normal_side))
         });
-        let (balance, normal_side) = balance.flatten().with_context(|| format!("{name} has no balance"))?;
+        let balance = balance.into_iter().flatten().flatten().next();
+        let (balance, normal_side) = balance.with_context(|| format!("{name} has no balance"))?;
         let asked = name.to_owned();
         let figures = self.pipeline.posting.ask(move |worker| worker.slot(slot)?.figures_of(&asked, ASSET));
         let figures = figures

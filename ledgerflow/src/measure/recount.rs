@@ -7,7 +7,15 @@ use schemas::topics::Topic;
 use schemas::wire::{Entry, JournalBody, Outcome, Side, journal_item::Item};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use stream::log::{Fetch, FetchLimit, Isolation, Log, Offset, TopicPartition, header};
+use stream::clock;
+use stream::log::{
+    Fetch, FetchLimit, Isolation, Log, LogError, Offset, Reader, Record, TopicPartition, header,
+};
+
+/// How long the next record of a partition that is known to have more may take: a server may have to be reached first.
+const READ_WAIT_US: i64 = 10_000_000;
+/// How long one poll for it waits; a position that moves over markers ends none.
+const POLL_WAIT: Duration = Duration::from_millis(20);
 
 /// What lies in the topics.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -127,6 +135,48 @@ pub fn recount(log: &dyn Log) -> anyhow::Result<Recount> {
     Ok(all)
 }
 
+/// The next record of a reader's partition below an offset that lies within what is committed, if there is one.
+///
+/// # Errors
+/// The log is away, or does not give what it has.
+pub(crate) fn next_record(
+    reader: &mut dyn Reader,
+    at: TopicPartition,
+    until: Offset,
+) -> Result<Option<Record>, LogError> {
+    while reader.position(at).is_some_and(|position| position < until) {
+        let first = advance(reader, at, 1, 1)?.into_iter().flat_map(|fetch| fetch.records).next();
+        if let Some(record) = first {
+            return Ok((record.offset < until).then_some(record));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads on in a partition that has more: records, or nothing where only markers are passed.
+///
+/// # Errors
+/// The log is away, or does not give what it has.
+pub(crate) fn advance(
+    reader: &mut dyn Reader,
+    at: TopicPartition,
+    records: usize,
+    bytes: usize,
+) -> Result<Vec<Fetch>, LogError> {
+    let limit = FetchLimit { records, bytes, wait: POLL_WAIT };
+    let (before, until_us) = (reader.position(at), clock::monotonic_us().saturating_add(READ_WAIT_US));
+    loop {
+        let fetches = reader.poll(limit)?;
+        if !fetches.is_empty() || reader.position(at) != before {
+            return Ok(fetches);
+        }
+        if clock::monotonic_us() >= until_us {
+            let position = before.unwrap_or_default();
+            return Err(LogError::Retriable(format!("{at} cannot be read beyond {position}")));
+        }
+    }
+}
+
 /// Every committed record of a topic, partition by partition.
 ///
 /// # Errors
@@ -160,12 +210,8 @@ pub fn range(
         return Ok(());
     }
     let mut reader = log.reader(&[(at, from)], Isolation::Committed)?;
-    let limit = FetchLimit { records: 4_096, bytes: 8 << 20, wait: Duration::ZERO };
     while reader.position(at).is_some_and(|position| position < until) {
-        let mut fetches = reader.poll(limit)?;
-        if fetches.is_empty() {
-            break;
-        }
+        let mut fetches = advance(reader.as_mut(), at, 4_096, 8 << 20)?;
         for fetch in &mut fetches {
             fetch.records.retain(|record| record.offset < until);
             see(fetch)?;

@@ -35,22 +35,25 @@ fn owned(balance: Balance<'_>) -> Balance<'static> {
 /// Balances of one account over all slots (the ledger's own accounts may live anywhere).
 pub(super) fn balances_of(books: &Books, account: &str) -> anyhow::Result<Vec<Balance<'static>>> {
     let account = account.to_owned();
-    books.settlement(move |worker| {
-        let rules = worker.processor().rules();
-        let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
-        let found = slots.flat_map(|slot| rules.balances_of(slot, &account));
-        found.map(owned).collect()
-    })
+    books
+        .settlement(move |worker| {
+            let rules = worker.processor().rules();
+            let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
+            let found = slots.flat_map(|slot| rules.balances_of(slot, &account));
+            found.map(owned).collect::<Vec<_>>()
+        })
+        .map(|found| found.concat())
 }
 
 fn balances_below(books: &Books, prefix: &str) -> anyhow::Result<Vec<Balance<'static>>> {
     let prefix = prefix.to_owned();
-    let mut all: Vec<Balance<'static>> = books.settlement(move |worker| {
+    let all = books.settlement(move |worker| {
         let rules = worker.processor().rules();
         let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
         let found = slots.flat_map(|slot| rules.balances(slot)).filter(|b| b.account.starts_with(&prefix));
-        found.map(owned).collect()
+        found.map(owned).collect::<Vec<_>>()
     })?;
+    let mut all: Vec<Balance<'static>> = all.into_iter().flatten().collect();
     all.sort_by(|a, b| (&a.account, &a.asset).cmp(&(&b.account, &b.asset)));
     Ok(all)
 }
@@ -143,15 +146,13 @@ pub(super) struct Shown {
 
 impl Shown {
     /// # Errors
-    /// The chart cannot be read, or settlement does not answer.
+    /// The chart cannot be read.
     pub(super) fn of(books: &Books, accounts: BTreeSet<String>) -> anyhow::Result<Self> {
-        let sides = books.settlement(move |worker| {
-            let rules = worker.processor().rules();
-            accounts.into_iter().map(|account| (rules.normal_side(&account), account)).collect::<Vec<_>>()
-        })?;
+        let settlement = books.setup.processors()?.settlement;
+        let side = |account: String| (account.clone(), settlement.rules().normal_side(&account));
         let assets = books.setup.read_chart()?.assets;
         Ok(Self {
-            sides: sides.into_iter().map(|(side, account)| (account, side)).collect(),
+            sides: accounts.into_iter().map(side).collect(),
             exponents: assets.iter().map(|(code, asset)| (code.clone(), asset.exponent)).collect(),
         })
     }
@@ -223,7 +224,7 @@ pub(super) fn entries(
 /// `trial-balance`.
 pub(super) fn trial_balance(books: &Books) -> anyhow::Result<Answer> {
     type Sums = BTreeMap<String, (u64, Option<i128>, Option<i128>)>;
-    let sums: Sums = books.settlement(|worker| {
+    let of_workers = books.settlement(|worker| {
         let rules = worker.processor().rules();
         let mut sums = Sums::new();
         for slot in worker.slots().into_iter().filter_map(|slot| worker.slot(slot)) {
@@ -237,6 +238,12 @@ pub(super) fn trial_balance(books: &Books) -> anyhow::Result<Answer> {
         }
         sums
     })?;
+    let mut sums = Sums::new();
+    let add = |a: Option<i128>, b: Option<i128>| a?.checked_add(b?);
+    for (asset, (accounts, debit, credit)) in of_workers.into_iter().flatten() {
+        let sum = sums.entry(asset).or_insert((0, Some(0), Some(0)));
+        *sum = (sum.0 + accounts, add(sum.1, debit), add(sum.2, credit));
+    }
     let chart = books.setup.read_chart()?;
     let mut table = Table::new(
         "trial balance",
@@ -272,7 +279,8 @@ pub(super) fn days(books: &Books) -> anyhow::Result<Answer> {
         let rules = worker.processor().rules();
         Some((rules.days(slot), rules.complete_until(slot).business_time_us))
     })?;
-    let (days, business_us) = days.context("settlement slot 0 is not there")?;
+    let first = days.into_iter().flatten().next();
+    let (days, business_us) = first.context("settlement slot 0 is not there")?;
     let mut table = Table::new("days", &["book", "day", "state", "slots_closed", "slots"]);
     for day in days {
         let state = serde_json::to_value(day.state)?.as_str().unwrap_or_default().to_owned();
@@ -306,11 +314,12 @@ pub(super) fn breaks(
     if summary {
         return break_summary(books);
     }
-    let mut cases: Vec<Case> = books.join(move |worker| {
+    let cases = books.join(move |worker| {
         let filter = reconcile::join::CaseFilter { kind, ..Default::default() };
         let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
-        slots.flat_map(|slot| worker.processor().breaks(slot, &filter)).collect()
+        slots.flat_map(|slot| worker.processor().breaks(slot, &filter)).collect::<Vec<Case>>()
     })?;
+    let mut cases = cases.concat();
     // Slots are read one after the other: their cases are brought into one order.
     reconcile::join::sort(&mut cases);
     let columns = [
@@ -358,12 +367,16 @@ pub(super) fn breaks(
 }
 
 fn break_summary(books: &Books) -> anyhow::Result<Answer> {
-    let (total, files) = books.join(|worker| {
+    let of_workers = books.join(|worker| {
         let slots: Vec<_> = worker.slots().into_iter().filter_map(|slot| worker.slot(slot)).collect();
         let total =
             slots.iter().fold(reconcile::join::Summary::default(), |sum, slot| sum.with(&slot.summary()));
         (total, slots.first().map(|slot| slot.files()).unwrap_or_default())
     })?;
+    let (totals, files): (Vec<_>, Vec<_>) = of_workers.into_iter().unzip();
+    let total = totals.iter().fold(reconcile::join::Summary::default(), |sum, of| sum.with(of));
+    // Every slot knows every file.
+    let files = files.into_iter().find(|files| !files.is_empty()).unwrap_or_default();
     let mut table = Table::new("cases", &["kind", "count"]);
     for kind in CaseKind::ALL {
         table.row([kind.name().into(), total.count(kind).into()]);

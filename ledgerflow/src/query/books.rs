@@ -3,13 +3,15 @@
 use crate::retention::Retention;
 use crate::runtime::{Pipeline, Processors, Setup};
 use anyhow::{Context, bail};
+use indicatif::{ProgressBar, ProgressStyle};
 use ingest::processor::IngestProcessor;
 use posting::Posting;
 use reconcile::join::Join;
 use reconcile::rekey::Rekey;
 use settlement::Settlement;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use stream::clock::BusinessClock;
 use stream::embedded::EmbeddedLog;
 use stream::log::Log;
@@ -19,13 +21,26 @@ use stream::worker::{Checkpoints, DiskCheckpoints, MemoryCheckpoints, Now, Optio
 /// Name of the checkpoint folder in the data directory.
 pub const STORE: &str = "store";
 
-/// Workers that have restored their slots and will not work.
+/// A worker that is restored when it is first asked and will not work.
+struct Rested<P: Processor> {
+    worker: Mutex<Result<Worker<P>, Option<P>>>,
+}
+
+/// How states are restored that nobody works on.
+struct Restoring {
+    log: Arc<dyn Log>,
+    checkpoints: Box<dyn Fn(&'static str) -> anyhow::Result<Box<dyn Checkpoints>> + Send + Sync>,
+    options: Options,
+}
+
+/// States that are restored for the questions that need them.
 pub struct Resting {
-    ingest: Worker<IngestProcessor>,
-    posting: Worker<Posting>,
-    settlement: Worker<Settlement>,
-    rekey: Worker<Rekey>,
-    join: Worker<Join>,
+    how: Restoring,
+    ingest: Rested<IngestProcessor>,
+    posting: Rested<Posting>,
+    settlement: Rested<Settlement>,
+    rekey: Rested<Rekey>,
+    join: Rested<Join>,
 }
 
 /// Who answers.
@@ -33,13 +48,15 @@ pub enum Answering {
     /// A running pipeline.
     Running(Box<Pipeline>),
     /// States restored for this question.
-    Resting(Mutex<Box<Resting>>),
+    Resting(Box<Resting>),
 }
 
-/// The books of one data directory.
+/// The books.
 pub struct Books {
     /// The log.
-    pub log: Arc<EmbeddedLog>,
+    pub log: Arc<dyn Log>,
+    /// The same, where it is the embedded one.
+    pub embedded: Option<Arc<EmbeddedLog>>,
     /// What the processors are made from.
     pub setup: Setup,
     /// Who answers.
@@ -51,9 +68,9 @@ pub struct Books {
 /// Opens the checkpoint store of a processor below a data directory.
 pub fn checkpoints(
     dir: &Path,
-    log: &Arc<EmbeddedLog>,
-) -> impl Fn(&'static str) -> anyhow::Result<Box<dyn Checkpoints>> + use<> {
-    let (store, log): (PathBuf, Arc<dyn Log>) = (dir.join(STORE), Arc::clone(log) as Arc<dyn Log>);
+    log: &Arc<dyn Log>,
+) -> impl Fn(&'static str) -> anyhow::Result<Box<dyn Checkpoints>> + Send + Sync + use<> {
+    let (store, log): (PathBuf, _) = (dir.join(STORE), Arc::clone(log));
     move |name| {
         let open = DiskCheckpoints::open(&store, name, Arc::clone(&log));
         Ok(Box::new(open.with_context(|| format!("checkpoints of {name}"))?))
@@ -65,18 +82,20 @@ macro_rules! ask {
         impl Books {
             $($(#[$doc])*
             ///
+            /// Each worker answers about its own slots.
+            ///
             /// # Errors
-            /// The worker has ended or does not answer.
+            /// A worker has ended or does not answer, or the states cannot be restored.
             pub fn $name<R: Send + 'static>(
                 &self,
-                question: impl FnOnce(&Worker<$processor>) -> R + Send + 'static,
-            ) -> anyhow::Result<R> {
+                question: impl Fn(&Worker<$processor>) -> R + Send + Sync + 'static,
+            ) -> anyhow::Result<Vec<R>> {
                 match &self.answering {
                     Answering::Running(pipeline) => pipeline
                         .$name
                         .ask(question)
                         .with_context(|| format!("{} does not answer", stringify!($name))),
-                    Answering::Resting(resting) => Ok(question(&lock(resting).$name)),
+                    Answering::Resting(resting) => Ok(vec![resting.$name.ask(&resting.how, question)?]),
                 }
             })*
         }
@@ -86,6 +105,8 @@ macro_rules! ask {
 ask! {
     /// Asks ingest.
     ingest: IngestProcessor;
+    /// Asks posting.
+    posting: Posting;
     /// Asks settlement.
     settlement: Settlement;
     /// Asks the re-keying half of reconcile.
@@ -95,42 +116,46 @@ ask! {
 }
 
 impl Books {
-    /// Restores all states of a directory on which nothing runs. `only_read`: from the log alone, and no checkpoint is
-    /// written either.
+    /// The books of an embedded log on which nothing runs. `only_read`: from the log alone, and no checkpoint is written
+    /// either.
     ///
     /// # Errors
-    /// A wrong configuration, a log that cannot be read, a worker that cannot be restored.
-    pub fn at_rest(log: Arc<EmbeddedLog>, setup: Setup, only_read: bool) -> anyhow::Result<Self> {
-        let Processors { ingest, posting, settlement, rekey, join } = setup.processors()?;
-        let dir = log.directory().to_owned();
-        let on_disk = checkpoints(&dir, &log);
-        let store = |name| match only_read {
+    /// A wrong configuration.
+    pub fn at_rest(embedded: Arc<EmbeddedLog>, setup: Setup, only_read: bool) -> anyhow::Result<Self> {
+        let log: Arc<dyn Log> = Arc::clone(&embedded) as Arc<dyn Log>;
+        let on_disk = checkpoints(embedded.directory(), &log);
+        let checkpoints = move |name: &'static str| match only_read {
             true => Ok(Box::new(MemoryCheckpoints::default()) as Box<dyn Checkpoints>),
             false => on_disk(name),
         };
-        let resting = Resting {
-            ingest: restored(ingest, &log, &store)?,
-            posting: restored(posting, &log, &store)?,
-            settlement: restored(settlement, &log, &store)?,
-            rekey: restored(rekey, &log, &store)?,
-            join: restored(join, &log, &store)?,
-        };
-        let answering = Answering::Resting(Mutex::new(Box::new(resting)));
-        Ok(Self { log, setup, answering, retention: Retention::default() })
+        let how = Restoring { log, checkpoints: Box::new(checkpoints), options: Options::default() };
+        Ok(Self { embedded: Some(embedded), ..Self::resting(setup, how)? })
     }
 
-    /// Asks posting's workers, each about its own slots.
+    /// The books of a log on which others may work: states are restored from it up to the committed positions, and kept
+    /// in `dir`, so that the next question reads less.
     ///
     /// # Errors
-    /// One of them has ended, or they do not answer.
-    pub fn posting<R: Send + 'static>(
-        &self,
-        question: impl Fn(&Worker<Posting>) -> R + Send + Sync + 'static,
-    ) -> anyhow::Result<Vec<R>> {
-        match &self.answering {
-            Answering::Running(pipeline) => pipeline.posting.ask(question).context("posting does not answer"),
-            Answering::Resting(resting) => Ok(vec![question(&lock(resting).posting)]),
-        }
+    /// A wrong configuration.
+    pub fn observing(log: Arc<dyn Log>, setup: Setup, dir: &Path) -> anyhow::Result<Self> {
+        let checkpoints = Box::new(checkpoints(dir, &log));
+        let options = Options { observing: true, ..Options::default() };
+        Self::resting(setup, Restoring { log, checkpoints, options })
+    }
+
+    fn resting(setup: Setup, how: Restoring) -> anyhow::Result<Self> {
+        let Processors { ingest, posting, settlement, rekey, join } = setup.processors()?;
+        let log = Arc::clone(&how.log);
+        let resting = Resting {
+            how,
+            ingest: Rested::of(ingest),
+            posting: Rested::of(posting),
+            settlement: Rested::of(settlement),
+            rekey: Rested::of(rekey),
+            join: Rested::of(join),
+        };
+        let answering = Answering::Resting(Box::new(resting));
+        Ok(Self { log, embedded: None, setup, answering, retention: Retention::default() })
     }
 
     /// The running pipeline, if there is one.
@@ -143,28 +168,64 @@ impl Books {
     }
 }
 
-fn lock(resting: &Mutex<Box<Resting>>) -> MutexGuard<'_, Box<Resting>> {
-    resting.lock().unwrap_or_else(PoisonError::into_inner)
+impl<P: Processor> Rested<P> {
+    fn of(processor: P) -> Self {
+        Self { worker: Mutex::new(Err(Some(processor))) }
+    }
+
+    fn ask<R>(&self, how: &Restoring, question: impl Fn(&Worker<P>) -> R) -> anyhow::Result<R> {
+        let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(processor) = worker.as_mut() {
+            let processor = processor.take().context("the state could not be restored")?;
+            *worker = Ok(how.restored(processor)?);
+        }
+        match worker.as_ref() {
+            Ok(worker) => Ok(question(worker)),
+            Err(_) => bail!("the state could not be restored"),
+        }
+    }
 }
 
-fn restored<P: Processor>(
-    processor: P,
-    log: &Arc<EmbeddedLog>,
-    store: &impl Fn(&'static str) -> anyhow::Result<Box<dyn Checkpoints>>,
-) -> anyhow::Result<Worker<P>> {
-    let name = processor.name();
-    let shared: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;
-    let mut worker = Worker::new(processor, shared, "1", Options::default(), store(name)?);
-    let now = Now::read(&BusinessClock::Wall);
-    let mut tries = 0;
-    while tries < 100 {
-        match worker.step(now)? {
-            Progress::Restored { .. } => return Ok(worker),
-            Progress::Restoring { .. } => continue,
-            Progress::Waiting(why) | Progress::Rejoin(why) => tracing::debug!(why, "restoring"),
-            other => bail!("{name}: unexpected while restoring: {other:?}"),
+/// Tries of a restore that has to wait for something.
+const RESTORE_TRIES: u32 = 100;
+/// Between two of them.
+const RESTORE_PAUSE: Duration = Duration::from_millis(20);
+
+impl Restoring {
+    fn restored<P: Processor>(&self, processor: P) -> anyhow::Result<Worker<P>> {
+        let (name, slots) = (processor.name(), processor.slots());
+        let log = Arc::clone(&self.log);
+        let mut worker = Worker::new(processor, log, "1", self.options.clone(), (self.checkpoints)(name)?);
+        let now = Now::read(&BusinessClock::Wall);
+        let (progress, mut tries) = (progress(name, slots), 0);
+        loop {
+            match worker.step(now)? {
+                Progress::Restored { .. } => break,
+                Progress::Restoring { .. } => progress.inc(1),
+                Progress::Waiting(why) | Progress::Rejoin(why) if tries < RESTORE_TRIES => {
+                    tracing::debug!(processor = name, why, "restoring");
+                    tries += 1;
+                    std::thread::sleep(RESTORE_PAUSE);
+                }
+                Progress::Waiting(why) | Progress::Rejoin(why) => {
+                    bail!("{name} could not be restored: {why}")
+                }
+                other => bail!("{name}: unexpected while restoring: {other:?}"),
+            }
         }
-        tries += 1;
+        progress.finish_and_clear();
+        if self.options.observing {
+            worker.keep_observed(now)?;
+        }
+        Ok(worker)
     }
-    bail!("{name} could not be restored")
+}
+
+/// Slots read so far, on standard error where that is a terminal.
+fn progress(name: &'static str, slots: u32) -> ProgressBar {
+    let progress = ProgressBar::new(u64::from(slots)).with_message(name);
+    match ProgressStyle::with_template("reading {msg}: {pos} of {len} slots, {elapsed}") {
+        Ok(style) => progress.with_style(style),
+        Err(_) => progress,
+    }
 }

@@ -4,13 +4,13 @@ use super::books::Books;
 use super::outcomes::{Awaited, ends};
 use super::{Answer, Ending};
 use crate::cli::output::Table;
-use crate::measure::recount::range;
+use crate::measure::recount::{next_record, range};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use schemas::shards::stable_hash;
 use schemas::topics::Topic;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use stream::log::{Isolation, Log, Offset, OutRecord, Record, TopicPartition, header};
 
@@ -63,7 +63,8 @@ pub(super) fn send(books: &Books, lane: u8, events: &[Text]) -> anyhow::Result<A
     let partitions = books.setup.counts.events;
     let sending = SENDING.lock().unwrap_or_else(PoisonError::into_inner);
     let from = ends(books.log.as_ref())?;
-    let mut next = BTreeMap::new();
+    let mut next: BTreeMap<u32, Offset> = BTreeMap::new();
+    let mut begin = BTreeMap::new();
     let mut records = Vec::with_capacity(events.len());
     let mut sent = Vec::with_capacity(events.len());
     for event in events {
@@ -77,16 +78,57 @@ pub(super) fn send(books: &Books, lane: u8, events: &[Text]) -> anyhow::Result<A
             Some(offset) => *offset,
             None => books.log.watermarks(to, Isolation::Uncommitted)?.high,
         };
+        begin.entry(partition).or_insert(offset);
         next.insert(partition, offset + 1);
         sent.push(Sent { lane, partition, offset });
         records.push(OutRecord::new(to, Bytes::copy_from_slice(text)));
     }
+    // Others write to the same topics on Kafka: there the places are those where the events are found.
+    let ours = if books.embedded.is_none() { records.clone() } else { Vec::new() };
     let sequence = books.log.append(records)?;
     drop(sending);
     books.log.wait_durable(sequence, std::time::Duration::from_secs(10))?;
+    if books.embedded.is_none() {
+        find(books.log.as_ref(), &begin, &ours, &mut sent)?;
+    }
     let message = format!("{} events accepted", sent.len());
     let awaited = Awaited { sent, asked: Vec::new(), from };
     Ok(Answer { awaited: Some(awaited), ..Answer::says(Ending::Done, message) })
+}
+
+/// Looks up where each of these records lies, from the offset on that its partition ended at before they were appended.
+/// Which of several equal ones is ours makes no difference: they are the same event.
+fn find(
+    log: &dyn Log,
+    begin: &BTreeMap<u32, Offset>,
+    records: &[OutRecord],
+    sent: &mut [Sent],
+) -> anyhow::Result<()> {
+    for (partition, from) in begin {
+        let mut awaited: BTreeMap<&[u8], VecDeque<&mut Sent>> = BTreeMap::new();
+        for (record, sent) in
+            records.iter().zip(sent.iter_mut()).filter(|(r, _)| r.to.partition == *partition)
+        {
+            awaited.entry(record.value.as_ref()).or_default().push_back(sent);
+        }
+        let Some(at) = records.iter().map(|record| record.to).find(|to| to.partition == *partition) else {
+            continue;
+        };
+        let until = log.watermarks(at, Isolation::Uncommitted)?.high;
+        let mut reader = log.reader(&[(at, *from)], Isolation::Uncommitted)?;
+        while !awaited.is_empty() {
+            let record = next_record(reader.as_mut(), at, until)?;
+            let record = record.with_context(|| format!("events that were accepted are not on {at}"))?;
+            let Some(places) = awaited.get_mut(record.value.as_ref()) else { continue };
+            if let Some(place) = places.pop_front() {
+                place.offset = record.offset;
+            }
+            if places.is_empty() {
+                awaited.remove(record.value.as_ref());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What ingest does with an event that it cannot make a command of.
@@ -232,6 +274,5 @@ pub(super) fn record_at(log: &dyn Log, at: TopicPartition, offset: Offset) -> an
         return Ok(None);
     }
     let mut reader = log.reader(&[(at, offset)], Isolation::Committed)?;
-    let limit = stream::log::FetchLimit { records: 1, bytes: 1, wait: std::time::Duration::ZERO };
-    Ok(reader.poll(limit)?.into_iter().flat_map(|fetch| fetch.records).find(|record| record.offset == offset))
+    Ok(next_record(reader.as_mut(), at, bounds.high)?.filter(|record| record.offset == offset))
 }

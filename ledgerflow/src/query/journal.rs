@@ -3,11 +3,11 @@
 //! Offsets grow with batch numbers and nothing more is known of them (commit markers take some on Kafka), so a
 //! batch is found by bisection over offsets; on the embedded log the first guess is right.
 
+use crate::measure::recount::next_record;
 use schemas::batch;
 use schemas::topics::Topic;
 use schemas::wire::{Decision, Entry, JournalBody, JournalItem, journal_item::Item};
-use std::time::Duration;
-use stream::log::{FetchLimit, Isolation, Log, LogError, Offset, Record, TopicPartition};
+use stream::log::{Isolation, Log, LogError, Offset, Record, TopicPartition};
 use thiserror::Error;
 
 /// Why the journal cannot be read.
@@ -72,14 +72,6 @@ fn decode(at: TopicPartition, record: &Record) -> Result<JournalBatch, JournalEr
     })
 }
 
-/// The first record at or after `offset`, if there is one below `high`.
-fn read_at(log: &dyn Log, at: TopicPartition, offset: Offset) -> Result<Option<Record>, JournalError> {
-    let mut reader = log.reader(&[(at, offset)], Isolation::Committed)?;
-    let limit = FetchLimit { records: 1, bytes: 1, wait: Duration::ZERO };
-    let mut fetches = reader.poll(limit)?;
-    Ok(fetches.pop().and_then(|mut fetch| (!fetch.records.is_empty()).then(|| fetch.records.remove(0))))
-}
-
 /// Batch `number` of a posting slot's journal.
 ///
 /// # Errors
@@ -88,10 +80,12 @@ pub fn find_batch(log: &dyn Log, slot: u32, number: u64) -> Result<Option<Journa
     let at = TopicPartition::new(Topic::Journal, slot);
     let bounds = log.watermarks(at, Isolation::Committed)?;
     let (mut low, mut high) = (bounds.low, bounds.high);
+    let mut reader = log.reader(&[(at, low)], Isolation::Committed)?;
     let guess = low.saturating_add(i64::try_from(number).unwrap_or(i64::MAX)).saturating_sub(1);
     let mut probe = guess.clamp(low, high.max(low));
     while low < high {
-        let Some(record) = read_at(log, at, probe)? else {
+        reader.seek(at, probe)?;
+        let Some(record) = next_record(reader.as_mut(), at, high)? else {
             high = probe;
             probe = low + (high - low) / 2;
             continue;

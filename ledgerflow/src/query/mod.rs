@@ -13,6 +13,7 @@ pub mod verify;
 use crate::cli::output::Table;
 use books::Books;
 use serde::{Deserialize, Serialize};
+use stream::worker::Worker;
 
 /// A question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,8 +116,9 @@ pub fn answer(books: &Books, question: &Question) -> Answer {
 
 fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
     // What leaves the process waits for the disk (DESIGN rule 13).
-    let wait = std::time::Duration::from_secs(10);
-    stream::log::Log::wait_durable(books.log.as_ref(), books.log.last_sequence(), wait)?;
+    if let Some(log) = &books.embedded {
+        books.log.wait_durable(log.last_sequence(), std::time::Duration::from_secs(10))?;
+    }
     match question {
         Question::Balance { account, as_of } => {
             answers::balance(books, account, as_of.as_deref()).and_then(|answer| whole(books, answer))
@@ -150,7 +152,7 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
 
 /// Says so where slots of settlement are stopped: what lies in them is not in an answer about balances.
 fn whole(books: &Books, mut answer: Answer) -> anyhow::Result<Answer> {
-    let stopped = books.settlement(|worker| worker.stopped())?;
+    let stopped = books.settlement(Worker::stopped)?.concat();
     if !stopped.is_empty() {
         let slots: Vec<String> = stopped.iter().map(|stop| stop.slot.to_string()).collect();
         let what = format!(

@@ -9,7 +9,7 @@ use schemas::dates::{Day, format_instant};
 use schemas::topics::{Retention, Topic};
 use std::collections::BTreeMap;
 use std::path::Path;
-use stream::log::{Isolation, Log, Offset, OutRecord, TopicPartition};
+use stream::log::{Isolation, Offset, OutRecord, TopicPartition};
 use stream::processor::{Processor, SlotState, Stop};
 use stream::worker::Worker;
 
@@ -82,20 +82,18 @@ pub(super) fn status(books: &Books) -> anyhow::Result<Answer> {
     let stopped = pipeline.stopped_slots();
     let blocked: BTreeMap<&str, String> =
         pipeline.blocked().into_iter().map(|blocked| (blocked.processor, blocked.why)).collect();
-    let slots = [
-        ("ingest", books.ingest(|w| w.slots().len()).unwrap_or(0)),
-        ("posting", books.posting(|w| w.slots().len()).map_or(0, |slots| slots.iter().sum())),
-        ("settlement", books.settlement(|w| w.slots().len()).unwrap_or(0)),
-        ("rekey", books.rekey(|w| w.slots().len()).unwrap_or(0)),
-        ("join", books.join(|w| w.slots().len()).unwrap_or(0)),
-    ];
-    for (stage, owned) in slots {
+    for (stage, owned) in pipeline.slots() {
         let state = match failed.get(stage) {
             Some(error) => format!("ended: {error}"),
             None if stopped.iter().any(|(name, _)| *name == stage) => "slot stopped".into(),
             None => blocked.get(stage).cloned().unwrap_or_else(|| "running".into()),
         };
-        stages.row([stage.into(), owned.into(), state.into(), lag.get(stage).copied().unwrap_or(0).into()]);
+        stages.row([
+            stage.into(),
+            owned.len().into(),
+            state.into(),
+            lag.get(stage).copied().unwrap_or(0).into(),
+        ]);
     }
     answer.tables.push(stages);
     answer.tables.push(events(books)?);
@@ -172,14 +170,14 @@ fn together(workers: Vec<Rested>) -> Rested {
     })
 }
 
-/// `status` where nothing runs: how far each stage was, and what a start would stop at.
+/// `status` where nothing runs, or elsewhere: how far each stage is, and what a start would stop at.
 fn at_rest(books: &Books) -> anyhow::Result<Answer> {
     let all: [(&'static str, Rested); 5] = [
-        ("ingest", books.ingest(rested)?),
+        ("ingest", together(books.ingest(rested)?)),
         ("posting", together(books.posting(rested)?)),
-        ("settlement", books.settlement(rested)?),
-        ("rekey", books.rekey(rested)?),
-        ("join", books.join(rested)?),
+        ("settlement", together(books.settlement(rested)?)),
+        ("rekey", together(books.rekey(rested)?)),
+        ("join", together(books.join(rested)?)),
     ];
     let mut stages = Table::new("stages", &["stage", "slots", "state", "behind_records"]);
     let mut stopped = Vec::new();
@@ -188,7 +186,11 @@ fn at_rest(books: &Books) -> anyhow::Result<Answer> {
         for (at, position) in reached {
             behind += books.log.watermarks(at, Isolation::Committed)?.high.saturating_sub(position).max(0);
         }
-        let state = if stops.is_empty() { "at rest" } else { "slot stopped" };
+        let state = match (&books.embedded, stops.is_empty()) {
+            (_, false) => "slot stopped",
+            (Some(_), true) => "at rest",
+            (None, true) => "as committed",
+        };
         stages.row([stage.into(), slots.into(), state.into(), behind.into()]);
         stopped.extend(stops.into_iter().map(|stop| (stage, stop)));
     }
@@ -196,16 +198,33 @@ fn at_rest(books: &Books) -> anyhow::Result<Answer> {
     answer.tables.extend(alarms(books)?);
     answer.tables.extend(held_ticks(books)?);
     answer.message = Some("nothing runs on this directory".into());
+    if books.embedded.is_none() {
+        answer.tables.push(members(books)?);
+        answer.message = None;
+    }
     tell_stopped(&mut answer, stopped);
     Ok(answer)
 }
 
+/// Who works on Kafka, on whatever machine.
+fn members(books: &Books) -> anyhow::Result<Table> {
+    let mut table = Table::new("members", &["stage", "workers", "names"]);
+    for stage in ["ingest", "posting", "settlement", "rekey", "join"] {
+        let names = books.log.members(stage)?;
+        table.row([stage.into(), names.len().into(), names.join(", ").into()]);
+    }
+    Ok(table)
+}
+
 fn events(books: &Books) -> anyhow::Result<Table> {
-    let (received, forwarded, dead) = books.ingest(|worker| {
-        let counts =
-            worker.slots().into_iter().filter_map(|slot| worker.slot(slot)).map(|slot| slot.counts().clone());
-        counts.fold((0, 0, 0), |sum, c| (sum.0 + c.received, sum.1 + c.forwarded, sum.2 + c.dead_lettered))
+    let counts = books.ingest(|worker| {
+        let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
+        slots.map(|slot| slot.counts().clone()).collect::<Vec<_>>()
     })?;
+    let (received, forwarded, dead) = counts
+        .iter()
+        .flatten()
+        .fold((0, 0, 0), |sum, c| (sum.0 + c.received, sum.1 + c.forwarded, sum.2 + c.dead_lettered));
     let counts = books.posting(|worker| {
         let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
         slots.map(|slot| (slot.accounts.len(), slot.ids.len(), slot.ids.pending())).collect::<Vec<_>>()
@@ -213,16 +232,16 @@ fn events(books: &Books) -> anyhow::Result<Table> {
     let (accounts, ids, pending) =
         counts.iter().flatten().fold((0, 0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1, sum.2 + of.2));
     let mut table = Table::new("events", &["figure", "value", "unit"]);
-    let rows: [(&str, Cell, &str); 7] = [
+    let on_disk = books.embedded.as_ref().map(|log| ("log on disk", log.disk_bytes().into(), "bytes"));
+    let rows: [(&str, Cell, &str); 6] = [
         ("received", received.into(), "events"),
         ("forwarded to posting", forwarded.into(), "events"),
         ("dead-lettered", dead.into(), "events"),
         ("waiting for a verdict", pending.into(), "events"),
         ("event ids remembered", ids.into(), "ids"),
         ("account balances", accounts.into(), "balances"),
-        ("log on disk", books.log.disk_bytes().into(), "bytes"),
     ];
-    for (figure, value, unit) in rows {
+    for (figure, value, unit) in rows.into_iter().chain(on_disk) {
         table.row([figure.into(), value, unit.into()]);
     }
     Ok(table)
@@ -326,7 +345,11 @@ fn ranges(report: &audit::Report) -> Table {
 
 /// `backup`.
 pub(super) fn backup(books: &Books, to: &str) -> anyhow::Result<Answer> {
-    let report = books.log.backup(Path::new(to))?;
+    let Some(log) = &books.embedded else {
+        let why = "a backup is of the embedded log; topics on Kafka are kept by its replicas";
+        return Ok(Answer::says(Ending::Failed, why));
+    };
+    let report = log.backup(Path::new(to))?;
     let mut table = Table::new("backup", &["directory", "last_commit", "files", "bytes"]);
     let bytes: u64 = report.files.iter().map(|file| file.bytes).sum();
     table.row([to.into(), report.sequence.into(), report.files.len().into(), bytes.into()]);

@@ -331,6 +331,8 @@ fn cases(books: &Books, matches: Vec<Match>) -> anyhow::Result<Table> {
         });
         found.collect::<Vec<_>>()
     })?;
+    let mut cases = cases.concat();
+    reconcile::join::sort(&mut cases);
     let columns = ["kind", "provider", "order", "day", "ours", "theirs", "event", "line", "case"];
     let mut table = Table::new("reconciliation", &columns);
     for case in cases {

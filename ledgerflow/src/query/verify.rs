@@ -3,10 +3,10 @@
 use super::books::Books;
 use super::{Answer, Ending};
 use crate::cli::output::Table;
+use crate::measure::recount::advance;
 use anyhow::Context;
 use schemas::batch::sha256;
-use std::time::Duration;
-use stream::log::{FetchLimit, Isolation, Log, Offset, TopicPartition};
+use stream::log::{Isolation, Log, Offset, TopicPartition};
 use stream::processor::{Changelog, Processor, SlotState};
 use stream::worker::Worker;
 
@@ -49,8 +49,7 @@ pub(super) fn verify(books: &Books) -> anyhow::Result<Answer> {
         Table::new("verify", &["processor", "slot", "pairs", "batch", "records_replayed", "equal"]);
     let log = books.log.as_ref();
     let mut equal = compare(log, &fresh.ingest, books.ingest(snapshots)?, &mut table)?;
-    let of_posting = books.posting(snapshots)?.into_iter().flatten().collect();
-    equal &= compare(log, &fresh.posting, of_posting, &mut table)?;
+    equal &= compare(log, &fresh.posting, books.posting(snapshots)?, &mut table)?;
     equal &= compare(log, &fresh.settlement, books.settlement(snapshots)?, &mut table)?;
     equal &= compare(log, &fresh.rekey, books.rekey(snapshots)?, &mut table)?;
     equal &= compare(log, &fresh.join, books.join(snapshots)?, &mut table)?;
@@ -63,11 +62,11 @@ pub(super) fn verify(books: &Books) -> anyhow::Result<Answer> {
 fn compare<P: Processor>(
     log: &dyn Log,
     processor: &P,
-    snapshots: Vec<Snapshot>,
+    snapshots: Vec<Vec<Snapshot>>,
     table: &mut Table,
 ) -> anyhow::Result<bool> {
     let mut all = true;
-    for snapshot in snapshots {
+    for snapshot in snapshots.into_iter().flatten() {
         let (state, records) = rebuild(log, processor, &snapshot)?;
         let (rebuilt, _) = digest(&state);
         let equal = rebuilt == snapshot.digest;
@@ -111,13 +110,9 @@ fn replay<P: Processor>(
 ) -> anyhow::Result<u64> {
     let bounds = log.watermarks(at, Isolation::Committed)?;
     let mut reader = log.reader(&[(at, bounds.low)], Isolation::Committed)?;
-    let limit = FetchLimit { records: 4_096, bytes: 8 << 20, wait: Duration::ZERO };
     let mut seen = 0;
     while reader.position(at).is_some_and(|position| position < bounds.high) {
-        let fetches = reader.poll(limit)?;
-        if fetches.is_empty() {
-            break;
-        }
+        let fetches = advance(reader.as_mut(), at, 4_096, 8 << 20)?;
         for record in fetches.iter().flat_map(|fetch| &fetch.records) {
             if !wanted(seen, record.offset) {
                 return Ok(seen);

@@ -1,16 +1,18 @@
-//! The pipeline in one process: one worker per processor, each on its thread, several for posting; on any log.
+//! The pipeline, or a process's part of it: workers of some or all processors, each on its thread; on any log.
 //!
 //! Phases: start (every worker joins and restores) -> run -> stop (ingest first, then the rest once they have read
 //! what it wrote) -> checkpoint. Queries run on the worker's own thread between two windows, so that they see a
 //! committed state and need no lock.
 
 mod setup;
+mod share;
 mod worker_thread;
 mod workers;
 
 pub use setup::{DEFAULT_CHART, DEFAULT_RULES, NoSource, Setup};
+pub use share::{Role, Share, worker_name};
 pub use worker_thread::{Blocked, Cause, Failure, Work, WorkerThread};
-pub use workers::Workers;
+pub use workers::{Stage, Workers};
 
 use schemas::topics::Topic;
 use std::collections::BTreeMap;
@@ -19,8 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use stream::clock::BusinessClock;
 use stream::log::{Isolation, Log, LogError, Offset, TopicPartition};
-use stream::processor::{Processor, Stop};
-use stream::worker::{Checkpoints, Options, Worker};
+use stream::processor::Stop;
+use stream::worker::{Checkpoints, Options};
 
 /// The five processors' configurations.
 pub struct Processors {
@@ -47,7 +49,7 @@ pub struct Windows {
     pub settlement: Options,
     /// Both halves of reconcile.
     pub reconcile: Options,
-    /// How many workers posting has.
+    /// How many workers posting has in a process.
     pub posting_workers: NonZero<u32>,
 }
 
@@ -78,66 +80,51 @@ impl Windows {
 /// Makes the checkpoint store of a processor.
 pub type OpenCheckpoints<'a> = dyn Fn(&'static str) -> anyhow::Result<Box<dyn Checkpoints>> + 'a;
 
-/// A running pipeline.
+/// What workers are started with, whichever processor they are of.
+pub struct Start<'a> {
+    /// The log.
+    pub log: &'a Arc<dyn Log>,
+    /// Which processors run here, and under which names their workers join.
+    pub share: &'a Share,
+    /// Business time.
+    pub clock: &'a BusinessClock,
+    /// Opens checkpoint stores.
+    pub checkpoints: &'a OpenCheckpoints<'a>,
+}
+
+/// A running pipeline, or a process's part of it: of a processor that does not run here there are no workers.
 pub struct Pipeline {
     log: Arc<dyn Log>,
-    /// Ingest's thread.
-    pub ingest: WorkerThread<ingest::processor::IngestProcessor>,
+    /// Ingest's threads.
+    pub ingest: Workers<ingest::processor::IngestProcessor>,
     /// Posting's threads.
     pub posting: Workers<posting::Posting>,
-    /// Settlement's thread.
-    pub settlement: WorkerThread<settlement::Settlement>,
-    /// Thread of reconcile's re-keying half.
-    pub rekey: WorkerThread<reconcile::rekey::Rekey>,
-    /// Thread of reconcile's joining half.
-    pub join: WorkerThread<reconcile::join::Join>,
+    /// Settlement's threads.
+    pub settlement: Workers<settlement::Settlement>,
+    /// Threads of reconcile's re-keying half.
+    pub rekey: Workers<reconcile::rekey::Rekey>,
+    /// Threads of reconcile's joining half.
+    pub join: Workers<reconcile::join::Join>,
 }
 
 /// How far everything has been read.
 pub type Positions = BTreeMap<(&'static str, TopicPartition), Offset>;
 
 impl Pipeline {
-    /// Starts all workers; each joins and restores on its own thread.
+    /// Starts the workers; each joins and restores on its own thread.
     ///
     /// # Errors
     /// A checkpoint store that cannot be opened, a thread that cannot be started.
-    pub fn start(
-        log: Arc<dyn Log>,
-        processors: Processors,
-        windows: &Windows,
-        clock: &BusinessClock,
-        checkpoints: &OpenCheckpoints<'_>,
-    ) -> anyhow::Result<Self> {
-        fn spawn<P>(
-            log: &Arc<dyn Log>,
-            processor: P,
-            options: &Options,
-            clock: &BusinessClock,
-            checkpoints: &OpenCheckpoints<'_>,
-        ) -> anyhow::Result<WorkerThread<P>>
-        where
-            P: Processor + 'static,
-            P::Slot: 'static,
-            P::Change: 'static,
-        {
-            let store = checkpoints(processor.name())?;
-            let worker = Worker::new(processor, Arc::clone(log), "1", options.clone(), store);
-            WorkerThread::spawn(worker, clock.clone())
-        }
+    pub fn start(processors: &Processors, windows: &Windows, start: &Start<'_>) -> anyhow::Result<Self> {
+        let one = NonZero::<u32>::MIN;
+        let Windows { ingest, posting, settlement, reconcile, posting_workers } = windows;
         Ok(Self {
-            ingest: spawn(&log, processors.ingest, &windows.ingest, clock, checkpoints)?,
-            posting: Workers::spawn(
-                windows.posting_workers,
-                &log,
-                &processors.posting,
-                &windows.posting,
-                clock,
-                checkpoints,
-            )?,
-            settlement: spawn(&log, processors.settlement, &windows.settlement, clock, checkpoints)?,
-            rekey: spawn(&log, processors.rekey, &windows.reconcile, clock, checkpoints)?,
-            join: spawn(&log, processors.join, &windows.reconcile, clock, checkpoints)?,
-            log,
+            ingest: Workers::spawn(Role::Ingest, one, &processors.ingest, ingest, start)?,
+            posting: Workers::spawn(Role::Posting, *posting_workers, &processors.posting, posting, start)?,
+            settlement: Workers::spawn(Role::Settlement, one, &processors.settlement, settlement, start)?,
+            rekey: Workers::spawn(Role::Reconcile, one, &processors.rekey, reconcile, start)?,
+            join: Workers::spawn(Role::Reconcile, one, &processors.join, reconcile, start)?,
+            log: Arc::clone(start.log),
         })
     }
 
@@ -147,17 +134,21 @@ impl Pipeline {
         &self.log
     }
 
+    /// The stages that run here, in the order of the flow.
+    pub fn stages(&self) -> impl Iterator<Item = &(dyn Stage + 'static)> {
+        let all: [&(dyn Stage + 'static); 5] =
+            [&self.ingest, &self.posting, &self.settlement, &self.rekey, &self.join];
+        all.into_iter().filter(|stage| stage.runs())
+    }
+
+    fn gather<T>(&self, of: impl Fn(&(dyn Stage + 'static)) -> Vec<T>) -> Vec<T> {
+        self.stages().flat_map(of).collect()
+    }
+
     /// Committed positions of every worker's inputs.
     #[must_use]
     pub fn positions(&self) -> Positions {
-        let wait = Deadline::after(ANSWER_WAIT);
-        let mut all = Positions::new();
-        add(&mut all, &self.ingest, wait, Worker::positions);
-        self.posting.each().for_each(|thread| add(&mut all, thread, wait, Worker::positions));
-        add(&mut all, &self.settlement, wait, Worker::positions);
-        add(&mut all, &self.rekey, wait, Worker::positions);
-        add(&mut all, &self.join, wait, Worker::positions);
-        all
+        self.places(Deadline::after(ANSWER_WAIT), |stage, wait| stage.positions(wait))
     }
 
     /// Up to where every worker has worked its inputs off; where it has nothing to commit yet, that is beyond
@@ -168,57 +159,53 @@ impl Pipeline {
     }
 
     fn worked_off_within(&self, wait: Deadline) -> Positions {
-        let mut all = Positions::new();
-        add(&mut all, &self.ingest, wait, Worker::worked_off);
-        self.posting.each().for_each(|thread| add(&mut all, thread, wait, Worker::worked_off));
-        add(&mut all, &self.settlement, wait, Worker::worked_off);
-        add(&mut all, &self.rekey, wait, Worker::worked_off);
-        add(&mut all, &self.join, wait, Worker::worked_off);
-        all
+        self.places(wait, |stage, wait| stage.worked_off(wait))
     }
 
-    /// Whether every worker has joined and restored its slots.
+    fn places(
+        &self,
+        wait: Deadline,
+        of: impl Fn(&(dyn Stage + 'static), Deadline) -> Vec<(TopicPartition, Offset)>,
+    ) -> Positions {
+        let of = |stage: &(dyn Stage + 'static)| {
+            let name = stage.name();
+            of(stage, wait).into_iter().map(|(at, offset)| ((name, at), offset)).collect()
+        };
+        self.gather(of).into_iter().collect()
+    }
+
+    /// Whether every worker has joined and restored its slots, and, where the whole processor runs in this process,
+    /// every slot is restored.
     #[must_use]
     pub fn ready(&self) -> bool {
-        let ready = [
-            is_ready(&self.ingest),
-            self.posting.ready(),
-            is_ready(&self.settlement),
-            is_ready(&self.rekey),
-            is_ready(&self.join),
-        ];
-        ready.into_iter().all(|ready| ready)
+        self.stages().all(Stage::ready)
     }
 
     /// Workers that have ended by themselves, and why.
     #[must_use]
     pub fn failures(&self) -> Vec<Failure> {
-        let all =
-            [self.ingest.failure(), self.settlement.failure(), self.rekey.failure(), self.join.failure()];
-        all.into_iter().flatten().chain(self.posting.failures()).collect()
+        self.gather(Stage::failures)
     }
 
     /// Workers whose windows are not written now, and why.
     #[must_use]
     pub fn blocked(&self) -> Vec<Blocked> {
-        let all =
-            [self.ingest.blocked(), self.settlement.blocked(), self.rekey.blocked(), self.join.blocked()];
-        all.into_iter().flatten().chain(self.posting.blocked()).collect()
+        self.gather(Stage::blocked)
     }
 
     /// Slots that cannot go on.
     #[must_use]
     pub fn stopped_slots(&self) -> Vec<(&'static str, Stop)> {
-        let mut all = Vec::new();
-        let mut add = |name, stops: Option<Vec<Stop>>| {
-            all.extend(stops.unwrap_or_default().into_iter().map(|stop| (name, stop)));
-        };
-        add("ingest", self.ingest.ask(|worker| worker.stopped()));
-        add("posting", Some(self.posting.stopped()));
-        add("settlement", self.settlement.ask(|worker| worker.stopped()));
-        add("rekey", self.rekey.ask(|worker| worker.stopped()));
-        add("join", self.join.ask(|worker| worker.stopped()));
-        all
+        self.gather(|stage| {
+            let name = stage.name();
+            stage.stopped().into_iter().map(|stop| (name, stop)).collect()
+        })
+    }
+
+    /// Slots that are restored here, per stage.
+    #[must_use]
+    pub fn slots(&self) -> Vec<(&'static str, Vec<u32>)> {
+        self.stages().map(|stage| (stage.name(), stage.slots())).collect()
     }
 
     /// Records not yet worked off, per processor.
@@ -237,13 +224,7 @@ impl Pipeline {
     /// What every worker has done since it was started.
     #[must_use]
     pub fn work(&self) -> BTreeMap<&'static str, Work> {
-        let mut all = BTreeMap::from([
-            (self.ingest.name(), self.ingest.work()),
-            ("posting", self.posting.work()),
-            (self.settlement.name(), self.settlement.work()),
-            (self.rekey.name(), self.rekey.work()),
-            (self.join.name(), self.join.work()),
-        ]);
+        let mut all: BTreeMap<_, _> = self.stages().map(|stage| (stage.name(), stage.work())).collect();
         for ((name, _), position) in self.positions() {
             if let Some(work) = all.get_mut(name) {
                 work.records_read += u64::try_from(position).unwrap_or(0);
@@ -291,22 +272,15 @@ impl Pipeline {
     pub fn stop(&self, wait: Duration) -> Result<Vec<Failure>, LogError> {
         let until = Deadline::after(wait);
         self.ingest.request_stop();
-        if !self.drain_without_ingest(Deadline::after(wait * 2 / 3))? {
+        // Where others write too, there is no end to wait for.
+        if self.ingest.runs() && !self.drain_without_ingest(Deadline::after(wait * 2 / 3))? {
             tracing::warn!("stopping before everything is drained; the rest is read at the next start");
         }
-        self.posting.request_stop();
-        self.settlement.request_stop();
-        self.rekey.request_stop();
-        self.join.request_stop();
-        let mut ended = vec![
-            ("ingest", self.ingest.end_within(until.left())),
-            ("settlement", self.settlement.end_within(until.left())),
-            ("rekey", self.rekey.end_within(until.left())),
-            ("join", self.join.end_within(until.left())),
-        ];
-        ended.extend(self.posting.each().map(|thread| ("posting", thread.end_within(until.left()))));
-        for (processor, _) in ended.iter().filter(|(_, ended)| !ended) {
-            tracing::warn!(processor, "did not end in time, left behind");
+        self.stages().for_each(Stage::request_stop);
+        for stage in self.stages() {
+            if !stage.end_within(until) {
+                tracing::warn!(processor = stage.name(), "did not end in time, left behind");
+            }
         }
         Ok(self.failures())
     }
@@ -327,17 +301,20 @@ impl Pipeline {
 
 /// A point in time on the monotonic clock.
 #[derive(Debug, Clone, Copy)]
-struct Deadline {
+pub struct Deadline {
     at_us: i64,
 }
 
 impl Deadline {
-    fn after(wait: Duration) -> Self {
+    /// So long from now.
+    #[must_use]
+    pub fn after(wait: Duration) -> Self {
         Self { at_us: stream::clock::monotonic_us().saturating_add(duration_us(wait)) }
     }
 
     /// What is left until then.
-    fn left(self) -> Duration {
+    #[must_use]
+    pub fn left(self) -> Duration {
         let us = self.at_us.saturating_sub(stream::clock::monotonic_us());
         Duration::from_micros(u64::try_from(us).unwrap_or(0))
     }
@@ -350,24 +327,6 @@ const HOPS: usize = 6;
 
 fn duration_us(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
-
-type Places = Vec<(TopicPartition, Offset)>;
-
-fn add<P: Processor + 'static>(
-    all: &mut Positions,
-    thread: &WorkerThread<P>,
-    wait: Deadline,
-    of: fn(&Worker<P>) -> Places,
-) {
-    let name = thread.name();
-    let positions = thread.ask_within(wait.left(), of).unwrap_or_default();
-    all.extend(positions.into_iter().map(|(at, offset)| ((name, at), offset)));
-}
-
-fn is_ready<P: Processor + 'static>(thread: &WorkerThread<P>) -> bool {
-    let slots = thread.ask(|worker| (worker.slots().len(), worker.processor().slots() as usize));
-    slots.is_some_and(|(owned, of)| owned == of)
 }
 
 /// Topics whose old records may go once every reader has passed them.

@@ -3,13 +3,12 @@
 //! A slot has one worker, so what an account may do is decided in one place; more workers let more cores decide.
 
 use super::worker_thread::{ANSWER_WAIT, Blocked, Failure, Work, WorkerThread};
-use super::{Deadline, OpenCheckpoints};
+use super::{Deadline, Role, Start};
 use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
-use stream::clock::BusinessClock;
-use stream::log::Log;
+use stream::log::{Offset, TopicPartition};
 use stream::processor::{Processor, Stop};
 use stream::worker::{Options, Worker};
 
@@ -31,9 +30,12 @@ impl Gathering {
     }
 }
 
-/// Threads of one processor.
+/// Threads of one processor; none where it does not run in this process.
 pub struct Workers<P: Processor> {
+    name: &'static str,
     threads: Vec<WorkerThread<P>>,
+    /// Whether all of the processor's slots are these workers'.
+    alone: bool,
 }
 
 impl<P> Workers<P>
@@ -42,41 +44,36 @@ where
     P::Slot: 'static,
     P::Change: 'static,
 {
-    /// Starts `count` workers; each joins and restores on its own thread.
+    /// Starts `count` workers where the process has the role; each joins and restores on its own thread.
     ///
     /// # Errors
     /// A checkpoint store that cannot be opened, a thread that cannot be started.
     pub fn spawn(
+        role: Role,
         count: NonZero<u32>,
-        log: &Arc<dyn Log>,
         processor: &P,
         options: &Options,
-        clock: &BusinessClock,
-        checkpoints: &OpenCheckpoints<'_>,
+        start: &Start<'_>,
     ) -> anyhow::Result<Self> {
-        let gathering =
-            Arc::new(Gathering { missing: Mutex::new(count.get()), all_are_there: Condvar::new() });
-        let start = |number: u32| {
-            let store = checkpoints(processor.name())?;
-            let name = number.to_string();
-            let worker = Worker::new(processor.clone(), Arc::clone(log), &name, options.clone(), store);
+        let count = if start.share.has(role) { count.get() } else { 0 };
+        let gathering = Arc::new(Gathering { missing: Mutex::new(count), all_are_there: Condvar::new() });
+        let spawn = |number: u32| {
+            let store = (start.checkpoints)(processor.name())?;
+            let (name, log) = (start.share.worker(number), Arc::clone(start.log));
+            let worker = Worker::new(processor.clone(), log, &name, options.clone(), store);
             let gathering = Arc::clone(&gathering);
-            WorkerThread::spawn_after(worker, clock.clone(), move |worker| {
+            WorkerThread::spawn_after(worker, start.clock.clone(), move |worker| {
                 worker.join()?;
                 gathering.arrive();
                 Ok(())
             })
         };
-        Ok(Self { threads: (1..=count.get()).map(start).collect::<anyhow::Result<_>>()? })
+        let threads = (1..=count).map(spawn).collect::<anyhow::Result<_>>()?;
+        Ok(Self { name: processor.name(), threads, alone: start.share.is_whole() })
     }
 }
 
 impl<P: Processor + 'static> Workers<P> {
-    /// The threads.
-    pub fn each(&self) -> impl Iterator<Item = &WorkerThread<P>> {
-        self.threads.iter()
-    }
-
     /// Asks every worker between two of its windows; no two of them answer for the same slot. `None` when one of them
     /// has ended or they do not answer in time.
     pub fn ask<R: Send + 'static>(
@@ -105,40 +102,98 @@ impl<P: Processor + 'static> Workers<P> {
         }
     }
 
-    /// Whether every slot is restored.
-    #[must_use]
-    pub fn ready(&self) -> bool {
-        let slots = self.ask(|worker| (worker.slots().len(), worker.processor().slots() as usize));
-        slots.is_some_and(|slots| {
-            let owned: usize = slots.iter().map(|(owned, _)| owned).sum();
-            slots.first().is_some_and(|(_, of)| owned == *of)
-        })
+    fn places(&self, wait: Deadline, of: fn(&Worker<P>) -> Places) -> Places {
+        self.threads
+            .iter()
+            .flat_map(|thread| thread.ask_within(wait.left(), of).unwrap_or_default())
+            .collect()
     }
+}
 
+type Places = Vec<(TopicPartition, Offset)>;
+
+/// What can be asked of the workers of any processor.
+pub trait Stage {
+    /// Name of the processor.
+    fn name(&self) -> &'static str;
+    /// Whether it runs in this process.
+    fn runs(&self) -> bool;
+    /// Whether every worker has restored its slots, and every slot is restored where they are all in this process.
+    fn ready(&self) -> bool;
+    /// Slots restored here, ascending.
+    fn slots(&self) -> Vec<u32>;
+    /// Committed positions of the inputs.
+    fn positions(&self, wait: Deadline) -> Places;
+    /// Up to where the inputs are worked off.
+    fn worked_off(&self, wait: Deadline) -> Places;
     /// Workers that have ended by themselves.
-    pub fn failures(&self) -> impl Iterator<Item = Failure> {
-        self.threads.iter().filter_map(WorkerThread::failure)
-    }
-
+    fn failures(&self) -> Vec<Failure>;
     /// Workers whose windows are not written now.
-    pub fn blocked(&self) -> impl Iterator<Item = Blocked> {
-        self.threads.iter().filter_map(WorkerThread::blocked)
-    }
-
+    fn blocked(&self) -> Vec<Blocked>;
     /// Slots that cannot go on.
-    #[must_use]
-    pub fn stopped(&self) -> Vec<Stop> {
-        self.ask(|worker| worker.stopped()).into_iter().flatten().flatten().collect()
+    fn stopped(&self) -> Vec<Stop>;
+    /// What the workers have done together.
+    fn work(&self) -> Work;
+    /// Asks all to end after their current windows.
+    fn request_stop(&self);
+    /// Asks all to end and waits for that. Returns whether all have ended.
+    fn end_within(&self, wait: Deadline) -> bool;
+}
+
+impl<P: Processor + 'static> Stage for Workers<P> {
+    fn name(&self) -> &'static str {
+        self.name
     }
 
-    /// What they have done together.
-    #[must_use]
-    pub fn work(&self) -> Work {
+    fn runs(&self) -> bool {
+        !self.threads.is_empty()
+    }
+
+    fn ready(&self) -> bool {
+        let all = self.ask(|worker| (worker.restored(), worker.slots().len(), worker.processor().slots()));
+        let Some(all) = all else { return false };
+        let owned: usize = all.iter().map(|(_, owned, _)| owned).sum();
+        all.iter().all(|(restored, ..)| *restored)
+            && (!self.alone || all.first().is_some_and(|(_, _, of)| owned == *of as usize))
+    }
+
+    fn slots(&self) -> Vec<u32> {
+        let mut slots: Vec<u32> = self.ask(Worker::slots).into_iter().flatten().flatten().collect();
+        slots.sort_unstable();
+        slots
+    }
+
+    fn positions(&self, wait: Deadline) -> Places {
+        self.places(wait, Worker::positions)
+    }
+
+    fn worked_off(&self, wait: Deadline) -> Places {
+        self.places(wait, Worker::worked_off)
+    }
+
+    fn failures(&self) -> Vec<Failure> {
+        self.threads.iter().filter_map(WorkerThread::failure).collect()
+    }
+
+    fn blocked(&self) -> Vec<Blocked> {
+        self.threads.iter().filter_map(WorkerThread::blocked).collect()
+    }
+
+    fn stopped(&self) -> Vec<Stop> {
+        self.ask(Worker::stopped).into_iter().flatten().flatten().collect()
+    }
+
+    fn work(&self) -> Work {
         self.threads.iter().map(WorkerThread::work).fold(Work::default(), Work::and)
     }
 
-    /// Asks all to end after their current windows.
-    pub fn request_stop(&self) {
+    fn request_stop(&self) {
         self.threads.iter().for_each(WorkerThread::request_stop);
+    }
+
+    fn end_within(&self, wait: Deadline) -> bool {
+        self.request_stop();
+        let ended: Vec<bool> = self.threads.iter().map(|thread| thread.end_within(wait.left())).collect();
+        ended.into_iter().all(|ended| ended)
     }
 }

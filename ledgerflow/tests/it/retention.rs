@@ -32,7 +32,8 @@ fn books(folder: &Path, events: u64) -> Books {
 const YOUNG: Ages = Ages { now_us: 0, rejected_days: 1, published_days: 1 };
 
 fn clean(books: &Books) {
-    books.retention.clean(&books.log, &books.pipeline().unwrap().positions(), &YOUNG).unwrap();
+    let log = books.embedded.as_ref().unwrap();
+    books.retention.clean(log, &books.pipeline().unwrap().positions(), &YOUNG).unwrap();
 }
 
 fn low(books: &Books, at: TopicPartition) -> Offset {
@@ -145,7 +146,8 @@ fn what_no_processor_reads_goes_by_age_and_the_newest_stays() {
     let odd = (0..20).map(|n| Text::Utf8(format!("no event {n}"))).collect();
     assert_eq!(query::answer(&books, &Question::Send { lane: 1, events: odd }).ending, Ending::Done);
     assert!(books.pipeline().unwrap().drain(PATIENCE).unwrap());
-    let (log, read) = (std::sync::Arc::clone(&books.log), books.pipeline().unwrap().positions());
+    let (log, read) =
+        (std::sync::Arc::clone(books.embedded.as_ref().unwrap()), books.pipeline().unwrap().positions());
     ended(books);
     let now_us = stream::clock::wall_us();
     let retention = ledgerflow::retention::Retention::default();

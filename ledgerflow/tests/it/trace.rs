@@ -215,7 +215,7 @@ fn a_refusal_ahead_of_its_journal_batch_is_not_dead_lettered() {
     let sent = vec![ledgerflow::query::events::Sent { lane: 1, partition: 0, offset }];
     let of = Awaited { sent: sent.clone(), ..Awaited::default() };
     let question = Question::Outcomes { of };
-    let answer = ledgerflow::cli::commands::ask(&settings, &company.books(), &question).unwrap();
+    let answer = ledgerflow::cli::ask::Asked::new(&settings).ask(&question).unwrap();
     assert_eq!(answer.ending, Ending::Done, "{answer:?}");
     assert_eq!(answer.awaited.unwrap().sent, sent, "it has no outcome yet");
     assert!(answer.tables[0].rows.is_empty());

@@ -105,6 +105,8 @@ struct Shared {
     positions: Mutex<BTreeMap<String, Arc<BaseConsumer<Quiet>>>>,
     appends: Mutex<Option<ThreadedProducer<Appends>>>,
     sequences: Arc<Sequences>,
+    /// Whether positions are read without waiting for transactions that are under way.
+    observing: bool,
 }
 
 /// Numbers of commits and appends, growing over restarts: they begin at the microsecond of the start. What has one is
@@ -146,6 +148,19 @@ impl KafkaLog {
     /// A property that is the log's own, a topic that is missing or has another number of partitions (each named),
     /// [`LogError::Retriable`] when the cluster does not answer.
     pub fn open(options: Options) -> Result<Self, LogError> {
+        Self::open_as(options, false)
+    }
+
+    /// As [`Self::open`], for whoever only reads: committed positions are those of now, whatever transactions are under
+    /// way, and those of one call are of one moment.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_observing(options: Options) -> Result<Self, LogError> {
+        Self::open_as(options, true)
+    }
+
+    fn open_as(options: Options, observing: bool) -> Result<Self, LogError> {
         options.check().map_err(|error| LogError::Io(error.to_string()))?;
         let looker = |isolation| {
             BaseConsumer::from_config_and_context(
@@ -156,7 +171,7 @@ impl KafkaLog {
         };
         let (committed, uncommitted) = (looker("read_committed")?, looker("read_uncommitted")?);
         let (positions, appends, sequences) = (Mutex::default(), Mutex::default(), Arc::default());
-        let shared = Shared { options, committed, uncommitted, positions, appends, sequences };
+        let shared = Shared { options, committed, uncommitted, positions, appends, sequences, observing };
         let log = Self { shared: Arc::new(shared) };
         topics::check(&log)?;
         Ok(log)
@@ -189,7 +204,9 @@ impl KafkaLog {
             return Ok(Arc::clone(client));
         }
         let options = self.options();
-        let mut config = options.consumer(&options.name("ledgerflow"), "read_committed");
+        // The broker holds positions back from read_committed clients while a transaction that has them is open.
+        let level = if self.shared.observing { "read_uncommitted" } else { "read_committed" };
+        let mut config = options.consumer(&options.name("ledgerflow"), level);
         config.set("group.id", options.name(group));
         let client = BaseConsumer::from_config_and_context(&config, Quiet);
         let client = Arc::new(client.map_err(|error| LogError::Io(format!("group {group}: {error}")))?);
@@ -197,26 +214,33 @@ impl KafkaLog {
         Ok(client)
     }
 
-    fn stable_position(
+    /// Positions in the order asked, all of one moment.
+    fn positions(
         &self,
         client: &BaseConsumer<Quiet>,
-        at: TopicPartition,
+        at: &[TopicPartition],
         wait: Duration,
-    ) -> Result<Option<Position>, LogError> {
-        let mut asked = TopicPartitionList::with_capacity(1);
-        asked.add_partition(&self.options().topic(at.topic), self.known(at)?);
+    ) -> Result<Vec<Option<Position>>, LogError> {
+        let mut asked = TopicPartitionList::with_capacity(at.len());
+        for at in at {
+            asked.add_partition(&self.options().topic(at.topic), self.known(*at)?);
+        }
         let found = client.committed_offsets(asked, wait);
-        let found = found.map_err(|error| match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::UnstableOffsetCommit) => {
-                LogError::Unstable { at, holder: String::new() }
-            }
+        let found = found.map_err(|error| match (error.rdkafka_error_code(), at.first()) {
+            (
+                Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::UnstableOffsetCommit),
+                Some(at),
+            ) if !self.shared.observing => LogError::Unstable { at: *at, holder: String::new() },
             _ => errors::asked("committed positions", &error),
         })?;
-        let elements = found.elements();
-        let Some(of) = elements.first() else { return Ok(None) };
-        of.error().map_err(|error| errors::asked("committed positions", &error))?;
-        let offset = of.offset().to_raw().filter(|offset| *offset >= 0);
-        Ok(offset.map(|offset| Position { offset, metadata: of.metadata().to_owned() }))
+        let position = |at: &TopicPartition| {
+            let of = found.find_partition(&self.options().topic(at.topic), self.known(*at)?);
+            let Some(of) = of else { return Ok(None) };
+            of.error().map_err(|error| errors::asked("committed positions", &error))?;
+            let offset = of.offset().to_raw().filter(|offset| *offset >= 0);
+            Ok(offset.map(|offset| Position { offset, metadata: of.metadata().to_owned() }))
+        };
+        at.iter().map(position).collect()
     }
 
     // The crate gives a record back that it does not take.
@@ -247,9 +271,11 @@ impl Log for KafkaLog {
         loop {
             match client.fetch_watermarks(&topic, partition, self.patience()) {
                 Ok((low, high)) => return Ok(Watermarks { low, high }),
-                // Partitions that have just been made or moved find their leader in a moment.
+                // Partitions that have just been made or moved find their leader in a moment. The client does not look
+                // for it by itself: it keeps what it was told last for many minutes.
                 Err(error) if errors::is_moving(&error) && clock::monotonic_us() < until_us => {
                     std::thread::sleep(Duration::from_millis(10));
+                    drop(client.fetch_metadata(Some(&topic), self.patience()));
                 }
                 Err(error) => return Err(errors::asked(&format!("bounds of {at}"), &error)),
             }
@@ -260,12 +286,15 @@ impl Log for KafkaLog {
         let client = self.positions_of(group)?;
         let _watched = self.watched("committed");
         drop(client.poll(Duration::ZERO));
+        if self.shared.observing {
+            return self.positions(&client, at, self.patience());
+        }
         // The first answer of a client that has just been made takes as long as finding the coordinator does.
         let mut all = Vec::with_capacity(at.len());
         for of in at {
-            let first = self.stable_position(&client, *of, STABLE_WAIT);
-            all.push(match first {
-                Err(LogError::Unstable { .. }) => self.stable_position(&client, *of, STABLE_WAIT * 3)?,
+            let first = self.positions(&client, &[*of], STABLE_WAIT);
+            all.extend(match first {
+                Err(LogError::Unstable { .. }) => self.positions(&client, &[*of], STABLE_WAIT * 3)?,
                 other => other?,
             });
         }

@@ -11,6 +11,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::Offset as KafkaOffset;
 use schemas::topics::{Retention, Topic};
 use std::time::Duration;
+use thiserror::Error;
 
 /// Largest record that the pipeline writes, and what the broker adds around it.
 pub const RECORD_BYTES_MAX: u32 = 1_048_576;
@@ -61,17 +62,20 @@ impl Admin {
         Ok(Self { client, options: admin, deadline: options.deadline })
     }
 
-    fn configs(&self, name: &str) -> Result<Vec<ConfigEntry>, LogError> {
+    /// Settings of topics, in the order asked.
+    fn configs(&self, names: &[String]) -> Result<Vec<Vec<ConfigEntry>>, LogError> {
         let _watched = watchdog::watch("describe_configs", self.deadline);
-        let of = ResourceSpecifier::Topic(name);
-        let asked = self.client.describe_configs([&of], &self.options);
-        let answer =
+        let of: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+        let asked = self.client.describe_configs(&of, &self.options);
+        let answers =
             pollster::block_on(asked).map_err(|error| errors::asked("settings of topics", &error))?;
-        match answer.into_iter().next() {
+        let mut answers = answers.into_iter();
+        let settings = |name: &String| match answers.next() {
             Some(Ok(found)) => Ok(found.entries),
             Some(Err(code)) => Err(LogError::Io(format!("settings of {name}: {code}"))),
             None => Err(LogError::Retriable(format!("settings of {name}: no answer"))),
-        }
+        };
+        names.iter().map(settings).collect()
     }
 }
 
@@ -203,21 +207,39 @@ fn wrong_in(
     Ok(wrong)
 }
 
-/// What of a topic's settings is not as it must be: the setting, what it is, what it must be.
+/// A setting of a topic that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("topic {topic} has {setting}={found}, expected {wanted}")]
+pub struct Differing {
+    /// Name on the cluster.
+    pub topic: String,
+    /// Setting.
+    pub setting: &'static str,
+    /// What it is.
+    pub found: String,
+    /// What it must be, or be at least.
+    pub wanted: String,
+}
+
+/// What of topics' settings is not as it must be.
 ///
 /// # Errors
 /// The cluster does not answer, or refuses.
-pub fn differing(log: &KafkaLog, topic: Topic) -> Result<Vec<(&'static str, String, String)>, LogError> {
-    let found = Admin::new(log.options())?.configs(&log.options().topic(topic))?;
-    let value = |name: &str| {
-        let entry = found.iter().find(|entry| entry.name == name);
-        entry.and_then(|entry| entry.value.clone()).unwrap_or_default()
-    };
-    let wanted = settings(topic, log.options()).into_iter();
-    Ok(wanted
-        .map(|(name, wanted)| (name, value(name), wanted))
-        .filter(|(name, found, wanted)| !suffices(name, found, wanted))
-        .collect())
+pub fn differing(log: &KafkaLog, topics: &[Topic]) -> Result<Vec<Differing>, LogError> {
+    let options = log.options();
+    let names: Vec<String> = topics.iter().map(|topic| options.topic(*topic)).collect();
+    let found = Admin::new(options)?.configs(&names)?;
+    let mut all = Vec::new();
+    for ((topic, name), found) in topics.iter().zip(names).zip(found) {
+        for (setting, wanted) in settings(*topic, options) {
+            let entry = found.iter().find(|entry| entry.name == setting);
+            let found = entry.and_then(|entry| entry.value.clone()).unwrap_or_default();
+            if !suffices(setting, &found, &wanted) {
+                all.push(Differing { topic: name.clone(), setting, found, wanted });
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// Whether a setting does what the wanted one does.
@@ -237,13 +259,12 @@ pub(super) fn check_retention(log: &KafkaLog, topic: Topic) -> Result<Result<(),
     if topic.retention() != Retention::Forever {
         return Ok(Ok(()));
     }
-    let name = log.options().topic(topic);
-    let finite = differing(log, topic)?
+    let finite = differing(log, &[topic])?
         .into_iter()
-        .find(|(name, ..)| matches!(*name, "cleanup.policy" | "retention.ms" | "retention.bytes"));
-    Ok(finite.map_or(Ok(()), |(setting, found, wanted)| {
+        .find(|of| matches!(of.setting, "cleanup.policy" | "retention.ms" | "retention.bytes"));
+    Ok(finite.map_or(Ok(()), |Differing { topic, setting, found, wanted }| {
         Err(format!(
-            "topic {name} has {setting}={found}, its records must stay for ever: set {setting}={wanted}"
+            "topic {topic} has {setting}={found}, its records must stay for ever: set {setting}={wanted}"
         ))
     }))
 }

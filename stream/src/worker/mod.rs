@@ -13,6 +13,7 @@
 
 mod checkpoint;
 mod look_back;
+mod observe;
 mod position;
 mod restore;
 mod resume;
@@ -72,6 +73,9 @@ pub struct Options {
     /// Value bytes of its own changelog that a slot reads again for one window and for each thing it looks back for.
     /// More than a window writes to it, or what is sent again would never reach the head.
     pub look_back_bytes: usize,
+    /// Only reads: joins no group, has every slot as its committed positions name it, and takes no window. Others may
+    /// own the slots and go on meanwhile.
+    pub observing: bool,
     /// Names that the deployment's members of this processor may have, this one's among them. Where a slot cannot be
     /// restored because of an open transaction, the ids of those that are no members now are fenced.
     pub pool: Vec<String>,
@@ -86,6 +90,7 @@ impl Default for Options {
             checkpoint_us: 5_000_000,
             checkpoint_bytes: 64 << 20,
             look_back_bytes: 4 << 20,
+            observing: false,
             pool: Vec::new(),
         }
     }
@@ -154,6 +159,8 @@ pub(crate) struct SlotRun<S> {
     pub(crate) checkpointed_us: i64,
     pub(crate) full_checkpoint: bool,
     pub(crate) sequence: u64,
+    /// Records replayed when it was restored, and the changelog's position after them.
+    pub(crate) replayed: (u64, Offset),
     pub(crate) searches: look_back::Searches,
     pub(crate) stopped: Option<Stop>,
     /// What is buffered waits for more: the processor need not be asked again before there is more.
@@ -229,6 +236,8 @@ pub(crate) struct Run<P: Processor> {
     last_window_us: i64,
     /// Records replayed so far, while not every slot is restored.
     replayed: u64,
+    /// How often an observer met something that only a slot's owner can judge.
+    doubts: u32,
     restored: bool,
 }
 
@@ -242,6 +251,7 @@ impl<P: Processor> Run<P> {
             fenced: BTreeSet::new(),
             last_window_us: i64::MIN,
             replayed: 0,
+            doubts: 0,
             restored: false,
         }
     }
@@ -322,6 +332,10 @@ impl<P: Processor> Worker<P> {
             other => other?,
         };
         match self.run.take() {
+            Some(run) if run.restored && self.options.observing => {
+                self.run = Some(run);
+                Ok(Progress::Idle)
+            }
             Some(run) if run.assignment == assignment && run.restored => self.window(run, now),
             Some(run) if run.assignment == assignment => self.restore(run, now),
             Some(run) => {
@@ -346,6 +360,9 @@ impl<P: Processor> Worker<P> {
 
     /// The assignment now. Joins where there is no session that may be used.
     fn assignment(&mut self) -> Result<Assignment, WorkerError> {
+        if self.options.observing {
+            return Ok(Assignment { generation: 0, slots: (0..self.member.slots).collect() });
+        }
         if self.session.is_none() || self.doubtful {
             // The session before is given up once the new one sits in its place: in between, its slots would go to
             // the other members and come back.
@@ -380,6 +397,12 @@ impl<P: Processor> Worker<P> {
     pub fn mark(&self, slot: u32) -> Option<(u64, Vec<(TopicPartition, Offset)>)> {
         let slot = self.run.as_ref().filter(|run| run.restored)?.slots.get(&slot)?;
         Some((slot.batch, slot.inputs.iter().map(|input| (input.at, input.position)).collect()))
+    }
+
+    /// Whether every slot of its assignment is restored.
+    #[must_use]
+    pub fn restored(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.restored)
     }
 
     /// Slots owned and restored, ascending.

@@ -33,9 +33,9 @@ enum Blocked {
 }
 
 /// What the committed positions say.
-struct Committed {
+pub(super) struct Committed {
     positions: Vec<Offset>,
-    metadata: Option<Metadata>,
+    pub(super) metadata: Option<Metadata>,
 }
 
 impl<S> SlotRun<S> {
@@ -80,6 +80,9 @@ impl<P: Processor> Worker<P> {
                 }
                 Restored::Wait(why) => return Ok(Progress::Waiting(why)),
                 Restored::Blocked(blocked) => return self.wait_for(run, slot, blocked),
+                Restored::Stopped(stop) if self.may_have_moved(run) => {
+                    return Ok(Progress::Waiting(stop.why));
+                }
                 // Whoever owns the slot by now may have committed it while this worker read: then nothing is wrong.
                 Restored::Stopped(_) if self.assignment()? != run.assignment => {
                     return Ok(Progress::Waiting("the slots are shared out anew".to_owned()));
@@ -93,10 +96,12 @@ impl<P: Processor> Worker<P> {
                 }
             }
         }
-        let live = run.slots.values().filter(|slot| slot.stopped.is_none());
-        let start: Vec<_> =
-            live.flat_map(|slot| slot.inputs.iter().map(|input| (input.at, input.position))).collect();
-        run.reader = Some(self.log.reader(&start, Isolation::Committed)?);
+        if !self.options.observing {
+            let live = run.slots.values().filter(|slot| slot.stopped.is_none());
+            let start: Vec<_> =
+                live.flat_map(|slot| slot.inputs.iter().map(|input| (input.at, input.position))).collect();
+            run.reader = Some(self.log.reader(&start, Isolation::Committed)?);
+        }
         run.kept.clear();
         run.restored = true;
         Ok(Progress::Restored { replayed: std::mem::take(&mut run.replayed) })
@@ -161,12 +166,15 @@ impl<P: Processor> Worker<P> {
             }
             Changelog::Inputs => self.restore_inputs(slot, &at, &committed)?,
         };
-        let (state, records, full) = match outcome {
-            Rebuilt::Done { state, records, full } => (state, records, full),
+        let (state, replayed, full) = match outcome {
+            Rebuilt::Done { state, records, full, to } => (state, (records, to), full),
             Rebuilt::Blocked(at) => return Ok(Restored::Blocked(Blocked::Records(at))),
             Rebuilt::Stopped(stop) => return Ok(Restored::Stopped(stop)),
         };
-        match self.compare_last_read(slot, &state)? {
+        // An observer reads nothing on.
+        let resume =
+            if self.options.observing { Resume::Fits } else { self.compare_last_read(slot, &state)? };
+        match resume {
             Resume::Fits => {}
             Resume::Wait(why) => return Ok(Restored::Wait(why)),
             Resume::Stopped(stop) => return Ok(Restored::Stopped(stop)),
@@ -193,11 +201,12 @@ impl<P: Processor> Worker<P> {
             checkpointed_us: now.monotonic_us,
             full_checkpoint: full,
             sequence: 0,
+            replayed,
             searches: Searches::default(),
             stopped: None,
             rests: false,
         };
-        Ok(Restored::Done(Box::new(restored), records))
+        Ok(Restored::Done(Box::new(restored), replayed.0))
     }
 
     /// Holds committed positions against what the inputs hold. Where none is committed, the beginning is the position.
@@ -243,6 +252,7 @@ impl<P: Processor> Worker<P> {
             checkpointed_us: now.monotonic_us,
             full_checkpoint: true,
             sequence: 0,
+            replayed: (0, 0),
             searches: Searches::default(),
             stopped: Some(stop),
             rests: false,
@@ -280,7 +290,9 @@ impl<P: Processor> Worker<P> {
         at: &[TopicPartition],
         committed: &Committed,
     ) -> Result<Rebuilt<P::Slot>, WorkerError> {
-        if let Err(setting) = self.log.check_retention(changelog.topic)? {
+        if !self.options.observing
+            && let Err(setting) = self.log.check_retention(changelog.topic)?
+        {
             return Ok(Rebuilt::Stopped(Stop { slot, at: changelog.to_string(), why: setting }));
         }
         let goal = self.log.watermarks(changelog, Isolation::Uncommitted)?;
@@ -316,6 +328,9 @@ impl<P: Processor> Worker<P> {
         committed: &Committed,
     ) -> Result<Rebuilt<P::Slot>, WorkerError> {
         let full = last.is_none();
+        if self.observed(last.as_ref(), committed) {
+            return Ok(Rebuilt::Done { state, records: 0, full, to: replay.from });
+        }
         let mut reader = self.log.reader(&[(replay.changelog, replay.from)], Isolation::Committed)?;
         let mut records = 0;
         while reader.position(replay.changelog).is_some_and(|position| position < replay.goal) {
@@ -334,6 +349,10 @@ impl<P: Processor> Worker<P> {
                         let h = opened.header;
                         let input = Some(h.input);
                         last = Some(Last { epoch: h.epoch, batch: h.batch, hash: opened.hash, input });
+                        if self.observed(last.as_ref(), committed) {
+                            let to = record.offset + 1;
+                            return Ok(Rebuilt::Done { state, records, full, to });
+                        }
                     }
                     Err(e) => {
                         return Ok(Rebuilt::Stopped(Stop::at(
@@ -346,8 +365,9 @@ impl<P: Processor> Worker<P> {
                 }
             }
         }
+        let to = reader.position(replay.changelog).unwrap_or(replay.goal);
         Ok(match agree(replay, last.as_ref(), at, committed) {
-            Ok(()) => Rebuilt::Done { state, records, full },
+            Ok(()) => Rebuilt::Done { state, records, full, to },
             Err(stop) => Rebuilt::Stopped(stop),
         })
     }
@@ -380,8 +400,8 @@ impl<P: Processor> Worker<P> {
                     tracing::warn!(slot, at, why, "checkpoint contradicts the log, dropped");
                     self.checkpoints.discard(slot);
                 }
-                Rebuilt::Done { state, records, .. } => {
-                    return Ok(Rebuilt::Done { state, records, full: false });
+                Rebuilt::Done { state, records, to, .. } => {
+                    return Ok(Rebuilt::Done { state, records, full: false, to });
                 }
                 waiting => return Ok(waiting),
             }
@@ -422,7 +442,7 @@ impl<P: Processor> Worker<P> {
             );
             return Ok(Rebuilt::Stopped(Stop { slot, at: at.to_string(), why }));
         }
-        Ok(Rebuilt::Done { state, records, full: true })
+        Ok(Rebuilt::Done { state, records, full: true, to: 0 })
     }
 
     /// Whether a partition holds a committed record; `None` = it cannot be told yet. Its watermarks do not tell:
@@ -477,7 +497,13 @@ impl<P: Processor> Worker<P> {
 }
 
 enum Rebuilt<S> {
-    Done { state: S, records: u64, full: bool },
+    /// `to`: the changelog's position after the last record replayed.
+    Done {
+        state: S,
+        records: u64,
+        full: bool,
+        to: Offset,
+    },
     Blocked(TopicPartition),
     Stopped(Stop),
 }
@@ -489,10 +515,10 @@ struct Replay {
     goal: Offset,
 }
 
-struct Last {
-    epoch: u64,
-    batch: u64,
-    hash: Hash,
+pub(super) struct Last {
+    pub(super) epoch: u64,
+    pub(super) batch: u64,
+    pub(super) hash: Hash,
     input: Option<Vec<schemas::wire::InputRange>>,
 }
 

@@ -209,7 +209,7 @@ impl<P: Processor> Worker<P> {
         self.checkpoint_slot(*number, slot, now)
     }
 
-    fn checkpoint_slot(
+    pub(super) fn checkpoint_slot(
         &mut self,
         number: u32,
         slot: &mut SlotRun<P::Slot>,
@@ -220,6 +220,7 @@ impl<P: Processor> Worker<P> {
             return Ok(());
         }
         let changelog_offset = match self.processor.changelog() {
+            Changelog::Own(_) if self.options.observing => slot.replayed.1,
             Changelog::Own(topic) => {
                 let end = self.log.watermarks(TopicPartition::new(topic, number), Isolation::Committed);
                 match end {
@@ -233,7 +234,8 @@ impl<P: Processor> Worker<P> {
         };
         let label = Label {
             generation: 0,
-            epoch: slot.epoch,
+            // A slot that has committed nothing yet stands at a window of the owner before.
+            epoch: slot.epoch - u64::from(slot.first),
             batch: slot.batch,
             hash: slot.hash,
             positions: slot.inputs.iter().map(|input| (input.at, input.position)).collect(),

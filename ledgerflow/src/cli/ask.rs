@@ -1,0 +1,132 @@
+//! Whom a command asks: the pipeline that runs on the data directory, the directory itself when none does, or the topics
+//! on Kafka.
+
+use crate::config::{LogKind, Settings};
+use crate::query::books::Books;
+use crate::query::{self, Answer, Ending, Question};
+use crate::runtime::Role;
+use crate::{restore, socket};
+use anyhow::bail;
+use std::sync::Arc;
+use std::time::Duration;
+use stream::clock;
+use stream::embedded::EmbeddedLog;
+use stream::log::LogError;
+
+/// How long a command waits for a directory that another command is reading.
+const DIRECTORY_WAIT_US: i64 = 10_000_000;
+
+/// Answers questions for as long as a command runs.
+pub struct Asked<'a> {
+    settings: &'a Settings,
+    /// Opened when first needed, where the log is on Kafka.
+    cluster: Option<Books>,
+}
+
+impl<'a> Asked<'a> {
+    /// Nothing is opened yet.
+    #[must_use]
+    pub const fn new(settings: &'a Settings) -> Self {
+        Self { settings, cluster: None }
+    }
+
+    /// Asks.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn ask(&mut self, question: &Question) -> anyhow::Result<Answer> {
+        match (self.settings.log.kind, question) {
+            (LogKind::Embedded, _) => ask_directory(self.settings, question),
+            (LogKind::Kafka, Question::Health) => ask_processes(self.settings),
+            (LogKind::Kafka, _) => {
+                let books = match self.cluster.take() {
+                    Some(books) => books,
+                    None => on_kafka(self.settings)?,
+                };
+                Ok(query::answer(self.cluster.insert(books), question))
+            }
+        }
+    }
+}
+
+#[cfg(feature = "kafka")]
+fn on_kafka(settings: &Settings) -> anyhow::Result<Books> {
+    crate::kafka::books(settings)
+}
+
+#[cfg(not(feature = "kafka"))]
+fn on_kafka(_settings: &Settings) -> anyhow::Result<Books> {
+    bail!(WITHOUT_KAFKA)
+}
+
+/// What a program says that was built without it.
+#[cfg(not(feature = "kafka"))]
+pub(super) const WITHOUT_KAFKA: &str =
+    "log.kind is kafka, and this program was built without it: build it with `--features kafka`";
+
+/// Asks every processor's process that was started on the directory whether it is ready.
+fn ask_processes(settings: &Settings) -> anyhow::Result<Answer> {
+    let dir = &settings.log.dir;
+    let mut answers = Vec::new();
+    for role in Role::ALL {
+        let folder = dir.join(role.name());
+        if folder.join(socket::NAME).exists() {
+            let answer: Option<Answer> = socket::ask(&folder, &Question::Health)?;
+            answers.push((role, answer.unwrap_or_else(|| Answer::says(Ending::Wrong, "does not run"))));
+        }
+    }
+    if answers.is_empty() {
+        return Ok(Answer::says(Ending::Wrong, format!("nothing runs on {}", dir.display())));
+    }
+    let ready = answers.iter().all(|(_, answer)| answer.ending == Ending::Done);
+    let told = answers
+        .into_iter()
+        .map(|(role, answer)| format!("{}: {}", role.name(), answer.message.unwrap_or_default()));
+    let ending = if ready { Ending::Done } else { Ending::Wrong };
+    Ok(Answer::says(ending, told.collect::<Vec<_>>().join("\n")))
+}
+
+/// Asks the pipeline that runs on the directory, or reads the directory when none does.
+fn ask_directory(settings: &Settings, question: &Question) -> anyhow::Result<Answer> {
+    let dir = settings.log.dir.as_path();
+    let until = clock::monotonic_us() + DIRECTORY_WAIT_US;
+    loop {
+        if let Some(answer) = socket::ask(dir, question)? {
+            return Ok(answer);
+        }
+        if matches!(question, Question::Health) {
+            return Ok(Answer::says(Ending::Wrong, format!("nothing runs on {}", dir.display())));
+        }
+        if !dir.join("meta").exists() {
+            bail!(
+                "{} holds no books; `ledgerflow run` makes them there, --dir names another folder",
+                dir.display()
+            );
+        }
+        // A backup that is opened for writing is none any more.
+        let backup = restore::is_backup(dir);
+        if backup && question.writes() {
+            bail!("{} is a backup; `ledgerflow restore` makes books of it in another folder", dir.display());
+        }
+        let opened = if backup {
+            EmbeddedLog::open_read_only(dir)
+        } else {
+            EmbeddedLog::open(dir, settings.embedded())
+        };
+        match opened {
+            Ok(log) if log.counts() != settings.partition_counts() => {
+                let (there, wanted) = (log.counts(), settings.partition_counts());
+                bail!("{} has partitions {there:?}, the configuration says {wanted:?}", dir.display());
+            }
+            Ok(log) => {
+                let books = Books::at_rest(Arc::new(log), settings.setup()?, backup)?;
+                return Ok(query::answer(&books, question));
+            }
+            // A pipeline that is starting, or another command that reads.
+            Err(LogError::InUse { .. }) if clock::monotonic_us() < until => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

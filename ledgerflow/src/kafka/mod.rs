@@ -1,0 +1,227 @@
+//! The pipeline on Kafka: one processor a process, the log reached as the configuration says, and its topics.
+//!
+//! Phases of a process: lock its folder -> reach the cluster (waited for) -> check the topics -> take a number -> start the
+//! workers. What a process keeps in its folder are checkpoints, its number and its socket; losing them costs time only.
+
+mod number;
+
+use crate::cli::output::Table;
+use crate::config::{LogKind, Settings};
+use crate::query::books::{Answering, Books, checkpoints};
+use crate::query::{Answer, Ending};
+use crate::retention::Retention;
+use crate::runtime::{Cause, Failure, Pipeline, Role, Share, Start};
+use crate::serve::{self, Ended};
+use anyhow::{Context, bail};
+use schemas::topics::Topic;
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use stream::kafka::{KafkaLog, Options, topics};
+use stream::log::{Log, LogError};
+use stream::worker::WorkerError;
+
+/// Folder in the data directory in which questions keep what they have read.
+const READER: &str = "reader";
+/// Between two tries to reach the cluster.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long a command tries to reach it; a processor tries until it is stopped.
+const COMMAND_TRIES: u32 = 20;
+
+/// How the cluster is reached.
+///
+/// # Errors
+/// A properties file that cannot be read, or a line of it, by number.
+pub fn options(settings: &Settings) -> anyhow::Result<Options> {
+    let kafka = &settings.kafka;
+    let millis = |ms: u32| Duration::from_millis(u64::from(ms));
+    let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+    let options = Options {
+        prefix: kafka.prefix.clone(),
+        session_timeout: millis(kafka.session_ms),
+        transaction_timeout: millis(kafka.transaction_ms),
+        step_timeout: seconds(kafka.step_seconds),
+        deadline: seconds(kafka.deadline_seconds),
+        replication: kafka.replication,
+        min_in_sync: kafka.min_in_sync,
+        properties: kafka.properties.as_deref().map(properties).transpose()?.unwrap_or_default(),
+        ..Options::new(kafka.bootstrap.clone(), settings.partition_counts())
+    };
+    let file = || kafka.properties.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    options.check().with_context(file)?;
+    Ok(options)
+}
+
+fn properties(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let mut all = BTreeMap::new();
+    for (number, line) in (1..).zip(text.lines().map(str::trim)) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let Some((name, value)) = line.split_once('=') else {
+            bail!("{}:{number}: expected name=value", path.display());
+        };
+        if all.insert(name.trim().to_owned(), value.trim().to_owned()).is_some() {
+            bail!("{}:{number}: {} stands here a second time", path.display(), name.trim());
+        }
+    }
+    Ok(all)
+}
+
+/// Reaches the cluster; it may be away for a while.
+fn reach(tries: u32, mut open: impl FnMut() -> Result<KafkaLog, LogError>) -> anyhow::Result<KafkaLog> {
+    for left in (0..tries).rev() {
+        match open() {
+            Err(LogError::Retriable(why)) if left > 0 => {
+                tracing::warn!(why, "the cluster does not answer yet");
+                std::thread::sleep(RETRY);
+            }
+            opened => return Ok(opened?),
+        }
+    }
+    bail!("the cluster was not tried")
+}
+
+/// The books for questions: states are read from the topics.
+///
+/// # Errors
+/// The cluster does not answer, topics are missing, a wrong configuration.
+pub fn books(settings: &Settings) -> anyhow::Result<Books> {
+    let options = options(settings)?;
+    let log = reach(COMMAND_TRIES, || KafkaLog::open_observing(options.clone()))?;
+    Books::observing(Arc::new(log), settings.setup()?, &settings.log.dir.join(READER))
+}
+
+/// `topics create`.
+///
+/// # Errors
+/// The cluster refuses or does not answer.
+pub fn create_topics(settings: &Settings) -> anyhow::Result<Answer> {
+    let options = options(settings)?;
+    // What a processor would refuse is refused before there are topics.
+    settings.setup()?.processors()?;
+    let made = topics::create(&options, Topic::ALL).context("topics create")?;
+    let mut table = Table::new("topics", &["topic", "partitions", "made"]);
+    for (topic, made) in made {
+        let partitions = topic.partition_count(options.counts);
+        let made = if made == topics::Made::New { "new" } else { "was there" };
+        table.row([options.topic(topic).into(), partitions.into(), made.into()]);
+    }
+    let log = reach(COMMAND_TRIES, || KafkaLog::open(options.clone()))?;
+    let wrong = topics::differing(&log, Topic::ALL)?;
+    let mut answer = Answer::tables(vec![table]);
+    if !wrong.is_empty() {
+        answer.ending = Ending::Wrong;
+        answer.message = Some(told(&wrong));
+    }
+    Ok(answer)
+}
+
+fn told(wrong: &[topics::Differing]) -> String {
+    wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// The folder of a processor's process in the data directory.
+#[must_use]
+pub fn folder(settings: &Settings, role: Role) -> PathBuf {
+    settings.log.dir.join(role.name())
+}
+
+/// Runs one processor until SIGTERM or SIGINT.
+///
+/// # Errors
+/// The configuration, the cluster, or a worker that failed.
+pub fn run(settings: &Settings, role: Role) -> anyhow::Result<()> {
+    let dir = folder(settings, role);
+    let _held = hold(&dir)?;
+    let ended = serve::serve(settings, &dir, || start(settings, role, &dir));
+    let fenced = |failure: &Failure| matches!(failure.error, Cause::Error(WorkerError::Fenced(_)));
+    if let Err(why) = &ended
+        && why.downcast_ref::<Ended>().is_some_and(|ended| fenced(&ended.0))
+    {
+        // Somebody else has the number by now: the next start takes another one.
+        number::give_up(&dir);
+    }
+    ended
+}
+
+/// Holds a folder for this process alone.
+fn hold(dir: &Path) -> anyhow::Result<File> {
+    use std::os::unix::fs::DirBuilderExt;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(dir).with_context(|| dir.display().to_string())?;
+    let path = dir.join("lock");
+    let open = File::options().create(true).truncate(false).write(true).read(true).open(&path);
+    let file = open.with_context(|| path.display().to_string())?;
+    match file.try_lock() {
+        Ok(()) => {
+            std::fs::write(&path, format!("{}\n", std::process::id()))?;
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let pid = std::fs::read_to_string(&path).unwrap_or_default();
+            let dir = dir.display();
+            bail!("{dir} is in use by process {}; another process needs another --dir", pid.trim())
+        }
+        Err(TryLockError::Error(why)) => Err(why).with_context(|| path.display().to_string()),
+    }
+}
+
+fn start(settings: &Settings, role: Role, dir: &Path) -> anyhow::Result<Books> {
+    let setup = settings.setup()?;
+    let processors = setup.processors()?;
+    let options = options(settings)?;
+    let log = reach(u32::MAX, || KafkaLog::open(options.clone()))?;
+    let wrong = topics::differing(&log, Topic::ALL)?;
+    if !wrong.is_empty() {
+        bail!("{}", told(&wrong));
+    }
+    let log: Arc<dyn Log> = Arc::new(log);
+    let member = number::take(settings, role, log.as_ref(), dir)?;
+    tracing::info!(processor = role.name(), member, "member");
+    let (share, clock) = (Share::of(role, member.to_string()), settings.clock());
+    let store = checkpoints(dir, &log);
+    let start = Start { log: &log, share: &share, clock: &clock, checkpoints: &store };
+    let pipeline = Pipeline::start(&processors, &settings.workers(), &start)?;
+    let answering = Answering::Running(Box::new(pipeline));
+    Ok(Books { log, embedded: None, setup, answering, retention: Retention::default() })
+}
+
+/// Whether the configuration says Kafka.
+#[must_use]
+pub fn is_meant(settings: &Settings) -> bool {
+    settings.log.kind == LogKind::Kafka
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_are_lines_of_name_and_value() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("client.properties");
+        let read = |text: &str| {
+            std::fs::write(&path, text).expect("write");
+            properties(&path).map_err(|why| format!("{why:#}").replace(&path.display().to_string(), "file"))
+        };
+        let all = read("# security\nsecurity.protocol = SASL_SSL\n\nsasl.password=a=b\n").expect("valid");
+        assert_eq!(all.get("security.protocol").map(String::as_str), Some("SASL_SSL"));
+        assert_eq!(all.get("sasl.password").map(String::as_str), Some("a=b"));
+        assert_eq!(read("a=1\nb").expect_err("no value"), "file:2: expected name=value");
+        assert_eq!(read("a=1\na=2").expect_err("twice"), "file:2: a stands here a second time");
+    }
+
+    #[test]
+    fn a_folder_has_one_process() {
+        let dir = tempfile::tempdir().expect("dir");
+        let held = hold(dir.path()).expect("free");
+        let why = hold(dir.path()).expect_err("held").to_string();
+        assert!(why.contains(&format!("in use by process {}", std::process::id())), "{why}");
+        drop(held);
+        hold(dir.path()).expect("free again");
+    }
+}
