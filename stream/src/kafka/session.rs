@@ -34,7 +34,9 @@ const SERVE: Duration = Duration::from_millis(20);
 /// Events of the group that are served at a time.
 const EVENTS: usize = 4;
 /// How long the thread that serves a producer waits for its events.
-const SERVE_PRODUCER: Duration = Duration::from_millis(2);
+const SERVE_PRODUCER: Duration = Duration::from_millis(1);
+/// Events of a producer that are served each time: there are only those of errors.
+const SERVED_AT_ONCE: u32 = 32;
 
 /// What the group has assigned.
 #[derive(Debug, Default)]
@@ -157,7 +159,9 @@ impl Producer {
         let (served, noted) = (Arc::clone(&client), Arc::clone(&seen));
         let serves = std::thread::Builder::new().name("kafka-producer".to_owned()).spawn(move || {
             while !noted.stop.load(Ordering::Acquire) {
-                served.poll(SERVE_PRODUCER);
+                // The crate's own wait spins through the last millisecond of it.
+                (0..SERVED_AT_ONCE).for_each(|_| served.poll(Duration::ZERO));
+                std::thread::sleep(SERVE_PRODUCER);
                 noted.rounds.fetch_add(1, Ordering::AcqRel);
             }
         });
