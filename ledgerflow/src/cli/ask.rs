@@ -17,17 +17,17 @@ use stream::log::LogError;
 const DIRECTORY_WAIT_US: i64 = 10_000_000;
 
 /// Answers questions for as long as a command runs.
-pub struct Asked<'a> {
-    settings: &'a Settings,
+pub struct Asked {
+    settings: Settings,
     /// Opened when first needed, where the log is on Kafka.
     cluster: Option<Books>,
 }
 
-impl<'a> Asked<'a> {
+impl Asked {
     /// Nothing is opened yet.
     #[must_use]
-    pub const fn new(settings: &'a Settings) -> Self {
-        Self { settings, cluster: None }
+    pub fn new(settings: &Settings) -> Self {
+        Self { settings: settings.clone(), cluster: None }
     }
 
     /// Asks.
@@ -36,12 +36,12 @@ impl<'a> Asked<'a> {
     /// Nobody answers.
     pub fn ask(&mut self, question: &Question) -> anyhow::Result<Answer> {
         match (self.settings.log.kind, question) {
-            (LogKind::Embedded, _) => ask_directory(self.settings, question),
-            (LogKind::Kafka, Question::Health) => ask_processes(self.settings),
+            (LogKind::Embedded, _) => ask_directory(&self.settings, question),
+            (LogKind::Kafka, Question::Health) => ask_processes(&self.settings),
             (LogKind::Kafka, _) => {
                 let books = match self.cluster.take() {
                     Some(books) => books,
-                    None => on_kafka(self.settings)?,
+                    None => on_kafka(&self.settings)?,
                 };
                 Ok(query::answer(self.cluster.insert(books), question))
             }

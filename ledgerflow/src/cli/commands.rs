@@ -336,7 +336,7 @@ fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Resul
 
 fn wait(
     settings: &Settings,
-    asked: &mut Asked<'_>,
+    asked: &mut Asked,
     groups: Vec<Awaited>,
     out: Output,
 ) -> anyhow::Result<ExitCode> {

@@ -3,6 +3,7 @@
 use super::books::Books;
 use super::{Answer, Ending};
 use crate::cli::output::{Cell, Table};
+use crate::measure::behind::behind;
 use anyhow::Context;
 use reconcile::import::Import;
 use schemas::dates::{Day, format_instant};
@@ -182,10 +183,7 @@ fn at_rest(books: &Books) -> anyhow::Result<Answer> {
     let mut stages = Table::new("stages", &["stage", "slots", "state", "behind_records"]);
     let mut stopped = Vec::new();
     for (stage, (slots, stops, reached)) in all {
-        let mut behind = 0;
-        for (at, position) in reached {
-            behind += books.log.watermarks(at, Isolation::Committed)?.high.saturating_sub(position).max(0);
-        }
+        let behind = behind(books.log.as_ref(), &reached)?;
         let state = match (&books.embedded, stops.is_empty()) {
             (_, false) => "slot stopped",
             (Some(_), true) => "at rest",

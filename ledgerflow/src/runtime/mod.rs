@@ -14,6 +14,7 @@ pub use share::{Role, Share, worker_name};
 pub use worker_thread::{Blocked, Cause, Failure, Work, WorkerThread};
 pub use workers::{Stage, Workers};
 
+use crate::measure::behind::behind;
 use schemas::topics::Topic;
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -213,12 +214,11 @@ impl Pipeline {
     /// # Errors
     /// The log is away.
     pub fn lag(&self) -> Result<BTreeMap<&'static str, i64>, LogError> {
-        let mut lag = BTreeMap::new();
+        let mut reached: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for ((name, at), position) in self.worked_off() {
-            let high = self.log.watermarks(at, Isolation::Committed)?.high;
-            *lag.entry(name).or_insert(0) += (high - position).max(0);
+            reached.entry(name).or_default().push((at, position));
         }
-        Ok(lag)
+        reached.into_iter().map(|(name, places)| Ok((name, behind(self.log.as_ref(), &places)?))).collect()
     }
 
     /// What every worker has done since it was started.

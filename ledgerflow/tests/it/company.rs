@@ -133,6 +133,18 @@ impl Company {
         self.path("books")
     }
 
+    /// Starts one processor's process on Kafka, in the folder `place`; `fault` as in `LEDGERFLOW_FAULT`.
+    pub fn process(&self, place: &str, role: &str, fault: Option<&str>) -> Running {
+        let place = self.path(place);
+        let mut command = self.program(&place);
+        if let Some(fault) = fault {
+            command.env("LEDGERFLOW_FAULT", fault);
+        }
+        let mut running = self.start(command.args(["run", "--unsupervised", role]));
+        running.dir = place.join(role);
+        running
+    }
+
     fn program(&self, dir: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerflow"));
         command.current_dir(self.folder.path()).stdin(Stdio::null()).arg("--dir").arg(dir);
@@ -192,7 +204,8 @@ impl Company {
         self.ready(self.start(&mut command))
     }
 
-    fn ready(&self, mut running: Running) -> Running {
+    /// Waits until a process is ready.
+    pub fn ready(&self, mut running: Running) -> Running {
         let ready = within(PATIENCE, || {
             let ended = running.ended();
             assert!(ended.is_none(), "{ended:?}: {}", running.err());
@@ -221,6 +234,18 @@ impl Company {
         for row in rows.as_array().unwrap() {
             assert_eq!(row["difference"].as_str().unwrap().trim_matches(['0', '.']), "", "{row}");
         }
+    }
+}
+
+/// Whoever answers questions.
+pub trait Asks {
+    /// `None` = nobody answers.
+    fn ask(&self, question: &Question) -> Option<Answer>;
+}
+
+impl Asks for Running {
+    fn ask(&self, question: &Question) -> Option<Answer> {
+        Running::ask(self, question)
     }
 }
 

@@ -8,6 +8,8 @@ mod company;
 mod docs;
 mod forty_five;
 mod full;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod kill;
 mod process;
 mod restore;

@@ -19,7 +19,7 @@ use stream::embedded::EmbeddedLog;
 use stream::log::{Isolation, Log, TopicPartition};
 use stream::sim::Prng;
 
-use crate::company::{PATIENCE, Running, within};
+use crate::company::{Asks, PATIENCE, within};
 
 /// Source of all these events.
 const SOURCE: &str = "/kill";
@@ -187,7 +187,7 @@ impl Traffic {
     }
 
     /// Sends a batch; `false` = nobody said that it was taken.
-    pub fn send(&mut self, to: &Running, batch: &Batch) -> bool {
+    pub fn send(&mut self, to: &impl Asks, batch: &Batch) -> bool {
         let question = Question::Send { lane: batch.lane, events: batch.events.clone() };
         let Some(answer) = to.ask(&question).filter(|answer| answer.ending == Ending::Done) else {
             return false;
@@ -199,7 +199,7 @@ impl Traffic {
     }
 
     /// Whether everything that was taken has its outcome.
-    pub fn is_settled(&self, running: &Running) -> bool {
+    pub fn is_settled(&self, running: &impl Asks) -> bool {
         let sent: BTreeSet<&Sent> = self.sent.iter().collect();
         assert_eq!(sent.len(), self.sent.len(), "two events were acknowledged at one place");
         let of = Awaited { sent: self.sent.clone(), ..Awaited::default() };
@@ -210,8 +210,13 @@ impl Traffic {
     /// Reads the books at rest: every record of the lanes has one outcome, every id the one it must have.
     #[track_caller]
     pub fn is_booked_once(&self, books: &Path) {
-        let log = EmbeddedLog::open_read_only(books).unwrap();
-        let all = recount(&log).unwrap();
+        self.is_booked_once_on(&EmbeddedLog::open_read_only(books).unwrap());
+    }
+
+    /// The same on any log.
+    #[track_caller]
+    pub fn is_booked_once_on(&self, log: &dyn Log) {
+        let all = recount(log).unwrap();
         let mut taken = 0;
         for topic in Topic::LANES {
             for partition in 0..log.partitions(topic).unwrap() {
@@ -222,7 +227,7 @@ impl Traffic {
         assert_eq!(i64::try_from(all.accounted_for()).unwrap(), taken, "{all:?}");
         assert_eq!(all.pending, 0);
         assert!(all.sum_zero(), "{all:?}");
-        let became = became(&log);
+        let became = became(log);
         assert!(became.keys().all(|id| self.fates.contains_key(id)));
         for (id, fate) in &self.fates {
             let found = became.get(id).unwrap_or_else(|| panic!("{id} has no outcome"));
@@ -276,7 +281,7 @@ fn cents(balance: &str) -> i64 {
 }
 
 /// What the journal says of every id.
-fn became(log: &EmbeddedLog) -> BTreeMap<String, Became> {
+fn became(log: &dyn Log) -> BTreeMap<String, Became> {
     let mut all: BTreeMap<String, Became> = BTreeMap::new();
     let mut take = |id: String, outcome: Outcome, reason: &str| {
         let became = all.entry(id).or_default();

@@ -1,0 +1,36 @@
+//! How many records lie after the places that readers have reached.
+
+use super::recount::next_record;
+use std::collections::BTreeMap;
+use stream::log::{Isolation, Log, LogError, Offset, TopicPartition};
+
+/// Offsets of a partition up to which it is looked how many records they hold.
+const LOOKED_AT_MAX: i64 = 64;
+
+/// Records after these places. Commit markers take offsets too: few of them are looked at, many are near enough.
+///
+/// # Errors
+/// The log is away.
+pub fn behind(log: &dyn Log, reached: &[(TopicPartition, Offset)]) -> Result<i64, LogError> {
+    let (mut count, mut near) = (0, BTreeMap::new());
+    for (at, position) in reached {
+        let high = log.watermarks(*at, Isolation::Committed)?.high;
+        match high.saturating_sub(*position) {
+            ..=0 => {}
+            1..=LOOKED_AT_MAX => drop(near.insert(*at, (*position, high))),
+            many => count += many,
+        }
+    }
+    if near.is_empty() {
+        return Ok(count);
+    }
+    let start: Vec<_> = near.iter().map(|(at, (position, _))| (*at, *position)).collect();
+    let mut reader = log.reader(&start, Isolation::Committed)?;
+    for (at, (_, high)) in &near {
+        start.iter().try_for_each(|(other, _)| reader.hold(*other, other != at))?;
+        while next_record(reader.as_mut(), *at, *high)?.is_some() {
+            count += 1;
+        }
+    }
+    Ok(count)
+}

@@ -1,0 +1,302 @@
+//! The program on a real broker: a process for each processor, killed and started again, partitions that move between
+//! processes, and the same questions as on the embedded log.
+
+use crate::company::{Asks, Company, PATIENCE, Running, within};
+use crate::traffic::Traffic;
+use ledgerflow::cli::ask::Asked;
+use ledgerflow::config::{self, Settings};
+use ledgerflow::query::{Answer, Ending, Question};
+use ledgerflow_tests::broker::Broker;
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use stream::faults::{self, Point};
+use stream::kafka::KafkaLog;
+use stream::sim::Prng;
+
+const ROLES: [&str; 4] = ["ingest", "posting", "settlement", "reconcile"];
+/// Between two batches, so that they meet different windows.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A company whose log is on the broker.
+struct OnKafka {
+    company: Company,
+    settings: Settings,
+    asked: Mutex<Option<Asked>>,
+}
+
+impl Asks for OnKafka {
+    fn ask(&self, question: &Question) -> Option<Answer> {
+        let mut asked = self.asked.lock().unwrap();
+        asked.get_or_insert_with(|| Asked::new(&self.settings)).ask(question).ok()
+    }
+}
+
+impl OnKafka {
+    /// Topics of its own, made by the program.
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let prefix = format!("p{}.{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let bootstrap = Broker::shared().bootstrap();
+        let company = Company::with(&format!(
+            "
+log: {{kind: kafka}}
+kafka:
+  bootstrap: {bootstrap}
+  prefix: {prefix}
+  session_ms: 2000
+  replication: 1
+  min_in_sync: 1
+partitions: {{events: 2, internal: 3}}
+checkpoint: {{seconds: 1}}
+ingest: {{tick_ms: 100}}
+"
+        ));
+        let file = company.path("ledgerflow.yaml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let chart = company.path("accounts.yaml");
+        company.write("ledgerflow.yaml", format!("{text}accounts: {}\n", chart.display()));
+        let dir = [("log.dir", "--dir", company.books().display().to_string())];
+        let (settings, _) = config::load(Some(&file), [], &dir).unwrap();
+        company.cli(&["topics", "create"]).ends(0);
+        Self { company, settings, asked: Mutex::new(None) }
+    }
+
+    /// One process of each processor.
+    fn processes(&self) -> BTreeMap<&'static str, Running> {
+        let all = ROLES.map(|role| (role, self.company.process("one", role, None)));
+        all.into_iter().map(|(role, running)| (role, self.company.ready(running))).collect()
+    }
+
+    #[track_caller]
+    fn sends(&self, traffic: &mut Traffic, batches: usize) {
+        for _ in 0..batches {
+            let batch = traffic.batch(25, 0);
+            assert!(traffic.send(self, &batch));
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    #[track_caller]
+    fn settles(&self, traffic: &Traffic, told: &impl Fn() -> String) {
+        let settled = within(PATIENCE, || traffic.is_settled(self).then_some(()));
+        assert!(settled.is_some(), "events without outcome: {}", told());
+    }
+
+    /// Nothing runs any more and everything is worked off: books, states and counts are right.
+    #[track_caller]
+    fn is_right(&self, traffic: &Traffic) {
+        self.company.is_whole();
+        let log = KafkaLog::open(ledgerflow::kafka::options(&self.settings).unwrap()).unwrap();
+        traffic.is_booked_once_on(&log);
+        traffic.are_the_wallets(&self.company.balances(&self.company.books(), "users:"));
+    }
+
+    /// Waits until every stage has read everything; ticks that keep coming count for nothing.
+    fn stop(&self, processes: BTreeMap<&'static str, Running>, traffic: &Traffic) {
+        let shown = || self.company.balances(&self.company.books(), "users:");
+        traffic.become_the_wallets(shown);
+        // Whoever writes ends first, and what it wrote is read by the next.
+        let mut processes = processes;
+        for role in ROLES {
+            let Some(running) = processes.remove(role) else { continue };
+            if role != "ingest" {
+                let read = within(PATIENCE, || has_read_everything(&running).then_some(()));
+                assert!(read.is_some(), "{role} is behind: {}", running.err());
+            }
+            running.stop();
+        }
+    }
+}
+
+/// Whether a process has worked off everything that there is for it.
+fn has_read_everything(running: &Running) -> bool {
+    let answer = running.ask(&Question::Status);
+    answer.is_some_and(|answer| answer.message.as_deref() == Some("everything is read"))
+}
+
+/// Process id that holds a folder.
+fn holder(folder: PathBuf) -> Option<i32> {
+    std::fs::read_to_string(folder.join("lock")).ok()?.trim().parse().ok()
+}
+
+#[test]
+fn what_is_supervised_is_started_again() {
+    let on = OnKafka::new();
+    let said = on.company.cli(&["topics", "create", "-o", "json"]).ends(0).json();
+    assert!(said.as_array().unwrap().iter().all(|row| row["made"] == "was there"), "{said}");
+    let mut running = on.company.launch(None);
+    let ready =
+        |code: i32| within(PATIENCE, || (on.company.cli(&["health"]).code == Some(code)).then_some(()));
+    assert!(ready(0).is_some(), "{}", running.err());
+    let mut traffic = Traffic::new(3);
+    for role in ROLES {
+        on.sends(&mut traffic, 3);
+        let before = holder(on.company.books().join(role)).unwrap();
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(before).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
+        let next = within(PATIENCE, || holder(on.company.books().join(role)).filter(|pid| *pid != before));
+        assert!(next.is_some() && ready(0).is_some(), "{role}: {}", running.err());
+    }
+    on.sends(&mut traffic, 3);
+    let bill = on.company.write("bill.csv", traffic.bill());
+    on.company.cli(&["bill", &bill.display().to_string()]).ends(0);
+    on.settles(&traffic, &|| running.err());
+    traffic.become_the_wallets(|| on.company.balances(&on.company.books(), "users:"));
+    let matched = traffic.billed as u64;
+    let reconciled = within(PATIENCE, || (on.company.cases()["matched"] == matched).then_some(()));
+    assert!(reconciled.is_some(), "{:?}, {matched} lines", on.company.cases());
+    running.signal(rustix::process::Signal::TERM);
+    let status = running.wait(Duration::from_secs(30));
+    assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", running.err());
+    assert!(ROLES.iter().all(|role| !on.company.books().join(role).join("ledgerflow.sock").exists()));
+    on.company.cli(&["health"]).ends(3);
+    // What was still on its way between two processors when all were told to end is read by the next ones.
+    let processes = on.processes();
+    on.stop(processes, &traffic);
+    on.is_right(&traffic);
+}
+
+/// A second process of each processor comes, the first one is killed, and comes back as a second.
+#[test]
+fn processes_share_the_partitions() {
+    let on = OnKafka::new();
+    let mut processes = on.processes();
+    let mut traffic = Traffic::new(5);
+    for role in ROLES {
+        on.sends(&mut traffic, 2);
+        let second = on.company.ready(on.company.process("two", role, None));
+        on.sends(&mut traffic, 2);
+        let first = processes.insert(role, second).unwrap();
+        first.signal(rustix::process::Signal::KILL);
+        on.sends(&mut traffic, 2);
+        let told = processes.get(role).unwrap();
+        on.settles(&traffic, &|| told.err());
+    }
+    let again = on.company.ready(on.company.process("one", "posting", None));
+    on.sends(&mut traffic, 4);
+    on.settles(&traffic, &|| again.err());
+    let said = on.company.cli(&["status", "-o", "json"]).ends(0).json();
+    let workers = |stage: &str| {
+        let mut rows = said["members"].as_array().unwrap().iter();
+        rows.find(|row| row["stage"] == stage).unwrap()["workers"].as_i64().unwrap()
+    };
+    assert_eq!((workers("posting"), workers("settlement")), (4, 1), "{said}");
+    again.stop();
+    on.stop(processes, &traffic);
+    on.is_right(&traffic);
+}
+
+/// Starts one processor with a fault armed, sends until it has died of it, starts it again.
+fn round(
+    on: &OnKafka,
+    processes: &mut BTreeMap<&'static str, Running>,
+    traffic: &mut Traffic,
+    role: &'static str,
+    fault: &str,
+) {
+    processes.remove(role).unwrap().stop();
+    let mut doomed = on.company.process("one", role, Some(fault));
+    let mut batches = 0;
+    let status = within(PATIENCE, || {
+        let ended = doomed.ended();
+        if ended.is_none() {
+            on.sends(traffic, 1);
+            batches += 1;
+        }
+        ended
+    });
+    let signal = status.and_then(|status| status.signal());
+    assert_eq!(signal, Some(9), "{fault}: {status:?} after {batches} batches: {}", doomed.err());
+    let next = on.company.ready(on.company.process("one", role, None));
+    on.sends(traffic, 1);
+    on.settles(traffic, &|| next.err());
+    processes.insert(role, next);
+}
+
+/// Points that every worker on Kafka passes in such traffic.
+fn points() -> Vec<Point> {
+    let wanted = |point: &Point| {
+        let name = point.name();
+        name.starts_with("worker.")
+            || name.starts_with("kafka.")
+            || (name.starts_with("checkpoint.") && *point != faults::CHECKPOINT_AFTER_MERGE)
+    };
+    faults::ALL.iter().copied().filter(wanted).collect()
+}
+
+/// The process of every processor dies at fault points, `ROUNDS` times at each of them, without that five times in all.
+#[test]
+fn kill_at_the_points_on_kafka() {
+    const STAGES: [(&str, &str); 5] = [
+        ("ingest", "ingest"),
+        ("posting", "posting"),
+        ("settlement", "settlement"),
+        ("reconcile", "rekey"),
+        ("reconcile", "join"),
+    ];
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let (seed, laps, points) = (number("SEED").unwrap_or(1), number("ROUNDS"), points());
+    println!(
+        "again with: SEED={seed} ROUNDS={} make test TESTS=kill_at_the_points_on_kafka",
+        laps.unwrap_or(0)
+    );
+    let mut prng = Prng::new(seed);
+    let (on, mut traffic) = (OnKafka::new(), Traffic::new(seed));
+    let mut processes = on.processes();
+    let rounds = laps.map_or(STAGES.len(), |laps| points.len() * usize::try_from(laps).unwrap());
+    let offset = usize::try_from(prng.below(points.len() as u64)).unwrap();
+    for index in 0..rounds {
+        let point = points[(offset + index) % points.len()];
+        let (role, thread) = STAGES[(index + index / points.len()) % STAGES.len()];
+        let once = [faults::WORKER_AFTER_JOIN, faults::WORKER_AFTER_RESTORE].contains(&point);
+        let hit = if once { 1 } else { 1 + prng.below(3) };
+        let fault = format!("{point}:{thread}:{hit}=kill");
+        println!("round {} of {rounds}: LEDGERFLOW_FAULT={fault}", index + 1);
+        round(&on, &mut processes, &mut traffic, role, &fault);
+    }
+    let bill = on.company.write("bill.csv", traffic.bill());
+    on.company.cli(&["bill", &bill.display().to_string()]).ends(0);
+    let matched = traffic.billed as u64;
+    let reconciled = within(PATIENCE, || (on.company.cases()["matched"] == matched).then_some(()));
+    assert!(reconciled.is_some(), "{:?}, {matched} lines", on.company.cases());
+    on.stop(processes, &traffic);
+    on.is_right(&traffic);
+}
+
+/// What is wrong with the topics is told by name before anything is written.
+#[test]
+fn a_wrong_configuration_is_told() {
+    let on = OnKafka::new();
+    let text = std::fs::read_to_string(on.company.path("ledgerflow.yaml")).unwrap();
+    let refused = |text: String, words: &str| {
+        on.company.write("ledgerflow.yaml", text);
+        let said = on.company.cli(&["run", "--unsupervised", "posting"]);
+        assert!(said.code != Some(0) && said.err.contains(words), "{words}: {said:?}");
+    };
+    refused(text.replace("internal: 3", "internal: 4"), "has 3 partitions, expected 4");
+    refused(text.replace("prefix: p", "prefix: q"), "`ledgerflow topics create` makes what is missing");
+    refused(
+        text.replace("min_in_sync: 1", "min_in_sync: 1\n  properties: client.properties"),
+        "client.properties",
+    );
+    on.company.write("client.properties", "acks=1\n");
+    refused(
+        text.replace("min_in_sync: 1", "min_in_sync: 1\n  properties: client.properties"),
+        "acks: set by the log itself, exactly-once rests on it",
+    );
+    on.company.write("ledgerflow.yaml", text);
+    let said = on.company.cli(&["run", "--unsupervised"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    let held = on.company.ready(on.company.process("one", "posting", None));
+    let said = on.company.cli_on(&on.company.path("one"), &["run", "--unsupervised", "posting"]);
+    assert!(said.code != Some(0) && said.err.contains("another process needs another --dir"), "{said:?}");
+    held.stop();
+    assert_eq!(on.ask(&Question::Health).unwrap().ending, Ending::Wrong);
+}
