@@ -267,7 +267,34 @@ pub struct Restore {
 pub enum Bench {
     /// Measure the whole pipeline with the windows of the configuration; prints one line of JSON. Without `--dir` in
     /// `ledgerflow-bench`.
+    ///
+    /// On Kafka it makes its own topics and deletes them; each processor is a process.
     Pipeline(BenchPipeline),
+    /// Measure commits alone; prints one line of JSON.
+    Commit(BenchCommit),
+}
+
+/// Options of `bench commit`.
+#[derive(Debug, Args)]
+pub struct BenchCommit {
+    /// Which log.
+    #[arg(long, value_enum, default_value_t = BenchLog::Embedded)]
+    pub log: BenchLog,
+    /// Brokers (overrides `kafka.bootstrap`).
+    #[arg(long, value_name = "HOST:PORT")]
+    pub bootstrap: Option<String>,
+    /// Commits.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub commits: u32,
+    /// Records of a commit.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub records: u32,
+    /// Bytes of a record.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=900_000))]
+    pub bytes: u32,
+    /// Partitions over which the records go, each with a position.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub partitions: u32,
 }
 
 /// Options of `bench pipeline`.
@@ -276,6 +303,9 @@ pub struct BenchPipeline {
     /// Which log.
     #[arg(long, value_enum, default_value_t = BenchLog::Embedded)]
     pub log: BenchLog,
+    /// Brokers (overrides `kafka.bootstrap`).
+    #[arg(long, value_name = "HOST:PORT")]
+    pub bootstrap: Option<String>,
     /// Events to preload (without `--rate`).
     #[arg(long, default_value_t = 2_000_000)]
     pub events: u64,
@@ -304,4 +334,6 @@ pub struct BenchPipeline {
 pub enum BenchLog {
     /// The embedded log.
     Embedded,
+    /// Apache Kafka.
+    Kafka,
 }

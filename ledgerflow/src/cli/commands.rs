@@ -66,9 +66,15 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Restore(options) => show(&restore::restore(&settings, &options.backup, &dir)?, out),
         Command::Bench(args::Bench::Pipeline(options)) => {
             let dir = cli.dir.unwrap_or_else(|| PathBuf::from("ledgerflow-bench"));
-            let measured = bench::pipeline(&options, &settings, &dir)?;
+            let measured = bench::pipeline(&options, &settings, cli.config.as_deref(), &dir)?;
             output::print(format!("{}\n", serde_json::to_string(&measured)?).as_bytes())?;
             Ok(exit(if measured.holds() { Ending::Done } else { Ending::Wrong }))
+        }
+        Command::Bench(args::Bench::Commit(options)) => {
+            let dir = cli.dir.unwrap_or_else(|| PathBuf::from("ledgerflow-bench"));
+            let measured = bench::commit::commit(&options, &settings, &dir)?;
+            output::print(format!("{}\n", serde_json::to_string(&measured)?).as_bytes())?;
+            Ok(ExitCode::SUCCESS)
         }
         // What a topic is needs no books.
         Command::Topics(args::Topics::Describe { topic }) => show(&query::operations::topic(&topic), out),

@@ -2,6 +2,7 @@
 //! partition that lies, can be read and is durable. A thread of its own follows `journal` and `balances`.
 
 use super::readable::Readable;
+use schemas::balance_json::CompleteUntil;
 use schemas::batch;
 use schemas::topics::Topic;
 use schemas::wire::{BalancesBody, Decision, JournalBody};
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stream::clock;
-use stream::log::{FetchLimit, Isolation, Log, LogError, Offset, TopicPartition};
+use stream::log::{FetchLimit, Isolation, Log, LogError, Offset, Record, TopicPartition};
 
 /// How long the end waits for balances that are still to come.
 const LAST_WAIT_US: i64 = 10_000_000;
@@ -107,7 +108,7 @@ impl Monitor {
                 let idle = fetches.is_empty();
                 for fetch in fetches {
                     for record in &fetch.records {
-                        follow.see(fetch.from, &record.value, appended());
+                        follow.see(fetch.from, record, appended());
                     }
                 }
                 follow.settle();
@@ -145,9 +146,13 @@ struct Follow<'a> {
 }
 
 impl Follow<'_> {
-    fn see(&mut self, at: TopicPartition, value: &bytes::Bytes, appended: u64) {
-        let done =
-            if at.topic == Topic::Journal { self.journal(at.partition, value) } else { self.balances(value) };
+    fn see(&mut self, at: TopicPartition, record: &Record, appended: u64) {
+        let value = &record.value;
+        let done = match at.topic {
+            Topic::Journal => self.journal(at.partition, value),
+            _ if self.log.features().compaction => self.complete(record),
+            _ => self.balances(value),
+        };
         if let Some(done) = done.filter(|done| !done.is_empty()) {
             self.pending.push_back((appended, done));
         }
@@ -163,6 +168,13 @@ impl Follow<'_> {
     fn balances(&mut self, value: &bytes::Bytes) -> Option<Vec<i64>> {
         let body = <BalancesBody as prost::Message>::decode(value.clone()).ok()?;
         Some(self.readable.balances(body.slot, body.journal_batch))
+    }
+
+    /// Where every balance is a record of its own, another one says up to where they are all out.
+    fn complete(&mut self, record: &Record) -> Option<Vec<i64>> {
+        let said = record.key.starts_with(b"complete_until|").then_some(record.value.as_ref())?;
+        let complete: CompleteUntil = serde_json::from_slice(said).ok()?;
+        Some(self.readable.balances(complete.slot, complete.journal_batch))
     }
 
     fn settle(&mut self) {

@@ -5,18 +5,44 @@ use std::collections::BTreeMap;
 /// Clock ticks a second in `/proc/*/stat`: fixed at 100 on Linux for user space (`sysconf(_SC_CLK_TCK)`).
 const TICKS_PER_S: u64 = 100;
 
+/// What a process has used so far.
+#[derive(Debug, Clone, Default)]
+pub struct Usage {
+    /// CPU time, milliseconds, user and system.
+    pub cpu_ms: u64,
+    /// The same per thread name.
+    pub threads: BTreeMap<String, u64>,
+    /// Largest resident memory, MiB.
+    pub rss_mib: u64,
+}
+
+/// What another process has used; nothing where it is gone.
+#[must_use]
+pub fn of(pid: u32) -> Usage {
+    let proc = format!("/proc/{pid}");
+    Usage { cpu_ms: cpu_of(&proc), threads: threads_of(&proc), rss_mib: rss_of(&proc) }
+}
+
 /// CPU time of the process so far, milliseconds, user and system.
 #[must_use]
 pub fn cpu_ms() -> u64 {
-    std::fs::read_to_string("/proc/self/stat").ok().and_then(|stat| ticks(&stat)).unwrap_or(0) * 1000
+    cpu_of("/proc/self")
+}
+
+fn cpu_of(proc: &str) -> u64 {
+    std::fs::read_to_string(format!("{proc}/stat")).ok().and_then(|stat| ticks(&stat)).unwrap_or(0) * 1000
         / TICKS_PER_S
 }
 
 /// CPU time per thread name, milliseconds.
 #[must_use]
 pub fn thread_cpu_ms() -> BTreeMap<String, u64> {
+    threads_of("/proc/self")
+}
+
+fn threads_of(proc: &str) -> BTreeMap<String, u64> {
     let mut all = BTreeMap::new();
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return all };
+    let Ok(tasks) = std::fs::read_dir(format!("{proc}/task")) else { return all };
     for task in tasks.flatten() {
         let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else { continue };
         let name = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).map(|(name, _)| name);
@@ -30,7 +56,11 @@ pub fn thread_cpu_ms() -> BTreeMap<String, u64> {
 /// Largest resident memory so far, MiB.
 #[must_use]
 pub fn rss_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    rss_of("/proc/self")
+}
+
+fn rss_of(proc: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("{proc}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|rest| rest.trim().split(' ').next()).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0)
         / 1024

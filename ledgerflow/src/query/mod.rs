@@ -52,6 +52,8 @@ pub enum Question {
     Send { lane: u8, events: Vec<events::Text> },
     /// Outcomes of events sent, as far as they have come.
     Outcomes { of: outcomes::Awaited },
+    /// What the stages of a process have done since its start, and how far they are behind.
+    Work,
     /// Ready?
     Health,
 }
@@ -146,6 +148,7 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         }
         Question::Send { lane, events } => events::send(books, *lane, events),
         Question::Outcomes { of } => outcomes::outcomes(books, of),
+        Question::Work => operations::work(books),
         Question::Health => Ok(operations::health(books)),
     }
 }

@@ -245,6 +245,29 @@ fn events(books: &Books) -> anyhow::Result<Table> {
     Ok(table)
 }
 
+/// What the stages that run here have done.
+pub(super) fn work(books: &Books) -> anyhow::Result<Answer> {
+    let columns =
+        ["stage", "windows", "aborted", "items", "records_read", "records_written", "behind_records"];
+    let mut table = Table::new("work", &columns);
+    let Some(pipeline) = books.pipeline() else {
+        return Ok(Answer::says(Ending::Failed, "nothing runs on this directory"));
+    };
+    let lag = pipeline.lag()?;
+    for (stage, work) in pipeline.work() {
+        table.row([
+            stage.into(),
+            work.windows.into(),
+            work.aborted.into(),
+            work.items.into(),
+            work.records_read.into(),
+            work.records_written.into(),
+            lag.get(stage).copied().unwrap_or(0).into(),
+        ]);
+    }
+    Ok(Answer::tables(vec![table]))
+}
+
 /// `health`.
 pub(super) fn health(books: &Books) -> Answer {
     match books.pipeline() {

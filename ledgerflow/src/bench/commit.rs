@@ -1,0 +1,147 @@
+//! `ledgerflow bench commit`: how long one commit takes, on its own.
+//!
+//! A member commits the same transaction again and again: so many records of so many bytes over the partitions of
+//! `journal`, and a position of every slot. On the embedded log the wait for the disk is measured apart.
+
+use super::decimal;
+use crate::cli::args::{BenchCommit, BenchLog};
+use crate::config::Settings;
+use crate::measure::latency::percentiles;
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use schemas::topics::{PartitionCounts, Topic};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::path::Path;
+use std::time::Duration;
+use stream::clock;
+use stream::embedded::EmbeddedLog;
+use stream::log::{
+    CommitOutcome, Log, LogError, Member, OutRecord, Position, Session, TopicPartition, Transaction,
+};
+
+/// How long the group may take to share its slots out.
+const JOIN_US: i64 = 30_000_000;
+
+/// Result of a measurement.
+#[derive(Debug, Serialize)]
+pub struct Measured {
+    log: &'static str,
+    commits: u32,
+    records: u32,
+    bytes: u32,
+    partitions: u32,
+    commit_ms: Spread,
+    /// Until what was committed is on the disk; null on Kafka, where a commit is acknowledged by its replicas.
+    durable_ms: Option<Spread>,
+    cores: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Spread {
+    p50: Box<RawValue>,
+    p99: Box<RawValue>,
+    max: Box<RawValue>,
+}
+
+impl Spread {
+    fn of(values_us: Vec<i64>) -> anyhow::Result<Self> {
+        let found = percentiles(values_us);
+        let ms = |us: i64| decimal(u64::try_from(us).unwrap_or(0), 1_000, 3);
+        Ok(Self { p50: ms(found.p50_us)?, p99: ms(found.p99_us)?, max: ms(found.max_us)? })
+    }
+}
+
+/// Runs it; on Kafka with topics of its own, on the embedded log in `dir`, which must be empty.
+///
+/// # Errors
+/// The log fails, or a commit is not taken.
+pub fn commit(options: &BenchCommit, settings: &Settings, dir: &Path) -> anyhow::Result<Measured> {
+    let counts = PartitionCounts { events: 1, internal: options.partitions };
+    match options.log {
+        BenchLog::Embedded => {
+            if dir.exists() && std::fs::read_dir(dir)?.next().is_some() {
+                bail!("{} is not empty: a measurement makes its own directory", dir.display());
+            }
+            let mut embedded = settings.embedded();
+            embedded.counts = counts;
+            measure(options, &EmbeddedLog::open(dir, embedded)?, "embedded")
+        }
+        #[cfg(feature = "kafka")]
+        BenchLog::Kafka => {
+            use stream::kafka::{KafkaLog, topics};
+            let mut reached = crate::kafka::options(settings)?;
+            if let Some(bootstrap) = &options.bootstrap {
+                reached.bootstrap.clone_from(bootstrap);
+            }
+            reached.counts = counts;
+            reached.prefix = format!("{}bench-{}-", reached.prefix, std::process::id());
+            topics::create(&reached, Topic::ALL).context("topics of the measurement")?;
+            let measured = KafkaLog::open(reached.clone())
+                .map_err(Into::into)
+                .and_then(|log| measure(options, &log, "kafka"));
+            topics::delete(&reached, Topic::ALL).context("deleting the topics of the measurement")?;
+            measured
+        }
+        #[cfg(not(feature = "kafka"))]
+        BenchLog::Kafka => bail!("this program was built without Kafka: build it with `--features kafka`"),
+    }
+}
+
+fn measure(options: &BenchCommit, log: &dyn Log, name: &'static str) -> anyhow::Result<Measured> {
+    let member = Member {
+        group: "bench".to_owned(),
+        name: "1".to_owned(),
+        transactional_id: "ledgerflow-bench-1".to_owned(),
+        slots: options.partitions,
+    };
+    let mut session = log.join(&member)?;
+    let generation = assigned(session.as_mut(), options.partitions)?;
+    let value = Bytes::from(vec![b'x'; options.bytes as usize]);
+    let place = |number: u32| TopicPartition::new(Topic::Journal, number % options.partitions);
+    let records: Vec<OutRecord> =
+        (0..options.records).map(|number| OutRecord::new(place(number), value.clone())).collect();
+    let (mut commits, mut durable) = (Vec::new(), Vec::new());
+    for number in 0..options.commits {
+        let position = |slot| {
+            let at = TopicPartition::new(Topic::Commands, slot);
+            (at, Position { offset: 0, metadata: format!("bench:{number}") })
+        };
+        let positions = (0..options.partitions).map(position).collect();
+        let transaction = Transaction { generation, records: records.clone(), positions };
+        let begun_us = clock::monotonic_us();
+        match session.commit(transaction) {
+            CommitOutcome::Committed { sequence } => {
+                commits.push(clock::monotonic_us() - begun_us);
+                log.wait_durable(sequence, Duration::from_secs(10))?;
+                durable.push(clock::monotonic_us() - begun_us);
+            }
+            other => bail!("commit {number}: {other:?}"),
+        }
+    }
+    Ok(Measured {
+        log: name,
+        commits: options.commits,
+        records: options.records,
+        bytes: options.bytes,
+        partitions: options.partitions,
+        commit_ms: Spread::of(commits)?,
+        durable_ms: if name == "embedded" { Some(Spread::of(durable)?) } else { None },
+        cores: std::thread::available_parallelism().map_or(0, usize::from),
+    })
+}
+
+/// Waits until every slot is this member's.
+fn assigned(session: &mut dyn Session, slots: u32) -> anyhow::Result<u64> {
+    let until_us = clock::monotonic_us() + JOIN_US;
+    loop {
+        match session.assignment() {
+            Ok(assignment) if assignment.slots.len() == slots as usize => return Ok(assignment.generation),
+            Ok(_) | Err(LogError::Retriable(_)) if clock::monotonic_us() < until_us => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Ok(assignment) => bail!("{} of {slots} slots are assigned", assignment.slots.len()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The pipeline on the embedded log, in this process.
+
+use super::sending::Sending;
+use super::{Checks, LatencyMs, Measured, Stage, TRANSFER_RULES, decimal};
+use crate::cli::args::BenchPipeline;
+use crate::config::Settings;
+use crate::generate::BENCH_CHART;
+use crate::measure::latency::{Due, Monitor, Percentiles, percentiles};
+use crate::measure::{process, recount};
+use crate::query::books::checkpoints;
+use crate::runtime::{Pipeline, Setup, Share, Start, Work};
+use anyhow::{Context, bail};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use stream::clock::{self, BusinessClock};
+use stream::embedded::EmbeddedLog;
+use stream::log::Log;
+
+pub(super) fn pipeline(options: &BenchPipeline, settings: &Settings, dir: &Path) -> anyhow::Result<Measured> {
+    let mut embedded = settings.embedded();
+    if let Some(internal) = options.partitions {
+        embedded.counts.internal = internal;
+    }
+    let log = Arc::new(EmbeddedLog::open(dir, embedded)?);
+    let bench = Bench { options, settings, dir, log };
+    match options.rate {
+        None => bench.throughput(),
+        Some(rate) => bench.latency(rate),
+    }
+}
+
+/// One measurement.
+struct Bench<'a> {
+    options: &'a BenchPipeline,
+    settings: &'a Settings,
+    dir: &'a Path,
+    log: Arc<EmbeddedLog>,
+}
+
+impl Bench<'_> {
+    fn start(&self) -> anyhow::Result<Pipeline> {
+        let shared: Arc<dyn Log> = Arc::clone(&self.log) as Arc<dyn Log>;
+        let store = checkpoints(self.dir, &shared);
+        let setup = Setup {
+            chart: (BENCH_CHART.to_owned(), "chart of measurements".to_owned()),
+            rules: (TRANSFER_RULES.to_owned(), "rules of measurements".to_owned()),
+            ..Setup::new(self.log.counts())
+        };
+        let (share, clock) = (Share::whole(), BusinessClock::Wall);
+        let start = Start { log: &shared, share: &share, clock: &clock, checkpoints: &store };
+        Pipeline::start(&setup.processors()?, &self.settings.workers(), &start)
+    }
+
+    fn throughput(&self) -> anyhow::Result<Measured> {
+        let events = self.options.events;
+        Sending::new(self.options, self.log.as_ref(), self.log.counts().events).preload(events)?;
+        self.log.wait_durable(self.log.last_sequence(), Duration::from_secs(60))?;
+        let from = Point::now(&self.log, None);
+        let pipeline = self.start()?;
+        drain(&pipeline, Duration::from_secs(600))?;
+        self.log.wait_durable(self.log.last_sequence(), Duration::from_secs(60))?;
+        self.finish(pipeline, &from, events, None)
+    }
+
+    fn latency(&self, rate: u64) -> anyhow::Result<Measured> {
+        let total =
+            rate.checked_mul(self.options.seconds).context("--rate times --seconds: too many events")?;
+        let pipeline = self.start()?;
+        let started = clock::monotonic_us();
+        while !pipeline.ready() {
+            if clock::monotonic_us() - started > 30_000_000 {
+                bail!("the pipeline is not ready: {:?}", pipeline.failures());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // The first day is announced by then: what is measured is the steady state.
+        std::thread::sleep(Duration::from_secs(1));
+        let due = Arc::new(Due::default());
+        let newest = Arc::clone(&self.log);
+        let shared: Arc<dyn Log> = Arc::clone(&self.log) as Arc<dyn Log>;
+        let monitor = Monitor::start(shared, Arc::clone(&due), move || newest.last_sequence())?;
+        let from = Point::now(&self.log, Some(&pipeline));
+        Sending::new(self.options, self.log.as_ref(), self.log.counts().events)
+            .on_schedule(rate, total, &due)?;
+        drain(&pipeline, Duration::from_secs(60))?;
+        std::thread::sleep(Duration::from_millis(200));
+        let latencies = percentiles(monitor.finish()?);
+        self.finish(pipeline, &from, total, Some(latencies))
+    }
+
+    fn finish(
+        &self,
+        pipeline: Pipeline,
+        from: &Point,
+        events: u64,
+        latencies: Option<Percentiles>,
+    ) -> anyhow::Result<Measured> {
+        let (to, rss_mib) = (Point::now(&self.log, Some(&pipeline)), process::rss_mib());
+        let failures = pipeline.stop(Duration::from_secs(10))?;
+        if let Some(failure) = failures.first() {
+            bail!("{} failed: {}", failure.processor, failure.error);
+        }
+        let micros = u64::try_from(to.wall_us - from.wall_us).unwrap_or(1).max(1);
+        let cpu_ms = to.cpu_ms - from.cpu_ms;
+        let (stages, other_threads_cpu_ms) = stages(from, &to);
+        let slowest = stages.iter().max_by_key(|(_, stage)| stage.cpu_ms).map(|(name, _)| name.clone());
+        let (counts, options) = (self.log.counts(), self.options);
+        Ok(Measured {
+            log: "embedded",
+            events,
+            seconds: decimal(micros, 1_000_000, 6)?,
+            events_per_s: events.saturating_mul(1_000_000) / micros,
+            rate: options.rate,
+            latency_ms: latencies.map_or_else(|| Ok(LatencyMs::default()), LatencyMs::of)?,
+            slowest_stage: slowest,
+            stages,
+            other_threads_cpu_ms,
+            window_us: self.settings.workers().each().map(|(name, of)| (name, of.window_us)).collect(),
+            cpu_s: decimal(cpu_ms, 1_000, 2)?,
+            cpu_us_per_event: decimal(cpu_ms.saturating_mul(1_000), events.max(1), 2)?,
+            rss_mib,
+            bytes_per_event: Some(to.disk.saturating_sub(from.disk) / events.max(1)),
+            accounts: options.accounts,
+            hot_percent: options.hot,
+            duplicates_percent: options.duplicates,
+            partitions: [counts.events, counts.internal],
+            durability: format!("group fsync every {} ms, one disk", self.settings.log.sync_interval_ms),
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            checks: Checks::of(&recount::recount(self.log.as_ref())?, events),
+        })
+    }
+}
+
+fn drain(pipeline: &Pipeline, wait: Duration) -> anyhow::Result<()> {
+    if pipeline.drain(wait)? {
+        return Ok(());
+    }
+    bail!("the pipeline did not get through: {:?} {:?}", pipeline.failures(), pipeline.stopped_slots())
+}
+
+/// What has been used and done by a moment.
+struct Point {
+    wall_us: i64,
+    cpu_ms: u64,
+    disk: u64,
+    threads: BTreeMap<String, u64>,
+    work: BTreeMap<&'static str, Work>,
+}
+
+impl Point {
+    fn now(log: &EmbeddedLog, pipeline: Option<&Pipeline>) -> Self {
+        Self {
+            wall_us: clock::monotonic_us(),
+            cpu_ms: process::cpu_ms(),
+            disk: log.disk_bytes(),
+            threads: process::thread_cpu_ms(),
+            work: pipeline.map(Pipeline::work).unwrap_or_default(),
+        }
+    }
+}
+
+/// What each processor did between two moments, and the CPU time of the threads that are no processor's.
+fn stages(from: &Point, to: &Point) -> (BTreeMap<String, Stage>, BTreeMap<String, u64>) {
+    let mut others = BTreeMap::new();
+    for (name, cpu_ms) in &to.threads {
+        others.insert(name.clone(), cpu_ms.saturating_sub(from.threads.get(name).copied().unwrap_or(0)));
+    }
+    let stages = to.work.iter().map(|(name, after)| {
+        let before = from.work.get(name).copied().unwrap_or_default();
+        let stage = Stage {
+            cpu_ms: others.remove(*name).unwrap_or(0),
+            windows: after.windows - before.windows,
+            windows_aborted: after.aborted - before.aborted,
+            items: after.items - before.items,
+            records_read: after.records_read - before.records_read,
+            records_written: after.records_written - before.records_written,
+        };
+        ((*name).to_owned(), stage)
+    });
+    let stages = stages.collect();
+    others.retain(|_, cpu_ms| *cpu_ms > 0);
+    (stages, others)
+}

@@ -1,0 +1,173 @@
+//! `ledgerflow bench`: the whole pipeline on a log ([`pipeline`]), or commits alone ([`commit`]), measured; one line of
+//! JSON.
+//!
+//! Without `--rate`: events are preloaded and durable, then the pipeline is started and works them off; throughput
+//! is events over the time from start to the last balance, and latency is not a meaningful figure (null). With
+//! `--rate`: events are sent on a schedule and latency is from the scheduled send time to the durable, readable
+//! balance. Checkpoints, dedupe, hash chain and Merkle roots are on in both. Windows, sync interval and checkpoints
+//! are those of the configuration, as in `run`; chart and rules are the measurement's own.
+//!
+//! Figures with decimals are counted in whole units and cut, and stand in the JSON as the decimals they are.
+
+pub mod commit;
+mod embedded;
+#[cfg(feature = "kafka")]
+mod kafka;
+mod sending;
+
+use crate::cli::args::{BenchLog, BenchPipeline};
+use crate::config::Settings;
+use crate::measure::latency::Percentiles;
+use crate::measure::recount;
+use anyhow::bail;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const TRANSFER_RULES: &str = r#"
+version: 1
+rules:
+  - type: transfer
+    legs:
+      - { debit: "{data.from}", asset: "{data.asset}", amount: data.amount }
+      - { credit: "{data.to}", asset: "{data.asset}", amount: data.amount }
+"#;
+
+/// Result of a measurement.
+#[derive(Debug, Serialize)]
+pub struct Measured {
+    log: &'static str,
+    events: u64,
+    seconds: Box<RawValue>,
+    events_per_s: u64,
+    rate: Option<u64>,
+    latency_ms: LatencyMs,
+    slowest_stage: Option<String>,
+    stages: BTreeMap<String, Stage>,
+    other_threads_cpu_ms: BTreeMap<String, u64>,
+    window_us: BTreeMap<&'static str, i64>,
+    cpu_s: Box<RawValue>,
+    cpu_us_per_event: Box<RawValue>,
+    rss_mib: u64,
+    /// On the disk of this process; null on Kafka.
+    bytes_per_event: Option<u64>,
+    accounts: u64,
+    hot_percent: u8,
+    duplicates_percent: u8,
+    partitions: [u32; 2],
+    durability: String,
+    cores: usize,
+    checks: Checks,
+}
+
+impl Measured {
+    /// Whether the books of the measurement are right.
+    #[must_use]
+    pub const fn holds(&self) -> bool {
+        self.checks.sum_zero && self.checks.accounted_for
+    }
+}
+
+/// Null where nothing was sent on a schedule.
+#[derive(Debug, Default, Serialize)]
+struct LatencyMs {
+    p50: Option<Box<RawValue>>,
+    p99: Option<Box<RawValue>>,
+    max: Option<Box<RawValue>>,
+    measured: usize,
+}
+
+/// What a processor did. The stage with the most CPU time bounds the throughput.
+#[derive(Debug, Serialize)]
+struct Stage {
+    cpu_ms: u64,
+    windows: u64,
+    windows_aborted: u64,
+    items: u64,
+    records_read: u64,
+    records_written: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Checks {
+    sum_zero: bool,
+    accounted_for: bool,
+    booked: u64,
+    duplicate: u64,
+    refused: u64,
+    dead_lettered: u64,
+}
+
+/// Runs the measurement in `dir` (made new) and returns its one line. `config` is the file that was named.
+///
+/// # Errors
+/// The directory holds something, the log fails, or the pipeline does not get through.
+pub fn pipeline(
+    options: &BenchPipeline,
+    settings: &Settings,
+    config: Option<&Path>,
+    dir: &Path,
+) -> anyhow::Result<Measured> {
+    if dir.exists() && std::fs::read_dir(dir)?.next().is_some() {
+        bail!("{} is not empty: a measurement makes its own directory", dir.display());
+    }
+    match options.log {
+        BenchLog::Embedded => embedded::pipeline(options, settings, dir),
+        #[cfg(feature = "kafka")]
+        BenchLog::Kafka => kafka::pipeline(options, settings, config, dir),
+        #[cfg(not(feature = "kafka"))]
+        BenchLog::Kafka => {
+            let _ = config;
+            bail!("this program was built without Kafka: build it with `--features kafka`")
+        }
+    }
+}
+
+impl LatencyMs {
+    fn of(found: Percentiles) -> anyhow::Result<Self> {
+        let ms = |us: i64| decimal(u64::try_from(us).unwrap_or(0), 1_000, 3).map(Some);
+        let Percentiles { count, p50_us, p99_us, max_us } = found;
+        Ok(Self { p50: ms(p50_us)?, p99: ms(p99_us)?, max: ms(max_us)?, measured: count })
+    }
+}
+
+impl Checks {
+    fn of(counted: &recount::Recount, events: u64) -> Self {
+        Self {
+            sum_zero: counted.sum_zero(),
+            accounted_for: counted.accounted_for() == events && counted.pending == 0,
+            booked: counted.booked,
+            duplicate: counted.duplicate,
+            refused: counted.refused.values().sum(),
+            dead_lettered: counted.dead_lettered.values().sum(),
+        }
+    }
+}
+
+/// `value / unit` as a JSON number with `digits` decimals, cut.
+fn decimal(value: u64, unit: u64, digits: u32) -> anyhow::Result<Box<RawValue>> {
+    let scale = 10_u128.pow(digits);
+    let scaled = u128::from(value) * scale / u128::from(unit.max(1));
+    let (whole, rest) = (scaled / scale, scaled % scale);
+    Ok(RawValue::from_string(format!("{whole}.{rest:0width$}", width = digits as usize))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_are_cut_and_stand_as_they_are() {
+        for (value, unit, digits, want) in [
+            (1_234_567, 1_000_000, 6, "1.234567"),
+            (7, 1_000_000, 6, "0.000007"),
+            (14_999, 1_000, 2, "14.99"),
+            (u64::MAX, 1, 3, "18446744073709551615.000"),
+            (5, 0, 1, "5.0"),
+        ] {
+            let json = serde_json::to_string(&decimal(value, unit, digits).expect("number")).expect("json");
+            assert_eq!(json, want);
+        }
+    }
+}
