@@ -7,7 +7,7 @@ use super::decimal;
 use crate::cli::args::{BenchCommit, BenchLog};
 use crate::config::Settings;
 use crate::measure::latency::percentiles;
-use anyhow::{Context, bail};
+use anyhow::bail;
 use bytes::Bytes;
 use schemas::topics::{PartitionCounts, Topic};
 use serde::Serialize;
@@ -69,19 +69,10 @@ pub fn commit(options: &BenchCommit, settings: &Settings, dir: &Path) -> anyhow:
         }
         #[cfg(feature = "kafka")]
         BenchLog::Kafka => {
-            use stream::kafka::{KafkaLog, topics};
-            let mut reached = crate::kafka::options(settings)?;
-            if let Some(bootstrap) = &options.bootstrap {
-                reached.bootstrap.clone_from(bootstrap);
-            }
-            reached.counts = counts;
-            reached.prefix = format!("{}bench-{}-", reached.prefix, std::process::id());
-            topics::create(&reached, Topic::ALL).context("topics of the measurement")?;
-            let measured = KafkaLog::open(reached.clone())
-                .map_err(Into::into)
-                .and_then(|log| measure(options, &log, "kafka"));
-            topics::delete(&reached, Topic::ALL).context("deleting the topics of the measurement")?;
-            measured
+            let reached = stream::kafka::Options { counts, ..crate::kafka::options(settings)? };
+            super::kafka::with_topics(reached, options.bootstrap.as_deref(), |reached| {
+                measure(options, &stream::kafka::KafkaLog::open(reached.clone())?, "kafka")
+            })
         }
         #[cfg(not(feature = "kafka"))]
         BenchLog::Kafka => bail!("this program was built without Kafka: build it with `--features kafka`"),

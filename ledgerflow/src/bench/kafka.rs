@@ -4,35 +4,29 @@
 //! the broker has the record that says that every balance is out. The times are those the broker wrote the records at, so
 //! watching costs nothing.
 
+use super::processes::{Process, Processes};
 use super::sending::Sending;
-use super::{Checks, LatencyMs, Measured, Stage, TRANSFER_RULES, decimal};
+use super::{Checks, LatencyMs, Measured, Stage, decimal};
 use crate::cli::args::BenchPipeline;
-use crate::cli::output::Cell;
 use crate::config::Settings;
-use crate::generate::BENCH_CHART;
 use crate::kafka;
 use crate::measure::latency::{Due, Monitor, Percentiles, percentiles};
 use crate::measure::{process, recount};
-use crate::query::{Answer, Ending, Question};
 use crate::runtime::Role;
-use crate::socket;
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, kill_process};
 use schemas::balance_json::CompleteUntil;
 use schemas::batch;
 use schemas::topics::Topic;
 use schemas::wire::{JournalBody, journal_item::Item};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 use stream::clock;
 use stream::kafka::{KafkaLog, Options, topics};
 use stream::log::{Log, TopicPartition};
 
-/// How long the pipeline may take to be ready, and to get through.
-const READY_US: i64 = 60_000_000;
+/// How long the pipeline may take to get through.
 const DONE_US: i64 = 900_000_000;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(250);
@@ -45,45 +39,38 @@ pub(super) fn pipeline(
     dir: &Path,
 ) -> anyhow::Result<Measured> {
     let mut reached = kafka::options(settings)?;
-    if let Some(bootstrap) = &options.bootstrap {
-        reached.bootstrap.clone_from(bootstrap);
-    }
     if let Some(internal) = options.partitions {
         reached.counts.internal = internal;
     }
+    with_topics(reached, options.bootstrap.as_deref(), |reached| {
+        let processes = Processes::new(dir, config, reached)?;
+        Bench { options, settings, processes, reached }.measure()
+    })
+}
+
+/// Does something on topics that are made for it and deleted after it.
+pub(super) fn with_topics<T>(
+    mut reached: Options,
+    bootstrap: Option<&str>,
+    what: impl FnOnce(&Options) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    if let Some(bootstrap) = bootstrap {
+        bootstrap.clone_into(&mut reached.bootstrap);
+    }
     reached.prefix = format!("{}bench-{}-", reached.prefix, std::process::id());
-    std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
-    std::fs::write(dir.join("accounts.yaml"), BENCH_CHART)?;
-    std::fs::write(dir.join("rules.yaml"), TRANSFER_RULES)?;
     topics::create(&reached, Topic::ALL).context("topics of the measurement")?;
-    let measured = Bench { options, settings, config, dir, reached: &reached }.measure();
+    let done = what(&reached);
     if let Err(error) = topics::delete(&reached, Topic::ALL) {
         tracing::warn!(%error, prefix = reached.prefix, "topics of the measurement are left");
     }
-    measured
+    done
 }
 
 struct Bench<'a> {
     options: &'a BenchPipeline,
     settings: &'a Settings,
-    config: Option<&'a Path>,
-    dir: &'a Path,
+    processes: Processes<'a>,
     reached: &'a Options,
-}
-
-/// A processor's process; it is killed when its handle goes.
-struct Process {
-    role: Role,
-    child: Child,
-    folder: std::path::PathBuf,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Bench<'_> {
@@ -94,16 +81,16 @@ impl Bench<'_> {
         let Some(rate) = self.options.rate else {
             let events = self.options.events;
             sending.preload(events)?;
-            let mut processes = self.start(&[Role::Posting, Role::Settlement, Role::Reconcile])?;
+            let mut processes = self.processes.ready(&[Role::Posting, Role::Settlement, Role::Reconcile])?;
             let started_us = clock::wall_us();
-            processes.extend(self.start(&[Role::Ingest])?);
+            processes.extend(self.processes.ready(&[Role::Ingest])?);
             wait_done(&mut processes)?;
             let elapsed_us = balances_out_us(&log)? - started_us;
             return self.finish(&log, processes, elapsed_us, events, None);
         };
         let total =
             rate.checked_mul(self.options.seconds).context("--rate times --seconds: too many events")?;
-        let mut processes = self.start(&Role::ALL)?;
+        let mut processes = self.processes.ready(&Role::ALL)?;
         // The first day is announced by then: what is measured is the steady state.
         std::thread::sleep(Duration::from_secs(2));
         let due = Arc::new(Due::default());
@@ -116,42 +103,6 @@ impl Bench<'_> {
         self.finish(&log, processes, elapsed_us, total, Some(latencies))
     }
 
-    /// Starts processes and waits until they are ready.
-    fn start(&self, roles: &[Role]) -> anyhow::Result<Vec<Process>> {
-        let program = std::env::current_exe().context("path of this program")?;
-        let start = |role: &Role| {
-            let mut command = Command::new(&program);
-            if let Some(config) = self.config {
-                command.arg("--config").arg(config);
-            }
-            let counts = self.reached.counts;
-            command
-                .args(["run", "--unsupervised", role.name()])
-                .env("LEDGERFLOW_LOG__KIND", "kafka")
-                .env("LEDGERFLOW_LOG__DIR", self.dir)
-                .env("LEDGERFLOW_LOG_LEVEL", "warn")
-                .env("LEDGERFLOW_KAFKA__BOOTSTRAP", &self.reached.bootstrap)
-                .env("LEDGERFLOW_KAFKA__PREFIX", &self.reached.prefix)
-                .env("LEDGERFLOW_PARTITIONS__EVENTS", counts.events.to_string())
-                .env("LEDGERFLOW_PARTITIONS__INTERNAL", counts.internal.to_string())
-                .env("LEDGERFLOW_ACCOUNTS", self.dir.join("accounts.yaml"))
-                .env("LEDGERFLOW_RULES", self.dir.join("rules.yaml"));
-            let child = command.spawn().with_context(|| format!("starting {}", role.name()))?;
-            Ok(Process { role: *role, child, folder: self.dir.join(role.name()) })
-        };
-        let mut processes = roles.iter().map(start).collect::<anyhow::Result<Vec<_>>>()?;
-        let until_us = clock::monotonic_us() + READY_US;
-        for process in &mut processes {
-            while process.ask(&Question::Health)?.is_none_or(|answer| answer.ending != Ending::Done) {
-                if clock::monotonic_us() > until_us {
-                    bail!("{} is not ready", process.role.name());
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
-        Ok(processes)
-    }
-
     fn finish(
         &self,
         log: &KafkaLog,
@@ -162,7 +113,7 @@ impl Bench<'_> {
     ) -> anyhow::Result<Measured> {
         let (mut stages, mut others, mut cpu_ms, mut rss_mib) = (BTreeMap::new(), BTreeMap::new(), 0, 0);
         for mut process in processes {
-            let (of, usage) = (process.stages()?, process::of(process.child.id()));
+            let (of, usage) = (process.stages()?, process::of(process.pid()));
             cpu_ms += usage.cpu_ms;
             rss_mib += usage.rss_mib;
             for (thread, cpu_ms) in usage.threads {
@@ -206,53 +157,6 @@ impl Bench<'_> {
             checks: Checks::of(&recount::recount(log)?, events),
         })
     }
-}
-
-impl Process {
-    /// `None` = it does not answer yet.
-    fn ask(&mut self, question: &Question) -> anyhow::Result<Option<Answer>> {
-        if let Some(status) = self.child.try_wait()? {
-            bail!("{} ended: {status}", self.role.name());
-        }
-        socket::ask(&self.folder, question)
-    }
-
-    /// Whether it has worked off what lies before it.
-    fn has_read_everything(&mut self) -> anyhow::Result<bool> {
-        let answer = self.ask(&Question::Work)?;
-        let rows = answer.into_iter().flat_map(|answer| answer.tables).flat_map(|table| table.rows);
-        let behind: i64 = rows.filter_map(|row| row.last().map(number)).sum();
-        Ok(behind == 0)
-    }
-
-    /// What its stages have done, CPU time aside.
-    fn stages(&mut self) -> anyhow::Result<BTreeMap<String, Stage>> {
-        let answer = self.ask(&Question::Work)?.context("a process does not answer")?;
-        let rows = answer.tables.into_iter().flat_map(|table| table.rows);
-        let stage = |row: Vec<Cell>| {
-            let mut cells = row.iter();
-            let name = cells.next().map(Cell::to_string).unwrap_or_default();
-            let mut next = || cells.next().map(number).and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-            let (windows, windows_aborted, items) = (next(), next(), next());
-            let (records_read, records_written) = (next(), next());
-            (name, Stage { cpu_ms: 0, windows, windows_aborted, items, records_read, records_written })
-        };
-        Ok(rows.map(stage).collect())
-    }
-
-    fn stop(&mut self) -> anyhow::Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("process id")?;
-        kill_process(pid, Signal::TERM)?;
-        let status = self.child.wait()?;
-        if !status.success() {
-            bail!("{} ended: {status}", self.role.name());
-        }
-        Ok(())
-    }
-}
-
-const fn number(cell: &Cell) -> i64 {
-    if let Cell::Number(number) = cell { *number } else { 0 }
 }
 
 /// Waits until nobody has anything to read: an event goes through posting as often as it is asked about elsewhere.

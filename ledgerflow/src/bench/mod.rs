@@ -12,7 +12,11 @@
 pub mod commit;
 mod embedded;
 #[cfg(feature = "kafka")]
+pub mod fail_over;
+#[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
+mod processes;
 mod sending;
 
 use crate::cli::args::{BenchLog, BenchPipeline};
@@ -150,7 +154,11 @@ fn decimal(value: u64, unit: u64, digits: u32) -> anyhow::Result<Box<RawValue>> 
     let scale = 10_u128.pow(digits);
     let scaled = u128::from(value) * scale / u128::from(unit.max(1));
     let (whole, rest) = (scaled / scale, scaled % scale);
-    Ok(RawValue::from_string(format!("{whole}.{rest:0width$}", width = digits as usize))?)
+    let number = match digits {
+        0 => whole.to_string(),
+        _ => format!("{whole}.{rest:0width$}", width = digits as usize),
+    };
+    Ok(RawValue::from_string(number)?)
 }
 
 #[cfg(test)]
@@ -165,6 +173,7 @@ mod tests {
             (14_999, 1_000, 2, "14.99"),
             (u64::MAX, 1, 3, "18446744073709551615.000"),
             (5, 0, 1, "5.0"),
+            (1_999, 1_000, 0, "1"),
         ] {
             let json = serde_json::to_string(&decimal(value, unit, digits).expect("number")).expect("json");
             assert_eq!(json, want);

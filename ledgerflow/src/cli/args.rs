@@ -272,6 +272,20 @@ pub enum Bench {
     Pipeline(BenchPipeline),
     /// Measure commits alone; prints one line of JSON.
     Commit(BenchCommit),
+    /// Kill one of two posting processes on Kafka again and again, and measure until its partitions go on: in the other
+    /// process, and in the same one started again. Prints one line of JSON.
+    FailOver(BenchFailOver),
+}
+
+/// Options of `bench fail-over`.
+#[derive(Debug, Args)]
+pub struct BenchFailOver {
+    /// Brokers (overrides `kafka.bootstrap`).
+    #[arg(long, value_name = "HOST:PORT")]
+    pub bootstrap: Option<String>,
+    /// Kills of each kind.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub rounds: u32,
 }
 
 /// Options of `bench commit`.

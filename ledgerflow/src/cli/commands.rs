@@ -76,6 +76,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             output::print(format!("{}\n", serde_json::to_string(&measured)?).as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Bench(args::Bench::FailOver(options)) => {
+            let dir = cli.dir.unwrap_or_else(|| PathBuf::from("ledgerflow-bench"));
+            fail_over(&options, &settings, cli.config.as_deref(), &dir)
+        }
         // What a topic is needs no books.
         Command::Topics(args::Topics::Describe { topic }) => show(&query::operations::topic(&topic), out),
         Command::Topics(args::Topics::Create) => show(&create_topics(&settings)?, out),
@@ -143,6 +147,23 @@ fn create_topics(settings: &Settings) -> anyhow::Result<Answer> {
         bail!("the embedded log makes its topics itself; log.kind: kafka has topics to create");
     }
     crate::kafka::create_topics(settings)
+}
+
+#[cfg(feature = "kafka")]
+fn fail_over(
+    options: &args::BenchFailOver,
+    settings: &Settings,
+    config: Option<&Path>,
+    dir: &Path,
+) -> anyhow::Result<ExitCode> {
+    let measured = bench::fail_over::fail_over(options, settings, config, dir)?;
+    output::print(format!("{}\n", serde_json::to_string(&measured)?).as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(not(feature = "kafka"))]
+fn fail_over(_: &args::BenchFailOver, _: &Settings, _: Option<&Path>, _: &Path) -> anyhow::Result<ExitCode> {
+    bail!("this program was built without Kafka: build it with `--features kafka`")
 }
 
 #[cfg(not(feature = "kafka"))]

@@ -36,7 +36,7 @@ const EVENTS: usize = 4;
 /// How long the thread that serves a producer waits for its events.
 const SERVE_PRODUCER: Duration = Duration::from_millis(1);
 /// Events of a producer that are served each time: there are only those of errors.
-const SERVED_AT_ONCE: u32 = 32;
+const SERVED_AT_ONCE: u32 = 8;
 
 /// What the group has assigned.
 #[derive(Debug, Default)]
