@@ -36,11 +36,15 @@ impl Asks for OnKafka {
 }
 
 impl OnKafka {
-    /// Topics of its own, made by the program.
+    /// Topics of its own on the shared broker, made by the program.
     fn new() -> Self {
+        Self::of(Broker::shared())
+    }
+
+    fn of(broker: &Broker) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("p{}.{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let bootstrap = Broker::shared().bootstrap();
+        let bootstrap = broker.bootstrap();
         let company = Company::with(&format!(
             "
 log: {{kind: kafka}}
@@ -189,6 +193,75 @@ fn processes_share_the_partitions() {
     };
     assert_eq!((workers("posting"), workers("settlement")), (4, 1), "{said}");
     again.stop();
+    on.stop(processes, &traffic);
+    on.is_right(&traffic);
+}
+
+/// Whether `make soak` runs, which sets `ROUNDS`.
+fn soak() -> bool {
+    std::env::var_os("ROUNDS").is_some()
+}
+
+/// How long something is away: some seconds, in `make soak` a minute.
+fn away() -> Duration {
+    Duration::from_secs(if soak() { 60 } else { 8 })
+}
+
+/// A process stands still beyond its session and its transaction, and wakes up when others have its partitions.
+#[test]
+fn a_process_that_wakes_up_late_writes_nothing() {
+    let on = OnKafka::new();
+    let mut processes = on.processes();
+    let mut traffic = Traffic::new(7);
+    // One that everything goes through; in `make soak` all of them.
+    let roles = if soak() { &ROLES[..] } else { &ROLES[1..2] };
+    for role in roles {
+        let second = on.company.ready(on.company.process("two", role, None));
+        on.sends(&mut traffic, 2);
+        let first = processes.insert(role, second).unwrap();
+        first.signal(rustix::process::Signal::STOP);
+        let stopped_us = stream::clock::monotonic_us();
+        on.sends(&mut traffic, 2);
+        on.settles(&traffic, &|| first.err());
+        let beyond = Duration::from_secs(8).as_micros();
+        while u128::try_from(stream::clock::monotonic_us() - stopped_us).unwrap() < beyond {
+            on.sends(&mut traffic, 1);
+        }
+        first.signal(rustix::process::Signal::CONT);
+        on.sends(&mut traffic, 4);
+        on.settles(&traffic, &|| first.err());
+        first.signal(rustix::process::Signal::KILL);
+    }
+    on.stop(processes, &traffic);
+    on.is_right(&traffic);
+}
+
+/// The broker stops answering under load, and then is killed; what waits for it goes on when it is back.
+#[test]
+fn the_broker_is_away_for_a_while() {
+    let mut broker = Broker::start(&[]);
+    let on = OnKafka::of(&broker);
+    let mut running = on.company.launch(None);
+    let ready = || within(PATIENCE, || (on.company.cli(&["health"]).code == Some(0)).then_some(()));
+    assert!(ready().is_some(), "{}", running.err());
+    let mut traffic = Traffic::new(9);
+    on.sends(&mut traffic, 4);
+    broker.signal("STOP");
+    std::thread::sleep(away());
+    broker.signal("CONT");
+    on.sends(&mut traffic, 4);
+    on.settles(&traffic, &|| running.err());
+    broker.kill();
+    std::thread::sleep(away());
+    broker.run();
+    on.sends(&mut traffic, 4);
+    on.settles(&traffic, &|| running.err());
+    assert!(ready().is_some(), "{}", running.err());
+    traffic.become_the_wallets(|| on.company.balances(&on.company.books(), "users:"));
+    running.signal(rustix::process::Signal::TERM);
+    let status = running.wait(Duration::from_secs(30));
+    assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", running.err());
+    let processes = on.processes();
     on.stop(processes, &traffic);
     on.is_right(&traffic);
 }
