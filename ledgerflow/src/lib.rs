@@ -21,7 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod generate;
-#[cfg(feature = "kafka")]
+#[cfg_attr(not(feature = "kafka"), path = "without_kafka.rs")]
 pub mod kafka;
 pub mod measure;
 pub mod query;

@@ -57,29 +57,24 @@ impl Spread {
 /// # Errors
 /// The log fails, or a commit is not taken.
 pub fn commit(options: &BenchCommit, settings: &Settings, dir: &Path) -> anyhow::Result<Measured> {
-    let counts = PartitionCounts { events: 1, internal: options.partitions };
     match options.log {
         BenchLog::Embedded => {
             if dir.exists() && std::fs::read_dir(dir)?.next().is_some() {
                 bail!("{} is not empty: a measurement makes its own directory", dir.display());
             }
             let mut embedded = settings.embedded();
-            embedded.counts = counts;
+            embedded.counts = counts(options);
             measure(options, &EmbeddedLog::open(dir, embedded)?, "embedded")
         }
-        #[cfg(feature = "kafka")]
-        BenchLog::Kafka => {
-            let reached = stream::kafka::Options { counts, ..crate::kafka::options(settings)? };
-            super::kafka::with_topics(reached, options.bootstrap.as_deref(), |reached| {
-                measure(options, &stream::kafka::KafkaLog::open(reached.clone())?, "kafka")
-            })
-        }
-        #[cfg(not(feature = "kafka"))]
-        BenchLog::Kafka => bail!("this program was built without Kafka: build it with `--features kafka`"),
+        BenchLog::Kafka => super::kafka::commit(options, settings),
     }
 }
 
-fn measure(options: &BenchCommit, log: &dyn Log, name: &'static str) -> anyhow::Result<Measured> {
+pub(super) const fn counts(options: &BenchCommit) -> PartitionCounts {
+    PartitionCounts { events: 1, internal: options.partitions }
+}
+
+pub(super) fn measure(options: &BenchCommit, log: &dyn Log, name: &'static str) -> anyhow::Result<Measured> {
     let member = Member {
         group: "bench".to_owned(),
         name: "1".to_owned(),

@@ -4,10 +4,11 @@
 //! the broker has the record that says that every balance is out. The times are those the broker wrote the records at, so
 //! watching costs nothing.
 
+pub use super::fail_over::fail_over;
 use super::processes::{Process, Processes};
 use super::sending::Sending;
-use super::{Checks, LatencyMs, Measured, Stage, decimal};
-use crate::cli::args::BenchPipeline;
+use super::{Checks, LatencyMs, Measured, Stage, commit, decimal};
+use crate::cli::args::{BenchCommit, BenchPipeline};
 use crate::config::Settings;
 use crate::kafka;
 use crate::measure::latency::{Due, Monitor, Percentiles, percentiles};
@@ -45,6 +46,14 @@ pub(super) fn pipeline(
     with_topics(reached, options.bootstrap.as_deref(), |reached| {
         let processes = Processes::new(dir, config, reached)?;
         Bench { options, settings, processes, reached }.measure()
+    })
+}
+
+/// Measures commits alone.
+pub(super) fn commit(options: &BenchCommit, settings: &Settings) -> anyhow::Result<commit::Measured> {
+    let reached = Options { counts: commit::counts(options), ..kafka::options(settings)? };
+    with_topics(reached, options.bootstrap.as_deref(), |reached| {
+        commit::measure(options, &KafkaLog::open(reached.clone())?, "kafka")
     })
 }
 

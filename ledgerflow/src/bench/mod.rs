@@ -12,12 +12,14 @@
 pub mod commit;
 mod embedded;
 #[cfg(feature = "kafka")]
-pub mod fail_over;
-#[cfg(feature = "kafka")]
+mod fail_over;
+#[cfg_attr(not(feature = "kafka"), path = "without_kafka.rs")]
 mod kafka;
 #[cfg(feature = "kafka")]
 mod processes;
 mod sending;
+
+pub use kafka::fail_over;
 
 use crate::cli::args::{BenchLog, BenchPipeline};
 use crate::config::Settings;
@@ -118,13 +120,7 @@ pub fn pipeline(
     }
     match options.log {
         BenchLog::Embedded => embedded::pipeline(options, settings, dir),
-        #[cfg(feature = "kafka")]
         BenchLog::Kafka => kafka::pipeline(options, settings, config, dir),
-        #[cfg(not(feature = "kafka"))]
-        BenchLog::Kafka => {
-            let _ = config;
-            bail!("this program was built without Kafka: build it with `--features kafka`")
-        }
     }
 }
 

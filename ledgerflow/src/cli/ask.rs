@@ -5,7 +5,7 @@ use crate::config::{LogKind, Settings};
 use crate::query::books::Books;
 use crate::query::{self, Answer, Ending, Question};
 use crate::runtime::Role;
-use crate::{restore, socket};
+use crate::{kafka, restore, socket};
 use anyhow::bail;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,28 +41,13 @@ impl Asked {
             (LogKind::Kafka, _) => {
                 let books = match self.cluster.take() {
                     Some(books) => books,
-                    None => on_kafka(&self.settings)?,
+                    None => kafka::books(&self.settings)?,
                 };
                 Ok(query::answer(self.cluster.insert(books), question))
             }
         }
     }
 }
-
-#[cfg(feature = "kafka")]
-fn on_kafka(settings: &Settings) -> anyhow::Result<Books> {
-    crate::kafka::books(settings)
-}
-
-#[cfg(not(feature = "kafka"))]
-fn on_kafka(_settings: &Settings) -> anyhow::Result<Books> {
-    bail!(WITHOUT_KAFKA)
-}
-
-/// What a program says that was built without it.
-#[cfg(not(feature = "kafka"))]
-pub(super) const WITHOUT_KAFKA: &str =
-    "log.kind is kafka, and this program was built without it: build it with `--features kafka`";
 
 /// Asks every processor's process that was started on the directory whether it is ready.
 fn ask_processes(settings: &Settings) -> anyhow::Result<Answer> {

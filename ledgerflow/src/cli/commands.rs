@@ -8,7 +8,7 @@ use crate::query::events::Text;
 use crate::query::outcomes::{self, Awaited, Gathered};
 use crate::query::{self, Answer, Ending, Question};
 use crate::runtime::Role;
-use crate::{bench, demo, restore, serve, socket, supervise};
+use crate::{bench, demo, kafka, restore, serve, socket, supervise};
 use anyhow::{Context, bail};
 use clap::CommandFactory;
 use serde::de::IgnoredAny;
@@ -78,7 +78,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Bench(args::Bench::FailOver(options)) => {
             let dir = cli.dir.unwrap_or_else(|| PathBuf::from("ledgerflow-bench"));
-            fail_over(&options, &settings, cli.config.as_deref(), &dir)
+            let measured = bench::fail_over(&options, &settings, cli.config.as_deref(), &dir)?;
+            output::print(format!("{}\n", serde_json::to_string(&measured)?).as_bytes())?;
+            Ok(ExitCode::SUCCESS)
         }
         // What a topic is needs no books.
         Command::Topics(args::Topics::Describe { topic }) => show(&query::operations::topic(&topic), out),
@@ -118,7 +120,7 @@ fn run_processors(
             );
         };
         supervise::end_with_parent();
-        return run_alone(settings, *role).map(|()| ExitCode::SUCCESS);
+        return kafka::run(settings, *role).map(|()| ExitCode::SUCCESS);
     }
     let mut roles = options.processors.clone();
     if roles.is_empty() {
@@ -136,44 +138,11 @@ fn run_processors(
     supervise::run(&roles, &arguments, shutdown).map(|()| ExitCode::SUCCESS)
 }
 
-#[cfg(feature = "kafka")]
-fn run_alone(settings: &Settings, role: Role) -> anyhow::Result<()> {
-    crate::kafka::run(settings, role)
-}
-
-#[cfg(feature = "kafka")]
 fn create_topics(settings: &Settings) -> anyhow::Result<Answer> {
     if settings.log.kind == LogKind::Embedded {
         bail!("the embedded log makes its topics itself; log.kind: kafka has topics to create");
     }
-    crate::kafka::create_topics(settings)
-}
-
-#[cfg(feature = "kafka")]
-fn fail_over(
-    options: &args::BenchFailOver,
-    settings: &Settings,
-    config: Option<&Path>,
-    dir: &Path,
-) -> anyhow::Result<ExitCode> {
-    let measured = bench::fail_over::fail_over(options, settings, config, dir)?;
-    output::print(format!("{}\n", serde_json::to_string(&measured)?).as_bytes())?;
-    Ok(ExitCode::SUCCESS)
-}
-
-#[cfg(not(feature = "kafka"))]
-fn fail_over(_: &args::BenchFailOver, _: &Settings, _: Option<&Path>, _: &Path) -> anyhow::Result<ExitCode> {
-    bail!("this program was built without Kafka: build it with `--features kafka`")
-}
-
-#[cfg(not(feature = "kafka"))]
-fn run_alone(_: &Settings, _: Role) -> anyhow::Result<()> {
-    bail!(super::ask::WITHOUT_KAFKA)
-}
-
-#[cfg(not(feature = "kafka"))]
-fn create_topics(_: &Settings) -> anyhow::Result<Answer> {
-    bail!("this program was built without Kafka: build it with `--features kafka`")
+    kafka::create_topics(settings)
 }
 
 /// Only `run` tells what it does; other commands speak of trouble.

@@ -1,0 +1,30 @@
+//! What stands in the place of measurements on Kafka in a program that was built without it.
+
+use super::{Measured, commit};
+use crate::cli::args::{BenchCommit, BenchFailOver, BenchPipeline};
+use crate::config::Settings;
+use crate::kafka::WITHOUT;
+use anyhow::bail;
+use std::convert::Infallible;
+use std::path::Path;
+
+pub(super) fn pipeline(
+    _: &BenchPipeline,
+    _: &Settings,
+    _: Option<&Path>,
+    _: &Path,
+) -> anyhow::Result<Measured> {
+    bail!(WITHOUT)
+}
+
+pub(super) fn commit(_: &BenchCommit, _: &Settings) -> anyhow::Result<commit::Measured> {
+    bail!(WITHOUT)
+}
+
+/// See the module.
+///
+/// # Errors
+/// Always.
+pub fn fail_over(_: &BenchFailOver, _: &Settings, _: Option<&Path>, _: &Path) -> anyhow::Result<Infallible> {
+    bail!(WITHOUT)
+}
