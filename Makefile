@@ -67,3 +67,5 @@ fmt: ## Format
 lint: ## Lint; warnings are errors
 	@.ci/native
 	@$(CARGO) clippy --locked --profile fast --workspace --all-targets -- -D warnings
+	@# The program as `make demo` builds it: without Kafka.
+	@$(CARGO) clippy --locked --profile fast -p ledgerflow -- -D warnings

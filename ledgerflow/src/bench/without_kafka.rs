@@ -5,7 +5,6 @@ use crate::cli::args::{BenchCommit, BenchFailOver, BenchPipeline};
 use crate::config::Settings;
 use crate::kafka::WITHOUT;
 use anyhow::bail;
-use std::convert::Infallible;
 use std::path::Path;
 
 pub(super) fn pipeline(
@@ -25,6 +24,6 @@ pub(super) fn commit(_: &BenchCommit, _: &Settings) -> anyhow::Result<commit::Me
 ///
 /// # Errors
 /// Always.
-pub fn fail_over(_: &BenchFailOver, _: &Settings, _: Option<&Path>, _: &Path) -> anyhow::Result<Infallible> {
+pub fn fail_over(_: &BenchFailOver, _: &Settings, _: Option<&Path>, _: &Path) -> anyhow::Result<()> {
     bail!(WITHOUT)
 }
