@@ -24,6 +24,6 @@ pub(super) fn commit(_: &BenchCommit, _: &Settings) -> anyhow::Result<commit::Me
 ///
 /// # Errors
 /// Always.
-pub fn fail_over(_: &BenchFailOver, _: &Settings, _: Option<&Path>, _: &Path) -> anyhow::Result<()> {
+pub fn fail_over(_: &BenchFailOver, _: &Settings, _: Option<&Path>, _: &Path) -> anyhow::Result<serde_json::Value> {
     bail!(WITHOUT)
 }
