@@ -10,7 +10,7 @@ use schemas::dates::{Day, format_instant};
 use schemas::topics::{Retention, Topic};
 use std::collections::BTreeMap;
 use std::path::Path;
-use stream::log::{Isolation, Offset, OutRecord, TopicPartition};
+use stream::log::{Isolation, LogError, Offset, OutRecord, TopicPartition};
 use stream::processor::{Processor, SlotState, Stop};
 use stream::worker::Worker;
 
@@ -370,7 +370,13 @@ pub(super) fn backup(books: &Books, to: &str) -> anyhow::Result<Answer> {
         let why = "a backup is of the embedded log; topics on Kafka are kept by its replicas";
         return Ok(Answer::says(Ending::Failed, why));
     };
-    let report = log.backup(Path::new(to))?;
+    let report = match log.backup(Path::new(to)) {
+        Err(LogError::Corrupt(why)) => {
+            let message = format!("the log is damaged, no backup is made: {why}");
+            return Ok(Answer::says(Ending::Wrong, message));
+        }
+        report => report?,
+    };
     let mut table = Table::new("backup", &["directory", "last_commit", "files", "bytes"]);
     let bytes: u64 = report.files.iter().map(|file| file.bytes).sum();
     table.row([to.into(), report.sequence.into(), report.files.len().into(), bytes.into()]);

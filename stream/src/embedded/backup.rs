@@ -2,7 +2,8 @@
 //!
 //! Order of the copy: closed segments, the prefix of the open one, `meta`, and last the manifest (sequence, sizes,
 //! checksums). A folder without `meta` does not open as a log and one without a manifest does not restore, so that a
-//! copy that was cut short is never taken for a log.
+//! copy that was cut short is never taken for a log. Each segment is checked frame by frame as it was copied; damage
+//! ends the backup, and what was copied is removed again.
 
 use super::core::{Core, lock};
 use super::files::{Files, SystemFiles, replace, write_all_at};
@@ -51,30 +52,75 @@ struct Source {
 /// Copies a log. Commits go on meanwhile; cleaning waits.
 ///
 /// # Errors
-/// [`LogError::Io`]: `to` is not empty, or what the file system says.
+/// [`LogError::Corrupt`] with file and place where the log itself is damaged; [`LogError::Io`]: `to` is not empty, lies
+/// in the log's own directory, or what the file system says. What was copied is removed again.
 pub(super) fn backup(core: &Core, to: &Path) -> Result<BackupReport, LogError> {
     core.check_alive()?;
+    apart(&core.root, to)?;
     let _nobody_replaces_segments = lock(&core.maintenance);
     let segments = core.segments();
     let (sequence, sources) = cut(core)?;
     if !core.read_only && core.durable() < sequence {
         core.sync()?;
     }
-    prepare(to)?;
+    let made = prepare(to)?;
+    let report = copy_log(core, to, sequence, sources).inspect_err(|_| clear(to, made))?;
+    tracing::info!(from = %segments.display(), to = %to.display(), sequence, "backup written");
+    Ok(report)
+}
+
+fn copy_log(core: &Core, to: &Path, sequence: u64, sources: Vec<Source>) -> Result<BackupReport, LogError> {
     let mut files = Vec::new();
     for source in sources {
-        files.push(copy(source, to)?);
+        let path = source.path.clone();
+        let file = copy(source, to)?;
+        check_frames(&path, &to.join(&file.name), file.bytes)?;
+        files.push(file);
     }
-    let files_system = SystemFiles;
-    sync_directory(&files_system, &to.join("segments"))?;
+    sync_directory(&SystemFiles, &to.join("segments"))?;
     let meta = open_source("meta".to_owned(), core.root.join("meta"))?;
     files.push(copy(meta, to)?);
     let report = BackupReport { sequence, files };
     let path = to.join(MANIFEST);
-    replace(&files_system, &path, report.text().as_bytes())
+    replace(&SystemFiles, &path, report.text().as_bytes())
         .map_err(|error| io_error("write", &path, &error))?;
-    tracing::info!(from = %segments.display(), to = %to.display(), sequence, "backup written");
     Ok(report)
+}
+
+/// Checks every frame of a copied segment. Other files are nothing that a frame could be wrong in.
+fn check_frames(named: &Path, copied: &Path, bytes: u64) -> Result<(), LogError> {
+    if copied.extension().is_none_or(|extension| extension != "seg") {
+        return Ok(());
+    }
+    let file = File::open(copied).map_err(|error| io_error("open", copied, &error))?;
+    let header = read_header(named, &file)?.map_err(|fault| corrupt(named, 0, fault))?;
+    SegmentIndex::scanned(named, &file, bytes, &header).map(drop)
+}
+
+/// A copy within the log's directory would be lost with it, and be taken for a part of it.
+fn apart(root: &Path, to: &Path) -> Result<(), LogError> {
+    let real = |path: &Path| path.canonicalize();
+    let root = real(root).map_err(|error| io_error("read", root, &error))?;
+    let to = std::path::absolute(to).map_err(|error| io_error("read", to, &error))?;
+    // What is not there yet lies where the nearest folder lies that is.
+    let there = to.ancestors().find_map(|path| real(path).ok());
+    if there.is_some_and(|path| path.starts_with(&root)) {
+        let (to, root) = (to.display(), root.display());
+        return Err(LogError::Io(format!(
+            "{to} lies in the data directory {root}: a backup needs another place"
+        )));
+    }
+    Ok(())
+}
+
+/// Removes what was copied into a folder that was empty, so that the next try finds it as this one did.
+fn clear(to: &Path, made: bool) {
+    let _ = fs::remove_dir_all(to.join("segments"));
+    let _ = fs::remove_file(to.join("meta"));
+    let _ = fs::remove_file(to.join(MANIFEST));
+    if made {
+        let _ = fs::remove_dir(to);
+    }
 }
 
 /// The last sequence and what makes up the log to there.
@@ -105,22 +151,23 @@ fn open_source(name: String, path: PathBuf) -> Result<Source, LogError> {
     Ok(Source { name, path, file, bytes })
 }
 
-/// The target must be absent or empty.
-fn prepare(to: &Path) -> Result<(), LogError> {
-    match fs::read_dir(to) {
+/// The target must be absent or empty. Says whether it was absent.
+fn prepare(to: &Path) -> Result<bool, LogError> {
+    let made = match fs::read_dir(to) {
         Ok(mut entries) => match entries.next() {
-            None => {}
+            None => false,
             Some(_) => return Err(LogError::Io(format!("{} is not empty", to.display()))),
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
         Err(error) => return Err(io_error("list", to, &error)),
-    }
+    };
     let segments = to.join("segments");
     fs::create_dir_all(&segments).map_err(|error| io_error("create", &segments, &error))?;
     match to.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(&SystemFiles, parent),
-        _ => Ok(()),
+        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(&SystemFiles, parent)?,
+        _ => {}
     }
+    Ok(made)
 }
 
 fn sync_directory(files: &dyn Files, path: &Path) -> Result<(), LogError> {
@@ -227,10 +274,7 @@ fn check(directory: &Path, file: &BackupFile) -> Result<(), LogError> {
         return Err(corrupt(&path, source.bytes, why));
     }
     // The checksum of the file tells that it is damaged, a frame's own tells where.
-    if path.extension().is_some_and(|extension| extension == "seg") {
-        let header = read_header(&path, &source.file)?.map_err(|fault| corrupt(&path, 0, fault))?;
-        SegmentIndex::scanned(&path, &source.file, source.bytes, &header)?;
-    }
+    check_frames(&path, &path, source.bytes)?;
     if walk(&path, &source.file, source.bytes, |_, _| Ok(()))? != file.crc32c {
         return Err(LogError::Corrupt(format!("{}: it is not the file of the manifest", path.display())));
     }
@@ -243,14 +287,9 @@ fn check(directory: &Path, file: &BackupFile) -> Result<(), LogError> {
 /// As [`verify_backup`]; [`LogError::Io`] when `to` is not empty, or what the file system says.
 pub fn restore(backup: &Path, to: &Path) -> Result<BackupReport, LogError> {
     let report = verify_backup(backup)?;
-    prepare(to)?;
-    let restored = copy_back(backup, to, &report);
-    if restored.is_err() {
-        // The folder was empty: all of this is ours. Without it the next try finds it empty again.
-        let _ = fs::remove_dir_all(to.join("segments"));
-        let _ = fs::remove_file(to.join("meta"));
-    }
-    restored.map(|()| report)
+    let made = prepare(to)?;
+    copy_back(backup, to, &report).inspect_err(|_| clear(to, made))?;
+    Ok(report)
 }
 
 fn copy_back(backup: &Path, to: &Path, report: &BackupReport) -> Result<(), LogError> {

@@ -231,10 +231,11 @@ impl EmbeddedLog {
         cleaning::start(&self.core, below)
     }
 
-    /// Copies the log as of now, once it is durable, to a directory that is empty or absent. Commits go on.
+    /// Copies the log as of now, once it is durable, to a directory that is empty or absent. Every frame is checked.
+    /// Commits go on.
     ///
     /// # Errors
-    /// [`LogError::Io`].
+    /// [`LogError::Corrupt`] with file and place where the log is damaged, [`LogError::Io`]; nothing is left there then.
     pub fn backup(&self, to: &Path) -> Result<BackupReport, LogError> {
         backup::backup(&self.core, to)
     }

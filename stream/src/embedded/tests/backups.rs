@@ -136,3 +136,54 @@ fn damage_is_named_by_file_and_place_and_nothing_is_left_behind() {
     let refused = restore(backup.path(), to.path()).unwrap_err().to_string();
     assert!(refused.contains(&format!("{} at byte ", segment.display())), "{refused}");
 }
+
+#[test]
+fn a_damaged_log_gives_no_backup_and_is_named_by_file_and_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    commit(&log, 0..50);
+    log.sync().unwrap();
+    let (damaged, whole) = (segments(directory.path()).remove(1), segments(directory.path()).remove(0));
+    let bytes = fs::read(&damaged).unwrap();
+    let (at, len, _) = frames(&damaged)[2];
+    let place = |at: u64| usize::try_from(at).unwrap();
+    // In the segment's header, in a frame's head, in its body.
+    for (spoilt, said) in [(20, 0), (at + 20, at), (at + len - 1, at)] {
+        let mut changed = bytes.clone();
+        changed[place(spoilt)] ^= 1;
+        fs::write(&damaged, changed).unwrap();
+        let to = tempfile::tempdir().unwrap();
+        for target in [to.path().to_path_buf(), to.path().join("absent")] {
+            let LogError::Corrupt(why) = log.backup(&target).unwrap_err() else { panic!("not corrupt") };
+            assert!(why.starts_with(&format!("{} at byte {said}: ", damaged.display())), "{why}");
+        }
+        assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
+    }
+    fs::write(&damaged, &bytes).unwrap();
+    let to = tempfile::tempdir().unwrap();
+    log.backup(to.path()).unwrap();
+    assert_eq!(
+        fs::read(to.path().join("segments").join(whole.file_name().unwrap())).unwrap(),
+        fs::read(whole).unwrap()
+    );
+}
+
+#[test]
+fn a_backup_within_the_data_directory_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    commit(&log, 0..5);
+    let outside = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(directory.path(), outside.path().join("link")).unwrap();
+    let inside = [
+        directory.path().join("backups/today"),
+        outside.path().join("link/copy"),
+        directory.path().to_owned(),
+    ];
+    for to in inside {
+        let LogError::Io(why) = log.backup(&to).unwrap_err() else { panic!("not io") };
+        assert!(why.contains("lies in the data directory"), "{why}");
+    }
+    assert!(!directory.path().join("backups").exists() && !directory.path().join("copy").exists());
+    log.backup(&outside.path().join("copy")).unwrap();
+}
