@@ -1,24 +1,25 @@
-//! `ledgerflow restore`: a data directory from a backup, and what is in it.
+//! `ledgerflow restore`: a data directory from a backup, or from what is left of a log, and what is in it.
 //!
 //! The backup is checked whole before the first byte is copied. Checkpoints are not taken along: they are of their own
 //! time, the log is the truth, and the first start rebuilds every state from it (DESIGN rule 1). Those that lie beside
-//! the backup are named, with how far they were and how far the log is.
+//! the backup are named, with how far they were and how far the log is. A start on a log of which a part is lost is
+//! refused here, too, and is told the ways to go on.
 
 use crate::cli::output::Table;
 use crate::config::Settings;
 use crate::query::books::STORE;
 use crate::query::{Answer, Ending};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use schemas::balance_json::{DayState, FlowStatus};
 use schemas::dates::format_instant;
 use schemas::topics::Topic;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use stream::clock;
-use stream::embedded::{self, EmbeddedLog};
+use stream::embedded::{self, EmbeddedLog, Left};
 use stream::log::{Isolation, Log, LogError, TopicPartition};
 use stream::store::{self, Label};
-use stream::worker::Metadata;
+use stream::worker::{Metadata, contradiction};
 
 /// Days that are listed; there may be years of them.
 const DAYS_SHOWN: usize = 7;
@@ -29,17 +30,59 @@ pub fn is_backup(dir: &Path) -> bool {
     dir.join("backup.manifest").exists()
 }
 
-/// Restores `backup` into `dir`, which must be absent or empty.
+/// A log that cannot be opened, for people: where a part of it is lost, with the ways to go on.
+#[must_use]
+pub fn refused(dir: &Path, error: LogError) -> anyhow::Error {
+    match error {
+        LogError::Lost(_) => anyhow::anyhow!("{error}. {}", ways_on(dir)),
+        other => other.into(),
+    }
+}
+
+fn ways_on(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "Nothing is changed. Put back what is missing, or make books of a backup: `ledgerflow restore BACKUP --dir \
+         ANOTHER`. Without a backup, `ledgerflow restore {dir} --accept-loss --dir ANOTHER` takes what is left of the log \
+         and says what is missing"
+    )
+}
+
+/// Refuses a log that ends before its checkpoints: a checkpoint counts only once its windows are durable, so that what
+/// they hold was acknowledged and is gone.
+///
+/// # Errors
+/// Names the first checkpoint that the log cannot have led to, and the ways to go on.
+pub fn reaches_checkpoints(log: &EmbeddedLog) -> anyhow::Result<()> {
+    let dir = log.directory();
+    for (processor, slot) in slots(&dir.join(STORE)) {
+        // A checkpoint that cannot be read says nothing; the worker drops it.
+        let Ok(Some(label)) = store::label_in(&slot) else { continue };
+        let name = file_name(&processor);
+        if let Some(why) = contradiction(&label, committed(log, &name, &label)?.as_ref()) {
+            bail!("{name}, slot {}: {why}. {}", number(&slot), ways_on(dir));
+        }
+    }
+    Ok(())
+}
+
+/// Restores `backup` into `dir`, which must be absent or empty. `accept_loss`: where it is no backup, what is left of the
+/// log there is taken.
 ///
 /// # Errors
 /// `dir` holds something, or what the file system says. A damaged backup is an answer.
-pub fn restore(settings: &Settings, backup: &Path, dir: &Path) -> anyhow::Result<Answer> {
-    let report = match embedded::restore(backup, dir) {
+pub fn restore(settings: &Settings, backup: &Path, dir: &Path, accept_loss: bool) -> anyhow::Result<Answer> {
+    let left = match accept_loss && !is_backup(backup) {
+        true => embedded::take_what_is_left(backup, dir),
+        false => embedded::restore(backup, dir).map(|taken| Left { durable: Some(taken.sequence), taken }),
+    };
+    let Left { taken: report, durable } = match left {
         Err(LogError::Corrupt(why)) => {
-            let message = format!("the backup is damaged, nothing is restored: {why}");
+            let what = if accept_loss { "what is left" } else { "the backup" };
+            let message = format!("{what} is damaged, nothing is restored: {why}");
             return Ok(Answer::says(Ending::Wrong, message));
         }
-        report => report?,
+        left => left?,
     };
     let log = EmbeddedLog::open_read_only(dir)?;
     let bytes: u64 = report.files.iter().map(|file| file.bytes).sum();
@@ -48,6 +91,11 @@ pub fn restore(settings: &Settings, backup: &Path, dir: &Path) -> anyhow::Result
     table.row(["backup".into(), backup.display().to_string().into()]);
     table.row(["directory".into(), dir.display().to_string().into()]);
     table.row(["last commit".into(), report.sequence.into()]);
+    if accept_loss {
+        table.row(["last commit known to be durable".into(), durable.into()]);
+        let lost = durable.map(|durable| durable.saturating_sub(report.sequence));
+        table.row(["commits lost at least".into(), lost.into()]);
+    }
     table.row(["written at".into(), written_us.map(format_instant).into()]);
     table.row(["age".into(), written_us.map(|us| age(clock::wall_us().saturating_sub(us))).into()]);
     table.row(["files".into(), report.files.len().into()]);
@@ -59,6 +107,10 @@ pub fn restore(settings: &Settings, backup: &Path, dir: &Path) -> anyhow::Result
     if !dropped.rows.is_empty() {
         message +=
             "checkpoints beside the backup are of their own time and are not taken: the log is the truth\n";
+    }
+    if accept_loss {
+        message += "what is missing was acknowledged: send the events of that time again, from before the last commit \
+                    that is here; those that are booked are told as duplicates\n";
     }
     if counts != settings.partition_counts() {
         message += &format!(
@@ -109,31 +161,40 @@ fn days(log: &dyn Log) -> anyhow::Result<Table> {
 fn checkpoints(log: &dyn Log, store: &Path) -> anyhow::Result<Table> {
     let columns = ["processor", "slot", "window_of_checkpoint", "window_of_log", "checkpoint_is"];
     let mut table = Table::new("checkpoints not taken", &columns);
-    for processor in folders(store) {
-        for slot in folders(&processor) {
-            let (name, number) = (file_name(&processor), file_name(&slot));
-            let number = number.parse::<u32>().map_or_else(|_| number.clone(), |number| number.to_string());
-            match store::label_in(&slot) {
-                Ok(None) => {}
-                Ok(Some(label)) => {
-                    let held = committed(log, &name, &label)?;
-                    let batch = held.as_ref().map(|held| held.batch);
-                    table.row([
-                        name.into(),
-                        number.into(),
-                        label.batch.into(),
-                        batch.into(),
-                        verdict(&label, held).into(),
-                    ]);
-                }
-                Err(error) => {
-                    let cells = [None, None, Some(error.to_string())];
-                    table.row([name.into(), number.into()].into_iter().chain(cells.map(Into::into)));
-                }
+    for (processor, slot) in slots(store) {
+        let (name, number) = (file_name(&processor), number(&slot));
+        match store::label_in(&slot) {
+            Ok(None) => {}
+            Ok(Some(label)) => {
+                let held = committed(log, &name, &label)?;
+                let batch = held.as_ref().map(|held| held.batch);
+                table.row([
+                    name.into(),
+                    number.into(),
+                    label.batch.into(),
+                    batch.into(),
+                    verdict(&label, held).into(),
+                ]);
+            }
+            Err(error) => {
+                let cells = [None, None, Some(error.to_string())];
+                table.row([name.into(), number.into()].into_iter().chain(cells.map(Into::into)));
             }
         }
     }
     Ok(table)
+}
+
+/// Folders of processors and slots below a checkpoint folder, in order.
+fn slots(store: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let processors = folders(store).into_iter();
+    processors.flat_map(|of| folders(&of).into_iter().map(move |slot| (of.clone(), slot))).collect()
+}
+
+/// The slot's number without leading zeros.
+fn number(slot: &Path) -> String {
+    let name = file_name(slot);
+    name.parse::<u32>().map_or_else(|_| name.clone(), |number| number.to_string())
 }
 
 /// The last window of the checkpoint's slot that the log knows.

@@ -216,6 +216,9 @@ pub enum LogError {
     /// Stored bytes that should be whole are not.
     #[error("corrupt log: {0}")]
     Corrupt(String),
+    /// What had been durable is no longer there.
+    #[error("a part of the log is lost: {0}")]
+    Lost(String),
     /// The log is held by somebody else.
     #[error("{path} is in use by process {pid}")]
     InUse {

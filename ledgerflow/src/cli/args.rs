@@ -86,6 +86,8 @@ pub enum Command {
     /// Copy the data directory while it is in use. Commands that only read answer on the copy too.
     Backup(Backup),
     /// Make the data directory from a backup, and say what is in it. The directory must not hold anything.
+    ///
+    /// With `--accept-loss`, from what is left of a data directory of which a part is lost.
     Restore(Restore),
     /// Measurements.
     #[command(subcommand)]
@@ -260,6 +262,9 @@ pub struct Backup {
 pub struct Restore {
     /// The backup; it stays as it is.
     pub backup: PathBuf,
+    /// BACKUP is a data directory whose log ends before what was durable: take what is left and say what is missing.
+    #[arg(long)]
+    pub accept_loss: bool,
 }
 
 /// Commands of `bench`.

@@ -104,6 +104,9 @@ fn ask_directory(settings: &Settings, question: &Question) -> anyhow::Result<Ans
                 bail!("{} has partitions {there:?}, the configuration says {wanted:?}", dir.display());
             }
             Ok(log) => {
+                if !backup {
+                    restore::reaches_checkpoints(&log)?;
+                }
                 let books = Books::at_rest(Arc::new(log), settings.setup()?, backup)?;
                 return Ok(query::answer(&books, question));
             }
@@ -111,7 +114,7 @@ fn ask_directory(settings: &Settings, question: &Question) -> anyhow::Result<Ans
             Err(LogError::InUse { .. }) if clock::monotonic_us() < until => {
                 std::thread::sleep(Duration::from_millis(50));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(restore::refused(dir, error)),
         }
     }
 }

@@ -63,7 +63,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             show_config(&layers, out)
         }
         Command::Send(options) => send(&settings, &options, out),
-        Command::Restore(options) => show(&restore::restore(&settings, &options.backup, &dir)?, out),
+        Command::Restore(options) => {
+            let answer = restore::restore(&settings, &options.backup, &dir, options.accept_loss)?;
+            show(&answer, out)
+        }
         Command::Bench(args::Bench::Pipeline(options)) => {
             let dir = cli.dir.unwrap_or_else(|| PathBuf::from("ledgerflow-bench"));
             let measured = bench::pipeline(&options, &settings, cli.config.as_deref(), &dir)?;

@@ -133,3 +133,83 @@ fn checkpoints_of_another_time_are_named_and_not_taken() {
     second.cli(&["verify"]).ends(0);
     second.cli(&["audit"]).ends(0);
 }
+
+#[test]
+fn a_damaged_log_gives_no_backup() {
+    let company = Company::new();
+    let (copy, mut traffic) = (company.path("copy"), Traffic::new(41));
+    let running = company.run();
+    assert!((0..10).all(|_| {
+        let batch = traffic.batch(25, 0);
+        traffic.send(&running, &batch)
+    }));
+    let first = segments(&company.books()).remove(0);
+    let mut bytes = std::fs::read(&first).unwrap();
+    let place = bytes.len() / 2;
+    bytes[place] ^= 1;
+    std::fs::write(&first, &bytes[..]).unwrap();
+    let said = company.cli(&["backup", &copy.display().to_string()]).ends(3);
+    assert!(said.err.contains(&format!("{} at byte ", first.display())), "{}", said.err);
+    assert!(!copy.exists());
+    drop(running);
+}
+
+/// The log as it was some time ago, beside checkpoints and a `meta` file that know more; then the newest segment gone.
+#[test]
+fn a_start_on_a_log_that_lost_its_end_is_refused_and_what_is_left_is_taken_only_when_told() {
+    let (company, second) = (Company::new(), Company::new());
+    let mut traffic = Traffic::new(43);
+    let send = |traffic: &mut Traffic| {
+        let running = company.run();
+        let batches: Vec<Batch> = (0..5).map(|_| traffic.batch(25, 0)).collect();
+        assert!(batches.iter().all(|batch| traffic.send(&running, batch)), "{}", running.err());
+        running.stop();
+        batches
+    };
+    let mut batches = send(&mut traffic);
+    let earlier: Vec<_> =
+        segments(&company.books()).into_iter().map(|path| (std::fs::read(&path).unwrap(), path)).collect();
+    let meta = std::fs::read(company.books().join("meta")).unwrap();
+    batches.extend(send(&mut traffic));
+    let store = company.books().join(ledgerflow::query::books::STORE);
+    for path in segments(&company.books()) {
+        std::fs::remove_file(path).unwrap();
+    }
+    let refused = |wanted: &[&str]| {
+        let mut running = company.launch(None);
+        let status = running.wait(PATIENCE).unwrap_or_else(|| panic!("it runs"));
+        assert_eq!(status.code(), Some(1), "{}", running.err());
+        let asked = company.cli(&["balance", "users:"]).ends(1);
+        for said in [running.err(), asked.err] {
+            assert!(wanted.iter().all(|wanted| said.contains(wanted)), "{said}");
+        }
+    };
+    refused(&["a part of the log is lost", "0000000001.seg", "ends with commit 0", "--accept-loss"]);
+    for (bytes, path) in &earlier {
+        std::fs::write(path, bytes).unwrap();
+    }
+    refused(&["a part of the log is lost", "which was durable", "--accept-loss"]);
+    // A log that knows nothing of it: its checkpoints do.
+    std::fs::write(company.books().join("meta"), meta).unwrap();
+    refused(&["the checkpoint is of window", "a part of the log is lost", "--accept-loss"]);
+    assert!(store.exists());
+
+    let books = company.books().display().to_string();
+    let said = second.cli(&["restore", &books]).ends(3);
+    assert!(said.err.contains("there is no manifest"), "{}", said.err);
+    let said = second.cli(&["restore", &books, "--accept-loss", "-o", "json"]).ends(0);
+    assert!(said.err.contains("send the events of that time again"), "{}", said.err);
+    let restored = said.json();
+    assert!(field(&restored, "last commit").as_u64().unwrap() > 0, "{restored}");
+    let dropped = restored["checkpoints not taken"].as_array().unwrap();
+    assert!(dropped.iter().any(|row| row["checkpoint_is"] == "newer than the log"), "{restored}");
+    // What was lost is sent again, and all of it is booked once.
+    let running = second.run();
+    let mut traffic = traffic.again();
+    assert!(batches.iter().all(|batch| traffic.send(&running, batch)));
+    let settled = within(PATIENCE, || traffic.is_settled(&running).then_some(()));
+    assert!(settled.is_some(), "{}", running.err());
+    running.stop();
+    second.is_whole();
+    traffic.is_booked_once(&second.books());
+}

@@ -5,9 +5,11 @@
 //! copy that was cut short is never taken for a log. Each segment is checked frame by frame as it was copied; damage
 //! ends the backup, and what was copied is removed again.
 
+use super::EmbeddedLog;
 use super::core::{Core, lock};
 use super::files::{Files, SystemFiles, replace, write_all_at};
 use super::index::SegmentIndex;
+use super::meta::{Durable, Meta};
 use super::segment::{corrupt, index_path, io_error, read_header};
 use crate::log::LogError;
 use std::fmt::Write as _;
@@ -59,17 +61,18 @@ pub(super) fn backup(core: &Core, to: &Path) -> Result<BackupReport, LogError> {
     apart(&core.root, to)?;
     let _nobody_replaces_segments = lock(&core.maintenance);
     let segments = core.segments();
-    let (sequence, sources) = cut(core)?;
+    let (end, sources) = cut(core)?;
+    let sequence = end.sequence;
     if !core.read_only && core.durable() < sequence {
         core.sync()?;
     }
     let made = prepare(to)?;
-    let report = copy_log(core, to, sequence, sources).inspect_err(|_| clear(to, made))?;
+    let report = copy_log(core, to, end, sources).inspect_err(|_| clear(to, made))?;
     tracing::info!(from = %segments.display(), to = %to.display(), sequence, "backup written");
     Ok(report)
 }
 
-fn copy_log(core: &Core, to: &Path, sequence: u64, sources: Vec<Source>) -> Result<BackupReport, LogError> {
+fn copy_log(core: &Core, to: &Path, end: Durable, sources: Vec<Source>) -> Result<BackupReport, LogError> {
     let mut files = Vec::new();
     for source in sources {
         let path = source.path.clone();
@@ -78,9 +81,13 @@ fn copy_log(core: &Core, to: &Path, sequence: u64, sources: Vec<Source>) -> Resu
         files.push(file);
     }
     sync_directory(&SystemFiles, &to.join("segments"))?;
-    let meta = open_source("meta".to_owned(), core.root.join("meta"))?;
-    files.push(copy(meta, to)?);
-    let report = BackupReport { sequence, files };
+    // As of the cut: the log's own may know of later segments by now.
+    let path = to.join("meta");
+    Meta { durable: Some(end), ..*lock(&core.meta) }.store(&SystemFiles, &path)?;
+    let meta = open_source("meta".to_owned(), path)?;
+    let crc32c = walk(&meta.path, &meta.file, meta.bytes, |_, _| Ok(()))?;
+    files.push(BackupFile { name: meta.name, bytes: meta.bytes, crc32c });
+    let report = BackupReport { sequence: end.sequence, files };
     let path = to.join(MANIFEST);
     replace(&SystemFiles, &path, report.text().as_bytes())
         .map_err(|error| io_error("write", &path, &error))?;
@@ -123,8 +130,8 @@ fn clear(to: &Path, made: bool) {
     }
 }
 
-/// The last sequence and what makes up the log to there.
-fn cut(core: &Core) -> Result<(u64, Vec<Source>), LogError> {
+/// The last commit and what makes up the log to there.
+fn cut(core: &Core) -> Result<(Durable, Vec<Source>), LogError> {
     let writer = lock(&core.writer);
     let closed: Vec<PathBuf> = lock(&core.state).segments().map(|segment| segment.path.clone()).collect();
     let mut sources = Vec::new();
@@ -138,7 +145,7 @@ fn cut(core: &Core) -> Result<(u64, Vec<Source>), LogError> {
     let mut open = open_source(name(&writer.path), writer.path.clone())?;
     open.bytes = writer.len;
     sources.push(open);
-    Ok((writer.sequence, sources))
+    Ok((Durable { segment: writer.segment, sequence: writer.sequence }, sources))
 }
 
 fn name(path: &Path) -> String {
@@ -290,6 +297,31 @@ pub fn restore(backup: &Path, to: &Path) -> Result<BackupReport, LogError> {
     let made = prepare(to)?;
     copy_back(backup, to, &report).inspect_err(|_| clear(to, made))?;
     Ok(report)
+}
+
+/// What was left of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// What was taken.
+    pub taken: BackupReport,
+    /// Sequence up to which the log was durable once, as it noted; `None` = an older build wrote no such note.
+    pub durable: Option<u64>,
+}
+
+/// Makes a log directory from what is left of a log of which a part is lost ([`LogError::Lost`]). The damaged log stays
+/// as it is.
+///
+/// # Errors
+/// [`LogError::Corrupt`] with file and place where what is left is damaged; [`LogError::InUse`]; [`LogError::Io`] when `to`
+/// is not empty, when no segment is left, or what the file system says.
+pub fn take_what_is_left(log: &Path, to: &Path) -> Result<Left, LogError> {
+    let durable = Meta::load(&log.join("meta"))?.and_then(|meta| meta.durable);
+    let taken = EmbeddedLog::open_for_reading(log, true)?.backup(to)?;
+    let manifest = to.join(MANIFEST);
+    // The new directory is a log and no backup.
+    SystemFiles.remove(&manifest).map_err(|error| io_error("remove", &manifest, &error))?;
+    sync_directory(&SystemFiles, to)?;
+    Ok(Left { taken, durable: durable.map(|durable| durable.sequence) })
 }
 
 fn copy_back(backup: &Path, to: &Path, report: &BackupReport) -> Result<(), LogError> {

@@ -10,6 +10,7 @@ use super::cleaning::Chore;
 use super::files::{Files, write_all_at};
 use super::format::{Bounds, Draft, Extras, GroupPosition, MARK, SNAPSHOT, Sealed};
 use super::group::Groups;
+use super::meta::{Durable, Meta};
 use super::segment::{HEADER_BYTES, SegmentHeader, begin_segment, io_error, segment_path};
 use super::state::{Layout, OpenSegment, State};
 use crate::clock;
@@ -85,6 +86,8 @@ pub(super) struct Core {
     pub files: Box<dyn Files>,
     pub log_id: u64,
     pub read_only: bool,
+    /// The `meta` file as it was written last.
+    pub meta: Mutex<Meta>,
     layout: Layout,
     pub writer: Mutex<Writer>,
     pub state: Mutex<State>,
@@ -108,7 +111,7 @@ pub(super) struct CoreParts {
     pub root: PathBuf,
     pub options: Options,
     pub files: Box<dyn Files>,
-    pub log_id: u64,
+    pub meta: Meta,
     pub read_only: bool,
     pub writer: Writer,
     pub state: State,
@@ -122,8 +125,9 @@ impl Core {
             root: parts.root,
             options: parts.options,
             files: parts.files,
-            log_id: parts.log_id,
+            log_id: parts.meta.log_id,
             read_only: parts.read_only,
+            meta: Mutex::new(parts.meta),
             layout: parts.state.layout().clone(),
             writer: Mutex::new(parts.writer),
             state: Mutex::new(parts.state),
@@ -347,11 +351,12 @@ impl Core {
         self.check_writable()?;
         self.pass(faults::EMBEDDED_BEFORE_SYNC)?;
         lock(&self.pending).unsynced = false;
-        let (sequence, open, closed, names) = {
+        let (end, open, closed, names) = {
             let mut writer = lock(&self.writer);
             let closed = std::mem::take(&mut writer.unsynced);
             let names = std::mem::take(&mut writer.names_changed);
-            (writer.sequence, (Arc::clone(&writer.file), writer.path.clone()), closed, names)
+            let end = Durable { segment: writer.segment, sequence: writer.sequence };
+            (end, (Arc::clone(&writer.file), writer.path.clone()), closed, names)
         };
         let files = self.files.as_ref();
         let synced = closed.iter().try_for_each(|file| files.sync(file)).and_then(|()| files.sync(&open.0));
@@ -363,10 +368,27 @@ impl Core {
             return Err(error);
         }
         self.pass(faults::EMBEDDED_AFTER_SYNC)?;
-        self.durable.fetch_max(sequence, Ordering::AcqRel);
+        self.durable.fetch_max(end.sequence, Ordering::AcqRel);
         drop(lock(&self.durable_lock));
         self.durable_changed.notify_all();
-        Ok(sequence)
+        if names {
+            self.note(end);
+        }
+        Ok(end.sequence)
+    }
+
+    /// Writes into `meta` how far the log is durable, so that a segment that is lost is missed at the next opening. A
+    /// note that finds no room is made up for by the next one.
+    pub(super) fn note(&self, durable: Durable) {
+        let mut meta = lock(&self.meta);
+        if meta.durable == Some(durable) {
+            return;
+        }
+        let noted = Meta { durable: Some(durable), ..*meta };
+        match noted.store(self.files.as_ref(), &self.root.join("meta")) {
+            Ok(()) => *meta = noted,
+            Err(error) => tracing::warn!(%error, "how far the log is durable was not noted"),
+        }
     }
 
     /// Notes in the log how far it is durable, when no frame that could say so has come since. Recovery tells by
@@ -417,6 +439,9 @@ impl Core {
             tracing::warn!(log = %self.root.display(), %error, "the log was closed without a last sync");
         }
         let writer = lock(&self.writer);
+        if self.durable() == writer.sequence && self.failure.get().is_none() {
+            self.note(Durable { segment: writer.segment, sequence: writer.sequence });
+        }
         self.closed.store(true, Ordering::Release);
         drop(writer);
         self.wake_everybody();

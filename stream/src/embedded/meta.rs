@@ -1,4 +1,4 @@
-//! The `meta` file (format, identity, topics and their partition counts) and the `lock` file (who owns the log).
+//! The `meta` file (what the log is made as, and how far it was durable) and the `lock` file (who owns the log).
 
 use super::files::{Files, replace};
 use super::format::FORMAT;
@@ -22,6 +22,17 @@ pub(super) struct Meta {
     pub counts: PartitionCounts,
     /// How many topics, from the first of [`Topic::ALL`], the file names.
     pub topics: usize,
+    /// How far the log is known to have been durable; `None` in a log that has not begun, or of an older build.
+    pub durable: Option<Durable>,
+}
+
+/// A point up to which the log has been on the disk: it ends there or later, or a part of it is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Durable {
+    /// Number of the segment that was the newest.
+    pub segment: u32,
+    /// Sequence of the last commit that was durable then.
+    pub sequence: u64,
 }
 
 impl Meta {
@@ -33,6 +44,9 @@ impl Meta {
         );
         for topic in Topic::ALL {
             let _ = writeln!(text, "topic {} {}", topic.name(), topic.partition_count(self.counts));
+        }
+        if let Some(durable) = self.durable {
+            let _ = writeln!(text, "durable {} {}", durable.segment, durable.sequence);
         }
         let checksum = crc32c::crc32c(text.as_bytes());
         let _ = writeln!(text, "crc32c {checksum:08x}");
@@ -79,14 +93,23 @@ impl Meta {
         let events = number(field(lines.next(), "events")?)?;
         let internal = number(field(lines.next(), "internal")?)?;
         let mut topics = 0;
-        for line in lines.take_while(|line| line.starts_with("topic ")) {
+        let mut durable = None;
+        for line in lines {
+            if let Some(noted) = line.strip_prefix("durable ") {
+                durable =
+                    Some(Durable::parse(noted).ok_or_else(|| format!("{noted} is no segment and commit"))?);
+                continue;
+            }
+            if !line.starts_with("topic ") {
+                break;
+            }
             let name = field(Some(line), "topic")?.split(' ').next().unwrap_or_default();
             if Topic::ALL.get(topics).map(|topic| topic.name()) != Some(name) {
                 return Err(format!("topic {name} is not known to this build"));
             }
             topics += 1;
         }
-        Ok(Self { log_id, counts: PartitionCounts { events, internal }, topics })
+        Ok(Self { log_id, counts: PartitionCounts { events, internal }, topics, durable })
     }
 
     /// Compares with the counts of the configuration.
@@ -106,6 +129,13 @@ impl Meta {
             wanted.events,
             wanted.internal
         )))
+    }
+}
+
+impl Durable {
+    fn parse(text: &str) -> Option<Self> {
+        let (segment, sequence) = text.split_once(' ')?;
+        Some(Self { segment: segment.parse().ok()?, sequence: sequence.parse().ok()? })
     }
 }
 

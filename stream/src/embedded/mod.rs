@@ -24,13 +24,13 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use backup::{BackupFile, BackupReport, restore, verify_backup};
+pub use backup::{BackupFile, BackupReport, Left, restore, take_what_is_left, verify_backup};
 pub use cleaning::{CleanReport, Cleaning};
 
 use self::core::{Core, CoreParts, NotWritten, SEGMENT_BYTES_MAX, lock};
 use self::files::{Files, SystemFiles};
 use self::index::SegmentIndex;
-use self::meta::{Lock, Meta};
+use self::meta::{Durable, Lock, Meta};
 use self::reader::EmbeddedReader;
 use self::recovery::{Recovered, Recovery};
 use self::segment::io_error;
@@ -101,7 +101,7 @@ impl EmbeddedLog {
     /// # Errors
     /// [`LogError::InUse`] while another process (or another handle of this one) has it;
     /// [`LogError::Corrupt`] with file and place; [`LogError::Io`] when the partition counts are not those it was
-    /// made with, or what the file system says.
+    /// made with, or what the file system says; [`LogError::Lost`] when what was durable is not there.
     pub fn open(directory: &Path, options: Options) -> Result<Self, LogError> {
         Self::open_with(directory, options, Box::new(SystemFiles))
     }
@@ -122,6 +122,7 @@ impl EmbeddedLog {
             options: &options,
             files: files.as_ref(),
             log_id: meta.log_id,
+            durable: meta.durable,
             read_only: false,
         };
         let recovered = found.run()?;
@@ -133,6 +134,11 @@ impl EmbeddedLog {
     /// # Errors
     /// As [`EmbeddedLog::open`]; [`LogError::Io`] when there is no log.
     pub fn open_read_only(directory: &Path) -> Result<Self, LogError> {
+        Self::open_for_reading(directory, false)
+    }
+
+    /// `left`: what is there is taken for the log, whatever was durable once.
+    fn open_for_reading(directory: &Path, left: bool) -> Result<Self, LogError> {
         let path = directory.join("meta");
         let absent = || LogError::Io(format!("{} holds no embedded log", directory.display()));
         let meta = Meta::load(&path)?.ok_or_else(absent)?;
@@ -143,6 +149,7 @@ impl EmbeddedLog {
             options: &options,
             files: &SystemFiles,
             log_id: meta.log_id,
+            durable: meta.durable.filter(|_| !left),
             read_only: true,
         };
         let recovered = found.run()?;
@@ -161,7 +168,7 @@ impl EmbeddedLog {
             root: directory.to_path_buf(),
             options,
             files,
-            log_id: meta.log_id,
+            meta,
             read_only,
             writer: recovered.writer,
             state: recovered.state,
@@ -177,6 +184,11 @@ impl EmbeddedLog {
         log.spawn("log-chores", move || cleaning::keep_house(&core, &work))?;
         // A mark that finds no room is not missed.
         let _ = log.core.mark(log.core.durable());
+        let (segment, sequence) = {
+            let writer = lock(&log.core.writer);
+            (writer.segment, writer.sequence)
+        };
+        log.core.note(Durable { segment, sequence });
         Ok(log)
     }
 
@@ -289,7 +301,7 @@ fn known_meta(
                 return Err(LogError::Corrupt(format!("{}: {why}", directory.display())));
             }
             let log_id = std::collections::hash_map::RandomState::new().build_hasher().finish();
-            let meta = Meta { log_id, counts: options.counts, topics: Topic::ALL.len() };
+            let meta = Meta { log_id, counts: options.counts, topics: Topic::ALL.len(), durable: None };
             meta.store(files, &path)?;
             Ok(meta)
         }

@@ -3,7 +3,8 @@
 //! A bad frame is a torn tail if nothing behind it says that it was durable: then it and everything behind it was
 //! never acknowledged as durable and is dropped, with a line in the log. If a frame behind it says so (every frame
 //! notes how far the log was durable when it was written), or the segment was written by cleaning, it is damage:
-//! [`LogError::Corrupt`] with file and place, and nothing is changed.
+//! [`LogError::Corrupt`] with file and place, and nothing is changed. `meta` notes too how far the log was durable when it
+//! was opened and closed and whenever a segment was begun: a log that ends before that is [`LogError::Lost`].
 //!
 //! The newest `scan_bytes` of segments, and always the last two, are read and checked whole; older ones are taken
 //! from their side-files, and their runs are checked when somebody reads them.
@@ -12,6 +13,7 @@ use super::core::Writer;
 use super::files::Files;
 use super::format::{FORMAT, FrameFault, Head, MARK, SNAPSHOT};
 use super::index::{SegmentIndex, placed};
+use super::meta::Durable;
 use super::segment::{
     HEADER_BYTES, SegmentHeader, SegmentScan, Step, begin_segment, corrupt, index_path, io_error,
     read_header, segment_path,
@@ -29,6 +31,8 @@ pub(super) struct Recovery<'a> {
     pub options: &'a Options,
     pub files: &'a dyn Files,
     pub log_id: u64,
+    /// Where it has been durable for certain.
+    pub durable: Option<Durable>,
     pub read_only: bool,
 }
 
@@ -77,16 +81,41 @@ impl Recovery<'_> {
         let mut found = self.list()?;
         loop {
             if found.is_empty() {
+                self.reaches(None)?;
                 return self.begin();
             }
             match self.go_through(&found)? {
                 Ok(recovered) => {
+                    self.reaches(Some(&recovered.writer))?;
                     self.make_durable(&found)?;
                     return Ok(recovered);
                 }
                 Err(fault) => self.drop_tail(&mut found, &fault)?,
             }
         }
+    }
+
+    /// Whether the log goes as far as it was durable once.
+    ///
+    /// # Errors
+    /// [`LogError::Lost`] naming the file that is missing or too short.
+    fn reaches(&self, end: Option<&Writer>) -> Result<(), LogError> {
+        let Some(durable) = self.durable else { return Ok(()) };
+        let left = end.map_or(0, |writer| writer.sequence);
+        if left >= durable.sequence {
+            return Ok(());
+        }
+        let newest = segment_path(&self.segments, durable.segment);
+        let what = if end.is_some_and(|writer| writer.segment >= durable.segment) {
+            "ends before"
+        } else {
+            "is gone with"
+        };
+        Err(LogError::Lost(format!(
+            "{} {what} commit {}, which was durable; what is left ends with commit {left}",
+            newest.display(),
+            durable.sequence
+        )))
     }
 
     /// Segment files in order, without what a crash of cleaning left behind.
@@ -303,8 +332,9 @@ impl Recovery<'_> {
             });
         }
         let Some(bad) = found.get(fault.segment) else { return Ok(()) };
+        let noted = self.durable.map(|durable| durable.sequence);
         // Cleaning and side-files come only after a sync.
-        if whole_once || claim.is_some_and(|durable| durable > fault.sequence) {
+        if whole_once || claim.max(noted).is_some_and(|durable| durable > fault.sequence) {
             return Err(corrupt(&bad.path, fault.at, &fault.why));
         }
         let dropped = found.iter().skip(fault.segment).map(|segment| segment.len).sum::<u64>() - fault.at;

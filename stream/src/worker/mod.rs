@@ -21,6 +21,7 @@ mod window;
 
 pub use checkpoint::{Checkpoints, DiskCheckpoints, LoadPair, MemoryCheckpoints};
 pub use position::Metadata;
+pub use restore::contradiction;
 
 use crate::faults::{self, Crash};
 use crate::log::{

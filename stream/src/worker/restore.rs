@@ -1,7 +1,8 @@
 //! Restore, in the order of DESIGN rule 1: the transactional id is taken (by `join`), then committed positions,
 //! then the changelog's raw end as the goal, then replay until the reader's own position reaches it, then the last
-//! batch against the committed positions. Checkpoints only shorten the replay; a doubtful one is dropped. One slot a
-//! step, so that whoever drives the worker can do something else between two slots.
+//! batch against the committed positions. Checkpoints only shorten the replay; a doubtful one is dropped. One that lies
+//! ahead of the log proves that a part of the log is lost, as it was written only when its windows were durable: it stops
+//! its slot. One slot a step, so that whoever drives the worker can do something else between two slots.
 //!
 //! A slot that the worker had before and that nobody has committed since needs none of this: its committed positions
 //! name the window after which its state stands.
@@ -259,25 +260,30 @@ impl<P: Processor> Worker<P> {
         }
     }
 
-    /// Loads the newest checkpoint that does not pass the committed window; a doubtful one is dropped.
-    fn load_checkpoint(&mut self, slot: u32, committed: &Committed) -> Option<(P::Slot, Label)> {
-        let label = self.checkpoints.latest(slot)?;
-        let metadata = committed.metadata.as_ref();
-        let fits = metadata.is_some_and(|m| {
-            label.batch < m.batch
-                || (label.batch == m.batch && label.hash == m.hash && label.epoch == m.epoch)
-        });
+    /// Loads the newest checkpoint; a doubtful one is dropped.
+    ///
+    /// # Errors
+    /// It is of a window that the log does not know.
+    fn load_checkpoint(
+        &mut self,
+        slot: u32,
+        at: String,
+        committed: &Committed,
+    ) -> Result<Option<(P::Slot, Label)>, Stop> {
+        let Some(label) = self.checkpoints.latest(slot) else { return Ok(None) };
         let mut state = self.processor.open(slot);
-        let loaded = match fits {
-            true => self.checkpoints.load(slot, &mut |key, value| state.load(key, value)),
-            false => Err(format!("batch {} passes the committed window", label.batch)),
+        let loaded = match contradiction(&label, committed.metadata.as_ref()) {
+            // What an observer has kept may be newer than its look at the positions; only an owner's proves a loss.
+            Some(why) if self.options.observing => Err(why),
+            Some(why) => return Err(Stop { slot, at, why }),
+            None => self.checkpoints.load(slot, &mut |key, value| state.load(key, value)),
         };
         match loaded {
-            Ok(()) => Some((state, label)),
+            Ok(()) => Ok(Some((state, label))),
             Err(why) => {
                 tracing::warn!(processor = self.processor.name(), slot, why, "checkpoint dropped");
                 self.checkpoints.discard(slot);
-                None
+                Ok(None)
             }
         }
     }
@@ -296,7 +302,11 @@ impl<P: Processor> Worker<P> {
             return Ok(Rebuilt::Stopped(Stop { slot, at: changelog.to_string(), why: setting }));
         }
         let goal = self.log.watermarks(changelog, Isolation::Uncommitted)?;
-        if let Some((state, label)) = self.load_checkpoint(slot, committed)
+        let loaded = match self.load_checkpoint(slot, changelog.to_string(), committed) {
+            Ok(loaded) => loaded,
+            Err(stop) => return Ok(Rebuilt::Stopped(stop)),
+        };
+        if let Some((state, label)) = loaded
             && label.changelog_offset <= goal.high
         {
             let last = Last { epoch: label.epoch, batch: label.batch, hash: label.hash, input: None };
@@ -393,7 +403,12 @@ impl<P: Processor> Worker<P> {
                 None => return Ok(Rebuilt::Blocked(witness)),
             }
         }
-        if let Some((state, label)) = self.load_checkpoint(slot, committed) {
+        let first = at.first().map(ToString::to_string).unwrap_or_default();
+        let loaded = match self.load_checkpoint(slot, first, committed) {
+            Ok(loaded) => loaded,
+            Err(stop) => return Ok(Rebuilt::Stopped(stop)),
+        };
+        if let Some((state, label)) = loaded {
             match self.replay_inputs(state, slot, &label.positions, at, committed)? {
                 Rebuilt::Stopped(stop) => {
                     let (at, why) = (stop.at, stop.why);
@@ -520,6 +535,26 @@ pub(super) struct Last {
     pub(super) batch: u64,
     pub(super) hash: Hash,
     input: Option<Vec<schemas::wire::InputRange>>,
+}
+
+/// Why a checkpoint cannot be of the log that says how far the slot is committed; `None` = it can.
+#[must_use]
+pub fn contradiction(checkpoint: &Label, committed: Option<&Metadata>) -> Option<String> {
+    let of = format!("the checkpoint is of window {} of epoch {}", checkpoint.batch, checkpoint.epoch);
+    let lost = "a part of the log is lost, or the checkpoint is another log's";
+    match committed {
+        None => Some(format!("{of}, and the log knows no window of this slot: {lost}")),
+        Some(held) if checkpoint.batch > held.batch => {
+            Some(format!("{of}, and the log ends with window {} of this slot: {lost}", held.batch))
+        }
+        Some(held)
+            if checkpoint.batch == held.batch
+                && (checkpoint.hash, checkpoint.epoch) != (held.hash, held.epoch) =>
+        {
+            Some(format!("{of}, and the log's window of that number is another: {lost}"))
+        }
+        Some(_) => None,
+    }
 }
 
 const fn limit() -> FetchLimit {

@@ -1,5 +1,5 @@
 //! Checkpoints on disk go with their slot: one worker has them open at a time, and the next begins where the last
-//! one's checkpoint ends.
+//! one's checkpoint ends. One that the log cannot have led to stops its slot: something of the log is lost.
 
 use crate::ground::{Ground, Member};
 use schemas::topics::Topic;
@@ -95,4 +95,35 @@ fn a_checkpoint_that_is_not_let_go_costs_a_replay_and_nothing_else() {
     ground.send();
     assert_eq!(ground.rest(&mut [&mut a, &mut b]), [vec![0, 1], vec![2]]);
     ground.assert_each_once();
+}
+
+/// Checkpoints of a log that knew more: of the log as it was before its end was lost, or of another one.
+#[test]
+fn a_checkpoint_ahead_of_the_log_stops_its_slot_and_is_kept() {
+    let (mut ground, dir) = (Ground::embedded(), tempfile::tempdir().unwrap());
+    drop(checkpointed(&mut ground, dir.path()));
+    let label = |slot: u32| stream::store::label_in(&dir.path().join(format!("tally/{slot:03}"))).unwrap();
+    let ahead = [0, 1, 2].map(label);
+    for windows in [0, 1, 9] {
+        let mut shorter = Ground::embedded();
+        let mut member = shorter.member("a");
+        for _ in 0..windows {
+            shorter.send();
+            shorter.rest(&mut [&mut member]);
+        }
+        drop(member);
+        let mut member = shorter.member_with("b", store(&shorter, dir.path()));
+        shorter.restore(&mut member);
+        let stopped = member.worker.stopped();
+        // The longer log is another one too, and nothing of it stands where the checkpoint's window is due.
+        let said = if windows == 0 { "knows no window" } else { "the log ends with window" };
+        match windows {
+            9 => assert_eq!(stopped, [], "a checkpoint that is behind costs a replay"),
+            _ => {
+                assert_eq!(stopped.len(), 3, "{stopped:?}");
+                assert!(stopped.iter().all(|stop| stop.why.contains(said)), "{stopped:?}");
+                assert_eq!([0, 1, 2].map(label), ahead);
+            }
+        }
+    }
 }

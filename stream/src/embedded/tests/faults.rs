@@ -172,8 +172,11 @@ enum Cut {
 
 /// The directory as a power cut leaves it.
 fn power_cut(of: &Path, failing: &Failing, cut: Cut) -> tempfile::TempDir {
+    // The note of what is durable never comes before it.
+    let meta = fs::read(of.join("meta")).unwrap();
     let synced = failing.synced.lock().unwrap().clone();
     let copy = image(of);
+    fs::write(copy.path().join("meta"), meta).unwrap();
     for path in segments(of) {
         let metadata = fs::metadata(&path).unwrap();
         let target = copy.path().join("segments").join(path.file_name().unwrap());

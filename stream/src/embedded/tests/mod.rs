@@ -252,6 +252,10 @@ impl Files for Arc<Failing> {
             Some(usize::MAX) => &bytes[..bytes.len() / 2],
             Some(most) => &bytes[..most.min(bytes.len())],
         };
+        if at == 0 {
+            // A new file, which may have the number of one that is gone.
+            self.synced.lock().unwrap().remove(&file.metadata()?.ino());
+        }
         SystemFiles.write_at(file, bytes, at)
     }
 

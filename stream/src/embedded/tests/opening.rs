@@ -1,6 +1,7 @@
 //! Opening: what a killed process, a power cut, a changed configuration and a damaged disk leave behind.
 
 use super::super::format::FORMAT;
+use super::super::take_what_is_left;
 use super::*;
 
 #[test]
@@ -127,6 +128,88 @@ fn a_missing_or_foreign_segment_is_refused() {
     assert!(why.contains("no meta file"), "{why}");
 }
 
+/// A log whose last commits were durable, with something of it taken away by `lose`.
+#[track_caller]
+fn assert_lost(of: &Path, named: &str, left: u64, lose: impl Fn(&Path)) -> tempfile::TempDir {
+    let copy = image(of);
+    lose(copy.path());
+    let before: Vec<_> = segments(copy.path()).into_iter().map(|path| fs::read(path).unwrap()).collect();
+    let opened = [EmbeddedLog::open(copy.path(), small()), EmbeddedLog::open_read_only(copy.path())];
+    for refused in opened {
+        let Some(LogError::Lost(why)) = refused.err() else { panic!("{named} is not missed") };
+        assert!(
+            why.contains(named) && why.ends_with(&format!("what is left ends with commit {left}")),
+            "{why}"
+        );
+    }
+    let after: Vec<_> = segments(copy.path()).into_iter().map(|path| fs::read(path).unwrap()).collect();
+    assert!(before == after, "something was changed");
+    copy
+}
+
+fn remove_all(of: &Path) {
+    segments(of).into_iter().for_each(|path| fs::remove_file(path).unwrap());
+}
+
+#[test]
+fn a_log_that_ends_before_what_was_durable_is_refused_and_what_is_left_can_be_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    commit(&open(directory.path()), 0..30);
+    let all = segments(directory.path());
+    let (newest, before) = (all.last().unwrap(), &all[all.len() - 2]);
+    let name = newest.file_name().unwrap().to_str().unwrap();
+    let left = frames(before).last().unwrap().2;
+    let lost = assert_lost(directory.path(), name, left, |copy| {
+        fs::remove_file(segments(copy).pop().unwrap()).unwrap();
+    });
+    // Back to an earlier end, as an older copy of the file has it.
+    let (at, _, sequence) = *frames(newest).last().unwrap();
+    let earlier = frames(newest).into_iter().rev().find(|(_, _, of)| *of < sequence).unwrap();
+    assert!(at > earlier.0);
+    assert_lost(directory.path(), name, earlier.2, |copy| {
+        let file = File::options().write(true).open(segments(copy).pop().unwrap()).unwrap();
+        file.set_len(earlier.0 + earlier.1).unwrap();
+    });
+    assert_lost(directory.path(), name, 0, remove_all);
+
+    let to = tempfile::tempdir().unwrap();
+    let taken = take_what_is_left(lost.path(), to.path()).unwrap();
+    assert_eq!((taken.taken.sequence, taken.durable), (left, Some(sequence)));
+    let log = open(to.path());
+    let windows = position(&log).unwrap().offset;
+    assert!(windows < 30);
+    assert_windows(&log, windows);
+    commit(&log, windows..31);
+    drop(log);
+    assert_windows(&open(to.path()), 31);
+    assert!(matches!(EmbeddedLog::open(lost.path(), small()).err(), Some(LogError::Lost(_))));
+}
+
+/// A process that is killed closes nothing: what it knows is what was noted when its last segment was synced.
+#[test]
+fn a_segment_that_was_synced_is_missed_after_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open_quiet(directory.path(), small());
+    commit(&log, 0..30);
+    log.sync().unwrap();
+    let all = segments(directory.path());
+    let name = all.last().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+    let left = frames(&all[all.len() - 2]).last().unwrap().2;
+    assert_lost(directory.path(), &name, left, |copy| {
+        fs::remove_file(segments(copy).pop().unwrap()).unwrap()
+    });
+    assert_windows(&open(image(directory.path()).path()), 30);
+}
+
+/// The only segment, lost before it was ever closed.
+#[test]
+fn the_only_segment_is_missed() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    commit(&log, 0..1);
+    assert_lost(directory.path(), "0000000001.seg", 0, remove_all);
+}
+
 /// What a power cut may leave of the frames behind the last sync: each of them whole, or not at all, or in part.
 #[test]
 fn an_unsynced_tail_may_be_torn_anywhere() {
@@ -157,6 +240,7 @@ fn a_segment_torn_right_after_it_was_begun_is_begun_again() {
     let directory = tempfile::tempdir().unwrap();
     let log = open_quiet(directory.path(), small());
     commit(&log, 0..1);
+    let meta = fs::read(directory.path().join("meta")).unwrap();
     while segments(directory.path()).len() < 3 {
         let next = position(&log).unwrap().offset;
         commit(&log, next..next + 1);
@@ -166,6 +250,8 @@ fn a_segment_torn_right_after_it_was_begun_is_begun_again() {
     let (at, bytes, _) = frames(&last)[0];
     for cut in [0, 1, at - 1, at, at + 1, at + bytes - 1] {
         let copy = image(directory.path());
+        // Power was cut before the segment was synced, and so before that was noted.
+        fs::write(copy.path().join("meta"), &meta).unwrap();
         File::options().write(true).open(segments(copy.path()).pop().unwrap()).unwrap().set_len(cut).unwrap();
         let torn = open(copy.path());
         assert_windows(&torn, windows);
@@ -330,7 +416,7 @@ fn a_meta_file_may_know_fewer_topics_and_not_more() {
     drop(log);
     let meta = directory.path().join("meta");
     let whole = fs::read_to_string(&meta).unwrap();
-    let topics = whole.split_once("crc32c ").unwrap().0.to_owned();
+    let topics = whole.split_once("durable ").unwrap().0.to_owned();
     let store = |lines: String| {
         let checksum = crc32c::crc32c(lines.as_bytes());
         fs::write(&meta, format!("{lines}crc32c {checksum:08x}\n")).unwrap();
