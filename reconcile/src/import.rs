@@ -10,7 +10,8 @@
 //! any failure: readers know a chunk by (file, chunk).
 //!
 //! Bill day: the earliest local date among the rows' times (a bill holds one day's movements; a refund's own time
-//! may be later than the day it is billed for, never earlier), unless the source says which day it is.
+//! may be later than the day it is billed for, never earlier). Only a bill without rows takes a day that it is given:
+//! the same lines under two days would be two bills.
 
 use crate::quarantine::{BillError, Quarantine, QuarantineReason};
 use crate::wechat::WechatBill;
@@ -91,6 +92,16 @@ pub enum ImportError {
         /// Name of the file.
         name: String,
     },
+    /// Its rows are of another day than the one that was given.
+    #[error("bill file {name:?} is of {own}, as its rows say, and not of {given}; leave the day out")]
+    OtherDay {
+        /// Name of the file.
+        name: String,
+        /// Day of its rows.
+        own: Day,
+        /// Day given.
+        given: Day,
+    },
     /// There is no partition to write to.
     #[error("topic bills.lines has no partition")]
     NoPartition,
@@ -136,11 +147,11 @@ impl Import<File> {
 }
 
 impl<S: Read + Seek> Import<S> {
-    /// Hashes and parses `content`. `day` overrules the day found in the rows. `partitions` is the number of
-    /// partitions of `bills.lines`.
+    /// Hashes and parses `content`. `day` is the day of a bill without rows. `partitions` is the number of partitions of
+    /// `bills.lines`.
     ///
     /// # Errors
-    /// The content cannot be read. A file at fault is no error: its [`Import::end`] says why it is quarantined.
+    /// The content cannot be read, or its rows are of another day than `day`. A file at fault is no error: its [`Import::end`] says why it is quarantined.
     pub fn open(
         source: &BillSource,
         name: &str,
@@ -157,6 +168,11 @@ impl<S: Read + Seek> Import<S> {
         content.seek(SeekFrom::Start(0)).map_err(io)?;
         let survey = Survey::take(source, &mut content, day).map_err(io)?;
         let partition = partition_of_file(&id, partitions);
+        if let (Some(own), Some(given)) = (survey.day, day)
+            && own != given
+        {
+            return Err(ImportError::OtherDay { name: name.to_owned(), own, given });
+        }
         let file = BillFile {
             id,
             source: source.name.clone(),
@@ -206,7 +222,7 @@ impl Survey {
         let mut account = source.account.clone();
         let mut found = day;
         let result = match source.format {
-            BillFormat::WechatTradeBill => Self::wechat(content, &mut account, &mut found, day.is_none()),
+            BillFormat::WechatTradeBill => Self::wechat(content, &mut account, &mut found),
         };
         let end = match result {
             Ok(end) => end,
@@ -220,7 +236,6 @@ impl Survey {
         content: S,
         account: &mut String,
         day: &mut Option<Day>,
-        find_day: bool,
     ) -> Result<BillEnd, BillError> {
         let mut bill = WechatBill::open(content)?;
         while let Some(line) = bill.next_line()? {
@@ -232,9 +247,7 @@ impl Survey {
                 return Err(Quarantine::new(QuarantineReason::WrongAccount, detail).into());
             }
         }
-        if find_day {
-            *day = bill.first_day();
-        }
+        *day = bill.first_day().or(*day);
         let end = bill.end().cloned().unwrap_or_default();
         if end.accepted && day.is_none() {
             let why = Quarantine::new(QuarantineReason::NoDay, "the bill has no row and no day was given");

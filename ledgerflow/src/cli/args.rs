@@ -154,7 +154,7 @@ pub struct Bill {
     /// when there is one.
     #[arg(long)]
     pub source: Option<String>,
-    /// Business day of the bill, when the file does not tell.
+    /// Business day of a bill without rows; the rows of others tell it, and another day is refused.
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub day: Option<String>,
 }

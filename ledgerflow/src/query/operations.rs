@@ -6,8 +6,10 @@ use crate::cli::output::{Cell, Table};
 use crate::measure::behind::behind;
 use anyhow::Context;
 use reconcile::import::Import;
+use reconcile::join::Gate;
 use schemas::dates::{Day, format_instant};
 use schemas::topics::{Retention, Topic};
+use schemas::wire::{BillEnd, BillFile};
 use std::collections::BTreeMap;
 use std::path::Path;
 use stream::log::{Isolation, LogError, Offset, OutRecord, TopicPartition};
@@ -397,6 +399,9 @@ pub(super) fn bill(
     let day = day.map(Day::parse).transpose()?;
     let import = Import::open_path(source, Path::new(file), day, books.setup.counts.internal)?;
     let (bill, end) = (import.file().clone(), import.end().clone());
+    if let Some(known) = known_bill(books, &bill.id)? {
+        return Ok(known);
+    }
     let mut records: Vec<OutRecord> = Vec::new();
     let mut bytes = 0;
     let mut sequence = 0;
@@ -413,27 +418,62 @@ pub(super) fn bill(
         sequence = books.log.append(records)?;
     }
     books.log.wait_durable(sequence, std::time::Duration::from_secs(30)).context("waiting for the disk")?;
-    let mut table = Table::new(
-        "bill",
-        &["file", "name", "source", "provider", "account", "day", "lines", "accepted", "reason", "detail"],
-    );
+    Ok(told(&bill, &end))
+}
+
+/// Where a bill file stands.
+fn told(bill: &BillFile, end: &BillEnd) -> Answer {
+    let columns =
+        ["file", "name", "source", "provider", "account", "day", "lines", "accepted", "reason", "detail"];
+    let mut table = Table::new("bill", &columns);
     table.row([
         bill.id.chars().take(12).collect::<String>().into(),
-        bill.name.into(),
-        bill.source.into(),
-        bill.provider.into(),
-        bill.account.into(),
+        bill.name.as_str().into(),
+        bill.source.as_str().into(),
+        bill.provider.as_str().into(),
+        bill.account.as_str().into(),
         // Where neither the file nor anybody said so there is none.
         (bill.day != 0).then(|| Day(bill.day).to_string()).into(),
         end.lines.into(),
         end.accepted.into(),
-        end.reason.into(),
-        end.detail.into(),
+        end.reason.as_str().into(),
+        end.detail.as_str().into(),
     ]);
     let mut answer = Answer::tables(vec![table]);
     if !end.accepted {
         answer.ending = Ending::Wrong;
         answer.message = Some("the file is quarantined: nothing of it is reconciled".into());
     }
-    Ok(answer)
+    answer
+}
+
+/// What became of a file that was imported before: its first import counts, under the name and for the day it had then.
+fn known_bill(books: &Books, id: &str) -> anyhow::Result<Option<Answer>> {
+    let id = id.to_owned();
+    let found = books.join(move |worker| {
+        let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
+        let mut files = slots.flat_map(|slot| slot.files());
+        files.find(|file| file.id == id && file.gate != Gate::Staged)
+    })?;
+    let Some(file) = found.into_iter().flatten().next() else { return Ok(None) };
+    let bill = BillFile {
+        id: file.id,
+        source: file.source,
+        name: file.name,
+        provider: file.provider,
+        account: file.account,
+        day: file.day.unwrap_or_default().0,
+    };
+    let end = BillEnd {
+        accepted: file.gate == Gate::Accepted,
+        reason: file.reason,
+        detail: file.detail,
+        lines: file.lines,
+        total: file.totals,
+    };
+    let mut answer = told(&bill, &end);
+    let before = "this file was imported before; nothing changes";
+    answer.message =
+        Some(answer.message.map_or_else(|| before.to_owned(), |said| format!("{before}\n{said}")));
+    Ok(Some(answer))
 }

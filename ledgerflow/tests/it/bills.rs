@@ -59,6 +59,34 @@ fn the_source_says_provider_and_account() {
 }
 
 #[test]
+fn a_bill_given_again_is_told_as_it_was_and_never_for_another_day() {
+    let company = Company::with("partitions: {events: 2, internal: 3}\n");
+    let first = bill().display().to_string();
+    let again = company.path("again.csv").display().to_string();
+    std::fs::copy(bill(), &again).unwrap();
+    let running = company.run();
+    company.cli(&["bill", &first]).ends(0);
+    assert_eq!(files(&company, 1).len(), 1);
+    let breaks = || company.cli(&["breaks", "-o", "json"]).ends(0).json();
+    let found = within(PATIENCE, || Some(breaks()).filter(|rows| rows.as_array().unwrap().len() == 6));
+    let before = found.unwrap_or_else(|| panic!("{}", breaks()));
+    for file in [&first, &again] {
+        let said = company.cli(&["bill", file, "--day", "2019-02-20"]).ends(1);
+        assert!(
+            said.err.contains("is of 2019-02-19, as its rows say, and not of 2019-02-20"),
+            "{}",
+            said.err
+        );
+        let said = company.cli(&["bill", file, "-o", "json"]).ends(0);
+        assert!(said.err.contains("imported before"), "{}", said.err);
+        let said = said.json();
+        assert_eq!((&said[0]["day"], &said[0]["name"]), (&"2019-02-19".into(), &"wechat_all.csv".into()));
+    }
+    assert_eq!(breaks(), before);
+    running.stop();
+}
+
+#[test]
 fn a_watched_folder_is_its_source() {
     let company = Company::with(SOURCES);
     for folder in ["inbox", "games"] {

@@ -125,6 +125,22 @@ fn a_file_set_aside_gives_its_bytes_and_one_end() {
     assert_eq!(end.reason, "wrong_account");
 }
 
+/// The same lines under two days would be two bills, and each of them a break of the other.
+#[test]
+fn a_bill_with_rows_takes_no_other_day_than_theirs() {
+    let content = fixture("wechat_all.csv");
+    let open = |day: &str| {
+        let (day, content) = (Day::parse(day).unwrap(), Cursor::new(content.as_slice()));
+        Import::open(&source(), "bill.csv", content, Some(day), PARTITIONS)
+    };
+    assert_eq!(Day(open("2019-02-19").unwrap().file().day).to_string(), "2019-02-19");
+    let said = open("2019-02-20").unwrap_err().to_string();
+    assert_eq!(
+        said,
+        "bill file \"bill.csv\" is of 2019-02-19, as its rows say, and not of 2019-02-20; leave the day out"
+    );
+}
+
 #[test]
 fn the_bill_day_is_the_earliest_of_its_rows() {
     let content = String::from_utf8(fixture("wechat_refund.csv")).unwrap();
