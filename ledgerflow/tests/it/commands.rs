@@ -210,3 +210,13 @@ fn a_send_that_is_cut_off_says_that_it_may_be_repeated() {
     assert_eq!((&said[0]["outcome"], &said[0]["original"]), (&"duplicate".into(), &"booked".into()));
     running.stop();
 }
+
+#[test]
+fn a_folder_with_other_files_is_no_data_directory() {
+    let company = Company::with(SMALL);
+    std::fs::create_dir(company.path("docs")).unwrap();
+    company.write("docs/page.md", "a page");
+    let said = company.cli_on(&company.path("docs"), &["run"]).ends(1);
+    assert!(said.err.contains("is no data directory: it holds page.md"), "{}", said.err);
+    assert_eq!(contents(&company.path("docs")).len(), 1);
+}

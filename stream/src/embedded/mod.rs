@@ -101,13 +101,14 @@ impl EmbeddedLog {
     /// # Errors
     /// [`LogError::InUse`] while another process (or another handle of this one) has it;
     /// [`LogError::Corrupt`] with file and place; [`LogError::Io`] when the partition counts are not those it was
-    /// made with, or what the file system says; [`LogError::Lost`] when what was durable is not there.
+    /// made with, when it holds other files and no log, or what the file system says; [`LogError::Lost`] when what was durable is not there.
     pub fn open(directory: &Path, options: Options) -> Result<Self, LogError> {
         Self::open_with(directory, options, Box::new(SystemFiles))
     }
 
     fn open_with(directory: &Path, mut options: Options, files: Box<dyn Files>) -> Result<Self, LogError> {
         options.segment_bytes = options.segment_bytes.min(SEGMENT_BYTES_MAX);
+        holds_nothing_else(directory)?;
         let segments = directory.join("segments");
         fs::create_dir_all(&segments).map_err(|error| io_error("create", &segments, &error))?;
         let held = Lock::exclusive(directory)?;
@@ -276,6 +277,31 @@ impl EmbeddedLog {
         }
         Ok(bytes)
     }
+}
+
+/// What may lie in a directory that has no `meta` file: what a start that was cut short leaves, what a process keeps beside
+/// its log, and what a new file system has.
+const BESIDE: [&str; 6] = ["lock", "segments", "meta.new", "store", "ledgerflow.sock", "lost+found"];
+
+/// A log is made in an empty directory only: anything else that lies there is somebody's.
+fn holds_nothing_else(directory: &Path) -> Result<(), LogError> {
+    if directory.join("meta").exists() {
+        return Ok(());
+    }
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io_error("list", directory, &error)),
+    };
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let mut others: Vec<_> = names.filter(|name| BESIDE.iter().all(|known| name != known)).collect();
+    others.sort();
+    let Some(other) = others.first() else { return Ok(()) };
+    Err(LogError::Io(format!(
+        "{} is no data directory: it holds {} and no log. Name a folder that is empty or not there yet",
+        directory.display(),
+        other.display()
+    )))
 }
 
 /// Reads `meta`, or writes it in a new directory.

@@ -429,3 +429,18 @@ fn a_meta_file_may_know_fewer_topics_and_not_more() {
     let refused = EmbeddedLog::open(directory.path(), small()).err().unwrap().to_string();
     assert!(refused.ends_with("topic cases is not known to this build"), "{refused}");
 }
+
+#[test]
+fn a_folder_with_other_files_does_not_become_a_log() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("lost+found")).unwrap();
+    fs::write(directory.path().join("notes.md"), "mine").unwrap();
+    let LogError::Io(why) = EmbeddedLog::open(directory.path(), small()).err().unwrap() else { panic!() };
+    assert!(why.contains("is no data directory: it holds notes.md"), "{why}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    fs::remove_file(directory.path().join("notes.md")).unwrap();
+    commit(&open(directory.path()), 0..3);
+    // What comes later to a log does it no harm.
+    fs::write(directory.path().join("notes.md"), "mine").unwrap();
+    assert_windows(&open(directory.path()), 3);
+}
