@@ -1,7 +1,11 @@
 //! The command line: every command, its options and what they mean. `docs/cli.md` is generated from this file.
 
 use crate::runtime::Role;
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use schemas::dates::Day;
+use schemas::reason::Reason;
+use schemas::recon_json::CaseKind;
 use std::path::PathBuf;
 
 /// Streaming accounting: events in, double-entry journal, balances, days and reconciled bills out.
@@ -155,7 +159,7 @@ pub struct Bill {
     #[arg(long)]
     pub source: Option<String>,
     /// Business day of a bill without rows; the rows of others tell it, and another day is refused.
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
     pub day: Option<String>,
 }
 
@@ -165,14 +169,15 @@ pub struct Balance {
     /// Account, or a prefix that ends with `:` or `*`.
     pub account: String,
     /// Closing balance of that business day instead of the balance now.
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
     pub as_of: Option<String>,
 }
 
 /// Options of `entries`.
 #[derive(Debug, Args)]
 pub struct Entries {
-    /// Account.
+    /// One account; `balance` takes prefixes.
+    #[arg(value_parser = one_account)]
     pub account: String,
     /// Only this asset.
     #[arg(long)]
@@ -195,8 +200,8 @@ pub struct Trace {
 /// Options of `breaks`.
 #[derive(Debug, Args)]
 pub struct Breaks {
-    /// Only this kind (amount, fee, currency, status, ours_only, theirs_only, duplicate).
-    #[arg(long)]
+    /// Only this kind.
+    #[arg(long, value_parser = kinds())]
     pub kind: Option<String>,
     /// Count per kind instead of a list.
     #[arg(long)]
@@ -211,8 +216,8 @@ pub struct Breaks {
 pub enum Rejected {
     /// List events that were not booked, newest last.
     List {
-        /// Only this reason code.
-        #[arg(long)]
+        /// Only this reason.
+        #[arg(long, value_parser = reasons())]
         reason: Option<String>,
         /// Count per reason instead of a list.
         #[arg(long)]
@@ -224,6 +229,7 @@ pub enum Rejected {
     /// Show one in full, with its original bytes.
     Show {
         /// Position as `list` shows it, such as `0@17`.
+        #[arg(value_parser = position)]
         position: String,
     },
 }
@@ -346,6 +352,39 @@ pub struct BenchPipeline {
     /// How long to send at that rate.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub seconds: u64,
+}
+
+/// Kinds of a break, by name.
+fn kinds() -> PossibleValuesParser {
+    let breaks = CaseKind::ALL.into_iter().filter(|kind| *kind != CaseKind::Matched);
+    breaks.map(CaseKind::name).collect::<Vec<_>>().into()
+}
+
+/// Reasons of a dead letter or a refusal, by code.
+fn reasons() -> PossibleValuesParser {
+    Reason::ALL.iter().map(|reason| reason.code()).collect::<Vec<_>>().into()
+}
+
+fn day(text: &str) -> Result<String, String> {
+    Day::parse(text).map(|day| day.to_string()).map_err(|why| why.to_string())
+}
+
+fn one_account(text: &str) -> Result<String, String> {
+    match text.contains('*') || text.ends_with(':') {
+        true => {
+            Err("expected one account, such as users:42:wallet; `ledgerflow balance` takes prefixes"
+                .to_owned())
+        }
+        false => Ok(text.to_owned()),
+    }
+}
+
+fn position(text: &str) -> Result<String, String> {
+    let numbers = text.split_once('@');
+    let is_one = numbers.is_some_and(|(partition, offset)| {
+        partition.parse::<u32>().is_ok() && offset.parse::<i64>().is_ok_and(|offset| offset >= 0)
+    });
+    is_one.then(|| text.to_owned()).ok_or_else(|| "expected a position such as 0@17".to_owned())
 }
 
 /// Logs that can be measured.

@@ -220,3 +220,23 @@ fn a_folder_with_other_files_is_no_data_directory() {
     assert!(said.err.contains("is no data directory: it holds page.md"), "{}", said.err);
     assert_eq!(contents(&company.path("docs")).len(), 1);
 }
+
+#[test]
+fn a_word_that_means_nothing_is_refused_with_those_that_do() {
+    let company = Company::with(SMALL);
+    let rows: [(&[&str], &[&str]); 9] = [
+        (&["rejected", "list", "--reason", "nope"], &["nope", "too_large", "insufficient_funds"]),
+        (&["breaks", "--kind", "nope"], &["nope", "currency", "theirs_only"]),
+        (&["breaks", "--kind", "matched"], &["matched", "duplicate"]),
+        (&["entries", "users:*"], &["one account", "`ledgerflow balance` takes prefixes"]),
+        (&["entries", "users:"], &["one account", "`ledgerflow balance` takes prefixes"]),
+        (&["rejected", "show", "17"], &["a position such as 0@17"]),
+        (&["rejected", "show", "0@-1"], &["a position such as 0@17"]),
+        (&["bill", "bill.csv", "--day", "tomorrow"], &["tomorrow"]),
+        (&["balance", "users:42:wallet", "--as-of", "2025-02-30"], &["2025-02-30"]),
+    ];
+    for (command, wanted) in rows {
+        let said = company.cli(command).ends(2);
+        assert!(wanted.iter().all(|wanted| said.err.contains(wanted)), "{}", said.err);
+    }
+}
