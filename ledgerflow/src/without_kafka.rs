@@ -1,10 +1,10 @@
 //! What stands in the place of [`crate::kafka`] in a program that was built without it: every function says so.
 
+use crate::cli::commands::WrongUse;
 use crate::config::Settings;
 use crate::query::Answer;
 use crate::query::books::Books;
 use crate::runtime::Role;
-use anyhow::bail;
 
 /// What every function here says.
 pub const WITHOUT: &str = "this program was built without Kafka: build it with `--features kafka`";
@@ -14,7 +14,7 @@ pub const WITHOUT: &str = "this program was built without Kafka: build it with `
 /// # Errors
 /// Always.
 pub fn books(_: &Settings) -> anyhow::Result<Books> {
-    bail!(WITHOUT)
+    Err(WrongUse(WITHOUT.to_owned()).into())
 }
 
 /// See the module.
@@ -22,7 +22,7 @@ pub fn books(_: &Settings) -> anyhow::Result<Books> {
 /// # Errors
 /// Always.
 pub fn create_topics(_: &Settings) -> anyhow::Result<Answer> {
-    bail!(WITHOUT)
+    Err(WrongUse(WITHOUT.to_owned()).into())
 }
 
 /// See the module.
@@ -30,5 +30,5 @@ pub fn create_topics(_: &Settings) -> anyhow::Result<Answer> {
 /// # Errors
 /// Always.
 pub fn run(_: &Settings, _: Role) -> anyhow::Result<()> {
-    bail!(WITHOUT)
+    Err(WrongUse(WITHOUT.to_owned()).into())
 }

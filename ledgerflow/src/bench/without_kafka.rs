@@ -2,9 +2,9 @@
 
 use super::{Measured, commit};
 use crate::cli::args::{BenchCommit, BenchFailOver, BenchPipeline};
+use crate::cli::commands::WrongUse;
 use crate::config::Settings;
 use crate::kafka::WITHOUT;
-use anyhow::bail;
 use std::path::Path;
 
 pub(super) fn pipeline(
@@ -13,11 +13,11 @@ pub(super) fn pipeline(
     _: Option<&Path>,
     _: &Path,
 ) -> anyhow::Result<Measured> {
-    bail!(WITHOUT)
+    Err(WrongUse(WITHOUT.to_owned()).into())
 }
 
 pub(super) fn commit(_: &BenchCommit, _: &Settings) -> anyhow::Result<commit::Measured> {
-    bail!(WITHOUT)
+    Err(WrongUse(WITHOUT.to_owned()).into())
 }
 
 /// See the module.
@@ -25,5 +25,5 @@ pub(super) fn commit(_: &BenchCommit, _: &Settings) -> anyhow::Result<commit::Me
 /// # Errors
 /// Always.
 pub fn fail_over(_: &BenchFailOver, _: &Settings, _: Option<&Path>, _: &Path) -> anyhow::Result<serde_json::Value> {
-    bail!(WITHOUT)
+    Err(WrongUse(WITHOUT.to_owned()).into())
 }

@@ -11,13 +11,15 @@ use crate::runtime::Role;
 use crate::{bench, demo, kafka, restore, serve, socket, supervise};
 use anyhow::{Context, bail};
 use clap::CommandFactory;
+use ingest::rules::RulesError;
+use schemas::chart::ChartError;
 use serde::de::IgnoredAny;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use stream::clock;
-use stream::config::Layers;
+use stream::config::{ConfigError, Layers};
 use stream::telemetry::LogLevel;
 
 /// Events of one request to a running pipeline: far below the socket's line.
@@ -30,11 +32,35 @@ const OUTCOME_WAIT_US: i64 = 60_000_000;
 
 /// Exit code of `run` when the log takes no more.
 const NO_ROOM: u8 = 5;
+/// Exit code of a wrong command line or configuration.
+pub const WRONG_USE: u8 = 2;
+
+/// A command that makes no sense with this configuration, or with this program.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongUse(pub String);
+
+/// Exit code of an error: [`WRONG_USE`] where settings, chart or rules are wrong, else 1.
+#[must_use]
+pub fn code_of(error: &anyhow::Error) -> u8 {
+    let configured = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<WrongUse>()
+            || cause.is::<ConfigError>()
+            || cause.is::<ChartError>()
+            || cause.is::<RulesError>()
+    };
+    if error.chain().any(configured) { WRONG_USE } else { 1 }
+}
+
+/// Says what is wrong, on standard error.
+pub fn complain(what: impl std::fmt::Display) {
+    eprintln!("ledgerflow: {what}");
+}
 
 /// Runs a command line.
 ///
 /// # Errors
-/// What makes the command fail: exit code 1.
+/// What makes the command fail: exit code as [`code_of`] gives it.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let out = if cli.json { Output::Json } else { cli.output };
     if let Command::Completions { shell } = &cli.command {
@@ -105,11 +131,12 @@ fn run_processors(
 ) -> anyhow::Result<ExitCode> {
     if settings.log.kind == LogKind::Embedded {
         if !options.processors.is_empty() {
-            bail!("the embedded log has one process: `run` without processors, or log.kind: kafka");
+            let why = "the embedded log has one process: `run` without processors, or log.kind: kafka";
+            return Err(WrongUse(why.to_owned()).into());
         }
         return match serve::run(settings) {
             Err(full) if full.is::<serve::NoRoom>() => {
-                eprintln!("ledgerflow: {full}");
+                complain(full);
                 Ok(ExitCode::from(NO_ROOM))
             }
             ended => ended.map(|()| ExitCode::SUCCESS),
@@ -117,10 +144,9 @@ fn run_processors(
     }
     if options.unsupervised {
         let [role] = options.processors.as_slice() else {
-            bail!(
-                "--unsupervised runs one processor in this process, {} are named",
-                options.processors.len()
-            );
+            let named = options.processors.len();
+            let why = format!("--unsupervised runs one processor in this process, {named} are named");
+            return Err(WrongUse(why).into());
         };
         supervise::end_with_parent();
         return kafka::run(settings, *role).map(|()| ExitCode::SUCCESS);
@@ -143,7 +169,8 @@ fn run_processors(
 
 fn create_topics(settings: &Settings) -> anyhow::Result<Answer> {
     if settings.log.kind == LogKind::Embedded {
-        bail!("the embedded log makes its topics itself; log.kind: kafka has topics to create");
+        let why = "the embedded log makes its topics itself; log.kind: kafka has topics to create";
+        return Err(WrongUse(why.to_owned()).into());
     }
     kafka::create_topics(settings)
 }
@@ -208,8 +235,10 @@ fn show(answer: &Answer, out: Output) -> anyhow::Result<ExitCode> {
     let mut text = Vec::new();
     output::write(&mut text, &shown, out, Screen::stdout())?;
     output::print(&text)?;
-    if let Some(message) = &answer.message {
-        eprintln!("{message}");
+    match &answer.message {
+        Some(message) if answer.ending == Ending::Done => eprintln!("{message}"),
+        Some(message) => complain(message),
+        None => {}
     }
     Ok(exit(answer.ending))
 }
@@ -312,7 +341,10 @@ fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Resul
             let code = show(&answer, out)?;
             // What was under way may have been taken or not.
             if settings.log.kind == LogKind::Kafka || dir.join("meta").exists() {
-                eprintln!("{accepted} of {} events are accepted for certain. {SEND_AGAIN}", events.len());
+                complain(format!(
+                    "{accepted} of {} events are accepted for certain. {SEND_AGAIN}",
+                    events.len()
+                ));
             }
             return Ok(code);
         }

@@ -176,10 +176,10 @@ fn an_event_that_no_log_can_keep_is_refused_by_its_line() {
 #[test]
 fn show_config_refuses_what_run_would_refuse() {
     let company = Company::with("partitions: {events: 2, internal: 3}\naccounts: mine.yaml\n");
-    let missing = company.cli(&["show-config"]).ends(1);
+    let missing = company.cli(&["show-config"]).ends(2);
     assert!(missing.err.contains("ledgerflow.yaml:2:11: accounts: found \"mine.yaml\""), "{}", missing.err);
     company.write("mine.yaml", "version: 1\nassets: {CNY: {exponent: 2}}\nassets: {}\naccounts: []\n");
-    let broken = company.cli(&["show-config"]).ends(1);
+    let broken = company.cli(&["show-config"]).ends(2);
     assert!(broken.err.contains("mine.yaml: line 3: key assets stands here a second time"), "{}", broken.err);
     company.write("mine.yaml", ledgerflow::runtime::DEFAULT_CHART);
     company.cli(&["show-config"]).ends(0);
@@ -239,4 +239,41 @@ fn a_word_that_means_nothing_is_refused_with_those_that_do() {
         let said = company.cli(command).ends(2);
         assert!(wanted.iter().all(|wanted| said.err.contains(wanted)), "{}", said.err);
     }
+}
+
+/// Codes as docs/operating.md has them, and one name before whatever is wrong.
+#[test]
+fn what_is_wrong_has_its_code_and_begins_with_the_programs_name() {
+    let company = books();
+    let (books, nowhere) = (company.books(), company.path("nowhere"));
+    company.write("empty.csv", "");
+    company.write("chart.yaml", "accounts: broken.yaml\npartitions: {events: 2, internal: 3}\n");
+    company.write("broken.yaml", "version: 1\nassets: {CNY: {exponent: 99}}\naccounts: []\n");
+    company.write("rules.yaml", "rules: empty.csv\npartitions: {events: 2, internal: 3}\n");
+    company.write("bounds.yaml", "partitions: {events: 0, internal: 3}\n");
+    let rows: [(&Path, &[&str], i32); 16] = [
+        (&books, &["balances"], 2),
+        (&books, &["send"], 2),
+        (&books, &["send", "one.json", "--lane", "3"], 2),
+        (&books, &["--config", "chart.yaml", "run"], 2),
+        (&books, &["--config", "chart.yaml", "balance", "users:"], 2),
+        (&books, &["--config", "rules.yaml", "show-config"], 2),
+        (&books, &["--config", "bounds.yaml", "days"], 2),
+        (&books, &["--config", "none.yaml", "days"], 2),
+        (&nowhere, &["days"], 1),
+        (&books, &["send", "none.json"], 1),
+        (&books, &["bill", "none.csv"], 1),
+        (&books, &["backup", "books/backup"], 1),
+        (&books, &["health"], 3),
+        (&books, &["bill", "empty.csv"], 3),
+        (&books, &["balance", "users:43:wallet"], 4),
+        (&books, &["topics", "describe", "jurnal"], 4),
+    ];
+    for (dir, command, code) in rows {
+        let said = company.cli_on(dir, command).ends(code);
+        assert!(said.err.lines().any(|line| line.starts_with("ledgerflow: ")), "{command:?}: {}", said.err);
+        assert!(!said.err.contains("error: "), "{command:?}: {}", said.err);
+    }
+    let help = company.cli(&["--help"]).ends(0);
+    assert!(help.err.is_empty() && help.out.contains("Exit codes"), "{}", help.err);
 }
