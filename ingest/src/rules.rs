@@ -14,7 +14,7 @@ use schemas::chart::Chart;
 use schemas::cloudevents::ATTRIBUTE_BYTES_MAX;
 use schemas::ids;
 use schemas::wire::Side;
-use schemas::yaml::YamlError;
+use schemas::yaml::{YamlError, is_empty};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
@@ -122,7 +122,7 @@ pub(crate) struct MatchTemplate {
 #[serde(deny_unknown_fields)]
 struct File {
     version: u32,
-    rules: Vec<Spanned<RuleEntry>>,
+    rules: Spanned<Vec<Spanned<RuleEntry>>>,
 }
 
 #[derive(Deserialize)]
@@ -175,12 +175,15 @@ impl Rules {
     /// # Errors
     /// [`RulesError`] names the line and what was expected there.
     pub fn parse(yaml: &str, chart: &Chart) -> Result<Self, RulesError> {
+        if is_empty(yaml) {
+            return Err(at(1, "the file is empty, expected version and rules".into()));
+        }
         let file: File = serde_saphyr::from_str(yaml).map_err(|e| {
             let YamlError { line, why, .. } = e.into();
-            at(line, why)
+            at(line.max(1), why)
         })?;
         let mut by_type = BTreeMap::new();
-        for spanned in file.rules {
+        for spanned in file.rules.value {
             let line = spanned.referenced.line();
             let rule = Compiler { chart, fields: Vec::new() }.rule(spanned.value, line)?;
             let kind = rule.kind.clone();
@@ -192,7 +195,7 @@ impl Rules {
             }
         }
         if by_type.is_empty() {
-            return Err(at(0, "rules: expected at least one rule".into()));
+            return Err(at(file.rules.referenced.line(), "rules: expected at least one rule".into()));
         }
         Ok(Self { version: file.version, by_type })
     }

@@ -151,13 +151,25 @@ pub fn ask<Q: Serialize, A: DeserializeOwned>(dir: &Path, question: &Q) -> anyho
     stream.set_write_timeout(Some(IO_WAIT))?;
     let mut line = serde_json::to_string(question)?;
     line.push('\n');
-    stream.write_all(line.as_bytes())?;
+    stream.write_all(line.as_bytes()).map_err(|error| unread(dir, error))?;
     let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer).context("reading the answer")?;
+    BufReader::new(stream).read_line(&mut answer).map_err(|error| unread(dir, error))?;
     if answer.is_empty() {
         bail!("the pipeline on {} closed the connection without an answer", dir.display());
     }
     Ok(Some(serde_json::from_str(&answer).context("reading the answer")?))
+}
+
+/// A connection that broke while the question was written, or was reset because nobody has read all of it: the server
+/// acts on whole lines only, so that nothing was done.
+fn unread(dir: &Path, error: std::io::Error) -> anyhow::Error {
+    match error.kind() {
+        std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset => anyhow::anyhow!(
+            "the pipeline on {} is stopping and has not read the question: nothing was sent or done",
+            dir.display()
+        ),
+        _ => anyhow::Error::from(error).context("asking the pipeline"),
+    }
 }
 
 #[cfg(test)]
@@ -179,5 +191,20 @@ mod tests {
         assert_eq!(ask::<_, String>(dir.path(), &"still there").unwrap().as_deref(), Some("still there"));
         drop(server);
         assert!(!dir.path().join(NAME).exists());
+    }
+
+    #[test]
+    fn a_question_that_nobody_reads_is_told_as_not_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join(NAME)).unwrap();
+        let stopping = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            // Closed with the question still in it.
+            let mut first = [0];
+            (&stream).read_exact(&mut first).unwrap();
+        });
+        let said = ask::<_, String>(dir.path(), &"x".repeat(100)).unwrap_err().to_string();
+        stopping.join().unwrap();
+        assert!(said.contains("is stopping") && said.contains("nothing was sent"), "{said}");
     }
 }

@@ -135,7 +135,12 @@ fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed
             return Err(Refusal::new(Reason::UnknownAccount, format!("{} {}", leg.account, leg.asset)));
         };
         let by = signed(side, amount);
-        let overflow = || Refusal::new(Reason::Overflow, format!("sum of {}", leg.asset));
+        let overflow = || {
+            Refusal::new(
+                Reason::Overflow,
+                format!("the sum of its legs in {} is beyond any amount", leg.asset),
+            )
+        };
         match sums.iter_mut().find(|(asset, _)| *asset == leg.asset) {
             Some((_, sum)) => *sum = sum.checked_add(by).ok_or_else(overflow)?,
             None => sums.push((leg.asset, by)),
@@ -218,7 +223,10 @@ fn check_clearing(o: &mut Overlay<'_>, legs: &[Placed<'_>], own: u32) -> Result<
         let so_far = at.and_then(|at| sums.get(at)).map_or(0, |(_, _, sum)| *sum);
         let sum = so_far.checked_add(by).filter(|_| amount <= CROSSING_MAX);
         let fits = sum.filter(|sum| o.clearing_fits(clearing_to(peer), asset, *sum));
-        let overflow = || Refusal::new(Reason::Overflow, format!("clearing to p{peer:02} {asset}"));
+        let overflow = || {
+            let what = format!("with it, what is sent to partition {peer} in {asset} is beyond any amount");
+            Refusal::new(Reason::Overflow, what)
+        };
         let sum = fits.ok_or_else(overflow)?;
         match at.and_then(|at| sums.get_mut(at)) {
             Some(slot) => slot.2 = sum,

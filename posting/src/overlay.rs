@@ -349,7 +349,9 @@ impl<'a> Overlay<'a> {
             };
             let by = signed(leg.side, leg.amount);
             let after = before.checked_add(by).unwrap_or_else(|| {
-                overflow = Some(Refusal::new(Reason::Overflow, format!("{} {}", leg.account, leg.asset)));
+                let what =
+                    format!("the balance of {} in {} would be beyond any amount", leg.account, leg.asset);
+                overflow = Some(Refusal::new(Reason::Overflow, what));
                 // The limits are judged first, and the end of the range is beyond any limit.
                 before.saturating_add(by)
             });

@@ -94,7 +94,8 @@ impl<R: Read> Lines<R> {
     /// It is not UTF-8.
     pub fn text(&self) -> Result<&str, Quarantine> {
         std::str::from_utf8(&self.line).map_err(|e| {
-            let detail = format!("line {}, byte {}: not UTF-8", self.number, e.valid_up_to() + 1);
+            let (line, byte) = (self.number, e.valid_up_to() + 1);
+            let detail = format!("line {line}, byte {byte}: not UTF-8; {CONVERT}");
             Quarantine::new(QuarantineReason::NotUtf8, detail)
         })
     }
@@ -111,6 +112,9 @@ impl<R: Read> Lines<R> {
         self.scanned
     }
 }
+
+/// What to do with a bill that a spreadsheet has written.
+const CONVERT: &str = "a file in GBK is converted with `iconv -f GB18030 -t UTF-8`";
 
 impl<R: Read> Content<R> {
     fn fill(&mut self) -> Result<&[u8], BillError> {

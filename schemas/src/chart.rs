@@ -17,8 +17,9 @@
 use crate::ids;
 use crate::money;
 use crate::wire::Side;
-use crate::yaml::YamlError;
+use crate::yaml::{YamlError, is_empty};
 use serde::Deserialize;
+use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
 use thiserror::Error;
 
@@ -95,14 +96,14 @@ pub struct ChartError {
 #[serde(deny_unknown_fields)]
 struct File {
     version: u32,
-    assets: BTreeMap<String, AssetEntry>,
-    accounts: Vec<serde_saphyr::Spanned<ClassEntry>>,
+    assets: BTreeMap<String, Spanned<AssetEntry>>,
+    accounts: Spanned<Vec<Spanned<ClassEntry>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AssetEntry {
-    exponent: u8,
+    exponent: u32,
 }
 
 #[derive(Deserialize)]
@@ -137,30 +138,26 @@ impl Chart {
     /// # Errors
     /// [`ChartError`] names the line and what was expected there.
     pub fn parse(yaml: &str) -> Result<Self, ChartError> {
+        if is_empty(yaml) {
+            return Err(at(1, "the file is empty, expected version, assets and accounts".into()));
+        }
         let file: File = serde_saphyr::from_str(yaml).map_err(|e| {
             let YamlError { line, why, .. } = e.into();
-            at(line, why)
+            at(line.max(1), why)
         })?;
         let mut assets = BTreeMap::new();
         for (code, entry) in file.assets {
-            if !ids::is_asset(&code) {
-                return Err(at(
-                    0,
-                    format!("asset code {code:?}: expected 1 to 16 of A-Z 0-9 _ . -, a letter first"),
-                ));
-            }
-            if entry.exponent > money::EXPONENT_MAX {
-                return Err(at(0, format!("asset {code}: exponent {}, expected 0 to 24", entry.exponent)));
-            }
-            assets.insert(code, Asset { exponent: entry.exponent });
+            let asset = asset(&code, entry.value.exponent).map_err(|why| at(entry.referenced.line(), why))?;
+            assets.insert(code, asset);
         }
-        let mut classes = Vec::with_capacity(file.accounts.len());
-        for spanned in file.accounts {
+        let mut classes = Vec::with_capacity(file.accounts.value.len());
+        for spanned in file.accounts.value {
             let line = spanned.referenced.line();
             classes.push(class(spanned.value, &assets, line)?);
         }
         if classes.is_empty() {
-            return Err(at(0, "accounts: expected at least one pattern".into()));
+            let line = file.accounts.referenced.line();
+            return Err(at(line, "accounts: expected at least one pattern".into()));
         }
         Ok(Self { version: file.version, assets, classes })
     }
@@ -182,6 +179,15 @@ impl Chart {
 fn at(line: u64, message: String) -> ChartError {
     let message = if line == 0 { message } else { format!("line {line}: {message}") };
     ChartError { line, message }
+}
+
+fn asset(code: &str, exponent: u32) -> Result<Asset, String> {
+    if !ids::is_asset(code) {
+        return Err(format!("asset code {code:?}: expected 1 to 16 of A-Z 0-9 _ . -, a letter first"));
+    }
+    let known = u8::try_from(exponent).ok().filter(|exponent| *exponent <= money::EXPONENT_MAX);
+    let wrong = || format!("asset {code}: exponent {exponent}, expected 0 to {}", money::EXPONENT_MAX);
+    known.map(|exponent| Asset { exponent }).ok_or_else(wrong)
 }
 
 fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Result<AccountClass, ChartError> {
@@ -325,6 +331,19 @@ accounts:
             (CHART.replace("bank:**", "clearing:**"), "10", "ledger's own"),
             (CHART.replace("[CNY]", "[EUR]"), "9", "unknown asset"),
             (CHART.replace("unlimited: true", "limitless: true"), "10", "limitless"),
+            (CHART.replace("exponent: 2", "exponent: 99"), "4", "asset CNY: exponent 99, expected 0 to 24"),
+            (CHART.replace("exponent: 2", "exponent: 999"), "4", "asset CNY: exponent 999, expected 0 to 24"),
+            (CHART.replace("exponent: 2", "exponent: two"), "4", "expected a whole number"),
+            (CHART.replace("  CNY:", "  1CNY:"), "4", "asset code"),
+            (CHART.replace("version: 1", "version: one"), "2", "expected a whole number"),
+            (
+                format!("{}accounts: []\n", CHART.split_once("accounts:").unwrap().0),
+                "6",
+                "at least one pattern",
+            ),
+            (String::new(), "1", "the file is empty"),
+            ("# to be written\n\n".to_owned(), "1", "the file is empty"),
+            ("null".to_owned(), "1", "version"),
         ];
         for (yaml, line, expected) in rows {
             let error = Chart::parse(&yaml).unwrap_err();

@@ -22,6 +22,12 @@ impl From<serde_saphyr::Error> for YamlError {
     }
 }
 
+/// Whether a text holds nothing but blanks and comments.
+#[must_use]
+pub fn is_empty(yaml: &str) -> bool {
+    yaml.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#'))
+}
+
 /// The parser's first line, without the place that it repeats and without names of its own settings.
 fn in_short(message: &str) -> String {
     let first = message.lines().next().unwrap_or_default();
@@ -30,6 +36,9 @@ fn in_short(message: &str) -> String {
         Some((_, rest)) => rest,
         None => first,
     };
+    if first.starts_with("invalid u") {
+        return "expected a whole number, 0 or more".to_owned();
+    }
     let twice = first.strip_prefix("duplicate mapping key: ").and_then(|rest| rest.rsplit_once(", set "));
     twice.map_or_else(|| first.to_owned(), |(key, _)| format!("key {key} stands here a second time"))
 }

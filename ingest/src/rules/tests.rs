@@ -77,14 +77,14 @@ fn a_wrong_rule_names_its_line_and_what_was_expected() {
         (RULE.replace("amount: data.b,", "amount: data.b, times: 2,"), 11, "times"),
         (format!("{RULE}{second}"), 12, "the second"),
         (RULE.replace("type: t", "type: \"\""), 3, "type"),
-        ("version: 1\nrules: []\n".into(), 0, "at least one"),
+        ("version: 1\nrules: []\n".into(), 2, "at least one"),
+        ("# none yet\n".into(), 1, "the file is empty, expected version and rules"),
+        (RULE.replace("version: 3", "version: three"), 1, "expected a whole number"),
     ];
     for (yaml, line, expected) in rows {
         let error = Rules::parse(&yaml, &chart()).map(|_| yaml.clone()).unwrap_err();
         assert!(error.message.contains(expected), "{error}\nshould say {expected:?}");
-        if line > 0 {
-            assert!(error.message.contains(&format!("line {line}")), "{error}\nshould name line {line}");
-        }
+        assert!(error.message.contains(&format!("line {line}")), "{error}\nshould name line {line}");
     }
 }
 

@@ -284,7 +284,8 @@ fn read_events(file: &Path) -> anyhow::Result<Vec<Text>> {
         if line.last() == Some(&b'\r') {
             line.pop();
         }
-        if !line.is_empty() {
+        // A line of blanks is an empty line.
+        if !line.trim_ascii().is_empty() {
             events.push(line);
         }
     }
@@ -320,6 +321,10 @@ fn is_spread(lines: &[Vec<u8>]) -> bool {
 
 fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Result<ExitCode> {
     let events = read_events(&options.file)?;
+    if events.is_empty() {
+        eprintln!("{} holds no event; nothing was sent", options.file.display());
+        return Ok(ExitCode::SUCCESS);
+    }
     let (dir, mut asked) = (&settings.log.dir, Asked::new(settings));
     let mut groups: Vec<Awaited> = Vec::new();
     let mut accepted = 0;
@@ -415,6 +420,7 @@ mod tests {
     fn events_are_lines_or_one_array() {
         assert_eq!(read(b""), Ok(0));
         assert_eq!(read(b"{\"a\":1}\n\n{\"b\":2}\r\n"), Ok(2));
+        assert_eq!(read(b"{\"a\":1}\n  \n\t\r\n{\"b\":2}\n "), Ok(2));
         assert_eq!(read(b" [{\"a\":1},\n {\"b\":2}]"), Ok(2));
         // What cannot be read is ingest's to judge: a line that breaks off, bytes that are no text.
         assert_eq!(read(b"{\"a\":1\n{\"b\":2}\n\xff\xff\n"), Ok(3));

@@ -277,3 +277,35 @@ fn what_is_wrong_has_its_code_and_begins_with_the_programs_name() {
     let help = company.cli(&["--help"]).ends(0);
     assert!(help.err.is_empty() && help.out.contains("Exit codes"), "{}", help.err);
 }
+
+#[test]
+fn nothing_to_send_is_said_and_asks_nobody() {
+    let company = Company::with(SMALL);
+    company.write("blank.json", "\n  \n\t\n");
+    for arguments in [&["send", "-"][..], &["send", "-", "--wait"], &["send", "blank.json", "--wait"]] {
+        let said = company.cli(arguments).ends(0);
+        assert!(said.err.contains("holds no event; nothing was sent"), "{}", said.err);
+    }
+    assert!(!company.books().exists());
+}
+
+/// The greatest amount twice: between partitions it cannot be sent, within one the balance has no room for the second.
+#[test]
+fn an_amount_that_nothing_can_hold_is_refused_in_words() {
+    let company = Company::with(SMALL);
+    let running = company.run();
+    let greatest = format!("16{}.00", "0".repeat(35));
+    let now = schemas::dates::format_instant(stream::clock::wall_us());
+    let event =
+        |id| Event::transfer(id, "users:42", &now, ("funding:cash", "users:42:wallet"), &greatest).to_bytes();
+    company.write("two.json", [event("t-1"), event("t-2")].join(&b'\n'));
+    company.cli(&["send", "two.json", "--wait"]);
+    let rejected = company.cli(&["rejected", "list", "--reason", "overflow", "-o", "json"]).ends(0).json();
+    let rows = rejected.as_array().unwrap();
+    assert!(!rows.is_empty(), "{}", running.err());
+    for row in rows {
+        let detail = row["detail"].as_str().unwrap();
+        assert!(detail.contains(" in CNY ") && detail.ends_with("beyond any amount"), "{detail}");
+    }
+    running.stop();
+}

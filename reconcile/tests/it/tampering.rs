@@ -112,13 +112,17 @@ fn content_that_is_no_text() {
     invalid[at] = 0xff;
     let mut long = good.clone();
     long.splice(at..at, vec![b'x'; LINE_BYTES_MAX]);
-    let rows: [(&str, Vec<u8>, &str, &str); 7] = [
+    // 交易时间, as a spreadsheet in GBK has it.
+    let gbk = b"\xbd\xbb\xd2\xd7\xca\xb1\xbc\xe4,1\r\n".to_vec();
+    let converted = "line 1, byte 1: not UTF-8; a file in GBK is converted with `iconv -f GB18030 -t UTF-8`";
+    let rows: [(&str, Vec<u8>, &str, &str); 8] = [
         ("nothing", Vec::new(), "empty", "line 1"),
         ("blank", b"\r\n\r\n".to_vec(), "empty", "line 1"),
         ("gzip cut off", zipped[..zipped.len() - 20].to_vec(), "gzip", ""),
         ("gzip of nothing", gzip(b""), "empty", "line 1"),
         ("gzip header alone", vec![0x1f, 0x8b], "gzip", ""),
         ("not UTF-8", invalid, "not_utf8", "line 2"),
+        ("GBK", gbk, "not_utf8", converted),
         ("long line", long, "line_too_long", "line 2"),
     ];
     for (name, content, reason, names) in rows {
