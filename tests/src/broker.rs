@@ -3,11 +3,11 @@
 
 use schemas::topics::{PartitionCounts, Topic};
 use std::fmt::Write as _;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use stream::kafka::{KafkaLog, Options, topics};
 use stream::log::LogError;
@@ -34,17 +34,25 @@ fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-fn free_ports() -> [u16; 2] {
-    // Both are held until both are known, so that they differ.
-    let held = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+fn free_ports<const N: usize>() -> [u16; N] {
+    // All are held until all are known, so that they differ.
+    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     held.map(|listener| listener.local_addr().unwrap().port())
 }
 
 impl Broker {
-    /// The one that the tests of this process share.
-    pub fn shared() -> &'static Self {
-        static SHARED: OnceLock<Broker> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start(&[]))
+    /// The one that the tests of this process share, one at a time: a test on a broker keeps two cores busy, and two of
+    /// them beside each other run into each other's time-outs. It runs when it is handed out, whatever the last one
+    /// did to it.
+    pub fn shared() -> MutexGuard<'static, Self> {
+        static SHARED: LazyLock<Mutex<Broker>> = LazyLock::new(|| Mutex::new(Broker::start(&[])));
+        let mut broker = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        broker.signal("CONT");
+        if TcpStream::connect(("127.0.0.1", broker.port)).is_err() {
+            broker.kill();
+            broker.run();
+        }
+        broker
     }
 
     /// Starts one with further lines for its properties; the shared one is enough for whoever does not harm it.
@@ -60,8 +68,8 @@ impl Broker {
         let dir = kafka.join(format!("broker-{}-{number}", std::process::id()));
         let [port, controller] = free_ports();
         std::fs::create_dir_all(&dir).unwrap();
-        std::fs::write(dir.join("server.properties"), server_properties(&dir, port, controller, properties))
-            .unwrap();
+        let text = server_properties(&dir, port, controller, properties);
+        std::fs::write(dir.join("server.properties"), text).unwrap();
         let mut broker = Self { dir, port, keeper: None };
         broker.run();
         broker
@@ -88,7 +96,7 @@ impl Broker {
     }
 
     fn answers(&self) -> bool {
-        std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        TcpStream::connect(("127.0.0.1", self.port)).is_ok()
             && topics::create(&self.options("started.", COUNTS), &[Topic::Flow]).is_ok()
     }
 
@@ -129,11 +137,19 @@ impl Broker {
     /// # Errors
     /// The broker refuses.
     pub fn fresh(&self, counts: PartitionCounts) -> Result<KafkaLog, LogError> {
+        KafkaLog::open(self.fresh_options(counts)?)
+    }
+
+    /// How a log of its own is opened, all topics new.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub fn fresh_options(&self, counts: PartitionCounts) -> Result<Options, LogError> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("t{}.{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let options = self.options(&prefix, counts);
         topics::create(&options, Topic::ALL)?;
-        KafkaLog::open(options)
+        Ok(options)
     }
 }
 

@@ -17,13 +17,12 @@ struct KafkaHarness {
 }
 
 impl KafkaHarness {
-    fn boxed(counts: PartitionCounts) -> Box<dyn Harness> {
-        let log = Broker::shared().fresh(counts).unwrap();
+    fn boxed(broker: &Broker, counts: PartitionCounts) -> Box<dyn Harness> {
         let options = Options {
             session_timeout: SESSION,
             step_timeout: SESSION,
             transaction_timeout: TRANSACTION,
-            ..log.options().clone()
+            ..broker.fresh_options(counts).unwrap()
         };
         Box::new(Self { log: KafkaLog::open(options).unwrap() })
     }
@@ -84,8 +83,9 @@ impl Drop for KafkaHarness {
 #[test]
 fn the_kafka_log_conforms() {
     let wanted = std::env::var("CASE").ok();
-    let report =
-        run_some(&mut KafkaHarness::boxed, &|name| wanted.as_deref().is_none_or(|wanted| wanted == name));
+    let broker = Broker::shared();
+    let mut make = |counts| KafkaHarness::boxed(&broker, counts);
+    let report = run_some(&mut make, &|name| wanted.as_deref().is_none_or(|wanted| wanted == name));
     println!("{report}");
     assert_eq!(report.failed(), Vec::<&str>::new(), "\n{report}");
     if wanted.is_none() {

@@ -16,17 +16,17 @@ use stream::faults::{self, Point};
 const COUNTS: PartitionCounts = PartitionCounts { events: 2, internal: 4 };
 const SECOND: i64 = 1_000_000;
 
-fn world(dir: &Path, members: usize) -> World {
+fn world(broker: &Broker, dir: &Path, members: usize) -> World {
     let setup = Setup { time_zone: "Asia/Shanghai".into(), compaction: true, ..Setup::new(COUNTS) };
-    let log = Broker::shared().fresh(COUNTS).unwrap();
+    let log = broker.fresh(COUNTS).unwrap();
     World::kafka(&Cast::new(setup), log, dir, members, parse_instant(MORNING).unwrap())
 }
 
 /// Everybody dies in the middle of the traffic, and no checkpoint is left: the same 45 pairs.
 #[test]
 fn the_main_job_on_kafka() {
-    let (day, dir) = (forty_five::day(), tempfile::tempdir().unwrap());
-    let mut world = world(dir.path(), 1);
+    let (broker, day, dir) = (Broker::shared(), forty_five::day(), tempfile::tempdir().unwrap());
+    let mut world = world(&broker, dir.path(), 1);
     send(&mut world, &day.events);
     (0..40).for_each(|_| world.step());
     world.crash_all();
@@ -39,8 +39,8 @@ fn the_main_job_on_kafka() {
 /// Two members of each processor; workers die at one point after the other, in the middle of transactions too.
 #[test]
 fn members_that_die_at_any_point_on_kafka() {
-    let (day, dir) = (forty_five::day(), tempfile::tempdir().unwrap());
-    let mut world = world(dir.path(), 2);
+    let (broker, day, dir) = (Broker::shared(), forty_five::day(), tempfile::tempdir().unwrap());
+    let mut world = world(&broker, dir.path(), 2);
     world.import(&source(), day.bill.as_bytes());
     let wanted = |point: &&Point| point.name().starts_with("worker.") || point.name().starts_with("kafka.");
     let points: Vec<Point> = faults::ALL.iter().filter(wanted).copied().collect();
