@@ -1,5 +1,7 @@
 //! A real broker of one's own: Apache Kafka in a directory of the build, on loopback and free ports, gone when this
 //! process is.
+//!
+//! Listeners: one for clients, and one that tells clients to come through a [`crate::proxy::Proxy`].
 
 use schemas::topics::{PartitionCounts, Topic};
 use std::fmt::Write as _;
@@ -22,6 +24,8 @@ const START_TRIES: u32 = 300;
 pub struct Broker {
     dir: PathBuf,
     port: u16,
+    behind_proxy: u16,
+    proxied: TcpListener,
     keeper: Option<Child>,
 }
 
@@ -66,11 +70,13 @@ impl Broker {
         let fetched = Command::new(root().join("tests/kafka/fetch")).arg(&kafka).status().unwrap();
         assert!(fetched.success(), "the broker could not be fetched");
         let dir = kafka.join(format!("broker-{}-{number}", std::process::id()));
-        let [port, controller] = free_ports();
+        let proxied = TcpListener::bind("127.0.0.1:0").unwrap();
+        let [port, behind_proxy, controller] = free_ports();
         std::fs::create_dir_all(&dir).unwrap();
-        let text = server_properties(&dir, port, controller, properties);
+        let proxy = proxied.local_addr().unwrap().port();
+        let text = server_properties(&dir, Ports { port, behind_proxy, proxy, controller }, properties);
         std::fs::write(dir.join("server.properties"), text).unwrap();
-        let mut broker = Self { dir, port, keeper: None };
+        let mut broker = Self { dir, port, behind_proxy, proxied, keeper: None };
         broker.run();
         broker
     }
@@ -122,6 +128,18 @@ impl Broker {
         }
     }
 
+    /// Where clients come that are told to come through a proxy.
+    #[must_use]
+    pub fn proxied(&self) -> TcpListener {
+        self.proxied.try_clone().unwrap()
+    }
+
+    /// The port that a proxy leads to.
+    #[must_use]
+    pub const fn behind_proxy(&self) -> u16 {
+        self.behind_proxy
+    }
+
     /// `host:port`.
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -162,15 +180,24 @@ impl Drop for Broker {
     }
 }
 
+struct Ports {
+    port: u16,
+    behind_proxy: u16,
+    proxy: u16,
+    controller: u16,
+}
+
 /// One node, broker and controller in one, with the time-outs that `compose/` ships.
-fn server_properties(dir: &Path, port: u16, controller: u16, further: &[&str]) -> String {
+fn server_properties(dir: &Path, ports: Ports, further: &[&str]) -> String {
+    let Ports { port, behind_proxy, proxy, controller } = ports;
     let mut text = format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.voters=1@127.0.0.1:{controller}\n\
          controller.listener.names=CONTROLLER\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{behind_proxy},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{proxy}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
          log.dirs={}\n\
          auto.create.topics.enable=false\n\
          num.network.threads=2\n\

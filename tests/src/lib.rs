@@ -9,6 +9,7 @@
 //! - [`bill`]: WeChat Pay bills as text, with their control totals;
 //! - [`books`]: what lies on the topics afterwards, read a second time: outcomes, entries, balances, days, cases;
 //! - `broker`: a real Kafka broker of one's own, with the feature `kafka`;
+//! - `proxy`: what stands between clients and a broker, and holds, delays and cuts;
 //! - [`json_schema`]: whether a record is what its JSON Schema says;
 //! - [`history`]: a random day of a payment company with what must come of it.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -23,5 +24,7 @@ pub mod hang;
 pub mod history;
 pub mod json_schema;
 pub mod member;
+#[cfg(feature = "kafka")]
+pub mod proxy;
 pub mod shared;
 pub mod world;
