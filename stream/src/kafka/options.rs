@@ -28,6 +28,10 @@ pub struct Options {
     pub replication: u16,
     /// Copies that must have a record before it counts.
     pub min_in_sync: u16,
+    /// For the test of the rule alone: a producer is kept where the network failed during its transaction, as if the rule
+    /// did not exist. Exactly-once does not hold then.
+    #[doc(hidden)]
+    pub keeps_tainted: bool,
     /// Further properties of librdkafka (security, buffers). Those in [`OURS`] are refused.
     pub properties: BTreeMap<String, String>,
 }
@@ -46,6 +50,7 @@ impl Options {
             deadline: Duration::from_secs(30),
             replication: 1,
             min_in_sync: 1,
+            keeps_tainted: false,
             properties: BTreeMap::new(),
         }
     }

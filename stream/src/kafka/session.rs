@@ -7,6 +7,8 @@
 //!
 //! A transaction during which the network or a broker failed is *tainted*: its end request may be under way still and could
 //! end a later transaction of the same producer epoch. After such a one the producer is made anew, which raises the epoch.
+//! What failed is read from the client's debug log of its connections: the client tells of a lost connection below the
+//! level of an error, and of the same loss within half a minute in no other place.
 
 use super::ffi::{self, CallError, GroupMetadata};
 use super::options::Options;
@@ -35,8 +37,6 @@ const SERVE: Duration = Duration::from_millis(20);
 const EVENTS: usize = 4;
 /// How long the thread that serves a producer waits for its events.
 const SERVE_PRODUCER: Duration = Duration::from_millis(1);
-/// Events of a producer that are served each time: there are only those of errors.
-const SERVED_AT_ONCE: u32 = 8;
 
 /// What the group has assigned.
 #[derive(Debug, Default)]
@@ -103,7 +103,9 @@ struct Seen {
     trouble: AtomicBool,
     /// A record that was not delivered.
     undelivered: AtomicBool,
-    /// Times that the serving thread has gone around.
+    /// Events served: lines of the client's log, errors, records that were not delivered.
+    events: AtomicU64,
+    /// Times that the serving thread has gone around, with no event left each time.
     rounds: AtomicU64,
     stop: AtomicBool,
 }
@@ -112,6 +114,7 @@ struct Transactional(Arc<Seen>);
 
 impl ClientContext for Transactional {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.0.events.fetch_add(1, Ordering::AcqRel);
         if matches!(facility, "FAIL" | "REQTMOUT" | "TXNERR" | "DISCONN" | "TIMEOUT") {
             self.0.trouble.store(true, Ordering::Release);
         }
@@ -119,6 +122,7 @@ impl ClientContext for Transactional {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.0.events.fetch_add(1, Ordering::AcqRel);
         if error.rdkafka_error_code().is_none_or(errors::is_transport) {
             self.0.trouble.store(true, Ordering::Release);
         }
@@ -130,6 +134,7 @@ impl ProducerContext for Transactional {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
+        self.0.events.fetch_add(1, Ordering::AcqRel);
         if let Err((error, _)) = result {
             self.0.undelivered.store(true, Ordering::Release);
             tracing::debug!(%error, "record not delivered");
@@ -152,7 +157,9 @@ impl Producer {
         let mut config = options.producer(&id);
         config
             .set("transactional.id", &id)
-            .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string());
+            .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string())
+            .set("debug", watched_contexts(options))
+            .set_log_level(RDKafkaLogLevel::Debug);
         let client = BaseProducer::from_config_and_context(&config, Transactional(Arc::clone(&seen)))
             .map_err(|error| LogError::Io(format!("producer {id}: {error}")))?;
         let client = Arc::new(client);
@@ -160,7 +167,7 @@ impl Producer {
         let serves = std::thread::Builder::new().name("kafka-producer".to_owned()).spawn(move || {
             while !noted.stop.load(Ordering::Acquire) {
                 // The crate's own wait spins through the last millisecond of it.
-                (0..SERVED_AT_ONCE).for_each(|_| served.poll(Duration::ZERO));
+                serve(&served, &noted);
                 std::thread::sleep(SERVE_PRODUCER);
                 noted.rounds.fetch_add(1, Ordering::AcqRel);
             }
@@ -170,6 +177,9 @@ impl Producer {
         let _watched = watchdog::watch("init_transactions", options.deadline);
         ffi::init_transactions(producer.native(), options.deadline / 2)
             .map_err(|error| errors::called(&format!("taking the transactional id {id}"), &error))?;
+        // What failed until now is none of a transaction's.
+        producer.settle(producer.seen.rounds.load(Ordering::Acquire));
+        producer.seen.trouble.store(false, Ordering::Release);
         Ok(producer)
     }
 
@@ -192,6 +202,23 @@ impl Drop for Producer {
             let _ended = serves.join();
         }
     }
+}
+
+/// Serves the producer's events until none is left: a lost connection is one line among others.
+fn serve(client: &BaseProducer<Transactional>, seen: &Seen) {
+    loop {
+        let before = seen.events.load(Ordering::Acquire);
+        client.poll(Duration::ZERO);
+        if seen.events.load(Ordering::Acquire) == before {
+            return;
+        }
+    }
+}
+
+/// Contexts of the client's debug log: those asked for, and the one in which connections fail.
+fn watched_contexts(options: &Options) -> String {
+    let asked = options.properties.get("debug").map(|asked| format!("{asked},"));
+    asked.unwrap_or_default() + "broker"
 }
 
 /// Takes a transactional id and gives it up at once: its open transaction is aborted, its owner fenced.
@@ -279,7 +306,7 @@ impl KafkaSession {
     fn ready(&mut self) -> Result<&Producer, LogError> {
         if let Some(producer) = &self.producer {
             producer.settle(self.ended_at);
-            if producer.seen.trouble.load(Ordering::Acquire) {
+            if producer.seen.trouble.load(Ordering::Acquire) && !self.options.keeps_tainted {
                 tracing::info!(id = %self.member.transactional_id, "the network failed during a transaction: a new producer");
                 self.producer = None;
             }
