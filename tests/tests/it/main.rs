@@ -4,6 +4,8 @@ mod bad_input;
 mod conformance;
 mod idle;
 #[cfg(feature = "kafka")]
+mod kafka_faults;
+#[cfg(feature = "kafka")]
 mod kafka_late_end;
 #[cfg(feature = "kafka")]
 mod kafka_log;
