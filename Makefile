@@ -38,13 +38,13 @@ test: ## Run all tests (TESTS=name for some)
 		|| result=$$?; \
 	.ci/summary target/ci/test.log || result=1; exit $$result
 
-# Tests of the module `simulation` read SEED and SEEDS, those of `kill` SEED and ROUNDS, those of `kafka_late_end`
-# ROUNDS; without them they do little, and always the same. A failure prints the line that does it again.
+# Tests of the module `simulation` read SEED and SEEDS, those of `kill` SEED and ROUNDS, those of `kafka_late_end` and
+# `kafka_faults` ROUNDS; without them they do little, and always the same. A failure prints the line that does it again.
 soak: ## Simulate and kill with new seeds, fill a disk, fail a broker's network (MINUTES=10 SEEDS=2000 ROUNDS=10)
 	@mkdir -p target/ci; \
 	while export SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') SEEDS=$(SEEDS) ROUNDS=$(ROUNDS); do \
 		echo "soak: SEED=$$SEED SEEDS=$$SEEDS ROUNDS=$$ROUNDS"; \
-		$(CARGO) test --locked --profile fast --workspace -- simulation:: kill:: full:: kafka_late_end:: 2>&1 | tee target/ci/soak.log; \
+		$(CARGO) test --locked --profile fast --workspace -- simulation:: kill:: full:: kafka_late_end:: kafka_faults:: 2>&1 | tee target/ci/soak.log; \
 		.ci/summary target/ci/soak.log; \
 		if [ $$SECONDS -ge $$((60 * $(MINUTES))) ]; then break; fi; \
 	done

@@ -298,7 +298,10 @@ impl World {
             }
             Ground::Embedded { log, .. } => Arc::clone(log.as_ref().unwrap()) as Arc<dyn Log>,
             #[cfg(feature = "kafka")]
-            Ground::Kafka(log) => Arc::new(log.clone()),
+            Ground::Kafka(log) => {
+                place.gate = Gate::default();
+                Arc::new(GatedLog::new(Arc::new(log.clone()), place.gate.clone()))
+            }
         };
         place.seat.replace(Some(log));
     }
@@ -421,6 +424,12 @@ impl World {
         self.places.len()
     }
 
+    /// The processor of a worker.
+    #[must_use]
+    pub fn processor(&self, at: usize) -> &'static str {
+        self.places[at].seat.processor()
+    }
+
     /// A worker drawn at random is taken for dead and replaced while it lives.
     pub fn replace_one(&mut self) {
         let at = self.prng.index(self.places.len());
@@ -472,9 +481,18 @@ impl World {
 
     /// Number of records that anybody may see.
     fn written(&self) -> u64 {
-        let Ground::Sim(log) = &self.ground else { return 0 };
         let mut records = 0;
-        Topic::ALL.iter().for_each(|topic| log.for_each_visible(*topic, &mut |_, _| records += 1));
+        match &self.ground {
+            Ground::Sim(log) => {
+                Topic::ALL.iter().for_each(|topic| log.for_each_visible(*topic, &mut |_, _| records += 1));
+            }
+            // Nobody hangs there.
+            Ground::Embedded { .. } => {}
+            #[cfg(feature = "kafka")]
+            Ground::Kafka(_) => {
+                Topic::ALL.iter().for_each(|topic| records += self.read(*topic).len() as u64);
+            }
+        }
         records
     }
 
