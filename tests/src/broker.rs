@@ -1,7 +1,8 @@
 //! A real broker of one's own: Apache Kafka in a directory of the build, on loopback and free ports, gone when this
 //! process is.
 //!
-//! Listeners: one for clients, and one that tells clients to come through a [`crate::proxy::Proxy`].
+//! Listeners: one for clients that are nobody and may do everything; one that tells them to come through a
+//! [`crate::proxy::Proxy`]; one with TLS for users, one a [`Role`], who may do what they are given leave for.
 
 use schemas::topics::{PartitionCounts, Topic};
 use std::fmt::Write as _;
@@ -11,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use stream::kafka::acls::Role;
 use stream::kafka::{KafkaLog, Options, topics};
 use stream::log::LogError;
 
@@ -25,6 +27,7 @@ pub struct Broker {
     dir: PathBuf,
     port: u16,
     behind_proxy: u16,
+    secure: u16,
     proxied: TcpListener,
     keeper: Option<Child>,
 }
@@ -71,12 +74,14 @@ impl Broker {
         assert!(fetched.success(), "the broker could not be fetched");
         let dir = kafka.join(format!("broker-{}-{number}", std::process::id()));
         let proxied = TcpListener::bind("127.0.0.1:0").unwrap();
-        let [port, behind_proxy, controller] = free_ports();
+        let [port, behind_proxy, secure, controller] = free_ports();
         std::fs::create_dir_all(&dir).unwrap();
         let proxy = proxied.local_addr().unwrap().port();
-        let text = server_properties(&dir, Ports { port, behind_proxy, proxy, controller }, properties);
+        let text =
+            server_properties(&dir, Ports { port, behind_proxy, proxy, secure, controller }, properties);
         std::fs::write(dir.join("server.properties"), text).unwrap();
-        let mut broker = Self { dir, port, behind_proxy, proxied, keeper: None };
+        make_certificate(&dir);
+        let mut broker = Self { dir, port, behind_proxy, secure, proxied, keeper: None };
         broker.run();
         broker
     }
@@ -88,6 +93,10 @@ impl Broker {
             .arg(target().join("kafka/libs"))
             .arg(std::process::id().to_string())
             .arg(SECONDS_MAX.to_string())
+            .args(Role::ALL.iter().flat_map(|role| {
+                let (name, password) = (role.name(), password(*role));
+                ["--add-scram".to_owned(), format!("SCRAM-SHA-512=[name={name},password={password}]")]
+            }))
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
@@ -150,6 +159,29 @@ impl Broker {
         Options { prefix: prefix.to_owned(), ..Options::new(self.bootstrap(), counts) }
     }
 
+    /// The same for a role's own user, who comes through TLS with a password.
+    #[must_use]
+    pub fn as_user(&self, options: &Options, role: Role) -> Options {
+        let mut options = Options { bootstrap: format!("127.0.0.1:{}", self.secure), ..options.clone() };
+        let certificate = self.dir.join("ca.pem").display().to_string();
+        let properties = [
+            ("security.protocol", "SASL_SSL".to_owned()),
+            ("sasl.mechanism", "SCRAM-SHA-512".to_owned()),
+            ("sasl.username", role.name().to_owned()),
+            ("sasl.password", password(role)),
+            ("ssl.ca.location", certificate),
+        ];
+        options.properties.extend(properties.map(|(name, value)| (name.to_owned(), value)));
+        options
+    }
+
+    /// A name that nothing on this broker begins with.
+    #[must_use]
+    pub fn fresh_prefix() -> String {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        format!("t{}.{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// A log of its own on this broker, all topics new.
     ///
     /// # Errors
@@ -163,15 +195,42 @@ impl Broker {
     /// # Errors
     /// The broker refuses.
     pub fn fresh_options(&self, counts: PartitionCounts) -> Result<Options, LogError> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let prefix = format!("t{}.{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let options = self.options(&prefix, counts);
+        let options = self.options(&Self::fresh_prefix(), counts);
         topics::create(&options, Topic::ALL)?;
         Ok(options)
     }
 }
 
 const COUNTS: PartitionCounts = PartitionCounts { events: 1, internal: 1 };
+
+fn password(role: Role) -> String {
+    format!("{}-secret", role.name())
+}
+
+/// The broker's certificate, signed by itself, and with its key the file that the broker reads.
+fn make_certificate(dir: &Path) {
+    let names = "subjectAltName=DNS:127.0.0.1,IP:127.0.0.1";
+    let made = Command::new("openssl")
+        .current_dir(dir)
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
+        .args([
+            "-days",
+            "2",
+            "-subj",
+            "/CN=127.0.0.1",
+            "-addext",
+            names,
+            "-keyout",
+            "key.pem",
+            "-out",
+            "ca.pem",
+        ])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let read = |name| std::fs::read_to_string(dir.join(name)).unwrap();
+    std::fs::write(dir.join("broker.pem"), read("key.pem") + &read("ca.pem")).unwrap();
+}
 
 impl Drop for Broker {
     fn drop(&mut self) {
@@ -184,20 +243,28 @@ struct Ports {
     port: u16,
     behind_proxy: u16,
     proxy: u16,
+    secure: u16,
     controller: u16,
 }
 
 /// One node, broker and controller in one, with the time-outs that `compose/` ships.
 fn server_properties(dir: &Path, ports: Ports, further: &[&str]) -> String {
-    let Ports { port, behind_proxy, proxy, controller } = ports;
+    let Ports { port, behind_proxy, proxy, secure, controller } = ports;
     let mut text = format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.voters=1@127.0.0.1:{controller}\n\
          controller.listener.names=CONTROLLER\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{behind_proxy},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{proxy}\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{behind_proxy},SECURE://127.0.0.1:{secure},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{proxy},SECURE://127.0.0.1:{secure}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT\n\
+         sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+         listener.name.secure.scram-sha-512.sasl.jaas.config=\
+             org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
+         ssl.keystore.type=PEM\n\
+         ssl.keystore.location={}\n\
+         authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+         super.users=User:ANONYMOUS\n\
          log.dirs={}\n\
          auto.create.topics.enable=false\n\
          num.network.threads=2\n\
@@ -213,6 +280,7 @@ fn server_properties(dir: &Path, ports: Ports, further: &[&str]) -> String {
          group.min.session.timeout.ms=1000\n\
          transaction.abort.timed.out.transaction.cleanup.interval.ms=1000\n\
          log.cleaner.dedupe.buffer.size=16777216\n",
+        dir.join("broker.pem").display(),
         dir.join("data").display()
     );
     for line in further {

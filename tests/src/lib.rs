@@ -10,6 +10,7 @@
 //! - [`books`]: what lies on the topics afterwards, read a second time: outcomes, entries, balances, days, cases;
 //! - `broker`: a real Kafka broker of one's own, with the feature `kafka`;
 //! - `proxy`: what stands between clients and a broker, and holds, delays and cuts;
+//! - `rights`: gives and takes ACLs on it;
 //! - [`json_schema`]: whether a record is what its JSON Schema says;
 //! - [`history`]: a random day of a payment company with what must come of it.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -26,5 +27,7 @@ pub mod json_schema;
 pub mod member;
 #[cfg(feature = "kafka")]
 pub mod proxy;
+#[cfg(feature = "kafka")]
+pub mod rights;
 pub mod shared;
 pub mod world;

@@ -93,9 +93,32 @@ enum Ground {
         dir: PathBuf,
         log: Option<Arc<EmbeddedLog>>,
     },
-    /// A log on a real broker.
     #[cfg(feature = "kafka")]
-    Kafka(stream::kafka::KafkaLog),
+    Kafka(KafkaLogs),
+}
+
+/// The logs of a real broker that a pipeline works with.
+#[cfg(feature = "kafka")]
+pub struct KafkaLogs {
+    /// Whoever reads afterwards has it, and every part that has none of its own.
+    pub reader: stream::kafka::KafkaLog,
+    /// By role.
+    pub parts: BTreeMap<stream::kafka::acls::Role, stream::kafka::KafkaLog>,
+}
+
+#[cfg(feature = "kafka")]
+impl KafkaLogs {
+    fn of(&self, part: &str) -> &stream::kafka::KafkaLog {
+        let own = self.parts.iter().find(|(role, _)| role.name() == part);
+        own.map_or(&self.reader, |(_, log)| log)
+    }
+}
+
+#[cfg(feature = "kafka")]
+impl From<stream::kafka::KafkaLog> for KafkaLogs {
+    fn from(reader: stream::kafka::KafkaLog) -> Self {
+        Self { reader, parts: BTreeMap::new() }
+    }
 }
 
 /// A worker and, in the simulation, the process it lives in.
@@ -205,13 +228,13 @@ impl World {
     #[must_use]
     pub fn kafka(
         cast: &Cast,
-        log: stream::kafka::KafkaLog,
+        logs: impl Into<KafkaLogs>,
         dir: &Path,
         members: usize,
         business_us: i64,
     ) -> Self {
         let places = cast.seats(members, &|| Keep::Beside(dir.to_owned()));
-        Self::new(Ground::Kafka(log), cast, places, 1, business_us)
+        Self::new(Ground::Kafka(logs.into()), cast, places, 1, business_us)
     }
 
     fn new(ground: Ground, cast: &Cast, places: Vec<Place>, seed: u64, business_us: i64) -> Self {
@@ -244,7 +267,19 @@ impl World {
             Ground::Sim(log) => log,
             Ground::Embedded { log, .. } => log.as_ref().unwrap().as_ref(),
             #[cfg(feature = "kafka")]
-            Ground::Kafka(log) => log,
+            Ground::Kafka(logs) => &logs.reader,
+        }
+    }
+
+    /// The log through which records of a topic come from outside.
+    fn source(&self, topic: Option<Topic>) -> &dyn Log {
+        match &self.ground {
+            #[cfg(feature = "kafka")]
+            Ground::Kafka(logs) => {
+                let event = topic.is_some_and(|topic| Topic::LANES.contains(&topic));
+                logs.of(if event { "sender" } else { "importer" })
+            }
+            _ => self.log(),
         }
     }
 
@@ -298,9 +333,10 @@ impl World {
             }
             Ground::Embedded { log, .. } => Arc::clone(log.as_ref().unwrap()) as Arc<dyn Log>,
             #[cfg(feature = "kafka")]
-            Ground::Kafka(log) => {
+            Ground::Kafka(logs) => {
                 place.gate = Gate::default();
-                Arc::new(GatedLog::new(Arc::new(log.clone()), place.gate.clone()))
+                let log = logs.of(place.seat.processor()).clone();
+                Arc::new(GatedLog::new(Arc::new(log), place.gate.clone()))
             }
         };
         place.seat.replace(Some(log));
@@ -327,8 +363,9 @@ impl World {
 
     /// Appends records as an upstream producer does, again and again while the log is away.
     pub fn append(&mut self, records: Vec<OutRecord>) {
+        let topic = records.first().map(|record| record.to.topic);
         loop {
-            match self.log().append(records.clone()) {
+            match self.source(topic).append(records.clone()) {
                 Ok(_) => return,
                 Err(LogError::Retriable(_)) => self.pass(1_000),
                 Err(error) => panic!("{error}"),

@@ -10,8 +10,8 @@ use ledgerflow_tests::broker::Broker;
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use stream::faults::{self, Point};
 use stream::kafka::KafkaLog;
@@ -26,6 +26,9 @@ struct OnKafka {
     company: Company,
     settings: Settings,
     asked: Mutex<Option<Asked>>,
+    /// The shared broker, for as long as a test needs it.
+    #[expect(dead_code, reason = "it is held, not used")]
+    broker: Option<MutexGuard<'static, Broker>>,
 }
 
 impl Asks for OnKafka {
@@ -38,7 +41,10 @@ impl Asks for OnKafka {
 impl OnKafka {
     /// Topics of its own on the shared broker, made by the program.
     fn new() -> Self {
-        Self::of(Broker::shared())
+        let broker = Broker::shared();
+        let mut on = Self::of(&broker);
+        on.broker = Some(broker);
+        on
     }
 
     fn of(broker: &Broker) -> Self {
@@ -66,7 +72,7 @@ ingest: {{tick_ms: 100}}
         let dir = [("log.dir", "--dir", company.books().display().to_string())];
         let (settings, _) = config::load(Some(&file), [], &dir).unwrap();
         company.cli(&["topics", "create"]).ends(0);
-        Self { company, settings, asked: Mutex::new(None) }
+        Self { company, settings, asked: Mutex::new(None), broker: None }
     }
 
     /// One process of each processor.
@@ -238,7 +244,7 @@ fn a_process_that_wakes_up_late_writes_nothing() {
 
 /// The broker stops answering under load, and then is killed; what waits for it goes on when it is back.
 #[test]
-fn the_broker_is_away_for_a_while() {
+fn thebroker_is_away_for_a_while() {
     let mut broker = Broker::start(&[]);
     let on = OnKafka::of(&broker);
     let mut running = on.company.launch(None);

@@ -1,5 +1,6 @@
 //! What an error of Kafka means for the one who asked.
 
+use super::acls::Operation;
 use super::ffi::CallError;
 use crate::log::{CommitOutcome, LogError};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -41,6 +42,18 @@ pub(super) fn is_moving(error: &KafkaError) -> bool {
     })
 }
 
+/// The leave that is missing, in the words of an ACL; nothing where the error says something else. `of` = names of topics,
+/// of a group or of a transactional id, whichever the error is about.
+pub(super) fn lacking(code: Code, operation: Operation, of: &str) -> String {
+    let resource = match code {
+        Code::TopicAuthorizationFailed => "topic",
+        Code::GroupAuthorizationFailed => "group",
+        Code::TransactionalIdAuthorizationFailed => "transactional id",
+        _ => return String::new(),
+    };
+    format!("; needed: {operation} on {resource} {of}")
+}
+
 /// How a transaction ended that met an error before its end was asked for: nothing of it will be visible.
 pub(super) fn before_the_end(error: &CallError, what: &str) -> CommitOutcome {
     let text = format!("{what}: {} ({})", error.text, error.code);
@@ -56,9 +69,10 @@ pub(super) fn asked(what: &str, error: &KafkaError) -> LogError {
     }
 }
 
-/// As [`asked`], for a transactional call.
-pub(super) fn called(what: &str, error: &CallError) -> LogError {
-    let text = format!("{what}: {} ({})", error.text, error.code);
+/// Taking a transactional id has failed.
+pub(super) fn taking(id: &str, error: &CallError) -> LogError {
+    let lacking = lacking(error.code, Operation::Write, id);
+    let text = format!("taking the transactional id {id}: {} ({}){lacking}", error.text, error.code);
     match error.code {
         code if is_fencing(code) => LogError::Fenced(text),
         code if is_final(code) => LogError::Io(text),

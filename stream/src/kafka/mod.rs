@@ -5,6 +5,7 @@
 //! Bounds: every call to the client has a deadline ([`watchdog`]); past it the process ends and its successor takes over.
 //! What a commit has written is replicated to the in-sync copies when it returns, not synced to their disks.
 
+pub mod acls;
 mod errors;
 mod ffi;
 mod options;

@@ -4,6 +4,7 @@
 //! A reader belongs to no group. Its position is the client's own: past commit markers and aborted records, which it
 //! knows from the end of the partition that the client reports.
 
+use super::acls::Operation;
 use super::ffi::{Bell, PartitionReader, Polled};
 use super::{Quiet, errors, watchdog};
 use crate::clock::monotonic_us;
@@ -20,6 +21,8 @@ pub(super) type Bounds = dyn Fn(TopicPartition, Isolation) -> Result<Watermarks,
 
 struct Part {
     at: TopicPartition,
+    /// The topic's name on the cluster.
+    name: String,
     // Stopped before the client goes.
     queue: PartitionReader,
     /// Taken from the queue and not yet handed out.
@@ -37,7 +40,7 @@ impl Part {
         if !self.waiting.is_empty() {
             return Ok(());
         }
-        let (at, mut found) = (self.at, Ok(()));
+        let (at, name, mut found) = (self.at, &self.name, Ok(()));
         let (waiting, taken) = (&mut self.waiting, &mut self.taken);
         self.queue.take(|polled| match polled {
             Polled::Record(record) => {
@@ -47,7 +50,8 @@ impl Part {
             Polled::End(offset) => *taken = offset.max(*taken),
             Polled::OutOfRange => found = Err(None),
             Polled::Error(code, text) => {
-                let text = format!("{at}: {text} ({code})");
+                let lacking = errors::lacking(code, Operation::Read, name);
+                let text = format!("{at}: {text} ({code}){lacking}");
                 found = Err(Some(if errors::is_final(code) {
                     LogError::Io(text)
                 } else {
@@ -122,7 +126,8 @@ impl KafkaReader {
             let queue = PartitionReader::start(client.client().native_ptr(), name, partition, *offset, &bell);
             let queue = queue.map_err(|why| LogError::Io(format!("{at}: {why}")))?;
             let (position, taken) = (*offset, *offset);
-            parts.push(Part { at: *at, queue, waiting: VecDeque::new(), position, taken, held: false });
+            let (at, name) = (*at, name.clone());
+            parts.push(Part { at, name, queue, waiting: VecDeque::new(), position, taken, held: false });
         }
         Ok(Self { parts, client, bell, bounds, next: 0, deadline })
     }

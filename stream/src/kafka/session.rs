@@ -10,6 +10,7 @@
 //! What failed is read from the client's debug log of its connections: the client tells of a lost connection below the
 //! level of an error, and of the same loss within half a minute in no other place.
 
+use super::acls::Operation;
 use super::ffi::{self, CallError, GroupMetadata};
 use super::options::Options;
 use super::{Sequences, errors, log_line, watchdog};
@@ -26,6 +27,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::topic_partition_list::Offset as KafkaOffset;
+use schemas::topics::Topic;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -176,7 +179,7 @@ impl Producer {
         let producer = Self { client, seen, serves };
         let _watched = watchdog::watch("init_transactions", options.deadline);
         ffi::init_transactions(producer.native(), options.deadline / 2)
-            .map_err(|error| errors::called(&format!("taking the transactional id {id}"), &error))?;
+            .map_err(|error| errors::taking(&id, &error))?;
         // What failed until now is none of a transaction's.
         producer.settle(producer.seen.rounds.load(Ordering::Acquire));
         producer.seen.trouble.store(false, Ordering::Release);
@@ -296,10 +299,12 @@ impl KafkaSession {
             self.dead = Some(format!("{} of {}: {error}", self.member.name, self.member.group));
             return Ok(());
         }
+        let group = self.options.name(&self.member.group);
+        let lacking = code.map(|code| errors::lacking(code, Operation::Read, &group)).unwrap_or_default();
         let answer = errors::asked(&format!("group {}", self.member.group), error);
         let for_good =
             matches!(error, KafkaError::MessageConsumptionFatal(_)) || matches!(answer, LogError::Io(_));
-        if for_good { Err(LogError::Io(answer.to_string())) } else { Ok(()) }
+        if for_good { Err(LogError::Io(answer.to_string() + &lacking)) } else { Ok(()) }
     }
 
     /// The producer, made anew where what it ended last may still be under way.
@@ -348,15 +353,39 @@ impl KafkaSession {
         self.ended_at = producer.seen.rounds.load(Ordering::Acquire);
         match outcome {
             Ok(()) => CommitOutcome::Committed { sequence: self.sequences.next() },
-            Err(Ended { outcome, usable }) => {
+            Err(Ended { outcome, usable, code }) => {
                 if !usable {
                     self.producer = None;
                 }
                 match outcome {
                     CommitOutcome::Fenced(why) => self.die(why),
+                    CommitOutcome::Aborted(why) => {
+                        CommitOutcome::Aborted(why + &self.lacking(code, transaction))
+                    }
                     other => other,
                 }
             }
+        }
+    }
+
+    /// What leave a refused transaction lacks. The client does not say which of its topics it is about.
+    fn lacking(&self, code: RDKafkaErrorCode, transaction: &Transaction) -> String {
+        let names = |topics: BTreeSet<Topic>| {
+            topics.into_iter().map(|topic| self.options.topic(topic)).collect::<Vec<_>>().join(", ")
+        };
+        match code {
+            RDKafkaErrorCode::TopicAuthorizationFailed => {
+                let written = names(transaction.records.iter().map(|record| record.to.topic).collect());
+                let read = names(transaction.positions.iter().map(|(at, _)| at.topic).collect());
+                let lacking = |operation, of: String| {
+                    if of.is_empty() { of } else { errors::lacking(code, operation, &of) }
+                };
+                lacking(Operation::Write, written) + &lacking(Operation::Read, read)
+            }
+            RDKafkaErrorCode::GroupAuthorizationFailed => {
+                errors::lacking(code, Operation::Read, &self.options.name(&self.member.group))
+            }
+            _ => errors::lacking(code, Operation::Write, &self.options.name(&self.member.transactional_id)),
         }
     }
 }
@@ -365,6 +394,7 @@ impl KafkaSession {
 struct Ended {
     outcome: CommitOutcome,
     usable: bool,
+    code: RDKafkaErrorCode,
 }
 
 /// Begins a transaction and puts everything into it.
@@ -402,7 +432,8 @@ fn filled(
 
 /// Asks for the end. What comes after that is not known, unless the answer says so.
 fn end(producer: &Producer, options: &Options) -> Result<(), Ended> {
-    let unknown = |why: String| Ended { outcome: CommitOutcome::Unknown(why), usable: false };
+    let code = RDKafkaErrorCode::Unknown;
+    let unknown = |why: String| Ended { outcome: CommitOutcome::Unknown(why), usable: false, code };
     faults::hit(faults::KAFKA_BEFORE_END).map_err(|crash| unknown(crash.to_string()))?;
     let _watched = watchdog::watch("commit_transaction", options.deadline);
     match ffi::commit_transaction(producer.native(), options.deadline / 2) {
@@ -419,17 +450,17 @@ fn end(producer: &Producer, options: &Options) -> Result<(), Ended> {
 
 /// Aborts what is open. Where that fails, the next owner of the id does it.
 fn aborted(producer: &Producer, options: &Options, error: &CallError, what: &str) -> Ended {
-    let outcome = errors::before_the_end(error, what);
+    let (outcome, code) = (errors::before_the_end(error, what), error.code);
     if error.fatal || matches!(outcome, CommitOutcome::Fenced(_)) {
-        return Ended { outcome, usable: false };
+        return Ended { outcome, usable: false, code };
     }
     let _watched = watchdog::watch("abort_transaction", options.deadline);
     match ffi::abort_transaction(producer.native(), options.deadline / 2) {
-        Ok(()) => Ended { outcome, usable: true },
+        Ok(()) => Ended { outcome, usable: true, code },
         Err(error) if errors::is_fencing(error.code) => {
-            Ended { outcome: errors::before_the_end(&error, "abort"), usable: false }
+            Ended { outcome: errors::before_the_end(&error, "abort"), usable: false, code }
         }
-        Err(_) => Ended { outcome, usable: false },
+        Err(_) => Ended { outcome, usable: false, code },
     }
 }
 

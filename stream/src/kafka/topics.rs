@@ -1,5 +1,6 @@
 //! Topics on the cluster: made by an operator's command, checked at every start, never made by processors.
 
+use super::acls::Operation;
 use super::{KafkaLog, Options, Quiet, errors, watchdog};
 use crate::clock;
 use crate::log::{LogError, Offset, TopicPartition};
@@ -71,6 +72,13 @@ impl Admin {
             pollster::block_on(asked).map_err(|error| errors::asked("settings of topics", &error))?;
         let mut answers = answers.into_iter();
         let settings = |name: &String| match answers.next() {
+            // A topic has settings; the crate does not hand on why a cluster tells none.
+            Some(Ok(found)) if found.entries.is_empty() => {
+                let (code, operation) =
+                    (RDKafkaErrorCode::TopicAuthorizationFailed, Operation::DescribeConfigs);
+                let lacking = errors::lacking(code, operation, name);
+                Err(LogError::Io(format!("settings of {name}: the cluster tells none{lacking}")))
+            }
             Some(Ok(found)) => Ok(found.entries),
             Some(Err(code)) => Err(LogError::Io(format!("settings of {name}: {code}"))),
             None => Err(LogError::Retriable(format!("settings of {name}: no answer"))),

@@ -11,6 +11,8 @@ mod kafka_late_end;
 mod kafka_log;
 #[cfg(feature = "kafka")]
 mod kafka_pipeline;
+#[cfg(feature = "kafka")]
+mod kafka_rights;
 mod main_job;
 mod positions;
 mod record_sizes;
