@@ -24,6 +24,11 @@ pub(super) fn commit(_: &BenchCommit, _: &Settings) -> anyhow::Result<commit::Me
 ///
 /// # Errors
 /// Always.
-pub fn fail_over(_: &BenchFailOver, _: &Settings, _: Option<&Path>, _: &Path) -> anyhow::Result<serde_json::Value> {
+pub fn fail_over(
+    _: &BenchFailOver,
+    _: &Settings,
+    _: Option<&Path>,
+    _: &Path,
+) -> anyhow::Result<serde_json::Value> {
     Err(WrongUse(WITHOUT.to_owned()).into())
 }

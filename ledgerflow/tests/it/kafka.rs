@@ -27,8 +27,7 @@ struct OnKafka {
     settings: Settings,
     asked: Mutex<Option<Asked>>,
     /// The shared broker, for as long as a test needs it.
-    #[expect(dead_code, reason = "it is held, not used")]
-    broker: Option<MutexGuard<'static, Broker>>,
+    _broker: Option<MutexGuard<'static, Broker>>,
 }
 
 impl Asks for OnKafka {
@@ -43,7 +42,7 @@ impl OnKafka {
     fn new() -> Self {
         let broker = Broker::shared();
         let mut on = Self::of(&broker);
-        on.broker = Some(broker);
+        on._broker = Some(broker);
         on
     }
 
@@ -72,7 +71,7 @@ ingest: {{tick_ms: 100}}
         let dir = [("log.dir", "--dir", company.books().display().to_string())];
         let (settings, _) = config::load(Some(&file), [], &dir).unwrap();
         company.cli(&["topics", "create"]).ends(0);
-        Self { company, settings, asked: Mutex::new(None), broker: None }
+        Self { company, settings, asked: Mutex::new(None), _broker: None }
     }
 
     /// One process of each processor.
@@ -245,7 +244,7 @@ fn a_process_that_wakes_up_late_writes_nothing() {
 /// The broker stops answering under load, and then is killed; what waits for it goes on when it is back.
 #[test]
 fn thebroker_is_away_for_a_while() {
-    let mut broker = Broker::start(&[]);
+    let mut broker = Broker::shared();
     let on = OnKafka::of(&broker);
     let mut running = on.company.launch(None);
     let ready = || within(PATIENCE, || (on.company.cli(&["health"]).code == Some(0)).then_some(()));
