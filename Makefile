@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak schemas bench bench-micro fmt lint
+.PHONY: help demo broker test soak schemas bench bench-micro fmt lint
 
 RUN := .ci/toolchain
 CARGO := $(RUN) cargo
@@ -31,6 +31,9 @@ help: ## Say what there is
 demo: ## Build, run a day of a payment company, show what came out (ARGS="--events 50000")
 	@$(CARGO) build --locked --profile fast -p ledgerflow
 	@target=$${CARGO_TARGET_DIR:-target}; "$$target/fast/ledgerflow" demo $(ARGS)
+
+broker: ## Run a Kafka broker for trying things out, on localhost:9092 until Ctrl-C
+	@.ci/native; tests/kafka/local
 
 test: ## Run all tests (TESTS=name for some)
 	@.ci/native; mkdir -p target/ci; result=0; \

@@ -146,8 +146,14 @@ impl Company {
     }
 
     fn program(&self, dir: &Path) -> Command {
+        let mut command = self.plain();
+        command.arg("--dir").arg(dir);
+        command
+    }
+
+    fn plain(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerflow"));
-        command.current_dir(self.folder.path()).stdin(Stdio::null()).arg("--dir").arg(dir);
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
         // What steers the tests, or the machine's own books, must not steer the program.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("LEDGERFLOW_") {
@@ -184,6 +190,12 @@ impl Company {
             command.env("LEDGERFLOW_FAULT", fault);
         }
         self.start(command.arg("run"))
+    }
+
+    /// Starts the program as it stands in a page: no directory is named.
+    pub fn launch_as(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Running {
+        let mut command = self.plain();
+        self.start(command.args(arguments).envs(variables.iter().copied()))
     }
 
     /// Starts the pipeline and waits until it is ready.

@@ -2,6 +2,7 @@
 //! processes, and the same questions as on the embedded log.
 
 use crate::company::{Asks, Company, PATIENCE, Running, within};
+use crate::docs::run_examples_with;
 use crate::traffic::Traffic;
 use ledgerflow::cli::ask::Asked;
 use ledgerflow::config::{self, Settings};
@@ -9,7 +10,7 @@ use ledgerflow::query::{Answer, Ending, Question};
 use ledgerflow_tests::broker::Broker;
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -170,6 +171,26 @@ fn what_is_supervised_is_started_again() {
     let processes = on.processes();
     on.stop(processes, &traffic);
     on.is_right(&traffic);
+}
+
+/// The five minutes of `docs/kafka.md`, word for word; the broker is another.
+#[test]
+fn the_page_on_kafka_says_what_it_says() {
+    let broker = Broker::shared();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/kafka.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (bootstrap, prefix) = (broker.bootstrap(), format!("page{}.", std::process::id()));
+    let variables =
+        [("LEDGERFLOW_KAFKA__BOOTSTRAP", bootstrap.as_str()), ("LEDGERFLOW_KAFKA__PREFIX", prefix.as_str())];
+    let company = Company::with("");
+    // `run` is started once the topics are there, as the page does it.
+    let (before, after) = page.split_once("<!-- console: background -->").unwrap();
+    assert_eq!(run_examples_with(before, &company.path(""), &variables), 2);
+    let (started, after) = after.split_once("```\n").unwrap_or((after, ""));
+    assert!(started.contains("$ ledgerflow run"), "{started}");
+    let running = company.launch_as(&["run"], &variables);
+    assert!(run_examples_with(after, &company.path(""), &variables) >= 4, "{}", running.err());
+    running.stop();
 }
 
 /// A second process of each processor comes, the first one is killed, and comes back as a second.
