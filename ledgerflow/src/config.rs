@@ -42,7 +42,8 @@ settings! {
         log: LogSettings;
         /// The cluster, where `log.kind` is `kafka`.
         kafka: KafkaSettings;
-        /// Into how many partitions the topics are divided. Fixed when the data directory is made.
+        /// Into how many partitions the topics are divided. Fixed when the data directory is made: another count is
+        /// refused.
         partitions: Partitions;
         /// Chart of accounts: assets, account patterns, normal sides, limits. Without it that of a payment company,
         /// `ledgerflow/defaults/accounts.yaml`, which is built in.
@@ -150,7 +151,8 @@ settings! {
 }
 
 settings! {
-    /// Its days run from cut-off to cut-off in its own time zone.
+    /// Its days run from cut-off to cut-off in its own time zone. What the books were opened with stays: another value
+    /// is refused.
     pub struct Book {
         /// Name, as it stands in every entry.
         name: String = "main".to_owned();
@@ -262,7 +264,8 @@ settings! {
 settings! {
     /// Events, commands, credits and bill lines leave the disk once every reader has passed them, what is published
     /// for people by age. States and the audit rebuild from the rest, which stays for ever: `journal`,
-    /// `ingest.state`, `recon.state`, `recon.sides`, `days`, `days.aligned`, `balances.daily`, `flow`, `bills.raw`.
+    /// `ingest.state`, `recon.state`, `recon.sides`, `days`, `days.aligned`, `balances.daily`, `flow`, `bills.raw`,
+    /// `books`.
     pub struct Retention {
         /// Whether they leave at all.
         enabled: bool = true;

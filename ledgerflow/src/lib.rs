@@ -1,5 +1,6 @@
 //! The parts of the one binary.
 //!
+//! - [`basis`]: settings that may not change once books are open;
 //! - [`bench`]: measurements;
 //! - [`cli`]: commands and how their answers are printed;
 //! - [`config`]: `ledgerflow.yaml`, variables and flags;
@@ -16,6 +17,7 @@
 //! - [`measure`]: latency, CPU, recount.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod basis;
 pub mod bench;
 pub mod cli;
 pub mod config;

@@ -8,6 +8,7 @@
 //! share of them and lets go of the lock at once, so that no question keeps the end waiting; what is still asked then is
 //! not answered. The last word has [`end_in_time`].
 
+use crate::basis;
 use crate::config::Settings;
 use crate::query::books::{Answering, Books, checkpoints};
 use crate::query::{self, Answer, Ending, Question};
@@ -134,6 +135,7 @@ pub fn start(settings: &Settings) -> anyhow::Result<(Books, PathBuf)> {
     restore::reaches_checkpoints(&log)?;
     let log = Arc::new(log);
     let shared: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;
+    basis::open(shared.as_ref(), &setup)?;
     let store = checkpoints(&dir, &shared);
     let (share, clock) = (Share::whole(), settings.clock());
     let start = Start { log: &shared, share: &share, clock: &clock, checkpoints: &store };

@@ -22,7 +22,7 @@ const PAUSE_MAX_US: i64 = 10_000_000;
 /// A process that has run for so long begins again without a pause.
 const STEADY_US: i64 = 20_000_000;
 /// Exit status of a process whose configuration or command line is wrong.
-pub const EXIT_USAGE: i32 = 2;
+pub const EXIT_USAGE: u8 = 2;
 
 /// One processor's process.
 struct Watched {
@@ -79,7 +79,7 @@ impl Watched {
         };
         let Some(status) = child.try_wait().context("waiting for a process")? else { return Ok(()) };
         self.child = None;
-        if status.code() == Some(EXIT_USAGE) {
+        if status.code() == Some(i32::from(EXIT_USAGE)) {
             bail!("{} cannot run with this configuration", self.role.name());
         }
         let steady = now_us.saturating_sub(self.started_us) >= STEADY_US;

@@ -260,6 +260,21 @@ fn segments(pattern: &str) -> Result<Vec<Segment>, String> {
     Ok(out)
 }
 
+/// Whether there may be an account that both patterns match.
+#[must_use]
+pub fn overlap(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.split(':'), other.split(':'));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return true,
+            (None, _) | (_, None) => return false,
+            (Some("**"), _) | (_, Some("**")) => return true,
+            (Some(this), Some(that)) if this != that && this != "*" && that != "*" => return false,
+            _ => {}
+        }
+    }
+}
+
 impl AccountClass {
     fn matches(&self, account: &str) -> bool {
         // What is left of the name; `None` after its last segment.
@@ -320,6 +335,41 @@ accounts:
         assert_eq!(chart.shard_key("users:42:wallet"), "users:42");
         assert_eq!(chart.shard_key("bank:icbc:main:x"), "bank:icbc:main");
         assert!(!chart.resolve("merchants:7:payable").unwrap().holds("JPY"));
+    }
+
+    /// Every text of one to `length` of these segments.
+    fn texts(of: &[&str], length: usize) -> Vec<String> {
+        let mut all: Vec<String> = of.iter().map(|&segment| segment.to_owned()).collect();
+        let mut longest = all.clone();
+        for _ in 1..length {
+            longest = longest
+                .iter()
+                .flat_map(|text| of.iter().map(move |segment| format!("{text}:{segment}")))
+                .collect();
+            all.extend(longest.iter().cloned());
+        }
+        all
+    }
+
+    #[test]
+    fn patterns_overlap_where_an_account_matches_both() {
+        let accounts = texts(&["a", "b", "c"], 4);
+        let patterns: Vec<String> = texts(&["a", "b", "*"], 3);
+        let open =
+            patterns.iter().filter(|text| text.split(':').count() < 3).map(|text| format!("{text}:**"));
+        let patterns: Vec<String> = open.chain(patterns.iter().cloned()).collect();
+        let matches = |pattern: &str| -> std::collections::BTreeSet<&String> {
+            let text =
+                format!("version: 1\nassets: {{}}\naccounts: [{{pattern: \"{pattern}\", normal: debit}}]\n");
+            let chart = Chart::parse(&text).unwrap();
+            accounts.iter().filter(|account| chart.resolve(account).is_some()).collect()
+        };
+        let matched: Vec<_> = patterns.iter().map(|pattern| (pattern, matches(pattern))).collect();
+        for (one, its) in &matched {
+            for (other, others) in &matched {
+                assert_eq!(overlap(one, other), !its.is_disjoint(others), "{one} and {other}");
+            }
+        }
     }
 
     #[test]

@@ -205,6 +205,18 @@ impl Calendar {
         Ok(Self { zone, cut_off })
     }
 
+    /// IANA name of the time zone, as the database writes it.
+    #[must_use]
+    pub fn time_zone(&self) -> &str {
+        self.zone.iana_name().unwrap_or_default()
+    }
+
+    /// Time of day at which a business day begins, `HH:MM`.
+    #[must_use]
+    pub fn cut_off(&self) -> String {
+        format!("{:02}:{:02}", self.cut_off.hour(), self.cut_off.minute())
+    }
+
     /// The business day that holds an instant.
     ///
     /// # Errors

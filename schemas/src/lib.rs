@@ -10,6 +10,7 @@
 
 pub mod amount_wire;
 pub mod balance_json;
+pub mod basis;
 pub mod batch;
 pub mod body_hash;
 pub mod chart;

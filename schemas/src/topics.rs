@@ -93,6 +93,7 @@ topics! {
     ReconSides = "recon.sides", "Batch of SideItem", MatchKey, Internal, Forever, "Our entries and the providers' lines by match key.";
     Matches = "matches", "JSON Case", Slot, Internal, Compacted, "Pairs that agree, by case id and revision.";
     Breaks = "breaks", "JSON Case", Slot, Internal, Compacted, "Pairs and single sides that do not agree, by case id and revision.";
+    Books = "books", "JSON Basis", Single, One, Forever, "What the books were opened with: book, calendar, assets, account patterns; every start is held against it.";
 }
 
 impl Topic {

@@ -2,6 +2,7 @@
 
 use super::sending::Sending;
 use super::{Checks, LatencyMs, Measured, Stage, TRANSFER_RULES, decimal};
+use crate::basis;
 use crate::cli::args::BenchPipeline;
 use crate::config::Settings;
 use crate::generate::BENCH_CHART;
@@ -48,6 +49,7 @@ impl Bench<'_> {
             rules: (TRANSFER_RULES.to_owned(), "rules of measurements".to_owned()),
             ..Setup::new(self.log.counts())
         };
+        basis::open(shared.as_ref(), &setup)?;
         let (share, clock) = (Share::whole(), BusinessClock::Wall);
         let start = Start { log: &shared, share: &share, clock: &clock, checkpoints: &store };
         Pipeline::start(&setup.processors()?, &self.settings.workers(), &start)

@@ -99,11 +99,8 @@ fn ask_directory(settings: &Settings, question: &Question) -> anyhow::Result<Ans
             EmbeddedLog::open(dir, settings.embedded())
         };
         match opened {
-            Ok(log) if log.counts() != settings.partition_counts() => {
-                let (there, wanted) = (log.counts(), settings.partition_counts());
-                bail!("{} has partitions {there:?}, the configuration says {wanted:?}", dir.display());
-            }
             Ok(log) => {
+                log.check_counts(settings.partition_counts())?;
                 if !backup {
                     restore::reaches_checkpoints(&log)?;
                 }

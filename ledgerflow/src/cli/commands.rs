@@ -3,6 +3,7 @@
 use super::args::{self, Cli, Command, Output};
 use super::ask::Asked;
 use super::output::{self, Screen, Table};
+use crate::basis::BasisError;
 use crate::config::{self, EVENT_BYTES_MAX, LogKind, Settings};
 use crate::query::events::Text;
 use crate::query::outcomes::{self, Awaited, Gathered};
@@ -48,6 +49,7 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
             || cause.is::<ConfigError>()
             || cause.is::<ChartError>()
             || cause.is::<RulesError>()
+            || cause.is::<BasisError>()
     };
     if error.chain().any(configured) { WRONG_USE } else { 1 }
 }

@@ -4,6 +4,7 @@ use super::PATIENCE;
 use super::bill::Cases;
 use super::report::Account;
 use super::traffic::{PROVIDER_ACCOUNT, Sent};
+use crate::basis;
 use crate::config::Settings;
 use crate::measure::latency::Due;
 use crate::query::books::checkpoints;
@@ -59,6 +60,7 @@ impl Company {
         let clock_us = Arc::new(AtomicI64::new(midnight_us - super::BEFORE_US));
         let log = Arc::new(EmbeddedLog::open(dir, settings.embedded())?);
         let shared: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;
+        basis::open(shared.as_ref(), &setup)?;
         let store = checkpoints(dir, &shared);
         let (share, clock) = (Share::whole(), BusinessClock::Set(Arc::clone(&clock_us)));
         let start = Start { log: &shared, share: &share, clock: &clock, checkpoints: &store };

@@ -1,10 +1,12 @@
 //! The pipeline on Kafka: one processor a process, the log reached as the configuration says, and its topics.
 //!
-//! Phases of a process: lock its folder -> reach the cluster (waited for) -> check the topics -> take a number -> start the
-//! workers. What a process keeps in its folder are checkpoints, its number and its socket; losing them costs time only.
+//! Phases of a process: lock its folder -> reach the cluster (waited for) -> check the topics -> compare settings with the
+//! books -> take a number -> start the workers. What a process keeps in its folder are checkpoints, its number and its
+//! socket; losing them costs time only.
 
 mod number;
 
+use crate::basis;
 use crate::cli::output::Table;
 use crate::config::{LogKind, Settings};
 use crate::query::books::{Answering, Books, checkpoints};
@@ -88,7 +90,7 @@ fn reach(tries: u32, mut open: impl FnMut() -> Result<KafkaLog, LogError>) -> an
 /// The books for questions: states are read from the topics.
 ///
 /// # Errors
-/// The cluster does not answer, topics are missing, a wrong configuration.
+/// The cluster does not answer, topics are missing, a wrong configuration, or one that does not go with the books.
 pub fn books(settings: &Settings) -> anyhow::Result<Books> {
     let options = options(settings)?;
     let log = reach(COMMAND_TRIES, || KafkaLog::open_observing(options.clone()))?;
@@ -180,6 +182,7 @@ fn start(settings: &Settings, role: Role, dir: &Path) -> anyhow::Result<Books> {
         bail!("{}", told(&wrong));
     }
     let log: Arc<dyn Log> = Arc::new(log);
+    basis::open(log.as_ref(), &setup)?;
     let member = number::take(settings, role, log.as_ref(), dir)?;
     tracing::info!(processor = role.name(), member, "member");
     let (share, clock) = (Share::of(role, member.to_string()), settings.clock());

@@ -1,5 +1,6 @@
 //! The books, running or at rest: the same questions to the same states.
 
+use crate::basis;
 use crate::retention::Retention;
 use crate::runtime::{Pipeline, Processors, Setup};
 use anyhow::{Context, bail};
@@ -120,7 +121,7 @@ impl Books {
     /// either.
     ///
     /// # Errors
-    /// A wrong configuration.
+    /// A wrong configuration, or one that does not go with these books.
     pub fn at_rest(embedded: Arc<EmbeddedLog>, setup: Setup, only_read: bool) -> anyhow::Result<Self> {
         let log: Arc<dyn Log> = Arc::clone(&embedded) as Arc<dyn Log>;
         let on_disk = checkpoints(embedded.directory(), &log);
@@ -136,7 +137,7 @@ impl Books {
     /// in `dir`, so that the next question reads less.
     ///
     /// # Errors
-    /// A wrong configuration.
+    /// A wrong configuration, or one that does not go with these books.
     pub fn observing(log: Arc<dyn Log>, setup: Setup, dir: &Path) -> anyhow::Result<Self> {
         let checkpoints = Box::new(checkpoints(dir, &log));
         let options = Options { observing: true, ..Options::default() };
@@ -146,6 +147,7 @@ impl Books {
     fn resting(setup: Setup, how: Restoring) -> anyhow::Result<Self> {
         let Processors { ingest, posting, settlement, rekey, join } = setup.processors()?;
         let log = Arc::clone(&how.log);
+        basis::check(log.as_ref(), &setup)?;
         let resting = Resting {
             how,
             ingest: Rested::of(ingest),

@@ -114,7 +114,15 @@ fn other_partitions_than_those_of_a_backup_are_refused() {
     company.cli(&["backup", "backup"]).ends(0);
     company.write("ledgerflow.yaml", "partitions: {events: 2, internal: 5}\n");
     let said = company.cli_on(&company.path("backup"), &["balance", "users:42:wallet"]).ends(1);
-    assert!(said.err.contains("internal: 3") && said.err.contains("internal: 5"), "{}", said.err);
+    let want = "backup: partitions.internal: it was made with 3, now it is 5. ";
+    assert!(said.err.contains(want) && !said.err.contains("events"), "{}", said.err);
+    company.write("ledgerflow.yaml", "partitions: {events: 1, internal: 5}\n");
+    for command in [&["run"][..], &["balance", "users:42:wallet"], &["send", "one.json"]] {
+        let said = company.cli(command).ends(1);
+        let want = "books: partitions.events: it was made with 2, now it is 1; partitions.internal: it was made with 3, \
+                    now it is 5. ";
+        assert!(said.err.contains(want) && said.err.contains("Set them back"), "{command:?}: {}", said.err);
+    }
 }
 
 #[test]

@@ -399,3 +399,22 @@ fn a_wrong_configuration_is_told() {
     held.stop();
     assert_eq!(on.ask(&Question::Health).unwrap().ending, Ending::Wrong);
 }
+
+/// Four processes open the books at once; afterwards none of them, and no question, takes other settings.
+#[test]
+fn another_setting_than_that_of_the_books_is_refused_for_good() {
+    let on = OnKafka::new();
+    on.processes().into_values().for_each(|running| drop(running.stop()));
+    let text = std::fs::read_to_string(on.company.path("ledgerflow.yaml")).unwrap();
+    on.company.write("ledgerflow.yaml", format!("{text}book: {{time_zone: Asia/Tokyo}}\n"));
+    let want = "book.time_zone: these books were opened with UTC, now it is Asia/Tokyo. ";
+    let commands: [(&[&str], i32); 3] =
+        [(&["run", "--unsupervised", "posting"], 2), (&["run"], 1), (&["balance", "users:42:wallet"], 1)];
+    for (command, code) in commands {
+        // Nor are they started again and again.
+        let said = on.company.cli(command).ends(code);
+        assert!(said.err.contains(want), "{command:?}: {}", said.err);
+    }
+    on.company.write("ledgerflow.yaml", text);
+    on.company.cli(&["trial-balance"]).ends(0);
+}

@@ -111,25 +111,33 @@ impl Meta {
         }
         Ok(Self { log_id, counts: PartitionCounts { events, internal }, topics, durable })
     }
+}
 
-    /// Compares with the counts of the configuration.
-    ///
-    /// # Errors
-    /// Both are named.
-    pub(super) fn check_counts(&self, path: &Path, wanted: PartitionCounts) -> Result<(), LogError> {
-        if self.counts == wanted {
-            return Ok(());
-        }
-        Err(LogError::Io(format!(
-            "{} was made with partitions.events {} and partitions.internal {}, the configuration says {} and {}: \
-             partition counts are fixed when the log is made",
-            path.display(),
-            self.counts.events,
-            self.counts.internal,
-            wanted.events,
-            wanted.internal
-        )))
+/// Compares the counts of a log, fixed when it was made, with those of the configuration.
+///
+/// # Errors
+/// Each that differs is named with both.
+pub(super) fn check_counts(
+    path: &Path,
+    made: PartitionCounts,
+    wanted: PartitionCounts,
+) -> Result<(), LogError> {
+    let pairs = [
+        ("partitions.events", made.events, wanted.events),
+        ("partitions.internal", made.internal, wanted.internal),
+    ];
+    let differing = pairs.into_iter().filter(|(_, made, wanted)| made != wanted);
+    let said: Vec<String> = differing
+        .map(|(setting, made, wanted)| format!("{setting}: it was made with {made}, now it is {wanted}"))
+        .collect();
+    if said.is_empty() {
+        return Ok(());
     }
+    Err(LogError::Io(format!(
+        "{}: {}. Partition counts are fixed when the log is made. Set them back, or make new books in another folder",
+        path.display(),
+        said.join("; ")
+    )))
 }
 
 impl Durable {

@@ -212,6 +212,14 @@ impl EmbeddedLog {
         self.core.layout().counts()
     }
 
+    /// Whether it was made with these partition counts.
+    ///
+    /// # Errors
+    /// Names the settings that differ, both values of each, and what to do.
+    pub fn check_counts(&self, wanted: PartitionCounts) -> Result<(), LogError> {
+        meta::check_counts(self.directory(), self.counts(), wanted)
+    }
+
     /// Sequence of the last commit, durable or not.
     #[must_use]
     pub fn last_sequence(&self) -> u64 {
@@ -314,7 +322,7 @@ fn known_meta(
     let path = directory.join("meta");
     match Meta::load(&path)? {
         Some(meta) => {
-            meta.check_counts(directory, options.counts)?;
+            meta::check_counts(directory, meta.counts, options.counts)?;
             if meta.topics < Topic::ALL.len() {
                 meta.store(files, &path)?;
             }

@@ -2,6 +2,7 @@
 //! `docs/topics.md`.
 
 use crate::tidy::root;
+use ledgerflow::basis;
 use ledgerflow::runtime::Setup;
 use ledgerflow_tests::bill::{self, ACCOUNT, BillRow, source};
 use ledgerflow_tests::events::Event;
@@ -19,7 +20,7 @@ const EVENING: &str = "2026-03-15T23:59:50Z";
 const TIME: &str = "2026-03-15T12:00:00Z";
 
 /// Topics whose records are JSON on the embedded log, with the schema of each.
-const JSON: [(Topic, &str); 7] = [
+const JSON: [(Topic, &str); 8] = [
     (Topic::Days, "days"),
     (Topic::DaysAligned, "days.aligned"),
     (Topic::Rejected, "rejected"),
@@ -27,6 +28,7 @@ const JSON: [(Topic, &str); 7] = [
     (Topic::Flow, "flow"),
     (Topic::Matches, "matches"),
     (Topic::Breaks, "breaks"),
+    (Topic::Books, "books"),
 ];
 
 fn schema(name: &str) -> Value {
@@ -50,8 +52,10 @@ fn order(order: &str) -> Event {
 
 /// A day that ends, with a match, a break, a dead letter, and one refusal of each kind.
 fn a_day() -> World {
-    let cast = Cast::new(Setup::new(PartitionCounts { events: 2, internal: 3 }));
+    let setup = Setup::new(PartitionCounts { events: 2, internal: 3 });
+    let cast = Cast::new(setup.clone());
     let mut world = World::simulated(&cast, 1, Faults::NONE, 1, parse_instant(EVENING).unwrap());
+    basis::open(world.log(), &setup).unwrap();
     world.run_for(2 * SECOND);
     let payers = json!({ "legs": [
         { "account": "users:1:wallet", "side": "debit", "asset": "CNY", "amount": "1.00" },
@@ -148,8 +152,8 @@ fn the_examples_on_the_page_of_topics_are_records() {
         serde_json::Deserializer::from_str(block).into_iter().map(Result::unwrap).collect()
     };
     let found: Vec<Value> = blocks.into_iter().flat_map(values).collect();
-    assert_eq!(found.len(), 3, "{found:?}");
-    for (value, name) in found.iter().zip(["rejected", "days", "days.aligned"]) {
+    assert_eq!(found.len(), 4, "{found:?}");
+    for (value, name) in found.iter().zip(["rejected", "days", "days.aligned", "books"]) {
         let schema = schema(name);
         check(&schema, &schema, value, name).unwrap_or_else(|why| panic!("{why}\n{value}"));
     }
