@@ -88,7 +88,7 @@ fn another_value_is_refused_at_the_start_and_by_every_command() {
     for (book, chart, said) in CHANGES {
         change(&company, book, chart);
         for command in [&["run"][..], &["balance", "users:42:wallet"], &["send", "one.json"], &["audit"]] {
-            let refused = company.cli(command).ends(1);
+            let refused = company.cli(command).ends(2);
             assert!(refused.err.contains(said), "{command:?}: {}", refused.err);
         }
     }
@@ -106,10 +106,10 @@ fn a_backup_and_what_is_restored_of_it_refuse_as_well() {
     change(&company, book, chart);
     company.cli_on(&restored, &["restore", "backup"]).ends(0);
     for dir in [&backup, &restored] {
-        let refused = wallet(&company, dir).ends(1);
+        let refused = wallet(&company, dir).ends(2);
         assert!(refused.err.contains(said), "{}", refused.err);
     }
-    let refused = company.cli_on(&restored, &["run"]).ends(1);
+    let refused = company.cli_on(&restored, &["run"]).ends(2);
     assert!(refused.err.contains(said), "{}", refused.err);
     change(&company, BOOK, ["", ""]);
     holds(&company, &backup, "users:42:wallet,CNY,5.00,credit,1,");
@@ -133,13 +133,13 @@ fn an_asset_and_a_pattern_are_added_and_stay() {
     holds(&company, &company.books(), "users:42:wallet,GBP,5.00,credit,1,");
     company.is_whole();
     change(&company, BOOK, ["", ""]);
-    let refused = wallet(&company, &company.books()).ends(1);
+    let refused = wallet(&company, &company.books()).ends(2);
     assert!(refused.err.contains("Put it back: GBP: { exponent: 2 }"), "{}", refused.err);
     // A pattern that takes accounts from an old one, and the same after it.
     let users = "  - { pattern: \"users:42:*\", normal: debit }\n";
     let chart = ledgerflow::runtime::DEFAULT_CHART.replace(pound[0], pound[1]);
     company.write("accounts.yaml", chart.replace("accounts:\n", &format!("accounts:\n{users}")));
-    let refused = company.cli(&["run"]).ends(1);
+    let refused = company.cli(&["run"]).ends(2);
     let taken =
         "pattern \"users:42:*\" (normal: debit, shard_segments: 2) comes before pattern \"users:*:wallet\"";
     assert!(refused.err.contains(taken), "{}", refused.err);
@@ -164,13 +164,13 @@ fn a_measurement_and_a_demo_open_books_too() {
     company.cli_on(&demo, &["--config", &config, "trial-balance"]).ends(0);
     let of_demo = std::fs::read_to_string(&config).unwrap();
     company.write("utc.yaml", of_demo.replace("Asia/Shanghai", "UTC"));
-    let refused = company.cli_on(&demo, &["--config", "utc.yaml", "trial-balance"]).ends(1);
+    let refused = company.cli_on(&demo, &["--config", "utc.yaml", "trial-balance"]).ends(2);
     assert!(
         refused.err.contains("book.time_zone: these books were opened with Asia/Shanghai"),
         "{}",
         refused.err
     );
     company.write("ledgerflow.yaml", format!("{SMALL}{BOOK}"));
-    let refused = company.cli_on(&measured, &["trial-balance"]).ends(1);
+    let refused = company.cli_on(&measured, &["trial-balance"]).ends(2);
     assert!(refused.err.contains("book.time_zone: these books were opened with UTC"), "{}", refused.err);
 }
