@@ -4,8 +4,9 @@
 //! when it fails. The next one restores from the log and goes on. A wrong configuration ends everything: it would be as
 //! wrong the next time. SIGTERM and SIGINT are handed on; the parent ends once all have ended.
 
+use crate::cli::commands::WrongUse;
 use crate::runtime::Role;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::process::{Child, Command};
@@ -80,7 +81,8 @@ impl Watched {
         let Some(status) = child.try_wait().context("waiting for a process")? else { return Ok(()) };
         self.child = None;
         if status.code() == Some(i32::from(EXIT_USAGE)) {
-            bail!("{} cannot run with this configuration", self.role.name());
+            let why = format!("{} cannot run with this configuration", self.role.name());
+            return Err(WrongUse(why).into());
         }
         let steady = now_us.saturating_sub(self.started_us) >= STEADY_US;
         self.not_before_us = now_us + if steady { 0 } else { self.pause_us };

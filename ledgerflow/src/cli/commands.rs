@@ -41,15 +41,15 @@ pub const WRONG_USE: u8 = 2;
 #[error("{0}")]
 pub struct WrongUse(pub String);
 
-/// Exit code of an error: [`WRONG_USE`] where settings, chart or rules are wrong, else 1.
+/// Exit code of an error: [`WRONG_USE`] where settings, chart or rules are wrong, or not those of the books, else 1.
 #[must_use]
 pub fn code_of(error: &anyhow::Error) -> u8 {
     let configured = |cause: &(dyn std::error::Error + 'static)| {
         cause.is::<WrongUse>()
             || cause.is::<ConfigError>()
             || cause.is::<ChartError>()
-            || cause.is::<RulesError>()
             || cause.is::<BasisError>()
+            || cause.is::<RulesError>()
     };
     if error.chain().any(configured) { WRONG_USE } else { 1 }
 }
@@ -343,7 +343,11 @@ fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Resul
         let count = fits.take(outcomes::EVENTS_MAX).count().max(1);
         let (now, later) = rest.split_at(count.min(rest.len()));
         let sent = asked.ask(&Question::Send { lane: options.lane, events: now.to_vec() });
-        let answer = sent.unwrap_or_else(|why| Answer::says(Ending::Failed, format!("{why:#}")));
+        let answer = match sent {
+            // Nothing is taken under a configuration that is refused.
+            Err(why) if accepted == 0 && code_of(&why) == WRONG_USE => return Err(why),
+            sent => sent.unwrap_or_else(|why| Answer::says(Ending::Failed, format!("{why:#}"))),
+        };
         if answer.ending != Ending::Done {
             let code = show(&answer, out)?;
             // What was under way may have been taken or not.

@@ -2,7 +2,8 @@
 //!
 //! Every part sees all topics (`Describe`), because the log checks at its start that each has its number of partitions.
 //! Beyond that a processor reads its inputs and its changelog, writes what it alone may write, sits in its own group and
-//! takes transactional ids of its own pool. `Read` and `Write` include `Describe`.
+//! takes transactional ids of its own pool. Whichever starts first writes `books`, and all hold their settings against
+//! it. `Read` and `Write` include `Describe`.
 
 use super::Options;
 use schemas::topics::Topic;
@@ -108,16 +109,16 @@ impl Role {
     #[must_use]
     pub const fn reads(self) -> &'static [Topic] {
         use Topic::{
-            BillsLines, Commands, Credits, Days, DaysAligned, Events0, Events1, Events2, IngestState,
+            BillsLines, Books, Commands, Credits, Days, DaysAligned, Events0, Events1, Events2, IngestState,
             Journal, ReconSides, ReconState,
         };
         match self {
-            Self::Ingest => &[Days, Events0, Events1, Events2, IngestState],
-            Self::Posting => &[Credits, Commands, Journal],
+            Self::Ingest => &[Days, Events0, Events1, Events2, IngestState, Books],
+            Self::Posting => &[Credits, Commands, Journal, Books],
             // Whether balances were ever written tells a first start from lost positions.
-            Self::Settlement => &[DaysAligned, Journal, Topic::Balances],
-            Self::Rekey => &[BillsLines, Journal, ReconState],
-            Self::Join => &[ReconSides],
+            Self::Settlement => &[DaysAligned, Journal, Topic::Balances, Books],
+            Self::Rekey => &[BillsLines, Journal, ReconState, Books],
+            Self::Join => &[ReconSides, Books],
             Self::Reader => Topic::ALL,
             Self::Sender | Self::Importer | Self::Operator => &[],
         }
@@ -127,17 +128,17 @@ impl Role {
     #[must_use]
     pub const fn writes(self) -> &'static [Topic] {
         use Topic::{
-            Balances, BalancesDaily, BillsLines, BillsRaw, Breaks, Commands, Credits, Days, DaysAligned,
-            Flow, IngestState, Journal, Matches, ReconSides, ReconState, Rejected,
+            Balances, BalancesDaily, BillsLines, BillsRaw, Books, Breaks, Commands, Credits, Days,
+            DaysAligned, Flow, IngestState, Journal, Matches, ReconSides, ReconState, Rejected,
         };
         match self {
             Self::Sender => &Topic::LANES,
             Self::Importer => &[BillsRaw, BillsLines],
-            Self::Ingest => &[Commands, IngestState, Rejected],
-            Self::Posting => &[Journal, Credits, Rejected],
-            Self::Settlement => &[Balances, BalancesDaily, Flow, Days, DaysAligned],
-            Self::Rekey => &[ReconState, ReconSides],
-            Self::Join => &[Matches, Breaks],
+            Self::Ingest => &[Commands, IngestState, Rejected, Books],
+            Self::Posting => &[Journal, Credits, Rejected, Books],
+            Self::Settlement => &[Balances, BalancesDaily, Flow, Days, DaysAligned, Books],
+            Self::Rekey => &[ReconState, ReconSides, Books],
+            Self::Join => &[Matches, Breaks, Books],
             Self::Reader | Self::Operator => &[],
         }
     }
@@ -219,13 +220,17 @@ mod tests {
         Options { prefix: "eu.".to_owned(), ..Options::new("kafka:9092", counts) }
     }
 
-    /// Commands and dead letters aside, a topic has one writer; what is read by a processor is written by somebody.
+    /// Dead letters and what the books were opened with aside, a topic has one writer; what is read by a processor is written by somebody.
     #[test]
     fn a_topic_has_one_writer() {
         for topic in Topic::ALL {
             let writers: Vec<Role> =
                 Role::ALL.into_iter().filter(|role| role.writes().contains(topic)).collect();
-            let wanted = if *topic == Topic::Rejected { 2 } else { 1 };
+            let wanted = match topic {
+                Topic::Rejected => 2,
+                Topic::Books => 5,
+                _ => 1,
+            };
             assert_eq!(writers.len(), wanted, "{}: {writers:?}", topic.name());
         }
     }
@@ -243,6 +248,8 @@ mod tests {
         assert_eq!(
             commands,
             [
+                format!("{add} Read --topic 'eu.books'"),
+                format!("{add} Write --topic 'eu.books'"),
                 format!("{add} Write --topic 'eu.breaks'"),
                 format!("{add} Write --topic 'eu.matches'"),
                 format!("{add} Read --topic 'eu.recon.sides'"),

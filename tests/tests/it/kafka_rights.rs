@@ -3,6 +3,7 @@
 
 use crate::main_job::{judged, send};
 use bytes::Bytes;
+use ledgerflow::basis;
 use ledgerflow::runtime::Setup;
 use ledgerflow_tests::bill::source;
 use ledgerflow_tests::broker::Broker;
@@ -45,9 +46,16 @@ fn open(broker: &Broker, options: &Options, role: Role) -> KafkaLog {
 fn the_main_job_with_no_more_rights_than_needed() {
     let (broker, day, dir) = (Broker::shared(), forty_five::day(), tempfile::tempdir().unwrap());
     let options = set_up(&broker);
+    let setup = Setup { time_zone: "Asia/Shanghai".into(), compaction: true, ..Setup::new(COUNTS) };
+    // Whoever starts first opens the books, a processor of whatever name.
+    for role in Role::ALL.into_iter().filter(|role| role.is_processor()) {
+        let zone = ["Asia/Shanghai", "UTC"].map(|zone| Setup { time_zone: zone.into(), ..setup.clone() });
+        let opened = zone.map(|setup| basis::open(&open(&broker, &options, role), &setup));
+        assert!(opened[0].is_ok() && opened[1].is_err(), "{role:?}: {opened:?}");
+    }
+    basis::check(&open(&broker, &options, Role::Reader), &setup).unwrap();
     let parts = Role::ALL.into_iter().map(|role| (role, open(&broker, &options, role))).collect();
     let logs = KafkaLogs { reader: open(&broker, &options, Role::Reader), parts };
-    let setup = Setup { time_zone: "Asia/Shanghai".into(), compaction: true, ..Setup::new(COUNTS) };
     let mut world = World::kafka(&Cast::new(setup), logs, dir.path(), 1, parse_instant(MORNING).unwrap());
     send(&mut world, &day.events);
     (0..40).for_each(|_| world.step());
