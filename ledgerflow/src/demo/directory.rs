@@ -18,8 +18,8 @@ pub fn default_dir() -> PathBuf {
     if target.is_dir() { target.join("demo-data") } else { "ledgerflow-demo".into() }
 }
 
-/// Makes the directory, or makes it anew if an earlier demo made it.
-pub(super) fn make(dir: &Path) -> anyhow::Result<()> {
+/// Makes room for the directory: one that an earlier demo made is removed.
+pub(super) fn clear(dir: &Path) -> anyhow::Result<()> {
     let used = dir.exists() && fs::read_dir(dir).with_context(|| dir.display().to_string())?.next().is_some();
     if used {
         if !dir.join(MARKER).is_file() {
@@ -27,6 +27,11 @@ pub(super) fn make(dir: &Path) -> anyhow::Result<()> {
         }
         fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()))?;
     }
+    Ok(())
+}
+
+/// Says whose the directory is, once there is a log in it: a log is made where nothing else lies.
+pub(super) fn mark(dir: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(dir.join("bills")).with_context(|| format!("making {}", dir.display()))?;
     let text = "The demo of ledgerflow made this directory and makes it anew each time it runs.\n";
     fs::write(dir.join(MARKER), text).with_context(|| format!("writing in {}", dir.display()))

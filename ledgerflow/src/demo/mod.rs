@@ -134,9 +134,10 @@ fn a_day(options: &args::Demo, settings: &Settings, dir: &Path) -> anyhow::Resul
     if options.accounts < ACCOUNTS_MIN || options.events < options.accounts.saturating_mul(2) {
         bail!("--accounts: {}, expected {ACCOUNTS_MIN} to half of --events", options.accounts);
     }
-    directory::make(dir)?;
+    directory::clear(dir)?;
     let day = Day::parse(DAY)?;
     let mut company = Company::open(settings, dir, day)?;
+    directory::mark(dir)?;
     let midnight_us = company.midnight_us;
     let begin_us = midnight_us - BEFORE_US;
     let scale = Scale {

@@ -178,8 +178,13 @@ impl Company {
 
     /// Runs a command on another data directory.
     pub fn cli_on(&self, dir: &Path, arguments: &[&str]) -> Said {
-        let mut running = self.start(self.program(dir).args(arguments));
-        let status = running.wait(PATIENCE).unwrap_or_else(|| panic!("{arguments:?} does not end"));
+        self.other(self.program(dir).args(arguments))
+    }
+
+    /// Runs any command to its end.
+    pub fn other(&self, command: &mut Command) -> Said {
+        let mut running = self.start(command);
+        let status = running.wait(PATIENCE).unwrap_or_else(|| panic!("{command:?} does not end"));
         Said { code: status.code(), out: running.out(), err: running.err() }
     }
 

@@ -60,20 +60,32 @@ fn every_reason_code_has_its_place_in_the_error_page() {
 struct Example {
     command: String,
     output: Vec<String>,
-    background: bool,
+    place: Place,
 }
 
-/// The `console` blocks of a page, in order. A block after `<!-- console: background -->` is left running.
+/// What the comment above a block says of where it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In a folder whose `data` is the books.
+    Folder,
+    /// Nowhere: left running while the rest of the page runs.
+    Background,
+    /// Where the topics are on a broker.
+    Broker,
+}
+
+/// The `console` blocks of a page, in order.
 fn examples(page: &str) -> Vec<Example> {
-    let (mut examples, mut inside, mut background) = (Vec::<Example>::new(), false, false);
+    let (mut examples, mut inside, mut place) = (Vec::<Example>::new(), false, Place::Folder);
     for line in page.lines() {
         match (inside, line) {
-            (false, "<!-- console: background -->") => background = true,
+            (false, "<!-- console: background -->") => place = Place::Background,
+            (false, "<!-- console: broker -->") => place = Place::Broker,
             (false, "```console") => inside = true,
-            (true, "```") => (inside, background) = (false, false),
+            (true, "```") => (inside, place) = (false, Place::Folder),
             (true, line) => match (line.strip_prefix("$ "), examples.last_mut()) {
                 (Some(command), _) => {
-                    examples.push(Example { command: command.to_owned(), output: Vec::new(), background });
+                    examples.push(Example { command: command.to_owned(), output: Vec::new(), place });
                 }
                 (None, Some(example)) => example.output.push(line.to_owned()),
                 (None, None) => panic!("output without a command: {line}"),
@@ -103,16 +115,48 @@ fn run_examples(page: &str, folder: &Path) -> usize {
 
 /// The same with variables set.
 pub fn run_examples_with(page: &str, folder: &Path, variables: &[(&str, &str)]) -> usize {
-    let examples = examples(page);
+    let here = examples(page).into_iter().filter(|example| example.place == Place::Folder);
+    run(here, folder, variables)
+}
+
+/// Runs the examples of README and `docs/` that need a broker; it is at `bootstrap` instead of `localhost:9092`.
+pub fn run_examples_on_a_broker(folder: &Path, bootstrap: &str) -> usize {
+    let mut pages: Vec<PathBuf> = pages();
+    pages.push(docs("../README.md"));
+    let mut count = 0;
+    for page in pages {
+        let mut all = examples(&std::fs::read_to_string(page).unwrap());
+        all.retain(|example| example.place == Place::Broker);
+        for example in &mut all {
+            assert!(example.command.contains("localhost:9092"), "{}", example.command);
+            example.command = example.command.replace("localhost:9092", bootstrap);
+        }
+        count += run(all.into_iter(), folder, &[]);
+    }
+    count
+}
+
+/// The pages of `docs/`.
+fn pages() -> Vec<PathBuf> {
+    let mut pages: Vec<PathBuf> =
+        std::fs::read_dir(docs("")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    pages.retain(|page| page.extension().is_some_and(|e| e == "md"));
+    pages.sort();
+    pages
+}
+
+fn run(examples: impl Iterator<Item = Example>, folder: &Path, variables: &[(&str, &str)]) -> usize {
+    let mut count = 0;
     let bin = Path::new(env!("CARGO_BIN_EXE_ledgerflow")).parent().unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    for Example { command, output, .. } in examples.iter().filter(|example| !example.background) {
+    for Example { command, output, .. } in examples {
+        count += 1;
         let mut shell = std::process::Command::new("bash");
         for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("LEDGERFLOW_")) {
             shell.env_remove(name);
         }
         shell.envs(variables.iter().copied());
-        let said = shell.args(["-c", command]).current_dir(folder).env("PATH", &path).output().unwrap();
+        let said = shell.args(["-c", &command]).current_dir(folder).env("PATH", &path).output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
         assert!(said.status.success(), "{command}\n{out}{err}");
         let lines: Vec<&str> = out.lines().collect();
@@ -120,7 +164,7 @@ pub fn run_examples_with(page: &str, folder: &Path, variables: &[(&str, &str)]) 
             && output.iter().zip(&lines).all(|(pattern, line)| matches(pattern, line));
         assert!(output.is_empty() || equal, "{command}\ngot  {lines:#?}\nwant {output:#?}");
     }
-    examples.len()
+    count
 }
 
 /// A page's `data` is the company's.
@@ -180,14 +224,10 @@ fn the_examples_of_the_docs_say_what_they_say() {
         Company::with("business_clock: {mode: offset, at: '2026-11-21T23:59:55Z'}\ningest: {tick_ms: 100}\n");
     as_data(&company);
     let running = a_day(&company);
-    let mut pages: Vec<PathBuf> =
-        std::fs::read_dir(docs("")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    pages.sort();
     let mut count = 0;
-    // Run on a broker, in `kafka.rs`.
-    let here = |page: &&PathBuf| page.extension().is_some_and(|e| e == "md") && !page.ends_with("kafka.md");
-    for page in pages.iter().filter(here) {
-        let text = std::fs::read_to_string(page).unwrap();
+    // That page is run on a broker, in `kafka.rs`.
+    for page in pages().into_iter().filter(|page| !page.ends_with("kafka.md")) {
+        let text = std::fs::read_to_string(&page).unwrap();
         let indented = text.lines().find(|line| line.starts_with("    ledgerflow "));
         assert_eq!(indented, None, "{}: not fenced as `console`, so not run", page.display());
         println!("{}", page.display());

@@ -23,8 +23,8 @@ const ROLES: [&str; 4] = ["ingest", "posting", "settlement", "reconcile"];
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A company whose log is on the broker.
-struct OnKafka {
-    company: Company,
+pub struct OnKafka {
+    pub company: Company,
     settings: Settings,
     asked: Mutex<Option<Asked>>,
     /// The shared broker, for as long as a test needs it.
@@ -39,6 +39,7 @@ impl Asks for OnKafka {
 }
 
 impl OnKafka {
+<<<<<<< HEAD
     /// Topics of its own on the shared broker, made by the program.
     fn new() -> Self {
         let broker = Broker::shared();
@@ -51,12 +52,23 @@ impl OnKafka {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("p{}.{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let bootstrap = broker.bootstrap();
+=======
+    /// Topics of its own, made by the program.
+    pub fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        Self::named(&format!("p{}.{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// The same with a prefix that nobody else has.
+    pub fn named(prefix: &str) -> Self {
+        let bootstrap = Broker::shared().bootstrap();
+>>>>>>> cb23705 (Consumers in Python: every balance computed again from the journal, a table kept by upserts; pages read with kcat, run by tests)
         let company = Company::with(&format!(
             "
 log: {{kind: kafka}}
 kafka:
   bootstrap: {bootstrap}
-  prefix: {prefix}
+  prefix: '{prefix}'
   session_ms: 2000
   replication: 1
   min_in_sync: 1
@@ -75,14 +87,24 @@ ingest: {{tick_ms: 100}}
         Self { company, settings, asked: Mutex::new(None), _broker: None }
     }
 
+    /// What stands before the names of its topics.
+    pub fn prefix(&self) -> &str {
+        &self.settings.kafka.prefix
+    }
+
+    /// Its log, as an operator's tools open it.
+    pub fn log(&self) -> KafkaLog {
+        KafkaLog::open(ledgerflow::kafka::options(&self.settings).unwrap()).unwrap()
+    }
+
     /// One process of each processor.
-    fn processes(&self) -> BTreeMap<&'static str, Running> {
+    pub fn processes(&self) -> BTreeMap<&'static str, Running> {
         let all = ROLES.map(|role| (role, self.company.process("one", role, None)));
         all.into_iter().map(|(role, running)| (role, self.company.ready(running))).collect()
     }
 
     #[track_caller]
-    fn sends(&self, traffic: &mut Traffic, batches: usize) {
+    pub fn sends(&self, traffic: &mut Traffic, batches: usize) {
         for _ in 0..batches {
             let batch = traffic.batch(25, 0);
             assert!(traffic.send(self, &batch));
@@ -91,7 +113,7 @@ ingest: {{tick_ms: 100}}
     }
 
     #[track_caller]
-    fn settles(&self, traffic: &Traffic, told: &impl Fn() -> String) {
+    pub fn settles(&self, traffic: &Traffic, told: &impl Fn() -> String) {
         let settled = within(PATIENCE, || traffic.is_settled(self).then_some(()));
         assert!(settled.is_some(), "events without outcome: {}", told());
     }
@@ -100,13 +122,12 @@ ingest: {{tick_ms: 100}}
     #[track_caller]
     fn is_right(&self, traffic: &Traffic) {
         self.company.is_whole();
-        let log = KafkaLog::open(ledgerflow::kafka::options(&self.settings).unwrap()).unwrap();
-        traffic.is_booked_once_on(&log);
+        traffic.is_booked_once_on(&self.log());
         traffic.are_the_wallets(&self.company.balances(&self.company.books(), "users:"));
     }
 
     /// Waits until every stage has read everything; ticks that keep coming count for nothing.
-    fn stop(&self, processes: BTreeMap<&'static str, Running>, traffic: &Traffic) {
+    pub fn stop(&self, processes: BTreeMap<&'static str, Running>, traffic: &Traffic) {
         let shown = || self.company.balances(&self.company.books(), "users:");
         traffic.become_the_wallets(shown);
         // Whoever writes ends first, and what it wrote is read by the next.

@@ -6,6 +6,8 @@ mod bench;
 mod bills;
 mod commands;
 mod company;
+#[cfg(feature = "kafka")]
+mod consumers;
 mod docs;
 mod forty_five;
 mod full;

@@ -119,7 +119,7 @@ fn a_second_run_on_the_same_books_is_refused_by_pid_and_path() {
 #[test]
 fn a_wrong_setting_is_refused_by_line_and_expected_value() {
     let company = Company::with("log: {segment_mib: 1}\ncheckpoint:\n  seconds: never\n");
-    let said = company.cli(&["run"]).ends(1);
+    let said = company.cli(&["run"]).ends(2);
     let want =
         "ledgerflow.yaml:3:12: checkpoint.seconds: found \"never\", expected a whole number from 1 to 86400";
     assert!(said.err.contains(want), "{}", said.err);
@@ -133,7 +133,7 @@ fn rules_that_do_not_balance_are_refused_by_line_before_anything_is_opened() {
         "rules.yaml",
         "version: 1\nrules:\n  - type: transfer\n    legs:\n      - { debit: \"{data.from}\", asset: \"{data.asset}\", amount: data.amount }\n      - { credit: \"{data.to}\", asset: \"{data.asset}\", amount: data.amount, minus: data.fee }\n      - { credit: \"{data.to}\", asset: \"{data.asset}\", amount: data.tip, if_present: data.tip }\n",
     );
-    let said = company.cli(&["run"]).ends(1);
+    let said = company.cli(&["run"]).ends(2);
     assert!(said.err.contains("rules.yaml: line 3: rule transfer: does not balance"), "{}", said.err);
     assert!(!company.books().exists());
 }

@@ -115,10 +115,10 @@ fn a_record_that_is_another_is_found_behind_a_checkpoint() {
     let (dir, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut before = two_days(dir.path());
     before.checkpoint_all();
+    let mut after = world(second.path());
     let mut copying = std::process::Command::new("cp");
     copying.arg("-r").arg(dir.path().join("checkpoints")).arg(second.path());
     assert!(copying.status().unwrap().success());
-    let mut after = world(second.path());
     let event = last(&before, Topic::Events1, |partition| partition == 0);
     let report = last(&before, Topic::DaysAligned, |_| true);
     copy(&before, &after, &[event, report]);
