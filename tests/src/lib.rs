@@ -9,12 +9,9 @@
 //! - [`bill`]: WeChat Pay bills as text, with their control totals;
 //! - [`books`]: what lies on the topics afterwards, read a second time: outcomes, entries, balances, days, cases;
 //! - `broker`: a real Kafka broker of one's own, with the feature `kafka`;
-<<<<<<< HEAD
 //! - `proxy`: what stands between clients and a broker, and holds, delays and cuts;
 //! - `rights`: gives and takes ACLs on it;
-=======
 //! - `python`: consumers in another language, with the feature `kafka`;
->>>>>>> cb23705 (Consumers in Python: every balance computed again from the journal, a table kept by upserts; pages read with kcat, run by tests)
 //! - [`json_schema`]: whether a record is what its JSON Schema says;
 //! - [`history`]: a random day of a payment company with what must come of it.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -30,12 +27,10 @@ pub mod history;
 pub mod json_schema;
 pub mod member;
 #[cfg(feature = "kafka")]
-<<<<<<< HEAD
 pub mod proxy;
 #[cfg(feature = "kafka")]
-pub mod rights;
-=======
 pub mod python;
->>>>>>> cb23705 (Consumers in Python: every balance computed again from the journal, a table kept by upserts; pages read with kcat, run by tests)
+#[cfg(feature = "kafka")]
+pub mod rights;
 pub mod shared;
 pub mod world;

@@ -39,30 +39,27 @@ impl Asks for OnKafka {
 }
 
 impl OnKafka {
-<<<<<<< HEAD
     /// Topics of its own on the shared broker, made by the program.
-    fn new() -> Self {
-        let broker = Broker::shared();
-        let mut on = Self::of(&broker);
-        on._broker = Some(broker);
-        on
-    }
-
-    fn of(broker: &Broker) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let prefix = format!("p{}.{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let bootstrap = broker.bootstrap();
-=======
-    /// Topics of its own, made by the program.
     pub fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        Self::named(&format!("p{}.{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)))
+        Self::shared(None)
     }
 
     /// The same with a prefix that nobody else has.
     pub fn named(prefix: &str) -> Self {
-        let bootstrap = Broker::shared().bootstrap();
->>>>>>> cb23705 (Consumers in Python: every balance computed again from the journal, a table kept by upserts; pages read with kcat, run by tests)
+        Self::shared(Some(prefix))
+    }
+
+    fn shared(prefix: Option<&str>) -> Self {
+        let broker = Broker::shared();
+        let mut on = Self::of(&broker, prefix);
+        on._broker = Some(broker);
+        on
+    }
+
+    fn of(broker: &Broker, prefix: Option<&str>) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let own = || format!("p{}.{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let (prefix, bootstrap) = (prefix.map_or_else(own, str::to_owned), broker.bootstrap());
         let company = Company::with(&format!(
             "
 log: {{kind: kafka}}
@@ -287,7 +284,7 @@ fn a_process_that_wakes_up_late_writes_nothing() {
 #[test]
 fn thebroker_is_away_for_a_while() {
     let mut broker = Broker::shared();
-    let on = OnKafka::of(&broker);
+    let on = OnKafka::of(&broker, None);
     let mut running = on.company.launch(None);
     let ready = || within(PATIENCE, || (on.company.cli(&["health"]).code == Some(0)).then_some(()));
     assert!(ready().is_some(), "{}", running.err());
