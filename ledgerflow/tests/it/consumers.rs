@@ -6,7 +6,6 @@ use crate::docs::run_examples_on_a_broker;
 use crate::kafka::OnKafka;
 use crate::traffic::Traffic;
 use ledgerflow::measure::recount::{each, recount};
-use ledgerflow_tests::broker::Broker;
 use ledgerflow_tests::python::Python;
 use schemas::batch::{self, BodyBuilder};
 use schemas::topics::Topic;
@@ -22,7 +21,7 @@ const SLOTS: u64 = 3;
 
 /// Computes every balance a second time.
 fn recompute(python: &Python, on: &OnKafka) -> Said {
-    on.company.other(python.script("recompute.py").args([&Broker::shared().bootstrap(), on.prefix()]))
+    on.company.other(python.script("recompute.py").args([on.bootstrap(), on.prefix()]))
 }
 
 /// Committed records of a topic, by partition.
@@ -142,7 +141,7 @@ fn wrong_batches_are_told(python: &Python, on: &OnKafka, journal: &BTreeMap<u32,
 /// Runs the sink until it has read everything; what it prints.
 fn sink(python: &Python, on: &OnKafka, database: &str, group: &str, options: &[&str]) -> Said {
     let mut command = python.script("sink.py");
-    command.args([&Broker::shared().bootstrap(), &format!("{}balances", on.prefix())]);
+    command.args([on.bootstrap(), &format!("{}balances", on.prefix())]);
     command
         .arg(on.company.path(database))
         .args(["--group", &format!("{}{group}", on.prefix())])
@@ -216,7 +215,7 @@ fn a_record_without_value_deletes(python: &Python, on: &OnKafka, before: &Value)
     let gone = before.iter().find(|row| !row["account"].is_null()).unwrap();
     let (topic, key) = (format!("{}balances", on.prefix()), gone["record_key"].as_str().unwrap());
     let slot = gone["slot"].to_string();
-    let arguments = [&*Broker::shared().bootstrap(), &topic, &slot, key];
+    let arguments = [on.bootstrap(), &topic, &slot, key];
     on.company.other(python.command().args(["-c", TOMBSTONE]).args(arguments)).ends(0);
     let said = sink(python, on, "a.db", "a", &[]).ends(0).json();
     let left: Vec<&Value> = before.iter().filter(|row| *row != gone).collect();
@@ -252,7 +251,7 @@ fn the_examples_that_need_a_broker_say_what_they_say() {
     let shown = || on.company.balances(&on.company.books(), wallet);
     let settled = || (shown().get(wallet).map(String::as_str) == Some("87.50")).then_some(());
     assert!(crate::company::within(crate::company::PATIENCE, settled).is_some(), "{:?}", shown());
-    let count = run_examples_on_a_broker(&on.company.path(""), &Broker::shared().bootstrap());
+    let count = run_examples_on_a_broker(&on.company.path(""), on.bootstrap());
     assert!(count >= 4, "{count} examples");
     processes.into_values().for_each(|running| drop(running.stop()));
 }

@@ -39,6 +39,11 @@ impl Asks for OnKafka {
 }
 
 impl OnKafka {
+    /// `host:port` of its broker.
+    pub fn bootstrap(&self) -> &str {
+        &self.settings.kafka.bootstrap
+    }
+
     /// Topics of its own on the shared broker, made by the program.
     pub fn new() -> Self {
         Self::shared(None)
