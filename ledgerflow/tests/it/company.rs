@@ -184,7 +184,8 @@ impl Company {
     /// Runs any command to its end.
     pub fn other(&self, command: &mut Command) -> Said {
         let mut running = self.start(command);
-        let status = running.wait(PATIENCE).unwrap_or_else(|| panic!("{command:?} does not end"));
+        let status =
+            running.wait(PATIENCE).unwrap_or_else(|| panic!("{command:?} does not end: {}", running.err()));
         Said { code: status.code(), out: running.out(), err: running.err() }
     }
 

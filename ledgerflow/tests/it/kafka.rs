@@ -403,7 +403,7 @@ fn a_wrong_configuration_is_told() {
         assert!(said.code != Some(0) && said.err.contains(words), "{words}: {said:?}");
     };
     refused(text.replace("internal: 3", "internal: 4"), "has 3 partitions, expected 4");
-    refused(text.replace("prefix: p", "prefix: q"), "`ledgerflow topics create` makes what is missing");
+    refused(text.replace(on.prefix(), "nowhere."), "`ledgerflow topics create` makes what is missing");
     refused(
         text.replace("min_in_sync: 1", "min_in_sync: 1\n  properties: client.properties"),
         "client.properties",
