@@ -73,15 +73,15 @@ fn properties(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(all)
 }
 
-/// Reaches the cluster; it may be away for a while.
-fn reach(tries: u32, mut open: impl FnMut() -> Result<KafkaLog, LogError>) -> anyhow::Result<KafkaLog> {
+/// Asks the cluster; it may be away for a while.
+fn reach<T>(tries: u32, mut ask: impl FnMut() -> Result<T, LogError>) -> anyhow::Result<T> {
     for left in (0..tries).rev() {
-        match open() {
+        match ask() {
             Err(LogError::Retriable(why)) if left > 0 => {
                 tracing::warn!(why, "the cluster does not answer yet");
                 std::thread::sleep(RETRY);
             }
-            opened => return Ok(opened?),
+            answer => return Ok(answer?),
         }
     }
     bail!("the cluster was not tried")
@@ -105,7 +105,7 @@ pub fn create_topics(settings: &Settings) -> anyhow::Result<Answer> {
     let options = options(settings)?;
     // What a processor would refuse is refused before there are topics.
     settings.setup()?.processors()?;
-    let made = topics::create(&options, Topic::ALL).context("topics create")?;
+    let made = reach(COMMAND_TRIES, || topics::create(&options, Topic::ALL)).context("topics create")?;
     let mut table = Table::new("topics", &["topic", "partitions", "made"]);
     for (topic, made) in made {
         let partitions = topic.partition_count(options.counts);

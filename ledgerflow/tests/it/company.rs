@@ -171,6 +171,11 @@ impl Company {
         Running { child, dir: self.books(), out, err }
     }
 
+    /// Starts a command on the books and does not wait for its end.
+    pub fn begin(&self, arguments: &[&str]) -> Running {
+        self.start(self.program(&self.books()).args(arguments))
+    }
+
     /// Runs a command on the books.
     pub fn cli(&self, arguments: &[&str]) -> Said {
         self.cli_on(&self.books(), arguments)

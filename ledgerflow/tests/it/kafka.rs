@@ -441,3 +441,36 @@ fn another_setting_than_that_of_the_books_is_refused_for_good() {
     on.company.write("ledgerflow.yaml", text);
     on.company.cli(&["trial-balance"]).ends(0);
 }
+
+/// Where everything is started at once, topics are made as soon as the broker answers.
+#[test]
+fn topics_are_made_when_the_broker_comes() {
+    let mut broker = Broker::shared();
+    broker.kill();
+    let (bootstrap, prefix) = (broker.bootstrap(), format!("late{}.", std::process::id()));
+    let company = Company::with(&format!(
+        "
+log: {{kind: kafka}}
+kafka: {{bootstrap: '{bootstrap}', prefix: {prefix}, deadline_seconds: 5, replication: 1, min_in_sync: 1}}
+"
+    ));
+    let mut creating = company.begin(&["topics", "create", "-o", "json"]);
+    let waits = within(PATIENCE, || creating.err().contains("does not answer yet").then_some(()));
+    assert!(waits.is_some() && creating.ended().is_none(), "{}", creating.err());
+    broker.run();
+    let status = creating.wait(PATIENCE);
+    assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", creating.err());
+    let said: serde_json::Value = serde_json::from_str(&creating.out()).unwrap();
+    assert!(said.as_array().unwrap().iter().any(|row| row["made"] == "new"), "{said}");
+}
+
+/// More copies than there are brokers is waited for as well, and then told.
+#[test]
+fn more_copies_than_brokers_are_told() {
+    let on = OnKafka::new();
+    let text = std::fs::read_to_string(on.company.path("ledgerflow.yaml")).unwrap();
+    let text = text.replace("replication: 1", "replication: 2").replace("prefix: p", "prefix: r");
+    on.company.write("ledgerflow.yaml", text);
+    let said = on.company.cli(&["topics", "create"]);
+    assert!(said.code == Some(1) && said.err.contains("in 2 copies"), "{said:?}");
+}

@@ -99,7 +99,7 @@ pub enum Made {
 /// Makes the topics that are missing, and waits until all are known; those that are there stay as they are.
 ///
 /// # Errors
-/// Names the topic that the cluster refuses, and why.
+/// Names the topic that the cluster refuses, and why; `Retriable` where it does not answer or has too few brokers yet.
 pub fn create(options: &Options, topics: &[Topic]) -> Result<Vec<(Topic, Made)>, LogError> {
     let admin = Admin::new(options)?;
     let named: Vec<_> =
@@ -119,6 +119,10 @@ pub fn create(options: &Options, topics: &[Topic]) -> Result<Vec<(Topic, Made)>,
     let outcome = |(topic, answer): (&Topic, Result<String, (String, RDKafkaErrorCode)>)| match answer {
         Ok(_) => Ok((*topic, Made::New)),
         Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => Ok((*topic, Made::There)),
+        // A cluster that is starting may not have all its brokers yet.
+        Err((name, code @ RDKafkaErrorCode::InvalidReplicationFactor)) => {
+            Err(LogError::Retriable(format!("making topic {name} in {} copies: {code}", options.replication)))
+        }
         Err((name, code)) => Err(LogError::Io(format!("making topic {name}: {code}"))),
     };
     let made: Vec<_> = topics.iter().zip(answers).map(outcome).collect::<Result<_, _>>()?;
