@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo broker test soak schemas bench bench-micro fmt lint
+.PHONY: help demo broker test test-compose soak schemas bench bench-micro fmt lint
 
 RUN := .ci/toolchain
 CARGO := $(RUN) cargo
@@ -40,6 +40,10 @@ test: ## Run all tests (TESTS=name for some)
 	$(CARGO) test --locked --profile fast --workspace --no-fail-fast -- $(TESTS) 2>&1 | tee target/ci/test.log \
 		|| result=$$?; \
 	.ci/summary target/ci/test.log || result=1; exit $$result
+
+# TEST_COMPOSE_FILES names further compose files, such as one with another network.
+test-compose: ## Bring up the stack of compose/kafka.yml on a container engine, lose a container, check the books
+	@TEST_COMPOSE=1 $(CARGO) test --locked --profile fast --workspace -- compose_stack:: --nocapture
 
 # Tests of the module `simulation` read SEED and SEEDS, those of `kill` SEED and ROUNDS, those of `kafka_late_end` and
 # `kafka_faults` ROUNDS; without them they do little, and always the same. A failure prints the line that does it again.

@@ -1,6 +1,10 @@
 //! Integration, simulation and tidy tests: one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod bad_input;
+#[cfg(feature = "kafka")]
+mod compose_files;
+#[cfg(feature = "kafka")]
+mod compose_stack;
 mod conformance;
 mod idle;
 #[cfg(feature = "kafka")]

@@ -1,0 +1,209 @@
+//! The compose files: what a container runs, what it may, and that the broker's settings are those of tests.
+
+use crate::tidy::root;
+use ledgerflow::config::{self, LogKind};
+use ledgerflow::runtime::Role;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn folder() -> PathBuf {
+    root().join("compose")
+}
+
+fn text(name: &str) -> String {
+    std::fs::read_to_string(folder().join(name)).unwrap()
+}
+
+fn parsed(name: &str) -> Value {
+    serde_saphyr::from_str(&text(name)).unwrap_or_else(|why| panic!("{name}: {why}"))
+}
+
+/// Every compose file with the names of its services.
+fn files() -> Vec<(&'static str, BTreeSet<&'static str>)> {
+    let mut on_kafka = BTreeSet::from(["kafka", "redis", "topics"]);
+    on_kafka.extend(Role::ALL.map(Role::name));
+    vec![("docker-compose.yml", BTreeSet::from(["ledgerflow"])), ("kafka.yml", on_kafka)]
+}
+
+fn texts(value: &Value) -> Vec<&str> {
+    let list = value.as_array().unwrap_or_else(|| panic!("{value} is no list"));
+    list.iter().map(|text| text.as_str().unwrap()).collect()
+}
+
+/// `name=value` lines, without comments.
+fn properties(text: &str) -> BTreeMap<String, String> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let pairs = lines.filter_map(|line| line.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The command of compose that this machine has, if any, to be followed by its arguments.
+pub fn compose() -> Option<Command> {
+    let answers = |program: &str, arguments: &[&str]| {
+        Command::new(program).args(arguments).arg("version").output().is_ok_and(|said| said.status.success())
+    };
+    if answers("docker-compose", &[]) {
+        return Some(Command::new("docker-compose"));
+    }
+    answers("docker", &["compose"]).then(|| {
+        let mut command = Command::new("docker");
+        command.arg("compose");
+        command
+    })
+}
+
+/// Says in the summary that a test did not run.
+pub fn skipped(test: &str, why: &str) {
+    // Past the runner, which keeps what a test prints that passes.
+    let _ = writeln!(std::io::stdout(), "skipped: {test}: {why}");
+}
+
+#[test]
+fn there_is_no_other_compose_file() {
+    let entries = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name());
+    let yaml = entries.filter_map(|name| name.into_string().ok()).filter(|name| name.ends_with(".yml"));
+    let known = files().into_iter().map(|(name, _)| name.to_owned());
+    assert_eq!(yaml.collect::<BTreeSet<_>>(), known.collect());
+}
+
+#[test]
+fn every_container_of_ours_is_confined() {
+    for (name, expected) in files() {
+        let file = parsed(name);
+        let services = file["services"].as_object().unwrap();
+        assert_eq!(services.keys().map(String::as_str).collect::<BTreeSet<_>>(), expected, "{name}");
+        for (service, told) in services {
+            let told_of = format!("{name}, {service}: {told}");
+            assert_eq!(told["cap_drop"], json!(["ALL"]), "{told_of}");
+            assert_eq!(told["security_opt"], json!(["no-new-privileges:true"]), "{told_of}");
+            for open in ["ports", "privileged", "network_mode", "container_name"] {
+                assert!(told.get(open).is_none(), "{told_of} has {open}");
+            }
+            let ours = told["image"].as_str().unwrap().starts_with("ledgerflow:");
+            assert!(!ours || told["read_only"] == json!(true), "{told_of}");
+            let mounts = told.get("volumes").map(texts).unwrap_or_default();
+            for mounted in mounts.iter().filter(|mount| mount.starts_with('.')) {
+                let here = mounted.split(':').next().unwrap();
+                assert!(mounted.ends_with(":ro") && folder().join(here).exists(), "{told_of}: {mounted}");
+            }
+        }
+    }
+}
+
+/// A container of a processor can be had several times: nothing in it is one for all of them.
+#[test]
+fn every_processor_has_containers_of_its_own() {
+    let file = parsed("kafka.yml");
+    let topics = &file["services"]["topics"];
+    assert_eq!(texts(&topics["command"]), ["topics", "create"]);
+    assert_eq!(topics["depends_on"]["kafka"]["condition"], "service_healthy");
+    assert_eq!(topics["restart"], "no");
+    for role in Role::ALL {
+        let processor = &file["services"][role.name()];
+        assert_eq!(texts(&processor["command"]), ["run", "--unsupervised", role.name()]);
+        assert_eq!(processor["depends_on"]["topics"]["condition"], "service_completed_successfully");
+        assert_eq!(processor["restart"], "unless-stopped");
+        for same in ["image", "build", "environment", "volumes"] {
+            assert!(
+                processor[same] != Value::Null && processor[same] == topics[same],
+                "{}: {same}",
+                role.name()
+            );
+        }
+        let mounts = texts(&processor["volumes"]);
+        assert!(mounts.iter().all(|mount| mount.starts_with('.')), "{}: {mounts:?}", role.name());
+    }
+    let dockerfile = text("Dockerfile");
+    let target = topics["build"]["target"].as_str().unwrap();
+    assert!(dockerfile.contains(&format!(" AS {target}\n")) && dockerfile.contains("\nVOLUME /data\n"));
+}
+
+/// Where a file of a container is on this machine.
+fn mounted(service: &Value, path: &str) -> Option<PathBuf> {
+    texts(&service["volumes"]).iter().find_map(|mount| {
+        let mut parts = mount.split(':');
+        let (here, there) = (parts.next()?, parts.next()?);
+        let below = Path::new(path).strip_prefix(there).ok()?;
+        let here = folder().join(here);
+        Some(if below.as_os_str().is_empty() { here } else { here.join(below) })
+    })
+}
+
+#[test]
+fn the_settings_of_the_stack_fit_its_broker() {
+    let stack = parsed("kafka.yml");
+    let posting = &stack["services"]["posting"];
+    let environment = posting["environment"].as_object().unwrap();
+    let file = mounted(posting, environment["LEDGERFLOW_CONFIG"].as_str().unwrap()).unwrap();
+    let written: Value = serde_saphyr::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    // Chart and rules are read from where they are mounted from.
+    let mut variables: BTreeMap<String, String> =
+        environment.keys().map(|name| (name.clone(), String::new())).collect();
+    for name in ["accounts", "rules"] {
+        let here = mounted(posting, written[name].as_str().unwrap()).unwrap();
+        variables.insert(format!("LEDGERFLOW_{}", name.to_uppercase()), here.display().to_string());
+    }
+    let (settings, layers) = config::load(Some(&file), variables, &[]).unwrap();
+    assert_eq!(config::meaningless(&layers), Vec::<&str>::new());
+    settings.setup().unwrap().processors().unwrap();
+
+    let broker = properties(&text("kafka/broker/server.properties"));
+    let number = |name: &str| broker[name].parse::<u64>().unwrap();
+    let kafka = &settings.kafka;
+    assert_eq!(settings.log.kind, LogKind::Kafka);
+    assert!(u64::from(kafka.session_ms) >= number("group.min.session.timeout.ms"), "{}", kafka.session_ms);
+    assert_eq!((kafka.replication, kafka.min_in_sync), (1, 1), "one broker");
+    assert_eq!(broker["advertised.listeners"], format!("PLAINTEXT://{}", kafka.bootstrap));
+    assert_eq!(stack["services"]["kafka"]["hostname"], kafka.bootstrap.split(':').next().unwrap());
+    let data = format!("kafka:{}", broker["log.dirs"]);
+    assert!(texts(&stack["services"]["kafka"]["volumes"]).contains(&data.as_str()), "{data} is kept");
+}
+
+/// What is measured and tested is what is shipped.
+#[test]
+fn the_broker_is_set_as_that_of_the_tests() {
+    /// Where a broker is, and who it is: of each its own.
+    const ITS_OWN: [&str; 5] = [
+        "controller.quorum.voters",
+        "listeners",
+        "advertised.listeners",
+        "listener.security.protocol.map",
+        "log.dirs",
+    ];
+    let source = std::fs::read_to_string(root().join("tests/src/broker.rs")).unwrap();
+    let (_, written) = source.split_once("fn server_properties(").unwrap();
+    // Lines of the format string end in `\n\` or `\n",`.
+    let lines = written.lines().filter_map(|line| {
+        let line = line.trim().trim_start_matches("let mut text = format!(").trim_start_matches('"');
+        Some(line.split_once("\\n")?.0)
+    });
+    let mut tests = properties(&lines.collect::<Vec<_>>().join("\n"));
+    let mut ships = properties(&text("kafka/broker/server.properties"));
+    for name in ITS_OWN {
+        tests.remove(name);
+        ships.remove(name);
+    }
+    assert!(tests.len() > 12, "{tests:?}");
+    assert_eq!(ships, tests);
+}
+
+/// Where compose is installed, it reads the files as the tests above do.
+#[test]
+fn compose_reads_the_files() {
+    for (name, expected) in files() {
+        let Some(mut compose) = compose() else {
+            println!(
+                "skipped: compose_reads_the_files: neither docker-compose nor docker compose is installed"
+            );
+            return;
+        };
+        let said =
+            compose.arg("-f").arg(folder().join(name)).args(["config", "--services"]).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+        assert!(said.status.success(), "{name}: {err}");
+        assert_eq!(out.lines().collect::<BTreeSet<_>>(), expected, "{name}: {err}");
+    }
+}
