@@ -162,32 +162,46 @@ fn the_settings_of_the_stack_fit_its_broker() {
     assert!(texts(&stack["services"]["kafka"]["volumes"]).contains(&data.as_str()), "{data} is kept");
 }
 
-/// What is measured and tested is what is shipped.
+/// What is measured, tested and tried out is what is shipped.
 #[test]
 fn the_broker_is_set_as_that_of_the_tests() {
-    /// Where a broker is, and who it is: of each its own.
-    const ITS_OWN: [&str; 5] = [
-        "controller.quorum.voters",
-        "listeners",
+    /// Where a broker is, and whom it lets in: of each its own. Beginnings of names.
+    const ITS_OWN: [&str; 8] = [
         "advertised.listeners",
-        "listener.security.protocol.map",
+        "authorizer.",
+        "controller.quorum.voters",
+        "listener",
         "log.dirs",
+        "sasl.",
+        "ssl.",
+        "super.users",
     ];
-    let source = std::fs::read_to_string(root().join("tests/src/broker.rs")).unwrap();
-    let (_, written) = source.split_once("fn server_properties(").unwrap();
+    let shared = |text: &str| {
+        let mut all = properties(text);
+        all.retain(|name, _| !ITS_OWN.iter().any(|own| name.starts_with(own)));
+        all
+    };
+    let source = |name: &str| std::fs::read_to_string(root().join("tests").join(name)).unwrap();
+    let ships = shared(&text("kafka/broker/server.properties"));
+
+    let rust = source("src/broker.rs");
+    let (_, written) = rust.split_once("fn server_properties(").unwrap();
     // Lines of the format string end in `\n\` or `\n",`.
     let lines = written.lines().filter_map(|line| {
         let line = line.trim().trim_start_matches("let mut text = format!(").trim_start_matches('"');
         Some(line.split_once("\\n")?.0)
     });
-    let mut tests = properties(&lines.collect::<Vec<_>>().join("\n"));
-    let mut ships = properties(&text("kafka/broker/server.properties"));
-    for name in ITS_OWN {
-        tests.remove(name);
-        ships.remove(name);
-    }
+    let tests = shared(&lines.collect::<Vec<_>>().join("\n"));
     assert!(tests.len() > 12, "{tests:?}");
     assert_eq!(ships, tests);
+
+    let script = source("kafka/local");
+    let written = script.split("PROPERTIES\n").nth(1).unwrap();
+    let local = shared(written);
+    assert!(local.len() > 8, "{local:?}");
+    for (name, value) in local {
+        assert_eq!(ships.get(&name), Some(&value), "{name}");
+    }
 }
 
 /// Where compose is installed, it reads the files as the tests above do.
