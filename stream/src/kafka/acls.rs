@@ -143,15 +143,13 @@ impl Role {
         }
     }
 
-    /// Changelogs whose retention it checks.
-    const fn changelogs(self) -> &'static [Topic] {
+    /// The changelog, whose retention it checks.
+    const fn changelog(self) -> Option<Topic> {
         match self {
-            Self::Ingest => &[Topic::IngestState],
-            Self::Posting => &[Topic::Journal],
-            Self::Rekey => &[Topic::ReconState],
-            // It rebuilds states as their owners do.
-            Self::Reader => &[Topic::IngestState, Topic::Journal, Topic::ReconState],
-            _ => &[],
+            Self::Ingest => Some(Topic::IngestState),
+            Self::Posting => Some(Topic::Journal),
+            Self::Rekey => Some(Topic::ReconState),
+            _ => None,
         }
     }
 
@@ -166,7 +164,7 @@ impl Role {
         let mut all: Vec<Acl> = Topic::ALL.iter().map(|of| topic(of, Operation::Describe)).collect();
         all.extend(self.reads().iter().map(|of| topic(of, Operation::Read)));
         all.extend(self.writes().iter().map(|of| topic(of, Operation::Write)));
-        all.extend(self.changelogs().iter().map(|of| topic(of, Operation::DescribeConfigs)));
+        all.extend(self.changelog().iter().map(|of| topic(of, Operation::DescribeConfigs)));
         if self == Self::Operator {
             let made = [Operation::Create, Operation::DescribeConfigs];
             all.extend(Topic::ALL.iter().flat_map(|of| made.map(|operation| topic(of, operation))));
