@@ -18,8 +18,8 @@ use stream::log::LogError;
 
 /// Longest life of a broker, whatever becomes of its tests.
 const SECONDS_MAX: u32 = 1_800;
-/// How long a broker may take until it answers.
-const START_TRIES: u32 = 300;
+/// How often a broker is asked whether it answers, 0.2 s apart: a busy machine takes minutes to start one.
+const START_TRIES: u32 = 1_500;
 
 /// A running broker.
 #[derive(Debug)]
@@ -105,6 +105,9 @@ impl Broker {
         for _ in 0..START_TRIES {
             if self.answers() {
                 return;
+            }
+            if self.keeper.as_mut().is_none_or(|keeper| keeper.try_wait().unwrap().is_some()) {
+                break;
             }
             std::thread::sleep(Duration::from_millis(200));
         }

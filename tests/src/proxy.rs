@@ -327,6 +327,12 @@ impl Proxy {
         self.shared.release();
     }
 
+    /// How many requests of an API key the broker has answered.
+    #[must_use]
+    pub fn answered(&self, api: Api) -> u64 {
+        self.shared.state().answered.get(&api).copied().unwrap_or(0)
+    }
+
     /// What the broker has answered to requests that were held, error codes of Kafka; 0 = it has acted on it.
     #[must_use]
     pub fn released(&self) -> Vec<i16> {

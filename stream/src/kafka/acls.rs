@@ -1,6 +1,7 @@
 //! What each part of the pipeline needs a cluster's leave for: the least set of ACLs, as data.
 //!
-//! Every part sees all topics (`Describe`), because the log checks at its start that each has its number of partitions.
+//! Every part sees all topics (`Describe`), because the log checks at its start that each has its number of partitions; a
+//! processor sees their settings too (`DescribeConfigs`).
 //! Beyond that a processor reads its inputs and its changelog, writes what it alone may write, sits in its own group and
 //! takes transactional ids of its own pool. Whichever starts first writes `books`, and all hold their settings against
 //! it. `Read` and `Write` include `Describe`.
@@ -143,16 +144,6 @@ impl Role {
         }
     }
 
-    /// The changelog, whose retention it checks.
-    const fn changelog(self) -> Option<Topic> {
-        match self {
-            Self::Ingest => Some(Topic::IngestState),
-            Self::Posting => Some(Topic::Journal),
-            Self::Rekey => Some(Topic::ReconState),
-            _ => None,
-        }
-    }
-
     /// What it needs on a cluster where the log is reached as `options` say, sorted.
     #[must_use]
     pub fn acls(self, options: &Options) -> Vec<Acl> {
@@ -164,10 +155,12 @@ impl Role {
         let mut all: Vec<Acl> = Topic::ALL.iter().map(|of| topic(of, Operation::Describe)).collect();
         all.extend(self.reads().iter().map(|of| topic(of, Operation::Read)));
         all.extend(self.writes().iter().map(|of| topic(of, Operation::Write)));
-        all.extend(self.changelog().iter().map(|of| topic(of, Operation::DescribeConfigs)));
+        // Settings of every topic are looked at before anything is written.
+        if self.is_processor() || self == Self::Operator {
+            all.extend(Topic::ALL.iter().map(|of| topic(of, Operation::DescribeConfigs)));
+        }
         if self == Self::Operator {
-            let made = [Operation::Create, Operation::DescribeConfigs];
-            all.extend(Topic::ALL.iter().flat_map(|of| made.map(|operation| topic(of, operation))));
+            all.extend(Topic::ALL.iter().map(|of| topic(of, Operation::Create)));
         }
         let acl = |resource, name: &str, operation| Acl { resource, name: options.name(name), operation };
         if self == Self::Reader {
@@ -218,7 +211,8 @@ mod tests {
         Options { prefix: "eu.".to_owned(), ..Options::new("kafka:9092", counts) }
     }
 
-    /// Dead letters and what the books were opened with aside, a topic has one writer; what is read by a processor is written by somebody.
+    /// Dead letters and what the books were opened with aside, a topic has one writer; what is read by a processor is
+    /// written by somebody.
     #[test]
     fn a_topic_has_one_writer() {
         for topic in Topic::ALL {
@@ -238,7 +232,7 @@ mod tests {
         let commands: Vec<String> = Role::Join
             .acls(&options())
             .iter()
-            .filter(|acl| acl.operation != Operation::Describe)
+            .filter(|acl| !matches!(acl.operation, Operation::Describe | Operation::DescribeConfigs))
             .map(|acl| acl.command("kafka:9092", "User:join"))
             .collect();
         let add =

@@ -448,8 +448,16 @@ fn end(producer: &Producer, options: &Options) -> Result<(), Ended> {
     }
 }
 
+/// What a transaction has failed of, where a call says only that it has failed before: the client refuses to begin
+/// another one for that reason.
+fn cause(producer: &Producer, error: &CallError) -> CallError {
+    let found = (error.code == RDKafkaErrorCode::State).then(|| ffi::begin_transaction(producer.native()));
+    found.and_then(Result::err).unwrap_or_else(|| error.clone())
+}
+
 /// Aborts what is open. Where that fails, the next owner of the id does it.
 fn aborted(producer: &Producer, options: &Options, error: &CallError, what: &str) -> Ended {
+    let error = &cause(producer, error);
     let (outcome, code) = (errors::before_the_end(error, what), error.code);
     if error.fatal || matches!(outcome, CommitOutcome::Fenced(_)) {
         return Ended { outcome, usable: false, code };

@@ -230,6 +230,18 @@ fn a_late_end_request_changes_nothing() {
     assert!(released.iter().all(|error| *error != 0), "the broker acted on a late request: {released:?}");
 }
 
+/// As long as nothing fails, nothing is made anew.
+#[test]
+fn a_producer_stays_while_nothing_fails() {
+    let broker = Broker::shared();
+    let mut scene = Scene::new(&broker, false);
+    scene.commit("first", true);
+    let taken = scene.proxy.answered(proxy::INIT_PRODUCER_ID);
+    (0..20).for_each(|_| scene.commit("later", true));
+    assert_eq!(scene.proxy.answered(proxy::INIT_PRODUCER_ID), taken);
+    assert_eq!(scene.wrong(), Vec::<String>::new());
+}
+
 /// The client keeps quiet about a loss that it has told of twice in half a minute.
 #[test]
 fn a_loss_like_those_before_is_seen_too() {
