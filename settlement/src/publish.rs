@@ -6,14 +6,16 @@
 use crate::config::BALANCES_BYTES_MAX;
 use crate::days::Announced;
 use crate::decide::{Draft, Rules};
-use crate::dual::Account;
+use crate::dual::{Account, DualBalance};
 use crate::names::Name;
 use bytes::Bytes;
+use schemas::amount_wire;
 use schemas::balance_json::{Balance, CompleteUntil, DailyBalance, DayState, FORMAT, FlowStatus, NormalSide};
 use schemas::dates::{Day, format_instant};
 use schemas::days::{DayAligned, DayAnnouncement};
 use schemas::money;
 use schemas::topics::Topic;
+use schemas::wire;
 use schemas::wire_write::Fields;
 use serde::Serialize;
 use stream::log::{OutRecord, TopicPartition};
@@ -65,21 +67,50 @@ impl Rules {
     /// A balance as JSON has it.
     #[must_use]
     pub fn balance<'a>(&'a self, name: &'a Name, account: &Account, origin: Origin<'a>) -> Balance<'a> {
-        let (asset, exponent) = self.assets.get(name.asset()).unwrap_or_default();
-        let side = self.normal_side(name.account());
-        let now = Shown::on(side, account.dual.current, exponent);
-        let previous = Shown::on(side, account.dual.previous, exponent);
+        let asset = self.assets.get(name.asset()).unwrap_or_default();
+        self.shown(name.account(), asset, &account.dual, account.seq, origin)
+    }
+
+    /// A balance of a [`wire::BalancesBody`] as JSON has it. `None` = its asset is not in the chart.
+    #[must_use]
+    pub fn balance_of<'a>(
+        &'a self,
+        body: &wire::BalancesBody,
+        balance: &'a wire::Balance,
+    ) -> Option<Balance<'a>> {
+        let asset = self.assets.get(self.assets.number(balance.asset.as_bytes())?)?;
+        let dual = DualBalance {
+            current: amount_wire::value(balance.balance),
+            previous: amount_wire::value(balance.previous),
+            last_date: Day(balance.last_date),
+        };
+        let (book, generation) = (balance.book.as_str(), body.generation);
+        let origin = Origin { book, generation, slot: body.slot, batch: body.journal_batch };
+        Some(self.shown(&balance.account, asset, &dual, balance.seq, origin))
+    }
+
+    fn shown<'a>(
+        &self,
+        account: &'a str,
+        (asset, exponent): (&'a str, u8),
+        dual: &DualBalance,
+        seq: u64,
+        origin: Origin<'a>,
+    ) -> Balance<'a> {
+        let side = self.normal_side(account);
+        let now = Shown::on(side, dual.current, exponent);
+        let previous = Shown::on(side, dual.previous, exponent);
         Balance {
             format: FORMAT,
-            account: name.account().into(),
+            account: account.into(),
             asset: asset.into(),
             balance: now.major,
             balance_minor: now.minor,
-            debit_minus_credit_minor: account.dual.current.to_string(),
+            debit_minus_credit_minor: dual.current.to_string(),
             normal_side: side,
             exponent,
-            seq: account.seq,
-            last_date: account.dual.last_date.to_string(),
+            seq,
+            last_date: dual.last_date.to_string(),
             previous_balance: previous.major,
             previous_balance_minor: previous.minor,
             book: origin.book.into(),
@@ -300,10 +331,8 @@ fn write_balance(balance: &mut Fields<'_>, name: &Name, asset: &str, account: &A
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dual::DualBalance;
     use proptest::prelude::*;
     use prost::Message;
-    use schemas::wire;
 
     proptest! {
         #[test]

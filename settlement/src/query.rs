@@ -76,6 +76,15 @@ impl Rules {
         all.into_iter().map(|(name, account)| self.balance(name, account, self.origin(slot))).collect()
     }
 
+    /// At most `count` balances of the slot from number `first` on, in the order in which their accounts first appeared
+    /// in the journal. Fewer = there are no more. An account keeps its number, so a slot can be read page by page.
+    #[must_use]
+    pub fn balances_from<'a>(&'a self, slot: &'a Slot, first: usize, count: usize) -> Vec<Balance<'a>> {
+        let row = |number| slot.names.get(number).zip(slot.accounts.get(number));
+        let rows = (first..first.saturating_add(count)).map_while(row);
+        rows.map(|(name, account)| self.balance(name, account, self.origin(slot))).collect()
+    }
+
     /// Sum of all balances per asset, debits minus credits in minor units: zero in every slot by itself. `None` = the
     /// sum left 128 bits on the way.
     #[must_use]

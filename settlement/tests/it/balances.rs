@@ -105,6 +105,56 @@ fn with_compaction_every_account_has_its_record() {
     assert_eq!(complete.business_time.as_deref(), Some("2026-11-21T09:00:00Z"));
 }
 
+/// The two forms of a window's balances are one: what lies in a batch is shown as the record with compaction is, and as
+/// settlement itself shows it, page by page.
+#[test]
+fn both_forms_show_the_same_balance() {
+    let windows: [&[(&str, i128)]; 4] = [
+        &[("bank:icbc", 1250), ("users:1:wallet", -1250)],
+        &[("users:1:wallet", 3000), ("clearing:in:p01:p00", -1750), ("clearing:out:p00:p01", -1250)],
+        &[("suspense:p00", -7), ("users:2:wallet", 7)],
+        &[("users:2:wallet", i128::from(u64::MAX)), ("bank:icbc", -i128::from(u64::MAX))],
+    ];
+    let of = |compaction: bool| {
+        let mut world = World::new(settlement::SettlementConfig { compaction, ..config(1) });
+        let outs: Vec<Out> = windows
+            .iter()
+            .zip(SATURDAY..)
+            .map(|(legs, day)| {
+                world.journals[0].book(day, legs);
+                world.drain(0)
+            })
+            .collect();
+        (world, outs)
+    };
+    let ((batches, outs), (_, records)) = (of(false), of(true));
+    let (rules, mut newest) = (batches.settlement.rules(), std::collections::BTreeMap::new());
+    for (out, records) in outs.iter().zip(&records) {
+        let records = records.of(Topic::Balances);
+        let expected: Vec<&[u8]> =
+            records.iter().filter(|r| !r.key.starts_with(b"complete")).map(|r| &r.value[..]).collect();
+        let [body] = &bodies(out)[..] else { panic!("one record per window") };
+        let shown: Vec<Vec<u8>> = body
+            .balance
+            .iter()
+            .map(|balance| serde_json::to_vec(&rules.balance_of(body, balance).unwrap()).unwrap())
+            .collect();
+        assert_eq!(shown, expected);
+        for balance in &body.balance {
+            let shown = rules.balance_of(body, balance).unwrap();
+            newest.insert(balance.account.clone(), Balance { journal_batch: 4, ..shown }.balance_minor);
+        }
+    }
+    let slot = &batches.slots[0];
+    let pages: Vec<_> = (0..3).map(|page| rules.balances_from(slot, page * 4, 4)).collect();
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [4, 2, 0]);
+    let paged: std::collections::BTreeMap<_, _> =
+        pages.into_iter().flatten().map(|b| (b.account.into_owned(), b.balance_minor)).collect();
+    assert_eq!(paged, newest);
+    let foreign = schemas::wire::Balance { asset: "XXX".into(), ..Default::default() };
+    assert_eq!(rules.balance_of(&BalancesBody::default(), &foreign), None);
+}
+
 #[test]
 fn a_body_that_grows_too_large_is_split_at_its_bound() {
     let mut world = World::new(config(1));
