@@ -11,7 +11,7 @@ mod reference;
 mod setting;
 
 pub use node::Node;
-pub use reference::{InForce, reference};
+pub use reference::{InForce, masked, reference};
 pub use setting::{Bounds, Field, Section, Setting, Shape, Taking, read_text};
 
 use std::fmt;

@@ -84,7 +84,8 @@ pub(super) fn collect(
         }
         (_, Some(Content::Text(text))) => {
             let origin = written.map_or(Origin::Default, |node| node.origin.clone());
-            all.push(InForce { key: key.to_owned(), value: text.clone(), origin });
+            let value = if matches!(shape, Shape::Secret(_)) { masked(text) } else { text.clone() };
+            all.push(InForce { key: key.to_owned(), value, origin });
         }
         _ => {
             let value = default.unwrap_or_default().to_owned();
@@ -93,10 +94,20 @@ pub(super) fn collect(
     }
 }
 
+/// A URL without what may be a password in it: users, passwords and queries become `***`.
+#[must_use]
+pub fn masked(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let (user, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("***@", rest));
+    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?***"));
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    format!("{scheme}{separator}{user}{rest}{query}")
+}
+
 /// The section that a setting is, or is a list of.
 fn inner(shape: &Shape) -> Option<&Section> {
     match shape {
-        Shape::Value(_) => None,
+        Shape::Value(_) | Shape::Secret(_) => None,
         Shape::List(item) => inner(item),
         Shape::Section(section) => Some(section),
     }
@@ -123,4 +134,24 @@ fn lines(text: &str) -> String {
 fn cell(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     words.join(" ").replace('|', "\\|")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_masked_url_holds_no_password() {
+        for (url, shown) in [
+            ("redis://localhost:6379/1", "redis://localhost:6379/1"),
+            ("redis://user:secret@localhost", "redis://***@localhost"),
+            ("redis://:se@cr/et?@localhost/2", "redis://***@localhost/2"),
+            ("redis://secret@localhost", "redis://***@localhost"),
+            ("redis+unix:///run/redis.sock?db=1&pass=secret", "redis+unix:///run/redis.sock?***"),
+            ("user:secret@localhost", "***@localhost"),
+            ("", ""),
+        ] {
+            assert_eq!(masked(url), shown);
+        }
+    }
 }

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 pub enum Shape {
     /// One text; the words say what it is.
     Value(String),
+    /// As [`Shape::Value`], and it may hold a password: it is shown as [`masked`](super::masked) only.
+    Secret(String),
     /// A list.
     List(Box<Self>),
     /// Named settings.
@@ -43,7 +45,7 @@ impl Shape {
     #[must_use]
     pub fn expected(&self) -> String {
         match self {
-            Self::Value(words) => words.clone(),
+            Self::Value(words) | Self::Secret(words) => words.clone(),
             Self::List(item) => format!("a list, each {}", item.expected()),
             Self::Section(section) => {
                 let names: Vec<_> = section.fields.iter().map(|field| field.name).collect();
