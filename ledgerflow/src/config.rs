@@ -4,6 +4,7 @@
 //! Order: defaults, file, environment, flags; see [`stream::config`]. Values are checked here as far as one setting
 //! or two can tell; what needs the chart or the log is checked by whom it concerns.
 
+use crate::mirror::RedisUrl;
 use crate::retention::Ages;
 use crate::runtime::{self, DEFAULT_CHART, DEFAULT_RULES, Setup, worker_name};
 use anyhow::Context;
@@ -42,6 +43,8 @@ settings! {
         log: LogSettings;
         /// The cluster, where `log.kind` is `kafka`.
         kafka: KafkaSettings;
+        /// A mirror of the balances in Redis.
+        redis: RedisSettings;
         /// Into how many partitions the topics are divided. Fixed when the data directory is made: another count is
         /// refused.
         partitions: Partitions;
@@ -137,6 +140,18 @@ settings! {
         replication: u16 = 3, in 1..=32;
         /// Copies that must have a record before it counts.
         min_in_sync: u16 = 2, in 1..=32;
+    }
+}
+
+settings! {
+    /// What settlement publishes is written to Redis as well, for programs that read balances often. Whether Redis answers
+    /// or not changes nothing else: while it is away the mirror grows stale. See `docs/redis.md`.
+    pub struct RedisSettings {
+        /// Server, `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]` or `redis+unix:///PATH`; empty = no mirror. A password is
+        /// never printed; best it stands in the environment only.
+        url: RedisUrl = RedisUrl::default();
+        /// Stands before every key. Books that share a Redis differ in it.
+        prefix: String = "ledgerflow:".to_owned();
     }
 }
 

@@ -6,6 +6,7 @@
 //! - [`config`]: `ledgerflow.yaml`, variables and flags;
 //! - [`demo`]: a day of a payment company, end to end;
 //! - [`kafka`]: the same pipeline on Kafka, a process for each processor (feature `kafka`);
+//! - [`mirror`]: the balances in Redis;
 //! - [`restore`]: a data directory from a backup;
 //! - [`retention`]: giving up what every reader has passed;
 //! - [`runtime`]: the pipeline, or the part of it that a process runs;
@@ -26,6 +27,7 @@ pub mod generate;
 #[cfg_attr(not(feature = "kafka"), path = "without_kafka.rs")]
 pub mod kafka;
 pub mod measure;
+pub mod mirror;
 pub mod query;
 pub mod restore;
 pub mod retention;

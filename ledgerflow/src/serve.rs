@@ -1,8 +1,9 @@
 //! `ledgerflow run`: the whole pipeline on one data directory, or one processor on Kafka, until it is told to stop.
 //!
-//! Phases: lock and open the log -> start the workers -> listen on the socket -> watch (signals, failures; bills and
-//! retention beside it) -> stop in order. A worker that ends by itself ends the process: what supervises it starts it
-//! again, and everything restores from the log. So does a log that takes no more ([`NoRoom`]), after a while.
+//! Phases: lock and open the log -> start the workers -> listen on the socket -> watch (signals, failures; bills,
+//! retention and the mirror of balances beside it) -> stop in order. A worker that ends by itself ends the process: what
+//! supervises it starts it again, and everything restores from the log. So does a log that takes no more ([`NoRoom`]),
+//! after a while.
 //!
 //! Bound: from the signal to the end it is `shutdown_seconds`, whatever is under way. Whoever needs the books takes a
 //! share of them and lets go of the lock at once, so that no question keeps the end waiting; what is still asked then is
@@ -10,6 +11,7 @@
 
 use crate::basis;
 use crate::config::Settings;
+use crate::mirror::{Board, Mirror, Mirrored};
 use crate::query::books::{Answering, Books, checkpoints};
 use crate::query::{self, Answer, Ending, Question};
 use crate::retention::Retention;
@@ -74,7 +76,12 @@ pub fn serve(
     // A limit on file sizes (`ulimit -f`) then answers a write as a full disk does, and does not kill.
     let limited = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGXFSZ, limited).context("signal handler")?;
-    let books = Arc::new(start()?);
+    let mut books = start()?;
+    if !settings.redis.url.is_empty() && books.pipeline().is_some_and(|pipeline| pipeline.settlement.runs()) {
+        books.mirrored = Mirrored::Here(Board::default());
+    }
+    let books = Arc::new(books);
+    let mirror = Mirror::start(&settings.redis, &books)?;
     let shared = Shared(Arc::new(RwLock::new(Some(Arc::clone(&books)))));
     let server = listen(dir, &shared)?;
     keep_house(settings.clone(), shared.clone())?;
@@ -92,6 +99,9 @@ pub fn serve(
     };
     if let Some(log) = &books.embedded {
         log.sync()?;
+    }
+    if let Some(mirror) = mirror {
+        mirror.end_within(all_of_it / 10);
     }
     watched?;
     if let Some(failure) = failures.into_iter().next() {
@@ -141,7 +151,8 @@ pub fn start(settings: &Settings) -> anyhow::Result<(Books, PathBuf)> {
     let start = Start { log: &shared, share: &share, clock: &clock, checkpoints: &store };
     let pipeline = Pipeline::start(&processors, &settings.workers(), &start)?;
     let answering = Answering::Running(Box::new(pipeline));
-    let books = Books { log: shared, embedded: Some(log), setup, answering, retention: Retention::default() };
+    let (retention, mirrored) = (Retention::default(), Mirrored::Off);
+    let books = Books { log: shared, embedded: Some(log), setup, answering, retention, mirrored };
     Ok((books, dir))
 }
 

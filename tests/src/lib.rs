@@ -12,6 +12,7 @@
 //! - `proxy`: what stands between clients and a broker, and holds, delays and cuts;
 //! - `rights`: gives and takes ACLs on it;
 //! - `python`: consumers in another language, with the feature `kafka`;
+//! - [`redis`]: a Redis server of one's own;
 //! - [`json_schema`]: whether a record is what its JSON Schema says;
 //! - [`history`]: a random day of a payment company with what must come of it.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -30,6 +31,7 @@ pub mod member;
 pub mod proxy;
 #[cfg(feature = "kafka")]
 pub mod python;
+pub mod redis;
 #[cfg(feature = "kafka")]
 pub mod rights;
 pub mod shared;

@@ -2,6 +2,7 @@
 //! on Kafka.
 
 use crate::config::{LogKind, Settings};
+use crate::mirror::Mirrored;
 use crate::query::books::Books;
 use crate::query::{self, Answer, Ending, Question};
 use crate::runtime::Role;
@@ -105,6 +106,9 @@ fn ask_directory(settings: &Settings, question: &Question) -> anyhow::Result<Ans
                     restore::reaches_checkpoints(&log)?;
                 }
                 let books = Books::at_rest(Arc::new(log), settings.setup()?, backup)?;
+                // A backup is mirrored by nobody.
+                let mirrored = if backup { Mirrored::Off } else { Mirrored::elsewhere(&settings.redis) };
+                let books = Books { mirrored, ..books };
                 return Ok(query::answer(&books, question));
             }
             // A pipeline that is starting, or another command that reads.

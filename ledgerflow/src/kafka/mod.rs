@@ -9,6 +9,7 @@ mod number;
 use crate::basis;
 use crate::cli::output::Table;
 use crate::config::{LogKind, Settings};
+use crate::mirror::Mirrored;
 use crate::query::books::{Answering, Books, checkpoints};
 use crate::query::{Answer, Ending};
 use crate::retention::Retention;
@@ -94,7 +95,8 @@ fn reach<T>(tries: u32, mut ask: impl FnMut() -> Result<T, LogError>) -> anyhow:
 pub fn books(settings: &Settings) -> anyhow::Result<Books> {
     let options = options(settings)?;
     let log = reach(COMMAND_TRIES, || KafkaLog::open_observing(options.clone()))?;
-    Books::observing(Arc::new(log), settings.setup()?, &settings.log.dir.join(READER))
+    let books = Books::observing(Arc::new(log), settings.setup()?, &settings.log.dir.join(READER))?;
+    Ok(Books { mirrored: Mirrored::elsewhere(&settings.redis), ..books })
 }
 
 /// `topics create`.
@@ -190,7 +192,8 @@ fn start(settings: &Settings, role: Role, dir: &Path) -> anyhow::Result<Books> {
     let start = Start { log: &log, share: &share, clock: &clock, checkpoints: &store };
     let pipeline = Pipeline::start(&processors, &settings.workers(), &start)?;
     let answering = Answering::Running(Box::new(pipeline));
-    Ok(Books { log, embedded: None, setup, answering, retention: Retention::default() })
+    let (retention, mirrored) = (Retention::default(), Mirrored::Off);
+    Ok(Books { log, embedded: None, setup, answering, retention, mirrored })
 }
 
 /// Whether the configuration says Kafka.

@@ -7,18 +7,29 @@ use stream::log::{Isolation, Log, LogError, Offset, TopicPartition};
 /// Offsets of a partition up to which it is looked how many records they hold.
 const LOOKED_AT_MAX: i64 = 64;
 
-/// Records after these places. Commit markers take offsets too: few of them are looked at, many are near enough.
+/// Records after these places.
 ///
 /// # Errors
 /// The log is away.
 pub fn behind(log: &dyn Log, reached: &[(TopicPartition, Offset)]) -> Result<i64, LogError> {
-    let (mut count, mut near) = (0, BTreeMap::new());
+    Ok(behind_each(log, reached)?.into_values().sum())
+}
+
+/// Records after each of these places. Commit markers take offsets too: few of them are looked at, many are near enough.
+///
+/// # Errors
+/// The log is away.
+pub fn behind_each(
+    log: &dyn Log,
+    reached: &[(TopicPartition, Offset)],
+) -> Result<BTreeMap<TopicPartition, i64>, LogError> {
+    let (mut count, mut near) = (BTreeMap::new(), BTreeMap::new());
     for (at, position) in reached {
         let high = log.watermarks(*at, Isolation::Committed)?.high;
         match high.saturating_sub(*position) {
-            ..=0 => {}
+            ..=0 => drop(count.insert(*at, 0)),
             1..=LOOKED_AT_MAX => drop(near.insert(*at, (*position, high))),
-            many => count += many,
+            many => drop(count.insert(*at, many)),
         }
     }
     if near.is_empty() {
@@ -27,9 +38,10 @@ pub fn behind(log: &dyn Log, reached: &[(TopicPartition, Offset)]) -> Result<i64
     let start: Vec<_> = near.iter().map(|(at, (position, _))| (*at, *position)).collect();
     let mut reader = log.reader(&start, Isolation::Committed)?;
     for (at, (_, high)) in &near {
+        count.insert(*at, 0);
         start.iter().try_for_each(|(other, _)| reader.hold(*other, other != at))?;
         while next_record(reader.as_mut(), *at, *high)?.is_some() {
-            count += 1;
+            *count.entry(*at).or_insert(0) += 1;
         }
     }
     Ok(count)

@@ -1,6 +1,7 @@
 //! The books, running or at rest: the same questions to the same states.
 
 use crate::basis;
+use crate::mirror::Mirrored;
 use crate::retention::Retention;
 use crate::runtime::{Pipeline, Processors, Setup};
 use anyhow::{Context, bail};
@@ -64,6 +65,8 @@ pub struct Books {
     pub answering: Answering,
     /// What keeps records from being given up.
     pub retention: Retention,
+    /// The mirror of balances.
+    pub mirrored: Mirrored,
 }
 
 /// Opens the checkpoint store of a processor below a data directory.
@@ -157,7 +160,8 @@ impl Books {
             join: Rested::of(join),
         };
         let answering = Answering::Resting(Box::new(resting));
-        Ok(Self { log, embedded: None, setup, answering, retention: Retention::default() })
+        let (retention, mirrored) = (Retention::default(), Mirrored::Off);
+        Ok(Self { log, embedded: None, setup, answering, retention, mirrored })
     }
 
     /// The running pipeline, if there is one.

@@ -102,6 +102,7 @@ pub(super) fn status(books: &Books) -> anyhow::Result<Answer> {
     answer.tables.push(events(books)?);
     answer.tables.extend(alarms(books)?);
     answer.tables.extend(held_ticks(books)?);
+    answer.tables.extend(books.mirrored.table(books)?);
     tell_stopped(&mut answer, stopped);
     let slowest = lag.into_iter().max_by_key(|(_, records)| *records).filter(|(_, records)| *records > 0);
     answer.message = Some(match slowest {
@@ -197,6 +198,7 @@ fn at_rest(books: &Books) -> anyhow::Result<Answer> {
     let mut answer = Answer::tables(vec![stages, events(books)?]);
     answer.tables.extend(alarms(books)?);
     answer.tables.extend(held_ticks(books)?);
+    answer.tables.extend(books.mirrored.table(books)?);
     answer.message = Some("nothing runs on this directory".into());
     if books.embedded.is_none() {
         answer.tables.push(members(books)?);

@@ -38,6 +38,15 @@ impl Asks for OnKafka {
     }
 }
 
+/// The same, asked by a command of its own each time, which reads what has come since.
+pub struct Anew<'a>(pub &'a OnKafka);
+
+impl Asks for Anew<'_> {
+    fn ask(&self, question: &Question) -> Option<Answer> {
+        Asked::new(&self.0.settings).ask(question).ok()
+    }
+}
+
 impl OnKafka {
     /// `host:port` of its broker.
     pub fn bootstrap(&self) -> &str {
@@ -46,22 +55,27 @@ impl OnKafka {
 
     /// Topics of its own on the shared broker, made by the program.
     pub fn new() -> Self {
-        Self::shared(None)
+        Self::shared(None, "")
     }
 
     /// The same with a prefix that nobody else has.
     pub fn named(prefix: &str) -> Self {
-        Self::shared(Some(prefix))
+        Self::shared(Some(prefix), "")
     }
 
-    fn shared(prefix: Option<&str>) -> Self {
+    /// The same with further lines of configuration.
+    pub fn with(further: &str) -> Self {
+        Self::shared(None, further)
+    }
+
+    fn shared(prefix: Option<&str>, further: &str) -> Self {
         let broker = Broker::shared();
-        let mut on = Self::of(&broker, prefix);
+        let mut on = Self::of(&broker, prefix, further);
         on._broker = Some(broker);
         on
     }
 
-    fn of(broker: &Broker, prefix: Option<&str>) -> Self {
+    fn of(broker: &Broker, prefix: Option<&str>, further: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let own = || format!("p{}.{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let (prefix, bootstrap) = (prefix.map_or_else(own, str::to_owned), broker.bootstrap());
@@ -77,7 +91,7 @@ kafka:
 partitions: {{events: 2, internal: 3}}
 checkpoint: {{seconds: 1}}
 ingest: {{tick_ms: 100}}
-"
+{further}"
         ));
         let file = company.path("ledgerflow.yaml");
         let text = std::fs::read_to_string(&file).unwrap();
@@ -122,7 +136,7 @@ ingest: {{tick_ms: 100}}
 
     /// Nothing runs any more and everything is worked off: books, states and counts are right.
     #[track_caller]
-    fn is_right(&self, traffic: &Traffic) {
+    pub fn is_right(&self, traffic: &Traffic) {
         self.company.is_whole();
         traffic.is_booked_once_on(&self.log());
         traffic.are_the_wallets(&self.company.balances(&self.company.books(), "users:"));
@@ -289,7 +303,7 @@ fn a_process_that_wakes_up_late_writes_nothing() {
 #[test]
 fn thebroker_is_away_for_a_while() {
     let mut broker = Broker::shared();
-    let on = OnKafka::of(&broker, None);
+    let on = OnKafka::of(&broker, None, "");
     let mut running = on.company.launch(None);
     let ready = || within(PATIENCE, || (on.company.cli(&["health"]).code == Some(0)).then_some(()));
     assert!(ready().is_some(), "{}", running.err());

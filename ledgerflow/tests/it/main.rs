@@ -14,6 +14,7 @@ mod full;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod kill;
+mod mirror;
 mod process;
 mod restore;
 mod retention;
