@@ -51,7 +51,7 @@ soak: ## Simulate and kill with new seeds, fill a disk, fail a broker's network 
 	@mkdir -p target/ci; \
 	while export SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') SEEDS=$(SEEDS) ROUNDS=$(ROUNDS); do \
 		echo "soak: SEED=$$SEED SEEDS=$$SEEDS ROUNDS=$$ROUNDS"; \
-		$(CARGO) test --locked --profile fast --workspace -- simulation:: kill:: full:: kafka_late_end:: kafka_faults:: 2>&1 | tee target/ci/soak.log; \
+		$(CARGO) test --locked --profile fast --workspace -- simulation:: kill:: full:: kafka:: kafka_late_end:: kafka_faults:: mirror:: 2>&1 | tee target/ci/soak.log; \
 		.ci/summary target/ci/soak.log; \
 		if [ $$SECONDS -ge $$((60 * $(MINUTES))) ]; then break; fi; \
 	done

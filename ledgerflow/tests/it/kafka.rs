@@ -483,7 +483,7 @@ kafka: {{bootstrap: '{bootstrap}', prefix: {prefix}, deadline_seconds: 5, replic
 fn more_copies_than_brokers_are_told() {
     let on = OnKafka::new();
     let text = std::fs::read_to_string(on.company.path("ledgerflow.yaml")).unwrap();
-    let text = text.replace("replication: 1", "replication: 2").replace("prefix: p", "prefix: r");
+    let text = text.replace("replication: 1", "replication: 2").replace(on.prefix(), "more.");
     on.company.write("ledgerflow.yaml", text);
     let said = on.company.cli(&["topics", "create"]);
     assert!(said.code == Some(1) && said.err.contains("in 2 copies"), "{said:?}");

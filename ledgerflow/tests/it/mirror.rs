@@ -251,7 +251,7 @@ fn a_wrong_redis_is_told_and_nothing_else_happens() {
         company.is_whole();
     }
     let company = Company::with(&configuration("http://:secret@localhost"));
-    let said = company.cli(&["run"]).ends(1);
+    let said = company.cli(&["run"]).ends(2);
     assert!(said.err.contains("ledgerflow.yaml:3:14: redis.url: found"), "{}", said.err);
     assert!(!said.err.contains("secret"), "{}", said.err);
     // The right one.
