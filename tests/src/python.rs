@@ -15,16 +15,20 @@ pub struct Python {
 }
 
 impl Python {
-    /// Makes it where it is not yet. `None`: there is no Python on this machine; the test's output says so.
+    /// Makes it where it is not yet. `None`: there is no Python on this machine, or its packages cannot be had; the test's
+    /// output says so.
     ///
     /// # Panics
-    /// It cannot be made though there is a Python: its packages cannot be fetched.
+    /// It cannot be made for another reason.
     pub fn ready() -> Option<Self> {
         let dir = target().join("python");
         let made = Command::new(root().join("tests/python/setup")).arg(&dir).status().unwrap();
         if made.code() == Some(NO_PYTHON) {
             // Not captured with the output of a test that passes.
-            let _ = writeln!(std::io::stdout(), "skipped: consumers in Python: no python3 with venv");
+            let _ = writeln!(
+                std::io::stdout(),
+                "skipped: consumers in Python: no python3 with venv, or not its packages"
+            );
             return None;
         }
         assert!(made.success(), "the environment for consumers in Python could not be made");
