@@ -7,9 +7,9 @@
 //! A record states all of it, not what is new. Readers refuse another `format`; fields they do not know are left aside.
 
 use crate::balance_json::NormalSide;
+use crate::versioned::{self, RecordError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 /// Version of the record.
 pub const FORMAT: u32 = 1;
@@ -51,44 +51,19 @@ pub struct AccountBasis {
     pub shard_segments: usize,
 }
 
-/// Why a record is not a basis.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum BasisRecordError {
-    /// Written by another version.
-    #[error("format version {found}, this program reads {FORMAT}")]
-    Format {
-        /// Version found.
-        found: u64,
-    },
-    /// Not a JSON object of that form.
-    #[error("record does not decode: {0}")]
-    Decode(String),
-}
-
-#[derive(Deserialize)]
-struct Versioned {
-    format: u64,
-}
-
 impl Basis {
     /// Reads a record value.
     ///
     /// # Errors
-    /// See [`BasisRecordError`].
-    pub fn parse(value: &[u8]) -> Result<Self, BasisRecordError> {
-        let decode = |e: serde_json::Error| BasisRecordError::Decode(e.to_string());
-        let Versioned { format } = serde_json::from_slice(value).map_err(decode)?;
-        if format != u64::from(FORMAT) {
-            return Err(BasisRecordError::Format { found: format });
-        }
-        serde_json::from_slice(value).map_err(decode)
+    /// See [`RecordError`].
+    pub fn parse(value: &[u8]) -> Result<Self, RecordError> {
+        versioned::parse(value, FORMAT)
     }
 
     /// The record value.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        // Plain structs of texts and integers always serialise.
-        serde_json::to_vec(self).unwrap_or_default().into()
+        versioned::encode(self)
     }
 }
 
@@ -115,7 +90,7 @@ mod tests {
         assert_eq!(Basis::parse(written.as_bytes()), Ok(basis));
         assert_eq!(
             Basis::parse(br#"{"format":2,"anything":"else"}"#),
-            Err(BasisRecordError::Format { found: 2 })
+            Err(RecordError::Format { found: 2, reads: FORMAT })
         );
         for bad in [
             written.replace("\"credit\"", "\"left\""),
@@ -124,7 +99,7 @@ mod tests {
             written[1..].to_owned(),
             String::new(),
         ] {
-            assert!(matches!(Basis::parse(bad.as_bytes()), Err(BasisRecordError::Decode(_))), "{bad}");
+            assert!(matches!(Basis::parse(bad.as_bytes()), Err(RecordError::Decode(_))), "{bad}");
         }
     }
 }

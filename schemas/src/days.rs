@@ -8,10 +8,10 @@
 //! Readers refuse another `format`; fields they do not know are left aside, so that one may be added.
 
 use crate::dates::Day;
+use crate::versioned::{self, RecordError};
 use bytes::Bytes;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use thiserror::Error;
 
 /// Version of both records.
 pub const FORMAT: u32 = 1;
@@ -44,39 +44,6 @@ pub struct DayAligned {
     pub slot: u32,
 }
 
-/// Why a record is not an announcement or an alignment.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum DayRecordError {
-    /// Written by another version.
-    #[error("format version {found}, this program reads {FORMAT}")]
-    Format {
-        /// Version found.
-        found: u64,
-    },
-    /// Not a JSON object of that form.
-    #[error("record does not decode: {0}")]
-    Decode(String),
-}
-
-#[derive(Deserialize)]
-struct Versioned {
-    format: u64,
-}
-
-fn parse<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, DayRecordError> {
-    let decode = |e: serde_json::Error| DayRecordError::Decode(e.to_string());
-    let Versioned { format } = serde_json::from_slice(value).map_err(decode)?;
-    if format != u64::from(FORMAT) {
-        return Err(DayRecordError::Format { found: format });
-    }
-    serde_json::from_slice(value).map_err(decode)
-}
-
-fn encode(record: &impl Serialize) -> Bytes {
-    // Plain structs of texts and integers always serialise.
-    serde_json::to_vec(record).unwrap_or_default().into()
-}
-
 impl DayAnnouncement {
     /// An announcement of this version.
     #[must_use]
@@ -87,15 +54,15 @@ impl DayAnnouncement {
     /// Reads a record value.
     ///
     /// # Errors
-    /// See [`DayRecordError`].
-    pub fn parse(value: &[u8]) -> Result<Self, DayRecordError> {
-        parse(value)
+    /// See [`RecordError`].
+    pub fn parse(value: &[u8]) -> Result<Self, RecordError> {
+        versioned::parse(value, FORMAT)
     }
 
     /// The record value.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        encode(self)
+        versioned::encode(self)
     }
 }
 
@@ -109,15 +76,15 @@ impl DayAligned {
     /// Reads a record value.
     ///
     /// # Errors
-    /// See [`DayRecordError`].
-    pub fn parse(value: &[u8]) -> Result<Self, DayRecordError> {
-        parse(value)
+    /// See [`RecordError`].
+    pub fn parse(value: &[u8]) -> Result<Self, RecordError> {
+        versioned::parse(value, FORMAT)
     }
 
     /// The record value.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        encode(self)
+        versioned::encode(self)
     }
 }
 
@@ -153,7 +120,7 @@ mod tests {
     fn another_format_and_wrong_days_are_refused() {
         assert_eq!(
             DayAligned::parse(br#"{"format":2,"anything":"else"}"#),
-            Err(DayRecordError::Format { found: 2 })
+            Err(RecordError::Format { found: 2, reads: FORMAT })
         );
         for bad in [
             r#"{"format":1,"book":"main","day":"2026-02-30","slot":3}"#,
@@ -162,7 +129,7 @@ mod tests {
             r#"{"format":1,"day":"2026-11-21","slot":3}"#,
             "",
         ] {
-            assert!(matches!(DayAligned::parse(bad.as_bytes()), Err(DayRecordError::Decode(_))), "{bad}");
+            assert!(matches!(DayAligned::parse(bad.as_bytes()), Err(RecordError::Decode(_))), "{bad}");
         }
     }
 }

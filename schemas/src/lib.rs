@@ -25,6 +25,7 @@ pub mod recon_json;
 pub mod rejection;
 pub mod shards;
 pub mod topics;
+pub mod versioned;
 pub mod wire_read;
 pub mod wire_walk;
 pub mod wire_write;

@@ -2,8 +2,8 @@
 
 use schemas::batch::BatchError;
 use schemas::dates::Day;
-use schemas::days::DayRecordError;
 use schemas::ids::AccountIdError;
+use schemas::versioned::RecordError;
 use thiserror::Error;
 
 /// Which entry a contradiction is about.
@@ -153,7 +153,7 @@ pub enum Contradiction {
     },
     /// A record of `days.aligned` that is none.
     #[error(transparent)]
-    Report(#[from] DayRecordError),
+    Report(#[from] RecordError),
     /// A report of a slot that does not exist.
     #[error("report of slot {slot}, there are {slots}")]
     ReportSlot {
