@@ -3,7 +3,7 @@
 //! A member commits the same transaction again and again: so many records of so many bytes over the partitions of
 //! `journal`, and a position of every slot. On the embedded log the wait for the disk is measured apart.
 
-use super::decimal;
+use super::{cores, decimal, is_its_own};
 use crate::cli::args::{BenchCommit, BenchLog};
 use crate::config::Settings;
 use crate::measure::latency::percentiles;
@@ -59,9 +59,7 @@ impl Spread {
 pub fn commit(options: &BenchCommit, settings: &Settings, dir: &Path) -> anyhow::Result<Measured> {
     match options.log {
         BenchLog::Embedded => {
-            if dir.exists() && std::fs::read_dir(dir)?.next().is_some() {
-                bail!("{} is not empty: a measurement makes its own directory", dir.display());
-            }
+            is_its_own(dir)?;
             let mut embedded = settings.embedded();
             embedded.counts = counts(options);
             measure(options, &EmbeddedLog::open(dir, embedded)?, "embedded")
@@ -113,7 +111,7 @@ pub(super) fn measure(options: &BenchCommit, log: &dyn Log, name: &'static str) 
         partitions: options.partitions,
         commit_ms: Spread::of(commits)?,
         durable_ms: if name == "embedded" { Some(Spread::of(durable)?) } else { None },
-        cores: std::thread::available_parallelism().map_or(0, usize::from),
+        cores: cores(),
     })
 }
 

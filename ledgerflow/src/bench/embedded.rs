@@ -1,7 +1,7 @@
 //! The pipeline on the embedded log, in this process.
 
 use super::sending::Sending;
-use super::{Checks, LatencyMs, Measured, Stage, TRANSFER_RULES, decimal};
+use super::{Measured, Run, Stage, TRANSFER_RULES};
 use crate::basis;
 use crate::cli::args::BenchPipeline;
 use crate::config::Settings;
@@ -107,31 +107,24 @@ impl Bench<'_> {
         let micros = u64::try_from(to.wall_us - from.wall_us).unwrap_or(1).max(1);
         let cpu_ms = to.cpu_ms - from.cpu_ms;
         let (stages, other_threads_cpu_ms) = stages(from, &to);
-        let slowest = stages.iter().max_by_key(|(_, stage)| stage.cpu_ms).map(|(name, _)| name.clone());
-        let (counts, options) = (self.log.counts(), self.options);
-        Ok(Measured {
-            log: "embedded",
-            events,
-            seconds: decimal(micros, 1_000_000, 6)?,
-            events_per_s: events.saturating_mul(1_000_000) / micros,
-            rate: options.rate,
-            latency_ms: latencies.map_or_else(|| Ok(LatencyMs::default()), LatencyMs::of)?,
-            slowest_stage: slowest,
-            stages,
-            other_threads_cpu_ms,
-            window_us: self.settings.workers().each().map(|(name, of)| (name, of.window_us)).collect(),
-            cpu_s: decimal(cpu_ms, 1_000, 2)?,
-            cpu_us_per_event: decimal(cpu_ms.saturating_mul(1_000), events.max(1), 2)?,
-            rss_mib,
-            bytes_per_event: Some(to.disk.saturating_sub(from.disk) / events.max(1)),
-            accounts: options.accounts,
-            hot_percent: options.hot,
-            duplicates_percent: options.duplicates,
-            partitions: [counts.events, counts.internal],
-            durability: format!("group fsync every {} ms, one disk", self.settings.log.sync_interval_ms),
-            cores: std::thread::available_parallelism().map_or(0, usize::from),
-            checks: Checks::of(&recount::recount(self.log.as_ref())?, events),
-        })
+        Measured::of(
+            self.options,
+            self.settings,
+            Run {
+                log: "embedded",
+                events,
+                micros,
+                cpu_ms,
+                rss_mib,
+                stages,
+                other_threads_cpu_ms,
+                bytes_per_event: Some(to.disk.saturating_sub(from.disk) / events.max(1)),
+                latencies,
+                counts: self.log.counts(),
+                durability: format!("group fsync every {} ms, one disk", self.settings.log.sync_interval_ms),
+                recount: recount::recount(self.log.as_ref())?,
+            },
+        )
     }
 }
 

@@ -5,9 +5,9 @@
 //! from the kill to the last of them, by a reader of `journal`. Then the other way: the process is killed and started again
 //! in its folder at once, as `run` does.
 
-use super::decimal;
 use super::kafka::with_topics;
 use super::processes::{Process, Processes};
+use super::{cores, decimal, is_its_own};
 use crate::cli::args::BenchFailOver;
 use crate::config::Settings;
 use crate::kafka;
@@ -112,9 +112,7 @@ pub fn fail_over(
     config: Option<&Path>,
     dir: &Path,
 ) -> anyhow::Result<Measured> {
-    if dir.exists() && std::fs::read_dir(dir)?.next().is_some() {
-        bail!("{} is not empty: a measurement makes its own directory", dir.display());
-    }
+    is_its_own(dir)?;
     with_topics(kafka::options(settings)?, options.bootstrap.as_deref(), |reached| {
         let processes = Processes::new(dir, config, reached)?;
         measure(options.rounds, &processes, reached)
@@ -164,6 +162,6 @@ fn measure(rounds: u32, processes: &Processes<'_>, reached: &Options) -> anyhow:
         restarted_ms: all(&restarted)?,
         restarted_p50_ms: ms(back.p50_us)?,
         restarted_max_ms: ms(back.max_us)?,
-        cores: std::thread::available_parallelism().map_or(0, usize::from),
+        cores: cores(),
     })
 }

@@ -7,7 +7,7 @@
 pub use super::fail_over::fail_over;
 use super::processes::{Process, Processes};
 use super::sending::Sending;
-use super::{Checks, LatencyMs, Measured, Stage, commit, decimal};
+use super::{Measured, Run, Stage, commit};
 use crate::cli::args::{BenchCommit, BenchPipeline};
 use crate::config::Settings;
 use crate::kafka;
@@ -136,35 +136,27 @@ impl Bench<'_> {
             stage.cpu_ms = others.remove(name).unwrap_or(0);
         }
         others.retain(|_, cpu_ms| *cpu_ms > 0);
-        let slowest = stages.iter().max_by_key(|(_, stage)| stage.cpu_ms).map(|(name, _)| name.clone());
-        let micros = u64::try_from(elapsed_us).unwrap_or(1).max(1);
-        let (counts, options) = (self.reached.counts, self.options);
-        Ok(Measured {
-            log: "kafka",
-            events,
-            seconds: decimal(micros, 1_000_000, 6)?,
-            events_per_s: events.saturating_mul(1_000_000) / micros,
-            rate: options.rate,
-            latency_ms: latencies.map_or_else(|| Ok(LatencyMs::default()), LatencyMs::of)?,
-            slowest_stage: slowest,
-            stages,
-            other_threads_cpu_ms: others,
-            window_us: self.settings.workers().each().map(|(name, of)| (name, of.window_us)).collect(),
-            cpu_s: decimal(cpu_ms, 1_000, 2)?,
-            cpu_us_per_event: decimal(cpu_ms.saturating_mul(1_000), events.max(1), 2)?,
-            rss_mib,
-            bytes_per_event: None,
-            accounts: options.accounts,
-            hot_percent: options.hot,
-            duplicates_percent: options.duplicates,
-            partitions: [counts.events, counts.internal],
-            durability: format!(
-                "acknowledged by {} of {} replicas, not synced",
-                self.reached.min_in_sync, self.reached.replication
-            ),
-            cores: std::thread::available_parallelism().map_or(0, usize::from),
-            checks: Checks::of(&recount::recount(log)?, events),
-        })
+        Measured::of(
+            self.options,
+            self.settings,
+            Run {
+                log: "kafka",
+                events,
+                micros: u64::try_from(elapsed_us).unwrap_or(1).max(1),
+                cpu_ms,
+                rss_mib,
+                stages,
+                other_threads_cpu_ms: others,
+                bytes_per_event: None,
+                latencies,
+                counts: self.reached.counts,
+                durability: format!(
+                    "acknowledged by {} of {} replicas, not synced",
+                    self.reached.min_in_sync, self.reached.replication
+                ),
+                recount: recount::recount(log)?,
+            },
+        )
     }
 }
 

@@ -26,6 +26,7 @@ use crate::config::Settings;
 use crate::measure::latency::Percentiles;
 use crate::measure::recount;
 use anyhow::bail;
+use schemas::topics::PartitionCounts;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -67,7 +68,50 @@ pub struct Measured {
     checks: Checks,
 }
 
+/// What a log's own measurement gives.
+struct Run {
+    log: &'static str,
+    events: u64,
+    micros: u64,
+    cpu_ms: u64,
+    rss_mib: u64,
+    stages: BTreeMap<String, Stage>,
+    other_threads_cpu_ms: BTreeMap<String, u64>,
+    bytes_per_event: Option<u64>,
+    latencies: Option<Percentiles>,
+    counts: PartitionCounts,
+    durability: String,
+    recount: recount::Recount,
+}
+
 impl Measured {
+    fn of(options: &BenchPipeline, settings: &Settings, run: Run) -> anyhow::Result<Self> {
+        let slowest = run.stages.iter().max_by_key(|(_, stage)| stage.cpu_ms).map(|(name, _)| name.clone());
+        Ok(Self {
+            log: run.log,
+            events: run.events,
+            seconds: decimal(run.micros, 1_000_000, 6)?,
+            events_per_s: run.events.saturating_mul(1_000_000) / run.micros,
+            rate: options.rate,
+            latency_ms: run.latencies.map_or_else(|| Ok(LatencyMs::default()), LatencyMs::of)?,
+            slowest_stage: slowest,
+            stages: run.stages,
+            other_threads_cpu_ms: run.other_threads_cpu_ms,
+            window_us: settings.workers().each().map(|(name, of)| (name, of.window_us)).collect(),
+            cpu_s: decimal(run.cpu_ms, 1_000, 2)?,
+            cpu_us_per_event: decimal(run.cpu_ms.saturating_mul(1_000), run.events.max(1), 2)?,
+            rss_mib: run.rss_mib,
+            bytes_per_event: run.bytes_per_event,
+            accounts: options.accounts,
+            hot_percent: options.hot,
+            duplicates_percent: options.duplicates,
+            partitions: [run.counts.events, run.counts.internal],
+            durability: run.durability,
+            cores: cores(),
+            checks: Checks::of(&run.recount, run.events),
+        })
+    }
+
     /// Whether the books of the measurement are right.
     #[must_use]
     pub const fn holds(&self) -> bool {
@@ -115,13 +159,23 @@ pub fn pipeline(
     config: Option<&Path>,
     dir: &Path,
 ) -> anyhow::Result<Measured> {
-    if dir.exists() && std::fs::read_dir(dir)?.next().is_some() {
-        bail!("{} is not empty: a measurement makes its own directory", dir.display());
-    }
+    is_its_own(dir)?;
     match options.log {
         BenchLog::Embedded => embedded::pipeline(options, settings, dir),
         BenchLog::Kafka => kafka::pipeline(options, settings, config, dir),
     }
+}
+
+/// A measurement goes over nothing that is there.
+fn is_its_own(dir: &Path) -> anyhow::Result<()> {
+    if dir.exists() && std::fs::read_dir(dir)?.next().is_some() {
+        bail!("{} is not empty: a measurement makes its own directory", dir.display());
+    }
+    Ok(())
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(0, usize::from)
 }
 
 impl LatencyMs {

@@ -95,23 +95,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let answer = restore::restore(&settings, &options.backup, &dir, options.accept_loss)?;
             show(&answer, out)
         }
-        Command::Bench(args::Bench::Pipeline(options)) => {
+        Command::Bench(options) => {
             let dir = cli.dir.unwrap_or_else(|| PathBuf::from("ledgerflow-bench"));
-            let measured = bench::pipeline(&options, &settings, cli.config.as_deref(), &dir)?;
-            output::print(format!("{}\n", serde_json::to_string(&measured)?).as_bytes())?;
-            Ok(exit(if measured.holds() { Ending::Done } else { Ending::Wrong }))
-        }
-        Command::Bench(args::Bench::Commit(options)) => {
-            let dir = cli.dir.unwrap_or_else(|| PathBuf::from("ledgerflow-bench"));
-            let measured = bench::commit::commit(&options, &settings, &dir)?;
-            output::print(format!("{}\n", serde_json::to_string(&measured)?).as_bytes())?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Bench(args::Bench::FailOver(options)) => {
-            let dir = cli.dir.unwrap_or_else(|| PathBuf::from("ledgerflow-bench"));
-            let measured = bench::fail_over(&options, &settings, cli.config.as_deref(), &dir)?;
-            output::print(format!("{}\n", serde_json::to_string(&measured)?).as_bytes())?;
-            Ok(ExitCode::SUCCESS)
+            measure(&options, &settings, cli.config.as_deref(), &dir)
         }
         // What a topic is needs no books.
         Command::Topics(args::Topics::Describe { topic }) => show(&query::operations::topic(&topic), out),
@@ -122,6 +108,30 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             show(&answer, out)
         }
     }
+}
+
+/// `bench`: one line of JSON.
+fn measure(
+    options: &args::Bench,
+    settings: &Settings,
+    config: Option<&Path>,
+    dir: &Path,
+) -> anyhow::Result<ExitCode> {
+    let (line, ending) = match options {
+        args::Bench::Pipeline(options) => {
+            let measured = bench::pipeline(options, settings, config, dir)?;
+            let ending = if measured.holds() { Ending::Done } else { Ending::Wrong };
+            (serde_json::to_string(&measured)?, ending)
+        }
+        args::Bench::Commit(options) => {
+            (serde_json::to_string(&bench::commit::commit(options, settings, dir)?)?, Ending::Done)
+        }
+        args::Bench::FailOver(options) => {
+            (serde_json::to_string(&bench::fail_over(options, settings, config, dir)?)?, Ending::Done)
+        }
+    };
+    output::print(format!("{line}\n").as_bytes())?;
+    Ok(exit(ending))
 }
 
 /// `run`: everything on the embedded log, or processors on Kafka.
