@@ -1,6 +1,6 @@
 //! The whole pipeline on a real broker: the main job, workers that die, members that share the slots.
 
-use crate::main_job::{judged, send};
+use crate::main_job::{judged, send, send_and_lose};
 use ledgerflow::runtime::Setup;
 use ledgerflow_tests::bill::source;
 use ledgerflow_tests::broker::Broker;
@@ -27,10 +27,7 @@ fn world(broker: &Broker, dir: &Path, members: usize) -> World {
 fn the_main_job_on_kafka() {
     let (broker, day, dir) = (Broker::shared(), forty_five::day(), tempfile::tempdir().unwrap());
     let mut world = world(&broker, dir.path(), 1);
-    send(&mut world, &day.events);
-    (0..40).for_each(|_| world.step());
-    world.crash_all();
-    world.lose_all_checkpoints();
+    send_and_lose(&mut world, &day);
     world.import(&source(), day.bill.as_bytes());
     world.run_for(SECOND);
     assert_eq!(judged(&world), (45, Vec::new()));

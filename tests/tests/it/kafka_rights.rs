@@ -1,7 +1,7 @@
 //! The pipeline on a broker that lets nobody do anything without leave: each part is a user of its own, comes through TLS
 //! with a password, and has exactly the ACLs of `stream::kafka::acls`.
 
-use crate::main_job::{judged, send};
+use crate::main_job::{judged, send_and_lose};
 use bytes::Bytes;
 use ledgerflow::basis;
 use ledgerflow::runtime::Setup;
@@ -57,10 +57,7 @@ fn the_main_job_with_no_more_rights_than_needed() {
     let parts = Role::ALL.into_iter().map(|role| (role, open(&broker, &options, role))).collect();
     let logs = KafkaLogs { reader: open(&broker, &options, Role::Reader), parts };
     let mut world = World::kafka(&Cast::new(setup), logs, dir.path(), 1, parse_instant(MORNING).unwrap());
-    send(&mut world, &day.events);
-    (0..40).for_each(|_| world.step());
-    world.crash_all();
-    world.lose_all_checkpoints();
+    send_and_lose(&mut world, &day);
     world.import(&source(), day.bill.as_bytes());
     world.run_for(SECOND);
     assert_eq!(judged(&world), (45, Vec::new()));

@@ -49,6 +49,15 @@ pub fn judged(world: &World) -> (usize, Vec<(String, &'static str)>) {
     (matched.len(), breaks)
 }
 
+/// Everybody dies in the middle of a day's traffic, and no checkpoint is left.
+pub fn send_and_lose(world: &mut World, day: &Day) {
+    send(world, &day.events);
+    // Some windows of each processor, not all.
+    (0..40).for_each(|_| world.step());
+    world.crash_all();
+    world.lose_all_checkpoints();
+}
+
 /// Runs a day, one side after the other with a crash between; gives how many match, and what does not.
 fn run(day: &Day, bill_first: bool) -> (usize, Vec<(String, &'static str)>) {
     let dir = tempfile::tempdir().unwrap();
@@ -59,11 +68,7 @@ fn run(day: &Day, bill_first: bool) -> (usize, Vec<(String, &'static str)>) {
         world.crash_all();
         send(&mut world, &day.events);
     } else {
-        send(&mut world, &day.events);
-        // Some windows of each processor, not all.
-        (0..40).for_each(|_| world.step());
-        world.crash_all();
-        world.lose_all_checkpoints();
+        send_and_lose(&mut world, day);
         world.import(&source(), day.bill.as_bytes());
     }
     world.run_for(SECOND);
