@@ -8,7 +8,7 @@ mod number;
 
 use crate::basis;
 use crate::cli::output::Table;
-use crate::config::{LogKind, Settings};
+use crate::config::Settings;
 use crate::mirror::Mirrored;
 use crate::query::books::{Answering, Books, checkpoints};
 use crate::query::{Answer, Ending};
@@ -18,7 +18,7 @@ use crate::serve::{self, Ended};
 use anyhow::{Context, bail};
 use schemas::topics::Topic;
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,20 +158,13 @@ fn hold(dir: &Path) -> anyhow::Result<File> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700).create(dir).with_context(|| dir.display().to_string())?;
     let path = dir.join("lock");
-    let open = File::options().create(true).truncate(false).write(true).read(true).open(&path);
-    let file = open.with_context(|| path.display().to_string())?;
-    match file.try_lock() {
-        Ok(()) => {
-            std::fs::write(&path, format!("{}\n", std::process::id()))?;
-            Ok(file)
-        }
-        Err(TryLockError::WouldBlock) => {
-            let pid = std::fs::read_to_string(&path).unwrap_or_default();
-            let dir = dir.display();
-            bail!("{dir} is in use by process {}; another process needs another --dir", pid.trim())
-        }
-        Err(TryLockError::Error(why)) => Err(why).with_context(|| path.display().to_string()),
-    }
+    let Some(held) = stream::store::lock(dir)? else {
+        let pid = std::fs::read_to_string(&path).unwrap_or_default();
+        let dir = dir.display();
+        bail!("{dir} is in use by process {}; another process needs another --dir", pid.trim());
+    };
+    std::fs::write(&path, format!("{}\n", std::process::id())).with_context(|| path.display().to_string())?;
+    Ok(held)
 }
 
 fn start(settings: &Settings, role: Role, dir: &Path) -> anyhow::Result<Books> {
@@ -194,12 +187,6 @@ fn start(settings: &Settings, role: Role, dir: &Path) -> anyhow::Result<Books> {
     let answering = Answering::Running(Box::new(pipeline));
     let (retention, mirrored) = (Retention::default(), Mirrored::Off);
     Ok(Books { log, embedded: None, setup, answering, retention, mirrored })
-}
-
-/// Whether the configuration says Kafka.
-#[must_use]
-pub fn is_meant(settings: &Settings) -> bool {
-    settings.log.kind == LogKind::Kafka
 }
 
 #[cfg(test)]

@@ -11,17 +11,6 @@ use stream::log::Log;
 /// File that holds it.
 const FILE: &str = "member";
 
-/// Groups whose members run a processor.
-#[must_use]
-pub const fn groups(role: Role) -> &'static [&'static str] {
-    match role {
-        Role::Ingest => &["ingest"],
-        Role::Posting => &["posting"],
-        Role::Settlement => &["settlement"],
-        Role::Reconcile => &["rekey", "join"],
-    }
-}
-
 /// The number that the configuration says, or that the folder keeps, or the lowest that no member has. Two processes may
 /// take the same: the later one fences the earlier one, which then takes another.
 pub(super) fn take(settings: &Settings, role: Role, log: &dyn Log, dir: &Path) -> anyhow::Result<u32> {
@@ -34,7 +23,7 @@ pub(super) fn take(settings: &Settings, role: Role, log: &dyn Log, dir: &Path) -
         return Ok(kept);
     }
     let mut members = Vec::new();
-    for group in groups(role) {
+    for group in role.groups() {
         members.extend(log.members(group).with_context(|| format!("members of {group}"))?);
     }
     let free = free(&members, settings.kafka.members);

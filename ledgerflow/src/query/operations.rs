@@ -4,6 +4,7 @@ use super::books::Books;
 use super::{Answer, Ending};
 use crate::cli::output::{Cell, Table};
 use crate::measure::behind::behind;
+use crate::runtime::Role;
 use anyhow::Context;
 use reconcile::import::Import;
 use reconcile::join::Gate;
@@ -211,9 +212,9 @@ fn at_rest(books: &Books) -> anyhow::Result<Answer> {
 /// Who works on Kafka, on whatever machine.
 fn members(books: &Books) -> anyhow::Result<Table> {
     let mut table = Table::new("members", &["stage", "workers", "names"]);
-    for stage in ["ingest", "posting", "settlement", "rekey", "join"] {
+    for stage in Role::ALL.iter().flat_map(|role| role.groups()) {
         let names = books.log.members(stage)?;
-        table.row([stage.into(), names.len().into(), names.join(", ").into()]);
+        table.row([(*stage).into(), names.len().into(), names.join(", ").into()]);
     }
     Ok(table)
 }

@@ -30,6 +30,17 @@ impl Role {
             Self::Reconcile => "reconcile",
         }
     }
+
+    /// Groups that its workers sit in, which are the stages it runs.
+    #[must_use]
+    pub const fn groups(self) -> &'static [&'static str] {
+        match self {
+            Self::Ingest => &["ingest"],
+            Self::Posting => &["posting"],
+            Self::Settlement => &["settlement"],
+            Self::Reconcile => &["rekey", "join"],
+        }
+    }
 }
 
 /// What a process takes part in.
