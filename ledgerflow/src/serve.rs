@@ -219,7 +219,10 @@ fn keep_house(settings: Settings, shared: Shared) -> anyhow::Result<()> {
     let keep = move || {
         while let Some(books) = shared.books() {
             let now = clock::monotonic_us();
-            if now.saturating_sub(looked_us) >= BILLS_US && imports_bills(&books) {
+            if !settings.bills.sources.is_empty()
+                && now.saturating_sub(looked_us) >= BILLS_US
+                && imports_bills(&books)
+            {
                 looked_us = now;
                 bills.look(&settings, &books);
             }

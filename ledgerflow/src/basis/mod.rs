@@ -10,17 +10,17 @@ mod change;
 
 pub use change::{BasisError, in_force, keeps};
 
+use crate::measure::recount::range;
 use crate::runtime::Setup;
 use anyhow::{Context, bail};
 use schemas::basis::{AccountBasis, AssetBasis, Basis, FORMAT};
 use schemas::topics::Topic;
 use std::time::Duration;
-use stream::clock;
-use stream::log::{FetchLimit, Isolation, Log, OutRecord, TopicPartition};
+use stream::log::{Isolation, Log, OutRecord, TopicPartition};
 
 /// Where the records lie.
 const AT: TopicPartition = TopicPartition::new(Topic::Books, 0);
-/// How long the log may take to give the topic, or to keep a record.
+/// How long the log may take to keep a record.
 const WAIT: Duration = Duration::from_secs(30);
 
 /// Opens the books for writing under a setup. New assets and patterns are noted.
@@ -93,23 +93,14 @@ fn records(log: &dyn Log) -> anyhow::Result<Vec<Basis>> {
         bail!("{AT} begins at offset {}: what the books were opened with is gone", bounds.low);
     }
     let mut found = Vec::new();
-    if bounds.high == 0 {
-        return Ok(found);
-    }
-    let mut reader = log.reader(&[(AT, 0)], Isolation::Committed)?;
-    let limit = FetchLimit { records: 1_024, bytes: 8 << 20, wait: Duration::from_millis(100) };
-    let until_us = clock::monotonic_us().saturating_add(i64::try_from(WAIT.as_micros()).unwrap_or(i64::MAX));
-    while reader.position(AT).is_none_or(|position| position < bounds.high) {
-        let fetches = reader.poll(limit)?;
-        if fetches.is_empty() && clock::monotonic_us() > until_us {
-            bail!("{AT} cannot be read to its end, offset {}", bounds.high);
-        }
-        for record in fetches.iter().flat_map(|fetch| &fetch.records) {
+    range(log, AT, 0, bounds.high, &mut |fetch| {
+        for record in &fetch.records {
             let basis =
                 Basis::parse(&record.value).with_context(|| format!("{AT} offset {}", record.offset))?;
             found.push(basis);
         }
-    }
+        Ok(())
+    })?;
     Ok(found)
 }
 

@@ -88,7 +88,7 @@ impl Mirror {
         let form = if books.log.features().compaction {
             Form::Records
         } else {
-            Form::Batches(Box::new(books.setup.processors()?.settlement.rules().clone()))
+            Form::Batches(Box::new(books.setup.settlement()?.rules().clone()))
         };
         let stop = Arc::new(AtomicBool::new(false));
         let (ends, ended) = channel();

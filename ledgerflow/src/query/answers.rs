@@ -148,7 +148,7 @@ impl Shown {
     /// # Errors
     /// The chart cannot be read.
     pub(super) fn of(books: &Books, accounts: BTreeSet<String>) -> anyhow::Result<Self> {
-        let settlement = books.setup.processors()?.settlement;
+        let settlement = books.setup.settlement()?;
         let side = |account: String| (account.clone(), settlement.rules().normal_side(&account));
         let assets = books.setup.read_chart()?.assets;
         Ok(Self {

@@ -113,6 +113,22 @@ impl Setup {
         Chart::parse(&self.chart.0).with_context(|| self.chart.1.clone())
     }
 
+    /// Settlement alone: what it shows balances by.
+    ///
+    /// # Errors
+    /// Names file or setting and what was expected.
+    pub fn settlement(&self) -> anyhow::Result<settlement::Settlement> {
+        let (chart, calendar) = (self.read_chart()?, self.calendar()?);
+        let config = settlement::SettlementConfig::new(
+            chart,
+            self.counts,
+            self.book.clone(),
+            calendar,
+            self.compaction,
+        );
+        Ok(settlement::Settlement::new(config)?)
+    }
+
     /// The five processors.
     ///
     /// # Errors
@@ -129,7 +145,7 @@ impl Setup {
             chart: chart.clone(),
             rules,
             book: self.book.clone(),
-            calendar: calendar.clone(),
+            calendar,
             generation: 0,
             settings: self.ingest.clone(),
         };
@@ -138,18 +154,11 @@ impl Setup {
             ..posting::PostingConfig::new(&self.chart.0, map, self.counts.events)
                 .with_context(|| self.chart.1.clone())?
         };
-        let settlement = settlement::SettlementConfig::new(
-            chart.clone(),
-            self.counts,
-            self.book.clone(),
-            calendar,
-            self.compaction,
-        );
         let recon = reconcile::config::Config::new(self.counts.internal, &chart, &self.providers)?;
         Ok(Processors {
             ingest: ingest::processor::IngestProcessor::new(ingest)?,
             posting: posting::Posting::new(posting),
-            settlement: settlement::Settlement::new(settlement)?,
+            settlement: self.settlement()?,
             rekey: reconcile::rekey::Rekey::new(recon.clone()),
             join: reconcile::join::Join::new(recon),
         })
