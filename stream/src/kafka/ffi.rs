@@ -7,11 +7,12 @@
 //! Every pointer below comes from librdkafka, is owned by the wrapper that holds it and destroyed in its `Drop`.
 #![allow(unsafe_code)]
 
-use crate::log::{Header, Offset, Record};
+use crate::log::{Header, Offset, OutRecord, Record};
 use bytes::Bytes;
 use rdkafka::bindings as raw;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::TopicPartitionList;
+use schemas::topics::Topic;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::{null, null_mut};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -97,6 +98,94 @@ pub(super) fn commit_transaction(client: Client, wait: Duration) -> Result<(), C
 pub(super) fn abort_transaction(client: Client, wait: Duration) -> Result<(), CallError> {
     // SAFETY: the caller holds the client.
     CallError::taken(unsafe { raw::rd_kafka_abort_transaction(client, millis(wait)) })
+}
+
+/// Topics of a producer, and room for a run of records that are handed over at once: a topic is looked up once, not once a
+/// record.
+pub(super) struct Batch {
+    client: Client,
+    topics: Vec<(Topic, *mut raw::rd_kafka_topic_t)>,
+    messages: Vec<raw::rd_kafka_message_t>,
+}
+
+// SAFETY: librdkafka's objects may be used from any thread; `messages` is empty between calls.
+unsafe impl Send for Batch {}
+
+/// Records handed over at a time.
+const RUN: usize = 4096;
+
+impl Batch {
+    /// The client must outlive it.
+    pub(super) const fn new(client: Client) -> Self {
+        Self { client, topics: Vec::new(), messages: Vec::new() }
+    }
+
+    fn topic(&mut self, topic: Topic, name: &str) -> Result<*mut raw::rd_kafka_topic_t, RDKafkaErrorCode> {
+        if let Some((_, known)) = self.topics.iter().find(|(known, _)| *known == topic) {
+            return Ok(*known);
+        }
+        let name = CString::new(name).map_err(|_| RDKafkaErrorCode::InvalidArgument)?;
+        // SAFETY: the client lives; the object is ours until `drop`.
+        let made = unsafe { raw::rd_kafka_topic_new(self.client, name.as_ptr(), null_mut()) };
+        if made.is_null() {
+            // SAFETY: it reads this thread's last error.
+            return Err(unsafe { raw::rd_kafka_last_error() }.into());
+        }
+        self.topics.push((topic, made));
+        Ok(made)
+    }
+
+    /// Hands over records of one partition, without headers; how many were taken. None, or not all: the client's queue is
+    /// full.
+    ///
+    /// # Errors
+    /// Of the first record that is refused; those before it are taken.
+    pub(super) fn produce(
+        &mut self,
+        topic: Topic,
+        name: &str,
+        records: &[OutRecord],
+    ) -> Result<usize, RDKafkaErrorCode> {
+        use raw::rd_kafka_resp_err_t as E;
+        let handle = self.topic(topic, name)?;
+        let Some(first) = records.first() else { return Ok(0) };
+        let partition = i32::try_from(first.to.partition).map_err(|_| RDKafkaErrorCode::InvalidArgument)?;
+        self.messages.clear();
+        self.messages.extend(records.iter().take(RUN).map(|record| {
+            let part =
+                |bytes: &Bytes| if bytes.is_empty() { null_mut() } else { bytes.as_ptr().cast_mut().cast() };
+            // SAFETY: a plain structure of numbers and pointers, for which zero is a value.
+            let mut message: raw::rd_kafka_message_t = unsafe { std::mem::zeroed() };
+            // A value that is empty is not the same as none: it says that a key is gone.
+            message.payload = record.value.as_ptr().cast_mut().cast();
+            (message.len, message.key, message.key_len) =
+                (record.value.len(), part(&record.key), record.key.len());
+            message
+        }));
+        let count = c_int::try_from(self.messages.len()).unwrap_or(0);
+        // SAFETY: topic and messages live for the length of the call, which copies what they point to.
+        let taken = unsafe {
+            raw::rd_kafka_produce_batch(handle, partition, COPY, self.messages.as_mut_ptr(), count)
+        };
+        let refused = self.messages.iter().map(|message| message.err);
+        let refused = refused
+            .filter(|error| *error != E::RD_KAFKA_RESP_ERR_NO_ERROR)
+            .find(|error| *error != E::RD_KAFKA_RESP_ERR__QUEUE_FULL);
+        self.messages.clear();
+        refused.map_or(Ok(usize::try_from(taken).unwrap_or(0)), |error| Err(error.into()))
+    }
+}
+
+/// `RD_KAFKA_MSG_F_COPY`
+const COPY: c_int = 2;
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        for (_, topic) in self.topics.drain(..) {
+            // SAFETY: released once.
+            unsafe { raw::rd_kafka_topic_destroy(topic) };
+        }
+    }
 }
 
 /// A member's place in its group, as it was when it was captured.

@@ -9,6 +9,7 @@ pub mod acls;
 mod errors;
 mod ffi;
 mod options;
+mod producer;
 mod reader;
 mod session;
 pub mod topics;
@@ -21,12 +22,12 @@ use crate::log::{
     Features, Isolation, Log, LogError, Member, Offset, OutRecord, Position, Reader, Session, TopicPartition,
     Watermarks,
 };
+use producer::{Producer, Unsent};
 use rdkafka::ClientContext;
 use rdkafka::TopicPartitionList;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use reader::KafkaReader;
 use schemas::topics::Topic;
 use session::KafkaSession;
@@ -67,32 +68,6 @@ impl ClientContext for Quiet {
 
 impl ConsumerContext for Quiet {}
 
-/// Counts what an append has still to hear of.
-#[derive(Debug, Default)]
-struct Appends {
-    failed: Mutex<Option<KafkaError>>,
-}
-
-impl ClientContext for Appends {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        log_line(level, facility, text);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "appends");
-    }
-}
-
-impl ProducerContext for Appends {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
-        if let Err((error, _)) = result {
-            lock(&self.failed).get_or_insert_with(|| error.clone());
-        }
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -104,7 +79,7 @@ struct Shared {
     uncommitted: BaseConsumer<Quiet>,
     /// By group.
     positions: Mutex<BTreeMap<String, Arc<BaseConsumer<Quiet>>>>,
-    appends: Mutex<Option<ThreadedProducer<Appends>>>,
+    appends: Mutex<Option<Producer>>,
     sequences: Arc<Sequences>,
     /// Whether positions are read without waiting for transactions that are under way.
     observing: bool,
@@ -243,16 +218,6 @@ impl KafkaLog {
         };
         at.iter().map(position).collect()
     }
-
-    // The crate gives a record back that it does not take.
-    #[allow(clippy::result_large_err)]
-    fn send(&self, producer: &ThreadedProducer<Appends>, record: &OutRecord) -> Result<(), LogError> {
-        let topic = self.options().topic(record.to.topic);
-        let out = session::outgoing(&topic, record)
-            .ok_or_else(|| LogError::Io(format!("{}: a header's name is no text", record.to)))?;
-        session::enqueue(out, |out| producer.send(out))
-            .map_err(|error| errors::asked(&format!("record to {}", record.to), &error))
-    }
 }
 
 impl Log for KafkaLog {
@@ -342,25 +307,26 @@ impl Log for KafkaLog {
         let _watched = watchdog::watch("append", self.options().deadline.saturating_mul(4));
         let mut appends = lock(&self.shared.appends);
         if appends.is_none() {
-            let config = self.options().producer(&self.options().name("ledgerflow"));
-            let made = ThreadedProducer::from_config_and_context(&config, Appends::default());
-            *appends = Some(made.map_err(|error| LogError::Io(error.to_string()))?);
+            *appends = Some(Producer::start(&self.options().producer(&self.options().name("ledgerflow")))?);
         }
         let Some(producer) = appends.as_ref() else {
             return Err(LogError::Retriable("no producer".to_owned()));
         };
-        *lock(&producer.context().failed) = None;
-        let sequence = || self.shared.sequences.next();
         records.iter().try_for_each(|record| self.known(record.to).map(drop))?;
-        records.iter().try_for_each(|record| self.send(producer, record))?;
+        producer.settle();
+        producer.seen.clear();
+        producer
+            .send(self.options(), &records)
+            .map_err(|Unsent { record, error }| errors::asked(&format!("record to {record}"), &error))?;
         // The crate's own flush looks every 100 ms only.
-        if !ffi::flush(producer.client().native_ptr(), self.patience()) {
+        if !producer.flush(self.patience()) {
             return Err(LogError::Retriable(
                 "append: the broker has not acknowledged everything in time".to_owned(),
             ));
         }
-        match lock(&producer.context().failed).take() {
-            None => Ok(sequence()),
+        producer.settle();
+        match producer.seen.undelivered() {
+            None => Ok(self.shared.sequences.next()),
             Some(error) => Err(errors::asked("append", &error)),
         }
     }

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use thiserror::Error;
 
+/// Longer than a window takes to be handed over, shorter than any transaction's time-out.
+const LINGER_MS: &str = "500";
+
 /// Where the cluster is and how long things may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -115,7 +118,8 @@ impl Options {
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            .set("linger.ms", "0")
+            // Everything leaves with a flush; see the module `producer`.
+            .set("linger.ms", LINGER_MS)
             .set("delivery.report.only.error", "true")
             .set("message.max.bytes", "1000000")
             .set("batch.size", "1000000")

@@ -13,10 +13,11 @@
 use super::acls::Operation;
 use super::ffi::{self, CallError, GroupMetadata};
 use super::options::Options;
+use super::producer::{Producer, Unsent};
 use super::{Sequences, errors, log_line, watchdog};
 use crate::faults;
 use crate::log::{
-    Assignment, CommitOutcome, LogError, Member, OutRecord, Position, Session, TopicPartition, Transaction,
+    Assignment, CommitOutcome, LogError, Member, Position, Session, TopicPartition, Transaction,
 };
 use rdkafka::ClientContext;
 use rdkafka::TopicPartitionList;
@@ -24,22 +25,17 @@ use rdkafka::bindings::rd_kafka_resp_err_t;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::topic_partition_list::Offset as KafkaOffset;
 use schemas::topics::Topic;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long one question for the assignment serves the group.
 const SERVE: Duration = Duration::from_millis(20);
 /// Events of the group that are served at a time.
 const EVENTS: usize = 4;
-/// How long the thread that serves a producer waits for its events.
-const SERVE_PRODUCER: Duration = Duration::from_millis(1);
 
 /// What the group has assigned.
 #[derive(Debug, Default)]
@@ -99,123 +95,25 @@ impl ConsumerContext for Membership {
     }
 }
 
-/// What was seen while a transaction was open.
-#[derive(Debug, Default)]
-struct Seen {
-    /// A failure of the network or a broker.
-    trouble: AtomicBool,
-    /// A record that was not delivered.
-    undelivered: AtomicBool,
-    /// Events served: lines of the client's log, errors, records that were not delivered.
-    events: AtomicU64,
-    /// Times that the serving thread has gone around, with no event left each time.
-    rounds: AtomicU64,
-    stop: AtomicBool,
-}
-
-struct Transactional(Arc<Seen>);
-
-impl ClientContext for Transactional {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        self.0.events.fetch_add(1, Ordering::AcqRel);
-        if matches!(facility, "FAIL" | "REQTMOUT" | "TXNERR" | "DISCONN" | "TIMEOUT") {
-            self.0.trouble.store(true, Ordering::Release);
-        }
-        log_line(level, facility, text);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.0.events.fetch_add(1, Ordering::AcqRel);
-        if error.rdkafka_error_code().is_none_or(errors::is_transport) {
-            self.0.trouble.store(true, Ordering::Release);
-        }
-        tracing::debug!(%error, reason, "producer");
-    }
-}
-
-impl ProducerContext for Transactional {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
-        self.0.events.fetch_add(1, Ordering::AcqRel);
-        if let Err((error, _)) = result {
-            self.0.undelivered.store(true, Ordering::Release);
-            tracing::debug!(%error, "record not delivered");
-        }
-    }
-}
-
-/// A producer with its transactional id taken, and the thread that serves it.
-struct Producer {
-    client: Arc<BaseProducer<Transactional>>,
-    seen: Arc<Seen>,
-    serves: Option<JoinHandle<()>>,
-}
-
-impl Producer {
-    /// Takes the transactional id: an open transaction of it is aborted, its earlier owner fenced.
-    fn take(options: &Options, transactional_id: &str) -> Result<Self, LogError> {
-        let seen = Arc::new(Seen::default());
-        let id = options.name(transactional_id);
-        let mut config = options.producer(&id);
-        config
-            .set("transactional.id", &id)
-            .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string())
-            .set("debug", watched_contexts(options))
-            .set_log_level(RDKafkaLogLevel::Debug);
-        let client = BaseProducer::from_config_and_context(&config, Transactional(Arc::clone(&seen)))
-            .map_err(|error| LogError::Io(format!("producer {id}: {error}")))?;
-        let client = Arc::new(client);
-        let (served, noted) = (Arc::clone(&client), Arc::clone(&seen));
-        let serves = std::thread::Builder::new().name("kafka-producer".to_owned()).spawn(move || {
-            while !noted.stop.load(Ordering::Acquire) {
-                // The crate's own wait spins through the last millisecond of it.
-                serve(&served, &noted);
-                std::thread::sleep(SERVE_PRODUCER);
-                noted.rounds.fetch_add(1, Ordering::AcqRel);
-            }
-        });
-        let serves = Some(serves.map_err(|error| LogError::Io(format!("producer thread: {error}")))?);
-        let producer = Self { client, seen, serves };
-        let _watched = watchdog::watch("init_transactions", options.deadline);
-        ffi::init_transactions(producer.native(), options.deadline / 2)
-            .map_err(|error| errors::taking(&id, &error))?;
-        // What failed until now is none of a transaction's.
-        producer.settle(producer.seen.rounds.load(Ordering::Acquire));
-        producer.seen.trouble.store(false, Ordering::Release);
-        Ok(producer)
-    }
-
-    fn native(&self) -> ffi::Client {
-        self.client.client().native_ptr()
-    }
-
-    /// Waits until every event that was there when the last transaction ended has been served.
-    fn settle(&self, rounds: u64) {
-        while self.seen.rounds.load(Ordering::Acquire) < rounds.saturating_add(2) {
-            std::thread::sleep(Duration::from_micros(200));
-        }
-    }
-}
-
-impl Drop for Producer {
-    fn drop(&mut self) {
-        self.seen.stop.store(true, Ordering::Release);
-        if let Some(serves) = self.serves.take() {
-            let _ended = serves.join();
-        }
-    }
-}
-
-/// Serves the producer's events until none is left: a lost connection is one line among others.
-fn serve(client: &BaseProducer<Transactional>, seen: &Seen) {
-    loop {
-        let before = seen.events.load(Ordering::Acquire);
-        client.poll(Duration::ZERO);
-        if seen.events.load(Ordering::Acquire) == before {
-            return;
-        }
-    }
+/// A producer with its transactional id taken: an open transaction of it is aborted, its earlier owner fenced.
+fn take(options: &Options, transactional_id: &str) -> Result<Producer, LogError> {
+    let id = options.name(transactional_id);
+    let mut config = options.producer(&id);
+    config
+        .set("transactional.id", &id)
+        .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string())
+        .set("debug", watched_contexts(options))
+        .set_log_level(RDKafkaLogLevel::Debug);
+    let producer = Producer::start(&config)?;
+    let _watched = watchdog::watch("init_transactions", options.deadline);
+    let busy = producer.busy();
+    ffi::init_transactions(producer.native(), options.deadline / 2)
+        .map_err(|error| errors::taking(&id, &error))?;
+    drop(busy);
+    // What failed until now is none of a transaction's.
+    producer.settle();
+    producer.seen.clear();
+    Ok(producer)
 }
 
 /// Contexts of the client's debug log: those asked for, and the one in which connections fail.
@@ -226,7 +124,7 @@ fn watched_contexts(options: &Options) -> String {
 
 /// Takes a transactional id and gives it up at once: its open transaction is aborted, its owner fenced.
 pub(super) fn fence(options: &Options, transactional_id: &str) -> Result<(), LogError> {
-    Producer::take(options, transactional_id).map(drop)
+    take(options, transactional_id).map(drop)
 }
 
 /// See the module.
@@ -237,8 +135,6 @@ pub(super) struct KafkaSession {
     consumer: BaseConsumer<Membership>,
     producer: Option<Producer>,
     sequences: Arc<Sequences>,
-    /// Rounds of the producer's thread when the last transaction ended.
-    ended_at: u64,
     dead: Option<String>,
 }
 
@@ -250,7 +146,7 @@ impl KafkaSession {
         topic: String,
         sequences: Arc<Sequences>,
     ) -> Result<Self, LogError> {
-        let producer = Producer::take(options, &member.transactional_id)?;
+        let producer = take(options, &member.transactional_id)?;
         let group = options.name(&member.group);
         let mut config = options.consumer(&options.name(&member.name), "read_committed");
         config
@@ -267,7 +163,7 @@ impl KafkaSession {
         consumer.subscribe(&[&topic]).map_err(|error| errors::asked("joining the group", &error))?;
         let (options, member) = (options.clone(), member.clone());
         let producer = Some(producer);
-        Ok(Self { options, member, topic, consumer, producer, sequences, ended_at: 0, dead: None })
+        Ok(Self { options, member, topic, consumer, producer, sequences, dead: None })
     }
 
     fn die(&mut self, why: String) -> CommitOutcome {
@@ -310,14 +206,14 @@ impl KafkaSession {
     /// The producer, made anew where what it ended last may still be under way.
     fn ready(&mut self) -> Result<&Producer, LogError> {
         if let Some(producer) = &self.producer {
-            producer.settle(self.ended_at);
+            producer.settle();
             if producer.seen.trouble.load(Ordering::Acquire) && !self.options.keeps_tainted {
                 tracing::info!(id = %self.member.transactional_id, "the network failed during a transaction: a new producer");
                 self.producer = None;
             }
         }
         if self.producer.is_none() {
-            self.producer = Some(Producer::take(&self.options, &self.member.transactional_id)?);
+            self.producer = Some(take(&self.options, &self.member.transactional_id)?);
         }
         self.producer.as_ref().ok_or_else(|| LogError::Retriable("no producer".to_owned()))
     }
@@ -346,11 +242,9 @@ impl KafkaSession {
             Err(LogError::Fenced(why)) => return self.die(why),
             Err(error) => return CommitOutcome::Aborted(error.to_string()),
         };
-        producer.seen.trouble.store(false, Ordering::Release);
-        producer.seen.undelivered.store(false, Ordering::Release);
+        producer.seen.clear();
         let outcome = filled(producer, &options, transaction, &offsets, metadata);
         let outcome = outcome.and_then(|()| end(producer, &options));
-        self.ended_at = producer.seen.rounds.load(Ordering::Acquire);
         match outcome {
             Ok(()) => CommitOutcome::Committed { sequence: self.sequences.next() },
             Err(Ended { outcome, usable, code }) => {
@@ -408,25 +302,23 @@ fn filled(
     let _watched = watchdog::watch("writing a transaction", options.deadline);
     let client = producer.native();
     ffi::begin_transaction(client).map_err(|error| aborted(producer, options, &error, "begin"))?;
-    for record in &transaction.records {
-        produce(producer, options, record).map_err(|error| {
-            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-            let error = CallError {
-                code,
-                text: error.to_string(),
-                fatal: code == RDKafkaErrorCode::Fatal,
-                retriable: false,
-                requires_abort: true,
-            };
-            aborted(producer, options, &error, &format!("record to {}", record.to))
-        })?;
-    }
+    producer.send(options, &transaction.records).map_err(|Unsent { record, error }| {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        let error = CallError {
+            code,
+            text: error.to_string(),
+            fatal: code == RDKafkaErrorCode::Fatal,
+            retriable: false,
+            requires_abort: true,
+        };
+        aborted(producer, options, &error, &format!("record to {record}"))
+    })?;
     if !transaction.positions.is_empty() {
         ffi::send_offsets(client, offsets, metadata, options.deadline / 3)
             .map_err(|error| aborted(producer, options, &error, "positions"))?;
     }
     // The commit would wait for it too. A record that fails shows in the commit.
-    ffi::flush(client, options.deadline / 3);
+    producer.flush(options.deadline / 3);
     Ok(())
 }
 
@@ -437,7 +329,7 @@ fn end(producer: &Producer, options: &Options) -> Result<(), Ended> {
     faults::hit(faults::KAFKA_BEFORE_END).map_err(|crash| unknown(crash.to_string()))?;
     let _watched = watchdog::watch("commit_transaction", options.deadline);
     match ffi::commit_transaction(producer.native(), options.deadline / 2) {
-        Ok(()) if producer.seen.undelivered.load(Ordering::Acquire) => {
+        Ok(()) if producer.seen.undelivered().is_some() => {
             Err(unknown("committed, though a record was reported as not delivered".to_owned()))
         }
         Ok(()) => Ok(()),
@@ -463,6 +355,7 @@ fn aborted(producer: &Producer, options: &Options, error: &CallError, what: &str
         return Ended { outcome, usable: false, code };
     }
     let _watched = watchdog::watch("abort_transaction", options.deadline);
+    let _busy = producer.busy();
     match ffi::abort_transaction(producer.native(), options.deadline / 2) {
         Ok(()) => Ended { outcome, usable: true, code },
         Err(error) if errors::is_fencing(error.code) => {
@@ -470,56 +363,6 @@ fn aborted(producer: &Producer, options: &Options, error: &CallError, what: &str
         }
         Err(_) => Ended { outcome, usable: false, code },
     }
-}
-
-/// A record as the client takes it.
-type Outgoing<'a> = BaseRecord<'a, [u8], [u8]>;
-
-/// A record for `topic`, as it is called on the cluster; `None` = a header's name is no text.
-pub(super) fn outgoing<'a>(topic: &'a str, record: &'a OutRecord) -> Option<Outgoing<'a>> {
-    let mut out = BaseRecord::to(topic)
-        .partition(i32::try_from(record.to.partition).unwrap_or(i32::MAX))
-        .payload(record.value.as_ref());
-    if !record.key.is_empty() {
-        out = out.key(record.key.as_ref());
-    }
-    if !record.headers.is_empty() {
-        out = out.headers(headers(record)?);
-    }
-    Some(out)
-}
-
-/// Hands a record to a producer; waits while its queue is full.
-pub(super) fn enqueue<'a>(
-    mut out: Outgoing<'a>,
-    send: impl Fn(Outgoing<'a>) -> Result<(), (KafkaError, Outgoing<'a>)>,
-) -> Result<(), KafkaError> {
-    loop {
-        match send(out) {
-            Ok(()) => return Ok(()),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                std::thread::sleep(Duration::from_millis(1));
-                out = back;
-            }
-            Err((error, _)) => return Err(error),
-        }
-    }
-}
-
-fn headers(record: &OutRecord) -> Option<OwnedHeaders> {
-    record.headers.iter().try_fold(OwnedHeaders::new_with_capacity(record.headers.len()), |all, header| {
-        let name = std::str::from_utf8(&header.name).ok()?;
-        Some(all.insert(KafkaHeader { key: name, value: Some(header.value.as_ref()) }))
-    })
-}
-
-// The crate gives a record back that it does not take.
-#[allow(clippy::result_large_err)]
-fn produce(producer: &Producer, options: &Options, record: &OutRecord) -> Result<(), KafkaError> {
-    let topic = options.topic(record.to.topic);
-    let out = outgoing(&topic, record);
-    let out = out.ok_or(KafkaError::MessageProduction(RDKafkaErrorCode::InvalidArgument))?;
-    enqueue(out, |out| producer.client.send(out))
 }
 
 impl Session for KafkaSession {
