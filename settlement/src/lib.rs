@@ -34,6 +34,7 @@ pub mod days;
 pub mod decide;
 pub mod dual;
 pub mod journal_view;
+mod lines;
 pub mod names;
 pub mod processor;
 pub mod publish;

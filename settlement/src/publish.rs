@@ -7,6 +7,7 @@ use crate::config::BALANCES_BYTES_MAX;
 use crate::days::Announced;
 use crate::decide::{Draft, Rules};
 use crate::dual::{Account, DualBalance};
+use crate::lines::{Line, Lines, on};
 use crate::names::Name;
 use bytes::Bytes;
 use schemas::amount_wire;
@@ -40,12 +41,8 @@ struct Shown {
 }
 
 impl Shown {
-    /// Debits minus credits, shown on `side`. The minimum of i128 is no balance (see [`crate::dual`]).
     fn on(side: NormalSide, debit_minus_credit: i128, exponent: u8) -> Self {
-        let figure = match side {
-            NormalSide::Debit => debit_minus_credit,
-            NormalSide::Credit => debit_minus_credit.saturating_neg(),
-        };
+        let figure = on(side, debit_minus_credit);
         Self { major: money::format(figure, exponent), minor: figure.to_string() }
     }
 }
@@ -69,6 +66,12 @@ impl Rules {
     pub fn balance<'a>(&'a self, name: &'a Name, account: &Account, origin: Origin<'a>) -> Balance<'a> {
         let asset = self.assets.get(name.asset()).unwrap_or_default();
         self.shown(name.account(), asset, &account.dual, account.seq, origin)
+    }
+
+    fn line<'a>(&'a self, name: &'a Name, of: &'a Account) -> Line<'a> {
+        let (account, (asset, exponent)) =
+            (name.account(), self.assets.get(name.asset()).unwrap_or_default());
+        Line { account, asset, exponent, side: self.normal_side(account), dual: &of.dual, seq: of.seq }
     }
 
     /// A balance of a [`wire::BalancesBody`] as JSON has it. `None` = its asset is not in the chart.
@@ -182,12 +185,12 @@ impl Draft<'_> {
     fn balance_records(&self, records: &mut Vec<OutRecord>) {
         let to = TopicPartition::new(Topic::Balances, self.base.slot);
         let origin = self.origin(self.head.batch);
+        let mut lines = Lines::new(origin, self.touched.len());
         for touched in self.touched.iter().filter(|touched| touched.booked) {
             let Some(name) = self.name(touched.index) else { continue };
-            let balance = self.rules.balance(name, &touched.account, origin);
-            let key = format!("{}|{}", balance.account, balance.asset);
-            records.push(json(to, key, &balance));
+            lines.push(self.rules.line(name, &touched.account));
         }
+        lines.into_records(to, records);
         let complete = CompleteUntil {
             format: FORMAT,
             kind: "complete_until".into(),
