@@ -14,6 +14,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use schemas::topics::Topic;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -104,6 +105,8 @@ impl Drop for Busy<'_> {
 
 /// See the module.
 pub(super) struct Producer {
+    /// Topics whose leaders were asked for.
+    known: Mutex<BTreeSet<Topic>>,
     // Topics go before the client.
     batch: Mutex<Batch>,
     client: Arc<Served>,
@@ -146,7 +149,7 @@ impl Producer {
         let thread = thread.spawn(move || serve_until_stopped(&served, &paced));
         let thread = Some(thread.map_err(|error| LogError::Io(format!("producer thread: {error}")))?);
         let batch = Mutex::new(Batch::new(client.client.client().native_ptr()));
-        Ok(Self { batch, client, seen, pace, thread })
+        Ok(Self { known: Mutex::default(), batch, client, seen, pace, thread })
     }
 
     pub(super) fn native(&self) -> Client {
@@ -171,6 +174,11 @@ impl Producer {
             let Some(first) = run.first() else { continue };
             let unsent = |error: KafkaError| Unsent { record: first.to.to_string(), error };
             let topic = options.topic(first.to.topic);
+            if lock(&self.known).insert(first.to.topic) {
+                // By itself the client finds a topic's leaders up to a second after it is told of the topic. What this
+                // fails of, the records fail of too.
+                drop(self.client.client.client().fetch_metadata(Some(&topic), options.deadline / 3));
+            }
             if first.headers.is_empty() {
                 self.send_run(first.to.topic, &topic, run).map_err(unsent)?;
             } else {
