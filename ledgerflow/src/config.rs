@@ -130,8 +130,9 @@ settings! {
         /// Milliseconds without a sign of life after which a member's partitions go to others. The broker's
         /// `group.min.session.timeout.ms` must allow it.
         session_ms: u32 = 6_000, in 1_000..=300_000;
-        /// Milliseconds after which the broker ends a transaction that its owner has left open.
-        transaction_ms: u32 = 5_000, in 1_000..=900_000;
+        /// Milliseconds after which the broker ends a transaction that its owner has left open. Whoever takes over ends it at
+        /// once, so this is for owners that nobody follows; a broker that stalls for longer throws everybody out.
+        transaction_ms: u32 = 15_000, in 1_000..=900_000;
         /// Seconds that a member may take for one step, such as restoring a partition, before its partitions go to others.
         step_seconds: u32 = 60, in 5..=3_600;
         /// Seconds that a call to the client may take; then the process ends and is started again.

@@ -67,13 +67,21 @@ impl<P: Processor> Worker<P> {
 
     fn record_at(&self, at: TopicPartition, offset: Offset) -> Result<There, WorkerError> {
         const ONE: FetchLimit = FetchLimit { records: 1, bytes: 1, wait: Duration::from_millis(200) };
+        /// A client that has just been made may need longer than one wait for its first answer.
+        const LOOKS: usize = 10;
         let held = self.log.watermarks(at, Isolation::Uncommitted)?;
         if offset >= held.high {
             return Ok(There::Nothing);
         }
         let read = self.log.reader(&[(at, offset)], Isolation::Committed).and_then(|mut reader| {
-            let fetches = reader.poll(ONE)?;
-            Ok((fetches.into_iter().flat_map(|fetch| fetch.records).next(), reader.position(at)))
+            let mut found = None;
+            for _ in 0..LOOKS {
+                found = reader.poll(ONE)?.into_iter().flat_map(|fetch| fetch.records).next();
+                if found.is_some() || reader.position(at).is_some_and(|position| position > offset) {
+                    break;
+                }
+            }
+            Ok((found, reader.position(at)))
         });
         match read {
             // Retention may pass the offset at any moment.

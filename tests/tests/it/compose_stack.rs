@@ -122,6 +122,17 @@ impl Stack {
         let field = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
         rows.as_array().unwrap().iter().map(|row| (field(row, "account"), field(row, "balance"))).collect()
     }
+
+    /// The same wallets, as Redis has them.
+    fn mirrored(&self, wallets: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let balance = |account: &String| {
+            let key = format!("ledgerflow:balance:{account}");
+            let said = self.does(&["exec", "-T", "redis", "redis-cli", "--raw", "HGET", &key, "CNY"]);
+            let record: Value = serde_json::from_str(&said).unwrap_or_default();
+            (account.clone(), record["balance"].as_str().unwrap_or_default().to_owned())
+        };
+        wallets.keys().map(balance).collect()
+    }
 }
 
 impl Drop for Stack {
@@ -248,6 +259,9 @@ fn the_stack_keeps_exact_books_over_the_loss_of_a_container() {
 
     let right = within(|| stack.wallets() == traffic.wallets());
     assert!(right, "{:?}, expected {:?}", stack.wallets(), traffic.wallets());
+    let wallets = traffic.wallets();
+    let right = within(|| stack.mirrored(&wallets) == wallets);
+    assert!(right, "in Redis: {:?}, expected {wallets:?}", stack.mirrored(&wallets));
     for row in stack.answer(&["trial-balance", "-o", "json"]).as_array().unwrap() {
         assert_eq!(row["difference"].as_str().unwrap().trim_matches(['0', '.']), "", "{row}");
     }
