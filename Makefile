@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo broker test test-compose soak schemas bench bench-micro fmt lint
+.PHONY: help demo broker test test-compose soak schemas bench bench-kafka bench-micro fmt lint
 
 RUN := .ci/toolchain
 CARGO := $(RUN) cargo
@@ -21,6 +21,9 @@ BENCH ?=
 # Size of `make bench`.
 EVENTS ?= 2000000
 ACCOUNTS ?= 1000000
+# Of `make bench-kafka`: partitions of the internal topics; events a second, for latency in place of throughput.
+PARTITIONS ?= 8
+RATE ?=
 
 help: ## Say what there is
 	@echo 'ledgerflow: events in, double-entry journal, balances, days and reconciled bills out.'
@@ -64,6 +67,14 @@ bench: ## Measure the whole pipeline (EVENTS=2000000 ACCOUNTS=1000000)
 	@target=$${CARGO_TARGET_DIR:-target}; rm -rf "$$target/bench-data"; \
 		"$$target/release/ledgerflow" bench pipeline --log embedded --dir "$$target/bench-data" \
 		--events $(EVENTS) --accounts $(ACCOUNTS) --duplicates 5 --json
+
+bench-kafka: ## The same on Kafka, beside a broker of its own (EVENTS=2000000 ACCOUNTS=1000000 PARTITIONS=8 RATE=50000)
+	@.ci/native
+	@$(CARGO) build --locked --release -p ledgerflow --features kafka
+	@target=$${CARGO_TARGET_DIR:-target}; rm -rf "$$target/bench-data"; \
+		tests/kafka/with-broker "$$target/release/ledgerflow" bench pipeline --log kafka --dir "$$target/bench-data" \
+		$(if $(RATE),--rate $(RATE) --seconds 15,--events $(EVENTS)) --accounts $(ACCOUNTS) --partitions $(PARTITIONS) \
+		--duplicates 5 --json
 
 bench-micro: ## Measure decode, decide and encode alone (BENCH=posting for some)
 	@$(CARGO) bench --locked --workspace --bench micro -- $(BENCH)
