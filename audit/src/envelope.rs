@@ -11,22 +11,22 @@ use schemas::wire::{Batch, BatchHeader};
 /// The only envelope version this auditor knows.
 pub const FORMAT: u32 = 1;
 
-/// A batch as found: header, the encoded items, hash of the record value.
+/// A batch as found: header, the encoded items, the batch's hash.
 #[derive(Debug, Clone)]
 pub struct Opened {
     /// Decoded header.
     pub header: BatchHeader,
     /// Each item's bytes.
     pub items: Vec<Bytes>,
-    /// SHA-256 of the record value.
+    /// SHA-256 of the encoded header.
     pub hash: Hash,
 }
 
 /// Opens a record value and holds its envelope against itself. `None` when nothing of it can be read.
 pub fn open(value: &Bytes, mut place: Place, found: &mut Findings) -> Option<Opened> {
-    let header =
-        Batch::decode(value.clone()).and_then(|b| Ok((BatchHeader::decode(b.header.clone())?, b.body)));
-    let (header, body) = match header {
+    let parts = Batch::decode(value.clone());
+    let parts = parts.and_then(|b| Ok((merkle::sha256(&b.header), BatchHeader::decode(b.header)?, b.body)));
+    let (hash, header, body) = match parts {
         Ok(parts) => parts,
         Err(error) => {
             found.wrong(Check::Format, place, format_args!("not a batch: {error}"));
@@ -58,7 +58,7 @@ pub fn open(value: &Bytes, mut place: Place, found: &mut Findings) -> Option<Ope
     found.that(Check::Merkle, root.as_ref().map_or(&[][..], |r| r) == header.merkle_root.as_ref(), || {
         (place, "root over the items is not the one in the header")
     });
-    Some(Opened { header, items, hash: merkle::sha256(value) })
+    Some(Opened { header, items, hash })
 }
 
 /// Cuts `repeated Item item = 1` into the items' bytes; `None` when the bytes are anything else.

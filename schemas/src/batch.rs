@@ -1,7 +1,8 @@
 //! The envelope of processor-to-processor records: sealing and checking.
 //!
 //! Order relied on: items are encoded into the body first, so that the Merkle leaves are the very bytes that are
-//! stored; the header is built over the finished body; the hash covers the whole value.
+//! stored; the header is built over the finished body and binds it by the Merkle root; the batch's hash is the header's, so
+//! that no byte is hashed twice on its way.
 
 use crate::wire::{Batch, BatchHeader};
 use crate::wire_read::{self, Field, Value};
@@ -175,8 +176,9 @@ impl BodyBuilder {
         header.checksum = crc32c::crc32c(self.body());
         let root = merkle_root_of(std::mem::take(&mut self.leaves));
         header.merkle_root = root.map(|h| Bytes::copy_from_slice(&h)).unwrap_or_default();
-        let value = self.join(&header.encode_to_vec());
-        let hash = sha256(&value);
+        let encoded = header.encode_to_vec();
+        let hash = sha256(&encoded);
+        let value = self.join(&encoded);
         Sealed { value, hash, header }
     }
 
@@ -220,7 +222,7 @@ const BODY_KEY: u8 = 0x12;
 pub struct Sealed {
     /// The record value.
     pub value: Bytes,
-    /// SHA-256 of `value`.
+    /// SHA-256 of the encoded header.
     pub hash: Hash,
     /// The completed header.
     pub header: BatchHeader,
@@ -233,7 +235,7 @@ pub struct Opened {
     pub header: BatchHeader,
     /// The encoded body.
     pub body: Bytes,
-    /// SHA-256 of the record value.
+    /// SHA-256 of the encoded header, which names the body's Merkle root.
     pub hash: Hash,
 }
 
@@ -244,6 +246,7 @@ pub struct Opened {
 pub fn open(value: &Bytes) -> Result<Opened, BatchError> {
     let decode = |e: prost::DecodeError| BatchError::Decode(e.to_string());
     let batch = Batch::decode(value.clone()).map_err(decode)?;
+    let hash = sha256(&batch.header);
     let header = BatchHeader::decode(batch.header).map_err(decode)?;
     if header.format != FORMAT {
         return Err(BatchError::Format { found: header.format });
@@ -251,7 +254,7 @@ pub fn open(value: &Bytes) -> Result<Opened, BatchError> {
     if crc32c::crc32c(&batch.body) != header.checksum {
         return Err(BatchError::Checksum { slot: header.slot, batch: header.batch });
     }
-    Ok(Opened { header, body: batch.body, hash: sha256(value) })
+    Ok(Opened { header, body: batch.body, hash })
 }
 
 impl Opened {

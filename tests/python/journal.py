@@ -71,7 +71,7 @@ class Chain:
         items = item_bytes(batch.body)
         must(header.count == len(items), where, f"{len(items)} items, {header.count} in the header")
         must(header.merkle_root == merkle_root(items), where, "merkle root")
-        self.sequence, self.hash = header.sequence, hashlib.sha256(record).digest()
+        self.sequence, self.hash = header.sequence, hashlib.sha256(batch.header).digest()
         return header, batch.body
 
 

@@ -478,10 +478,9 @@ fn seal(topic: Topic, draft: &Draft, chain: &ChainHead, heads: &Heads) -> (Bytes
     let batch = Batch::decode(sealed.value).unwrap();
     let mut header = BatchHeader::decode(batch.header).unwrap();
     falsify(&mut header);
-    let value: Bytes =
-        Batch { header: header.encode_to_vec().into(), body: batch.body }.encode_to_vec().into();
-    let hash = sha256(&value);
-    (value, hash)
+    let header: Bytes = header.encode_to_vec().into();
+    let hash = sha256(&header);
+    (Batch { header, body: batch.body }.encode_to_vec().into(), hash)
 }
 
 /// Pushes an item with the chain heads it names filled in, where it is of a kind that names one.

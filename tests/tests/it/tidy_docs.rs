@@ -92,7 +92,7 @@ print(len(records), entries)
 
 const HELP: &str = "
 def header_of(records, sequence):
-    return hashlib.sha256(records[sequence - 1]).digest() if sequence else b''
+    return hashlib.sha256(dict(fields(records[sequence - 1]))[1]).digest() if sequence else b''
 ";
 
 #[test]
