@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo broker test test-compose soak schemas bench bench-kafka bench-micro fmt lint
+.PHONY: help demo broker test test-containers test-compose soak schemas bench bench-kafka bench-micro fmt lint
 
 RUN := .ci/toolchain
 CARGO := $(RUN) cargo
@@ -43,6 +43,16 @@ test: ## Run all tests (TESTS=name for some)
 	$(CARGO) test --locked --profile fast --workspace --no-fail-fast -- $(TESTS) 2>&1 | tee target/ci/test.log \
 		|| result=$$?; \
 	.ci/summary target/ci/test.log || result=1; exit $$result
+
+# Tests that talk to Kafka or Redis.
+ON_SERVERS := kafka:: kafka_faults:: kafka_late_end:: kafka_log:: kafka_pipeline:: kafka_rights:: consumers:: mirror::
+
+test-containers: ## Run the tests on Kafka and Redis with both in containers (TESTS=mirror:: for some)
+	@mkdir -p target/ci; result=0; \
+	LEDGERFLOW_TEST_BACKEND=docker $(CARGO) test --locked --profile fast --workspace --no-fail-fast --test it \
+		--features ledgerflow-tests/containers -- $(or $(TESTS),$(ON_SERVERS)) 2>&1 | tee target/ci/containers.log \
+		|| result=$$?; \
+	.ci/summary target/ci/containers.log || result=1; exit $$result
 
 # TEST_COMPOSE_FILES names further compose files, such as one with another network.
 test-compose: ## Bring up the stack of compose/kafka.yml on a container engine, lose a container, check the books

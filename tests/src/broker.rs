@@ -1,9 +1,10 @@
-//! A real broker of one's own: Apache Kafka in a directory of the build, on loopback and free ports, gone when this
-//! process is.
+//! A real broker of one's own: Apache Kafka on loopback and free ports, gone when this process is; a process in a directory
+//! of the build, or a container.
 //!
 //! Listeners: one for clients that are nobody and may do everything; one that tells them to come through a
 //! [`crate::proxy::Proxy`]; one with TLS for users, one a [`Role`], who may do what they are given leave for.
 
+use crate::backend::{Backend, SECONDS_MAX, Server, root, target};
 use schemas::topics::{PartitionCounts, Topic};
 use std::fmt::Write as _;
 use std::net::{TcpListener, TcpStream};
@@ -16,8 +17,6 @@ use stream::kafka::acls::Role;
 use stream::kafka::{KafkaLog, Options, topics};
 use stream::log::LogError;
 
-/// Longest life of a broker, whatever becomes of its tests.
-const SECONDS_MAX: u32 = 1_800;
 /// How often a broker is asked whether it answers, 0.2 s apart: a busy machine takes minutes to start one.
 const START_TRIES: u32 = 1_500;
 
@@ -29,17 +28,7 @@ pub struct Broker {
     behind_proxy: u16,
     secure: u16,
     proxied: TcpListener,
-    keeper: Option<Child>,
-}
-
-/// The root of the workspace.
-pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-/// The folder of the build.
-pub(crate) fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+    server: Box<dyn Server>,
 }
 
 fn free_ports<const N: usize>() -> [u16; N] {
@@ -70,43 +59,31 @@ impl Broker {
     pub fn start(properties: &[&str]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let kafka = target().join("kafka");
-        let fetched = Command::new(root().join("tests/kafka/fetch")).arg(&kafka).status().unwrap();
-        assert!(fetched.success(), "the broker could not be fetched");
-        let dir = kafka.join(format!("broker-{}-{number}", std::process::id()));
+        let dir = target().join("kafka").join(format!("broker-{}-{number}", std::process::id()));
         let proxied = TcpListener::bind("127.0.0.1:0").unwrap();
         let [port, behind_proxy, secure, controller] = free_ports();
         std::fs::create_dir_all(&dir).unwrap();
-        let proxy = proxied.local_addr().unwrap().port();
-        let text =
-            server_properties(&dir, Ports { port, behind_proxy, proxy, secure, controller }, properties);
-        std::fs::write(dir.join("server.properties"), text).unwrap();
         make_certificate(&dir);
-        let mut broker = Self { dir, port, behind_proxy, secure, proxied, keeper: None };
+        let proxy = proxied.local_addr().unwrap().port();
+        let ports = Ports { port, behind_proxy, proxy, secure, controller };
+        let server: Box<dyn Server> = match Backend::chosen() {
+            Backend::Process => Box::new(Process::new(&dir, ports, properties)),
+            #[cfg(feature = "containers")]
+            Backend::Docker => Box::new(container(&dir, ports, properties)),
+        };
+        let mut broker = Self { dir, port, behind_proxy, secure, proxied, server };
         broker.run();
         broker
     }
 
-    /// Runs the broker in its directory, as it was left.
+    /// Runs the broker, as it was left.
     pub fn run(&mut self) {
-        let keeper = Command::new(root().join("tests/kafka/broker"))
-            .arg(&self.dir)
-            .arg(target().join("kafka/libs"))
-            .arg(std::process::id().to_string())
-            .arg(SECONDS_MAX.to_string())
-            .args(Role::ALL.iter().flat_map(|role| {
-                let (name, password) = (role.name(), password(*role));
-                ["--add-scram".to_owned(), format!("SCRAM-SHA-512=[name={name},password={password}]")]
-            }))
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.keeper = Some(keeper);
+        self.server.run();
         for _ in 0..START_TRIES {
             if self.answers() {
                 return;
             }
-            if self.keeper.as_mut().is_none_or(|keeper| keeper.try_wait().unwrap().is_some()) {
+            if self.server.has_ended() {
                 break;
             }
             std::thread::sleep(Duration::from_millis(200));
@@ -121,24 +98,18 @@ impl Broker {
 
     /// The end of what it has printed.
     fn output(&self) -> String {
-        let all = std::fs::read_to_string(self.dir.join("out")).unwrap_or_default();
+        let all = self.server.output();
         all.lines().rev().take(40).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
     /// Sends it a signal, such as `KILL` or `STOP`.
     pub fn signal(&self, name: &str) {
-        let pid = std::fs::read_to_string(self.dir.join("pid")).unwrap_or_default();
-        if !pid.trim().is_empty() {
-            let _gone_already = Command::new("kill").arg(format!("-{name}")).arg(pid.trim()).status();
-        }
+        self.server.signal(name);
     }
 
     /// Kills it; [`Self::run`] starts it again on what is on its disk.
     pub fn kill(&mut self) {
-        self.signal("KILL");
-        if let Some(mut keeper) = self.keeper.take() {
-            let _status = keeper.wait();
-        }
+        self.server.kill();
     }
 
     /// Where clients come that are told to come through a proxy.
@@ -211,6 +182,14 @@ fn password(role: Role) -> String {
     format!("{}-secret", role.name())
 }
 
+/// What makes the users when the storage is formatted.
+fn users() -> impl Iterator<Item = String> {
+    Role::ALL.iter().flat_map(|role| {
+        let (name, password) = (role.name(), password(*role));
+        ["--add-scram".to_owned(), format!("SCRAM-SHA-512=[name={name},password={password}]")]
+    })
+}
+
 /// The broker's certificate, signed by itself, and with its key the file that the broker reads.
 fn make_certificate(dir: &Path) {
     let names = "subjectAltName=DNS:127.0.0.1,IP:127.0.0.1";
@@ -243,6 +222,78 @@ impl Drop for Broker {
     }
 }
 
+/// A process of this machine, with its keeper.
+#[derive(Debug)]
+struct Process {
+    dir: PathBuf,
+    keeper: Option<Child>,
+}
+
+impl Process {
+    fn new(dir: &Path, ports: Ports, properties: &[&str]) -> Self {
+        let fetched = Command::new(root().join("tests/kafka/fetch")).arg(target().join("kafka")).status();
+        assert!(fetched.unwrap().success(), "the broker could not be fetched");
+        let place = Place { host: "127.0.0.1", config: dir, data: &dir.join("data") };
+        let text = server_properties(&place, ports, properties);
+        std::fs::write(dir.join("server.properties"), text).unwrap();
+        Self { dir: dir.to_owned(), keeper: None }
+    }
+}
+
+impl Server for Process {
+    fn run(&mut self) {
+        let keeper = Command::new(root().join("tests/kafka/broker"))
+            .arg(&self.dir)
+            .arg(target().join("kafka/libs"))
+            .arg(std::process::id().to_string())
+            .arg(SECONDS_MAX.to_string())
+            .args(users())
+            .stdin(Stdio::null())
+            .spawn();
+        self.keeper = Some(keeper.unwrap());
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.keeper.as_mut().is_none_or(|keeper| keeper.try_wait().unwrap().is_some())
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = std::fs::read_to_string(self.dir.join("pid")).unwrap_or_default();
+        if !pid.trim().is_empty() {
+            let _gone_already = Command::new("kill").arg(format!("-{name}")).arg(pid.trim()).status();
+        }
+    }
+
+    fn kill(&mut self) {
+        self.signal("KILL");
+        if let Some(mut keeper) = self.keeper.take() {
+            let _status = keeper.wait();
+        }
+    }
+
+    fn output(&self) -> String {
+        std::fs::read_to_string(self.dir.join("out")).unwrap_or_default()
+    }
+}
+
+/// The same in a container, which listens on every address of its own.
+#[cfg(feature = "containers")]
+fn container(dir: &Path, ports: Ports, properties: &[&str]) -> crate::containers::Container {
+    use crate::containers::{Container, KAFKA_CONFIG, KAFKA_DATA};
+    let place = Place { host: "", config: Path::new(KAFKA_CONFIG), data: Path::new(KAFKA_DATA) };
+    let text = server_properties(&place, ports, properties);
+    let certificate = std::fs::read(dir.join("broker.pem")).unwrap();
+    Container::kafka(text, certificate, &[ports.port, ports.behind_proxy, ports.secure], users())
+}
+
+/// Where a broker listens, reads its certificate and keeps its records.
+struct Place<'a> {
+    host: &'a str,
+    config: &'a Path,
+    data: &'a Path,
+}
+
+#[derive(Clone, Copy)]
 struct Ports {
     port: u16,
     behind_proxy: u16,
@@ -252,14 +303,15 @@ struct Ports {
 }
 
 /// One node, broker and controller in one, with the time-outs that `compose/` ships.
-fn server_properties(dir: &Path, ports: Ports, further: &[&str]) -> String {
+fn server_properties(place: &Place<'_>, ports: Ports, further: &[&str]) -> String {
+    let Place { host, config, data } = place;
     let Ports { port, behind_proxy, proxy, secure, controller } = ports;
     let mut text = format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.voters=1@127.0.0.1:{controller}\n\
          controller.listener.names=CONTROLLER\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{behind_proxy},SECURE://127.0.0.1:{secure},CONTROLLER://127.0.0.1:{controller}\n\
+         listeners=PLAINTEXT://{host}:{port},PROXIED://{host}:{behind_proxy},SECURE://{host}:{secure},CONTROLLER://127.0.0.1:{controller}\n\
          advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{proxy},SECURE://127.0.0.1:{secure}\n\
          listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT\n\
          sasl.enabled.mechanisms=SCRAM-SHA-512\n\
@@ -284,8 +336,8 @@ fn server_properties(dir: &Path, ports: Ports, further: &[&str]) -> String {
          group.min.session.timeout.ms=1000\n\
          transaction.abort.timed.out.transaction.cleanup.interval.ms=1000\n\
          log.cleaner.dedupe.buffer.size=16777216\n",
-        dir.join("broker.pem").display(),
-        dir.join("data").display()
+        config.join("broker.pem").display(),
+        data.display()
     );
     for line in further {
         writeln!(text, "{line}").unwrap();

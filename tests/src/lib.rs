@@ -8,6 +8,8 @@
 //! - [`forty_five`]: the provider's bill of 45 lines that is the main job's input, and its events;
 //! - [`bill`]: WeChat Pay bills as text, with their control totals;
 //! - [`books`]: what lies on the topics afterwards, read a second time: outcomes, entries, balances, days, cases;
+//! - `backend`: what Kafka and Redis are, processes or containers;
+//! - `containers`: both as containers, with the feature `containers`;
 //! - `broker`: a real Kafka broker of one's own, with the feature `kafka`;
 //! - `proxy`: what stands between clients and a broker, and holds, delays and cuts;
 //! - `rights`: gives and takes ACLs on it;
@@ -17,10 +19,13 @@
 //! - [`history`]: a random day of a payment company with what must come of it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+pub(crate) mod backend;
 pub mod bill;
 pub mod books;
 #[cfg(feature = "kafka")]
 pub mod broker;
+#[cfg(feature = "containers")]
+pub(crate) mod containers;
 pub mod events;
 pub mod forty_five;
 pub mod hang;

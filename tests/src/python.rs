@@ -1,6 +1,6 @@
 //! Consumers in another language: Python with Kafka's client and the code that protoc makes of the contracts.
 
-use crate::broker::{root, target};
+use crate::backend::{root, target};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
