@@ -18,7 +18,7 @@ use crate::retention::Retention;
 use crate::runtime::{Failure, Pipeline, Share, Stage, Start};
 use crate::{restore, socket};
 use anyhow::Context;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -255,10 +255,11 @@ fn clean(settings: &Settings, books: &Books, pipeline: &Pipeline) {
     }
 }
 
-/// Bill files already imported, by path, size and time of change.
+/// Bill files already imported, by path, size and time of change; and why others could not be: these are tried again.
 #[derive(Default)]
 struct Bills {
     seen: BTreeSet<(PathBuf, u64, i64)>,
+    failed: BTreeMap<PathBuf, String>,
 }
 
 impl Bills {
@@ -280,18 +281,26 @@ impl Bills {
         use std::os::unix::fs::MetadataExt;
         let Ok(metadata) = std::fs::metadata(&path) else { return };
         let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        if hidden
-            || !metadata.is_file()
-            || !self.seen.insert((path.clone(), metadata.len(), metadata.mtime()))
-        {
+        let version = (path.clone(), metadata.len(), metadata.mtime());
+        if hidden || !metadata.is_file() || self.seen.contains(&version) {
             return;
         }
         let file = path.display().to_string();
         let question = Question::Bill { file: file.clone(), source: Some(source.to_owned()), day: None };
         let answer = query::answer(books, &question);
+        let why = answer.message.unwrap_or_default();
+        if answer.ending == Ending::Failed {
+            // A log that is away or lets nobody write comes back. It is told once.
+            if self.failed.insert(path, why.clone()).as_ref() != Some(&why) {
+                tracing::warn!(source, file, why, "bill not imported, it is tried again");
+            }
+            return;
+        }
+        self.failed.remove(&path);
+        self.seen.insert(version);
         match answer.ending {
             Ending::Done => tracing::info!(source, file, "bill imported"),
-            _ => tracing::warn!(source, file, why = answer.message, "bill not accepted"),
+            _ => tracing::warn!(source, file, why, "bill not accepted"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What stands in the place of [`crate::kafka`] in a program that was built without it: every function says so.
 
+use crate::cli::args;
 use crate::cli::commands::WrongUse;
 use crate::config::Settings;
 use crate::query::Answer;
@@ -22,6 +23,14 @@ pub fn books(_: &Settings) -> anyhow::Result<Books> {
 /// # Errors
 /// Always.
 pub fn create_topics(_: &Settings) -> anyhow::Result<Answer> {
+    Err(WrongUse(WITHOUT.to_owned()).into())
+}
+
+/// See the module.
+///
+/// # Errors
+/// Always.
+pub fn acls(_: &Settings, _: &args::Acls) -> anyhow::Result<(String, Answer)> {
     Err(WrongUse(WITHOUT.to_owned()).into())
 }
 

@@ -227,6 +227,10 @@ pub enum LogError {
         /// Owner's process id as it stands in the lock file.
         pid: String,
     },
+    /// The log cannot be used with these settings: one that is refused, or a cluster that does not let this client in or
+    /// is not the one that it trusts.
+    #[error("{0}")]
+    Misconfigured(String),
     /// Input or output failed for good (disk full included).
     #[error("{0}")]
     Io(String),

@@ -240,6 +240,12 @@ pub enum Rejected {
 pub enum Topics {
     /// Make the topics on Kafka that are missing, with the settings they need. Processors never do.
     Create,
+    /// Print the ACLs that each part needs on Kafka and no others, as commands for Kafka's `kafka-acls.sh`; `-o json` and
+    /// `-o csv` have one a row.
+    ///
+    /// It asks no cluster: names are those of the configuration (`kafka.prefix`). Every part is a user of its own;
+    /// `docs/security.md` says what it is for.
+    Acls(Acls),
     /// List topics with their partitions and number of records.
     List,
     /// Describe one topic.
@@ -247,6 +253,41 @@ pub enum Topics {
         /// Name.
         topic: String,
     },
+}
+
+/// Options of `topics acls`.
+#[derive(Debug, Args)]
+pub struct Acls {
+    /// Parts; without any, all.
+    #[arg(value_enum, value_name = "PART")]
+    pub parts: Vec<Part>,
+    /// Whom a part logs in as, such as `posting=User:ledger-1`; may stand several times. Without it `User:` and the part.
+    #[arg(long = "principal", value_name = "PART=PRINCIPAL", value_parser = principal)]
+    pub principals: Vec<(Part, String)>,
+    /// File with the settings of an administrator's client, handed on to `kafka-acls.sh`.
+    #[arg(long, value_name = "FILE")]
+    pub command_config: Option<String>,
+}
+
+/// A part of the pipeline, or what is around it, that has a user of its own on Kafka.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// `run ingest`.
+    Ingest,
+    /// `run posting`.
+    Posting,
+    /// `run settlement`; where the configuration names a Redis, it mirrors balances there.
+    Settlement,
+    /// `run reconcile`; where the configuration names folders of bills, it imports them.
+    Reconcile,
+    /// `send` and `bill`.
+    Sender,
+    /// Questions, `verify`, `audit`.
+    Reader,
+    /// `topics create`.
+    Admin,
+    /// Systems that write events with a client of their own.
+    Upstream,
 }
 
 /// Options of `audit`.
@@ -378,6 +419,15 @@ fn one_account(text: &str) -> Result<String, String> {
         }
         false => Ok(text.to_owned()),
     }
+}
+
+fn principal(text: &str) -> Result<(Part, String), String> {
+    let (part, principal) =
+        text.split_once('=').ok_or("expected PART=PRINCIPAL, such as posting=User:posting")?;
+    let part = Part::from_str(part, false).map_err(|_| format!("{part:?} is no part"))?;
+    let is_one = principal.split_once(':').is_some_and(|(kind, name)| !kind.is_empty() && !name.is_empty());
+    let told = || format!("found {principal:?}, expected a principal such as User:posting");
+    is_one.then(|| (part, principal.to_owned())).ok_or_else(told)
 }
 
 fn position(text: &str) -> Result<String, String> {

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use stream::clock;
 use stream::config::{ConfigError, Layers};
+use stream::log::LogError;
 use stream::telemetry::LogLevel;
 
 /// Events of one request to a running pipeline: far below the socket's line.
@@ -46,6 +47,7 @@ pub struct WrongUse(pub String);
 pub fn code_of(error: &anyhow::Error) -> u8 {
     let configured = |cause: &(dyn std::error::Error + 'static)| {
         cause.is::<WrongUse>()
+            || matches!(cause.downcast_ref(), Some(LogError::Misconfigured(_)))
             || cause.is::<ConfigError>()
             || cause.is::<ChartError>()
             || cause.is::<BasisError>()
@@ -102,6 +104,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         // What a topic is needs no books.
         Command::Topics(args::Topics::Describe { topic }) => show(&query::operations::topic(&topic), out),
         Command::Topics(args::Topics::Create) => show(&create_topics(&settings)?, out),
+        Command::Topics(args::Topics::Acls(options)) => acls(&settings, &options, out),
         command => {
             let question = question(command)?;
             let answer = Asked::new(&settings).ask(&question)?;
@@ -185,6 +188,21 @@ fn create_topics(settings: &Settings) -> anyhow::Result<Answer> {
         return Err(WrongUse(why.to_owned()).into());
     }
     kafka::create_topics(settings)
+}
+
+/// `topics acls`: a script for people, a table for programs.
+fn acls(settings: &Settings, options: &args::Acls, out: Output) -> anyhow::Result<ExitCode> {
+    if settings.log.kind == LogKind::Embedded {
+        let why =
+            "the embedded log has no ACLs: its directory's permissions say who may; log.kind: kafka has ACLs";
+        return Err(WrongUse(why.to_owned()).into());
+    }
+    let (script, answer) = kafka::acls(settings, options)?;
+    if out != Output::Table {
+        return show(&answer, out);
+    }
+    output::print(script.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Only `run` tells what it does; other commands speak of trouble.

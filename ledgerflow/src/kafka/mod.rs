@@ -4,9 +4,13 @@
 //! books -> take a number -> start the workers. What a process keeps in its folder are checkpoints, its number and its
 //! socket; losing them costs time only.
 
+mod acls;
 mod number;
 
+pub use acls::acls;
+
 use crate::basis;
+use crate::cli::commands::WrongUse;
 use crate::cli::output::Table;
 use crate::config::Settings;
 use crate::mirror::Mirrored;
@@ -41,6 +45,7 @@ pub fn options(settings: &Settings) -> anyhow::Result<Options> {
     let kafka = &settings.kafka;
     let millis = |ms: u32| Duration::from_millis(u64::from(ms));
     let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+    let further = kafka.properties.as_deref().map(properties).transpose();
     let options = Options {
         prefix: kafka.prefix.clone(),
         session_timeout: millis(kafka.session_ms),
@@ -49,11 +54,11 @@ pub fn options(settings: &Settings) -> anyhow::Result<Options> {
         deadline: seconds(kafka.deadline_seconds),
         replication: kafka.replication,
         min_in_sync: kafka.min_in_sync,
-        properties: kafka.properties.as_deref().map(properties).transpose()?.unwrap_or_default(),
+        properties: further.map_err(|why| WrongUse(format!("{why:#}")))?.unwrap_or_default(),
         ..Options::new(kafka.bootstrap.clone(), settings.partition_counts())
     };
     let file = || kafka.properties.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-    options.check().with_context(file)?;
+    options.check().map_err(|refused| WrongUse(format!("{}: {refused}", file())))?;
     Ok(options)
 }
 

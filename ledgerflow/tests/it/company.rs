@@ -135,11 +135,15 @@ impl Company {
 
     /// Starts one processor's process on Kafka, in the folder `place`; `fault` as in `LEDGERFLOW_FAULT`.
     pub fn process(&self, place: &str, role: &str, fault: Option<&str>) -> Running {
+        let fault = fault.map(|fault| ("LEDGERFLOW_FAULT", fault));
+        self.process_with(place, role, fault.as_slice())
+    }
+
+    /// The same with variables of its own.
+    pub fn process_with(&self, place: &str, role: &str, variables: &[(&str, &str)]) -> Running {
         let place = self.path(place);
         let mut command = self.program(&place);
-        if let Some(fault) = fault {
-            command.env("LEDGERFLOW_FAULT", fault);
-        }
+        command.envs(variables.iter().copied());
         let mut running = self.start(command.args(["run", "--unsupervised", role]));
         running.dir = place.join(role);
         running
@@ -184,6 +188,11 @@ impl Company {
     /// Runs a command on another data directory.
     pub fn cli_on(&self, dir: &Path, arguments: &[&str]) -> Said {
         self.other(self.program(dir).args(arguments))
+    }
+
+    /// Runs a command on another data directory, with variables of its own.
+    pub fn cli_with(&self, dir: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Said {
+        self.other(self.program(dir).envs(variables.iter().copied()).args(arguments))
     }
 
     /// Runs any command to its end.

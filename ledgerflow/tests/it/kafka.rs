@@ -28,7 +28,7 @@ pub struct OnKafka {
     settings: Settings,
     asked: Mutex<Option<Asked>>,
     /// The shared broker, for as long as a test needs it.
-    _broker: Option<MutexGuard<'static, Broker>>,
+    broker: Option<MutexGuard<'static, Broker>>,
 }
 
 impl Asks for OnKafka {
@@ -71,7 +71,7 @@ impl OnKafka {
     fn shared(prefix: Option<&str>, further: &str) -> Self {
         let broker = Broker::shared();
         let mut on = Self::of(&broker, prefix, further);
-        on._broker = Some(broker);
+        on.broker = Some(broker);
         on
     }
 
@@ -100,7 +100,17 @@ ingest: {{tick_ms: 100}}
         let dir = [("log.dir", "--dir", company.books().display().to_string())];
         let (settings, _) = config::load(Some(&file), [], &dir).unwrap();
         company.cli(&["topics", "create"]).ends(0);
-        Self { company, settings, asked: Mutex::new(None), _broker: None }
+        Self { company, settings, asked: Mutex::new(None), broker: None }
+    }
+
+    /// A company whose topics are made already, or will be; `settings` = those of whoever sends.
+    pub fn around(company: Company, settings: Settings, broker: MutexGuard<'static, Broker>) -> Self {
+        Self { company, settings, asked: Mutex::new(None), broker: Some(broker) }
+    }
+
+    /// The shared broker.
+    pub fn broker(&self) -> &Broker {
+        self.broker.as_deref().unwrap()
     }
 
     /// What stands before the names of its topics.

@@ -13,6 +13,8 @@ mod forty_five;
 mod full;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
+mod kafka_rights;
 mod kill;
 mod mirror;
 mod process;

@@ -104,7 +104,7 @@ fn told(of: &impl Asks) -> Option<Shown> {
 
 /// Waits until Redis holds every balance that `balance` says, and no other.
 #[track_caller]
-fn becomes_equal(server: &Redis, of: &impl Asks, err: &dyn Fn() -> String) {
+pub fn becomes_equal(server: &Redis, of: &impl Asks, err: &dyn Fn() -> String) {
     let (mut mirrored, mut want) = (Shown::new(), None);
     let equal = within(PATIENCE, || {
         want = told(of);

@@ -57,6 +57,22 @@ pub struct Batch {
     events: Vec<Text>,
 }
 
+impl Batch {
+    /// The lane it is sent on.
+    pub fn lane(&self) -> String {
+        self.lane.to_string()
+    }
+
+    /// Its events, one a line.
+    pub fn lines(&self) -> Vec<u8> {
+        let bytes = self.events.iter().map(|event| match event {
+            Text::Utf8(text) => text.as_bytes(),
+            Text::Bytes(bytes) => bytes,
+        });
+        bytes.collect::<Vec<_>>().join(&b'\n')
+    }
+}
+
 /// A transfer of so many cents into a wallet; `home` is the customer at whose partition it is decided.
 fn transfer(id: &str, home: u64, from: &str, to: u64, cents: u64, note: &str, time: &str) -> Text {
     let amount = format!("{}.{:02}", cents / 100, cents % 100);

@@ -1,21 +1,24 @@
 //! What each part of the pipeline needs a cluster's leave for: the least set of ACLs, as data.
 //!
-//! Every part sees all topics (`Describe`), because the log checks at its start that each has its number of partitions; a
-//! processor sees their settings too (`DescribeConfigs`).
+//! Every part of the program sees all topics (`Describe`), because the log checks at its start that each has its number of
+//! partitions; a processor sees their settings too (`DescribeConfigs`).
 //! Beyond that a processor reads its inputs and its changelog, writes what it alone may write, sits in its own group and
 //! takes transactional ids of its own pool. Whichever starts first writes `books`, and all hold their settings against
-//! it. `Read` and `Write` include `Describe`.
+//! it. `Read` and `Write` include `Describe`, which then stands nowhere: each of these ACLs is needed.
 
 use super::Options;
 use schemas::topics::Topic;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Whose leave it is. Each is a principal of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Sends events.
+    /// A system that writes events with a client of its own.
+    Upstream,
+    /// Sends events and waits for their outcomes.
     Sender,
-    /// Imports bill files.
+    /// Imports bill files, each once.
     Importer,
     /// The processor of that name.
     Ingest,
@@ -23,6 +26,8 @@ pub enum Role {
     Posting,
     /// The processor of that name.
     Settlement,
+    /// The mirror in Redis, in settlement's processes.
+    Mirror,
     /// The half of reconcile that re-keys.
     Rekey,
     /// The half of reconcile that joins.
@@ -72,12 +77,14 @@ pub struct Acl {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
+        Self::Upstream,
         Self::Sender,
         Self::Importer,
         Self::Ingest,
         Self::Posting,
         Self::Settlement,
+        Self::Mirror,
         Self::Rekey,
         Self::Join,
         Self::Reader,
@@ -88,11 +95,13 @@ impl Role {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Upstream => "upstream",
             Self::Sender => "sender",
             Self::Importer => "importer",
             Self::Ingest => "ingest",
             Self::Posting => "posting",
             Self::Settlement => "settlement",
+            Self::Mirror => "mirror",
             Self::Rekey => "rekey",
             Self::Join => "join",
             Self::Reader => "reader",
@@ -110,18 +119,22 @@ impl Role {
     #[must_use]
     pub const fn reads(self) -> &'static [Topic] {
         use Topic::{
-            BillsLines, Books, Commands, Credits, Days, DaysAligned, Events0, Events1, Events2, IngestState,
-            Journal, ReconSides, ReconState,
+            Balances, BillsLines, Books, Commands, Credits, Days, DaysAligned, Events0, Events1, Events2,
+            IngestState, Journal, ReconSides, ReconState, Rejected,
         };
         match self {
             Self::Ingest => &[Days, Events0, Events1, Events2, IngestState, Books],
             Self::Posting => &[Credits, Commands, Journal, Books],
-            // Whether balances were ever written tells a first start from lost positions.
-            Self::Settlement => &[DaysAligned, Journal, Topic::Balances, Books],
+            Self::Settlement => &[DaysAligned, Journal, Books],
+            Self::Mirror => &[Balances],
             Self::Rekey => &[BillsLines, Journal, ReconState, Books],
             Self::Join => &[ReconSides, Books],
             Self::Reader => Topic::ALL,
-            Self::Sender | Self::Importer | Self::Operator => &[],
+            // Where an event lies is looked up after it was written: others write to the same partitions.
+            Self::Sender => &[Events0, Events1, Events2, Journal, Rejected, Books],
+            // Which files were imported before is the joining half's state.
+            Self::Importer => &[ReconSides, Books],
+            Self::Upstream | Self::Operator => &[],
         }
     }
 
@@ -133,48 +146,71 @@ impl Role {
             DaysAligned, Flow, IngestState, Journal, Matches, ReconSides, ReconState, Rejected,
         };
         match self {
-            Self::Sender => &Topic::LANES,
+            Self::Upstream | Self::Sender => &Topic::LANES,
             Self::Importer => &[BillsRaw, BillsLines],
             Self::Ingest => &[Commands, IngestState, Rejected, Books],
             Self::Posting => &[Journal, Credits, Rejected, Books],
             Self::Settlement => &[Balances, BalancesDaily, Flow, Days, DaysAligned, Books],
             Self::Rekey => &[ReconState, ReconSides, Books],
             Self::Join => &[Matches, Breaks, Books],
-            Self::Reader | Self::Operator => &[],
+            Self::Mirror | Self::Reader | Self::Operator => &[],
         }
+    }
+
+    /// Groups whose positions it reads.
+    fn observes(self) -> impl Iterator<Item = Self> {
+        let observed = move |of: &Self| match self {
+            Self::Reader => of.is_processor(),
+            Self::Importer => *of == Self::Join,
+            _ => false,
+        };
+        Self::ALL.into_iter().filter(observed)
     }
 
     /// What it needs on a cluster where the log is reached as `options` say, sorted.
     #[must_use]
     pub fn acls(self, options: &Options) -> Vec<Acl> {
-        let topic = |topic: &Topic, operation| Acl {
-            resource: Resource::Topic,
-            name: options.topic(*topic),
-            operation,
+        acls(&[self], options)
+    }
+
+    fn needs(self, options: &Options) -> Vec<Acl> {
+        let topics = |all: &[Topic], operation| -> Vec<Acl> {
+            let acl = |of: &Topic| Acl { resource: Resource::Topic, name: options.topic(*of), operation };
+            all.iter().map(acl).collect()
         };
-        let mut all: Vec<Acl> = Topic::ALL.iter().map(|of| topic(of, Operation::Describe)).collect();
-        all.extend(self.reads().iter().map(|of| topic(of, Operation::Read)));
-        all.extend(self.writes().iter().map(|of| topic(of, Operation::Write)));
+        let mut all = topics(self.reads(), Operation::Read);
+        all.extend(topics(self.writes(), Operation::Write));
+        if self != Self::Upstream {
+            all.extend(topics(Topic::ALL, Operation::Describe));
+        }
         // Settings of every topic are looked at before anything is written.
         if self.is_processor() || self == Self::Operator {
-            all.extend(Topic::ALL.iter().map(|of| topic(of, Operation::DescribeConfigs)));
+            all.extend(topics(Topic::ALL, Operation::DescribeConfigs));
         }
         if self == Self::Operator {
-            all.extend(Topic::ALL.iter().map(|of| topic(of, Operation::Create)));
+            all.extend(topics(Topic::ALL, Operation::Create));
         }
         let acl = |resource, name: &str, operation| Acl { resource, name: options.name(name), operation };
-        if self == Self::Reader {
-            let groups = Self::ALL.into_iter().filter(|role| role.is_processor());
-            all.extend(groups.map(|role| acl(Resource::Group, role.name(), Operation::Describe)));
-        }
+        all.extend(self.observes().map(|of| acl(Resource::Group, of.name(), Operation::Describe)));
         if self.is_processor() {
             let (group, ids) = (self.name(), format!("ledgerflow-{}-", self.name()));
             all.push(acl(Resource::Group, group, Operation::Read));
             all.push(acl(Resource::TransactionalIds, &ids, Operation::Write));
         }
-        all.sort();
         all
     }
+}
+
+/// What a user needs who has several roles, sorted, each once.
+#[must_use]
+pub fn acls(roles: &[Role], options: &Options) -> Vec<Acl> {
+    let all: BTreeSet<Acl> = roles.iter().flat_map(|role| role.needs(options)).collect();
+    let included = |acl: &Acl| {
+        let stronger = [Operation::Read, Operation::Write];
+        acl.operation == Operation::Describe
+            && stronger.into_iter().any(|operation| all.contains(&Acl { operation, ..acl.clone() }))
+    };
+    all.iter().filter(|acl| !included(acl)).cloned().collect()
 }
 
 impl fmt::Display for Operation {
@@ -183,22 +219,69 @@ impl fmt::Display for Operation {
     }
 }
 
-impl Acl {
-    /// The command that grants it to a principal, such as `User:posting`.
+/// How `kafka-acls.sh` is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granting<'a> {
+    /// `host:port,host:port`.
+    pub bootstrap: &'a str,
+    /// File with the settings of an administrator's client, where the brokers ask for them.
+    pub command_config: Option<&'a str>,
+    /// Who is given leave, such as `User:posting`.
+    pub principal: &'a str,
+}
+
+impl Granting<'_> {
+    /// Commands for a shell that grant these ACLs: one for all resources of a kind to which the same may be done.
     #[must_use]
-    pub fn command(&self, bootstrap: &str, principal: &str) -> String {
-        let of = match self.resource {
-            Resource::Topic => format!("--topic '{}'", self.name),
-            Resource::Group => format!("--group '{}'", self.name),
-            Resource::TransactionalIds => {
-                format!("--transactional-id '{}' --resource-pattern-type prefixed", self.name)
-            }
-        };
-        format!(
-            "kafka-acls.sh --bootstrap-server {bootstrap} --add --allow-principal '{principal}' --operation {} {of}",
-            self.operation
-        )
+    pub fn commands(&self, acls: &[Acl]) -> Vec<String> {
+        let mut of_resource: BTreeMap<(Resource, &str), BTreeSet<Operation>> = BTreeMap::new();
+        for acl in acls {
+            of_resource.entry((acl.resource, &acl.name)).or_default().insert(acl.operation);
+        }
+        let mut alike: BTreeMap<(Resource, BTreeSet<Operation>), Vec<&str>> = BTreeMap::new();
+        for ((resource, name), operations) in of_resource {
+            alike.entry((resource, operations)).or_default().push(name);
+        }
+        alike
+            .iter()
+            .map(|((resource, operations), names)| self.command(*resource, operations, names))
+            .collect()
     }
+
+    fn command(&self, resource: Resource, operations: &BTreeSet<Operation>, names: &[&str]) -> String {
+        let mut words = vec!["kafka-acls.sh --bootstrap-server".to_owned(), quoted(self.bootstrap)];
+        words.extend(self.command_config.map(|file| format!("--command-config {}", quoted(file))));
+        words.push(format!("--add --allow-principal {}", quoted(self.principal)));
+        words.extend(operations.iter().map(|operation| format!("--operation {operation}")));
+        words.extend(names.iter().map(|name| format!("--{} {}", resource.name(), quoted(name))));
+        if resource.is_prefix() {
+            words.push("--resource-pattern-type prefixed".to_owned());
+        }
+        words.join(" ")
+    }
+}
+
+impl Resource {
+    /// Whether its name is what names begin with.
+    #[must_use]
+    pub const fn is_prefix(self) -> bool {
+        matches!(self, Self::TransactionalIds)
+    }
+
+    /// What the cluster calls its kind.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Topic => "topic",
+            Self::Group => "group",
+            Self::TransactionalIds => "transactional-id",
+        }
+    }
+}
+
+/// A word of a shell's command line.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
@@ -211,15 +294,15 @@ mod tests {
         Options { prefix: "eu.".to_owned(), ..Options::new("kafka:9092", counts) }
     }
 
-    /// Dead letters and what the books were opened with aside, a topic has one writer; what is read by a processor is
-    /// written by somebody.
+    /// Events, dead letters and what the books were opened with aside, a topic has one writer; what is read by a processor
+    /// is written by somebody.
     #[test]
     fn a_topic_has_one_writer() {
         for topic in Topic::ALL {
             let writers: Vec<Role> =
                 Role::ALL.into_iter().filter(|role| role.writes().contains(topic)).collect();
             let wanted = match topic {
-                Topic::Rejected => 2,
+                Topic::Events0 | Topic::Events1 | Topic::Events2 | Topic::Rejected => 2,
                 Topic::Books => 5,
                 _ => 1,
             };
@@ -229,35 +312,58 @@ mod tests {
 
     #[test]
     fn commands_for_operators() {
-        let commands: Vec<String> = Role::Join
-            .acls(&options())
-            .iter()
-            .filter(|acl| !matches!(acl.operation, Operation::Describe | Operation::DescribeConfigs))
-            .map(|acl| acl.command("kafka:9092", "User:join"))
-            .collect();
-        let add =
-            "kafka-acls.sh --bootstrap-server kafka:9092 --add --allow-principal 'User:join' --operation";
+        let granting = Granting { bootstrap: "kafka:9092", command_config: None, principal: "User:join" };
+        let add = "kafka-acls.sh --bootstrap-server 'kafka:9092' --add --allow-principal 'User:join'";
+        let commands = granting.commands(&Role::Join.acls(&options()));
+        let ending: Vec<&str> =
+            commands.iter().map(|command| command.strip_prefix(add).unwrap_or_default()).collect();
         assert_eq!(
-            commands,
-            [
-                format!("{add} Read --topic 'eu.books'"),
-                format!("{add} Write --topic 'eu.books'"),
-                format!("{add} Write --topic 'eu.breaks'"),
-                format!("{add} Write --topic 'eu.matches'"),
-                format!("{add} Read --topic 'eu.recon.sides'"),
-                format!("{add} Read --group 'eu.join'"),
-                format!(
-                    "{add} Write --transactional-id 'eu.ledgerflow-join-' --resource-pattern-type prefixed"
-                ),
-            ]
+            (&ending[0], &ending[1..3], &ending[4..]),
+            (
+                &" --operation Read --operation Write --operation DescribeConfigs --topic 'eu.books'",
+                &[
+                    " --operation Read --operation DescribeConfigs --topic 'eu.recon.sides'",
+                    " --operation Write --operation DescribeConfigs --topic 'eu.breaks' --topic 'eu.matches'",
+                ][..],
+                &[
+                    " --operation Read --group 'eu.join'",
+                    " --operation Write --transactional-id 'eu.ledgerflow-join-' --resource-pattern-type prefixed",
+                ][..],
+            )
+        );
+        assert!(
+            ending[3].starts_with(" --operation Describe --operation DescribeConfigs --topic 'eu.balances'")
+        );
+        let admin = Granting { command_config: Some("it's.properties"), ..granting };
+        let commands = admin.commands(&Role::Upstream.acls(&options()));
+        let [command] = commands.as_slice() else { panic!("{commands:?}") };
+        assert_eq!(
+            command,
+            "kafka-acls.sh --bootstrap-server 'kafka:9092' --command-config 'it'\\''s.properties' --add \
+             --allow-principal 'User:join' --operation Write --topic 'eu.events.p0' --topic 'eu.events.p1' \
+             --topic 'eu.events.p2'"
         );
     }
 
+    /// Two roles of one user: what one has of the other is said once, at its strongest.
     #[test]
-    fn readers_write_nothing_and_senders_read_nothing() {
+    fn roles_of_one_user_add_up() {
+        let both = acls(&[Role::Join, Role::Importer], &options());
+        let of = |name: &str| {
+            let these = both.iter().filter(|acl| acl.name == options().name(name));
+            these.map(|acl| acl.operation).collect::<Vec<_>>()
+        };
+        assert_eq!(of("join"), [Operation::Read]);
+        assert_eq!(of("recon.sides"), [Operation::Read, Operation::DescribeConfigs]);
+        assert_eq!(of("bills.raw"), [Operation::Write, Operation::DescribeConfigs]);
+        assert_eq!(of("journal"), [Operation::Describe, Operation::DescribeConfigs]);
+    }
+
+    #[test]
+    fn readers_write_nothing_and_upstream_systems_read_nothing() {
         let may = |role: Role, operation| role.acls(&options()).iter().any(|acl| acl.operation == operation);
         assert!(!may(Role::Reader, Operation::Write));
-        assert!(!may(Role::Sender, Operation::Read));
+        assert!(!may(Role::Upstream, Operation::Read) && !may(Role::Upstream, Operation::Describe));
         assert!(!may(Role::Operator, Operation::Read) && !may(Role::Operator, Operation::Write));
     }
 }

@@ -26,6 +26,14 @@ pub(super) fn is_transport(code: Code) -> bool {
     )
 }
 
+/// Whether an error says that the cluster does not let this client in, or is not the one that it trusts.
+pub(super) fn is_barring(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Authentication | Code::SSL | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism
+    )
+}
+
 /// Whether a partition is without a leader for a moment, or has another one than the client thought.
 pub(super) fn is_moving(error: &KafkaError) -> bool {
     let code = error.rdkafka_error_code();
@@ -62,7 +70,16 @@ pub(super) fn before_the_end(error: &CallError, what: &str) -> CommitOutcome {
 
 /// What a failed question means.
 pub(super) fn asked(what: &str, error: &KafkaError) -> LogError {
-    let text = format!("{what}: {error}");
+    judged(format!("{what}: {error}"), error)
+}
+
+/// The same where leave may be lacking, which is then named as in [`lacking`].
+pub(super) fn needing(what: &str, error: &KafkaError, operation: Operation, of: &str) -> LogError {
+    let lacking = error.rdkafka_error_code().map(|code| lacking(code, operation, of)).unwrap_or_default();
+    judged(format!("{what}: {error}{lacking}"), error)
+}
+
+fn judged(text: String, error: &KafkaError) -> LogError {
     match error.rdkafka_error_code() {
         Some(code) if is_final(code) => LogError::Io(text),
         _ => LogError::Retriable(text),

@@ -22,6 +22,7 @@ use crate::log::{
     Features, Isolation, Log, LogError, Member, Offset, OutRecord, Position, Reader, Session, TopicPartition,
     Watermarks,
 };
+use acls::Operation;
 use producer::{Producer, Unsent};
 use rdkafka::ClientContext;
 use rdkafka::TopicPartitionList;
@@ -31,13 +32,15 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use reader::KafkaReader;
 use schemas::topics::Topic;
 use session::KafkaSession;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long stable positions are waited for before a transaction counts as being in the way.
 const STABLE_WAIT: Duration = Duration::from_millis(400);
+/// How long a group's coordinator is looked for before it is asked what is in the way.
+const COORDINATOR_WAIT: Duration = Duration::from_secs(2);
 
 /// A line of librdkafka's own log.
 pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, text: &str) {
@@ -52,9 +55,43 @@ pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, text: &str) {
     }
 }
 
-/// A client whose errors come with its answers.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Quiet;
+/// A client whose errors come with its answers. Why a connection failed, or who lets it not find a group, does not: a
+/// question that is not answered says only that time has passed.
+#[derive(Debug, Default)]
+pub(crate) struct Quiet {
+    noted: Mutex<Option<Noted>>,
+}
+
+/// What went wrong beside the answers.
+#[derive(Debug, Clone)]
+pub(crate) struct Noted {
+    pub(crate) code: RDKafkaErrorCode,
+    /// In the client's words.
+    pub(crate) why: String,
+}
+
+impl Quiet {
+    /// The last failure that waiting does not mend, else the last one.
+    fn noted(&self) -> Option<Noted> {
+        lock(&self.noted).clone()
+    }
+
+    /// The client answers: what was noted is over.
+    fn forget(&self) {
+        *lock(&self.noted) = None;
+    }
+}
+
+/// Events of a client that are served at a time: errors, lines of its log.
+const EVENTS: usize = 100;
+
+/// What a client has noted, after it has been served.
+pub(crate) fn noted_by(client: &BaseConsumer<Quiet>) -> Option<Noted> {
+    for _ in 0..EVENTS {
+        drop(client.poll(Duration::ZERO));
+    }
+    client.context().noted()
+}
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
@@ -63,6 +100,16 @@ impl ClientContext for Quiet {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "client");
+        // That all brokers are down says less than why each of them is.
+        let Some(code) = error.rdkafka_error_code().filter(|code| *code != RDKafkaErrorCode::AllBrokersDown)
+        else {
+            return;
+        };
+        let lasts = |code| errors::is_barring(code) || errors::is_final(code);
+        let mut noted = lock(&self.noted);
+        if lasts(code) || noted.as_ref().is_none_or(|noted| !lasts(noted.code)) {
+            *noted = Some(Noted { code, why: reason.to_owned() });
+        }
     }
 }
 
@@ -137,13 +184,13 @@ impl KafkaLog {
     }
 
     fn open_as(options: Options, observing: bool) -> Result<Self, LogError> {
-        options.check().map_err(|error| LogError::Io(error.to_string()))?;
+        options.check().map_err(|error| LogError::Misconfigured(error.to_string()))?;
         let looker = |isolation| {
             BaseConsumer::from_config_and_context(
                 &options.consumer(&options.name("ledgerflow"), isolation),
-                Quiet,
+                Quiet::default(),
             )
-            .map_err(|error| LogError::Io(error.to_string()))
+            .map_err(|error| LogError::Misconfigured(error.to_string()))
         };
         let (committed, uncommitted) = (looker("read_committed")?, looker("read_uncommitted")?);
         let (positions, appends, sequences) = (Mutex::default(), Mutex::default(), Arc::default());
@@ -184,15 +231,47 @@ impl KafkaLog {
         let level = if self.shared.observing { "read_uncommitted" } else { "read_committed" };
         let mut config = options.consumer(&options.name("ledgerflow"), level);
         config.set("group.id", options.name(group));
-        let client = BaseConsumer::from_config_and_context(&config, Quiet);
+        let client = BaseConsumer::from_config_and_context(&config, Quiet::default());
         let client = Arc::new(client.map_err(|error| LogError::Io(format!("group {group}: {error}")))?);
         clients.insert(group.to_owned(), Arc::clone(&client));
         Ok(client)
     }
 
+    /// Positions as the client tells them. Where it has no leave to find the group's coordinator it goes on looking for it.
+    fn committed_offsets(
+        &self,
+        group: &str,
+        client: &BaseConsumer<Quiet>,
+        asked: &TopicPartitionList,
+        wait: Duration,
+    ) -> Result<Result<TopicPartitionList, KafkaError>, LogError> {
+        let (first, mut left) = (wait.min(COORDINATOR_WAIT), wait);
+        loop {
+            let now = if left == wait { first } else { left };
+            left -= now;
+            let error = match client.committed_offsets(asked.clone(), now) {
+                Ok(found) => {
+                    client.context().forget();
+                    return Ok(Ok(found));
+                }
+                Err(error) => error,
+            };
+            if let Some(Noted { code: code @ RDKafkaErrorCode::GroupAuthorizationFailed, why }) =
+                noted_by(client)
+            {
+                let lacking = errors::lacking(code, Operation::Describe, &self.options().name(group));
+                return Err(LogError::Io(format!("committed positions: {why}{lacking}")));
+            }
+            if left.is_zero() {
+                return Ok(Err(error));
+            }
+        }
+    }
+
     /// Positions in the order asked, all of one moment.
     fn positions(
         &self,
+        group: &str,
         client: &BaseConsumer<Quiet>,
         at: &[TopicPartition],
         wait: Duration,
@@ -201,18 +280,27 @@ impl KafkaLog {
         for at in at {
             asked.add_partition(&self.options().topic(at.topic), self.known(*at)?);
         }
-        let found = client.committed_offsets(asked, wait);
-        let found = found.map_err(|error| match (error.rdkafka_error_code(), at.first()) {
-            (
-                Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::UnstableOffsetCommit),
-                Some(at),
-            ) if !self.shared.observing => LogError::Unstable { at: *at, holder: String::new() },
-            _ => errors::asked("committed positions", &error),
+        let found = self.committed_offsets(group, client, &asked, wait)?.map_err(|error| {
+            match (error.rdkafka_error_code(), at.first()) {
+                (
+                    Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::UnstableOffsetCommit),
+                    Some(at),
+                ) if !self.shared.observing => LogError::Unstable { at: *at, holder: String::new() },
+                _ => errors::needing(
+                    "committed positions",
+                    &error,
+                    Operation::Describe,
+                    &self.options().name(group),
+                ),
+            }
         })?;
         let position = |at: &TopicPartition| {
             let of = found.find_partition(&self.options().topic(at.topic), self.known(*at)?);
             let Some(of) = of else { return Ok(None) };
-            of.error().map_err(|error| errors::asked("committed positions", &error))?;
+            let of_topic = self.options().topic(at.topic);
+            of.error().map_err(|error| {
+                errors::needing("committed positions", &error, Operation::Describe, &of_topic)
+            })?;
             let offset = of.offset().to_raw().filter(|offset| *offset >= 0);
             Ok(offset.map(|offset| Position { offset, metadata: of.metadata().to_owned() }))
         };
@@ -243,7 +331,10 @@ impl Log for KafkaLog {
                     std::thread::sleep(Duration::from_millis(10));
                     drop(client.fetch_metadata(Some(&topic), self.patience()));
                 }
-                Err(error) => return Err(errors::asked(&format!("bounds of {at}"), &error)),
+                Err(error) => {
+                    let what = format!("bounds of {at}");
+                    return Err(errors::needing(&what, &error, Operation::Describe, &topic));
+                }
             }
         }
     }
@@ -253,14 +344,14 @@ impl Log for KafkaLog {
         let _watched = self.watched("committed");
         drop(client.poll(Duration::ZERO));
         if self.shared.observing {
-            return self.positions(&client, at, self.patience());
+            return self.positions(group, &client, at, self.patience());
         }
         // The first answer of a client that has just been made takes as long as finding the coordinator does.
         let mut all = Vec::with_capacity(at.len());
         for of in at {
-            let first = self.positions(&client, &[*of], STABLE_WAIT);
+            let first = self.positions(group, &client, &[*of], STABLE_WAIT);
             all.extend(match first {
-                Err(LogError::Unstable { .. }) => self.positions(&client, &[*of], STABLE_WAIT * 3)?,
+                Err(LogError::Unstable { .. }) => self.positions(group, &client, &[*of], STABLE_WAIT * 3)?,
                 other => other?,
             });
         }
@@ -279,7 +370,7 @@ impl Log for KafkaLog {
         };
         let client = BaseConsumer::from_config_and_context(
             &options.consumer(&options.name("ledgerflow"), level),
-            Quiet,
+            Quiet::default(),
         );
         let client = client.map_err(|error| LogError::Io(error.to_string()))?;
         let mut named = Vec::with_capacity(from.len());
@@ -327,7 +418,12 @@ impl Log for KafkaLog {
         producer.settle();
         match producer.seen.undelivered() {
             None => Ok(self.shared.sequences.next()),
-            Some(error) => Err(errors::asked("append", &error)),
+            Some(error) => {
+                let topics: BTreeSet<String> =
+                    records.iter().map(|record| self.options().topic(record.to.topic)).collect();
+                let topics = topics.into_iter().collect::<Vec<_>>().join(", ");
+                Err(errors::needing("append", &error, Operation::Write, &topics))
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Topics on the cluster: made by an operator's command, checked at every start, never made by processors.
 
 use super::acls::Operation;
-use super::{KafkaLog, Options, Quiet, errors, watchdog};
+use super::{KafkaLog, Noted, Options, Quiet, errors, noted_by, watchdog};
 use crate::clock;
 use crate::log::{LogError, Offset, TopicPartition};
 use rdkafka::TopicPartitionList;
@@ -9,6 +9,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceS
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::Offset as KafkaOffset;
 use schemas::topics::{Retention, Topic};
 use std::time::Duration;
@@ -55,8 +56,8 @@ struct Admin {
 
 impl Admin {
     fn new(options: &Options) -> Result<Self, LogError> {
-        let client =
-            AdminClient::from_config_and_context(&options.client(&options.name("ledgerflow")), Quiet);
+        let config = options.client(&options.name("ledgerflow"));
+        let client = AdminClient::from_config_and_context(&config, Quiet::default());
         let client = client.map_err(|error| LogError::Io(error.to_string()))?;
         let patience = options.deadline / 3;
         let admin = AdminOptions::new().request_timeout(Some(patience)).operation_timeout(Some(patience));
@@ -101,6 +102,12 @@ pub enum Made {
 /// # Errors
 /// Names the topic that the cluster refuses, and why; `Retriable` where it does not answer or has too few brokers yet.
 pub fn create(options: &Options, topics: &[Topic]) -> Result<Vec<(Topic, Made)>, LogError> {
+    let looker = looker(options)?;
+    {
+        // An administrator's client does not say why it gets no answer.
+        let _watched = watchdog::watch("metadata", options.deadline);
+        metadata(&looker, options.deadline / 3)?;
+    }
     let admin = Admin::new(options)?;
     let named: Vec<_> =
         topics.iter().map(|topic| (*topic, options.topic(*topic), settings(*topic, options))).collect();
@@ -123,20 +130,63 @@ pub fn create(options: &Options, topics: &[Topic]) -> Result<Vec<(Topic, Made)>,
         Err((name, code @ RDKafkaErrorCode::InvalidReplicationFactor)) => {
             Err(LogError::Retriable(format!("making topic {name} in {} copies: {code}", options.replication)))
         }
-        Err((name, code)) => Err(LogError::Io(format!("making topic {name}: {code}"))),
+        Err((name, code)) => {
+            let lacking = errors::lacking(code, Operation::Create, &name);
+            Err(LogError::Io(format!("making topic {name}: {code}{lacking}")))
+        }
     };
     let made: Vec<_> = topics.iter().zip(answers).map(outcome).collect::<Result<_, _>>()?;
-    wait_known(options, topics)?;
+    wait_known(&looker, options, topics)?;
     Ok(made)
 }
 
+fn looker(options: &Options) -> Result<BaseConsumer<Quiet>, LogError> {
+    options.check().map_err(|error| LogError::Misconfigured(error.to_string()))?;
+    let config = options.client(&options.name("ledgerflow"));
+    let client = BaseConsumer::from_config_and_context(&config, Quiet::default());
+    client.map_err(|error| LogError::Misconfigured(error.to_string()))
+}
+
+/// What a cluster that lets this client in needs at most to say so: after each of these the client is asked what its
+/// connections have failed of. A broker that is starting may let nobody in at first.
+const FIRST: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
+
+/// The cluster's topics.
+fn metadata(client: &BaseConsumer<Quiet>, patience: Duration) -> Result<Metadata, LogError> {
+    let mut left = patience;
+    for first in FIRST.into_iter().map(Some).chain([None]) {
+        let wait = first.unwrap_or(left).min(left);
+        left -= wait;
+        let error = match client.fetch_metadata(None, wait) {
+            Ok(found) => {
+                client.context().forget();
+                return Ok(found);
+            }
+            Err(error) => error,
+        };
+        let noted = noted_by(client);
+        if first == Some(FIRST[0]) && !left.is_zero() {
+            continue;
+        }
+        match (noted, errors::asked("the cluster's topics", &error)) {
+            (Some(Noted { code, why }), _) if errors::is_barring(code) => {
+                return Err(LogError::Misconfigured(format!("the cluster cannot be used: {why}")));
+            }
+            (_, LogError::Retriable(_)) if !left.is_zero() => {}
+            (Some(Noted { why, .. }), LogError::Retriable(text)) => {
+                return Err(LogError::Retriable(format!("{text}: {why}")));
+            }
+            (_, error) => return Err(error),
+        }
+    }
+    Err(LogError::Retriable("the cluster's topics: not asked".to_owned()))
+}
+
 /// Brokers hear of new topics a moment after the controller has made them.
-fn wait_known(options: &Options, topics: &[Topic]) -> Result<(), LogError> {
-    let client = BaseConsumer::from_config_and_context(&options.client(&options.name("ledgerflow")), Quiet);
-    let client: BaseConsumer<Quiet> = client.map_err(|error| LogError::Io(error.to_string()))?;
+fn wait_known(client: &BaseConsumer<Quiet>, options: &Options, topics: &[Topic]) -> Result<(), LogError> {
     let until_us = clock::monotonic_us() + i64::try_from(options.deadline.as_micros()).unwrap_or(i64::MAX);
     loop {
-        let wrong = wrong_in(&client, options, topics, options.deadline / 3)?;
+        let wrong = wrong_in(client, options, topics, options.deadline / 3)?;
         match wrong.first() {
             None => return Ok(()),
             Some(_) if clock::monotonic_us() < until_us => std::thread::sleep(Duration::from_millis(20)),
@@ -202,14 +252,13 @@ fn wrong_in(
     patience: Duration,
 ) -> Result<Vec<String>, LogError> {
     let _watched = watchdog::watch("metadata", options.deadline);
-    let found = client.fetch_metadata(None, patience);
-    let found = found.map_err(|error| errors::asked("the cluster's topics", &error))?;
+    let found = metadata(client, patience)?;
     let mut wrong = Vec::new();
     for topic in topics {
         let (name, wanted) = (options.topic(*topic), topic.partition_count(options.counts));
         let there = found.topics().iter().find(|found| found.name() == name && found.error().is_none());
         match there.map(|found| u32::try_from(found.partitions().len()).unwrap_or(0)) {
-            None => wrong.push(format!("topic {name} is missing")),
+            None => wrong.push(missing(client, &name, patience)?),
             Some(partitions) if partitions != wanted => {
                 wrong.push(format!("topic {name} has {partitions} partitions, expected {wanted}"));
             }
@@ -217,6 +266,20 @@ fn wrong_in(
         }
     }
     Ok(wrong)
+}
+
+/// A list of topics leaves those out that a client has no leave to see: only a question for one by name tells.
+fn missing(client: &BaseConsumer<Quiet>, name: &str, patience: Duration) -> Result<String, LogError> {
+    let found = client.fetch_metadata(Some(name), patience);
+    let found = found.map_err(|error| errors::asked(&format!("topic {name}"), &error))?;
+    let error = found.topics().iter().find(|of| of.name() == name).and_then(|of| of.error());
+    let code = error.map_or(RDKafkaErrorCode::UnknownTopic, RDKafkaErrorCode::from);
+    match errors::lacking(code, Operation::Describe, name) {
+        lacking if lacking.is_empty() => Ok(format!("topic {name} is missing")),
+        lacking => {
+            Err(LogError::Io(format!("topic {name} cannot be seen{lacking} (Read and Write include it)")))
+        }
+    }
 }
 
 /// A setting of a topic that is not as it must be.

@@ -222,7 +222,6 @@ pub struct Worker<P: Processor> {
     /// Whether the outcome of the session's last commit is unknown: it may not be used again.
     doubtful: bool,
     run: Option<Run<P>>,
-    aborts_in_a_row: u32,
 }
 
 /// What lives from an assignment to the next.
@@ -297,7 +296,6 @@ impl<P: Processor> Worker<P> {
             session: None,
             doubtful: false,
             run: None,
-            aborts_in_a_row: 0,
         }
     }
 

@@ -38,7 +38,6 @@ impl<P: Processor> Worker<P> {
         faults::hit(faults::WORKER_BEFORE_COMMIT)?;
         match self.commit(transaction) {
             CommitOutcome::Committed { sequence } => {
-                self.aborts_in_a_row = 0;
                 faults::hit(faults::WORKER_AFTER_COMMIT)?;
                 let items = self.apply(&mut run, decided, sequence);
                 faults::hit(faults::WORKER_AFTER_APPLY)?;
@@ -47,7 +46,6 @@ impl<P: Processor> Worker<P> {
                 Ok(Progress::Committed { items, records, sequence })
             }
             CommitOutcome::Aborted(why) => {
-                self.aborts_in_a_row += 1;
                 self.run = Some(run);
                 Ok(Progress::Aborted(why))
             }

@@ -1,0 +1,59 @@
+//! `topics acls`: what each part's user needs on the cluster, made of the roles that the part plays there.
+
+use crate::cli::args::{Acls, Part};
+use crate::cli::output::Table;
+use crate::config::Settings;
+use crate::query::Answer;
+use clap::ValueEnum;
+use std::fmt::Write;
+use stream::kafka::acls::{Granting, Role, acls as needed};
+
+/// What a part's user is on the cluster.
+fn roles(part: Part, settings: &Settings) -> Vec<Role> {
+    let (mirrors, imports) = (!settings.redis.url.is_empty(), !settings.bills.sources.is_empty());
+    match part {
+        Part::Ingest => vec![Role::Ingest],
+        Part::Posting => vec![Role::Posting],
+        Part::Settlement if mirrors => vec![Role::Settlement, Role::Mirror],
+        Part::Settlement => vec![Role::Settlement],
+        Part::Reconcile if imports => vec![Role::Rekey, Role::Join, Role::Importer],
+        Part::Reconcile => vec![Role::Rekey, Role::Join],
+        Part::Sender => vec![Role::Sender, Role::Importer],
+        Part::Reader => vec![Role::Reader],
+        Part::Admin => vec![Role::Operator],
+        Part::Upstream => vec![Role::Upstream],
+    }
+}
+
+/// `topics acls`: commands for a shell, a comment before those of each part; and the same as a table, one ACL a row.
+///
+/// # Errors
+/// The configuration of the client cannot be read.
+pub fn acls(settings: &Settings, options: &Acls) -> anyhow::Result<(String, Answer)> {
+    let reached = super::options(settings)?;
+    let parts = if options.parts.is_empty() { Part::value_variants() } else { &options.parts };
+    let mut table =
+        Table::new("acls", &["part", "principal", "operation", "resource_type", "pattern_type", "name"]);
+    let mut script = String::new();
+    for part in parts {
+        let name = part.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        let given = options.principals.iter().rfind(|(of, _)| of == part).map(|(_, principal)| principal);
+        let principal = given.cloned().unwrap_or_else(|| format!("User:{name}"));
+        let all = needed(&roles(*part, settings), &reached);
+        let command_config = options.command_config.as_deref();
+        let granting = Granting { bootstrap: &reached.bootstrap, command_config, principal: &principal };
+        // Writing to a String cannot fail.
+        let _ = writeln!(script, "# {name}\n{}", granting.commands(&all).join("\n"));
+        for acl in &all {
+            table.row([
+                name.as_str().into(),
+                principal.as_str().into(),
+                acl.operation.to_string().into(),
+                acl.resource.name().into(),
+                if acl.resource.is_prefix() { "prefixed" } else { "literal" }.into(),
+                acl.name.as_str().into(),
+            ]);
+        }
+    }
+    Ok((script, Answer::tables(vec![table])))
+}
