@@ -287,16 +287,7 @@ impl<P: Processor> Worker<P> {
             transactional_id: transactional_id(group, name),
             slots: processor.slots(),
         };
-        Self {
-            processor,
-            log,
-            member,
-            options,
-            checkpoints,
-            session: None,
-            doubtful: false,
-            run: None,
-        }
+        Self { processor, log, member, options, checkpoints, session: None, doubtful: false, run: None }
     }
 
     /// Takes its place in the group, as the first step would. Members that have all done so before they restore share
