@@ -58,6 +58,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Sends it on this lane.
+    pub fn on_lane(self, lane: u8) -> Self {
+        Self { lane, ..self }
+    }
+
     /// The lane it is sent on.
     pub fn lane(&self) -> String {
         self.lane.to_string()
