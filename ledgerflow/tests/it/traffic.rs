@@ -7,7 +7,7 @@
 
 use ledgerflow::measure::recount::{each, recount};
 use ledgerflow::query::events::{Sent, Text};
-use ledgerflow::query::outcomes::Awaited;
+use ledgerflow::query::outcomes::{Awaited, EVENTS_MAX};
 use ledgerflow::query::{Ending, Question};
 use ledgerflow_tests::bill::{self, ACCOUNT, BillRow};
 use ledgerflow_tests::events::yuan;
@@ -223,9 +223,13 @@ impl Traffic {
     pub fn is_settled(&self, running: &impl Asks) -> bool {
         let sent: BTreeSet<&Sent> = self.sent.iter().collect();
         assert_eq!(sent.len(), self.sent.len(), "two events were acknowledged at one place");
-        let of = Awaited { sent: self.sent.clone(), ..Awaited::default() };
-        let answer = running.ask(&Question::Outcomes { of }).filter(|answer| answer.ending == Ending::Done);
-        answer.and_then(|answer| answer.awaited).is_some_and(|left| left.sent.is_empty())
+        // As many as one question takes.
+        self.sent.chunks(EVENTS_MAX).all(|sent| {
+            let of = Awaited { sent: sent.to_vec(), ..Awaited::default() };
+            let answer = running.ask(&Question::Outcomes { of });
+            let answer = answer.filter(|answer| answer.ending == Ending::Done);
+            answer.and_then(|answer| answer.awaited).is_some_and(|left| left.sent.is_empty())
+        })
     }
 
     /// Reads the books at rest: every record of the lanes has one outcome, every id the one it must have.
