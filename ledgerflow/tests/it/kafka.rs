@@ -47,6 +47,25 @@ impl Asks for Anew<'_> {
     }
 }
 
+/// Configuration of who reaches a broker; `client` = a further line of its section `kafka`.
+pub fn configuration(bootstrap: &str, prefix: &str, client: &str) -> String {
+    format!(
+        "
+log: {{kind: kafka}}
+kafka:
+  bootstrap: {bootstrap}
+  prefix: '{prefix}'
+  session_ms: 2000
+  replication: 1
+  min_in_sync: 1
+  {client}
+partitions: {{events: 2, internal: 3}}
+checkpoint: {{seconds: 1}}
+ingest: {{tick_ms: 100}}
+"
+    )
+}
+
 impl OnKafka {
     /// `host:port` of its broker.
     pub fn bootstrap(&self) -> &str {
@@ -79,20 +98,7 @@ impl OnKafka {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let own = || format!("p{}.{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let (prefix, bootstrap) = (prefix.map_or_else(own, str::to_owned), broker.bootstrap());
-        let company = Company::with(&format!(
-            "
-log: {{kind: kafka}}
-kafka:
-  bootstrap: {bootstrap}
-  prefix: '{prefix}'
-  session_ms: 2000
-  replication: 1
-  min_in_sync: 1
-partitions: {{events: 2, internal: 3}}
-checkpoint: {{seconds: 1}}
-ingest: {{tick_ms: 100}}
-{further}"
-        ));
+        let company = Company::with(&(configuration(&bootstrap, &prefix, "") + further));
         let file = company.path("ledgerflow.yaml");
         let text = std::fs::read_to_string(&file).unwrap();
         let chart = company.path("accounts.yaml");

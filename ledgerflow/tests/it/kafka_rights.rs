@@ -2,7 +2,7 @@
 //! with a password, and has the ACLs that `topics acls` prints and no others.
 
 use crate::company::{Asks, Company, PATIENCE, Running, Said, within};
-use crate::kafka::OnKafka;
+use crate::kafka::{OnKafka, configuration};
 use crate::mirror;
 use crate::traffic::{Batch, Traffic};
 use ledgerflow::cli::ask::Asked;
@@ -120,30 +120,17 @@ impl Guarded {
             let lines: String =
                 user.properties.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
             let properties = company.write(&format!("{part}.properties"), lines);
-            let text = format!(
-                "
-log: {{kind: kafka}}
-kafka:
-  bootstrap: {}
-  prefix: '{}'
-  properties: {}
-  session_ms: 2000
-  replication: 1
-  min_in_sync: 1
-partitions: {{events: 2, internal: 3}}
-checkpoint: {{seconds: 1}}
-ingest: {{tick_ms: 100}}
-accounts: {}
+            let properties = format!("properties: {}", properties.display());
+            let further = format!(
+                "accounts: {}
 bills: {{sources: [{{name: wechat, account: '{ACCOUNT}', dir: {}}}]}}
 redis: {{url: '{}'}}
 ",
-                user.bootstrap,
-                user.prefix,
-                properties.display(),
                 company.path("accounts.yaml").display(),
                 inbox.display(),
                 redis.as_ref().map(Redis::url).unwrap_or_default(),
             );
+            let text = configuration(&user.bootstrap, &user.prefix, &properties) + &further;
             company.write(&format!("{part}.yaml"), &text);
             if part == "reader" {
                 company.write("ledgerflow.yaml", text);
