@@ -61,7 +61,10 @@ impl<'a> Processes<'a> {
             .args(["run", "--unsupervised", role.name()])
             .env("LEDGERFLOW_LOG__KIND", "kafka")
             .env("LEDGERFLOW_LOG__DIR", &dir)
-            .env("LEDGERFLOW_LOG_LEVEL", "error")
+            .env(
+                "LEDGERFLOW_LOG_LEVEL",
+                std::env::var("LEDGERFLOW_LOG_LEVEL").unwrap_or_else(|_| "error".into()),
+            )
             .env("LEDGERFLOW_KAFKA__BOOTSTRAP", &self.reached.bootstrap)
             .env("LEDGERFLOW_KAFKA__PREFIX", &self.reached.prefix)
             .env("LEDGERFLOW_PARTITIONS__EVENTS", counts.events.to_string())

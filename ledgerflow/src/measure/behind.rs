@@ -16,6 +16,7 @@ pub fn behind(log: &dyn Log, reached: &[(TopicPartition, Offset)]) -> Result<i64
 }
 
 /// Records after each of these places. Commit markers take offsets too: few of them are looked at, many are near enough.
+/// What an open transaction holds back counts as well: it comes in a moment, and nobody has read it.
 ///
 /// # Errors
 /// The log is away.
@@ -26,10 +27,12 @@ pub fn behind_each(
     let (mut count, mut near) = (BTreeMap::new(), BTreeMap::new());
     for (at, position) in reached {
         let high = log.watermarks(*at, Isolation::Committed)?.high;
+        let held_back = log.watermarks(*at, Isolation::Uncommitted)?.high.saturating_sub(high);
+        count.insert(*at, held_back);
         match high.saturating_sub(*position) {
-            ..=0 => drop(count.insert(*at, 0)),
+            ..=0 => {}
             1..=LOOKED_AT_MAX => drop(near.insert(*at, (*position, high))),
-            many => drop(count.insert(*at, many)),
+            many => drop(count.insert(*at, many.saturating_add(held_back))),
         }
     }
     if near.is_empty() {
@@ -38,7 +41,6 @@ pub fn behind_each(
     let start: Vec<_> = near.iter().map(|(at, (position, _))| (*at, *position)).collect();
     let mut reader = log.reader(&start, Isolation::Committed)?;
     for (at, (_, high)) in &near {
-        count.insert(*at, 0);
         start.iter().try_for_each(|(other, _)| reader.hold(*other, other != at))?;
         while next_record(reader.as_mut(), *at, *high)?.is_some() {
             *count.entry(*at).or_insert(0) += 1;

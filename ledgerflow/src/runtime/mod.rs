@@ -245,7 +245,7 @@ impl Pipeline {
         for _ in 0..HOPS {
             let mut goal = BTreeMap::new();
             for (_, at) in self.positions().into_keys() {
-                goal.insert(at, self.log.watermarks(at, Isolation::Committed)?.high);
+                goal.insert(at, self.end(at)?);
             }
             while !self.reached(&goal) {
                 if stream::clock::monotonic_us() >= until || !self.failures().is_empty() {
@@ -255,6 +255,12 @@ impl Pipeline {
             }
         }
         Ok(true)
+    }
+
+    /// Where a partition ends, with what an open transaction holds back: a commit may be answered before its records
+    /// can be read.
+    fn end(&self, at: TopicPartition) -> Result<Offset, LogError> {
+        Ok(self.log.watermarks(at, Isolation::Uncommitted)?.high)
     }
 
     fn reached(&self, goal: &BTreeMap<TopicPartition, Offset>) -> bool {
@@ -289,7 +295,7 @@ impl Pipeline {
         loop {
             let mut done = true;
             for ((name, at), position) in self.worked_off_within(until) {
-                done &= name == "ingest" || position >= self.log.watermarks(at, Isolation::Committed)?.high;
+                done &= name == "ingest" || position >= self.end(at)?;
             }
             if done || until.left().is_zero() || !self.failures().is_empty() {
                 return Ok(done && !until.left().is_zero());

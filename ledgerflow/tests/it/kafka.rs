@@ -5,6 +5,7 @@ use crate::company::{Asks, Company, PATIENCE, Running, within};
 use crate::docs::run_examples_with;
 use crate::traffic::Traffic;
 use ledgerflow::cli::ask::Asked;
+use ledgerflow::cli::output::Cell;
 use ledgerflow::config::{self, Settings};
 use ledgerflow::query::{Answer, Ending, Question};
 use ledgerflow_tests::broker::Broker;
@@ -19,6 +20,8 @@ use stream::kafka::KafkaLog;
 use stream::sim::Prng;
 
 const ROLES: [&str; 4] = ["ingest", "posting", "settlement", "reconcile"];
+/// Partitions of an internal topic.
+const SLOTS: u32 = 3;
 /// Between two batches, so that they meet different windows.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -59,7 +62,7 @@ kafka:
   replication: 1
   min_in_sync: 1
   {client}
-partitions: {{events: 2, internal: 3}}
+partitions: {{events: 2, internal: {SLOTS}}}
 checkpoint: {{seconds: 1}}
 ingest: {{tick_ms: 100}}
 "
@@ -175,10 +178,14 @@ impl OnKafka {
     }
 }
 
-/// Whether a process has worked off everything that there is for it.
+/// Whether a process has every slot of its stages, those of a process that has just left too, and has worked off
+/// everything that there is for it.
 fn has_read_everything(running: &Running) -> bool {
-    let answer = running.ask(&Question::Status);
-    answer.is_some_and(|answer| answer.message.as_deref() == Some("everything is read"))
+    let Some(answer) = running.ask(&Question::Status) else { return false };
+    let stages = &answer.tables[0];
+    let column = stages.columns.iter().position(|column| column == "slots").unwrap();
+    let all = stages.rows.iter().all(|row| row[column] == Cell::from(SLOTS));
+    all && answer.message.as_deref() == Some("everything is read")
 }
 
 /// Process id that holds a folder.
