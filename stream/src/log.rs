@@ -353,7 +353,8 @@ pub trait Log: Send + Sync {
 
 /// Reads consecutive records.
 pub trait Reader: Send {
-    /// Next records, at most `limit`. Empty = nothing new within `limit.wait`.
+    /// Next records, at most `limit`. Empty = none within `limit.wait`, or the position has passed markers and aborted
+    /// records up to the end of a partition.
     ///
     /// # Errors
     /// Out of range (retention has passed the position), corrupt, away.

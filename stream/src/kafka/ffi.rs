@@ -60,6 +60,18 @@ impl CallError {
     }
 }
 
+/// Waits until a broker answers. Before that the client looks for a coordinator every half a second only.
+pub(super) fn meet(client: Client, wait: Duration) {
+    let mut found = null();
+    // SAFETY: the caller holds the client; of the topics that it knows (0, null), and what is handed out is given back.
+    unsafe {
+        let code = raw::rd_kafka_metadata(client, 0, null_mut(), &raw mut found, millis(wait));
+        if code == raw::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            raw::rd_kafka_metadata_destroy(found);
+        }
+    }
+}
+
 /// Takes the transactional id: aborts its open transaction and fences its earlier owner.
 pub(super) fn init_transactions(client: Client, wait: Duration) -> Result<(), CallError> {
     // SAFETY: the caller holds the client.

@@ -37,8 +37,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long stable positions are waited for before a transaction counts as being in the way.
-const STABLE_WAIT: Duration = Duration::from_millis(400);
+/// How long stable positions are waited for before a transaction counts as being in the way. One that is committed is done
+/// with in a few milliseconds.
+const STABLE_WAIT: Duration = Duration::from_millis(300);
 /// How long a group's coordinator is looked for before it is asked what is in the way.
 const COORDINATOR_WAIT: Duration = Duration::from_secs(2);
 
@@ -127,6 +128,8 @@ struct Shared {
     /// By group.
     positions: Mutex<BTreeMap<String, Arc<BaseConsumer<Quiet>>>>,
     appends: Mutex<Option<Producer>>,
+    /// When topics were last found to keep what they must.
+    kept: Mutex<BTreeMap<Topic, i64>>,
     sequences: Arc<Sequences>,
     /// Whether positions are read without waiting for transactions that are under way.
     observing: bool,
@@ -193,8 +196,10 @@ impl KafkaLog {
             .map_err(|error| LogError::Misconfigured(error.to_string()))
         };
         let (committed, uncommitted) = (looker("read_committed")?, looker("read_uncommitted")?);
-        let (positions, appends, sequences) = (Mutex::default(), Mutex::default(), Arc::default());
-        let shared = Shared { options, committed, uncommitted, positions, appends, sequences, observing };
+        let (positions, appends, kept) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let sequences = Arc::default();
+        let shared =
+            Shared { options, committed, uncommitted, positions, appends, kept, sequences, observing };
         let log = Self { shared: Arc::new(shared) };
         topics::check(&log)?;
         Ok(log)
@@ -346,14 +351,9 @@ impl Log for KafkaLog {
         if self.shared.observing {
             return self.positions(group, &client, at, self.patience());
         }
-        // The first answer of a client that has just been made takes as long as finding the coordinator does.
         let mut all = Vec::with_capacity(at.len());
         for of in at {
-            let first = self.positions(group, &client, &[*of], STABLE_WAIT);
-            all.extend(match first {
-                Err(LogError::Unstable { .. }) => self.positions(group, &client, &[*of], STABLE_WAIT * 3)?,
-                other => other?,
-            });
+            all.extend(self.positions(group, &client, &[*of], STABLE_WAIT)?);
         }
         Ok(all)
     }
@@ -390,6 +390,8 @@ impl Log for KafkaLog {
         let topic = topic.ok_or_else(|| {
             LogError::Io(format!("group {}: no topic has {} partitions", member.group, member.slots))
         })?;
+        // It finds the group's coordinator while the group shares its slots out.
+        drop(self.positions_of(&member.group)?);
         let sequences = Arc::clone(&self.shared.sequences);
         Ok(Box::new(KafkaSession::join(options, member, options.topic(topic), sequences)?))
     }

@@ -136,6 +136,11 @@ impl KafkaReader {
         self.parts.iter_mut().find(|part| part.at == at).ok_or(LogError::UnknownPartition(at))
     }
 
+    /// Grows with every position.
+    fn reached(&self) -> Offset {
+        self.parts.iter().map(|part| part.position).sum()
+    }
+
     /// What is there now.
     fn take(&mut self, limit: FetchLimit) -> Result<Vec<Fetch>, LogError> {
         let (mut records, mut bytes, mut out) = (limit.records, limit.bytes, Vec::new());
@@ -166,12 +171,14 @@ impl Reader for KafkaReader {
         let _watched = watchdog::watch("poll", self.deadline.saturating_add(limit.wait));
         let wait_us = i64::try_from(limit.wait.as_micros()).unwrap_or(i64::MAX);
         let until_us = monotonic_us().saturating_add(wait_us);
+        let reached = self.reached();
         loop {
             // Serves log lines and errors of the client.
             drop(self.client.poll(Duration::ZERO));
             let got = self.take(limit)?;
             let left_us = until_us.saturating_sub(monotonic_us());
-            if !got.is_empty() || left_us <= 0 {
+            // Past markers and aborted records it has got further too, and somebody may wait for that end.
+            if !got.is_empty() || left_us <= 0 || self.reached() != reached {
                 return Ok(got);
             }
             self.bell.wait(Duration::from_micros(u64::try_from(left_us).unwrap_or(0)));

@@ -107,6 +107,8 @@ fn take(options: &Options, transactional_id: &str) -> Result<Producer, LogError>
     let producer = Producer::start(&config)?;
     let _watched = watchdog::watch("init_transactions", options.deadline);
     let busy = producer.busy();
+    // Why it does not answer, taking the id tells.
+    ffi::meet(producer.native(), options.deadline / 4);
     ffi::init_transactions(producer.native(), options.deadline / 2)
         .map_err(|error| errors::taking(&id, &error))?;
     drop(busy);

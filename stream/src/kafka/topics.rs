@@ -1,7 +1,7 @@
 //! Topics on the cluster: made by an operator's command, checked at every start, never made by processors.
 
 use super::acls::Operation;
-use super::{KafkaLog, Noted, Options, Quiet, errors, noted_by, watchdog};
+use super::{KafkaLog, Noted, Options, Quiet, errors, lock, noted_by, watchdog};
 use crate::clock;
 use crate::log::{LogError, Offset, TopicPartition};
 use rdkafka::TopicPartitionList;
@@ -47,6 +47,10 @@ fn text((name, value): (&'static str, &'static str)) -> (&'static str, String) {
 
 /// Seven days: longer than any reader may be away.
 const BELOW_READERS_MS: &str = "604800000";
+
+/// How long a topic's settings count as known. An administrator's client is a connection of its own: with one for every
+/// slot, a member that takes slots over would stand still for a third of a second for each.
+const SETTINGS_HOLD_US: i64 = 60_000_000;
 
 struct Admin {
     client: AdminClient<Quiet>,
@@ -296,6 +300,13 @@ pub struct Differing {
     pub wanted: String,
 }
 
+impl Differing {
+    /// Whether records are lost by it that must stay.
+    fn takes_away(&self) -> bool {
+        matches!(self.setting, "cleanup.policy" | "retention.ms" | "retention.bytes")
+    }
+}
+
 /// What of topics' settings is not as it must be.
 ///
 /// # Errors
@@ -303,9 +314,10 @@ pub struct Differing {
 pub fn differing(log: &KafkaLog, topics: &[Topic]) -> Result<Vec<Differing>, LogError> {
     let options = log.options();
     let names: Vec<String> = topics.iter().map(|topic| options.topic(*topic)).collect();
-    let found = Admin::new(options)?.configs(&names)?;
-    let mut all = Vec::new();
+    let (asked_us, found) = (clock::monotonic_us(), Admin::new(options)?.configs(&names)?);
+    let (mut all, mut kept) = (Vec::new(), lock(&log.shared.kept));
     for ((topic, name), found) in topics.iter().zip(names).zip(found) {
+        let before = all.len();
         for (setting, wanted) in settings(*topic, options) {
             let entry = found.iter().find(|entry| entry.name == setting);
             let found = entry.and_then(|entry| entry.value.clone()).unwrap_or_default();
@@ -313,6 +325,10 @@ pub fn differing(log: &KafkaLog, topics: &[Topic]) -> Result<Vec<Differing>, Log
                 all.push(Differing { topic: name.clone(), setting, found, wanted });
             }
         }
+        match all.iter().skip(before).any(Differing::takes_away) {
+            true => kept.remove(topic),
+            false => kept.insert(*topic, asked_us),
+        };
     }
     Ok(all)
 }
@@ -331,12 +347,12 @@ fn suffices(name: &str, found: &str, wanted: &str) -> bool {
 
 /// See [`crate::log::Log::check_retention`].
 pub(super) fn check_retention(log: &KafkaLog, topic: Topic) -> Result<Result<(), String>, LogError> {
-    if topic.retention() != Retention::Forever {
+    let asked_us = lock(&log.shared.kept).get(&topic).copied();
+    let lately = asked_us.is_some_and(|asked_us| clock::monotonic_us() - asked_us < SETTINGS_HOLD_US);
+    if lately || topic.retention() != Retention::Forever {
         return Ok(Ok(()));
     }
-    let finite = differing(log, &[topic])?
-        .into_iter()
-        .find(|of| matches!(of.setting, "cleanup.policy" | "retention.ms" | "retention.bytes"));
+    let finite = differing(log, &[topic])?.into_iter().find(Differing::takes_away);
     Ok(finite.map_or(Ok(()), |Differing { topic, setting, found, wanted }| {
         Err(format!(
             "topic {topic} has {setting}={found}, its records must stay for ever: set {setting}={wanted}"
