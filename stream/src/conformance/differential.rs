@@ -7,7 +7,8 @@ use super::exam::{
 };
 use super::{Case, Need};
 use crate::log::{
-    Header, Isolation, Member, Offset, OutRecord, Position, Reader, Session, TopicPartition, Transaction,
+    Fetch, Header, Isolation, Member, Offset, OutRecord, Position, Reader, Session, TopicPartition,
+    Transaction,
 };
 use crate::sim::Prng;
 use bytes::Bytes;
@@ -206,9 +207,27 @@ impl Run<'_, '_> {
 
     fn poll(&mut self) -> Verdict {
         let limit = self.exam.at_most(1 + self.prng.index(20));
-        for fetch in self.reader.poll(limit)? {
+        let fetches = self.reader.poll(limit)?;
+        self.take(fetches);
+        Ok(())
+    }
+
+    fn take(&mut self, fetches: Vec<Fetch>) {
+        for fetch in fetches {
             let read = self.read.entry(fetch.from).or_default();
             read.extend(fetch.records.iter().map(|record| (record.offset, content(record))));
+        }
+    }
+
+    /// A poll may end with another partition's markers.
+    fn read_past_markers(&mut self, at: TopicPartition) -> Verdict {
+        let high = self.exam.log().watermarks(at, Isolation::Committed)?.high;
+        for _ in 0..self.exam.abilities.patience {
+            if self.reader.position(at) == Some(high) {
+                break;
+            }
+            let fetches = self.reader.poll(self.exam.wide())?;
+            self.take(fetches);
         }
         Ok(())
     }
@@ -240,9 +259,10 @@ impl Run<'_, '_> {
     fn compare(&mut self) -> Verdict {
         let read: usize = self.read.values().map(Vec::len).sum();
         let held: usize = self.model.records.values().map(Vec::len).sum();
-        for fetch in self.exam.fetch(self.reader.as_mut(), held.saturating_sub(read))? {
-            let read = self.read.entry(fetch.from).or_default();
-            read.extend(fetch.records.iter().map(|record| (record.offset, content(record))));
+        let fetches = self.exam.fetch(self.reader.as_mut(), held.saturating_sub(read))?;
+        self.take(fetches);
+        for at in PLACES {
+            self.read_past_markers(at)?;
         }
         for at in PLACES {
             let found = self.read.get(&at).map(Vec::as_slice).unwrap_or_default();
