@@ -14,6 +14,7 @@ use reconcile::{decimal, import};
 use schemas::dates::{Calendar, parse_instant};
 use schemas::topics::PartitionCounts;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,6 +46,8 @@ settings! {
         kafka: KafkaSettings;
         /// A mirror of the balances in Redis.
         redis: RedisSettings;
+        /// The HTTP API.
+        http: HttpSettings;
         /// Into how many partitions the topics are divided. Fixed when the data directory is made: another count is
         /// refused.
         partitions: Partitions;
@@ -153,6 +156,23 @@ settings! {
         url: RedisUrl = RedisUrl::default();
         /// Stands before every key. Books that share a Redis differ in it.
         prefix: String = "ledgerflow:".to_owned();
+    }
+}
+
+settings! {
+    /// Events in, balances and the rest out; see `docs/http.md`. Whoever reaches the port may do everything unless there are
+    /// tokens, so without them it listens on loopback addresses only.
+    pub struct HttpSettings {
+        /// Address and port; empty = no HTTP.
+        listen: Listen = Listen(None);
+        /// File with the tokens that are let in (`ledgerflow token` makes one). It is read at the start.
+        tokens: Option<PathBuf>;
+        /// MiB of the longest body.
+        body_mib: u32 = 8, in 1..=256;
+        /// Requests that are worked on at a time; one more is told to come again.
+        requests_max: u32 = 16, in 1..=1_024;
+        /// Streams of changes that are open at a time.
+        streams_max: u32 = 64, in 1..=4_096;
     }
 }
 
@@ -380,6 +400,27 @@ impl Setting for Number {
     }
 }
 
+/// Where a server listens; `None` = nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listen(pub Option<SocketAddr>);
+
+impl Setting for Listen {
+    fn shape() -> Shape {
+        Shape::Value("an address and a port such as 127.0.0.1:8080".to_owned())
+    }
+
+    fn read(node: &Node, key: &str) -> Result<Self, ConfigError> {
+        read_text(node, key, Self::shape().expected(), |text| match text {
+            "" => Some(Self(None)),
+            _ => text.parse().ok().map(|address| Self(Some(address))),
+        })
+    }
+
+    fn render(&self) -> String {
+        self.0.map(|address| address.to_string()).unwrap_or_default()
+    }
+}
+
 /// The name of a time zone that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeZone(pub String);
@@ -547,6 +588,13 @@ impl Settings {
             let expected = format!("at most {}, {copies}", kafka.replication);
             return refuse(least, [least, copies], kafka.min_in_sync.to_string(), expected);
         }
+        if let Some(address) = self.http.listen.0.filter(|address| !address.ip().is_loopback())
+            && self.http.tokens.is_none()
+        {
+            let (listen, tokens) = ("http.listen", "http.tokens");
+            let expected = format!("a loopback address such as 127.0.0.1:{}, or {tokens}", address.port());
+            return refuse(listen, [listen, tokens], address.to_string(), expected);
+        }
         let mut names = BTreeSet::new();
         let repeated = self.bills.sources.iter().position(|source| !names.insert(source.name.as_str()));
         if let Some((index, source)) = repeated.and_then(|at| Some((at, self.bills.sources.get(at)?))) {
@@ -554,9 +602,12 @@ impl Settings {
             let found = format!("{:?} a second time", source.name);
             return refuse(&key, [&key, "bills.sources"], found, "a name for each".to_owned());
         }
-        for (key, path) in
-            [("accounts", &self.accounts), ("rules", &self.rules), ("kafka.properties", &kafka.properties)]
-        {
+        for (key, path) in [
+            ("accounts", &self.accounts),
+            ("rules", &self.rules),
+            ("kafka.properties", &kafka.properties),
+            ("http.tokens", &self.http.tokens),
+        ] {
             let Some(path) = path else { continue };
             if let Err(why) = std::fs::read(path) {
                 let found = format!("{:?} ({why})", path.display().to_string());
@@ -844,6 +895,14 @@ bills:
             (
                 "kafka: {replication: 1}",
                 "ledgerflow.yaml:1:22: kafka.min_in_sync: found 2, expected at most 1, kafka.replication",
+            ),
+            (
+                "http: {listen: 0.0.0.0:8080}",
+                "ledgerflow.yaml:1:16: http.listen: found 0.0.0.0:8080, expected a loopback address such as 127.0.0.1:8080, or http.tokens",
+            ),
+            (
+                "http: {listen: localhost}",
+                "ledgerflow.yaml:1:16: http.listen: found \"localhost\", expected an address and a port such as 127.0.0.1:8080",
             ),
             (
                 "log_level: loud",

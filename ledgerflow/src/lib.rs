@@ -5,6 +5,7 @@
 //! - [`cli`]: commands and how their answers are printed;
 //! - [`config`]: `ledgerflow.yaml`, variables and flags;
 //! - [`demo`]: a day of a payment company, end to end;
+//! - [`http`]: the HTTP API;
 //! - [`kafka`]: the same pipeline on Kafka, a process for each processor (feature `kafka`);
 //! - [`mirror`]: the balances in Redis;
 //! - [`restore`]: a data directory from a backup;
@@ -24,6 +25,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod generate;
+pub mod http;
 #[cfg_attr(not(feature = "kafka"), path = "without_kafka.rs")]
 pub mod kafka;
 pub mod measure;

@@ -16,7 +16,7 @@ use crate::query::books::{Answering, Books, checkpoints};
 use crate::query::{self, Answer, Ending, Question};
 use crate::retention::Retention;
 use crate::runtime::{Failure, Pipeline, Share, Stage, Start};
-use crate::{restore, socket};
+use crate::{http, restore, socket};
 use anyhow::Context;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -84,6 +84,8 @@ pub fn serve(
     let mirror = Mirror::start(&settings.redis, &books)?;
     let shared = Shared(Arc::new(RwLock::new(Some(Arc::clone(&books)))));
     let server = listen(dir, &shared)?;
+    let asked = shared.clone();
+    let http = http::Server::start(&settings.http, Arc::new(move || asked.books()))?;
     keep_house(settings.clone(), shared.clone())?;
     tracing::info!(dir = %dir.display(), "ledgerflow runs");
     let watched = watch(settings, &books, &stop);
@@ -92,7 +94,7 @@ pub fn serve(
     // What cannot be written now is worked off after the next start.
     let full = watched.as_ref().is_err_and(|why| why.is::<NoRoom>());
     let wait = if full { Duration::ZERO } else { all_of_it * 8 / 10 };
-    drop(server);
+    drop((server, http));
     let failures = match books.pipeline() {
         Some(pipeline) => pipeline.stop(wait)?,
         None => Vec::new(),

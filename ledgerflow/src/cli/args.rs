@@ -1,5 +1,6 @@
 //! The command line: every command, its options and what they mean. `docs/cli.md` is generated from this file.
 
+use crate::http::Right;
 use crate::runtime::Role;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -99,6 +100,8 @@ pub enum Command {
     Bench(Bench),
     /// Exit 0 when a pipeline runs on the data directory and is ready; on Kafka, every processor that was started there.
     Health,
+    /// Make a token for the HTTP API. It is shown once; its hash goes into the file of `http.tokens`.
+    Token(Token),
     /// Print the configuration in force and where each value comes from.
     ShowConfig,
     /// Print a completion script.
@@ -117,6 +120,16 @@ pub struct Run {
     /// Run one processor in this very process. Whoever starts it must start it again when it ends.
     #[arg(long, requires = "processors")]
     pub unsupervised: bool,
+}
+
+/// Options of `token`.
+#[derive(Debug, Args)]
+pub struct Token {
+    /// Who will use it.
+    pub name: String,
+    /// What it may be used for, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',', required = true)]
+    pub may: Vec<Right>,
 }
 
 /// Options of `demo`.

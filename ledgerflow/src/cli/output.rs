@@ -175,10 +175,11 @@ impl Table {
         upright
     }
 
-    fn objects(&self) -> impl Iterator<Item = String> {
+    /// Its rows as JSON objects.
+    pub fn values(&self) -> impl Iterator<Item = serde_json::Value> {
         self.rows.iter().map(|row| {
             let pairs = self.columns.iter().zip(row).map(|(column, cell)| (column.clone(), cell.json()));
-            serde_json::Value::Object(pairs.collect()).to_string()
+            serde_json::Value::Object(pairs.collect())
         })
     }
 }
@@ -254,7 +255,7 @@ pub fn print(bytes: &[u8]) -> io::Result<()> {
 /// An array with one object a line, so that line tools can read it too.
 fn write_array(to: &mut dyn Write, table: &Table, indent: &str) -> io::Result<()> {
     to.write_all(b"[")?;
-    for (index, object) in table.objects().enumerate() {
+    for (index, object) in table.values().enumerate() {
         write!(to, "{}\n{indent}  {object}", if index == 0 { "" } else { "," })?;
     }
     if !table.rows.is_empty() {

@@ -8,7 +8,7 @@ use crate::basis;
 use crate::config::Settings;
 use crate::measure::latency::Due;
 use crate::query::books::checkpoints;
-use crate::query::journal::last_entries;
+use crate::query::journal::{self, last_entries};
 use crate::runtime::{Pipeline, Setup, Share, Start};
 use anyhow::{Context, bail};
 use reconcile::import::{BillFormat, BillSource, Import};
@@ -239,7 +239,8 @@ impl Company {
             .flatten()
             .next()
             .with_context(|| format!("{name} has no entries"))?;
-        let entries = last_entries(self.log.as_ref(), slot, name, ASSET, figures.last_batch, ENTRIES)?;
+        let from = journal::From { batch: figures.last_batch, below: u64::MAX };
+        let entries = last_entries(self.log.as_ref(), slot, name, ASSET, from, ENTRIES)?;
         Ok(Account { name: name.to_owned(), balance, normal_side, seq: figures.seq, entries })
     }
 

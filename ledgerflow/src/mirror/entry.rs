@@ -1,5 +1,6 @@
 //! What is mirrored: balances with their versions, out of either form of the topic `balances`.
 
+use crate::runtime::Setup;
 use prost::Message;
 use schemas::balance_json::{Balance, FORMAT};
 use schemas::dates::format_instant;
@@ -8,7 +9,7 @@ use serde::Deserialize;
 use settlement::decide::Rules;
 use settlement::query::Complete;
 use std::borrow::Cow;
-use stream::log::Record;
+use stream::log::{Log, Record};
 
 /// Which of two balances of an account is newer: of the higher generation, then of the later entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +100,17 @@ struct Line<'a> {
 }
 
 impl Form {
+    /// The form that it has on a log.
+    ///
+    /// # Errors
+    /// A wrong configuration.
+    pub fn of(log: &dyn Log, setup: &Setup) -> anyhow::Result<Self> {
+        Ok(match log.features().compaction {
+            true => Self::Records,
+            false => Self::Batches(Box::new(setup.settlement()?.rules().clone())),
+        })
+    }
+
     /// Reads a record.
     ///
     /// # Errors

@@ -85,11 +85,7 @@ impl Mirror {
     /// A wrong configuration, no thread.
     pub fn start(settings: &RedisSettings, books: &Arc<Books>) -> anyhow::Result<Option<Self>> {
         let Mirrored::Here(board) = &books.mirrored else { return Ok(None) };
-        let form = if books.log.features().compaction {
-            Form::Records
-        } else {
-            Form::Batches(Box::new(books.setup.settlement()?.rules().clone()))
-        };
+        let form = Form::of(books.log.as_ref(), &books.setup)?;
         let stop = Arc::new(AtomicBool::new(false));
         let (ends, ended) = channel();
         let work = thread::Thread {

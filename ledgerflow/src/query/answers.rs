@@ -10,7 +10,10 @@ use schemas::money;
 use schemas::recon_json::{Case, CaseKind};
 use schemas::topics::Topic;
 use schemas::wire::Side;
+use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 /// Most accounts that a prefix lists.
 const ACCOUNTS_MAX: usize = 10_000;
@@ -73,9 +76,15 @@ pub(super) fn balance(books: &Books, account: &str, as_of: Option<&str>) -> anyh
     }
     let more = found.len().saturating_sub(ACCOUNTS_MAX);
     found.truncate(ACCOUNTS_MAX);
+    let mut answer = Answer::tables(vec![table("balances", found)]);
+    answer.message = (more > 0).then(|| format!("{more} more are not shown"));
+    Ok(answer)
+}
+
+fn table(title: &str, balances: impl IntoIterator<Item = Balance<'static>>) -> Table {
     let columns = ["account", "asset", "balance", "normal_side", "entries", "last_date", "previous_balance"];
-    let mut table = Table::new("balances", &columns);
-    for b in found {
+    let mut table = Table::new(title, &columns);
+    for b in balances {
         table.row([
             b.account.into_owned().into(),
             b.asset.into_owned().into(),
@@ -86,9 +95,38 @@ pub(super) fn balance(books: &Books, account: &str, as_of: Option<&str>) -> anyh
             Cell::amount(b.previous_balance),
         ]);
     }
-    let mut answer = Answer::tables(vec![table]);
-    answer.message = (more > 0).then(|| format!("{more} more are not shown"));
-    Ok(answer)
+    table
+}
+
+/// A page of accounts: the first `limit` balances behind `after`, in the order of account and asset.
+pub(super) fn accounts(
+    books: &Books,
+    prefix: &str,
+    after: Option<&(String, String)>,
+    limit: usize,
+) -> anyhow::Result<Answer> {
+    let (prefix, after) = (prefix.to_owned(), after.cloned());
+    let of_workers = books.settlement(move |worker| {
+        let rules = worker.processor().rules();
+        let mut first: BTreeMap<(String, String), Balance<'static>> = BTreeMap::new();
+        for slot in worker.slots().into_iter().filter_map(|slot| worker.slot(slot)) {
+            for balance in rules.balances(slot).into_iter().filter(|b| b.account.starts_with(&prefix)) {
+                let name = (&*balance.account, &*balance.asset);
+                let behind = after.as_ref().is_none_or(|(account, asset)| name > (account, asset));
+                let before = || first.last_key_value().is_none_or(|((a, b), _)| name < (a, b));
+                if !behind || (first.len() >= limit && !before()) {
+                    continue;
+                }
+                first.insert((balance.account.to_string(), balance.asset.to_string()), owned(balance));
+                if first.len() > limit {
+                    first.pop_last();
+                }
+            }
+        }
+        first
+    })?;
+    let all: BTreeMap<_, _> = of_workers.into_iter().flatten().collect();
+    Ok(Answer::tables(vec![table("accounts", all.into_values().take(limit))]))
 }
 
 /// Closing balance: the newest record of `balances.daily` on or before the day, highest revision.
@@ -171,15 +209,38 @@ impl Shown {
     }
 }
 
-/// `entries`.
-pub(super) fn entries(
-    books: &Books,
-    account: &str,
-    asset: Option<&str>,
-    limit: usize,
-) -> anyhow::Result<Answer> {
+/// Where the entries behind a page begin: the last one that was shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    slot: u32,
+    asset: String,
+    batch: u64,
+    seq: u64,
+}
+
+impl FromStr for Cursor {
+    type Err = ();
+
+    /// `SLOT#BATCH/SEQ/ASSET`.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.splitn(3, '/');
+        let (place, seq, asset) = (parts.next().ok_or(())?, parts.next().ok_or(())?, parts.next().ok_or(())?);
+        let (slot, batch) = place.split_once('#').ok_or(())?;
+        let number = |text: &str| text.parse().map_err(drop);
+        Ok(Self {
+            slot: slot.parse().map_err(drop)?,
+            asset: asset.to_owned(),
+            batch: number(batch)?,
+            seq: number(seq)?,
+        })
+    }
+}
+
+/// Slot, asset and batch of the newest entry of each of an account's balances, by slot and asset.
+fn heads(books: &Books, account: &str, asset: Option<&str>) -> anyhow::Result<Vec<(u32, String, u64)>> {
     let of = account.to_owned();
     let assets: Vec<String> = books.setup.read_chart()?.assets.keys().cloned().collect();
+    let assets: Vec<String> = assets.into_iter().filter(|of| asset.is_none_or(|asset| asset == of)).collect();
     let heads: Vec<Vec<(u32, String, u64)>> = books.posting(move |worker| {
         let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
         let heads = slots.flat_map(|slot| {
@@ -189,33 +250,75 @@ pub(super) fn entries(
         });
         heads.collect()
     })?;
-    let mut table = Table::new(
-        "entries",
-        &["account", "asset", "seq", "side", "amount", "balance", "date", "event", "source", "type", "batch"],
-    );
+    let mut heads = heads.concat();
+    heads.sort();
+    Ok(heads)
+}
+
+const ENTRY_COLUMNS: [&str; 11] =
+    ["account", "asset", "seq", "side", "amount", "balance", "date", "event", "source", "type", "batch"];
+
+fn entry_row(table: &mut Table, shown: &Shown, slot: u32, booked: journal::Booked) {
+    let entry = &booked.entry;
+    table.row([
+        entry.account.clone().into(),
+        entry.asset.clone().into(),
+        entry.seq.into(),
+        if entry.side() == Side::Credit { "credit".into() } else { "debit".into() },
+        shown.amount(entry.amount(), &entry.asset),
+        shown.balance(&entry.account, entry.after(), &entry.asset),
+        Day(booked.accounting_date).to_string().into(),
+        booked.event.1.into(),
+        booked.event.0.into(),
+        booked.kind.into(),
+        format!("{slot}#{}", booked.batch).into(),
+    ]);
+}
+
+/// `entries`: the newest `limit` of each balance.
+pub(super) fn entries(
+    books: &Books,
+    account: &str,
+    asset: Option<&str>,
+    limit: usize,
+) -> anyhow::Result<Answer> {
+    let mut table = Table::new("entries", &ENTRY_COLUMNS);
     let shown = Shown::of(books, BTreeSet::from([account.to_owned()]))?;
-    for (slot, asset, last_batch) in
-        heads.into_iter().flatten().filter(|(_, a, _)| asset.is_none_or(|w| w == a))
-    {
-        let found = journal::last_entries(books.log.as_ref(), slot, account, &asset, last_batch, limit)?;
-        for booked in found {
-            let entry = &booked.entry;
-            table.row([
-                account.into(),
-                asset.clone().into(),
-                entry.seq.into(),
-                if entry.side() == Side::Credit { "credit".into() } else { "debit".into() },
-                shown.amount(entry.amount(), &asset),
-                shown.balance(account, entry.after(), &asset),
-                Day(booked.accounting_date).to_string().into(),
-                booked.event.1.into(),
-                booked.event.0.into(),
-                booked.kind.into(),
-                format!("{slot}#{}", booked.batch).into(),
-            ]);
-        }
+    for (slot, asset, last_batch) in heads(books, account, asset)? {
+        let from = journal::From { batch: last_batch, below: u64::MAX };
+        let found = journal::last_entries(books.log.as_ref(), slot, account, &asset, from, limit)?;
+        found.into_iter().for_each(|booked| entry_row(&mut table, &shown, slot, booked));
     }
     if table.rows.is_empty() {
+        return Ok(Answer::says(Ending::NotFound, format!("no entry of {account}")));
+    }
+    Ok(Answer::tables(vec![table]))
+}
+
+/// A page of entries: `limit` in all, by slot and asset, the newest first.
+pub(super) fn entries_page(
+    books: &Books,
+    account: &str,
+    asset: Option<&str>,
+    after: Option<&Cursor>,
+    limit: usize,
+) -> anyhow::Result<Answer> {
+    let mut table = Table::new("entries", &ENTRY_COLUMNS);
+    let shown = Shown::of(books, BTreeSet::from([account.to_owned()]))?;
+    for (slot, asset, last_batch) in heads(books, account, asset)? {
+        let mut from = journal::From { batch: last_batch, below: u64::MAX };
+        match after.map(|after| ((slot, asset.as_str()).cmp(&(after.slot, &after.asset)), after)) {
+            Some((Ordering::Less, _)) => continue,
+            Some((Ordering::Equal, after)) => {
+                from = journal::From { batch: after.batch.min(last_batch), below: after.seq };
+            }
+            Some((Ordering::Greater, _)) | None => {}
+        }
+        let left = limit.saturating_sub(table.rows.len());
+        let found = journal::last_entries(books.log.as_ref(), slot, account, &asset, from, left)?;
+        found.into_iter().for_each(|booked| entry_row(&mut table, &shown, slot, booked));
+    }
+    if table.rows.is_empty() && after.is_none() {
         return Ok(Answer::says(Ending::NotFound, format!("no entry of {account}")));
     }
     Ok(Answer::tables(vec![table]))

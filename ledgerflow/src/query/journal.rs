@@ -144,7 +144,16 @@ fn of_decision(d: &Decision, entry: &Entry, batch: u64) -> Booked {
     }
 }
 
-/// The newest `limit` entries of an account in an asset, newest first, starting at the batch of its last entry.
+/// Where entries are followed from.
+#[derive(Debug, Clone, Copy)]
+pub struct From {
+    /// Batch that holds the first of them.
+    pub batch: u64,
+    /// Only those of a lower sequence number.
+    pub below: u64,
+}
+
+/// The newest `limit` entries of an account in an asset, newest first, from a place on.
 ///
 /// # Errors
 /// The log fails, or a record is damaged.
@@ -153,11 +162,11 @@ pub fn last_entries(
     slot: u32,
     account: &str,
     asset: &str,
-    last_batch: u64,
+    from: From,
     limit: usize,
 ) -> Result<Vec<Booked>, JournalError> {
     let mut out = Vec::new();
-    let mut next = last_batch;
+    let mut next = from.batch;
     while next > 0 && out.len() < limit {
         let Some(batch) = find_batch(log, slot, next)? else { break };
         let mut here: Vec<Booked> = batch
@@ -169,7 +178,7 @@ pub fn last_entries(
         // The first entry of the batch names the batch of the entry before it.
         let before = here.first().map_or(0, |booked| booked.entry.previous_batch);
         here.reverse();
-        out.extend(here);
+        out.extend(here.into_iter().filter(|booked| booked.entry.seq < from.below));
         next = if before < next { before } else { 0 };
     }
     out.truncate(limit);

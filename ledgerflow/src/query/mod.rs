@@ -22,6 +22,10 @@ use stream::worker::Worker;
 pub enum Question {
     /// Balances of an account or of a prefix that ends with `:` or `*`.
     Balance { account: String, as_of: Option<String> },
+    /// Accounts and their balances, in the order of account and asset; `after` = the last ones of the page before.
+    Accounts { prefix: String, after: Option<(String, String)>, limit: usize },
+    /// A page of entries of an account, newest first, asset by asset.
+    EntriesPage { account: String, asset: Option<String>, after: Option<answers::Cursor>, limit: usize },
     /// Newest entries of an account.
     Entries { account: String, asset: Option<String>, limit: usize },
     /// One event's way.
@@ -56,6 +60,8 @@ pub enum Question {
     Work,
     /// Ready?
     Health,
+    /// The same stage by stage; without a pipeline in this process, whether the log answers.
+    Ready,
 }
 
 impl Question {
@@ -125,6 +131,12 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         Question::Balance { account, as_of } => {
             answers::balance(books, account, as_of.as_deref()).and_then(|answer| whole(books, answer))
         }
+        Question::Accounts { prefix, after, limit } => {
+            answers::accounts(books, prefix, after.as_ref(), *limit).and_then(|answer| whole(books, answer))
+        }
+        Question::EntriesPage { account, asset, after, limit } => {
+            answers::entries_page(books, account, asset.as_deref(), after.as_ref(), *limit)
+        }
         Question::Entries { account, asset, limit } => {
             answers::entries(books, account, asset.as_deref(), *limit)
         }
@@ -150,6 +162,7 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         Question::Outcomes { of } => outcomes::outcomes(books, of),
         Question::Work => operations::work(books),
         Question::Health => Ok(operations::health(books)),
+        Question::Ready => operations::ready(books),
     }
 }
 

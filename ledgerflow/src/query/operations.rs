@@ -335,6 +335,23 @@ pub(super) fn health(books: &Books) -> Answer {
     }
 }
 
+/// Whether this process is ready, stage by stage.
+pub(super) fn ready(books: &Books) -> anyhow::Result<Answer> {
+    let mut table = Table::new("stages", &["stage", "slots", "restored", "last_commit_seconds"]);
+    let Some(pipeline) = books.pipeline() else {
+        books.log.watermarks(TopicPartition::new(Topic::Journal, 0), Isolation::Committed)?;
+        return Ok(Answer::tables(vec![table]));
+    };
+    let (work, now_us) = (pipeline.work(), stream::clock::monotonic_us());
+    for stage in pipeline.stages() {
+        let committed_us = work.get(stage.name()).map_or(0, |work| work.committed_us);
+        let age = (committed_us > 0).then(|| now_us.saturating_sub(committed_us).max(0) / 1_000_000);
+        table.row([stage.name().into(), stage.slots().len().into(), stage.ready().into(), age.into()]);
+    }
+    let health = health(books);
+    Ok(Answer { tables: vec![table], ..health })
+}
+
 /// `audit`.
 pub(super) fn audit(books: &Books, quiesced: bool) -> anyhow::Result<Answer> {
     let limit = audit::AuditLimit { quiesced, ..audit::AuditLimit::default() };

@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -60,6 +60,8 @@ pub struct Work {
     pub records_read: u64,
     /// Records written.
     pub records_written: u64,
+    /// When a window was last committed, microseconds of the monotonic clock; 0 = never.
+    pub committed_us: i64,
 }
 
 impl Work {
@@ -72,6 +74,11 @@ impl Work {
             items: self.items + other.items,
             records_read: self.records_read + other.records_read,
             records_written: self.records_written + other.records_written,
+            committed_us: if self.committed_us > other.committed_us {
+                self.committed_us
+            } else {
+                other.committed_us
+            },
         }
     }
 }
@@ -83,6 +90,7 @@ struct Counters {
     aborted: AtomicU64,
     items: AtomicU64,
     records_written: AtomicU64,
+    committed_us: AtomicI64,
 }
 
 impl Counters {
@@ -90,6 +98,7 @@ impl Counters {
         self.windows.fetch_add(1, Ordering::Relaxed);
         self.items.fetch_add(items, Ordering::Relaxed);
         self.records_written.fetch_add(records as u64, Ordering::Relaxed);
+        self.committed_us.store(monotonic_us(), Ordering::Relaxed);
     }
 }
 
@@ -250,6 +259,7 @@ impl<P: Processor + 'static> WorkerThread<P> {
             items: of(&counters.items),
             records_read: 0,
             records_written: of(&counters.records_written),
+            committed_us: counters.committed_us.load(Ordering::Relaxed),
         }
     }
 

@@ -72,6 +72,8 @@ enum Place {
     Background,
     /// Where the topics are on a broker.
     Broker,
+    /// Beside a pipeline that listens on a port.
+    Http,
 }
 
 /// The `console` blocks of a page, in order.
@@ -81,6 +83,7 @@ fn examples(page: &str) -> Vec<Example> {
         match (inside, line) {
             (false, "<!-- console: background -->") => place = Place::Background,
             (false, "<!-- console: broker -->") => place = Place::Broker,
+            (false, "<!-- console: http -->") => place = Place::Http,
             (false, "```console") => inside = true,
             (true, "```") => (inside, place) = (false, Place::Folder),
             (true, line) => match (line.strip_prefix("$ "), examples.last_mut()) {
@@ -117,6 +120,16 @@ fn run_examples(page: &str, folder: &Path) -> usize {
 pub fn run_examples_with(page: &str, folder: &Path, variables: &[(&str, &str)]) -> usize {
     let here = examples(page).into_iter().filter(|example| example.place == Place::Folder);
     run(here, folder, variables)
+}
+
+/// Runs a page's examples that ask a pipeline at `127.0.0.1:8080`; it is at `address` instead.
+pub fn run_examples_at(page: &str, folder: &Path, address: &str) -> usize {
+    let mut all = examples(page);
+    all.retain(|example| example.place == Place::Http);
+    for example in &mut all {
+        example.command = example.command.replace("127.0.0.1:8080", address);
+    }
+    run(all.into_iter(), folder, &[])
 }
 
 /// Runs the examples of README and `docs/` that need a broker; it is at `bootstrap` instead of `localhost:9092`.

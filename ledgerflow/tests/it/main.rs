@@ -11,6 +11,7 @@ mod consumers;
 mod docs;
 mod forty_five;
 mod full;
+mod http;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]

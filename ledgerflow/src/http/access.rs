@@ -1,0 +1,234 @@
+//! Who may do what: bearer tokens, of which a file holds names, rights and hashes.
+//!
+//! A token is 32 random bytes in hex, so that its SHA-256 tells nothing about it and needs no salt. The file is read at the
+//! start; a change counts from the next start on.
+
+use super::State;
+use super::problem::{Kind, Problem};
+use crate::cli::output::Table;
+use crate::query::Answer;
+use anyhow::{Context, bail};
+use axum::extract::Request;
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::Next;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// What a token may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Right {
+    /// Send events.
+    Send,
+    /// Ask for balances, entries, days, breaks, metrics and everything else that changes nothing.
+    Read,
+}
+
+impl Right {
+    /// Name in the file and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Send => "send",
+            Self::Read => "read",
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    tokens: Vec<Listed>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listed {
+    name: String,
+    sha256: String,
+    may: BTreeSet<Right>,
+}
+
+/// Who may do what.
+#[derive(Debug, Default)]
+pub enum Access {
+    /// Everybody who reaches the port may do everything.
+    #[default]
+    Open,
+    /// Rights by the hash of a token.
+    Tokens(BTreeMap<[u8; 32], BTreeSet<Right>>),
+}
+
+impl Access {
+    /// Reads the file of tokens.
+    ///
+    /// # Errors
+    /// It cannot be read, or something in it is wrong: names file, place and what was expected.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        Self::parse(&text).with_context(|| path.display().to_string())
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let file: File = serde_saphyr::from_str(text)?;
+        let (mut tokens, mut names) = (BTreeMap::new(), BTreeSet::new());
+        for listed in file.tokens {
+            let Some(hash) = hash_of_hex(&listed.sha256) else {
+                bail!("token {}: sha256: expected 64 hex digits", listed.name);
+            };
+            if !names.insert(listed.name.clone()) {
+                bail!("token {}: stands here a second time", listed.name);
+            }
+            if tokens.insert(hash, listed.may).is_some() {
+                bail!("token {}: the same sha256 stands here under another name", listed.name);
+            }
+        }
+        Ok(Self::Tokens(tokens))
+    }
+
+    /// Whether whoever gives this header may do this.
+    fn check(&self, header: Option<&str>, right: Right) -> Result<(), Problem> {
+        let Self::Tokens(tokens) = self else { return Ok(()) };
+        let unknown = |why: &str| Problem::new(Kind::Unauthorized, why);
+        let header = header.ok_or_else(|| unknown("expected a header `Authorization: Bearer TOKEN`"))?;
+        let (scheme, token) = header.split_once(' ').unwrap_or((header, ""));
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(unknown("expected a header `Authorization: Bearer TOKEN`"));
+        }
+        // Found by its hash: how long that takes tells nothing about a token.
+        let hash: [u8; 32] = Sha256::digest(token.trim().as_bytes()).into();
+        let rights = tokens.get(&hash).ok_or_else(|| unknown("the token is not known"))?;
+        if rights.contains(&right) {
+            return Ok(());
+        }
+        Err(Problem::new(Kind::Forbidden, format!("the token lacks the right {:?}", right.name())))
+    }
+}
+
+/// Lets a request through whose token has the right.
+pub(super) async fn guard(
+    right: Right,
+    state: State,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    state.access.check(header, right)?;
+    Ok(next.run(request).await)
+}
+
+fn hash_of_hex(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    let mut hash = [0; 32];
+    for (at, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(hash)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+/// `token`: makes a token, and the line of the file that lets it in.
+///
+/// # Errors
+/// The system gives no random bytes.
+pub fn make(name: &str, may: &[Right]) -> anyhow::Result<Answer> {
+    let mut bytes = [0_u8; 32];
+    let taken =
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("random bytes")?;
+    if taken != bytes.len() {
+        bail!("random bytes: {taken} of {}", bytes.len());
+    }
+    let token = hex(&bytes);
+    let may: BTreeSet<Right> = may.iter().copied().collect();
+    let may: Vec<&str> = may.iter().map(|right| right.name()).collect();
+    let name = serde_json::Value::from(name);
+    let line = format!(
+        "- {{name: {name}, sha256: {}, may: [{}]}}",
+        hex(&Sha256::digest(token.as_bytes())),
+        may.join(", ")
+    );
+    let mut table = Table::new("token", &["token", "line"]);
+    table.row([token.into(), line.into()]);
+    let mut answer = Answer::tables(vec![table]);
+    answer.message = Some(
+        "the token is shown once; the line goes under `tokens:` in the file of `http.tokens`".to_owned(),
+    );
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::Cell;
+
+    /// A new token with these rights, and the file that lets it in.
+    fn made(may: &[Right]) -> (String, Access) {
+        let answer = make("a: \"shop\"", may).expect("made");
+        let [Cell::Text(token), Cell::Text(line)] = &answer.tables[0].rows[0][..] else {
+            panic!("two texts")
+        };
+        (token.clone(), Access::parse(&format!("tokens:\n{line}\n")).expect("its own line"))
+    }
+
+    #[test]
+    fn a_token_may_do_what_its_line_says() {
+        let (token, access) = made(&[Right::Send]);
+        let check = |header: Option<&str>, right| access.check(header, right).map_err(|p| format!("{p:?}"));
+        for scheme in ["Bearer", "bearer"] {
+            check(Some(&format!("{scheme} {token}")), Right::Send).expect("its right");
+        }
+        let header = format!("Bearer {token}");
+        assert!(check(Some(&header), Right::Read).expect_err("not its right").contains("lacks the right"));
+        for header in [None, Some("Bearer "), Some("Bearer x"), Some("Basic eDp5"), Some(token.as_str())] {
+            assert!(check(header, Right::Send).expect_err("nobody").contains("Unauthorized"), "{header:?}");
+        }
+        assert_ne!(made(&[Right::Send]).0, token);
+        Access::Open.check(None, Right::Send).expect("open");
+    }
+
+    #[test]
+    fn a_wrong_file_is_told() {
+        let hash = "ab".repeat(32);
+        for (text, want) in [
+            (
+                "tokens: [{name: a, sha256: zz, may: [read]}]".to_owned(),
+                "token a: sha256: expected 64 hex digits",
+            ),
+            (
+                format!("tokens: [{{name: a, sha256: {}, may: [read]}}]", "zz".repeat(32)),
+                "expected 64 hex digits",
+            ),
+            (format!("tokens: [{{name: a, sha256: {hash}, may: [write]}}]"), "write"),
+            (format!("tokens: [{{name: a, sha256: {hash}, may: [read], by: x}}]"), "by"),
+            (
+                format!(
+                    "tokens: [{{name: a, sha256: {hash}, may: []}}, {{name: b, sha256: {hash}, may: []}}]"
+                ),
+                "token b: the same sha256 stands here under another name",
+            ),
+            (
+                format!(
+                    "tokens: [{{name: a, sha256: {hash}, may: []}}, {{name: a, sha256: {}, may: []}}]",
+                    "cd".repeat(32)
+                ),
+                "token a: stands here a second time",
+            ),
+        ] {
+            let why = format!("{:#}", Access::parse(&text).expect_err(&text));
+            assert!(why.contains(want), "{text}: {why}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The HTTP API: events in; balances, entries, days, breaks and the rest out. It asks the same questions as the commands do.
+//!
+//! Phases: bind -> serve on a thread of its own -> stop (what is under way is answered, streams end) within a bound.
+//! Bounds: requests worked on at a time and open streams (`http.requests_max`, `http.streams_max`), more are told to come
+//! again; the body's size. What reads or waits runs on threads of the runtime's blocking pool, never on its own.
+
+mod access;
+mod events;
+mod extract;
+pub mod openapi;
+mod problem;
+mod read;
+mod stream;
+
+pub use access::{Access, Right, make as make_token};
+pub use problem::Kind as ProblemKind;
+
+use crate::config::HttpSettings;
+use crate::query::books::Books;
+use crate::query::{self, Answer, Ending, Question};
+use anyhow::Context;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn;
+use axum::routing::{get, post};
+use problem::{Kind, Problem};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+
+/// Where the books are got from for a request; `None` = the process is stopping.
+pub type Source = Arc<dyn Fn() -> Option<Arc<Books>> + Send + Sync>;
+
+/// What every request works with.
+#[derive(Clone)]
+struct State {
+    books: Source,
+    access: Arc<Access>,
+    requests: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    stop: watch::Receiver<bool>,
+}
+
+impl State {
+    /// Asks on a thread that may wait.
+    async fn ask(&self, question: Question) -> Result<Answer, Problem> {
+        let busy = |_| Problem::new(Kind::Busy, "try again in a moment");
+        let permit = Arc::clone(&self.requests).try_acquire_owned().map_err(busy)?;
+        let books = Arc::clone(&self.books);
+        let asked = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            books().map(|books| query::answer(&books, &question))
+        });
+        let answer = asked.await.map_err(|error| Problem::new(Kind::Unavailable, error.to_string()))?;
+        let answer = answer.ok_or_else(|| Problem::new(Kind::Unavailable, "the process is stopping"))?;
+        let why = || answer.message.clone().unwrap_or_default();
+        match answer.ending {
+            Ending::Failed => Err(Problem::new(Kind::Unavailable, why())),
+            Ending::NotFound => Err(Problem::new(Kind::NotFound, why())),
+            Ending::Done | Ending::Wrong => Ok(answer),
+        }
+    }
+}
+
+/// A server that listens until it is dropped.
+pub struct Server {
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+    address: SocketAddr,
+}
+
+/// How long requests that are under way may take when the server stops.
+const STOP_WAIT: Duration = Duration::from_secs(2);
+
+impl Server {
+    /// Binds and serves; `None` where no address is configured.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or the file of tokens is wrong.
+    pub fn start(settings: &HttpSettings, books: Source) -> anyhow::Result<Option<Self>> {
+        let Some(address) = settings.listen.0 else { return Ok(None) };
+        let access = settings.tokens.as_deref().map(Access::read).transpose().context("http.tokens")?;
+        let listener = TcpListener::bind(address).with_context(|| format!("http.listen: {address}"))?;
+        listener.set_nonblocking(true).context("http.listen")?;
+        let address = listener.local_addr().context("http.listen")?;
+        let (stop, stopped) = watch::channel(false);
+        let permits = |count: u32| Arc::new(Semaphore::new(usize::try_from(count).unwrap_or(1)));
+        let state = State {
+            books,
+            access: Arc::new(access.unwrap_or_default()),
+            requests: permits(settings.requests_max),
+            streams: permits(settings.streams_max),
+            stop: stopped,
+        };
+        let body_bytes = usize::try_from(settings.body_mib).unwrap_or(1) << 20;
+        let app = router(state.clone(), body_bytes);
+        let threads = usize::try_from(settings.requests_max + settings.streams_max).unwrap_or(1);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(threads)
+            .thread_name("http")
+            .enable_all()
+            .build()
+            .context("http runtime")?;
+        let serve = move || {
+            if let Err(error) = runtime.block_on(serve(listener, app, state.stop)) {
+                tracing::error!(%error, "the HTTP server ended");
+            }
+            runtime.shutdown_timeout(STOP_WAIT);
+        };
+        let thread = std::thread::Builder::new().name("http".into()).spawn(serve).context("thread")?;
+        tracing::info!(%address, "HTTP");
+        Ok(Some(Self { stop, thread: Some(thread), address }))
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Nobody listens any more only when the server has ended by itself.
+        let _ = self.stop.send(true);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the HTTP server's thread panicked");
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, app: Router, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let mut told = stop.clone();
+    let serving = axum::serve(listener, app).with_graceful_shutdown(async move {
+        // A sender that is gone means the same.
+        let _ = told.wait_for(|stop| *stop).await;
+    });
+    let late = async move {
+        let _ = stop.wait_for(|stop| *stop).await;
+        tokio::time::sleep(STOP_WAIT).await;
+    };
+    tokio::select! {
+        ended = serving => ended,
+        () = late => Ok(()),
+    }
+}
+
+fn router(state: State, body_bytes: usize) -> Router {
+    let guarded = |right: Right| {
+        let state = state.clone();
+        from_fn(move |request, next| access::guard(right, state.clone(), request, next))
+    };
+    let send = Router::new()
+        .route("/v1/events", post(events::post))
+        .route_layer(guarded(Right::Send))
+        .layer(DefaultBodyLimit::max(body_bytes));
+    let read = Router::new()
+        .route("/v1/accounts", get(read::accounts))
+        .route("/v1/accounts/{account}/balances", get(read::balances))
+        .route("/v1/accounts/{account}/entries", get(read::entries))
+        .route("/v1/balances/changes", get(stream::changes))
+        .route("/v1/events/{id}", get(read::trace))
+        .route("/v1/trial-balance", get(read::trial_balance))
+        .route("/v1/days", get(read::days))
+        .route("/v1/breaks", get(read::breaks))
+        .route("/v1/breaks/summary", get(read::break_summary))
+        .route("/v1/rejected", get(read::rejected))
+        .route("/v1/rejected/{position}", get(read::rejected_one))
+        .route("/v1/status", get(read::status))
+        .route_layer(guarded(Right::Read));
+    let open = Router::new()
+        .route("/livez", get(read::livez))
+        .route("/readyz", get(read::readyz))
+        .route("/openapi.json", get(openapi::get));
+    open.merge(send)
+        .merge(read)
+        .fallback(|| async { Problem::new(Kind::NotFound, "no such address; /openapi.json lists them") })
+        .method_not_allowed_fallback(|| async { Problem::new(Kind::MethodNotAllowed, "see /openapi.json") })
+        .with_state(state)
+}

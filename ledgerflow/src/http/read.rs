@@ -1,0 +1,277 @@
+//! Everything that is read: each address asks one question, and its tables become arrays by title.
+
+use super::State;
+use super::extract::{Params, Segment};
+use super::problem::{Kind, Problem};
+use crate::cli::output::Table;
+use crate::query::{Answer, Ending, Question};
+use axum::Json;
+use axum::extract::State as With;
+use schemas::dates::Day;
+use schemas::recon_json::CaseKind;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// Rows of a page where the request does not say.
+pub(super) const LIMIT: u32 = 100;
+/// Most of them.
+pub(super) const LIMIT_MAX: u32 = 10_000;
+
+type Answered = Result<Json<Value>, Problem>;
+
+/// Tables as arrays by title, and what is said beside them.
+fn body(answer: Answer) -> Map<String, Value> {
+    let mut object = Map::new();
+    for table in &answer.tables {
+        object.insert(key(&table.title), table.values().collect());
+    }
+    if let Some(message) = answer.message {
+        object.insert("message".to_owned(), message.into());
+    }
+    if answer.ending == Ending::Wrong {
+        object.insert("wrong".to_owned(), true.into());
+    }
+    object
+}
+
+/// A table's title as the name of a member.
+pub(super) fn key(title: &str) -> String {
+    title.replace(' ', "_")
+}
+
+async fn ask(state: &State, question: Question) -> Answered {
+    state.ask(question).await.map(|answer| Json(body(answer).into()))
+}
+
+fn bad(name: &str, found: impl std::fmt::Display, expected: &str) -> Problem {
+    Problem::new(Kind::BadParameter, format!("{name}: found {found}, expected {expected}"))
+}
+
+fn limited(limit: Option<u32>) -> Result<usize, Problem> {
+    let limit = limit.unwrap_or(LIMIT);
+    match limit {
+        1..=LIMIT_MAX => Ok(usize::try_from(limit).unwrap_or(usize::MAX)),
+        _ => Err(bad("limit", limit, &format!("1 to {LIMIT_MAX}"))),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct None_ {}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AccountsParams {
+    #[serde(default)]
+    prefix: String,
+    after: Option<String>,
+    limit: Option<u32>,
+}
+
+/// `GET /v1/accounts`.
+pub(super) async fn accounts(With(state): With<State>, Params(params): Params<AccountsParams>) -> Answered {
+    let limit = limited(params.limit)?;
+    let after = match params.after.as_deref().map(|after| after.split_once('/')) {
+        None => None,
+        Some(Some((account, asset))) => Some((account.to_owned(), asset.to_owned())),
+        Some(None) => return Err(bad("after", "something else", "what `next` of the page before says")),
+    };
+    let answer = state.ask(Question::Accounts { prefix: params.prefix, after, limit }).await?;
+    let next = answer.tables.first().filter(|table| table.rows.len() >= limit).and_then(|table| {
+        let last = table.rows.last()?;
+        Some(format!("{}/{}", last.first()?, last.get(1)?))
+    });
+    Ok(page(answer, next))
+}
+
+/// A page, with the cursor of the one after it.
+fn page(answer: Answer, next: Option<String>) -> Json<Value> {
+    let mut object = body(answer);
+    object.insert("next".to_owned(), next.into());
+    Json(object.into())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BalancesParams {
+    as_of: Option<String>,
+}
+
+/// `GET /v1/accounts/{account}/balances`.
+pub(super) async fn balances(
+    With(state): With<State>,
+    Segment(account): Segment,
+    Params(params): Params<BalancesParams>,
+) -> Answered {
+    schemas::ids::check_account(&account)
+        .map_err(|why| bad("account", format!("{account:?} ({why})"), "an account"))?;
+    if let Some(day) = &params.as_of
+        && Day::parse(day).is_err()
+    {
+        return Err(bad("as_of", format!("{day:?}"), "a day such as 2026-11-21"));
+    }
+    ask(&state, Question::Balance { account, as_of: params.as_of }).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EntriesParams {
+    asset: Option<String>,
+    after: Option<String>,
+    limit: Option<u32>,
+}
+
+/// `GET /v1/accounts/{account}/entries`.
+pub(super) async fn entries(
+    With(state): With<State>,
+    Segment(account): Segment,
+    Params(params): Params<EntriesParams>,
+) -> Answered {
+    let limit = limited(params.limit)?;
+    let after = params.after.as_deref().map(|text| {
+        text.parse().map_err(|_| bad("after", format!("{text:?}"), "what `next` of the page before says"))
+    });
+    let after = after.transpose()?;
+    let answer = state.ask(Question::EntriesPage { account, asset: params.asset, after, limit }).await?;
+    let next = answer.tables.first().filter(|table| table.rows.len() >= limit).and_then(cursor);
+    Ok(page(answer, next))
+}
+
+/// Where the entries after the last of a table are.
+fn cursor(table: &Table) -> Option<String> {
+    let last = table.rows.last()?;
+    let cell = |name: &str| last.get(table.columns.iter().position(|column| column == name)?);
+    Some(format!("{}/{}/{}", cell("batch")?, cell("seq")?, cell("asset")?))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TraceParams {
+    source: Option<String>,
+}
+
+/// `GET /v1/events/{id}`.
+pub(super) async fn trace(
+    With(state): With<State>,
+    Segment(id): Segment,
+    Params(params): Params<TraceParams>,
+) -> Answered {
+    ask(&state, Question::Trace { id, source: params.source }).await
+}
+
+/// `GET /v1/trial-balance`.
+pub(super) async fn trial_balance(With(state): With<State>, Params(None_ {}): Params<None_>) -> Answered {
+    ask(&state, Question::TrialBalance).await
+}
+
+/// `GET /v1/days`.
+pub(super) async fn days(With(state): With<State>, Params(None_ {}): Params<None_>) -> Answered {
+    ask(&state, Question::Days).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BreaksParams {
+    kind: Option<String>,
+    limit: Option<u32>,
+}
+
+/// `GET /v1/breaks`.
+pub(super) async fn breaks(With(state): With<State>, Params(params): Params<BreaksParams>) -> Answered {
+    let limit = limited(params.limit)?;
+    if let Some(kind) = &params.kind
+        && CaseKind::by_name(kind).is_none()
+    {
+        let known: Vec<_> = CaseKind::ALL.iter().map(|kind| kind.name()).collect();
+        return Err(bad("kind", format!("{kind:?}"), &format!("one of {}", known.join(", "))));
+    }
+    ask(&state, Question::Breaks { kind: params.kind, summary: false, limit }).await
+}
+
+/// `GET /v1/breaks/summary`.
+pub(super) async fn break_summary(With(state): With<State>, Params(None_ {}): Params<None_>) -> Answered {
+    ask(&state, Question::Breaks { kind: None, summary: true, limit: 1 }).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RejectedParams {
+    reason: Option<String>,
+    limit: Option<u32>,
+}
+
+/// `GET /v1/rejected`.
+pub(super) async fn rejected(With(state): With<State>, Params(params): Params<RejectedParams>) -> Answered {
+    let limit = limited(params.limit)?;
+    if let Some(reason) = &params.reason
+        && schemas::reason::Reason::by_code(reason).is_none()
+    {
+        return Err(bad("reason", format!("{reason:?}"), "a reason code, see docs/errors.md"));
+    }
+    ask(&state, Question::RejectedList { reason: params.reason, summary: false, limit }).await
+}
+
+/// `GET /v1/rejected/{position}`.
+pub(super) async fn rejected_one(
+    With(state): With<State>,
+    Segment(position): Segment,
+    Params(None_ {}): Params<None_>,
+) -> Answered {
+    let place = |text: &str| {
+        let (partition, offset) = text.split_once('@')?;
+        Some((partition.parse::<u32>().ok()?, offset.parse::<i64>().ok()?))
+    };
+    if place(&position).is_none() {
+        return Err(bad("position", format!("{position:?}"), "a position such as 0@17"));
+    }
+    ask(&state, Question::RejectedShow { position }).await
+}
+
+/// `GET /v1/status`.
+pub(super) async fn status(With(state): With<State>, Params(None_ {}): Params<None_>) -> Answered {
+    ask(&state, Question::Status).await
+}
+
+/// `GET /livez`: the process answers.
+pub(super) async fn livez() -> Json<Value> {
+    Json(json!({"status": "alive"}))
+}
+
+/// `GET /readyz`: every slot of this process is restored, and it can write.
+pub(super) async fn readyz(With(state): With<State>) -> Answered {
+    let answer = state.ask(Question::Ready).await?;
+    let why = answer.message.clone().unwrap_or_default();
+    let mut object = body(Answer { ending: Ending::Done, message: None, ..answer.clone() });
+    if answer.ending == Ending::Wrong {
+        let problem = Problem::new(Kind::NotReady, why);
+        return Err(object.into_iter().fold(problem, |problem, (name, value)| problem.with(&name, value)));
+    }
+    object.insert("status".to_owned(), "ready".into());
+    Ok(Json(object.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::Cell;
+
+    #[test]
+    fn tables_are_arrays_by_title() {
+        let mut table = Table::new("trial balance", &["asset", "difference", "accounts"]);
+        table.row(["CNY".into(), Cell::amount("0.00"), 3_u32.into()]);
+        let answer =
+            Answer { ending: Ending::Wrong, message: Some("look".into()), ..Answer::tables(vec![table]) };
+        let want = json!({
+            "trial_balance": [{"asset": "CNY", "difference": "0.00", "accounts": 3}],
+            "message": "look", "wrong": true,
+        });
+        assert_eq!(Value::from(body(answer)), want);
+    }
+
+    #[test]
+    fn limits_have_bounds() {
+        assert_eq!(limited(None).ok(), Some(100));
+        assert_eq!(limited(Some(10_000)).ok(), Some(10_000));
+        assert!(limited(Some(0)).is_err() && limited(Some(10_001)).is_err());
+    }
+}

@@ -1,0 +1,481 @@
+//! The HTTP API of a running pipeline: events in, everything else out, as its description says.
+
+use crate::company::{Company, PATIENCE, Running, within};
+use crate::docs::run_examples_at;
+use ledgerflow::http::openapi::{self, Columns, Is, OPERATIONS, READY};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+
+/// A server of a running pipeline.
+struct Served {
+    company: Company,
+    running: Running,
+    address: String,
+    token: Option<String>,
+}
+
+/// What was answered.
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    headers: String,
+    body: String,
+}
+
+impl Reply {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|why| panic!("{why}: {self:?}"))
+    }
+
+    #[track_caller]
+    fn is(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        self.json()
+    }
+
+    /// A problem with this code.
+    #[track_caller]
+    fn problem(self, status: u16, code: &str) -> Value {
+        assert!(self.headers.contains("application/problem+json"), "{self:?}");
+        let said = self.is(status);
+        assert_eq!(
+            (said["code"].as_str(), said["status"].as_u64()),
+            (Some(code), Some(u64::from(status))),
+            "{said}"
+        );
+        assert_eq!(said["type"], format!("urn:ledgerflow:problem:{code}"));
+        said
+    }
+}
+
+impl Served {
+    fn new() -> Self {
+        Self::with(Company::with("http: {listen: 127.0.0.1:0}\ningest: {tick_ms: 100}\n"))
+    }
+
+    fn with(company: Company) -> Self {
+        let running = company.run();
+        let address = address(&running);
+        Self { company, running, address, token: None }
+    }
+
+    fn open(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> BufReader<TcpStream> {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: ledgerflow\r\nConnection: close\r\n");
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        if let Some(token) = &self.token {
+            head += &format!("Authorization: Bearer {token}\r\n");
+        }
+        head += &format!("Content-Length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).unwrap();
+        // A server that refuses by the head alone may have hung up by now.
+        let _ = stream.write_all(body);
+        BufReader::new(stream)
+    }
+
+    fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let mut bytes = Vec::new();
+        // Hanging up with a body unread ends in a reset, behind the whole answer.
+        let _ = self.open(method, target, headers, body).read_to_end(&mut bytes);
+        let text = String::from_utf8(bytes).unwrap();
+        let (headers, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text:?}"));
+        let status = headers.split(' ').nth(1).unwrap().parse().unwrap();
+        Reply { status, headers: headers.to_lowercase(), body: body.to_owned() }
+    }
+
+    fn get(&self, target: &str) -> Reply {
+        self.ask("GET", target, &[], b"")
+    }
+
+    fn post(&self, query: &str, media: &str, body: impl AsRef<[u8]>) -> Reply {
+        self.ask("POST", &format!("/v1/events{query}"), &[("Content-Type", media)], body.as_ref())
+    }
+
+    /// Sends a transfer and waits until it is decided.
+    fn books(&self, id: &str, to: &str, amount: &str) {
+        let said = self.post("?wait=booked&timeout_seconds=60", JSON, transfer(id, to, amount)).is(200);
+        assert_eq!(said["events"][0]["outcome"], "booked", "{said}");
+    }
+
+    /// Waits until a balance is shown.
+    #[track_caller]
+    fn shows(&self, account: &str, balance: &str) {
+        let target = format!("/v1/accounts/{account}/balances");
+        let shown = || (self.get(&target).json()["balances"][0]["balance"] == balance).then_some(());
+        assert!(within(PATIENCE, shown).is_some(), "{:?}", self.get(&target));
+    }
+}
+
+/// Where a process says that it listens.
+fn address(running: &Running) -> String {
+    let told = || {
+        let err = running.err();
+        let line = err.lines().find(|line| line.contains(": HTTP address="))?;
+        Some(line.split_once("address=")?.1.trim().to_owned())
+    };
+    within(PATIENCE, told).unwrap_or_else(|| panic!("{}", running.err()))
+}
+
+const JSON: &str = "application/json";
+
+fn transfer(id: &str, to: &str, amount: &str) -> String {
+    let time = schemas::dates::format_instant(stream::clock::wall_us());
+    let data = json!({"from": "funding:cash", "to": to, "asset": "CNY", "amount": amount});
+    json!({
+        "specversion": "1.0", "id": id, "source": "/shop", "type": "transfer", "subject": to.rsplit_once(':').unwrap().0,
+        "time": time, "data": data,
+    })
+    .to_string()
+}
+
+#[test]
+fn events_go_in_and_their_outcomes_come_back() {
+    let served = Served::new();
+    let one = transfer("a-1", "users:1:wallet", "10.00");
+    let said = served.post("?wait=booked", JSON, &one).is(200);
+    assert_eq!(
+        (said["accepted"].as_u64(), said["events"][0]["outcome"].as_str()),
+        (Some(1), Some("booked")),
+        "{said}"
+    );
+    assert_eq!(
+        (said["events"][0]["id"].as_str(), said["events"][0]["lane"].as_u64()),
+        (Some("a-1"), Some(1))
+    );
+    let array = format!("[{one}, {}]", transfer("a-2", "users:1:wallet", "2.50"));
+    let said = served
+        .post("?wait=booked&lane=0", "application/cloudevents-batch+json; charset=utf-8", array)
+        .is(200);
+    let outcomes: Vec<_> =
+        said["events"].as_array().unwrap().iter().map(|event| event["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["duplicate", "booked"], "{said}");
+    assert_eq!(said["events"][0]["original"], "booked");
+    let spends = transfer("a-3", "users:2:wallet", "5000.00").replace("funding:cash", "users:1:wallet");
+    let lines = format!("{}\n\n{spends}\n", transfer("a-4", "users:1:wallet", "0.50"));
+    let said = served.post("?wait=booked", "application/x-ndjson", lines).is(200);
+    assert_eq!(
+        (said["events"][0]["outcome"].as_str(), said["events"][1]["outcome"].as_str()),
+        (Some("booked"), Some("refused"))
+    );
+    assert!(said["events"][1]["reason"].as_str().unwrap().starts_with("insufficient_funds"), "{said}");
+    let said = served.post("", JSON, transfer("a-5", "users:1:wallet", "1.00")).is(202);
+    assert_eq!(said["events"][0]["outcome"], "accepted", "{said}");
+    served.shows("users:1:wallet", "14.00");
+    served.running.stop();
+    served.company.is_whole();
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_whole() {
+    let served = Served::new();
+    let good = transfer("b-1", "users:1:wallet", "10.00");
+    let said = served
+        .post("", JSON, format!("[{good}, {{\"specversion\": \"1.0\"}}, 7]"))
+        .problem(422, "invalid_events");
+    let errors: Vec<_> = said["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| (e["index"].as_u64(), e["code"].as_str()))
+        .collect();
+    assert_eq!(errors, [(Some(1), Some("missing_field")), (Some(2), Some("not_json"))], "{said}");
+    served.post("", JSON, "{\"specversion\":").problem(400, "malformed_body");
+    served.post("", JSON, "").problem(400, "malformed_body");
+    served.post("", "text/csv", &good).problem(415, "unsupported_media_type");
+    let binary = [("Content-Type", JSON), ("ce-specversion", "1.0")];
+    served.ask("POST", "/v1/events", &binary, b"{}").problem(415, "unsupported_media_type");
+    served.post("?lane=3", JSON, &good).problem(400, "bad_parameter");
+    served.post("?wait=forever", JSON, &good).problem(400, "bad_parameter");
+    served.post("?wait=booked&timeout_seconds=0", JSON, &good).problem(400, "bad_parameter");
+    served.post("?lanes=1", JSON, &good).problem(400, "bad_parameter");
+    served.post("", JSON, vec![b' '; (8 << 20) + 1]).problem(413, "too_large");
+    served.post("", JSON, format!("[{}]", vec!["1"; 10_001].join(","))).problem(413, "too_large");
+    let long = good.replace("\"data\"", &format!("\"note\":\"{}\",\"data\"", "x".repeat(70_000)));
+    let said = served.post("", JSON, long).problem(422, "invalid_events");
+    assert_eq!(said["errors"][0]["code"], "too_large", "{said}");
+    // Nothing of all that was taken.
+    served.get("/v1/accounts/users:1:wallet/balances").problem(404, "not_found");
+    assert_eq!(served.get("/v1/rejected").is(200)["rejected"], json!([]));
+    served.running.stop();
+}
+
+#[test]
+fn addresses_methods_and_parameters_that_are_none_are_told() {
+    let served = Served::new();
+    served.get("/v1/nothing").problem(404, "not_found");
+    served.ask("DELETE", "/v1/days", &[], b"").problem(405, "method_not_allowed");
+    for target in [
+        "/v1/accounts?limit=0",
+        "/v1/accounts?limit=many",
+        "/v1/accounts?after=x",
+        "/v1/accounts?page=2",
+        "/v1/accounts/users:1:wallet/balances?as_of=yesterday",
+        "/v1/accounts/users:1:wallet/entries?after=7",
+        "/v1/accounts/no%20account/balances",
+        "/v1/accounts/%ff/balances",
+        "/v1/breaks?kind=odd",
+        "/v1/rejected?reason=odd",
+        "/v1/rejected/first",
+        "/v1/days?limit=1",
+    ] {
+        served.get(target).problem(400, "bad_parameter");
+    }
+    let last = [("Last-Event-ID", "x")];
+    served.ask("GET", "/v1/balances/changes", &last, b"").problem(400, "bad_parameter");
+    for target in ["/v1/accounts/users:9:wallet/balances", "/v1/events/none", "/v1/rejected/0@99"] {
+        served.get(target).problem(404, "not_found");
+    }
+    assert_eq!(served.get("/livez").is(200), json!({"status": "alive"}));
+    served.running.stop();
+}
+
+/// Whether a member is what the description says.
+fn is(value: &Value, kind: Is) -> bool {
+    let amount = |value: &Value| value.as_str().is_some_and(|text| text.parse::<f64>().is_ok());
+    match kind {
+        Is::Text => value.is_string(),
+        Is::MaybeText => value.is_string() || value.is_null(),
+        Is::Amount => amount(value),
+        Is::MaybeAmount => amount(value) || value.is_null(),
+        Is::Number => value.is_i64(),
+        Is::MaybeNumber => value.is_i64() || value.is_null(),
+        Is::Flag => value.is_boolean(),
+    }
+}
+
+#[track_caller]
+fn has_columns(rows: &Value, columns: Columns) {
+    let rows = rows.as_array().unwrap();
+    assert!(!rows.is_empty(), "nothing to compare with {columns:?}");
+    for row in rows {
+        let names: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names, columns.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+        for (name, kind) in columns {
+            assert!(is(&row[name], *kind), "{name} of {row} is not {kind:?}");
+        }
+    }
+}
+
+/// A closed day with entries, a bill's break and an event that was not booked; the next day runs.
+#[test]
+fn every_operation_answers_as_it_is_described() {
+    let company = Company::with("http: {listen: 127.0.0.1:0}\n");
+    let clock = "ingest: {tick_ms: 100}\nbusiness_clock: {mode: offset, at: '2026-11-21T12:00:00Z'}\n";
+    company.write("ledgerflow.yaml", format!("http: {{listen: 127.0.0.1:0}}\n{clock}"));
+    let served = Served::with(company);
+    let at = |id: &str| {
+        transfer(id, "users:1:wallet", "1.00")
+            .replace(&schemas::dates::format_instant(stream::clock::wall_us())[..10], "2026-11-21")
+    };
+    served.post("?wait=booked", JSON, at("c-1")).is(200);
+    served.post("?wait=booked", JSON, at("c-2").replace("CNY", "XXX")).is(200);
+    let rows = [ledgerflow_tests::bill::BillRow {
+        time: "2026-11-21 20:00:00".to_owned(),
+        order: "order-1".to_owned(),
+        refund: None,
+        cents: 1_250,
+        fee_cents: 8,
+    }];
+    let bill = served.company.write("bill.csv", ledgerflow_tests::bill::text(&rows));
+    served.company.cli(&["bill", &bill.display().to_string()]).ends(0);
+    let broken = || (served.get("/v1/breaks").json()["breaks"].as_array()?.len() == 1).then_some(());
+    assert!(within(PATIENCE, broken).is_some(), "{:?}", served.get("/v1/breaks"));
+    let Served { company, running, .. } = served;
+    running.stop();
+    company.write(
+        "ledgerflow.yaml",
+        format!("http: {{listen: 127.0.0.1:0}}\n{}", clock.replace("-21T12", "-22T12")),
+    );
+    let served = Served::with(company);
+    let closed = || (served.get("/v1/days").json()["days"][0]["state"] == "CLOSED").then_some(());
+    assert!(within(PATIENCE, closed).is_some(), "{:?}", served.get("/v1/days"));
+    let document = served.get("/openapi.json").is(200);
+    assert_eq!(document, openapi::document());
+    let mut seen = BTreeSet::new();
+    for operation in OPERATIONS {
+        let path = operation.path.replace("{account}", "users:1:wallet").replace("{id}", "c-1");
+        let targets = match operation.path {
+            "/v1/accounts/{account}/balances" => vec![path.clone(), format!("{path}?as_of=2026-11-21")],
+            _ => vec![path.replace("{position}", "0@0")],
+        };
+        let targets = if operation.path == "/v1/rejected/{position}" {
+            let at =
+                served.get("/v1/rejected").is(200)["rejected"][0]["position"].as_str().unwrap().to_owned();
+            vec![operation.path.replace("{position}", &at)]
+        } else {
+            targets
+        };
+        for target in targets {
+            let said = served.get(&target).is(200);
+            assert_eq!(said.get("next").is_some(), operation.pages, "{target}: {said}");
+            assert!(said.get("wrong").is_none(), "{target}: {said}");
+            for (title, columns) in operation.tables {
+                let name = title.trim_start_matches('?').replace(' ', "_");
+                if let Some(rows) = said.get(&name) {
+                    has_columns(rows, columns);
+                    seen.insert(name);
+                } else {
+                    assert!(title.starts_with('?'), "{target} has no {name}: {said}");
+                }
+            }
+        }
+    }
+    let all: BTreeSet<String> = OPERATIONS
+        .iter()
+        .flat_map(|operation| operation.tables)
+        .map(|(title, _)| title.trim_start_matches('?').replace(' ', "_"))
+        .collect();
+    assert_eq!(seen, all);
+    has_columns(&served.get("/readyz").is(200)["stages"], READY);
+    served.running.stop();
+}
+
+#[test]
+fn pages_hold_everything_once() {
+    let served = Served::new();
+    let many: Vec<String> =
+        (0..40).map(|n| transfer(&format!("d-{n}"), &format!("users:{}:wallet", n % 7), "1.00")).collect();
+    served.post("?wait=booked&timeout_seconds=60", "application/x-ndjson", many.join("\n")).is(200);
+    served.shows("users:0:wallet", "6.00");
+    served.shows("users:6:wallet", "5.00");
+    let pages = |path: &str, title: &str, more: &str| {
+        let (mut rows, mut next) = (Vec::new(), None::<String>);
+        loop {
+            let after = next.map(|next| format!("&after={}", next.replace('#', "%23"))).unwrap_or_default();
+            let said = served.get(&format!("{path}?limit=3{more}{after}")).is(200);
+            rows.extend(said[title].as_array().unwrap().clone());
+            next = said["next"].as_str().map(str::to_owned);
+            if next.is_none() {
+                return rows;
+            }
+        }
+    };
+    let whole = served.get("/v1/accounts?limit=10000").is(200);
+    assert_eq!(whole["next"], Value::Null);
+    assert_eq!(pages("/v1/accounts", "accounts", ""), *whole["accounts"].as_array().unwrap());
+    let users = pages("/v1/accounts", "accounts", "&prefix=users:");
+    assert_eq!(users.len(), 7);
+    // The cash account is one of the ledger's own: it has a balance on every partition that paid from it.
+    for account in ["users:0:wallet", "funding:cash"] {
+        let path = format!("/v1/accounts/{account}/entries");
+        let whole = served.get(&format!("{path}?limit=10000")).is(200);
+        let whole = whole["entries"].as_array().unwrap();
+        assert!(whole.len() >= 6, "{whole:?}");
+        assert_eq!(pages(&path, "entries", ""), *whole, "{account}");
+        assert_eq!(pages(&path, "entries", "&asset=CNY"), *whole, "{account}");
+    }
+    served.running.stop();
+}
+
+#[test]
+fn a_token_may_do_what_its_line_says() {
+    let company = Company::with("");
+    let token = |name: &str, may: &str| {
+        let said = company.cli(&["token", name, "--may", may, "-o", "json"]).ends(0).json();
+        (said[0]["token"].as_str().unwrap().to_owned(), said[0]["line"].as_str().unwrap().to_owned())
+    };
+    let (sender, reader) = (token("shop", "send"), token("desk", "read"));
+    let tokens = company.write("tokens.yaml", format!("tokens:\n{}\n{}\n", sender.1, reader.1));
+    assert!(!std::fs::read_to_string(&tokens).unwrap().contains(&sender.0));
+    company
+        .write("ledgerflow.yaml", format!("http: {{listen: 127.0.0.1:0, tokens: {}}}\n", tokens.display()));
+    let mut served = Served::with(company);
+    let event = transfer("e-1", "users:1:wallet", "1.00");
+    served.get("/livez").is(200);
+    served.get("/readyz").is(200);
+    let refused = served.get("/v1/days");
+    assert!(refused.headers.contains("www-authenticate: bearer"), "{refused:?}");
+    refused.problem(401, "unauthorized");
+    served.post("", JSON, &event).problem(401, "unauthorized");
+    served.token = Some("0".repeat(64));
+    served.get("/v1/days").problem(401, "unauthorized");
+    served.token = Some(sender.0);
+    served.post("?wait=booked", JSON, &event).is(200);
+    served.get("/v1/days").problem(403, "forbidden");
+    served.token = Some(reader.0);
+    served.get("/v1/days").is(200);
+    served.post("", JSON, &event).problem(403, "forbidden");
+    served.running.stop();
+    served.company.write("tokens.yaml", "tokens: [{name: a, sha256: 12, may: [read]}]\n");
+    let said = served.company.cli(&["run"]);
+    assert!(
+        said.code != Some(0) && said.err.contains("tokens.yaml") && said.err.contains("64 hex digits"),
+        "{}",
+        said.err
+    );
+}
+
+/// The next event of a stream: its id, its data.
+fn next_change(stream: &mut BufReader<TcpStream>) -> (String, Value) {
+    let (mut id, mut line) = (String::new(), String::new());
+    loop {
+        line.clear();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "the stream ended");
+        if let Some(of) = line.trim_end().strip_prefix("id: ") {
+            of.clone_into(&mut id);
+        }
+        if let Some(data) = line.trim_end().strip_prefix("data: ") {
+            return (id, serde_json::from_str(data).unwrap());
+        }
+    }
+}
+
+#[test]
+fn changes_come_as_they_happen_and_none_is_missed() {
+    let served = Served::new();
+    served.books("f-0", "users:1:wallet", "1.00");
+    served.shows("users:1:wallet", "1.00");
+    let watch = |last: Option<&str>| {
+        let headers: Vec<_> = last.map(|last| ("Last-Event-ID", last)).into_iter().collect();
+        let mut stream = served.open("GET", "/v1/balances/changes?account=users:*", &headers, b"");
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        assert!(line.contains("200"), "{line}");
+        stream
+    };
+    let mut stream = watch(None);
+    served.books("f-1", "users:1:wallet", "1.00");
+    let (id, change) = next_change(&mut stream);
+    assert_eq!(
+        (change["account"].as_str(), change["balance"].as_str()),
+        (Some("users:1:wallet"), Some("2.00"))
+    );
+    drop(stream);
+    served.books("f-2", "users:2:wallet", "5.00");
+    served.books("f-3", "users:1:wallet", "1.00");
+    let mut stream = watch(Some(&id));
+    let mut missed: Vec<_> =
+        (0..2).map(|_| next_change(&mut stream).1["balance"].as_str().unwrap().to_owned()).collect();
+    missed.sort();
+    assert_eq!(missed, ["3.00", "5.00"]);
+    // Open streams do not keep the process from ending.
+    served.running.stop();
+    let mut rest = String::new();
+    let _ = stream.read_to_string(&mut rest);
+    served.company.is_whole();
+}
+
+#[test]
+fn the_page_on_http_says_what_it_says() {
+    let served = Served::new();
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/http.md")).unwrap();
+    assert!(run_examples_at(&page, &served.company.path(""), &served.address) >= 8);
+    for kind in ledgerflow::http::ProblemKind::ALL {
+        let row = format!("| `{}` | {} | {} |", kind.code(), kind.status().as_u16(), kind.title());
+        assert!(page.contains(&row), "docs/http.md has no line {row}");
+    }
+    served.running.stop();
+}
