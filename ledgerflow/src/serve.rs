@@ -85,7 +85,11 @@ pub fn serve(
     let shared = Shared(Arc::new(RwLock::new(Some(Arc::clone(&books)))));
     let server = listen(dir, &shared)?;
     let asked = shared.clone();
-    let http = http::Server::start(&settings.http, Arc::new(move || asked.books()))?;
+    // A processor's process on Kafka has the states of its own partitions only.
+    let http = match books.embedded {
+        Some(_) => http::Server::start(&settings.http, Arc::new(move || asked.books()))?,
+        None => None,
+    };
     keep_house(settings.clone(), shared.clone())?;
     tracing::info!(dir = %dir.display(), "ledgerflow runs");
     let watched = watch(settings, &books, &stop);

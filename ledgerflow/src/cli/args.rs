@@ -100,6 +100,10 @@ pub enum Command {
     Bench(Bench),
     /// Exit 0 when a pipeline runs on the data directory and is ready; on Kafka, every processor that was started there.
     Health,
+    /// Serve the HTTP API over topics on Kafka until SIGTERM or SIGINT.
+    ///
+    /// On the embedded log `run` serves it, where `http.listen` says so.
+    Http,
     /// Make a token for the HTTP API. It is shown once; its hash goes into the file of `http.tokens`.
     Token(Token),
     /// Print the configuration in force and where each value comes from.

@@ -103,6 +103,11 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         // What a topic is needs no books.
         Command::Topics(args::Topics::Describe { topic }) => show(&query::operations::topic(&topic), out),
+        Command::Http if settings.log.kind == LogKind::Embedded => Err(WrongUse(
+            "on the embedded log `ledgerflow run` serves HTTP, where http.listen says so".to_owned(),
+        )
+        .into()),
+        Command::Http => kafka::http(&settings).map(|()| ExitCode::SUCCESS),
         Command::Token(of) => show(&http::make_token(&of.name, &of.may)?, out),
         Command::Topics(args::Topics::Create) => show(&create_topics(&settings)?, out),
         Command::Topics(args::Topics::Acls(options)) => acls(&settings, &options, out),
@@ -209,7 +214,7 @@ fn acls(settings: &Settings, options: &args::Acls, out: Output) -> anyhow::Resul
 /// Only `run` tells what it does; other commands speak of trouble.
 fn level(cli: &Cli, settings: &Settings) -> LogLevel {
     let told = settings.log_level.clone();
-    let quiet = !matches!(cli.command, Command::Run(_)) && told == LogLevel::info();
+    let quiet = !matches!(cli.command, Command::Run(_) | Command::Http) && told == LogLevel::info();
     if quiet { LogLevel::warn() } else { told }
 }
 

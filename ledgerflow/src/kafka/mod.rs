@@ -5,9 +5,11 @@
 //! socket; losing them costs time only.
 
 mod acls;
+mod gateway;
 mod number;
 
 pub use acls::acls;
+pub use gateway::run as http;
 
 use crate::basis;
 use crate::cli::commands::WrongUse;

@@ -14,7 +14,7 @@ use settlement::Settlement;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use stream::clock::BusinessClock;
+use stream::clock::{self, BusinessClock};
 use stream::embedded::EmbeddedLog;
 use stream::log::Log;
 use stream::processor::Processor;
@@ -25,8 +25,25 @@ pub const STORE: &str = "store";
 
 /// A worker that is restored when it is first asked and will not work.
 struct Rested<P: Processor> {
-    worker: Mutex<Result<Worker<P>, Option<P>>>,
+    worker: Mutex<Held<P>>,
 }
+
+enum Held<P: Processor> {
+    /// Nobody has asked yet; `None` = it could not be made.
+    Not(Option<P>),
+    Made(Box<Made<P>>),
+}
+
+struct Made<P: Processor> {
+    worker: Worker<P>,
+    /// When it was last restored, monotonic microseconds.
+    restored_us: i64,
+    /// When that was last kept as checkpoints.
+    kept_us: i64,
+}
+
+/// For how long what an observer has seen counts as now.
+const NOW_US: i64 = 200_000;
 
 /// How states are restored that nobody works on.
 struct Restoring {
@@ -176,19 +193,31 @@ impl Books {
 
 impl<P: Processor> Rested<P> {
     fn of(processor: P) -> Self {
-        Self { worker: Mutex::new(Err(Some(processor))) }
+        Self { worker: Mutex::new(Held::Not(Some(processor))) }
     }
 
     fn ask<R>(&self, how: &Restoring, question: impl Fn(&Worker<P>) -> R) -> anyhow::Result<R> {
-        let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(processor) = worker.as_mut() {
+        let mut held = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Held::Not(processor) = &mut *held {
             let processor = processor.take().context("the state could not be restored")?;
-            *worker = Ok(how.restored(processor)?);
+            let worker = how.worker(processor)?;
+            *held = Held::Made(Box::new(Made { worker, restored_us: i64::MIN, kept_us: i64::MIN }));
         }
-        match worker.as_ref() {
-            Ok(worker) => Ok(question(worker)),
-            Err(_) => bail!("the state could not be restored"),
+        let Held::Made(made) = &mut *held else { bail!("the state could not be restored") };
+        let Made { worker, restored_us, kept_us } = &mut **made;
+        let now_us = clock::monotonic_us();
+        if how.options.observing && worker.restored() && now_us.saturating_sub(*restored_us) >= NOW_US {
+            worker.observe_again();
         }
+        if !worker.restored() {
+            how.restore(worker)?;
+            *restored_us = now_us;
+            if how.options.observing && now_us.saturating_sub(*kept_us) >= how.options.checkpoint_us {
+                worker.keep_observed(Now::read(&BusinessClock::Wall))?;
+                *kept_us = now_us;
+            }
+        }
+        Ok(question(worker))
     }
 }
 
@@ -198,10 +227,13 @@ const RESTORE_TRIES: u32 = 100;
 const RESTORE_PAUSE: Duration = Duration::from_millis(20);
 
 impl Restoring {
-    fn restored<P: Processor>(&self, processor: P) -> anyhow::Result<Worker<P>> {
-        let (name, slots) = (processor.name(), processor.slots());
-        let log = Arc::clone(&self.log);
-        let mut worker = Worker::new(processor, log, "1", self.options.clone(), (self.checkpoints)(name)?);
+    fn worker<P: Processor>(&self, processor: P) -> anyhow::Result<Worker<P>> {
+        let (log, checkpoints) = (Arc::clone(&self.log), (self.checkpoints)(processor.name())?);
+        Ok(Worker::new(processor, log, "1", self.options.clone(), checkpoints))
+    }
+
+    fn restore<P: Processor>(&self, worker: &mut Worker<P>) -> anyhow::Result<()> {
+        let (name, slots) = (worker.processor().name(), worker.processor().slots());
         let now = Now::read(&BusinessClock::Wall);
         let (progress, mut tries) = (progress(name, slots), 0);
         loop {
@@ -220,10 +252,7 @@ impl Restoring {
             }
         }
         progress.finish_and_clear();
-        if self.options.observing {
-            worker.keep_observed(now)?;
-        }
-        Ok(worker)
+        Ok(())
     }
 }
 

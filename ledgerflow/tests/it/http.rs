@@ -7,31 +7,45 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::ops::Deref;
 use std::path::Path;
 
-/// A server of a running pipeline.
-struct Served {
-    company: Company,
-    running: Running,
+/// A client of a server.
+pub struct Client {
     address: String,
     token: Option<String>,
 }
 
+/// A server of a running pipeline, and a client of it.
+struct Served {
+    company: Company,
+    running: Running,
+    client: Client,
+}
+
+impl Deref for Served {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
 /// What was answered.
 #[derive(Debug)]
-struct Reply {
+pub struct Reply {
     status: u16,
     headers: String,
     body: String,
 }
 
 impl Reply {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|why| panic!("{why}: {self:?}"))
     }
 
     #[track_caller]
-    fn is(self, status: u16) -> Value {
+    pub fn is(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{self:?}");
         self.json()
     }
@@ -58,11 +72,18 @@ impl Served {
 
     fn with(company: Company) -> Self {
         let running = company.run();
-        let address = address(&running);
-        Self { company, running, address, token: None }
+        let client = Client::of(&running);
+        Self { company, running, client }
+    }
+}
+
+impl Client {
+    /// Of the server of a process.
+    pub fn of(running: &Running) -> Self {
+        Self { address: address(running), token: None }
     }
 
-    fn open(
+    pub fn open(
         &self,
         method: &str,
         target: &str,
@@ -85,7 +106,7 @@ impl Served {
         BufReader::new(stream)
     }
 
-    fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    pub fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
         let mut bytes = Vec::new();
         // Hanging up with a body unread ends in a reset, behind the whole answer.
         let _ = self.open(method, target, headers, body).read_to_end(&mut bytes);
@@ -95,23 +116,23 @@ impl Served {
         Reply { status, headers: headers.to_lowercase(), body: body.to_owned() }
     }
 
-    fn get(&self, target: &str) -> Reply {
+    pub fn get(&self, target: &str) -> Reply {
         self.ask("GET", target, &[], b"")
     }
 
-    fn post(&self, query: &str, media: &str, body: impl AsRef<[u8]>) -> Reply {
+    pub fn post(&self, query: &str, media: &str, body: impl AsRef<[u8]>) -> Reply {
         self.ask("POST", &format!("/v1/events{query}"), &[("Content-Type", media)], body.as_ref())
     }
 
     /// Sends a transfer and waits until it is decided.
-    fn books(&self, id: &str, to: &str, amount: &str) {
+    pub fn books(&self, id: &str, to: &str, amount: &str) {
         let said = self.post("?wait=booked&timeout_seconds=60", JSON, transfer(id, to, amount)).is(200);
         assert_eq!(said["events"][0]["outcome"], "booked", "{said}");
     }
 
     /// Waits until a balance is shown.
     #[track_caller]
-    fn shows(&self, account: &str, balance: &str) {
+    pub fn shows(&self, account: &str, balance: &str) {
         let target = format!("/v1/accounts/{account}/balances");
         let shown = || (self.get(&target).json()["balances"][0]["balance"] == balance).then_some(());
         assert!(within(PATIENCE, shown).is_some(), "{:?}", self.get(&target));
@@ -128,9 +149,9 @@ fn address(running: &Running) -> String {
     within(PATIENCE, told).unwrap_or_else(|| panic!("{}", running.err()))
 }
 
-const JSON: &str = "application/json";
+pub const JSON: &str = "application/json";
 
-fn transfer(id: &str, to: &str, amount: &str) -> String {
+pub fn transfer(id: &str, to: &str, amount: &str) -> String {
     let time = schemas::dates::format_instant(stream::clock::wall_us());
     let data = json!({"from": "funding:cash", "to": to, "asset": "CNY", "amount": amount});
     json!({
@@ -399,12 +420,12 @@ fn a_token_may_do_what_its_line_says() {
     assert!(refused.headers.contains("www-authenticate: bearer"), "{refused:?}");
     refused.problem(401, "unauthorized");
     served.post("", JSON, &event).problem(401, "unauthorized");
-    served.token = Some("0".repeat(64));
+    served.client.token = Some("0".repeat(64));
     served.get("/v1/days").problem(401, "unauthorized");
-    served.token = Some(sender.0);
+    served.client.token = Some(sender.0);
     served.post("?wait=booked", JSON, &event).is(200);
     served.get("/v1/days").problem(403, "forbidden");
-    served.token = Some(reader.0);
+    served.client.token = Some(reader.0);
     served.get("/v1/days").is(200);
     served.post("", JSON, &event).problem(403, "forbidden");
     served.running.stop();
@@ -418,7 +439,7 @@ fn a_token_may_do_what_its_line_says() {
 }
 
 /// The next event of a stream: its id, its data.
-fn next_change(stream: &mut BufReader<TcpStream>) -> (String, Value) {
+pub fn next_change(stream: &mut BufReader<TcpStream>) -> (String, Value) {
     let (mut id, mut line) = (String::new(), String::new());
     loop {
         line.clear();

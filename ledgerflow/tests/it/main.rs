@@ -15,6 +15,8 @@ mod http;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]
+mod kafka_http;
+#[cfg(feature = "kafka")]
 mod kafka_rights;
 mod kill;
 mod mirror;

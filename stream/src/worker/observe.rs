@@ -3,6 +3,8 @@
 //! Joins no group, fences nobody, commits nothing. Positions and changelog are read one after the other, so the changelog
 //! is mostly ahead of the positions: the state is that after the very window which the positions name. What would stop an
 //! owner may only be something that has just moved here; it counts when it is met [`DOUBTS_MAX`] times.
+//!
+//! An observer that looks again ([`Worker::observe_again`]) reads on from what it has seen.
 
 use super::restore::{Committed, Last};
 use super::{Now, Run, Worker, WorkerError};
@@ -26,6 +28,13 @@ impl<P: Processor> Worker<P> {
             _ => false,
         };
         self.options.observing && named
+    }
+
+    /// Lets the next steps read what has come since.
+    pub fn observe_again(&mut self) {
+        if let Some(run) = self.run.take().filter(|_| self.options.observing) {
+            self.run = Some(Run { doubts: 0, ..run.again() });
+        }
     }
 
     /// Keeps what was observed as checkpoints, so that the next observer reads less.

@@ -51,6 +51,21 @@ impl<S> SlotRun<S> {
     }
 }
 
+impl<S> SlotRun<S> {
+    /// What it has read so far, as a checkpoint would hold it; `None` where that is nothing.
+    fn seen(self) -> Option<(S, Label)> {
+        let label = Label {
+            generation: 0,
+            epoch: self.epoch - u64::from(self.first),
+            batch: self.batch,
+            hash: self.hash,
+            positions: self.inputs.iter().map(|input| (input.at, input.position)).collect(),
+            changelog_offset: self.replayed.1,
+        };
+        (self.stopped.is_none() && self.batch > 0).then_some((self.state, label))
+    }
+}
+
 impl<P: Processor> Worker<P> {
     pub(super) fn restore(&mut self, mut run: Run<P>, now: Now) -> Result<Progress, WorkerError> {
         let progress = match self.restore_next(&mut run, now) {
@@ -154,18 +169,28 @@ impl<P: Processor> Worker<P> {
             Ok(committed) => committed,
             Err(stop) => return Ok(Restored::Stopped(stop)),
         };
-        if let Some(mut kept) = run.kept.remove(&slot).filter(|kept| kept.stands_at(&committed)) {
-            kept.rewind();
-            return Ok(Restored::Done(Box::new(kept), 0));
-        }
+        // Whether no checkpoint holds what was seen before.
+        let mut whole = false;
+        let seen = match run.kept.remove(&slot) {
+            Some(mut kept) if kept.stands_at(&committed) => {
+                kept.rewind();
+                return Ok(Restored::Done(Box::new(kept), 0));
+            }
+            // An owner's state may hold what was decided and not committed; an observer's is the log's.
+            Some(kept) if self.options.observing => {
+                whole = kept.full_checkpoint;
+                kept.seen()
+            }
+            _ => None,
+        };
         if let Some(stop) = self.place(slot, &at, &mut committed)? {
             return Ok(Restored::Stopped(stop));
         }
         let outcome = match self.processor.changelog() {
             Changelog::Own(topic) => {
-                self.restore_own(slot, TopicPartition::new(topic, slot), &at, &committed)?
+                self.restore_own(slot, seen, TopicPartition::new(topic, slot), &at, &committed)?
             }
-            Changelog::Inputs => self.restore_inputs(slot, &at, &committed)?,
+            Changelog::Inputs => self.restore_inputs(slot, seen, &at, &committed)?,
         };
         let (state, replayed, full) = match outcome {
             Rebuilt::Done { state, records, full, to } => (state, (records, to), full),
@@ -200,7 +225,7 @@ impl<P: Processor> Worker<P> {
             first: true,
             inputs: inputs.collect(),
             checkpointed_us: now.monotonic_us,
-            full_checkpoint: full,
+            full_checkpoint: full || whole,
             sequence: 0,
             replayed,
             searches: Searches::default(),
@@ -292,6 +317,7 @@ impl<P: Processor> Worker<P> {
     fn restore_own(
         &mut self,
         slot: u32,
+        seen: Option<(P::Slot, Label)>,
         changelog: TopicPartition,
         at: &[TopicPartition],
         committed: &Committed,
@@ -302,7 +328,10 @@ impl<P: Processor> Worker<P> {
             return Ok(Rebuilt::Stopped(Stop { slot, at: changelog.to_string(), why: setting }));
         }
         let goal = self.log.watermarks(changelog, Isolation::Uncommitted)?;
-        let loaded = match self.load_checkpoint(slot, changelog.to_string(), committed) {
+        let loaded = match seen.map_or_else(
+            || self.load_checkpoint(slot, changelog.to_string(), committed),
+            |seen| Ok(Some(seen)),
+        ) {
             Ok(loaded) => loaded,
             Err(stop) => return Ok(Rebuilt::Stopped(stop)),
         };
@@ -386,6 +415,7 @@ impl<P: Processor> Worker<P> {
     fn restore_inputs(
         &mut self,
         slot: u32,
+        seen: Option<(P::Slot, Label)>,
         at: &[TopicPartition],
         committed: &Committed,
     ) -> Result<Rebuilt<P::Slot>, WorkerError> {
@@ -404,10 +434,11 @@ impl<P: Processor> Worker<P> {
             }
         }
         let first = at.first().map(ToString::to_string).unwrap_or_default();
-        let loaded = match self.load_checkpoint(slot, first, committed) {
-            Ok(loaded) => loaded,
-            Err(stop) => return Ok(Rebuilt::Stopped(stop)),
-        };
+        let loaded =
+            match seen.map_or_else(|| self.load_checkpoint(slot, first, committed), |seen| Ok(Some(seen))) {
+                Ok(loaded) => loaded,
+                Err(stop) => return Ok(Rebuilt::Stopped(stop)),
+            };
         if let Some((state, label)) = loaded {
             match self.replay_inputs(state, slot, &label.positions, at, committed)? {
                 Rebuilt::Stopped(stop) => {

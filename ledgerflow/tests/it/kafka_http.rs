@@ -1,0 +1,56 @@
+//! The HTTP API over topics on a broker, served by a process that runs no processor.
+
+use crate::company::{PATIENCE, within};
+use crate::http::{Client, JSON, next_change, transfer};
+use crate::kafka::OnKafka;
+use rustix::process::Signal;
+use serde_json::json;
+
+#[test]
+fn a_gateway_sends_and_answers_over_all_partitions() {
+    let on = OnKafka::with("http: {listen: 127.0.0.1:0}\n");
+    let mut processes = on.processes();
+    let gateway = on.company.begin(&["http"]);
+    let client = Client::of(&gateway);
+    client.get("/livez").is(200);
+    assert_eq!(client.get("/readyz").is(200), json!({"stages": [], "status": "ready"}));
+    let mut changes = client.open("GET", "/v1/balances/changes?account=users:*", &[], b"");
+    let events: Vec<String> =
+        (0..9).map(|n| transfer(&format!("g-{n}"), &format!("users:{n}:wallet"), "1.00")).collect();
+    let said =
+        client.post("?wait=booked&timeout_seconds=60", "application/x-ndjson", events.join("\n")).is(200);
+    assert!(said["events"].as_array().unwrap().iter().all(|event| event["outcome"] == "booked"), "{said}");
+    for user in 0..9 {
+        client.shows(&format!("users:{user}:wallet"), "1.00");
+    }
+    let mut seen: Vec<_> =
+        (0..9).map(|_| next_change(&mut changes).1["account"].as_str().unwrap().to_owned()).collect();
+    seen.sort();
+    assert_eq!(seen, (0..9).map(|user| format!("users:{user}:wallet")).collect::<Vec<_>>());
+    // Another owner of all slots changes nothing for who reads.
+    processes.remove("settlement").unwrap().signal(Signal::KILL);
+    processes.insert("settlement", on.company.ready(on.company.process("two", "settlement", None)));
+    client.books("g-9", "users:0:wallet", "2.00");
+    client.shows("users:0:wallet", "3.00");
+    let whole =
+        || (client.get("/v1/trial-balance").json()["trial_balance"][0]["difference"] == "0.00").then_some(());
+    assert!(within(PATIENCE, whole).is_some());
+    let shown = client.get("/v1/accounts?prefix=users:").is(200);
+    let balances: Vec<_> =
+        shown["accounts"].as_array().unwrap().iter().map(|row| row["balance"].clone()).collect();
+    assert_eq!(balances, ["3.00", "1.00", "1.00", "1.00", "1.00", "1.00", "1.00", "1.00", "1.00"]);
+    let again = client.post("?wait=booked&timeout_seconds=60", JSON, &events[3]).is(200);
+    assert_eq!(
+        (again["events"][0]["outcome"].as_str(), again["events"][0]["original"].as_str()),
+        (Some("duplicate"), Some("booked"))
+    );
+    gateway.stop();
+}
+
+#[test]
+fn a_gateway_without_an_address_is_refused() {
+    let on = OnKafka::new();
+    let said = on.company.cli(&["http"]);
+    assert_eq!(said.code, Some(2), "{}", said.err);
+    assert!(said.err.contains("http.listen: found nothing"), "{}", said.err);
+}
