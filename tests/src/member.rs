@@ -4,7 +4,7 @@ use crate::shared::Shared;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::log::Log;
+use stream::log::{Log, Offset, TopicPartition};
 use stream::processor::{Processor, SlotState, Stop};
 use stream::worker::{
     Checkpoints, DiskCheckpoints, MemoryCheckpoints, Now, Options, Progress, Worker, WorkerError,
@@ -46,6 +46,8 @@ pub trait Seat: Send {
     fn step(&mut self, now: Now) -> Result<Progress, WorkerError>;
     /// Slots owned and restored.
     fn slots(&self) -> Vec<u32>;
+    /// Up to where the inputs of the slots are worked off.
+    fn worked_off(&self) -> Vec<(TopicPartition, Offset)>;
     /// State of an owned slot.
     fn canonical(&self, slot: u32) -> Option<Pairs>;
     /// Slots that cannot go on.
@@ -115,6 +117,10 @@ where
 
     fn slots(&self) -> Vec<u32> {
         self.worker.as_ref().map(Worker::slots).unwrap_or_default()
+    }
+
+    fn worked_off(&self) -> Vec<(TopicPartition, Offset)> {
+        self.worker.as_ref().map(Worker::worked_off).unwrap_or_default()
     }
 
     fn canonical(&self, slot: u32) -> Option<Pairs> {
