@@ -10,7 +10,7 @@ use crate::runtime::{self, DEFAULT_CHART, DEFAULT_RULES, Setup, worker_name};
 use anyhow::Context;
 use ingest::config as ingest_config;
 use reconcile::config::ProviderSettings;
-use reconcile::{decimal, import};
+use reconcile::{bill, decimal, import};
 use schemas::dates::{Calendar, parse_instant};
 use schemas::topics::PartitionCounts;
 use std::collections::{BTreeMap, BTreeSet};
@@ -347,11 +347,13 @@ choices! {
     pub enum BillFormat {
         /// WeChat Pay trade bill, every layout, plain or gzip.
         WechatTrade = "wechat_trade",
+        /// Alipay merchant detail (业务明细): the ZIP, or its detail alone.
+        AlipayDetail = "alipay_detail",
     }
 }
 
 settings! {
-    /// WeChat Pay is known without a setting.
+    /// WeChat Pay and Alipay are known without a setting.
     pub struct Reconcile {
         /// What differs from provider to provider.
         providers: Vec<Provider> = Vec::new();
@@ -732,7 +734,8 @@ impl BillSource {
             provider: self.provider.clone(),
             account: self.account.clone(),
             format: match self.format {
-                BillFormat::WechatTrade => import::BillFormat::WechatTradeBill,
+                BillFormat::WechatTrade => bill::BillFormat::WechatTradeBill,
+                BillFormat::AlipayDetail => bill::BillFormat::AlipayDetail,
             },
         };
         (self.name.clone(), source)

@@ -13,15 +13,14 @@
 //! may be later than the day it is billed for, never earlier). Only a bill without rows takes a day that it is given:
 //! the same lines under two days would be two bills.
 
+use crate::bill::{Bill, BillFormat, BillReader};
 use crate::quarantine::{BillError, Quarantine, QuarantineReason};
-use crate::wechat::WechatBill;
 use prost::Message;
 use schemas::batch::{FORMAT, Hash};
 use schemas::dates::Day;
 use schemas::shards::stable_hash;
 use schemas::topics::Topic;
 use schemas::wire::{BillChunk, BillEnd, BillFile, BillLine};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -46,27 +45,23 @@ pub const HEADER_CHUNK: &str = "ledgerflow-chunk";
 /// Header of `bills.raw`: number of chunks.
 pub const HEADER_CHUNKS: &str = "ledgerflow-chunks";
 
-/// How a bill file is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BillFormat {
-    /// WeChat Pay trade bill: ALL, SUCCESS, REFUND, today's or before 2019.
-    WechatTradeBill,
-}
-
 /// Where bill files come from.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BillSource {
     /// Name of the source; part of every file's id.
     pub name: String,
     /// Provider, as posting rules name it in `match`.
     pub provider: String,
     /// Our account at the provider (merchant number); empty = the one of the first row.
-    #[serde(default)]
     pub account: String,
     /// Format of its files.
     pub format: BillFormat,
+}
+
+impl BillSource {
+    fn open<S: Read + Seek>(&self, content: S) -> Result<BillReader<S>, BillError> {
+        self.format.open(content)
+    }
 }
 
 /// Why a file was not imported.
@@ -111,7 +106,7 @@ pub enum ImportError {
 #[derive(Debug)]
 pub struct Import<S> {
     content: S,
-    format: BillFormat,
+    source: BillSource,
     file: BillFile,
     end: BillEnd,
     bytes: u64,
@@ -181,7 +176,7 @@ impl<S: Read + Seek> Import<S> {
             account: survey.account,
             day: survey.day.unwrap_or_default().0,
         };
-        Ok(Self { content, format: source.format, file, end: survey.end, bytes, partition })
+        Ok(Self { content, source: source.clone(), file, end: survey.end, bytes, partition })
     }
 
     /// The file: id, account, day.
@@ -206,7 +201,7 @@ impl<S: Read + Seek> Import<S> {
         hasher.update([0]);
         let file = self.file.clone();
         let raw = RawChunks { file: file.clone(), partition: self.partition, chunks, next: 0, hasher };
-        Records { phase: Phase::Start(self.content), raw, file, end: self.end, format: self.format, chunk: 0 }
+        Records { phase: Phase::Start(self.content), raw, file, end: self.end, source: self.source, chunk: 0 }
     }
 }
 
@@ -218,12 +213,10 @@ struct Survey {
 }
 
 impl Survey {
-    fn take<S: Read>(source: &BillSource, content: S, day: Option<Day>) -> io::Result<Self> {
+    fn take<S: Read + Seek>(source: &BillSource, content: S, day: Option<Day>) -> io::Result<Self> {
         let mut account = source.account.clone();
         let mut found = day;
-        let result = match source.format {
-            BillFormat::WechatTradeBill => Self::wechat(content, &mut account, &mut found),
-        };
+        let result = Self::read(source, content, &mut account, &mut found);
         let end = match result {
             Ok(end) => end,
             Err(BillError::Io(error)) => return Err(error),
@@ -232,12 +225,13 @@ impl Survey {
         Ok(Self { account, day: found, end })
     }
 
-    fn wechat<S: Read>(
+    fn read<S: Read + Seek>(
+        source: &BillSource,
         content: S,
         account: &mut String,
         day: &mut Option<Day>,
     ) -> Result<BillEnd, BillError> {
-        let mut bill = WechatBill::open(content)?;
+        let mut bill = source.open(content)?;
         while let Some(line) = bill.next_line()? {
             if account.is_empty() {
                 account.clone_from(&line.account);
@@ -301,7 +295,7 @@ pub struct Records<S: Read + Seek> {
     raw: RawChunks,
     file: BillFile,
     end: BillEnd,
-    format: BillFormat,
+    source: BillSource,
     chunk: u32,
 }
 
@@ -311,7 +305,7 @@ enum Phase<S: Read> {
     /// Giving raw chunks.
     Raw(S),
     /// Giving line chunks.
-    Lines(Box<WechatBill<S>>),
+    Lines(BillReader<S>),
     /// Everything is given, or an error was.
     Done,
 }
@@ -364,10 +358,8 @@ impl<S: Read + Seek> Records<S> {
                     }
                     None if self.end.accepted => {
                         self.rewind(&mut content)?;
-                        let bill = match self.format {
-                            BillFormat::WechatTradeBill => WechatBill::open(content),
-                        };
-                        self.phase = Phase::Lines(Box::new(bill.map_err(|e| self.failed(e))?));
+                        let bill = self.source.open(content);
+                        self.phase = Phase::Lines(bill.map_err(|e| self.failed(e))?);
                     }
                     None => return Ok(Some(self.chunk(Vec::new(), true))),
                 },
@@ -399,7 +391,7 @@ impl<S: Read + Seek> Records<S> {
     }
 
     /// One chunk of lines, and whether it is the last.
-    fn lines(&mut self, bill: &mut WechatBill<S>) -> Result<(OutRecord, bool), ImportError> {
+    fn lines(&mut self, bill: &mut BillReader<S>) -> Result<(OutRecord, bool), ImportError> {
         let mut lines: Vec<BillLine> = Vec::new();
         let mut bytes = 0_usize;
         while lines.len() < CHUNK_LINES_MAX && bytes < CHUNK_BYTES_SOFT {

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod alipay;
+#[path = "../../../tests/src/alipay.rs"]
+mod alipay_bills;
 mod bills;
 mod case_json;
 mod flow;
