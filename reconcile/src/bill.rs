@@ -1,11 +1,14 @@
 //! What every reader of a bill gives, and the one place that knows which reader a format has.
 
 use crate::alipay::AlipayBill;
+use crate::mapped::MappedBill;
+use crate::mapping::Mapping;
 use crate::quarantine::BillError;
 use crate::wechat::WechatBill;
 use schemas::dates::Day;
 use schemas::wire::{BillEnd, BillLine};
 use std::io::{Read, Seek};
+use std::sync::Arc;
 
 /// A bill's kind of a payment.
 pub const PAYMENT: &str = "payment";
@@ -33,23 +36,39 @@ pub trait Bill {
 }
 
 /// How a bill file is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BillFormat {
     /// WeChat Pay trade bill: ALL, SUCCESS, REFUND, today's or before 2019.
     WechatTradeBill,
     /// Alipay merchant detail (业务明细): the ZIP, or its detail alone.
     AlipayDetail,
+    /// Delimited text as a mapping describes it.
+    Mapped(Arc<Mapping>),
 }
 
 impl BillFormat {
-    /// Opens a file of this format.
+    /// What of a format is part of a file's id: a file that is read in another way is another file. Nothing for the
+    /// format that there was first.
+    #[must_use]
+    pub fn id_part(&self) -> &[u8] {
+        match self {
+            Self::WechatTradeBill => b"",
+            Self::AlipayDetail => b"alipay_detail\0",
+            Self::Mapped(mapping) => &mapping.digest,
+        }
+    }
+
+    /// Opens a file of this format; `account` is that of a file which names none.
     ///
     /// # Errors
     /// The content cannot be read, or does not begin as the format does.
-    pub fn open<R: Read + Seek>(&self, content: R) -> Result<BillReader<R>, BillError> {
+    pub fn open<R: Read + Seek>(&self, content: R, account: &str) -> Result<BillReader<R>, BillError> {
         Ok(match self {
             Self::WechatTradeBill => BillReader::Wechat(Box::new(WechatBill::open(content)?)),
             Self::AlipayDetail => BillReader::Alipay(Box::new(AlipayBill::open(content)?)),
+            Self::Mapped(mapping) => {
+                BillReader::Mapped(Box::new(MappedBill::open(Arc::clone(mapping), content, account)?))
+            }
         })
     }
 }
@@ -60,6 +79,8 @@ pub enum BillReader<R: Read> {
     Wechat(Box<WechatBill<R>>),
     /// Alipay merchant detail.
     Alipay(Box<AlipayBill<R>>),
+    /// Delimited text.
+    Mapped(Box<MappedBill<R>>),
 }
 
 impl<R: Read> BillReader<R> {
@@ -67,6 +88,7 @@ impl<R: Read> BillReader<R> {
         match self {
             Self::Wechat(bill) => bill.as_ref(),
             Self::Alipay(bill) => bill.as_ref(),
+            Self::Mapped(bill) => bill.as_ref(),
         }
     }
 }
@@ -76,6 +98,7 @@ impl<R: Read> Bill for BillReader<R> {
         match self {
             Self::Wechat(bill) => bill.next_line(),
             Self::Alipay(bill) => bill.next_line(),
+            Self::Mapped(bill) => bill.next_line(),
         }
     }
 

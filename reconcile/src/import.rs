@@ -1,7 +1,7 @@
 //! The edge that turns a bill file into records: `bills.raw` (the bytes as received), then `bills.lines`.
 //!
 //! Phases, each one pass over the content, so that a file of any size takes the memory of one chunk:
-//! 1. hash (the file's id = SHA-256 of source name, a zero byte, content) and size;
+//! 1. hash (the file's id = SHA-256 of source name, a zero byte, [`BillFormat::id_part`], content) and size;
 //! 2. parse to the end: the gate's verdict, the number of lines, the bill's day;
 //! 3. [`Import::records`]: raw chunks, then line chunks. The last chunk holds the `BillEnd`. A file that is set
 //!    aside has one chunk without lines; its bytes lie in `bills.raw`.
@@ -60,7 +60,16 @@ pub struct BillSource {
 
 impl BillSource {
     fn open<S: Read + Seek>(&self, content: S) -> Result<BillReader<S>, BillError> {
-        self.format.open(content)
+        self.format.open(content, &self.account)
+    }
+
+    /// What a file's id begins with.
+    fn hasher(&self) -> Sha256 {
+        let mut hasher = Sha256::new();
+        hasher.update(self.name.as_bytes());
+        hasher.update([0]);
+        hasher.update(self.format.id_part());
+        hasher
     }
 }
 
@@ -158,7 +167,7 @@ impl<S: Read + Seek> Import<S> {
             return Err(ImportError::NoPartition);
         }
         let io = |source: io::Error| ImportError::Io { name: name.to_owned(), source };
-        let (hash, bytes) = hash_content(&source.name, &mut content).map_err(io)?;
+        let (hash, bytes) = hash_content(source, &mut content).map_err(io)?;
         let id = hex(&hash);
         content.seek(SeekFrom::Start(0)).map_err(io)?;
         let survey = Survey::take(source, &mut content, day).map_err(io)?;
@@ -196,9 +205,7 @@ impl<S: Read + Seek> Import<S> {
     #[must_use]
     pub fn records(self) -> Records<S> {
         let chunks = self.bytes.div_ceil(RAW_CHUNK_BYTES_MAX as u64);
-        let mut hasher = Sha256::new();
-        hasher.update(self.file.source.as_bytes());
-        hasher.update([0]);
+        let hasher = self.source.hasher();
         let file = self.file.clone();
         let raw = RawChunks { file: file.clone(), partition: self.partition, chunks, next: 0, hasher };
         Records { phase: Phase::Start(self.content), raw, file, end: self.end, source: self.source, chunk: 0 }
@@ -261,10 +268,8 @@ fn quarantined(why: &Quarantine, lines: u64) -> BillEnd {
     }
 }
 
-fn hash_content<S: Read>(source: &str, content: &mut S) -> io::Result<(Hash, u64)> {
-    let mut hasher = Sha256::new();
-    hasher.update(source.as_bytes());
-    hasher.update([0]);
+fn hash_content<S: Read>(source: &BillSource, content: &mut S) -> io::Result<(Hash, u64)> {
+    let mut hasher = source.hasher();
     let mut buffer = vec![0_u8; 64 * 1024];
     let mut bytes = 0_u64;
     loop {

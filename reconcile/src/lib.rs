@@ -2,7 +2,7 @@
 //!
 //! Phases, each a file of its own:
 //! - [`import`] (edge): a bill file becomes raw chunks and line chunks; a reader of its format ([`bill`]: [`wechat`],
-//!   [`alipay`]) reads it, the control totals gate it, [`quarantine`] says why one is quarantined;
+//!   [`alipay`], [`mapped`] by a [`mapping`]) reads it, the control totals gate it, [`quarantine`] says why one is quarantined;
 //! - [`rekey`] (processor): journal entries with a `match` and bill lines go to the partition of their
 //!   [`match_key`];
 //! - [`mod@join`] (processor): both sides meet; matches and breaks come out.
@@ -27,6 +27,8 @@ mod gate;
 pub mod import;
 pub mod join;
 pub mod lines;
+pub mod mapped;
+pub mod mapping;
 pub mod match_key;
 pub mod quarantine;
 pub mod rekey;

@@ -13,6 +13,7 @@ mod join_laws;
 mod join_tables;
 #[path = "../../../tests/src/json_schema.rs"]
 mod json_schema;
+mod mapped;
 mod rekeying;
 mod samples;
 mod tampering;
