@@ -47,23 +47,8 @@ pub(super) fn mapping(yaml: &str) -> Judged<Mapping> {
         return Err(at(&file.version, "version", format!("{}, expected {VERSION}", file.version.value)));
     }
     let mut reading = Reading { columns: Vec::new(), trim: file.trim.unwrap_or_else(|| TRIM.to_owned()) };
-    let delimiter = file.delimiter.map_or(Ok(b','), |entry| byte(&entry, "delimiter"))?;
-    let quote = match file.quote {
-        Some(entry) if entry.value == "none" => None,
-        Some(entry) => match byte(&entry, "quote")? {
-            same if same == delimiter => {
-                return Err(at(&entry, "quote", "expected another character than the delimiter"));
-            }
-            quote => Some(quote),
-        },
-        None if delimiter == b'"' => None,
-        None => Some(b'"'),
-    };
-    let charset = file.encoding.map_or(Ok(Charset::Utf8), |entry| {
-        let expected = "expected a label such as utf-8, gbk, gb18030, utf-16le, latin1";
-        Charset::of_label(&entry.value)
-            .ok_or_else(|| at(&entry, "encoding", format!("{:?}, {expected}", entry.value)))
-    })?;
+    let (delimiter, quote) = delimiters(file.delimiter, file.quote)?;
+    let charset = file.encoding.map_or(Ok(Charset::Utf8), charset)?;
     let sign = match file.sign {
         SignEntry::Unsigned => Sign::Unsigned,
         SignEntry::NegativeRefunds => Sign::NegativeRefunds,
@@ -96,6 +81,32 @@ pub(super) fn mapping(yaml: &str) -> Judged<Mapping> {
         columns: reading.columns,
         trim: reading.trim,
     })
+}
+
+fn charset(entry: Spanned<String>) -> Judged<Charset> {
+    let expected = "expected a label such as utf-8, gbk, gb18030, utf-16le, latin1";
+    let known = Charset::of_label(&entry.value);
+    known.ok_or_else(|| at(&entry, "encoding", format!("{:?}, {expected}", entry.value)))
+}
+
+/// Delimiter and quote, which cannot be the same.
+fn delimiters(
+    delimiter: Option<Spanned<String>>,
+    quote: Option<Spanned<String>>,
+) -> Judged<(u8, Option<u8>)> {
+    let delimiter = delimiter.map_or(Ok(b','), |entry| byte(&entry, "delimiter"))?;
+    let quote = match quote {
+        Some(entry) if entry.value == "none" => None,
+        Some(entry) => match byte(&entry, "quote")? {
+            same if same == delimiter => {
+                return Err(at(&entry, "quote", "expected another character than the delimiter"));
+            }
+            quote => Some(quote),
+        },
+        None if delimiter == b'"' => None,
+        None => Some(b'"'),
+    };
+    Ok((delimiter, quote))
 }
 
 fn byte(entry: &Spanned<String>, field: &str) -> Judged<u8> {

@@ -12,7 +12,7 @@ use reconcile::quarantine::{BillError, Quarantine};
 use schemas::wire::{BillEnd, BillLine};
 use std::io::Cursor;
 
-fn read(content: &[u8]) -> Result<(Vec<BillLine>, BillEnd), Quarantine> {
+pub fn read(content: &[u8]) -> Result<(Vec<BillLine>, BillEnd), Quarantine> {
     let quarantine = |error| match error {
         BillError::Quarantine(why) => why,
         BillError::Io(error) => panic!("{error}"),

@@ -16,7 +16,7 @@ fn example(name: &str) -> String {
     std::fs::read_to_string(folder.join(name)).unwrap()
 }
 
-fn read(mapping: &str, content: &[u8]) -> Result<(Vec<BillLine>, BillEnd), Quarantine> {
+pub fn read(mapping: &str, content: &[u8]) -> Result<(Vec<BillLine>, BillEnd), Quarantine> {
     let quarantine = |error| match error {
         BillError::Quarantine(why) => why,
         BillError::Io(error) => panic!("{error}"),
