@@ -100,6 +100,18 @@ fn the_mapping_on_the_page_is_the_one_that_is_shipped() {
     assert!(page.contains(&format!("```yaml\n{}```", example("hand_made.yaml"))));
 }
 
+#[test]
+fn rows_that_are_left_out_count_where_a_total_is_of_all() {
+    for (of, rows) in [("all", 3), ("read", 2), ("payments", 1), ("refunds", 1)] {
+        let mapping = example("hand_made.yaml").replace("count: all", &format!("count: {of}"));
+        for (stated, accepted) in [(rows, true), (rows + 1, false)] {
+            let content = TSV.replace("3 rows", &format!("{stated} rows"));
+            let (_, end) = read(&mapping, content.as_bytes()).unwrap();
+            assert_eq!(end.accepted, accepted, "{of}: {}", end.detail);
+        }
+    }
+}
+
 /// What is replaced (once), by what, reason, what its detail names.
 type Change = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
