@@ -10,13 +10,15 @@ use crate::runtime::{self, DEFAULT_CHART, DEFAULT_RULES, Setup, worker_name};
 use anyhow::Context;
 use ingest::config as ingest_config;
 use reconcile::config::ProviderSettings;
-use reconcile::{decimal, import};
+use reconcile::mapping::Mapping;
+use reconcile::{bill, decimal, import};
 use schemas::dates::{Calendar, parse_instant};
 use schemas::topics::PartitionCounts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use stream::clock::{self, BusinessClock};
 use stream::config::{ConfigError, Layers, Node, Origin, Setting, Shape, read_text};
@@ -335,23 +337,74 @@ settings! {
         provider: String = "wechat".to_owned();
         /// Our account number at the provider. A bill of another account is quarantined.
         account: String;
-        /// Layout of its bills.
+        /// How its bills are written: a format that is built in, or a mapping for delimited text; see `docs/bills.md`.
         format: BillFormat = BillFormat::WechatTrade;
         /// Folder.
         dir: PathBuf;
     }
 }
 
-choices! {
-    /// Layouts of bills.
-    pub enum BillFormat {
-        /// WeChat Pay trade bill, every layout, plain or gzip.
-        WechatTrade = "wechat_trade",
+/// How bills are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BillFormat {
+    /// WeChat Pay trade bill, every layout, plain or gzip.
+    WechatTrade,
+    /// Alipay merchant detail (业务明细): the ZIP, or its detail alone.
+    AlipayDetail,
+    /// Delimited text as the mapping in this file describes it.
+    Mapped(Mapped),
+}
+
+settings! {
+    /// Delimited text.
+    pub struct Mapped {
+        /// File with the mapping.
+        mapping: PathBuf;
+    }
+}
+
+impl Setting for BillFormat {
+    fn shape() -> Shape {
+        Shape::Value("wechat_trade or alipay_detail or {mapping: FILE}".to_owned())
+    }
+
+    fn read(node: &Node, key: &str) -> Result<Self, ConfigError> {
+        if node.is_section() {
+            return Mapped::read(node, key).map(Self::Mapped);
+        }
+        read_text(node, key, Self::shape().expected(), |text| match text {
+            "wechat_trade" => Some(Self::WechatTrade),
+            "alipay_detail" => Some(Self::AlipayDetail),
+            _ => None,
+        })
+    }
+
+    fn render(&self) -> String {
+        match self {
+            Self::WechatTrade => "wechat_trade".to_owned(),
+            Self::AlipayDetail => "alipay_detail".to_owned(),
+            Self::Mapped(mapped) => format!("{{mapping: {}}}", mapped.mapping.display()),
+        }
+    }
+}
+
+impl BillFormat {
+    /// The format, with its mapping read.
+    fn format(&self) -> anyhow::Result<bill::BillFormat> {
+        Ok(match self {
+            Self::WechatTrade => bill::BillFormat::WechatTradeBill,
+            Self::AlipayDetail => bill::BillFormat::AlipayDetail,
+            Self::Mapped(Mapped { mapping }) => {
+                let name = mapping.display().to_string();
+                let text = std::fs::read_to_string(mapping).with_context(|| format!("mapping: {name}"))?;
+                bill::BillFormat::Mapped(Arc::new(Mapping::parse(&text).context(name)?))
+            }
+        })
     }
 }
 
 settings! {
-    /// WeChat Pay is known without a setting.
+    /// WeChat Pay and Alipay are known without a setting.
     pub struct Reconcile {
         /// What differs from provider to provider.
         providers: Vec<Provider> = Vec::new();
@@ -602,13 +655,8 @@ impl Settings {
             let found = format!("{:?} a second time", source.name);
             return refuse(&key, [&key, "bills.sources"], found, "a name for each".to_owned());
         }
-        for (key, path) in [
-            ("accounts", &self.accounts),
-            ("rules", &self.rules),
-            ("kafka.properties", &kafka.properties),
-            ("http.tokens", &self.http.tokens),
-        ] {
-            let Some(path) = path else { continue };
+        for (key, path) in &self.files() {
+            let key = key.as_str();
             if let Err(why) = std::fs::read(path) {
                 let found = format!("{:?} ({why})", path.display().to_string());
                 return refuse(key, [key; 2], found, "a file that can be read".to_owned());
@@ -617,21 +665,42 @@ impl Settings {
         Ok(())
     }
 
+    /// Files that settings name and that are read at the start, each with its setting.
+    fn files(&self) -> Vec<(String, &Path)> {
+        let named = [
+            ("accounts", &self.accounts),
+            ("rules", &self.rules),
+            ("kafka.properties", &self.kafka.properties),
+            ("http.tokens", &self.http.tokens),
+        ];
+        let named = named.into_iter().filter_map(|(key, path)| Some((key.to_owned(), path.as_deref()?)));
+        let mappings =
+            self.bills.sources.iter().enumerate().filter_map(|(index, source)| match &source.format {
+                BillFormat::Mapped(mapped) => {
+                    Some((format!("bills.sources[{index}].format.mapping"), mapped.mapping.as_path()))
+                }
+                BillFormat::WechatTrade | BillFormat::AlipayDetail => None,
+            });
+        named.chain(mappings).collect()
+    }
+
     /// Partition counts of all topics.
     #[must_use]
     pub const fn partition_counts(&self) -> PartitionCounts {
         PartitionCounts { events: self.partitions.events, internal: self.partitions.internal }
     }
 
-    /// What the processors are made from; reads the chart and the rules.
+    /// What the processors are made from; reads the chart, the rules and the mappings of bills.
     ///
     /// # Errors
-    /// A file that cannot be read, by name. What is in it is judged when the processors are made.
+    /// A file that cannot be read, by name; a mapping that is wrong. What is in chart and rules is judged when the
+    /// processors are made.
     pub fn setup(&self) -> anyhow::Result<Setup> {
         let ingest = &self.ingest;
         let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         let built_in = Setup::new(self.partition_counts());
-        let sources: BTreeMap<_, _> = self.bills.sources.iter().map(BillSource::settings).collect();
+        let sources = self.bills.sources.iter().map(BillSource::settings);
+        let sources = sources.collect::<anyhow::Result<BTreeMap<_, _>>>()?;
         Ok(Setup {
             chart: read_or(self.accounts.as_deref(), DEFAULT_CHART, "accounts")?,
             rules: read_or(self.rules.as_deref(), DEFAULT_RULES, "rules")?,
@@ -726,16 +795,14 @@ impl Settings {
 }
 
 impl BillSource {
-    fn settings(&self) -> (String, import::BillSource) {
+    fn settings(&self) -> anyhow::Result<(String, import::BillSource)> {
         let source = import::BillSource {
             name: self.name.clone(),
             provider: self.provider.clone(),
             account: self.account.clone(),
-            format: match self.format {
-                BillFormat::WechatTrade => import::BillFormat::WechatTradeBill,
-            },
+            format: self.format.format().with_context(|| format!("bill source {}", self.name))?,
         };
-        (self.name.clone(), source)
+        Ok((self.name.clone(), source))
     }
 }
 

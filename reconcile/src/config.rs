@@ -8,9 +8,12 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use thiserror::Error;
 
-/// The provider that is known without a setting.
+/// WeChat Pay, known without a setting.
 pub const WECHAT: &str = "wechat";
-const WECHAT_ZONE: &str = "Asia/Shanghai";
+/// Alipay, known without a setting.
+pub const ALIPAY: &str = "alipay";
+/// Time zone of the bill days of both.
+const CHINA_ZONE: &str = "Asia/Shanghai";
 const OTHERS_ZONE: &str = "UTC";
 
 /// Settings of a provider (`reconcile.providers.NAME`).
@@ -74,8 +77,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// `partitions` is the number of internal partitions. WeChat Pay needs no settings; a provider without settings
-    /// is judged in UTC with fees rounded half up.
+    /// `partitions` is the number of internal partitions. WeChat Pay and Alipay need no settings; another
+    /// provider without settings is judged in UTC with fees rounded half up.
     ///
     /// # Errors
     /// [`ConfigError`] names the setting.
@@ -89,7 +92,9 @@ impl Config {
         }
         let of_zone = |zone: &str| ProviderSettings { zone: zone.into(), fee_rounding: Rounding::default() };
         let mut providers = BTreeMap::new();
-        providers.insert(WECHAT.to_owned(), Provider::new(WECHAT, &of_zone(WECHAT_ZONE))?);
+        for name in [WECHAT, ALIPAY] {
+            providers.insert(name.to_owned(), Provider::new(name, &of_zone(CHINA_ZONE))?);
+        }
         for (name, settings) in settings {
             providers.insert(name.clone(), Provider::new(name, settings)?);
         }
@@ -131,9 +136,12 @@ mod tests {
         let settings = serde_saphyr::from_str(yaml).unwrap();
         let config = Config::new(4, &chart, &settings).unwrap();
         let at = schemas::dates::parse_instant("2019-02-18T16:30:00Z").unwrap();
-        for (provider, day) in
-            [(WECHAT, "2019-02-19"), ("paypal", "2019-02-18"), ("unheard-of", "2019-02-18")]
-        {
+        for (provider, day) in [
+            (WECHAT, "2019-02-19"),
+            (ALIPAY, "2019-02-19"),
+            ("paypal", "2019-02-18"),
+            ("unheard-of", "2019-02-18"),
+        ] {
             assert_eq!(config.provider(provider).day_of(at).unwrap().to_string(), day, "{provider}");
         }
         assert_eq!(config.provider("paypal").fee_rounding, Rounding::HalfEven);

@@ -77,6 +77,12 @@ impl Decimal {
         Some(Self { units, scale })
     }
 
+    /// Difference, at the finer of the two scales; `None` when it does not fit.
+    #[must_use]
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        self.checked_add(Self { units: other.units.checked_neg()?, ..other })
+    }
+
     fn units_at(self, scale: u8) -> Option<i128> {
         self.units.checked_mul(pow10(scale.checked_sub(self.scale)?)?)
     }

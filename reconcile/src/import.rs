@@ -1,7 +1,7 @@
 //! The edge that turns a bill file into records: `bills.raw` (the bytes as received), then `bills.lines`.
 //!
 //! Phases, each one pass over the content, so that a file of any size takes the memory of one chunk:
-//! 1. hash (the file's id = SHA-256 of source name, a zero byte, content) and size;
+//! 1. hash (the file's id = SHA-256 of source name, a zero byte, [`BillFormat::id_part`], content) and size;
 //! 2. parse to the end: the gate's verdict, the number of lines, the bill's day;
 //! 3. [`Import::records`]: raw chunks, then line chunks. The last chunk holds the `BillEnd`. A file that is set
 //!    aside has one chunk without lines; its bytes lie in `bills.raw`.
@@ -13,15 +13,14 @@
 //! may be later than the day it is billed for, never earlier). Only a bill without rows takes a day that it is given:
 //! the same lines under two days would be two bills.
 
+use crate::bill::{Bill, BillFormat, BillReader};
 use crate::quarantine::{BillError, Quarantine, QuarantineReason};
-use crate::wechat::WechatBill;
 use prost::Message;
 use schemas::batch::{FORMAT, Hash};
 use schemas::dates::Day;
 use schemas::shards::stable_hash;
 use schemas::topics::Topic;
 use schemas::wire::{BillChunk, BillEnd, BillFile, BillLine};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -46,27 +45,32 @@ pub const HEADER_CHUNK: &str = "ledgerflow-chunk";
 /// Header of `bills.raw`: number of chunks.
 pub const HEADER_CHUNKS: &str = "ledgerflow-chunks";
 
-/// How a bill file is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BillFormat {
-    /// WeChat Pay trade bill: ALL, SUCCESS, REFUND, today's or before 2019.
-    WechatTradeBill,
-}
-
 /// Where bill files come from.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BillSource {
     /// Name of the source; part of every file's id.
     pub name: String,
     /// Provider, as posting rules name it in `match`.
     pub provider: String,
     /// Our account at the provider (merchant number); empty = the one of the first row.
-    #[serde(default)]
     pub account: String,
     /// Format of its files.
     pub format: BillFormat,
+}
+
+impl BillSource {
+    fn open<S: Read + Seek>(&self, content: S) -> Result<BillReader<S>, BillError> {
+        self.format.open(content, &self.account)
+    }
+
+    /// What a file's id begins with.
+    fn hasher(&self) -> Sha256 {
+        let mut hasher = Sha256::new();
+        hasher.update(self.name.as_bytes());
+        hasher.update([0]);
+        hasher.update(self.format.id_part());
+        hasher
+    }
 }
 
 /// Why a file was not imported.
@@ -111,7 +115,7 @@ pub enum ImportError {
 #[derive(Debug)]
 pub struct Import<S> {
     content: S,
-    format: BillFormat,
+    source: BillSource,
     file: BillFile,
     end: BillEnd,
     bytes: u64,
@@ -163,7 +167,7 @@ impl<S: Read + Seek> Import<S> {
             return Err(ImportError::NoPartition);
         }
         let io = |source: io::Error| ImportError::Io { name: name.to_owned(), source };
-        let (hash, bytes) = hash_content(&source.name, &mut content).map_err(io)?;
+        let (hash, bytes) = hash_content(source, &mut content).map_err(io)?;
         let id = hex(&hash);
         content.seek(SeekFrom::Start(0)).map_err(io)?;
         let survey = Survey::take(source, &mut content, day).map_err(io)?;
@@ -181,7 +185,7 @@ impl<S: Read + Seek> Import<S> {
             account: survey.account,
             day: survey.day.unwrap_or_default().0,
         };
-        Ok(Self { content, format: source.format, file, end: survey.end, bytes, partition })
+        Ok(Self { content, source: source.clone(), file, end: survey.end, bytes, partition })
     }
 
     /// The file: id, account, day.
@@ -201,12 +205,10 @@ impl<S: Read + Seek> Import<S> {
     #[must_use]
     pub fn records(self) -> Records<S> {
         let chunks = self.bytes.div_ceil(RAW_CHUNK_BYTES_MAX as u64);
-        let mut hasher = Sha256::new();
-        hasher.update(self.file.source.as_bytes());
-        hasher.update([0]);
+        let hasher = self.source.hasher();
         let file = self.file.clone();
         let raw = RawChunks { file: file.clone(), partition: self.partition, chunks, next: 0, hasher };
-        Records { phase: Phase::Start(self.content), raw, file, end: self.end, format: self.format, chunk: 0 }
+        Records { phase: Phase::Start(self.content), raw, file, end: self.end, source: self.source, chunk: 0 }
     }
 }
 
@@ -218,12 +220,10 @@ struct Survey {
 }
 
 impl Survey {
-    fn take<S: Read>(source: &BillSource, content: S, day: Option<Day>) -> io::Result<Self> {
+    fn take<S: Read + Seek>(source: &BillSource, content: S, day: Option<Day>) -> io::Result<Self> {
         let mut account = source.account.clone();
         let mut found = day;
-        let result = match source.format {
-            BillFormat::WechatTradeBill => Self::wechat(content, &mut account, &mut found),
-        };
+        let result = Self::read(source, content, &mut account, &mut found);
         let end = match result {
             Ok(end) => end,
             Err(BillError::Io(error)) => return Err(error),
@@ -232,12 +232,13 @@ impl Survey {
         Ok(Self { account, day: found, end })
     }
 
-    fn wechat<S: Read>(
+    fn read<S: Read + Seek>(
+        source: &BillSource,
         content: S,
         account: &mut String,
         day: &mut Option<Day>,
     ) -> Result<BillEnd, BillError> {
-        let mut bill = WechatBill::open(content)?;
+        let mut bill = source.open(content)?;
         while let Some(line) = bill.next_line()? {
             if account.is_empty() {
                 account.clone_from(&line.account);
@@ -267,10 +268,8 @@ fn quarantined(why: &Quarantine, lines: u64) -> BillEnd {
     }
 }
 
-fn hash_content<S: Read>(source: &str, content: &mut S) -> io::Result<(Hash, u64)> {
-    let mut hasher = Sha256::new();
-    hasher.update(source.as_bytes());
-    hasher.update([0]);
+fn hash_content<S: Read>(source: &BillSource, content: &mut S) -> io::Result<(Hash, u64)> {
+    let mut hasher = source.hasher();
     let mut buffer = vec![0_u8; 64 * 1024];
     let mut bytes = 0_u64;
     loop {
@@ -301,7 +300,7 @@ pub struct Records<S: Read + Seek> {
     raw: RawChunks,
     file: BillFile,
     end: BillEnd,
-    format: BillFormat,
+    source: BillSource,
     chunk: u32,
 }
 
@@ -311,7 +310,7 @@ enum Phase<S: Read> {
     /// Giving raw chunks.
     Raw(S),
     /// Giving line chunks.
-    Lines(Box<WechatBill<S>>),
+    Lines(BillReader<S>),
     /// Everything is given, or an error was.
     Done,
 }
@@ -364,10 +363,8 @@ impl<S: Read + Seek> Records<S> {
                     }
                     None if self.end.accepted => {
                         self.rewind(&mut content)?;
-                        let bill = match self.format {
-                            BillFormat::WechatTradeBill => WechatBill::open(content),
-                        };
-                        self.phase = Phase::Lines(Box::new(bill.map_err(|e| self.failed(e))?));
+                        let bill = self.source.open(content);
+                        self.phase = Phase::Lines(bill.map_err(|e| self.failed(e))?);
                     }
                     None => return Ok(Some(self.chunk(Vec::new(), true))),
                 },
@@ -399,7 +396,7 @@ impl<S: Read + Seek> Records<S> {
     }
 
     /// One chunk of lines, and whether it is the last.
-    fn lines(&mut self, bill: &mut WechatBill<S>) -> Result<(OutRecord, bool), ImportError> {
+    fn lines(&mut self, bill: &mut BillReader<S>) -> Result<(OutRecord, bool), ImportError> {
         let mut lines: Vec<BillLine> = Vec::new();
         let mut bytes = 0_usize;
         while lines.len() < CHUNK_LINES_MAX && bytes < CHUNK_BYTES_SOFT {

@@ -1,8 +1,8 @@
 //! Reconcile: providers' bills against our entries, as both arrive.
 //!
 //! Phases, each a file of its own:
-//! - [`import`] (edge): a bill file becomes raw chunks and line chunks; [`wechat`] reads it, the control totals
-//!   gate it, [`quarantine`] says why one is quarantined;
+//! - [`import`] (edge): a bill file becomes raw chunks and line chunks; a reader of its format ([`bill`]: [`wechat`],
+//!   [`alipay`], [`mapped`] by a [`mapping`]) reads it, the control totals gate it, [`quarantine`] says why one is quarantined;
 //! - [`rekey`] (processor): journal entries with a `match` and bill lines go to the partition of their
 //!   [`match_key`];
 //! - [`mod@join`] (processor): both sides meet; matches and breaks come out.
@@ -17,13 +17,20 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod alipay;
+pub mod bill;
 mod chain_bytes;
+pub mod charset;
 pub mod config;
 pub mod decimal;
+mod gate;
 pub mod import;
 pub mod join;
 pub mod lines;
+pub mod mapped;
+pub mod mapping;
 pub mod match_key;
 pub mod quarantine;
 pub mod rekey;
 pub mod wechat;
+mod zipped;

@@ -24,8 +24,13 @@ macro_rules! reasons {
 
 reasons! {
     Gzip = "gzip", "The file is compressed and cannot be unpacked to its end.";
+    Zip = "zip", "The file is a ZIP and cannot be unpacked to its end.";
+    ZipMembers = "zip_members", "The ZIP does not hold the members that the provider's has.";
+    TooLarge = "too_large", "A member of the ZIP would be larger than the limit.";
     LineTooLong = "line_too_long", "A line is longer than the limit.";
     NotUtf8 = "not_utf8", "A line is not UTF-8.";
+    Encoding = "encoding", "A line cannot be read in the file's encoding.";
+    Preamble = "preamble", "The lines before the header are not the format's.";
     Empty = "empty", "The file has no header line.";
     UnknownHeader = "unknown_header", "A header name is not one of the provider's, or does not belong to this layout.";
     RepeatedHeader = "repeated_header", "A header name stands twice.";
@@ -74,9 +79,17 @@ pub enum BillError {
 
 /// `text` cut to a length that fits an error message.
 pub(crate) fn excerpt(text: &str) -> String {
-    const CHARS_MAX: usize = 40;
-    let mut out: String = text.chars().take(CHARS_MAX).collect();
-    if text.chars().nth(CHARS_MAX).is_some() {
+    cut(text, 40)
+}
+
+/// The name of a ZIP's member, for a message.
+pub(crate) fn member_name(name: &str) -> String {
+    cut(name, 120)
+}
+
+fn cut(text: &str, chars_max: usize) -> String {
+    let mut out: String = text.chars().take(chars_max).collect();
+    if text.chars().nth(chars_max).is_some() {
         out.push('…');
     }
     out

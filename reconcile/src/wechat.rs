@@ -15,6 +15,8 @@
 mod columns;
 mod totals;
 
+use crate::bill::{Bill, NUMBER_BYTES_MAX, PAYMENT, REFUND, local_day};
+use crate::charset::Charset;
 use crate::decimal::Decimal;
 use crate::lines::Lines;
 use crate::quarantine::{BillError, Quarantine, QuarantineReason, excerpt};
@@ -24,13 +26,6 @@ use schemas::ids;
 use schemas::wire::{BillEnd, BillLine};
 use std::io::Read;
 use totals::{Totals, begins_tail};
-
-/// Longest order, refund or merchant number in bytes (the provider's own limit is 64).
-pub const NUMBER_BYTES_MAX: usize = 128;
-/// A bill's kind of a payment.
-pub const PAYMENT: &str = "payment";
-/// A bill's kind of a refund.
-pub const REFUND: &str = "refund";
 
 /// Reads one trade bill.
 pub struct WechatBill<R: Read> {
@@ -48,50 +43,13 @@ impl<R: Read> WechatBill<R> {
     /// # Errors
     /// The content cannot be read, or its header is not a trade bill's.
     pub fn open(content: R) -> Result<Self, BillError> {
-        let mut lines = Lines::open(content)?;
+        let mut lines = Lines::open(content, Charset::Utf8)?;
         if !lines.advance()? || lines.text()?.trim().is_empty() {
             return Err(Quarantine::new(QuarantineReason::Empty, "line 1: no header").into());
         }
         let header = Header::parse(lines.text()?)?;
         let totals = Totals::new(header.layout);
         Ok(Self { lines, header, totals, rows: 0, first_day: None, end: None })
-    }
-
-    /// The next row, or `None` when the file has ended with control totals that could be read; [`Self::end`] then
-    /// has the gate's verdict.
-    ///
-    /// # Errors
-    /// The content cannot be read, or something in it is wrong: the detail names line and column.
-    pub fn next_line(&mut self) -> Result<Option<BillLine>, BillError> {
-        if self.end.is_some() {
-            return Ok(None);
-        }
-        if !self.lines.advance()? {
-            let detail = format!("the file ends after line {} without totals", self.lines.number());
-            return Err(Quarantine::new(QuarantineReason::NoTotals, detail).into());
-        }
-        if begins_tail(self.lines.text()?) {
-            self.end = Some(self.read_tail()?);
-            return Ok(None);
-        }
-        let row = Row::split(self.lines.number(), self.lines.text()?, &self.header)?;
-        self.totals.add(row.line, |column| row.amount(column))?;
-        let (line, day) = row.read()?;
-        self.first_day = Some(self.first_day.map_or(day, |first| first.min(day)));
-        self.rows += 1;
-        Ok(Some(line))
-    }
-
-    /// The gate's verdict and the totals, once every row is read.
-    #[must_use]
-    pub const fn end(&self) -> Option<&BillEnd> {
-        self.end.as_ref()
-    }
-
-    /// The earliest day among the rows read so far.
-    #[must_use]
-    pub const fn first_day(&self) -> Option<Day> {
-        self.first_day
     }
 
     /// Rows read so far.
@@ -127,11 +85,7 @@ impl<R: Read> WechatBill<R> {
         let fields: Vec<&str> = text.split(",`").collect();
         let gate = self.totals.compare(number, &order, &fields)?;
         self.expect_nothing_more()?;
-        let (reason, detail) = match gate.differs {
-            Some(differs) => (differs.reason.code().to_owned(), differs.detail),
-            None => (String::new(), String::new()),
-        };
-        Ok(BillEnd { accepted: reason.is_empty(), reason, detail, lines: self.rows, total: gate.totals })
+        Ok(gate.end(self.rows))
     }
 
     fn expect_nothing_more(&mut self) -> Result<(), BillError> {
@@ -142,6 +96,36 @@ impl<R: Read> WechatBill<R> {
             }
         }
         Ok(())
+    }
+}
+
+impl<R: Read> Bill for WechatBill<R> {
+    fn next_line(&mut self) -> Result<Option<BillLine>, BillError> {
+        if self.end.is_some() {
+            return Ok(None);
+        }
+        if !self.lines.advance()? {
+            let detail = format!("the file ends after line {} without totals", self.lines.number());
+            return Err(Quarantine::new(QuarantineReason::NoTotals, detail).into());
+        }
+        if begins_tail(self.lines.text()?) {
+            self.end = Some(self.read_tail()?);
+            return Ok(None);
+        }
+        let row = Row::split(self.lines.number(), self.lines.text()?, &self.header)?;
+        self.totals.add(row.line, |column| row.amount(column))?;
+        let (line, day) = row.read()?;
+        self.first_day = Some(self.first_day.map_or(day, |first| first.min(day)));
+        self.rows += 1;
+        Ok(Some(line))
+    }
+
+    fn end(&self) -> Option<&BillEnd> {
+        self.end.as_ref()
+    }
+
+    fn first_day(&self) -> Option<Day> {
+        self.first_day
     }
 }
 
@@ -274,44 +258,9 @@ fn status_of(state: &str) -> String {
     }
 }
 
-/// Day of `YYYY-MM-DD HH:MM:SS`.
-fn local_day(text: &str) -> Option<Day> {
-    let (date, time) = text.split_once(' ')?;
-    let mut parts = time.split(':');
-    for limit in [24_u8, 60, 60] {
-        let part = parts.next().filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_digit()))?;
-        part.parse::<u8>().ok().filter(|value| *value < limit)?;
-    }
-    if parts.next().is_some() {
-        return None;
-    }
-    Day::parse(date).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn local_times() {
-        for good in ["2019-02-19 05:01:46", "2020-02-29 23:59:59"] {
-            assert_eq!(local_day(good).unwrap().to_string(), &good[..10]);
-        }
-        for bad in [
-            "2019-02-30 05:01:46",
-            "2019-02-19 24:00:00",
-            "2019-02-19 05:60:00",
-            "2019-02-19 5:01:46",
-            "2019-02-19 05:01",
-            "2019-02-19 05:01:46:00",
-            "2019-02-19T05:01:46",
-            "2019/2/19 5:01",
-            "+019-02-19 05:01:46",
-            "",
-        ] {
-            assert!(local_day(bad).is_none(), "{bad:?}");
-        }
-    }
 
     #[test]
     fn states_in_our_words() {

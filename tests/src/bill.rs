@@ -1,7 +1,8 @@
 //! WeChat Pay trade bills of the layout ALL as text, with their control totals.
 
 use crate::events::yuan;
-use reconcile::import::{BillFormat, BillSource};
+use reconcile::bill::BillFormat;
+use reconcile::import::BillSource;
 use std::fmt::Write;
 
 /// Our account at the provider in made bills.

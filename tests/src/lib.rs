@@ -7,6 +7,7 @@
 //! - [`events`]: business events as CloudEvents JSON;
 //! - [`forty_five`]: the provider's bill of 45 lines that is the main job's input, and its events;
 //! - [`bill`]: WeChat Pay bills as text, with their control totals;
+//! - [`alipay`]: Alipay's, as text and as a ZIP;
 //! - [`books`]: what lies on the topics afterwards, read a second time: outcomes, entries, balances, days, cases;
 //! - `backend`: what Kafka and Redis are, processes or containers;
 //! - `containers`: both as containers, with the feature `containers`;
@@ -19,6 +20,7 @@
 //! - [`history`]: a random day of a payment company with what must come of it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+pub mod alipay;
 pub(crate) mod backend;
 pub mod bill;
 pub mod books;

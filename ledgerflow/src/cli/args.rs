@@ -12,9 +12,8 @@ use std::path::PathBuf;
 /// Streaming accounting: events in, double-entry journal, balances, days and reconciled bills out.
 ///
 /// Exit codes: 0 done; 1 failed (the message says why); 2 wrong use of the command line, or a wrong configuration (settings,
-/// chart, rules); 3 a check found
-/// something wrong (verify, audit, health, status, trial-balance, bill, backup, restore, bench), or none of the events sent is in
-/// the books (send --wait); 4 nothing found for that name or id; 5 the disk is full (run): make room and start again.
+/// chart, rules, mappings); 3 a check found something wrong (verify, audit, health, status, trial-balance, bill, backup,
+/// restore, bench), or none of the events sent is in the books (send --wait); 4 nothing found for that name or id; 5 the disk is full (run): make room and start again.
 #[derive(Debug, Parser)]
 #[command(name = "ledgerflow", version, about, long_about, propagate_version = true, max_term_width = 100)]
 pub struct Cli {

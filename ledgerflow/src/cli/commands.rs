@@ -13,6 +13,7 @@ use crate::{bench, demo, http, kafka, restore, serve, socket, supervise};
 use anyhow::{Context, bail};
 use clap::CommandFactory;
 use ingest::rules::RulesError;
+use reconcile::mapping::MappingError;
 use schemas::chart::ChartError;
 use serde::de::IgnoredAny;
 use std::io::{BufRead, Read};
@@ -42,13 +43,14 @@ pub const WRONG_USE: u8 = 2;
 #[error("{0}")]
 pub struct WrongUse(pub String);
 
-/// Exit code of an error: [`WRONG_USE`] where settings, chart or rules are wrong, or not those of the books, else 1.
+/// Exit code of an error: [`WRONG_USE`] where settings, chart, rules or mappings are wrong, or not those of the books, else 1.
 #[must_use]
 pub fn code_of(error: &anyhow::Error) -> u8 {
     let configured = |cause: &(dyn std::error::Error + 'static)| {
         cause.is::<WrongUse>()
             || matches!(cause.downcast_ref(), Some(LogError::Misconfigured(_)))
             || cause.is::<ConfigError>()
+            || cause.is::<MappingError>()
             || cause.is::<ChartError>()
             || cause.is::<BasisError>()
             || cause.is::<RulesError>()

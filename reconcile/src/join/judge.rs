@@ -1,10 +1,10 @@
 //! Pairs the two sides of one key and compares each pair. Pure, and a function of the two sets alone.
 
 use super::state::{Bill, FileState, KeyState, OursRow, TheirsRow};
+use crate::bill::REFUND;
 use crate::config::Config;
 use crate::decimal::Decimal;
 use crate::match_key::MatchKey;
-use crate::wechat::REFUND;
 use prost::Message;
 use schemas::amount_wire::value;
 use schemas::batch::{Hash, sha256};

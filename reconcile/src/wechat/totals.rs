@@ -6,8 +6,8 @@
 
 use super::columns::{Column, Layout, names};
 use crate::decimal::Decimal;
+use crate::gate::Gate;
 use crate::quarantine::{Quarantine, QuarantineReason, excerpt};
-use schemas::wire::ControlTotal;
 
 /// A total of the tail.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Totals {
             let detail = format!("line {line}: {} totals where the tail names {}", fields.len(), order.len());
             return Err(Quarantine::new(QuarantineReason::MalformedTotals, detail));
         }
-        let mut gate = Gate { totals: Vec::with_capacity(order.len()), differs: None };
+        let mut gate = Gate::default();
         for (index, stated) in order.iter().zip(fields) {
             let (Some(total), Some(sum)) = (self.totals.get(*index), self.sums.get(*index)) else { continue };
             let name = total.names.first().copied().unwrap_or_default();
@@ -115,22 +115,8 @@ impl Totals {
                 let detail = format!("line {line}, total {name}: {:?}: {e}", excerpt(stated));
                 Quarantine::new(QuarantineReason::MalformedTotals, detail)
             })?;
-            let computed = sum.to_string();
-            if value != *sum && gate.differs.is_none() {
-                let detail = format!("line {line}, total {name}: stated {stated}, computed {computed}");
-                gate.differs = Some(Quarantine::new(QuarantineReason::ControlTotals, detail));
-            }
-            gate.totals.push(ControlTotal { name: name.into(), stated: (*stated).into(), computed });
+            gate.compare(&format!("line {line}"), name, stated, value, *sum);
         }
         Ok(gate)
     }
-}
-
-/// The control totals compared.
-#[derive(Debug)]
-pub(super) struct Gate {
-    /// Stated and computed, in the tail's order.
-    pub(super) totals: Vec<ControlTotal>,
-    /// The first that differs.
-    pub(super) differs: Option<Quarantine>,
 }

@@ -3,6 +3,7 @@
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
+use reconcile::bill::Bill as _;
 use reconcile::decimal::Decimal;
 use reconcile::quarantine::{BillError, Quarantine};
 use reconcile::wechat::WechatBill;

@@ -1,9 +1,10 @@
 //! Both halves over topics in memory: appends, windows of any size in any order, restore from what was written.
 
 use prost::Message;
+use reconcile::bill::BillFormat;
 use reconcile::config::Config;
 use reconcile::decimal::Decimal;
-use reconcile::import::{BillFormat, BillSource, Import, partition_of_file};
+use reconcile::import::{BillSource, Import, partition_of_file};
 use reconcile::join::{Join, JoinSlot, Summary};
 use reconcile::rekey::Rekey;
 use schemas::batch::{BodyBuilder, ChainHead, FORMAT, Hash};

@@ -1,18 +1,23 @@
 //! The import edge: which records a file gives, and that it gives them again.
 
+use crate::alipay_bills::{self, ALIPAY_ACCOUNT, AlipayRow};
 use crate::bills::{fixture, gzip, read};
 use crate::flow::{PARTITIONS, source};
 use prost::Message;
+use reconcile::bill::BillFormat;
 use reconcile::import::{
     BillSource, CHUNK_LINES_MAX, HEADER_CHUNK, HEADER_CHUNKS, HEADER_FILE, HEADER_NAME, Import, ImportError,
     RAW_CHUNK_BYTES_MAX, partition_of_file,
 };
+use reconcile::mapping::Mapping;
 use schemas::dates::Day;
 use schemas::topics::Topic;
 use schemas::wire::{BillChunk, BillFile};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::rc::Rc;
+use std::sync::Arc;
 use stream::log::{OutRecord, header};
 
 struct Imported {
@@ -89,6 +94,49 @@ fn the_same_file_gives_the_same_records_and_another_another_id() {
     assert_ne!(import(&source(), &gzip(&content), None).file.id, first.file.id);
     // SHA-256 of source name, a zero byte, content, by another implementation.
     assert_eq!(import(&source(), b"", None).file.id, EMPTY_ID);
+}
+
+#[test]
+fn a_zip_gives_the_same_records_again() {
+    let row = |order: usize| AlipayRow {
+        time: format!("2024-05-10 12:{:02}:00", order % 60),
+        order: format!("order-{order}"),
+        refund: None,
+        cents: 100,
+        discount_cents: 0,
+        fee_cents: 1,
+    };
+    let content = alipay_bills::bill(&(0..2_500).map(row).collect::<Vec<_>>(), true);
+    let source = BillSource { format: BillFormat::AlipayDetail, provider: "alipay".into(), ..source() };
+    let (first, again) = (import(&source, &content, None), import(&source, &content, None));
+    assert_eq!((&first.raw, &first.chunks), (&again.raw, &again.chunks));
+    assert_eq!(first.chunks.iter().map(|c| c.line.len()).collect::<Vec<_>>(), [1_000, 1_000, 500]);
+    assert!(first.chunks[2].end.as_ref().unwrap().accepted);
+    assert_eq!((first.file.account.as_str(), first.file.provider.as_str()), (ALIPAY_ACCOUNT, "alipay"));
+    assert_eq!(Day(first.file.day).to_string(), "2024-05-10");
+    let other = import(&BillSource { account: "1".into(), ..source }, &content, None);
+    assert_eq!(other.chunks[0].end.as_ref().unwrap().reason, "wrong_account");
+}
+
+/// A file that is read in another way is another file: one that was quarantined for its mapping can be imported anew.
+#[test]
+fn format_and_mapping_are_part_of_the_id() {
+    let mapping = |more: &str| {
+        let text =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/mappings/hand_made.yaml"));
+        BillFormat::Mapped(Arc::new(Mapping::parse(&format!("{}{more}", text.unwrap())).unwrap()))
+    };
+    let formats = [
+        BillFormat::WechatTradeBill,
+        BillFormat::AlipayDetail,
+        mapping(""),
+        mapping("# another\n"),
+        mapping(""),
+    ];
+    let ids = formats.map(|format| import(&BillSource { format, ..source() }, b"x", None).file.id);
+    assert_eq!(ids[2], ids[4]);
+    let different: BTreeSet<&String> = ids.iter().collect();
+    assert_eq!(different.len(), 4, "{ids:?}");
 }
 
 /// `printf 'wechat-folder\0' | sha256sum`

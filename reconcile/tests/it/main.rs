@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod alipay;
+#[path = "../../../tests/src/alipay.rs"]
+mod alipay_bills;
 mod bills;
 mod case_json;
 mod flow;
@@ -10,6 +13,7 @@ mod join_laws;
 mod join_tables;
 #[path = "../../../tests/src/json_schema.rs"]
 mod json_schema;
+mod mapped;
 mod rekeying;
 mod samples;
 mod tampering;

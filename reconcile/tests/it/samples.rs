@@ -1,18 +1,25 @@
 //! The real bills, where they lie: `LEDGERFLOW_SAMPLES`, else `../shared/samples` beside the workspace. A missing
 //! folder fails only when the variable is set; in place of the bill of 45 lines there is one of our own.
 
+use crate::alipay;
 use crate::bills::{gzip, read};
 use crate::flow::{Flow, Ours, PARTITIONS, agreeing, source};
+use crate::mapped::read as by_mapping;
+use reconcile::decimal::Decimal;
 use reconcile::join::Gate;
 use schemas::wire::BillLine;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 fn sample(name: &str) -> Option<Vec<u8>> {
+    sample_in("wechat_merchant", name)
+}
+
+fn sample_in(kind: &str, name: &str) -> Option<Vec<u8>> {
     let set = std::env::var_os("LEDGERFLOW_SAMPLES");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let folder = set.as_ref().map_or_else(|| root.join("../shared/samples"), PathBuf::from);
-    let path = folder.join("wechat_merchant").join(name);
+    let path = folder.join(kind).join(name);
     match std::fs::read(&path) {
         Ok(content) => {
             // On the real standard output: the test harness keeps what is printed for itself.
@@ -65,6 +72,52 @@ fn a_fund_flow_bill_is_named_as_unknown() {
     let found = read(&content[..]).unwrap_err();
     assert_eq!(found.reason.code(), "unknown_header");
     assert!(found.detail.contains("记账时间"), "{found}");
+}
+
+/// The same fund flow by a mapping: its rows are read, and as its tail counts one more than it has, it is quarantined.
+#[test]
+fn the_fund_flow_by_a_mapping() {
+    let Some(content) = sample("fundflow.gunsluo.csv.gz") else { return };
+    let mapping = "version: 1\ntrim: \"` \"\nfields:\n  order: { column: 业务凭证号 }\n  \
+        provider_order: { column: 资金流水单号 }\n  kind: { column: 收支类型, map: { 收入: payment, 支出: refund } }\n  \
+        asset: { value: CNY }\n  gross: { column: 收支金额(元) }\n  \
+        time: { column: 记账时间, format: \"%Y-%m-%d %H:%M:%S\" }\nignore: \"*\"\n\
+        tail:\n  begins: 资金流水总笔数\n  header: true\n  totals:\n    资金流水总笔数: { count: all }\n    \
+        收入笔数: { count: payments }\n    收入金额: { sum: 收支金额(元), of: payments }\n    \
+        支出笔数: { count: refunds }\n    支出金额: { sum: 收支金额(元), of: refunds }\n";
+    let (lines, end) = by_mapping(mapping, &content).unwrap();
+    let orders: Vec<&str> = lines.iter().map(|line| line.order.as_str()).collect();
+    assert_eq!(orders, ["S20210201135356381941", "S20210201140044552846"]);
+    assert_eq!(end.detail, "line 5, total 资金流水总笔数: stated 3, computed 2");
+}
+
+/// A personal export of Alipay is none of its merchant bills; a mapping reads it.
+#[test]
+fn the_personal_export_by_a_mapping() {
+    let Some(content) = sample_in("alipay_personal", "example-alipay-records.csv") else { return };
+    let why = alipay::read(&content).unwrap_err();
+    assert_eq!(why.reason.code(), "preamble", "{why}");
+    let mapping = "version: 1\nencoding: gb18030\npreamble: { lines: 24 }\nfields:\n  order: { column: 交易订单号 }\n  \
+        kind: { column: 收/支, map: { 支出: payment, 收入: refund } }\n  asset: { value: CNY }\n  \
+        gross: { column: 金额 }\n  status: { column: 交易状态, map: { 交易成功: success, 等待确认收货: pending, 交易关闭: closed } }\n  \
+        time: { column: 交易时间, format: \"%Y-%m-%d %H:%M:%S\" }\nskip: [{ column: 收/支, values: [不计收支] }]\nignore: \"*\"\n";
+    let (lines, end) = by_mapping(mapping, &content).unwrap();
+    let row = |line: &BillLine| {
+        let gross = Decimal::of_wire(line.gross.as_ref()).unwrap();
+        format!("{} {} {gross} {} {}", line.line, line.kind, line.status, line.time)
+    };
+    assert_eq!(
+        lines.iter().map(row).collect::<Vec<_>>(),
+        [
+            "26 payment 49.74 success 2023-02-12 21:32:14",
+            "27 payment 20.00 pending 2023-02-08 14:16:52",
+            "30 refund 222228.50 success 2023-01-18 10:17:29",
+            "33 payment 50.00 closed 2023-01-09 18:21:50",
+            "34 payment 9.90 success 2023-07-10 13:10:16",
+            "35 payment 82.00 success 2023-07-10 13:20:16",
+        ]
+    );
+    assert!(end.accepted && end.lines == 6);
 }
 
 /// Our entries for every line of a bill, at the line's own time.

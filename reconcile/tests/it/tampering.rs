@@ -2,6 +2,7 @@
 
 use crate::bills::{fixture, gzip, read};
 use reconcile::lines::LINE_BYTES_MAX;
+use reconcile::quarantine::QuarantineReason;
 
 /// File, what is replaced (once), by what, reason, what the detail names.
 type Row = (&'static str, &'static str, &'static str, &'static str, &'static [&'static str]);
@@ -134,4 +135,17 @@ fn content_that_is_no_text() {
     let middle = flipped.len() / 2;
     flipped[middle] ^= 0x10;
     assert!(read(&flipped[..]).is_err(), "a flipped bit passes gzip's own checksum");
+}
+
+#[test]
+fn every_reason_is_explained_to_users() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/bills.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for reason in QuarantineReason::ALL {
+        assert!(
+            page.contains(&format!("\n| `{}` | ", reason.code())),
+            "docs/bills.md leaves out {}",
+            reason.code()
+        );
+    }
 }

@@ -112,6 +112,27 @@ impl Node {
         (!matches!(node.content, Content::Empty)).then_some(node)
     }
 
+    /// Whether keys with values stand there.
+    #[must_use]
+    pub const fn is_section(&self) -> bool {
+        matches!(self.content, Content::Section(_))
+    }
+
+    /// On one line, as YAML would have it.
+    pub(super) fn inline(&self) -> String {
+        match &self.content {
+            Content::Empty => String::new(),
+            Content::Text(text) => text.clone(),
+            Content::List(items) => {
+                format!("[{}]", items.iter().map(Self::inline).collect::<Vec<_>>().join(", "))
+            }
+            Content::Section(entries) => {
+                let entry = |(key, _, node): &(String, Origin, Self)| format!("{key}: {}", node.inline());
+                format!("{{{}}}", entries.iter().map(entry).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+
     /// What was found, for a message.
     pub(super) fn found(&self) -> String {
         match &self.content {

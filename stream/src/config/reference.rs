@@ -87,6 +87,12 @@ pub(super) fn collect(
             let value = if matches!(shape, Shape::Secret(_)) { masked(text) } else { text.clone() };
             all.push(InForce { key: key.to_owned(), value, origin });
         }
+        // A value that is written as a section, such as `format: {mapping: FILE}`.
+        (Shape::Value(_), Some(Content::Section(_))) => {
+            let (value, origin) =
+                written.map_or((String::new(), Origin::Default), |node| (node.inline(), node.origin.clone()));
+            all.push(InForce { key: key.to_owned(), value, origin });
+        }
         _ => {
             let value = default.unwrap_or_default().to_owned();
             all.push(InForce { key: key.to_owned(), value, origin: Origin::Default });
