@@ -171,7 +171,10 @@ settings! {
         tokens: Option<PathBuf>;
         /// MiB of the longest body.
         body_mib: u32 = 8, in 1..=256;
-        /// Requests that are worked on at a time; one more is told to come again.
+        /// Connections at a time; one more waits until another ends.
+        connections_max: u32 = 256, in 1..=65_536;
+        /// Bodies that are read, and requests that are worked on, at a time; one that has waited for a second is told to come
+        /// again.
         requests_max: u32 = 16, in 1..=1_024;
         /// Streams of changes that are open at a time.
         streams_max: u32 = 64, in 1..=4_096;

@@ -10,7 +10,7 @@
 //! not answered. The last word has [`end_in_time`].
 
 use crate::basis;
-use crate::config::Settings;
+use crate::config::{LogKind, Settings};
 use crate::mirror::{Board, Mirror, Mirrored};
 use crate::query::books::{Answering, Books, checkpoints};
 use crate::query::{self, Answer, Ending, Question};
@@ -76,6 +76,11 @@ pub fn serve(
     // A limit on file sizes (`ulimit -f`) then answers a write as a full disk does, and does not kill.
     let limited = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGXFSZ, limited).context("signal handler")?;
+    // A processor's process on Kafka has the states of its own partitions only: `ledgerflow http` serves there.
+    let bound = match settings.log.kind {
+        LogKind::Embedded => http::Bound::new(&settings.http)?,
+        LogKind::Kafka => None,
+    };
     let mut books = start()?;
     if !settings.redis.url.is_empty() && books.pipeline().is_some_and(|pipeline| pipeline.settlement.runs()) {
         books.mirrored = Mirrored::Here(Board::default());
@@ -85,11 +90,8 @@ pub fn serve(
     let shared = Shared(Arc::new(RwLock::new(Some(Arc::clone(&books)))));
     let server = listen(dir, &shared)?;
     let asked = shared.clone();
-    // A processor's process on Kafka has the states of its own partitions only.
-    let http = match books.embedded {
-        Some(_) => http::Server::start(&settings.http, Arc::new(move || asked.books()))?,
-        None => None,
-    };
+    let http = bound.map(|bound| http::Server::start(bound, &settings.http, Arc::new(move || asked.books())));
+    let http = http.transpose()?;
     keep_house(settings.clone(), shared.clone())?;
     tracing::info!(dir = %dir.display(), "ledgerflow runs");
     let watched = watch(settings, &books, &stop);
@@ -119,7 +121,10 @@ pub fn serve(
 
 /// Ends the process with exit code 0 when `stop` was set so long ago: what is still under way is left as it is. Every
 /// commit is whole, and what nobody was told is read or asked again.
-fn end_in_time(stop: Arc<AtomicBool>, wait: Duration) -> anyhow::Result<()> {
+///
+/// # Errors
+/// No thread.
+pub(crate) fn end_in_time(stop: Arc<AtomicBool>, wait: Duration) -> anyhow::Result<()> {
     let wait_for_it = move || {
         while !stop.load(Ordering::Acquire) {
             std::thread::sleep(LOOK);

@@ -5,6 +5,7 @@
 
 use super::State;
 use super::problem::{Kind, Problem};
+use crate::cli::commands::WrongUse;
 use crate::cli::output::Table;
 use crate::query::Answer;
 use anyhow::{Context, bail};
@@ -76,7 +77,13 @@ impl Access {
     fn parse(text: &str) -> anyhow::Result<Self> {
         let file: File = serde_saphyr::from_str(text)?;
         let (mut tokens, mut names) = (BTreeMap::new(), BTreeSet::new());
+        if file.tokens.is_empty() {
+            bail!("tokens: there is none, so nobody would be let in");
+        }
         for listed in file.tokens {
+            if listed.name.is_empty() || listed.may.is_empty() {
+                bail!("token {:?}: expected a name, and something that it may do", listed.name);
+            }
             let Some(hash) = hash_of_hex(&listed.sha256) else {
                 bail!("token {}: sha256: expected 64 hex digits", listed.name);
             };
@@ -145,6 +152,9 @@ fn hex(bytes: &[u8]) -> String {
 /// # Errors
 /// The system gives no random bytes.
 pub fn make(name: &str, may: &[Right]) -> anyhow::Result<Answer> {
+    if name.is_empty() {
+        return Err(WrongUse("a token needs a name".to_owned()).into());
+    }
     let mut bytes = [0_u8; 32];
     let taken =
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("random bytes")?;
@@ -213,15 +223,18 @@ mod tests {
             ),
             (format!("tokens: [{{name: a, sha256: {hash}, may: [write]}}]"), "write"),
             (format!("tokens: [{{name: a, sha256: {hash}, may: [read], by: x}}]"), "by"),
+            ("tokens: []".to_owned(), "tokens: there is none"),
+            (format!("tokens: [{{name: a, sha256: {hash}, may: []}}]"), "something that it may do"),
+            (format!("tokens: [{{name: \"\", sha256: {hash}, may: [read]}}]"), "expected a name"),
             (
                 format!(
-                    "tokens: [{{name: a, sha256: {hash}, may: []}}, {{name: b, sha256: {hash}, may: []}}]"
+                    "tokens: [{{name: a, sha256: {hash}, may: [read]}}, {{name: b, sha256: {hash}, may: [read]}}]"
                 ),
                 "token b: the same sha256 stands here under another name",
             ),
             (
                 format!(
-                    "tokens: [{{name: a, sha256: {hash}, may: []}}, {{name: a, sha256: {}, may: []}}]",
+                    "tokens: [{{name: a, sha256: {hash}, may: [read]}}, {{name: a, sha256: {}, may: [read]}}]",
                     "cd".repeat(32)
                 ),
                 "token a: stands here a second time",

@@ -197,7 +197,9 @@ async fn wait_for(state: &State, mut awaited: Awaited, wait: Duration) -> BTreeM
     let mut found = BTreeMap::new();
     loop {
         // The events are taken: that nobody can be asked for a moment changes nothing about that.
-        if let Ok(answer) = state.ask(Question::Outcomes { of: awaited.clone() }).await {
+        let asked =
+            tokio::time::timeout_at(until, state.ask(Question::Outcomes { of: awaited.clone() })).await;
+        if let Ok(Ok(answer)) = asked {
             found.extend(outcomes(&answer));
             awaited = answer.awaited.unwrap_or_default();
         }

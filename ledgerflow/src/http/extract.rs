@@ -1,11 +1,15 @@
 //! Parts of a request, refused as problems.
 
-use super::State;
 use super::problem::{Kind, Problem};
+use super::{State, TURN_WAIT};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// How long a body may take to come.
+const BODY_WAIT: Duration = Duration::from_secs(10);
 
 /// Parameters of the query.
 pub(super) struct Params<T>(pub T);
@@ -40,8 +44,17 @@ impl FromRequest<State> for Content {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
-        let read = Bytes::from_request(request, state).await;
-        read.map(Self).map_err(|error| {
+        // What is held of bodies has a bound too.
+        let turn = tokio::time::timeout(TURN_WAIT, state.bodies.acquire()).await;
+        let _turn = turn
+            .ok()
+            .and_then(Result::ok)
+            .ok_or_else(|| Problem::new(Kind::Busy, "try again in a moment"))?;
+        let read = tokio::time::timeout(BODY_WAIT, Bytes::from_request(request, state)).await;
+        let late = |_| {
+            Problem::new(Kind::Timeout, format!("the body did not come within {} s", BODY_WAIT.as_secs()))
+        };
+        read.map_err(late)?.map(Self).map_err(|error| {
             let kind = match error.status() {
                 status if status == Kind::TooLarge.status() => Kind::TooLarge,
                 _ => Kind::MalformedBody,

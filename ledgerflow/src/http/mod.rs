@@ -1,10 +1,13 @@
 //! The HTTP API: events in; balances, entries, days, breaks and the rest out. It asks the same questions as the commands do.
 //!
-//! Phases: bind -> serve on a thread of its own -> stop (what is under way is answered, streams end) within a bound.
-//! Bounds: requests worked on at a time and open streams (`http.requests_max`, `http.streams_max`), more are told to come
-//! again; the body's size. What reads or waits runs on threads of the runtime's blocking pool, never on its own.
+//! Phases: bind ([`Bound`], before the books are opened) -> serve on a thread of its own -> stop (what is under way is
+//! answered, streams end) within a bound.
+//! Bounds: connections, bodies read and requests worked on at a time, open streams (`http.connections_max`,
+//! `http.requests_max`, `http.streams_max`); a request that has waited for a second is told to come again; the body's size,
+//! and how long it may take to come; how long an answer may take. What reads or waits runs on threads of the runtime's blocking pool, never on its own.
 
 mod access;
+mod connection;
 mod events;
 mod extract;
 pub mod openapi;
@@ -15,6 +18,7 @@ mod stream;
 pub use access::{Access, Right, make as make_token};
 pub use problem::Kind as ProblemKind;
 
+use crate::cli::commands::WrongUse;
 use crate::config::HttpSettings;
 use crate::query::books::Books;
 use crate::query::{self, Answer, Ending, Question};
@@ -23,6 +27,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
+use connection::Limited;
 use problem::{Kind, Problem};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -38,6 +43,7 @@ pub type Source = Arc<dyn Fn() -> Option<Arc<Books>> + Send + Sync>;
 struct State {
     books: Source,
     access: Arc<Access>,
+    bodies: Arc<Semaphore>,
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
@@ -46,14 +52,19 @@ struct State {
 impl State {
     /// Asks on a thread that may wait.
     async fn ask(&self, question: Question) -> Result<Answer, Problem> {
-        let busy = |_| Problem::new(Kind::Busy, "try again in a moment");
-        let permit = Arc::clone(&self.requests).try_acquire_owned().map_err(busy)?;
+        let busy = || Problem::new(Kind::Busy, "try again in a moment");
+        let turn = tokio::time::timeout(TURN_WAIT, Arc::clone(&self.requests).acquire_owned()).await;
+        let permit = turn.ok().and_then(Result::ok).ok_or_else(busy)?;
         let books = Arc::clone(&self.books);
         let asked = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             books().map(|books| query::answer(&books, &question))
         });
-        let answer = asked.await.map_err(|error| Problem::new(Kind::Unavailable, error.to_string()))?;
+        // Whoever works on it goes on and keeps its place until it is done.
+        let asked = tokio::time::timeout(ANSWER_WAIT, asked).await;
+        let late = |_| Problem::new(Kind::Unavailable, "there was no answer in time");
+        let answer =
+            asked.map_err(late)?.map_err(|error| Problem::new(Kind::Unavailable, error.to_string()))?;
         let answer = answer.ok_or_else(|| Problem::new(Kind::Unavailable, "the process is stopping"))?;
         let why = || answer.message.clone().unwrap_or_default();
         match answer.ending {
@@ -61,6 +72,32 @@ impl State {
             Ending::NotFound => Err(Problem::new(Kind::NotFound, why())),
             Ending::Done | Ending::Wrong => Ok(answer),
         }
+    }
+}
+
+/// How long an answer may take.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
+/// How long a request waits for its turn.
+const TURN_WAIT: Duration = Duration::from_secs(1);
+
+/// An address that is taken, and who may use it.
+pub struct Bound {
+    listener: TcpListener,
+    access: Access,
+}
+
+impl Bound {
+    /// Takes the address; `None` where none is configured. Whoever connects waits until there is a server.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or the file of tokens is wrong.
+    pub fn new(settings: &HttpSettings) -> anyhow::Result<Option<Self>> {
+        let Some(address) = settings.listen.0 else { return Ok(None) };
+        let access = settings.tokens.as_deref().map(Access::read).transpose();
+        let access = access.map_err(|why| WrongUse(format!("http.tokens: {why:#}")))?;
+        let listener = TcpListener::bind(address).with_context(|| format!("http.listen: {address}"))?;
+        listener.set_nonblocking(true).context("http.listen")?;
+        Ok(Some(Self { listener, access: access.unwrap_or_default() }))
     }
 }
 
@@ -75,21 +112,19 @@ pub struct Server {
 const STOP_WAIT: Duration = Duration::from_secs(2);
 
 impl Server {
-    /// Binds and serves; `None` where no address is configured.
+    /// Serves.
     ///
     /// # Errors
-    /// The address cannot be bound, or the file of tokens is wrong.
-    pub fn start(settings: &HttpSettings, books: Source) -> anyhow::Result<Option<Self>> {
-        let Some(address) = settings.listen.0 else { return Ok(None) };
-        let access = settings.tokens.as_deref().map(Access::read).transpose().context("http.tokens")?;
-        let listener = TcpListener::bind(address).with_context(|| format!("http.listen: {address}"))?;
-        listener.set_nonblocking(true).context("http.listen")?;
+    /// No thread.
+    pub fn start(bound: Bound, settings: &HttpSettings, books: Source) -> anyhow::Result<Self> {
+        let Bound { listener, access } = bound;
         let address = listener.local_addr().context("http.listen")?;
         let (stop, stopped) = watch::channel(false);
         let permits = |count: u32| Arc::new(Semaphore::new(usize::try_from(count).unwrap_or(1)));
         let state = State {
             books,
-            access: Arc::new(access.unwrap_or_default()),
+            access: Arc::new(access),
+            bodies: permits(settings.requests_max),
             requests: permits(settings.requests_max),
             streams: permits(settings.streams_max),
             stop: stopped,
@@ -104,15 +139,16 @@ impl Server {
             .enable_all()
             .build()
             .context("http runtime")?;
+        let connections = permits(settings.connections_max);
         let serve = move || {
-            if let Err(error) = runtime.block_on(serve(listener, app, state.stop)) {
+            if let Err(error) = runtime.block_on(serve(listener, connections, app, state.stop)) {
                 tracing::error!(%error, "the HTTP server ended");
             }
             runtime.shutdown_timeout(STOP_WAIT);
         };
         let thread = std::thread::Builder::new().name("http".into()).spawn(serve).context("thread")?;
         tracing::info!(%address, "HTTP");
-        Ok(Some(Self { stop, thread: Some(thread), address }))
+        Ok(Self { stop, thread: Some(thread), address })
     }
 
     /// Where it listens.
@@ -134,8 +170,13 @@ impl Drop for Server {
     }
 }
 
-async fn serve(listener: TcpListener, app: Router, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+async fn serve(
+    listener: TcpListener,
+    connections: Arc<Semaphore>,
+    app: Router,
+    mut stop: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let listener = Limited::new(tokio::net::TcpListener::from_std(listener)?, connections);
     let mut told = stop.clone();
     let serving = axum::serve(listener, app).with_graceful_shutdown(async move {
         // A sender that is gone means the same.

@@ -323,7 +323,8 @@ fn problems(kinds: &[Kind]) -> Map<String, Value> {
 
 const READING: [Kind; 6] =
     [Kind::BadParameter, Kind::Unauthorized, Kind::Forbidden, Kind::NotFound, Kind::Unavailable, Kind::Busy];
-const SENDING: [Kind; 9] = [
+const SENDING: [Kind; 10] = [
+    Kind::Timeout,
     Kind::BadParameter,
     Kind::MalformedBody,
     Kind::Unauthorized,

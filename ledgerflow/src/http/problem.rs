@@ -34,6 +34,7 @@ problems! {
     Forbidden = FORBIDDEN, "forbidden", "The token may not do this.";
     NotFound = NOT_FOUND, "not_found", "There is nothing of that name.";
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method_not_allowed", "This address knows other methods only.";
+    Timeout = REQUEST_TIMEOUT, "timeout", "The body did not come in time.";
     TooLarge = PAYLOAD_TOO_LARGE, "too_large", "The body is longer than the limit, or holds too many events.";
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body's content type is not understood.";
     InvalidEvents = UNPROCESSABLE_ENTITY, "invalid_events", "Events cannot be read. Nothing of the request was taken.";

@@ -145,7 +145,10 @@ impl Following {
                 .flat_map(|fetch| fetch.records.iter().map(|record| (fetch.from.partition, record)))
             {
                 for event in self.events(partition, record, filter)? {
-                    to.blocking_send(Ok(event))?;
+                    // The client has gone.
+                    if to.blocking_send(Ok(event)).is_err() {
+                        return Ok(());
+                    }
                 }
             }
         }

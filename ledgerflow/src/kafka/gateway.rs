@@ -6,9 +6,9 @@
 use super::{hold, options, reach};
 use crate::cli::commands::WrongUse;
 use crate::config::Settings;
-use crate::http;
 use crate::mirror::Mirrored;
 use crate::query::books::Books;
+use crate::{http, serve};
 use anyhow::Context;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,20 +26,25 @@ const LOOK: Duration = Duration::from_millis(100);
 /// # Errors
 /// A wrong configuration, topics that are missing, an address that cannot be bound.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
-    if settings.http.listen.0.is_none() {
+    let Some(bound) = http::Bound::new(&settings.http)? else {
         return Err(WrongUse(
             "http.listen: found nothing, expected an address such as 127.0.0.1:8080".to_owned(),
         )
         .into());
-    }
+    };
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
     }
+    // The cluster may be away.
+    serve::end_in_time(
+        Arc::clone(&stop),
+        Duration::from_secs(u64::from(settings.shutdown_seconds)) * 19 / 20,
+    )?;
     let dir = settings.log.dir.join(FOLDER);
     let _held = hold(&dir)?;
     let books = Arc::new(books(settings, &dir)?);
-    let served = http::Server::start(&settings.http, Arc::new(move || Some(Arc::clone(&books))))?;
+    let served = http::Server::start(bound, &settings.http, Arc::new(move || Some(Arc::clone(&books))))?;
     while !stop.load(Ordering::Acquire) {
         std::thread::sleep(LOOK);
     }

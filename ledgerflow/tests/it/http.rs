@@ -431,11 +431,42 @@ fn a_token_may_do_what_its_line_says() {
     served.running.stop();
     served.company.write("tokens.yaml", "tokens: [{name: a, sha256: 12, may: [read]}]\n");
     let said = served.company.cli(&["run"]);
-    assert!(
-        said.code != Some(0) && said.err.contains("tokens.yaml") && said.err.contains("64 hex digits"),
-        "{}",
-        said.err
-    );
+    assert_eq!(said.code, Some(2), "{}", said.err);
+    assert!(said.err.contains("tokens.yaml") && said.err.contains("64 hex digits"), "{}", said.err);
+}
+
+#[test]
+fn who_stands_still_keeps_nobody_else_out_for_long() {
+    let served = Served::with(Company::with("http: {listen: 127.0.0.1:0, connections_max: 2}\n"));
+    let mut slow = TcpStream::connect(&served.client.address).unwrap();
+    slow.set_read_timeout(Some(PATIENCE)).unwrap();
+    slow.write_all(
+        b"POST /v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 100\r\n\r\n{",
+    )
+    .unwrap();
+    let idle = TcpStream::connect(&served.client.address).unwrap();
+    // Both places are taken: this one is answered when one of them is free.
+    let mut third = served.open("GET", "/livez", &[], b"");
+    drop(idle);
+    let mut line = String::new();
+    third.read_line(&mut line).unwrap();
+    assert!(line.contains("200"), "{line}");
+    // A body that does not come is given up.
+    let mut told = String::new();
+    slow.read_to_string(&mut told).unwrap();
+    assert!(told.starts_with("HTTP/1.1 408") && told.contains("\"code\":\"timeout\""), "{told}");
+    served.running.stop();
+}
+
+#[test]
+fn an_address_that_is_taken_is_told_before_books_are_opened() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let company = Company::with(&format!("http: {{listen: '{address}'}}\n"));
+    let said = company.cli(&["run"]);
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(said.err.contains(&format!("http.listen: {address}")), "{}", said.err);
+    assert!(!company.books().exists(), "books were made");
 }
 
 /// The next event of a stream: its id, its data.
