@@ -18,11 +18,11 @@ use crate::quarantine::{BillError, Quarantine, QuarantineReason};
 use prost::Message;
 use schemas::batch::{FORMAT, Hash};
 use schemas::dates::Day;
+use schemas::hex;
 use schemas::shards::stable_hash;
 use schemas::topics::Topic;
 use schemas::wire::{BillChunk, BillEnd, BillFile, BillLine};
 use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -168,7 +168,7 @@ impl<S: Read + Seek> Import<S> {
         }
         let io = |source: io::Error| ImportError::Io { name: name.to_owned(), source };
         let (hash, bytes) = hash_content(source, &mut content).map_err(io)?;
-        let id = hex(&hash);
+        let id = hex::text(&hash);
         content.seek(SeekFrom::Start(0)).map_err(io)?;
         let survey = Survey::take(source, &mut content, day).map_err(io)?;
         let partition = partition_of_file(&id, partitions);
@@ -285,15 +285,6 @@ fn hash_content<S: Read>(source: &BillSource, content: &mut S) -> io::Result<(Ha
     }
 }
 
-/// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
-}
-
 /// The records of an import, in order.
 pub struct Records<S: Read + Seek> {
     phase: Phase<S>,
@@ -331,7 +322,7 @@ impl RawChunks {
         let taken = content.by_ref().take(RAW_CHUNK_BYTES_MAX as u64).read_to_end(&mut chunk);
         taken.map_err(|source| ImportError::Io { name: name(), source })?;
         if chunk.is_empty() {
-            let same = hex(&self.hasher.clone().finalize()) == self.file.id;
+            let same = hex::text(&self.hasher.clone().finalize()) == self.file.id;
             return if same { Ok(None) } else { Err(ImportError::Changed { name: name() }) };
         }
         self.hasher.update(&chunk);

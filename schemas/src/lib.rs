@@ -17,6 +17,7 @@ pub mod chart;
 pub mod cloudevents;
 pub mod dates;
 pub mod days;
+pub mod hex;
 pub mod ids;
 pub mod json;
 pub mod money;

@@ -13,10 +13,10 @@ use axum::extract::Request;
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::Response;
+use schemas::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::path::Path;
 
 /// What a token may be used for.
@@ -84,7 +84,7 @@ impl Access {
             if listed.name.is_empty() || listed.may.is_empty() {
                 bail!("token {:?}: expected a name, and something that it may do", listed.name);
             }
-            let Some(hash) = hash_of_hex(&listed.sha256) else {
+            let Some(hash) = hex::hash(&listed.sha256) else {
                 bail!("token {}: sha256: expected 64 hex digits", listed.name);
             };
             if !names.insert(listed.name.clone()) {
@@ -128,25 +128,6 @@ pub(super) async fn guard(
     Ok(next.run(request).await)
 }
 
-fn hash_of_hex(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    let mut hash = [0; 32];
-    for (at, byte) in hash.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(hash)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
-}
-
 /// `token`: makes a token, and the line of the file that lets it in.
 ///
 /// # Errors
@@ -161,13 +142,13 @@ pub fn make(name: &str, may: &[Right]) -> anyhow::Result<Answer> {
     if taken != bytes.len() {
         bail!("random bytes: {taken} of {}", bytes.len());
     }
-    let token = hex(&bytes);
+    let token = hex::text(&bytes);
     let may: BTreeSet<Right> = may.iter().copied().collect();
     let may: Vec<&str> = may.iter().map(|right| right.name()).collect();
     let name = serde_json::Value::from(name);
     let line = format!(
         "- {{name: {name}, sha256: {}, may: [{}]}}",
-        hex(&Sha256::digest(token.as_bytes())),
+        hex::text(&Sha256::digest(token.as_bytes())),
         may.join(", ")
     );
     let mut table = Table::new("token", &["token", "line"]);

@@ -4,7 +4,7 @@ use super::entry::{Form, Reached, Said};
 use super::server::Watermark;
 use super::told::Row;
 use schemas::dates::{format_instant, parse_instant};
-use std::fmt::Write;
+use schemas::hex;
 use stream::log::{Offset, Record, Watermarks};
 use stream::processor::record_hash;
 
@@ -55,12 +55,7 @@ pub fn beginning(mark: Option<&Watermark>, known: &Known<'_>) -> Beginning {
 /// `offset:hash` of a record.
 #[must_use]
 pub fn witness(record: &Record) -> String {
-    let mut text = format!("{}:", record.offset);
-    for byte in record_hash(record) {
-        // Writing to a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    format!("{}:{}", record.offset, hex::text(&record_hash(record)))
 }
 
 /// What is done with a slot.

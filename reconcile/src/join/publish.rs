@@ -4,14 +4,13 @@ use super::judge::{Gates, Judged, Line, judge};
 use super::state::{KeyState, OursRow};
 use crate::config::Config;
 use crate::decimal::Decimal;
-use crate::import::hex;
 use crate::match_key::MatchKey;
 use schemas::amount_wire::value;
 use schemas::batch::sha256;
 use schemas::dates::{Day, format_instant};
-use schemas::money;
 use schemas::recon_json::{Case, CaseKind, CaseOurs, CaseState, CaseTheirs, FORMAT};
 use schemas::topics::Topic;
+use schemas::{hex, money};
 
 /// A key at one moment.
 pub(super) struct Moment<'a, G> {
@@ -69,7 +68,7 @@ pub(super) fn changes<B: Gates, A: Gates>(
 
 /// Hex SHA-256 of the key's text, `#`, the occurrence.
 pub(super) fn case_id(key: &MatchKey, occurrence: u32) -> String {
-    hex(&sha256(format!("{}#{occurrence}", key.text()).as_bytes()))
+    hex::text(&sha256(format!("{}#{occurrence}", key.text()).as_bytes()))
 }
 
 fn case(

@@ -22,6 +22,7 @@
 use super::{FORMAT, Refusal};
 use crate::log::{Offset, TopicPartition};
 use schemas::batch::Hash;
+use schemas::hex;
 use schemas::topics::Topic;
 use std::fmt::Write;
 
@@ -114,13 +115,15 @@ impl Manifest {
     pub fn render(&self) -> String {
         let label = &self.label;
         let mut text = format!(
-            "ledgerflow checkpoint {FORMAT}\nprocessor {}\nslot {}\ngeneration {}\nepoch {}\nbatch {}\nhash ",
-            self.processor, self.slot, label.generation, label.epoch, label.batch
+            "ledgerflow checkpoint {FORMAT}\nprocessor {}\nslot {}\ngeneration {}\nepoch {}\nbatch {}\nhash {}\n",
+            self.processor,
+            self.slot,
+            label.generation,
+            label.epoch,
+            label.batch,
+            hex::text(&label.hash)
         );
-        for byte in label.hash {
-            let _ = write!(text, "{byte:02x}");
-        }
-        let _ = writeln!(text, "\nchangelog_offset {}", label.changelog_offset);
+        let _ = writeln!(text, "changelog_offset {}", label.changelog_offset);
         for (at, offset) in &label.positions {
             let _ = writeln!(text, "position {} {} {offset}", at.topic.name(), at.partition);
         }
@@ -209,15 +212,7 @@ impl<'a> Lines<'a> {
     fn hash(&mut self) -> Result<Hash, Refusal> {
         let text = self.value("hash")?;
         let wrong = Refusal::Manifest { line: self.line, expected: "hash" };
-        let mut hash = [0; 32];
-        if text.len() != 64 || !text.is_ascii() {
-            return Err(wrong);
-        }
-        for (index, byte) in hash.iter_mut().enumerate() {
-            let digits = text.get(2 * index..2 * index + 2).unwrap_or_default();
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong.clone())?;
-        }
-        Ok(hash)
+        hex::hash(text).ok_or(wrong)
     }
 
     fn position(&mut self) -> Result<(TopicPartition, Offset), Refusal> {

@@ -1,7 +1,7 @@
 //! Position metadata: `epoch:batch:hash:transactional id`, equal on all input positions of a slot.
 
 use schemas::batch::Hash;
-use std::fmt::Write;
+use schemas::hex;
 
 /// What stands beside every committed input position of a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,14 +20,7 @@ impl Metadata {
     /// Text form.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut out = format!("{}:{}:", self.epoch, self.batch);
-        for byte in self.hash {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "{byte:02x}");
-        }
-        out.push(':');
-        out.push_str(&self.transactional_id);
-        out
+        format!("{}:{}:{}:{}", self.epoch, self.batch, hex::text(&self.hash), self.transactional_id)
     }
 
     /// Inverse of [`Metadata::to_text`].
@@ -36,15 +29,8 @@ impl Metadata {
         let mut parts = text.splitn(4, ':');
         let epoch = parts.next()?.parse().ok()?;
         let batch = parts.next()?.parse().ok()?;
-        let hex = parts.next()?;
+        let hash = hex::hash(parts.next()?)?;
         let transactional_id = parts.next()?.to_owned();
-        if hex.len() != 64 || !hex.is_ascii() {
-            return None;
-        }
-        let mut hash = [0; 32];
-        for (at, byte) in hash.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(hex.get(2 * at..2 * at + 2)?, 16).ok()?;
-        }
         Some(Self { epoch, batch, hash, transactional_id })
     }
 }
