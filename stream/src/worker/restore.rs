@@ -52,16 +52,22 @@ impl<S> SlotRun<S> {
 }
 
 impl<S> SlotRun<S> {
-    /// What it has read so far, as a checkpoint would hold it; `None` where that is nothing.
-    fn seen(self) -> Option<(S, Label)> {
-        let label = Label {
+    /// What a checkpoint of it says of where it stands; replay of the changelog goes on at `changelog_offset`.
+    pub(super) fn label(&self, changelog_offset: Offset) -> Label {
+        Label {
             generation: 0,
+            // A slot that has committed nothing yet stands at a window of the owner before.
             epoch: self.epoch - u64::from(self.first),
             batch: self.batch,
             hash: self.hash,
             positions: self.inputs.iter().map(|input| (input.at, input.position)).collect(),
-            changelog_offset: self.replayed.1,
-        };
+            changelog_offset,
+        }
+    }
+
+    /// What it has read so far, as a checkpoint would hold it; `None` where that is nothing.
+    fn seen(self) -> Option<(S, Label)> {
+        let label = self.label(self.replayed.1);
         (self.stopped.is_none() && self.batch > 0).then_some((self.state, label))
     }
 }

@@ -6,7 +6,6 @@ use crate::log::{
     CommitOutcome, FetchLimit, Isolation, LogError, Offset, Position, TopicPartition, Transaction,
 };
 use crate::processor::{Changelog, Decision, InputRecords, Processor, SlotState, Window};
-use crate::store::Label;
 use std::time::Duration;
 
 /// A decided slot, waiting for its commit.
@@ -230,15 +229,7 @@ impl<P: Processor> Worker<P> {
             }
             Changelog::Inputs => 0,
         };
-        let label = Label {
-            generation: 0,
-            // A slot that has committed nothing yet stands at a window of the owner before.
-            epoch: slot.epoch - u64::from(slot.first),
-            batch: slot.batch,
-            hash: slot.hash,
-            positions: slot.inputs.iter().map(|input| (input.at, input.position)).collect(),
-            changelog_offset,
-        };
+        let label = slot.label(changelog_offset);
         faults::hit(faults::CHECKPOINT_BEFORE_WRITE)?;
         let full = slot.full_checkpoint;
         let pairs = if full {
