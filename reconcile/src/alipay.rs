@@ -19,6 +19,7 @@ mod totals;
 
 use crate::bill::{Bill, NUMBER_BYTES_MAX, PAYMENT, REFUND, local_day};
 use crate::charset::Charset;
+use crate::columns::Named;
 use crate::decimal::Decimal;
 use crate::gate::Gate;
 use crate::lines::Lines;

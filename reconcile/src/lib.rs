@@ -21,6 +21,7 @@ pub mod alipay;
 pub mod bill;
 mod chain_bytes;
 pub mod charset;
+mod columns;
 pub mod config;
 pub mod decimal;
 mod gate;

@@ -17,6 +17,7 @@ mod totals;
 
 use crate::bill::{Bill, NUMBER_BYTES_MAX, PAYMENT, REFUND, local_day};
 use crate::charset::Charset;
+use crate::columns::Named;
 use crate::decimal::Decimal;
 use crate::lines::Lines;
 use crate::quarantine::{BillError, Quarantine, QuarantineReason, excerpt};
@@ -138,24 +139,11 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     fn split(line: u32, text: &'a str, header: &'a Header) -> Result<Self, Quarantine> {
-        let first = header.columns.first().map_or("", |column| column.name());
+        let first = header.first().map_or("", Named::name);
         let values = text
             .strip_prefix('`')
             .ok_or_else(|| Quarantine::field(line, first, "the row does not begin with a backtick"))?;
-        let mut fields = [""; COLUMNS_MAX];
-        let mut count = 0_usize;
-        for value in values.split(",`") {
-            if let Some(field) = fields.get_mut(count) {
-                *field = value;
-            }
-            count += 1;
-        }
-        let expected = header.columns.len();
-        if count != expected {
-            let at = header.columns.get(count.min(expected.saturating_sub(1)));
-            let why = format!("{count} fields where the header names {expected}");
-            return Err(Quarantine::field(line, at.map_or("", |column| column.name()), why));
-        }
+        let fields = header.fields(line, values.split(",`"))?;
         Ok(Self { line, header, fields })
     }
 

@@ -3,24 +3,8 @@
 //! Names are compared without their unit: `订单金额（元）`, `订单金额(元)` and `订单金额` are one. Names that differ
 //! between the years (服务费 was 手续费) are one column.
 
+use crate::columns::{Named, Places, columns};
 use crate::quarantine::{Quarantine, QuarantineReason, excerpt};
-
-macro_rules! columns {
-    ($($variant:ident = $($name:literal)|+;)*) => {
-        /// A column of the rows.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(super) enum Column { $($variant,)* }
-
-        impl Column {
-            const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// Names in the header, today's first, without units.
-            const fn names(self) -> &'static [&'static str] {
-                match self { $(Self::$variant => &[$($name),+],)* }
-            }
-        }
-    };
-}
 
 columns! {
     // detail
@@ -58,20 +42,6 @@ columns! {
     Refunds = "退款订单总笔数";
 }
 
-/// Most columns a row is split into.
-pub(super) const COLUMNS_MAX: usize = Column::ALL.len();
-
-impl Column {
-    /// Today's name.
-    pub(super) fn name(self) -> &'static str {
-        self.names().first().copied().unwrap_or_default()
-    }
-
-    fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|column| column.names().contains(&name))
-    }
-}
-
 /// Columns that a detail must have.
 pub(super) const DETAIL: [Column; 8] = [
     Column::ProviderOrder,
@@ -102,57 +72,35 @@ fn without_unit(name: &str) -> &str {
 
 /// The header line as read: which column stands where.
 #[derive(Debug)]
-pub(super) struct Header {
-    /// Columns in file order.
-    pub(super) columns: Vec<Column>,
-    place: [Option<usize>; COLUMNS_MAX],
-}
+pub(super) struct Header(Places<Column, COLUMNS_MAX>);
 
 impl Header {
     /// Reads a header line that must have the columns `wanted`.
     pub(super) fn parse(line: u32, text: &str, wanted: &[Column]) -> Result<Self, Quarantine> {
-        let wrong = |reason, what: &str, name: &str| {
-            Quarantine::new(reason, format!("line {line}: {what} {:?}", excerpt(name)))
-        };
-        let mut columns = Vec::new();
-        let mut place = [None; COLUMNS_MAX];
-        for name in text.split(',') {
-            let column = Column::by_name(without_unit(name))
-                .ok_or_else(|| wrong(QuarantineReason::UnknownHeader, "unknown header", trimmed(name)))?;
-            let slot = place.get_mut(column as usize).filter(|slot| slot.is_none());
-            let slot = slot
-                .ok_or_else(|| wrong(QuarantineReason::RepeatedHeader, "repeated header", trimmed(name)))?;
-            *slot = Some(columns.len());
-            columns.push(column);
+        let places: Places<Column, COLUMNS_MAX> =
+            Places::read(line, text.split(',').map(|name| (trimmed(name), without_unit(name))))?;
+        match wanted.iter().find(|column| !places.columns.contains(column)) {
+            Some(column) => {
+                let detail = format!("line {line}: no header {:?}", excerpt(column.name()));
+                Err(Quarantine::new(QuarantineReason::MissingHeader, detail))
+            }
+            None => Ok(Self(places)),
         }
-        match wanted.iter().find(|column| !columns.contains(column)) {
-            Some(column) => Err(wrong(QuarantineReason::MissingHeader, "no header", column.name())),
-            None => Ok(Self { columns, place }),
-        }
+    }
+
+    /// Columns in file order.
+    pub(super) fn columns(&self) -> &[Column] {
+        &self.0.columns
     }
 
     /// Where a column stands, counted from 0.
     pub(super) fn place(&self, column: Column) -> Option<usize> {
-        self.place.get(column as usize).copied().flatten()
+        self.0.place(column)
     }
 
     /// Cuts a row into its values.
     pub(super) fn split<'a>(&self, line: u32, text: &'a str) -> Result<[&'a str; COLUMNS_MAX], Quarantine> {
-        let mut fields = [""; COLUMNS_MAX];
-        let mut count = 0_usize;
-        for value in text.split(',') {
-            if let Some(field) = fields.get_mut(count) {
-                *field = trimmed(value);
-            }
-            count += 1;
-        }
-        let expected = self.columns.len();
-        if count == expected {
-            return Ok(fields);
-        }
-        let at = self.columns.get(count.min(expected.saturating_sub(1)));
-        let why = format!("{count} fields where the header names {expected}");
-        Err(Quarantine::field(line, at.map_or("", |column| column.name()), why))
+        self.0.fields(line, text.split(',').map(trimmed))
     }
 }
 

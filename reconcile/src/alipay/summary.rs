@@ -2,6 +2,7 @@
 
 use super::columns::{Column, Header, SUMMARY};
 use super::preamble::{self, Preamble};
+use crate::columns::Named;
 use crate::decimal::Decimal;
 use crate::lines::Lines;
 use crate::quarantine::{BillError, Quarantine, QuarantineReason, excerpt, member_name};
@@ -52,7 +53,7 @@ impl Summary {
 
 /// The values of the row that are counts and amounts.
 fn stated(header: &Header, line: u32, fields: &[&str]) -> Result<Vec<(Column, String, Decimal)>, Quarantine> {
-    let figures = header.columns.iter().zip(fields);
+    let figures = header.columns().iter().zip(fields);
     let figures = figures.filter(|(column, _)| !matches!(column, Column::Store | Column::StoreName));
     let mut stated = Vec::new();
     for (column, text) in figures {

@@ -6,6 +6,7 @@
 //! of all rows, or that of the payments, agrees.
 
 use super::columns::{COLUMNS_MAX, Column};
+use crate::columns::Named;
 use crate::decimal::Decimal;
 use crate::gate::Gate;
 use crate::quarantine::{Quarantine, QuarantineReason, excerpt};

@@ -3,24 +3,8 @@
 //! A layout is a set of columns: their order in a file is the header's. Names that differ between the years
 //! (特约商户号 was 子商户号) are one column.
 
-use crate::quarantine::{Quarantine, QuarantineReason, excerpt};
-
-macro_rules! columns {
-    ($($variant:ident = $($name:literal)|+;)*) => {
-        /// A column of the rows.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(super) enum Column { $($variant,)* }
-
-        impl Column {
-            const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// Names in the header, today's first.
-            const fn names(self) -> &'static [&'static str] {
-                match self { $(Self::$variant => &[$($name),+],)* }
-            }
-        }
-    };
-}
+use crate::columns::{Named, Places, columns};
+use crate::quarantine::{Quarantine, QuarantineReason};
 
 columns! {
     Time = "交易时间";
@@ -55,20 +39,6 @@ columns! {
     OrderAmount = "订单金额";
     RefundApplied = "申请退款金额";
     RateNote = "费率备注";
-}
-
-/// Most columns a row is split into.
-pub(super) const COLUMNS_MAX: usize = Column::ALL.len();
-
-impl Column {
-    /// Today's name.
-    pub(super) fn name(self) -> &'static str {
-        self.names().first().copied().unwrap_or_default()
-    }
-
-    fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|column| column.names().contains(&name))
-    }
 }
 
 use Column as C;
@@ -162,26 +132,15 @@ impl Layout {
 pub(super) struct Header {
     /// Layout.
     pub(super) layout: &'static Layout,
-    /// Columns in file order.
-    pub(super) columns: Vec<Column>,
-    place: [Option<usize>; COLUMNS_MAX],
+    places: Places<Column, COLUMNS_MAX>,
 }
 
 impl Header {
     /// Reads a header line; half- and full-width commas separate its names.
     pub(super) fn parse(text: &str) -> Result<Self, Quarantine> {
-        let mut columns = Vec::new();
-        let mut place = [None; COLUMNS_MAX];
-        for name in names(text) {
-            let column = Column::by_name(name)
-                .ok_or_else(|| wrong(QuarantineReason::UnknownHeader, "unknown header", name))?;
-            let slot = place.get_mut(column as usize).filter(|slot| slot.is_none());
-            let slot =
-                slot.ok_or_else(|| wrong(QuarantineReason::RepeatedHeader, "repeated header", name))?;
-            *slot = Some(columns.len());
-            columns.push(column);
-        }
-        let layout = Layout::of(&columns);
+        let places = Places::read(1, names(text).map(|name| (name, name)))?;
+        let columns = &places.columns;
+        let layout = Layout::of(columns);
         let stranger = columns.iter().find(|column| !layout.columns().any(|c| c == **column));
         if let Some(column) = stranger {
             let detail =
@@ -192,17 +151,27 @@ impl Header {
             let detail = format!("line 1: layout {} has no header {:?} here", layout.name, column.name());
             return Err(Quarantine::new(QuarantineReason::MissingHeader, detail));
         }
-        Ok(Self { layout, columns, place })
+        Ok(Self { layout, places })
+    }
+
+    /// The column that stands first.
+    pub(super) fn first(&self) -> Option<Column> {
+        self.places.columns.first().copied()
     }
 
     /// Where a column stands, counted from 0.
     pub(super) fn place(&self, column: Column) -> Option<usize> {
-        self.place.get(column as usize).copied().flatten()
+        self.places.place(column)
     }
-}
 
-fn wrong(reason: QuarantineReason, what: &str, name: &str) -> Quarantine {
-    Quarantine::new(reason, format!("line 1: {what} {:?}", excerpt(name)))
+    /// The values of a row, as many as the header names.
+    pub(super) fn fields<'a>(
+        &self,
+        line: u32,
+        values: impl Iterator<Item = &'a str>,
+    ) -> Result<[&'a str; COLUMNS_MAX], Quarantine> {
+        self.places.fields(line, values)
+    }
 }
 
 /// The names of a header line.

@@ -5,6 +5,7 @@
 //! 45 rows as `45.0` and fees of `0.01000` as `0.08` together.
 
 use super::columns::{Column, Layout, names};
+use crate::columns::Named;
 use crate::decimal::Decimal;
 use crate::gate::Gate;
 use crate::quarantine::{Quarantine, QuarantineReason, excerpt};
