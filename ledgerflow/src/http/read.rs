@@ -57,7 +57,7 @@ fn limited(limit: Option<u32>) -> Result<usize, Problem> {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct None_ {}
+pub(super) struct NoParams {}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -160,12 +160,15 @@ pub(super) async fn trace(
 }
 
 /// `GET /v1/trial-balance`.
-pub(super) async fn trial_balance(With(state): With<State>, Params(None_ {}): Params<None_>) -> Answered {
+pub(super) async fn trial_balance(
+    With(state): With<State>,
+    Params(NoParams {}): Params<NoParams>,
+) -> Answered {
     ask(&state, Question::TrialBalance).await
 }
 
 /// `GET /v1/days`.
-pub(super) async fn days(With(state): With<State>, Params(None_ {}): Params<None_>) -> Answered {
+pub(super) async fn days(With(state): With<State>, Params(NoParams {}): Params<NoParams>) -> Answered {
     ask(&state, Question::Days).await
 }
 
@@ -189,7 +192,10 @@ pub(super) async fn breaks(With(state): With<State>, Params(params): Params<Brea
 }
 
 /// `GET /v1/breaks/summary`.
-pub(super) async fn break_summary(With(state): With<State>, Params(None_ {}): Params<None_>) -> Answered {
+pub(super) async fn break_summary(
+    With(state): With<State>,
+    Params(NoParams {}): Params<NoParams>,
+) -> Answered {
     ask(&state, Question::Breaks { kind: None, summary: true, limit: 1 }).await
 }
 
@@ -215,7 +221,7 @@ pub(super) async fn rejected(With(state): With<State>, Params(params): Params<Re
 pub(super) async fn rejected_one(
     With(state): With<State>,
     Segment(position): Segment,
-    Params(None_ {}): Params<None_>,
+    Params(NoParams {}): Params<NoParams>,
 ) -> Answered {
     let place = |text: &str| {
         let (partition, offset) = text.split_once('@')?;
@@ -228,7 +234,7 @@ pub(super) async fn rejected_one(
 }
 
 /// `GET /v1/status`.
-pub(super) async fn status(With(state): With<State>, Params(None_ {}): Params<None_>) -> Answered {
+pub(super) async fn status(With(state): With<State>, Params(NoParams {}): Params<NoParams>) -> Answered {
     ask(&state, Question::Status).await
 }
 
