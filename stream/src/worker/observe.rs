@@ -32,8 +32,8 @@ impl<P: Processor> Worker<P> {
 
     /// Lets the next steps read what has come since.
     pub fn observe_again(&mut self) {
-        if let Some(run) = self.run.take().filter(|_| self.options.observing) {
-            self.run = Some(Run { doubts: 0, ..run.again() });
+        if self.options.observing {
+            self.run = self.run.take().map(|run| Run { doubts: 0, ..run.again() });
         }
     }
 

@@ -182,7 +182,7 @@ impl<P: Processor> Worker<P> {
                 kept.rewind();
                 return Ok(Restored::Done(Box::new(kept), 0));
             }
-            // An owner's state may hold what was decided and not committed; an observer's is the log's.
+            // An observer reads on; an owner begins with its checkpoint, as after a start.
             Some(kept) if self.options.observing => {
                 whole = kept.full_checkpoint;
                 kept.seen()
