@@ -131,7 +131,7 @@ impl Broker {
 
     /// Options with the time-outs of tests.
     pub fn options(&self, prefix: &str, counts: PartitionCounts) -> Options {
-        Options { prefix: prefix.to_owned(), ..Options::new(self.bootstrap(), counts) }
+        Options { prefix: prefix.to_owned(), deadline: DEADLINE, ..Options::new(self.bootstrap(), counts) }
     }
 
     /// The same for a role's own user, who comes through TLS with a password.
@@ -177,6 +177,9 @@ impl Broker {
 }
 
 const COUNTS: PartitionCounts = PartitionCounts { events: 1, internal: 1 };
+
+/// A call that outlives it ends the process, which here is that of all tests: longer than a busy machine can take.
+const DEADLINE: Duration = Duration::from_secs(120);
 
 fn password(role: Role) -> String {
     format!("{}-secret", role.name())

@@ -4,6 +4,7 @@
 use crate::clock::monotonic_us;
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
+use std::thread::Thread;
 use std::time::Duration;
 
 /// Exit status of a process that one of its calls has outlived.
@@ -13,6 +14,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 struct Call {
     what: &'static str,
+    caller: Thread,
     until_us: i64,
 }
 
@@ -46,7 +48,8 @@ pub fn watch(what: &'static str, within: Duration) -> Watched {
     let mut calls = calls();
     calls.next += 1;
     let number = calls.next;
-    calls.open.insert(number, Call { what, until_us: monotonic_us().saturating_add(within_us) });
+    let until_us = monotonic_us().saturating_add(within_us);
+    calls.open.insert(number, Call { what, caller: std::thread::current(), until_us });
     if !calls.watched {
         calls.watched =
             std::thread::Builder::new().name("kafka-deadline".to_owned()).spawn(keep_looking).is_ok();
@@ -58,13 +61,19 @@ fn keep_looking() {
     loop {
         std::thread::sleep(LOOK);
         let now_us = monotonic_us();
-        let late = calls().open.values().find(|call| call.until_us < now_us).map(|call| call.what);
-        if let Some(what) = late {
-            tracing::error!(
-                call = what,
-                "a call to Kafka's client has not returned in time, the process ends"
-            );
-            std::process::exit(EXIT_STATUS);
+        if let Some(late) = calls().open.values().find(|call| call.until_us < now_us) {
+            end(late);
         }
     }
+}
+
+fn end(late: &Call) -> ! {
+    const MESSAGE: &str = "a call to Kafka's client has not returned in time, the process ends";
+    let caller = late.caller.name().unwrap_or("unnamed");
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!(call = late.what, caller, "{MESSAGE}");
+    } else {
+        eprintln!("{MESSAGE}: {} of thread {caller}", late.what);
+    }
+    std::process::exit(EXIT_STATUS);
 }
