@@ -159,7 +159,7 @@ impl<'a> Auditor<'a> {
     /// # Errors
     /// The log is away or cannot be read.
     pub fn step(&mut self) -> Result<Progress, AuditError> {
-        self.sources.taken = 0;
+        self.sources.begin();
         let budget = self.limit.step_records;
         for slot in 0..self.counts.events {
             self.times(budget, |auditor| auditor.read_ingest(slot))?;
@@ -182,11 +182,11 @@ impl<'a> Auditor<'a> {
         self.read_edges(budget)?;
         self.read_recon(budget)?;
         self.recon.judge(&self.chains, &mut self.found);
-        let at_end = self.sources.taken == 0;
+        let at_end = self.sources.exhausted()?;
         if at_end {
             self.recon.judge_named(&mut self.found);
         }
-        Ok(Progress { records: self.sources.taken, at_end })
+        Ok(Progress { records: self.sources.taken(), at_end })
     }
 
     /// Committed ends of all partitions now.

@@ -5,9 +5,12 @@
 
 use crate::AuditError;
 use schemas::topics::Topic;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use stream::log::{FetchLimit, Isolation, Log, LogError, Offset, Reader, Record, TopicPartition};
+
+/// How long a poll waits for records that are there and were not given yet.
+const POLL_WAIT: Duration = Duration::from_millis(50);
 
 /// One partition being read.
 pub struct Cursor {
@@ -41,8 +44,8 @@ impl Cursor {
         self.start == 0 && self.skipped.is_empty()
     }
 
-    fn fill(&mut self) -> Result<(), LogError> {
-        match self.reader.poll(self.fetch) {
+    fn fill(&mut self, wait: Duration) -> Result<(), LogError> {
+        match self.reader.poll(FetchLimit { wait, ..self.fetch }) {
             Ok(fetched) => self.buffer.extend(fetched.into_iter().flat_map(|f| f.records)),
             Err(LogError::OutOfRange { low, .. }) if low > self.next => {
                 self.reader.seek(self.at, low)?;
@@ -61,7 +64,7 @@ impl Cursor {
     /// Next record with an offset below `to`.
     fn take_below(&mut self, to: Offset) -> Result<Option<Record>, LogError> {
         if self.buffer.is_empty() && self.next < to {
-            self.fill()?;
+            self.fill(Duration::ZERO)?;
         }
         if self.buffer.front().is_none_or(|record| record.offset >= to) {
             return Ok(None);
@@ -75,6 +78,16 @@ impl Cursor {
         Ok(record)
     }
 
+    /// Whether the log has more that this cursor was not given yet: a log on a network gives it when it comes. Waits a
+    /// little for it then.
+    fn lags(&mut self, log: &dyn Log) -> Result<bool, LogError> {
+        let lags = self.buffer.is_empty() && self.next < log.watermarks(self.at, Isolation::Committed)?.high;
+        if lags {
+            self.fill(POLL_WAIT)?;
+        }
+        Ok(lags)
+    }
+
     /// Whether every record below `to` was taken.
     fn passed(&self, to: Offset) -> bool {
         self.next >= to || self.buffer.front().is_some_and(|record| record.offset >= to)
@@ -86,8 +99,10 @@ pub struct Sources<'a> {
     log: &'a dyn Log,
     cursors: BTreeMap<TopicPartition, Cursor>,
     fetch: FetchLimit,
-    /// Records taken since the counter was last set to zero.
-    pub taken: u64,
+    /// Records taken in the present round.
+    taken: u64,
+    /// Partitions that had nothing to give in the present round.
+    wanting: BTreeSet<TopicPartition>,
 }
 
 /// What a read gave.
@@ -106,7 +121,37 @@ impl<'a> Sources<'a> {
     #[must_use]
     pub fn new(log: &'a dyn Log, bytes: usize) -> Self {
         let fetch = FetchLimit { records: 1024, bytes, wait: Duration::ZERO };
-        Self { log, cursors: BTreeMap::new(), fetch, taken: 0 }
+        Self { log, cursors: BTreeMap::new(), fetch, taken: 0, wanting: BTreeSet::new() }
+    }
+
+    /// Begins a round.
+    pub fn begin(&mut self) {
+        self.taken = 0;
+        self.wanting.clear();
+    }
+
+    /// Records taken in this round.
+    #[must_use]
+    pub const fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Whether this round took nothing because there is nothing: every partition that gave nothing is at its end.
+    ///
+    /// # Errors
+    /// The log is away or its bytes are torn.
+    pub fn exhausted(&mut self) -> Result<bool, AuditError> {
+        if self.taken > 0 {
+            return Ok(false);
+        }
+        for at in &self.wanting {
+            if let Some(cursor) = self.cursors.get_mut(at)
+                && cursor.lags(self.log)?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn cursor(&mut self, at: TopicPartition) -> Result<&mut Cursor, LogError> {
@@ -123,10 +168,9 @@ impl<'a> Sources<'a> {
     /// # Errors
     /// The log is away or its bytes are torn.
     pub fn untaken(&mut self, at: TopicPartition) -> Result<Option<Offset>, AuditError> {
+        let log = self.log;
         let cursor = self.cursor(at)?;
-        if cursor.buffer.is_empty() {
-            cursor.fill()?;
-        }
+        while cursor.lags(log)? {}
         Ok(cursor.buffer.front().map(|record| record.offset))
     }
 
@@ -144,7 +188,10 @@ impl<'a> Sources<'a> {
                 Read::Record(record, whole)
             }
             None if passed => Read::Passed,
-            None => Read::Empty,
+            None => {
+                self.wanting.insert(at);
+                Read::Empty
+            }
         })
     }
 

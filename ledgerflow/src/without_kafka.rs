@@ -38,6 +38,14 @@ pub fn acls(_: &Settings, _: &args::Acls) -> anyhow::Result<(String, Answer)> {
 ///
 /// # Errors
 /// Always.
+pub fn asyncapi(_: &Settings) -> anyhow::Result<serde_json::Value> {
+    Err(WrongUse(WITHOUT.to_owned()).into())
+}
+
+/// See the module.
+///
+/// # Errors
+/// Always.
 pub fn http(_: &Settings) -> anyhow::Result<()> {
     Err(WrongUse(WITHOUT.to_owned()).into())
 }

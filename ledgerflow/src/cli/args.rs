@@ -262,6 +262,12 @@ pub enum Topics {
     /// It asks no cluster: names are those of the configuration (`kafka.prefix`). Every part is a user of its own;
     /// `docs/security.md` says what it is for.
     Acls(Acls),
+    /// Print the topics on Kafka as an AsyncAPI 3.0 document (JSON): addresses, partitions, settings, keys, schemas, who
+    /// reads and who writes.
+    ///
+    /// It asks no cluster: names and numbers are those of the configuration. `schemas/asyncapi.json` is the document of
+    /// the default settings.
+    Asyncapi,
     /// List topics with their partitions and number of records.
     List,
     /// Describe one topic.

@@ -112,6 +112,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Http => kafka::http(&settings).map(|()| ExitCode::SUCCESS),
         Command::Token(of) => show(&http::make_token(&of.name, &of.may)?, out),
         Command::Topics(args::Topics::Create) => show(&create_topics(&settings)?, out),
+        Command::Topics(args::Topics::Asyncapi) => asyncapi(&settings),
         Command::Topics(args::Topics::Acls(options)) => acls(&settings, &options, out),
         command => {
             let question = question(command)?;
@@ -196,6 +197,12 @@ fn create_topics(settings: &Settings) -> anyhow::Result<Answer> {
         return Err(WrongUse(why.to_owned()).into());
     }
     kafka::create_topics(settings)
+}
+
+fn asyncapi(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let text = serde_json::to_string_pretty(&kafka::asyncapi(settings)?)? + "\n";
+    output::print(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `topics acls`: a script for people, a table for programs.

@@ -113,6 +113,10 @@ fn form(headers: &HeaderMap) -> Result<Form, Problem> {
     if headers.contains_key("ce-specversion") {
         return refuse("binary content mode: send the event whole, as application/cloudevents+json");
     }
+    let coding = headers.get(header::CONTENT_ENCODING).map_or(&b"identity"[..], |value| value.as_bytes());
+    if !coding.eq_ignore_ascii_case(b"identity") {
+        return refuse("Content-Encoding: bodies are taken as they are, none is compressed");
+    }
     let given = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
     let media = given.unwrap_or("application/json").split(';').next().unwrap_or_default().trim();
     match media.to_ascii_lowercase().as_str() {

@@ -4,6 +4,7 @@ use super::problem::{Kind, Problem};
 use super::{State, TURN_WAIT};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::header;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -44,6 +45,13 @@ impl FromRequest<State> for Content {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
+        let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        if let Some(bytes) = declared.and_then(|text| text.parse::<usize>().ok())
+            && bytes > state.body_bytes
+        {
+            let why = format!("the body has {bytes} bytes, at most {} are taken", state.body_bytes);
+            return Err(Problem::new(Kind::TooLarge, why));
+        }
         // What is held of bodies has a bound too.
         let turn = tokio::time::timeout(TURN_WAIT, state.bodies.acquire()).await;
         let _turn = turn

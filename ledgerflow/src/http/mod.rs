@@ -46,6 +46,8 @@ struct State {
     bodies: Arc<Semaphore>,
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    /// Longest body that is taken.
+    body_bytes: usize,
     stop: watch::Receiver<bool>,
 }
 
@@ -127,10 +129,10 @@ impl Server {
             bodies: permits(settings.requests_max),
             requests: permits(settings.requests_max),
             streams: permits(settings.streams_max),
+            body_bytes: usize::try_from(settings.body_mib).unwrap_or(1) << 20,
             stop: stopped,
         };
-        let body_bytes = usize::try_from(settings.body_mib).unwrap_or(1) << 20;
-        let app = router(state.clone(), body_bytes);
+        let app = router(state.clone());
         let threads = usize::try_from(settings.requests_max + settings.streams_max).unwrap_or(1);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -192,7 +194,7 @@ async fn serve(
     }
 }
 
-fn router(state: State, body_bytes: usize) -> Router {
+fn router(state: State) -> Router {
     let guarded = |right: Right| {
         let state = state.clone();
         from_fn(move |request, next| access::guard(right, state.clone(), request, next))
@@ -200,7 +202,7 @@ fn router(state: State, body_bytes: usize) -> Router {
     let send = Router::new()
         .route("/v1/events", post(events::post))
         .route_layer(guarded(Right::Send))
-        .layer(DefaultBodyLimit::max(body_bytes));
+        .layer(DefaultBodyLimit::max(state.body_bytes));
     let read = Router::new()
         .route("/v1/accounts", get(read::accounts))
         .route("/v1/accounts/{account}/balances", get(read::balances))

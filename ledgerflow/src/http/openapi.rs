@@ -6,6 +6,7 @@
 use super::problem::Kind;
 use super::read::{LIMIT, LIMIT_MAX, key};
 use axum::Json;
+use schemas::ids::ACCOUNT_BYTES_MAX;
 use schemas::reason::Reason;
 use schemas::recon_json::CaseKind;
 use serde_json::{Map, Value, json};
@@ -232,6 +233,9 @@ pub const OPERATIONS: &[Operation] = &[
 pub const READY: Columns =
     &[("stage", Text), ("slots", Number), ("restored", Flag), ("last_commit_seconds", MaybeNumber)];
 
+/// An account's name, as [`schemas::ids::check_account`] takes it.
+const NAME: &str = "[A-Za-z0-9_.@-]+(:[A-Za-z0-9_.@-]+){0,7}";
+
 fn parameter(name: &str) -> Value {
     let (schema, about) = match name {
         "prefix" => (json!({"type": "string"}), "What the accounts' names begin with."),
@@ -260,7 +264,11 @@ fn parameter(name: &str) -> Value {
             json!({"type": "integer", "minimum": 1, "maximum": 60, "default": 10}),
             "How long to wait at most.",
         ),
-        _ => (json!({"type": "string"}), "An account, or with `*` at its end all that begin so."),
+        _ => {
+            let pattern = format!("^({NAME}:?)?\\*?$");
+            let schema = json!({"type": "string", "minLength": 1, "maxLength": ACCOUNT_BYTES_MAX, "pattern": pattern});
+            (schema, "An account, or with `:` or `*` at its end all that begin so.")
+        }
     };
     json!({"name": name, "in": "query", "required": false, "description": about, "schema": schema})
 }
@@ -269,6 +277,9 @@ fn in_path(path: &str) -> Option<Value> {
     let name = path.split_once('{')?.1.split_once('}')?.0;
     let schema = match name {
         "position" => json!({"type": "string", "pattern": "^[0-9]+@[0-9]+$"}),
+        "account" => {
+            json!({"type": "string", "maxLength": ACCOUNT_BYTES_MAX, "pattern": format!("^{NAME}$")})
+        }
         _ => json!({"type": "string", "minLength": 1}),
     };
     Some(json!({"name": name, "in": "path", "required": true, "schema": schema}))

@@ -41,15 +41,20 @@ enum Filter {
 }
 
 impl Filter {
-    fn of(account: Option<String>) -> Self {
-        match account {
-            None => Self::All,
-            Some(account) => match account.strip_suffix('*') {
-                Some(prefix) => Self::Below(prefix.to_owned()),
-                None if account.ends_with(':') => Self::Below(account),
-                None => Self::One(account),
-            },
-        }
+    /// Of an account's name, or a prefix that ends with `:` or `*`.
+    fn of(account: Option<String>) -> Result<Self, Problem> {
+        let Some(account) = account else { return Ok(Self::All) };
+        let prefix = account.strip_suffix('*').or_else(|| account.ends_with(':').then_some(account.as_str()));
+        // A prefix with a segment more is a name.
+        let name = prefix.map_or_else(|| account.clone(), |prefix| format!("{prefix}x"));
+        schemas::ids::check_account(&name).map_err(|why| {
+            let expected = "an account, or a prefix that ends with ':' or '*'";
+            Problem::new(Kind::BadParameter, format!("account: found {account:?} ({why}), expected {expected}"))
+        })?;
+        Ok(match prefix {
+            Some(prefix) => Self::Below(prefix.to_owned()),
+            None => Self::One(account),
+        })
     }
 
     fn takes(&self, account: &str) -> bool {
@@ -66,13 +71,14 @@ pub(super) async fn changes(
     Params(params): Params<Parameters>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let filter = Filter::of(params.account)?;
     let busy = |_| Problem::new(Kind::Busy, "as many streams are open as may be");
     let permit = Arc::clone(&state.streams).try_acquire_owned().map_err(busy)?;
     let last = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?").to_owned());
+    let last = last.filter(|last| !last.is_empty());
     let opening = state.clone();
     let opened = tokio::task::spawn_blocking(move || Following::open(&opening, last.as_deref())).await;
     let mut following = opened.map_err(|error| Problem::new(Kind::Unavailable, error.to_string()))??;
-    let filter = Filter::of(params.account);
     let (to, from) = mpsc::channel(WAITING);
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
@@ -113,12 +119,13 @@ impl Following {
                     )
                 };
                 let read: Option<Vec<Offset>> = last.split('-').map(|offset| offset.parse().ok()).collect();
-                let read = read.filter(|read| read.len() == start.len()).ok_or_else(wrong)?;
-                // What retention has taken is passed over; beyond the end nothing can have been read.
-                read.iter()
-                    .zip(&start)
-                    .map(|(offset, (_, bounds))| (*offset).clamp(bounds.low, bounds.high))
-                    .collect::<Vec<_>>()
+                // Beyond the end nothing can have been read: it is of other books.
+                let fits = |read: &Vec<Offset>| {
+                    read.len() == start.len() && read.iter().zip(&start).all(|(at, (_, bounds))| *at <= bounds.high)
+                };
+                let read = read.filter(fits).ok_or_else(wrong)?;
+                // What retention has taken is passed over.
+                read.iter().zip(&start).map(|(offset, (_, bounds))| (*offset).max(bounds.low)).collect::<Vec<_>>()
             }
         };
         let from: Vec<_> = start.iter().zip(&next).map(|((at, _), offset)| (*at, *offset)).collect();

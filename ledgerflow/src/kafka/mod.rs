@@ -5,10 +5,12 @@
 //! socket; losing them costs time only.
 
 mod acls;
+mod asyncapi;
 mod gateway;
 mod number;
 
 pub use acls::acls;
+pub use asyncapi::asyncapi;
 pub use gateway::run as http;
 
 use crate::basis;

@@ -223,6 +223,9 @@ fn what_cannot_be_read_is_refused_whole() {
     served.post("?lanes=1", JSON, &good).problem(400, "bad_parameter");
     served.post("", JSON, vec![b' '; (8 << 20) + 1]).problem(413, "too_large");
     served.post("", JSON, format!("[{}]", vec!["1"; 10_001].join(","))).problem(413, "too_large");
+    let packed = [("Content-Type", "application/json"), ("Content-Encoding", "gzip")];
+    let refused = served.ask("POST", "/v1/events", &packed, good.as_bytes());
+    refused.problem(415, "unsupported_media_type");
     let long = good.replace("\"data\"", &format!("\"note\":\"{}\",\"data\"", "x".repeat(70_000)));
     let said = served.post("", JSON, long).problem(422, "invalid_events");
     assert_eq!(said["errors"][0]["code"], "too_large", "{said}");
@@ -253,8 +256,14 @@ fn addresses_methods_and_parameters_that_are_none_are_told() {
     ] {
         served.get(target).problem(400, "bad_parameter");
     }
-    let last = [("Last-Event-ID", "x")];
-    served.ask("GET", "/v1/balances/changes", &last, b"").problem(400, "bad_parameter");
+    // No id, one of fewer partitions, one beyond the end of all of them.
+    let beyond = ["9999999"; 4].join("-");
+    for last in ["x", "0", &beyond] {
+        served.ask("GET", "/v1/balances/changes", &[("Last-Event-ID", last)], b"").problem(400, "bad_parameter");
+    }
+    for account in ["", "users::wallet", "us*ers", "users:1:wallet%20"] {
+        served.get(&format!("/v1/balances/changes?account={account}")).problem(400, "bad_parameter");
+    }
     for target in ["/v1/accounts/users:9:wallet/balances", "/v1/events/none", "/v1/rejected/0@99"] {
         served.get(target).problem(404, "not_found");
     }
