@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo broker test test-containers test-compose soak schemas bench bench-kafka bench-micro fmt lint
+.PHONY: help demo broker test test-containers test-compose soak contracts schemas bench bench-kafka bench-micro fmt lint
 
 RUN := .ci/toolchain
 CARGO := $(RUN) cargo
@@ -68,6 +68,11 @@ soak: ## Simulate and kill with new seeds, fill a disk, fail a broker's network 
 		.ci/summary target/ci/soak.log; \
 		if [ $$SECONDS -ge $$((60 * $(MINUTES))) ]; then break; fi; \
 	done
+
+contracts: ## Hold the contracts against tools of others: AsyncAPI's parser, Schemathesis (EXAMPLES=100)
+	@$(CARGO) build --locked --profile fast -p ledgerflow
+	@tests/contracts/asyncapi
+	@target=$${CARGO_TARGET_DIR:-target}; tests/contracts/schemathesis "$$target/fast/ledgerflow" $(EXAMPLES)
 
 schemas: ## Write everything that is generated: protobuf code, references
 	@UPDATE=1 $(CARGO) test --profile fast --workspace -- is_current

@@ -14,6 +14,7 @@ use axum::Json;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemas::cloudevents;
+use schemas::reason::Reason;
 use schemas::rejection::Faults;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -180,11 +181,20 @@ fn read(form: &Form, body: &[u8], bytes_max: usize) -> Result<Vec<Received>, Pro
 fn read_one(text: &[u8], bytes_max: usize) -> Result<Received, (&'static str, String)> {
     let mut faults = Faults::default();
     let event = cloudevents::read([], text, bytes_max, &mut faults);
+    // What ingest would find with any rule.
+    let data = event.as_ref().map(|event| event.data().filter(|data| !data.is_null()));
+    match data {
+        Some(None) => faults.note(Reason::MissingField, || "data".to_owned()),
+        Some(Some(data)) if !data.is_object() => {
+            faults.note(Reason::BadField, || "data: expected an object".to_owned());
+        }
+        _ => {}
+    }
     let named = event.map(|event| (event.id.into_owned(), event.source.into_owned()));
     match (named, faults.into_first()) {
         (Some((id, source)), None) => Ok(Received { text: text.to_vec().into(), id, source }),
         (_, Some(fault)) => Err((fault.reason.code(), fault.detail)),
-        (None, None) => Err((schemas::reason::Reason::NotCloudEvent.code(), "not an event".to_owned())),
+        (None, None) => Err((Reason::NotCloudEvent.code(), "not an event".to_owned())),
     }
 }
 
@@ -273,6 +283,9 @@ mod tests {
             (Form::Json, "[1,", "MalformedBody"),
             (Form::Json, "3", "not_json"),
             (Form::Json, r#"{"specversion":"1.0"}"#, "missing_field"),
+            (Form::Json, &EVENT.replace(r#","data":{}"#, ""), "missing_field: data"),
+            (Form::Json, &EVENT.replace("{}", "null"), "missing_field: data"),
+            (Form::Json, &EVENT.replace("{}", "[]"), "bad_field: data"),
         ] {
             let why = ids(&form, body).expect_err(body);
             assert!(why.contains(want), "{body:?}: {why}");

@@ -49,7 +49,10 @@ impl Filter {
         let name = prefix.map_or_else(|| account.clone(), |prefix| format!("{prefix}x"));
         schemas::ids::check_account(&name).map_err(|why| {
             let expected = "an account, or a prefix that ends with ':' or '*'";
-            Problem::new(Kind::BadParameter, format!("account: found {account:?} ({why}), expected {expected}"))
+            Problem::new(
+                Kind::BadParameter,
+                format!("account: found {account:?} ({why}), expected {expected}"),
+            )
         })?;
         Ok(match prefix {
             Some(prefix) => Self::Below(prefix.to_owned()),
@@ -121,11 +124,15 @@ impl Following {
                 let read: Option<Vec<Offset>> = last.split('-').map(|offset| offset.parse().ok()).collect();
                 // Beyond the end nothing can have been read: it is of other books.
                 let fits = |read: &Vec<Offset>| {
-                    read.len() == start.len() && read.iter().zip(&start).all(|(at, (_, bounds))| *at <= bounds.high)
+                    read.len() == start.len()
+                        && read.iter().zip(&start).all(|(at, (_, bounds))| *at <= bounds.high)
                 };
                 let read = read.filter(fits).ok_or_else(wrong)?;
                 // What retention has taken is passed over.
-                read.iter().zip(&start).map(|(offset, (_, bounds))| (*offset).max(bounds.low)).collect::<Vec<_>>()
+                read.iter()
+                    .zip(&start)
+                    .map(|(offset, (_, bounds))| (*offset).max(bounds.low))
+                    .collect::<Vec<_>>()
             }
         };
         let from: Vec<_> = start.iter().zip(&next).map(|((at, _), offset)| (*at, *offset)).collect();

@@ -259,7 +259,9 @@ fn addresses_methods_and_parameters_that_are_none_are_told() {
     // No id, one of fewer partitions, one beyond the end of all of them.
     let beyond = ["9999999"; 4].join("-");
     for last in ["x", "0", &beyond] {
-        served.ask("GET", "/v1/balances/changes", &[("Last-Event-ID", last)], b"").problem(400, "bad_parameter");
+        served
+            .ask("GET", "/v1/balances/changes", &[("Last-Event-ID", last)], b"")
+            .problem(400, "bad_parameter");
     }
     for account in ["", "users::wallet", "us*ers", "users:1:wallet%20"] {
         served.get(&format!("/v1/balances/changes?account={account}")).problem(400, "bad_parameter");
