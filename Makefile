@@ -60,7 +60,7 @@ test-compose: ## Bring up the stack of compose/kafka.yml on a container engine, 
 
 # Tests of the module `simulation` read SEED and SEEDS, those of `kill` SEED and ROUNDS, those of `kafka_late_end` and
 # `kafka_faults` ROUNDS; without them they do little, and always the same. A failure prints the line that does it again.
-soak: ## Simulate and kill with new seeds, fill a disk, fail a broker's network (MINUTES=10 SEEDS=2000 ROUNDS=10)
+soak: contracts ## Simulate and kill with new seeds, fill a disk, fail a broker's network, try the contracts (MINUTES=10 SEEDS=2000 ROUNDS=10)
 	@mkdir -p target/ci; \
 	while export SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') SEEDS=$(SEEDS) ROUNDS=$(ROUNDS); do \
 		echo "soak: SEED=$$SEED SEEDS=$$SEEDS ROUNDS=$$ROUNDS"; \

@@ -1,7 +1,7 @@
 //! Reading partitions one by one, in the order the audit asks for, with the range that was covered.
 //!
-//! Every partition has its own reader, opened on first use: a window's inputs are read exactly up to the positions its
-//! changelog names, whatever other partitions do. Bounded by one poll per partition.
+//! Every topic has one reader, in which all partitions are held back but the one that is asked for: a window's inputs are
+//! read exactly up to the positions its changelog names, whatever other partitions do. Bounded by one poll per partition.
 
 use crate::AuditError;
 use schemas::topics::Topic;
@@ -11,11 +11,11 @@ use stream::log::{FetchLimit, Isolation, Log, LogError, Offset, Reader, Record, 
 
 /// How long a poll waits for records that are there and were not given yet.
 const POLL_WAIT: Duration = Duration::from_millis(50);
+/// How often a topic is opened while retention takes away what it begins with.
+const OPEN_TRIES: u32 = 10;
 
 /// One partition being read.
 pub struct Cursor {
-    at: TopicPartition,
-    reader: Box<dyn Reader>,
     buffer: VecDeque<Record>,
     /// First offset that was there when reading began.
     pub start: Offset,
@@ -27,15 +27,11 @@ pub struct Cursor {
     pub bytes: u64,
     /// Ranges that retention took away before they were read.
     pub skipped: Vec<(Offset, Offset)>,
-    fetch: FetchLimit,
 }
 
 impl Cursor {
-    fn open(log: &dyn Log, at: TopicPartition, fetch: FetchLimit) -> Result<Self, LogError> {
-        let start = log.watermarks(at, Isolation::Committed)?.low;
-        let reader = log.reader(&[(at, start)], Isolation::Committed)?;
-        let (buffer, skipped) = (VecDeque::new(), Vec::new());
-        Ok(Self { at, reader, buffer, start, next: start, records: 0, bytes: 0, skipped, fetch })
+    const fn new(start: Offset) -> Self {
+        Self { buffer: VecDeque::new(), start, next: start, records: 0, bytes: 0, skipped: Vec::new() }
     }
 
     /// Whether it was read from offset 0 without a gap.
@@ -44,11 +40,17 @@ impl Cursor {
         self.start == 0 && self.skipped.is_empty()
     }
 
-    fn fill(&mut self, wait: Duration) -> Result<(), LogError> {
-        match self.reader.poll(FetchLimit { wait, ..self.fetch }) {
+    /// Takes what a reader gives in which all other partitions are held back.
+    fn fill(
+        &mut self,
+        at: TopicPartition,
+        reader: &mut dyn Reader,
+        limit: FetchLimit,
+    ) -> Result<(), LogError> {
+        match reader.poll(limit) {
             Ok(fetched) => self.buffer.extend(fetched.into_iter().flat_map(|f| f.records)),
             Err(LogError::OutOfRange { low, .. }) if low > self.next => {
-                self.reader.seek(self.at, low)?;
+                reader.seek(at, low)?;
                 self.skipped.push((self.next, low));
                 self.next = low;
             }
@@ -56,18 +58,15 @@ impl Cursor {
             Err(error) => return Err(error),
         }
         if self.buffer.is_empty() {
-            self.next = self.reader.position(self.at).unwrap_or(self.next).max(self.next);
+            self.next = reader.position(at).unwrap_or(self.next).max(self.next);
         }
         Ok(())
     }
 
-    /// Next record with an offset below `to`.
-    fn take_below(&mut self, to: Offset) -> Result<Option<Record>, LogError> {
-        if self.buffer.is_empty() && self.next < to {
-            self.fill(Duration::ZERO)?;
-        }
+    /// Next record in hand with an offset below `to`.
+    fn take_below(&mut self, to: Offset) -> Option<Record> {
         if self.buffer.front().is_none_or(|record| record.offset >= to) {
-            return Ok(None);
+            return None;
         }
         let record = self.buffer.pop_front();
         if let Some(record) = &record {
@@ -75,17 +74,7 @@ impl Cursor {
             self.bytes += record.value.len() as u64;
             self.next = record.offset.saturating_add(1);
         }
-        Ok(record)
-    }
-
-    /// Whether the log has more that this cursor was not given yet: a log on a network gives it when it comes. Waits a
-    /// little for it then.
-    fn lags(&mut self, log: &dyn Log) -> Result<bool, LogError> {
-        let lags = self.buffer.is_empty() && self.next < log.watermarks(self.at, Isolation::Committed)?.high;
-        if lags {
-            self.fill(POLL_WAIT)?;
-        }
-        Ok(lags)
+        record
     }
 
     /// Whether every record below `to` was taken.
@@ -97,6 +86,7 @@ impl Cursor {
 /// All partitions being read.
 pub struct Sources<'a> {
     log: &'a dyn Log,
+    readers: BTreeMap<Topic, Box<dyn Reader>>,
     cursors: BTreeMap<TopicPartition, Cursor>,
     fetch: FetchLimit,
     /// Records taken in the present round.
@@ -121,7 +111,63 @@ impl<'a> Sources<'a> {
     #[must_use]
     pub fn new(log: &'a dyn Log, bytes: usize) -> Self {
         let fetch = FetchLimit { records: 1024, bytes, wait: Duration::ZERO };
-        Self { log, cursors: BTreeMap::new(), fetch, taken: 0, wanting: BTreeSet::new() }
+        let (readers, cursors, wanting) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { log, readers, cursors, fetch, taken: 0, wanting }
+    }
+
+    /// Opens every partition of a topic, so that coverage names those that were never needed too.
+    ///
+    /// # Errors
+    /// A partition does not exist.
+    pub fn open_all(&mut self, topic: Topic, partitions: u32) -> Result<(), LogError> {
+        let all: Vec<_> = (0..partitions).map(|partition| TopicPartition::new(topic, partition)).collect();
+        let mut tries = 1;
+        let (from, mut reader) = loop {
+            let low = |at: &TopicPartition| Ok((*at, self.log.watermarks(*at, Isolation::Committed)?.low));
+            let from = all.iter().map(low).collect::<Result<Vec<_>, LogError>>()?;
+            match self.log.reader(&from, Isolation::Committed) {
+                Ok(reader) => break (from, reader),
+                Err(LogError::OutOfRange { .. }) if tries < OPEN_TRIES => tries += 1,
+                Err(error) => return Err(error),
+            }
+        };
+        for (at, start) in from {
+            reader.hold(at, true)?;
+            self.cursors.insert(at, Cursor::new(start));
+        }
+        self.readers.insert(topic, reader);
+        Ok(())
+    }
+
+    fn cursor(&mut self, at: TopicPartition) -> Result<&mut Cursor, LogError> {
+        if !self.readers.contains_key(&at.topic) {
+            self.open_all(at.topic, self.log.partitions(at.topic)?)?;
+        }
+        self.cursors.get_mut(&at).ok_or(LogError::UnknownPartition(at))
+    }
+
+    /// Polls one partition.
+    fn fill(&mut self, at: TopicPartition, wait: Duration) -> Result<(), LogError> {
+        let limit = FetchLimit { wait, ..self.fetch };
+        if let (Some(reader), Some(cursor)) = (self.readers.get_mut(&at.topic), self.cursors.get_mut(&at)) {
+            reader.hold(at, false)?;
+            let filled = cursor.fill(at, reader.as_mut(), limit);
+            reader.hold(at, true)?;
+            filled?;
+        }
+        Ok(())
+    }
+
+    /// Whether the log has more of a partition than was given yet: a log on a network gives it when it comes. Waits a
+    /// little for it then.
+    fn lags(&mut self, at: TopicPartition) -> Result<bool, LogError> {
+        let high = self.log.watermarks(at, Isolation::Committed)?.high;
+        let cursor = self.cursor(at)?;
+        let lags = cursor.buffer.is_empty() && cursor.next < high;
+        if lags {
+            self.fill(at, POLL_WAIT)?;
+        }
+        Ok(lags)
     }
 
     /// Begins a round.
@@ -144,23 +190,12 @@ impl<'a> Sources<'a> {
         if self.taken > 0 {
             return Ok(false);
         }
-        for at in &self.wanting {
-            if let Some(cursor) = self.cursors.get_mut(at)
-                && cursor.lags(self.log)?
-            {
+        for at in self.wanting.clone() {
+            if self.lags(at)? {
                 return Ok(false);
             }
         }
         Ok(true)
-    }
-
-    fn cursor(&mut self, at: TopicPartition) -> Result<&mut Cursor, LogError> {
-        match self.cursors.entry(at) {
-            std::collections::btree_map::Entry::Occupied(there) => Ok(there.into_mut()),
-            std::collections::btree_map::Entry::Vacant(free) => {
-                Ok(free.insert(Cursor::open(self.log, at, self.fetch)?))
-            }
-        }
     }
 
     /// Offset of the first record of a partition that was not taken, if there is one; it stays.
@@ -168,10 +203,8 @@ impl<'a> Sources<'a> {
     /// # Errors
     /// The log is away or its bytes are torn.
     pub fn untaken(&mut self, at: TopicPartition) -> Result<Option<Offset>, AuditError> {
-        let log = self.log;
-        let cursor = self.cursor(at)?;
-        while cursor.lags(log)? {}
-        Ok(cursor.buffer.front().map(|record| record.offset))
+        while self.lags(at)? {}
+        Ok(self.cursor(at)?.buffer.front().map(|record| record.offset))
     }
 
     /// Next record of a partition with an offset below `to`.
@@ -180,7 +213,11 @@ impl<'a> Sources<'a> {
     /// The log is away or its bytes are torn.
     pub fn read(&mut self, at: TopicPartition, to: Offset) -> Result<Read, AuditError> {
         let cursor = self.cursor(at)?;
-        let record = cursor.take_below(to)?;
+        if cursor.buffer.is_empty() && cursor.next < to {
+            self.fill(at, Duration::ZERO)?;
+        }
+        let cursor = self.cursor(at)?;
+        let record = cursor.take_below(to);
         let (whole, passed) = (cursor.whole(), cursor.passed(to));
         Ok(match record {
             Some(record) => {
@@ -214,17 +251,6 @@ impl<'a> Sources<'a> {
     #[must_use]
     pub fn skips(&self, at: TopicPartition) -> usize {
         self.cursors.get(&at).map_or(0, |cursor| cursor.skipped.len())
-    }
-
-    /// Opens every partition, so that coverage names those that were never needed too.
-    ///
-    /// # Errors
-    /// A partition does not exist.
-    pub fn open_all(&mut self, topic: Topic, partitions: u32) -> Result<(), AuditError> {
-        for partition in 0..partitions {
-            self.cursor(TopicPartition::new(topic, partition))?;
-        }
-        Ok(())
     }
 
     /// Present committed ends of every opened partition.

@@ -243,6 +243,17 @@ impl Process {
     }
 }
 
+impl Process {
+    /// The broker's process id, while it is the keeper's child. Numbers come round again: one that is gone may be
+    /// anybody's, these tests' too.
+    fn broker(&self) -> Option<String> {
+        let pid = std::fs::read_to_string(self.dir.join("pid")).ok()?.trim().to_owned();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok();
+        (parent == Some(self.keeper.as_ref()?.id())).then_some(pid)
+    }
+}
+
 impl Server for Process {
     fn run(&mut self) {
         let keeper = Command::new(root().join("tests/kafka/broker"))
@@ -261,9 +272,8 @@ impl Server for Process {
     }
 
     fn signal(&self, name: &str) {
-        let pid = std::fs::read_to_string(self.dir.join("pid")).unwrap_or_default();
-        if !pid.trim().is_empty() {
-            let _gone_already = Command::new("kill").arg(format!("-{name}")).arg(pid.trim()).status();
+        if let Some(pid) = self.broker() {
+            let _gone_already = Command::new("kill").arg(format!("-{name}")).arg(pid).status();
         }
     }
 

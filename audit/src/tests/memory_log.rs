@@ -1,7 +1,7 @@
 //! A log in memory that can be read and nothing else.
 
 use schemas::topics::{PartitionCounts, Topic};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stream::log::*;
@@ -46,13 +46,14 @@ impl MemoryLog {
 struct MemoryReader {
     log: MemoryLog,
     positions: BTreeMap<TopicPartition, Offset>,
+    held: BTreeSet<TopicPartition>,
 }
 
 impl Reader for MemoryReader {
     fn poll(&mut self, limit: FetchLimit) -> Result<Vec<Fetch>, LogError> {
         let mut out = Vec::new();
         let partitions = self.log.partitions.lock().unwrap();
-        for (at, position) in &mut self.positions {
+        for (at, position) in self.positions.iter_mut().filter(|(at, _)| !self.held.contains(at)) {
             let Some(held) = partitions.get(at) else { continue };
             let (low, high) = (held.low, held.high);
             if *position < low {
@@ -72,8 +73,13 @@ impl Reader for MemoryReader {
         self.positions.get(&at).copied()
     }
 
-    fn hold(&mut self, _: TopicPartition, _: bool) -> Result<(), LogError> {
-        Err(LogError::Io("this reader holds nothing back".into()))
+    fn hold(&mut self, at: TopicPartition, held: bool) -> Result<(), LogError> {
+        if held {
+            self.held.insert(at)
+        } else {
+            self.held.remove(&at)
+        };
+        Ok(())
     }
 
     fn seek(&mut self, at: TopicPartition, offset: Offset) -> Result<(), LogError> {
@@ -97,7 +103,8 @@ impl Log for MemoryLog {
     }
 
     fn reader(&self, start: &[(TopicPartition, Offset)], _: Isolation) -> Result<Box<dyn Reader>, LogError> {
-        Ok(Box::new(MemoryReader { log: self.clone(), positions: start.iter().copied().collect() }))
+        let positions = start.iter().copied().collect();
+        Ok(Box::new(MemoryReader { log: self.clone(), positions, held: BTreeSet::new() }))
     }
 
     fn join(&self, member: &Member) -> Result<Box<dyn Session>, LogError> {

@@ -376,8 +376,8 @@ fn sending() -> Value {
     let outcome = json!({"type": "object", "required": ["id", "source", "lane", "partition", "offset", "outcome"], "properties": {
         "id": {"type": "string"}, "source": {"type": "string"}, "lane": {"type": "integer"},
         "partition": {"type": "integer"}, "offset": {"type": "integer"},
-        "outcome": {"type": "string", "enum": ["accepted", "booked", "refused", "duplicate", "pending", "dead-lettered"]},
-        "original": {"type": "string", "description": "Of a duplicate: what became of the first one."},
+        "outcome": {"type": "string", "enum": ["accepted", "booked", "refused", "duplicate", "dead-lettered"]},
+        "original": {"type": "string", "description": "Of a duplicate: what became of the first one; `pending` = another partition still decides on it."},
         "reason": {"type": "string"},
     }});
     let schema = json!({"type": "object", "required": ["accepted", "events"], "properties": {

@@ -91,6 +91,11 @@ fn page(answer: Answer, next: Option<String>) -> Json<Value> {
     Json(object.into())
 }
 
+fn check_account(account: &str) -> Result<(), Problem> {
+    schemas::ids::check_account(account)
+        .map_err(|why| bad("account", format!("{account:?} ({why})"), "an account"))
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BalancesParams {
@@ -103,8 +108,7 @@ pub(super) async fn balances(
     Segment(account): Segment,
     Params(params): Params<BalancesParams>,
 ) -> Answered {
-    schemas::ids::check_account(&account)
-        .map_err(|why| bad("account", format!("{account:?} ({why})"), "an account"))?;
+    check_account(&account)?;
     if let Some(day) = &params.as_of
         && Day::parse(day).is_err()
     {
@@ -127,6 +131,7 @@ pub(super) async fn entries(
     Segment(account): Segment,
     Params(params): Params<EntriesParams>,
 ) -> Answered {
+    check_account(&account)?;
     let limit = limited(params.limit)?;
     let after = params.after.as_deref().map(|text| {
         text.parse().map_err(|_| bad("after", format!("{text:?}"), "what `next` of the page before says"))
