@@ -1,5 +1,10 @@
 //! Events that look like a payment company's day: made from a seed, the same for the same seed.
 
+pub mod alipay;
+pub mod bill;
+pub mod wechat;
+mod zip;
+
 use std::fmt::Write;
 use stream::sim::Prng;
 

@@ -4,7 +4,7 @@
 //! `journal`, and a position of every slot. On the embedded log the wait for the disk is measured apart.
 
 use super::{cores, decimal, is_its_own};
-use crate::cli::args::{BenchCommit, BenchLog};
+use crate::cli::args::{BenchCommit, LogChoice};
 use crate::config::Settings;
 use crate::measure::latency::percentiles;
 use anyhow::bail;
@@ -58,13 +58,13 @@ impl Spread {
 /// The log fails, or a commit is not taken.
 pub fn commit(options: &BenchCommit, settings: &Settings, dir: &Path) -> anyhow::Result<Measured> {
     match options.log {
-        BenchLog::Embedded => {
+        LogChoice::Embedded => {
             is_its_own(dir)?;
             let mut embedded = settings.embedded();
             embedded.counts = counts(options);
             measure(options, &EmbeddedLog::open(dir, embedded)?, "embedded")
         }
-        BenchLog::Kafka => super::kafka::commit(options, settings),
+        LogChoice::Kafka => super::kafka::commit(options, settings),
     }
 }
 

@@ -5,7 +5,7 @@
 //! from the kill to the last of them, by a reader of `journal`. Then the other way: the process is killed and started again
 //! in its folder at once, as `run` does.
 
-use super::kafka::with_topics;
+use super::kafka::OWN;
 use super::processes::{Process, Processes};
 use super::{cores, decimal, is_its_own};
 use crate::cli::args::BenchFailOver;
@@ -113,7 +113,7 @@ pub fn fail_over(
     dir: &Path,
 ) -> anyhow::Result<Measured> {
     is_its_own(dir)?;
-    with_topics(kafka::options(settings)?, options.bootstrap.as_deref(), |reached| {
+    kafka::with_own_topics(kafka::options(settings)?, options.bootstrap.as_deref(), OWN, |reached| {
         let processes = Processes::new(dir, config, reached)?;
         measure(options.rounds, &processes, reached)
     })

@@ -24,11 +24,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::clock;
-use stream::kafka::{KafkaLog, Options, topics};
+use stream::kafka::{KafkaLog, Options};
 use stream::log::{Log, TopicPartition};
 
 /// How long the pipeline may take to get through.
 const DONE_US: i64 = 900_000_000;
+/// What the names of a measurement's topics hold.
+pub(super) const OWN: &str = "bench";
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -43,7 +45,7 @@ pub(super) fn pipeline(
     if let Some(internal) = options.partitions {
         reached.counts.internal = internal;
     }
-    with_topics(reached, options.bootstrap.as_deref(), |reached| {
+    kafka::with_own_topics(reached, options.bootstrap.as_deref(), OWN, |reached| {
         let processes = Processes::new(dir, config, reached)?;
         Bench { options, settings, processes, reached }.measure()
     })
@@ -52,27 +54,9 @@ pub(super) fn pipeline(
 /// Measures commits alone.
 pub(super) fn commit(options: &BenchCommit, settings: &Settings) -> anyhow::Result<commit::Measured> {
     let reached = Options { counts: commit::counts(options), ..kafka::options(settings)? };
-    with_topics(reached, options.bootstrap.as_deref(), |reached| {
+    kafka::with_own_topics(reached, options.bootstrap.as_deref(), OWN, |reached| {
         commit::measure(options, &KafkaLog::open(reached.clone())?, "kafka")
     })
-}
-
-/// Does something on topics that are made for it and deleted after it.
-pub(super) fn with_topics<T>(
-    mut reached: Options,
-    bootstrap: Option<&str>,
-    what: impl FnOnce(&Options) -> anyhow::Result<T>,
-) -> anyhow::Result<T> {
-    if let Some(bootstrap) = bootstrap {
-        bootstrap.clone_into(&mut reached.bootstrap);
-    }
-    reached.prefix = format!("{}bench-{}-", reached.prefix, std::process::id());
-    topics::create(&reached, Topic::ALL).context("topics of the measurement")?;
-    let done = what(&reached);
-    if let Err(error) = topics::delete(&reached, Topic::ALL) {
-        tracing::warn!(%error, prefix = reached.prefix, "topics of the measurement are left");
-    }
-    done
 }
 
 struct Bench<'a> {

@@ -21,7 +21,7 @@ mod sending;
 
 pub use kafka::fail_over;
 
-use crate::cli::args::{BenchLog, BenchPipeline};
+use crate::cli::args::{BenchPipeline, LogChoice};
 use crate::config::Settings;
 use crate::measure::latency::Percentiles;
 use crate::measure::recount;
@@ -161,8 +161,8 @@ pub fn pipeline(
 ) -> anyhow::Result<Measured> {
     is_its_own(dir)?;
     match options.log {
-        BenchLog::Embedded => embedded::pipeline(options, settings, dir),
-        BenchLog::Kafka => kafka::pipeline(options, settings, config, dir),
+        LogChoice::Embedded => embedded::pipeline(options, settings, dir),
+        LogChoice::Kafka => kafka::pipeline(options, settings, config, dir),
     }
 }
 

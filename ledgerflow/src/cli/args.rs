@@ -138,7 +138,7 @@ pub struct Token {
 /// Options of `demo`.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Events of the day, at least 6000.
+    /// Events of the day, at least 10000.
     #[arg(long, default_value_t = 200_000)]
     pub events: u64,
     /// Customer accounts, 10 to half of the events.
@@ -150,6 +150,12 @@ pub struct Demo {
     /// Data directory of the demo; it is kept, and made anew at the next demo.
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
+    /// Which log. On Kafka the demo makes its own topics, each with one copy, and deletes them at the end.
+    #[arg(long, value_enum, default_value_t = LogChoice::Embedded)]
+    pub log: LogChoice,
+    /// Brokers (overrides `kafka.bootstrap`).
+    #[arg(long, value_name = "HOST:PORT")]
+    pub bootstrap: Option<String>,
 }
 
 /// Options of `send`.
@@ -367,8 +373,8 @@ pub struct BenchFailOver {
 #[derive(Debug, Args)]
 pub struct BenchCommit {
     /// Which log.
-    #[arg(long, value_enum, default_value_t = BenchLog::Embedded)]
-    pub log: BenchLog,
+    #[arg(long, value_enum, default_value_t = LogChoice::Embedded)]
+    pub log: LogChoice,
     /// Brokers (overrides `kafka.bootstrap`).
     #[arg(long, value_name = "HOST:PORT")]
     pub bootstrap: Option<String>,
@@ -390,8 +396,8 @@ pub struct BenchCommit {
 #[derive(Debug, Args)]
 pub struct BenchPipeline {
     /// Which log.
-    #[arg(long, value_enum, default_value_t = BenchLog::Embedded)]
-    pub log: BenchLog,
+    #[arg(long, value_enum, default_value_t = LogChoice::Embedded)]
+    pub log: LogChoice,
     /// Brokers (overrides `kafka.bootstrap`).
     #[arg(long, value_name = "HOST:PORT")]
     pub bootstrap: Option<String>,
@@ -460,9 +466,9 @@ fn position(text: &str) -> Result<String, String> {
     is_one.then(|| text.to_owned()).ok_or_else(|| "expected a position such as 0@17".to_owned())
 }
 
-/// Logs that can be measured.
+/// Logs that a demo or a measurement can run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BenchLog {
+pub enum LogChoice {
     /// The embedded log.
     Embedded,
     /// Apache Kafka.

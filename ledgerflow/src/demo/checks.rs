@@ -2,7 +2,10 @@
 //! what was planted.
 
 use super::Found;
+use super::bill::{CaseName, Cases};
+use super::provider::Provider;
 use schemas::balance_json::DayState;
+use schemas::recon_json::CaseKind;
 
 /// A check and how it went.
 pub(super) struct Check {
@@ -31,9 +34,7 @@ pub(super) fn of(found: &Found) -> Vec<Check> {
         && after > 0
         && before + after == counted.booked
         && (1..=found.expected.late).contains(&counted.back_dated);
-    let breaks: usize = found.found.values().map(Vec::len).sum();
-    let reconciled = found.found == found.planted && found.matched_found == found.matched_planted;
-    vec![
+    let mut checks = vec![
         check(
             "debits equal credits in every asset",
             counted.sum_zero() && !counted.difference.is_empty(),
@@ -47,13 +48,49 @@ pub(super) fn of(found: &Found) -> Vec<Check> {
         check("each outcome is the one foreseen", foreseen, format!("{} reasons", reasons(found))),
         check("one day is closed, the next open", closed, found.day.to_string()),
         check("midnight came amid the traffic", both, format!("{before} before, {after} after")),
-        check(
-            "breaks found are those planted",
-            reconciled,
-            format!("{breaks} breaks, {} matches", found.matched_found),
-        ),
         check("latency was measured", found.latency.count > 0, format!("{} events", found.latency.count)),
-    ]
+    ];
+    checks.extend(Provider::ALL.map(|provider| bill(found, provider)));
+    checks
+}
+
+/// Whether a bill shows what was planted in it, case by case.
+fn bill(found: &Found, provider: Provider) -> Check {
+    let name = match provider {
+        Provider::Wechat => "WeChat: cases found are those planted",
+        Provider::Alipay => "Alipay: cases found are those planted",
+    };
+    let (mut breaks, mut matches, mut differing) = (0, 0, 0);
+    let mut first = None;
+    for kind in CaseKind::ALL {
+        let [planted, got] = [&found.planted, &found.found].map(|cases| cases_of(cases, provider, kind));
+        let missing = differences(planted, got).map(|case| ("not found", case));
+        let unasked = differences(got, planted).map(|case| ("not planted", case));
+        for (what, (order, refund)) in missing.chain(unasked) {
+            differing += 1;
+            first.get_or_insert_with(|| format!("{} {order} {refund} {what}", kind.name()));
+        }
+        let of_kind = if kind == CaseKind::Matched { &mut matches } else { &mut breaks };
+        *of_kind += got.len();
+    }
+    let detail = match first {
+        None => format!("{breaks} breaks, {matches} pairs"),
+        Some(first) => format!("{differing} differ: {first}"),
+    };
+    Check { name, passed: differing == 0 && breaks > 0 && matches > 0, detail }
+}
+
+fn cases_of(cases: &Cases, provider: Provider, kind: CaseKind) -> &[CaseName] {
+    cases.get(&(provider, kind)).map_or(&[], Vec::as_slice)
+}
+
+/// Cases of `these` that `those` have not, or have less often. Both are sorted.
+fn differences<'a>(these: &'a [CaseName], those: &'a [CaseName]) -> impl Iterator<Item = &'a CaseName> {
+    let mut left = those.iter().peekable();
+    these.iter().filter(move |case| {
+        while left.next_if(|other| other < case).is_some() {}
+        left.next_if_eq(case).is_none()
+    })
 }
 
 fn reasons(found: &Found) -> usize {

@@ -1,8 +1,10 @@
 //! The demo's data directory: made anew each time, and nobody else's ever touched.
 
-use super::traffic::PROVIDER_ACCOUNT;
+use super::bill::folder;
+use super::provider::Provider;
 use anyhow::{Context, bail};
 use schemas::topics::PartitionCounts;
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +34,7 @@ pub(super) fn clear(dir: &Path) -> anyhow::Result<()> {
 
 /// Says whose the directory is, once there is a log in it: a log is made where nothing else lies.
 pub(super) fn mark(dir: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(dir.join("bills")).with_context(|| format!("making {}", dir.display()))?;
+    fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
     let text = "The demo of ledgerflow made this directory and makes it anew each time it runs.\n";
     fs::write(dir.join(MARKER), text).with_context(|| format!("writing in {}", dir.display()))
 }
@@ -41,17 +43,25 @@ pub(super) fn mark(dir: &Path) -> anyhow::Result<()> {
 pub(super) fn configure(dir: &Path, counts: PartitionCounts, now: &str) -> anyhow::Result<()> {
     // A JSON text is a YAML text.
     let quoted = |path: &Path| serde_json::to_string(&path.to_string_lossy());
-    let text = format!(
+    let mut text = format!(
         "# Written by the demo; `ledgerflow run` goes on from where it ended.\n\
          log:\n  dir: {}\n\
          partitions:\n  events: {}\n  internal: {}\n\
          book:\n  time_zone: Asia/Shanghai\n\
          business_clock:\n  mode: offset\n  at: {now}\n\
-         bills:\n  sources:\n    - name: wechat\n      account: \"{PROVIDER_ACCOUNT}\"\n      dir: {}\n",
+         bills:\n  sources:\n",
         quoted(dir)?,
         counts.events,
         counts.internal,
-        quoted(&dir.join("bills"))?,
     );
+    for provider in Provider::ALL {
+        let (name, account, format) = (provider.name(), provider.account(), provider.format());
+        let bills = quoted(&folder(dir, provider))?;
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "  - {{ name: {name}, provider: {name}, account: \"{account}\", format: {format}, dir: {bills} }}"
+        );
+    }
     fs::write(dir.join(CONFIG), text).with_context(|| format!("writing in {}", dir.display()))
 }

@@ -1,11 +1,11 @@
 //! `ledgerflow demo`: a day of a payment company on one machine, and what came out of it.
 //!
 //! Phases: wallets are funded and that is worked off -> paced traffic, through the day's cut-over, for latency ->
-//! the rest as fast as it goes, for throughput -> the day closes -> the provider's bill is written with planted
+//! the rest as fast as it goes, for throughput -> the day closes -> both providers' bills are written with planted
 //! errors, imported and reconciled -> everything is counted again from the topics and compared with what was sent.
 //!
 //! Of a configuration the demo takes how the log and the workers are run, and the partitions. Book, clock, chart, rules,
-//! bill and directory are its own.
+//! bills and directory are its own; on Kafka the topics are too, and are deleted at the end.
 //!
 //! Bounds: events are made one at a time and never all in memory. The demo's directory is made anew; one that it
 //! did not make is refused.
@@ -15,8 +15,11 @@
 mod bill;
 mod checks;
 mod directory;
+#[cfg_attr(not(feature = "kafka"), path = "without_kafka.rs")]
+mod kafka;
 mod malformed;
 mod pipeline;
+mod provider;
 mod report;
 mod traffic;
 
@@ -30,10 +33,10 @@ use crate::cli::output::{Screen, write};
 use crate::config::Settings;
 use crate::measure::latency::{Due, Monitor, Percentiles, percentiles};
 use crate::measure::recount::{self, Recount};
-use anyhow::{Context, bail};
-use bill::Cases;
+use anyhow::bail;
+use bill::{Bill, Cases};
 use indicatif::{ProgressBar, ProgressStyle};
-use pipeline::Company;
+use pipeline::{Company, LedgerLog};
 use report::Account;
 use schemas::dates::{Day, format_instant};
 use settlement::query::DayStatus;
@@ -58,7 +61,7 @@ const PACED_PERCENT: u64 = 40;
 const RATE_MAX: u64 = 10_000;
 const PACED_SECONDS_MIN: u64 = 2;
 /// Fewest events: half of them may fund wallets, and the rest must hold the orders that are planted with errors.
-const EVENTS_MIN: u64 = 6_000;
+const EVENTS_MIN: u64 = 10_000;
 /// Fewest customers: those that are shown are among them.
 const ACCOUNTS_MIN: u64 = 10;
 /// Events of one append when speed counts.
@@ -84,15 +87,21 @@ struct Found {
     scale: Scale,
     day: Day,
     accounts: Vec<Account>,
+    /// What the bills must show, pairs that agree among it.
     planted: Cases,
     found: Cases,
-    matched_planted: u64,
-    matched_found: u64,
-    /// Id of an event whose order is in the bill as we booked it.
+    /// Id of an event whose order is in a bill as we booked it.
     traced: String,
-    lines: u64,
-    bill: PathBuf,
-    disk_bytes: u64,
+    bills: Vec<Bill>,
+    /// Of the embedded log.
+    disk_bytes: Option<u64>,
+}
+
+impl Found {
+    /// Whether the books are still there for other commands: topics on Kafka are not.
+    const fn stays(&self) -> bool {
+        self.disk_bytes.is_some()
+    }
 }
 
 /// Runs the demo in `dir`, writes what came out on standard output, progress on standard error.
@@ -127,7 +136,7 @@ pub fn run(
 fn a_day(options: &args::Demo, settings: &Settings, dir: &Path) -> anyhow::Result<Found> {
     if options.events < EVENTS_MIN {
         bail!(
-            "--events: {}, expected at least {EVENTS_MIN}: the day needs orders for the errors planted in its bill",
+            "--events: {}, expected at least {EVENTS_MIN}: the day needs orders for the errors planted in its bills",
             options.events
         );
     }
@@ -135,9 +144,19 @@ fn a_day(options: &args::Demo, settings: &Settings, dir: &Path) -> anyhow::Resul
         bail!("--accounts: {}, expected {ACCOUNTS_MIN} to half of --events", options.accounts);
     }
     directory::clear(dir)?;
+    match options.log {
+        args::LogChoice::Embedded => on(&LedgerLog::embedded(settings, dir)?, options, settings, dir),
+        args::LogChoice::Kafka => {
+            kafka::with_log(settings, options.bootstrap.as_deref(), |log| on(log, options, settings, dir))
+        }
+    }
+}
+
+/// The day on a log on which there is nothing yet.
+fn on(log: &LedgerLog, options: &args::Demo, settings: &Settings, dir: &Path) -> anyhow::Result<Found> {
     let day = Day::parse(DAY)?;
-    let mut company = Company::open(settings, dir, day)?;
     directory::mark(dir)?;
+    let mut company = Company::open(settings, log.clone(), dir, day)?;
     let midnight_us = company.midnight_us;
     let begin_us = midnight_us - BEFORE_US;
     let scale = Scale {
@@ -165,20 +184,20 @@ fn a_day(options: &args::Demo, settings: &Settings, dir: &Path) -> anyhow::Resul
 
     bar.set_message("closing the day");
     let days = company.wait_closed(day, PATIENCE)?;
-    bar.set_message("reconciling the bill");
-    let bill = bill::make(&traffic.movements, options.seed)?;
-    let path = dir.join("bills").join(format!("wechat-{day}.ALL.csv"));
-    std::fs::write(&path, &bill.content).with_context(|| format!("writing {}", path.display()))?;
-    company.import(&path)?;
+    bar.set_message("reconciling the bills");
+    let (bills, planted) = bill::write_all(&traffic.movements, options.seed, day, dir)?;
+    bills.iter().try_for_each(|bill| company.import(bill.provider, &bill.path))?;
     company.drain(PATIENCE)?;
-    let (found, matched_found, traced) = company.cases(day)?;
+    let (found, traced) = company.cases(day)?;
     bar.set_message("counting again");
     let accounts = report::SHOWN.iter().map(|name| company.account(name)).collect::<Result<_, _>>()?;
-    directory::configure(dir, company.counts(), &format_instant(company.now_us()))?;
+    if log.embedded.is_some() {
+        directory::configure(dir, company.counts(), &format_instant(company.now_us()))?;
+    }
     let sent = company.sent();
     let exponents = company.exponents();
     let log = company.stop()?;
-    let counted = recount::recount(log.as_ref())?;
+    let counted = recount::recount(log.log.as_ref())?;
     bar.finish_and_clear();
     Ok(Found {
         dir: dir.to_owned(),
@@ -194,14 +213,11 @@ fn a_day(options: &args::Demo, settings: &Settings, dir: &Path) -> anyhow::Resul
         scale,
         day,
         accounts,
-        planted: bill.planted,
+        planted,
         found,
-        matched_planted: bill.matched,
-        matched_found,
         traced,
-        lines: bill.lines,
-        bill: path,
-        disk_bytes: log.disk_bytes(),
+        bills,
+        disk_bytes: log.embedded.as_ref().map(|embedded| embedded.disk_bytes()),
     })
 }
 
@@ -235,8 +251,8 @@ fn steady(
 ) -> anyhow::Result<(u64, Percentiles)> {
     let rate = (events / PACED_SECONDS_MIN).clamp(1, RATE_MAX);
     let due = Arc::new(Due::default());
-    let (log, newest) = (company.log(), company.log());
-    let monitor = Monitor::start(log, Arc::clone(&due), move || newest.last_sequence())?;
+    let log = company.log();
+    let monitor = Monitor::start(Arc::clone(&log.log), Arc::clone(&due), move || log.last_sequence())?;
     let begin = clock::wall_us();
     let mut sent = 0;
     while sent < events {

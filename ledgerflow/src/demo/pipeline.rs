@@ -1,18 +1,20 @@
-//! The company's ledger while the demo runs: the pipeline on the embedded log, its clock, and questions to it.
+//! The company's ledger while the demo runs: the pipeline on its log, its clock, and questions to it. All workers are
+//! threads of this process, on Kafka too: the demo moves the business clock that they share.
 
 use super::PATIENCE;
 use super::bill::Cases;
+use super::provider::Provider;
 use super::report::Account;
-use super::traffic::{PROVIDER_ACCOUNT, Sent};
+use super::traffic::Sent;
 use crate::basis;
 use crate::config::Settings;
 use crate::measure::latency::Due;
 use crate::query::books::checkpoints;
 use crate::query::journal::{self, last_entries};
+use crate::query::operations::append_bill;
 use crate::runtime::{Pipeline, Setup, Share, Start};
 use anyhow::{Context, bail};
-use reconcile::bill::BillFormat;
-use reconcile::import::{BillSource, Import};
+use reconcile::import::Import;
 use reconcile::join::CaseFilter;
 use schemas::balance_json::DayState;
 use schemas::chart::Chart;
@@ -36,9 +38,30 @@ const STEP_US: i64 = 1_000_000;
 /// Entries shown of an account.
 const ENTRIES: usize = 3;
 
+/// The log that the ledger lies on.
+#[derive(Clone)]
+pub(super) struct LedgerLog {
+    pub(super) log: Arc<dyn Log>,
+    /// The same, where it is the embedded one.
+    pub(super) embedded: Option<Arc<EmbeddedLog>>,
+}
+
+impl LedgerLog {
+    /// An embedded one in `dir`.
+    pub(super) fn embedded(settings: &Settings, dir: &Path) -> anyhow::Result<Self> {
+        let embedded = Arc::new(EmbeddedLog::open(dir, settings.embedded())?);
+        Ok(Self { log: Arc::clone(&embedded) as Arc<dyn Log>, embedded: Some(embedded) })
+    }
+
+    /// Write-ahead sequence of the newest record; 0 where what is acknowledged is as durable as it gets.
+    pub(super) fn last_sequence(&self) -> u64 {
+        self.embedded.as_ref().map_or(0, |embedded| embedded.last_sequence())
+    }
+}
+
 /// The pipeline, its log and its clock.
 pub(super) struct Company {
-    log: Arc<EmbeddedLog>,
+    log: LedgerLog,
     pipeline: Pipeline,
     clock_us: Arc<AtomicI64>,
     chart: Chart,
@@ -52,19 +75,17 @@ pub(super) struct Company {
 }
 
 impl Company {
-    /// Opens the log in `dir` and starts the pipeline, with business time two hours before the end of `day`.
-    pub(super) fn open(settings: &Settings, dir: &Path, day: Day) -> anyhow::Result<Self> {
+    /// Starts the pipeline on a new log, with business time two hours before the end of `day` and checkpoints in `dir`.
+    pub(super) fn open(settings: &Settings, log: LedgerLog, dir: &Path, day: Day) -> anyhow::Result<Self> {
         let counts = settings.partition_counts();
-        let mut setup = Setup::new(counts);
+        let mut setup = Setup { compaction: log.log.features().compaction, ..Setup::new(counts) };
         ZONE.clone_into(&mut setup.time_zone);
         let midnight_us = setup.calendar()?.begin_us(day.next())?;
         let clock_us = Arc::new(AtomicI64::new(midnight_us - super::BEFORE_US));
-        let log = Arc::new(EmbeddedLog::open(dir, settings.embedded())?);
-        let shared: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;
-        basis::open(shared.as_ref(), &setup)?;
-        let store = checkpoints(dir, &shared);
+        basis::open(log.log.as_ref(), &setup)?;
+        let store = checkpoints(dir, &log.log);
         let (share, clock) = (Share::whole(), BusinessClock::Set(Arc::clone(&clock_us)));
-        let start = Start { log: &shared, share: &share, clock: &clock, checkpoints: &store };
+        let start = Start { log: &log.log, share: &share, clock: &clock, checkpoints: &store };
         let pipeline = Pipeline::start(&setup.processors()?, &settings.workers(), &start)?;
         let chart = setup.read_chart()?;
         let map = PartitionMap::even(counts.internal).context("partitions")?;
@@ -81,8 +102,8 @@ impl Company {
         self.chart.assets.iter().map(|(code, asset)| (code.clone(), asset.exponent)).collect()
     }
 
-    pub(super) fn log(&self) -> Arc<EmbeddedLog> {
-        Arc::clone(&self.log)
+    pub(super) fn log(&self) -> LedgerLog {
+        self.log.clone()
     }
 
     pub(super) const fn sent(&self) -> u64 {
@@ -112,7 +133,7 @@ impl Company {
             *self.offsets.entry((lane, partition)).or_insert(0) += 1;
             records.push(OutRecord::new(TopicPartition::new(topic, partition), value));
         }
-        self.log.append(records).context("sending events")?;
+        self.log.log.append(records).context("sending events")?;
         Ok(())
     }
 
@@ -128,14 +149,32 @@ impl Company {
 
     /// Waits until everything sent has been worked off.
     pub(super) fn drain(&self, wait: Duration) -> anyhow::Result<()> {
+        const WHAT: &str = "working off what was sent";
+        if self.log.embedded.is_none() {
+            return self.drain_on_kafka(WHAT, wait);
+        }
         if self.pipeline.drain(wait)? {
             return Ok(());
         }
-        self.stuck("working off what was sent")
+        self.stuck(WHAT)
+    }
+
+    /// On Kafka commit markers stand behind the last record, so what counts is that there are no records: seen several
+    /// times in a row, as stages are asked one after the other.
+    fn drain_on_kafka(&self, what: &str, wait: Duration) -> anyhow::Result<()> {
+        const ROUNDS: u32 = 4;
+        let mut quiet = 0;
+        self.until(what, wait, || {
+            let lag = self.pipeline.lag()?;
+            // A stage that does not answer now has no figure.
+            let all = lag.len() == self.pipeline.stages().count() && lag.values().all(|lag| *lag == 0);
+            quiet = if all { quiet + 1 } else { 0 };
+            Ok((quiet == ROUNDS).then_some(()))
+        })
     }
 
     pub(super) fn wait_durable(&self) -> anyhow::Result<()> {
-        self.log.wait_durable(self.log.last_sequence(), PATIENCE)?;
+        self.log.log.wait_durable(self.log.last_sequence(), PATIENCE)?;
         Ok(())
     }
 
@@ -176,27 +215,19 @@ impl Company {
         })
     }
 
-    /// Imports a bill of the provider.
-    pub(super) fn import(&self, path: &Path) -> anyhow::Result<()> {
-        let source = BillSource {
-            name: "wechat".into(),
-            provider: "wechat".into(),
-            account: PROVIDER_ACCOUNT.into(),
-            format: BillFormat::WechatTradeBill,
-        };
-        let import = Import::open_path(&source, path, None, self.counts.internal)?;
+    /// Imports a bill, as `ledgerflow bill` does.
+    pub(super) fn import(&self, provider: Provider, path: &Path) -> anyhow::Result<()> {
+        let import = Import::open_path(&provider.source(), path, None, self.counts.internal)?;
         let end = import.end();
         if !end.accepted {
             bail!("{}: quarantined: {}: {}", path.display(), end.reason, end.detail);
         }
-        for record in import.records() {
-            self.log.append(vec![record?]).context("importing the bill")?;
-        }
+        append_bill(self.log.log.as_ref(), import).context("importing the bill")?;
         Ok(())
     }
 
-    /// Breaks of the bill of `day`, how many pairs agree, and the event id of the first of these.
-    pub(super) fn cases(&self, day: Day) -> anyhow::Result<(Cases, u64, String)> {
+    /// Cases of the bills of `day`, and the event id of the first order that agrees.
+    pub(super) fn cases(&self, day: Day) -> anyhow::Result<(Cases, String)> {
         let filter = CaseFilter { day: Some(day), ..CaseFilter::default() };
         let asked = self.pipeline.join.ask(move |worker| {
             let (mut breaks, mut matches) = (Vec::new(), Vec::new());
@@ -210,13 +241,15 @@ impl Company {
         let (breaks, matches): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
         let mut matches = matches.concat();
         reconcile::join::sort(&mut matches);
-        let first = matches.iter().find_map(|case| Some(case.ours.as_ref()?.event_id.clone()));
+        let mut paid = matches.iter().filter(|case| case.refund.is_empty());
+        let first = paid.find_map(|case| Some(case.ours.as_ref()?.event_id.clone()));
         let mut cases = Cases::new();
-        for case in breaks.into_iter().flatten() {
-            cases.entry(case.kind).or_default().push((case.order, case.refund));
+        for case in breaks.into_iter().flatten().chain(matches) {
+            let provider = Provider::by_name(&case.provider).context("a case of a provider without bills")?;
+            cases.entry((provider, case.kind)).or_default().push((case.order, case.refund));
         }
         cases.values_mut().for_each(|cases| cases.sort());
-        Ok((cases, matches.len() as u64, first.context("no order of the day is matched")?))
+        Ok((cases, first.context("no order of the day is matched")?))
     }
 
     /// An account's balance and its last entries.
@@ -241,12 +274,12 @@ impl Company {
             .next()
             .with_context(|| format!("{name} has no entries"))?;
         let from = journal::From { batch: figures.last_batch, below: u64::MAX };
-        let entries = last_entries(self.log.as_ref(), slot, name, ASSET, from, ENTRIES)?;
+        let entries = last_entries(self.log.log.as_ref(), slot, name, ASSET, from, ENTRIES)?;
         Ok(Account { name: name.to_owned(), balance, normal_side, seq: figures.seq, entries })
     }
 
     /// Stops the pipeline in order and gives its log.
-    pub(super) fn stop(self) -> anyhow::Result<Arc<EmbeddedLog>> {
+    pub(super) fn stop(self) -> anyhow::Result<LedgerLog> {
         let failures = self.pipeline.stop(Duration::from_secs(10))?;
         if let Some(failure) = failures.first() {
             bail!("{} failed: {}", failure.processor, failure.error);

@@ -1,9 +1,11 @@
 //! What a demo shows at its end.
 
 use super::Found;
+use super::bill::Bill;
 use super::checks::Check;
 use super::directory::CONFIG;
-use super::traffic::{PROVIDER_ACCOUNT, Scale};
+use super::provider::Provider;
+use super::traffic::Scale;
 use crate::cli::args::Output;
 use crate::cli::output::{Cell, Table};
 use crate::query::journal::Booked;
@@ -23,7 +25,6 @@ pub(super) const SHOWN: [&str; 4] = [
     "providers:wechat:1900000109:receivable",
     "platform:revenue:commission",
 ];
-const _: () = assert!(PROVIDER_ACCOUNT.len() == 10);
 
 /// An account with its last entries.
 pub(super) struct Account {
@@ -47,8 +48,11 @@ pub(super) fn headline(found: &Found) -> String {
 pub(super) fn tables(found: &Found, checks: &[Check], output: Output) -> Vec<Table> {
     let mut all = vec![outcomes(found), speed(found), trial_balance(found), balances(found)];
     all.extend(found.accounts.iter().map(entries));
-    all.extend([days(found), reconciliation(found), self::checks(checks)]);
-    if output != Output::Table {
+    all.push(days(found));
+    all.extend(found.bills.iter().map(|bill| reconciliation(found, bill)));
+    all.push(self::checks(checks));
+    // What lay on Kafka is gone.
+    if output != Output::Table && found.stays() {
         all.push(next_steps(found));
     }
     all
@@ -93,8 +97,10 @@ fn speed(found: &Found) -> Table {
     row("  due to balance readable and durable, p50", ms(found.latency.p50_us), "ms");
     row("  p99", ms(found.latency.p99_us), "ms");
     row("  worst", ms(found.latency.max_us), "ms");
-    row("on disk", decimal(found.disk_bytes, 1_000_000, 1), "MB");
-    row("on disk per event", (found.disk_bytes / found.sent.max(1)).to_string(), "bytes");
+    if let Some(bytes) = found.disk_bytes {
+        row("on disk", decimal(bytes, 1_000_000, 1), "MB");
+        row("on disk per event", (bytes / found.sent.max(1)).to_string(), "bytes");
+    }
     table
 }
 
@@ -176,17 +182,19 @@ fn days(found: &Found) -> Table {
     table
 }
 
-fn reconciliation(found: &Found) -> Table {
-    let title = format!("WeChat bill of {}, {} lines", found.day, found.lines);
+fn reconciliation(found: &Found, bill: &Bill) -> Table {
+    let provider = bill.provider;
+    let title = format!("{} bill of {}, {} lines", provider.title(), found.day, bill.lines);
     let mut table = Table::new(&title, &["case", "planted", "found", "meaning"]);
-    let matched = (found.matched_planted, found.matched_found);
     for kind in CaseKind::ALL {
-        let count = |cases: &super::Cases| cases.get(&kind).map_or(0, |cases| cases.len() as u64);
-        let (planted, got) = match kind {
-            CaseKind::Matched => matched,
-            _ => (count(&found.planted), count(&found.found)),
-        };
-        table.row([kind.name().into(), planted.into(), got.into(), meaning(kind).into()]);
+        let count = |cases: &super::Cases| cases.get(&(provider, kind)).map_or(0, |cases| cases.len() as u64);
+        let (planted, why_not) = (count(&found.planted), provider.cannot(kind));
+        table.row([
+            kind.name().into(),
+            if why_not.is_some() { Cell::None } else { planted.into() },
+            count(&found.found).into(),
+            why_not.unwrap_or_else(|| meaning(kind)).into(),
+        ]);
     }
     table
 }
@@ -241,14 +249,23 @@ fn next_steps(found: &Found) -> Table {
 
 /// The end of what people see: what to try next, and whether all is well.
 pub(super) fn closing_words(found: &Found, checks: &[Check]) -> String {
-    let mut out = String::new();
+    let mut out = String::from("\nWhat to try next\n");
     // Writing to a String cannot fail.
-    let _ = writeln!(out, "\nWhat to try next");
-    // Each line has its configuration: one that stayed behind would steer the commands for other books too.
-    for (shows, arguments) in steps(found) {
-        let _ = writeln!(out, "  # {shows}\n  {}", command(found, &arguments));
+    if found.stays() {
+        // Each line has its configuration: one that stayed behind would steer the commands for other books too.
+        for (shows, arguments) in steps(found) {
+            let _ = writeln!(out, "  # {shows}\n  {}", command(found, &arguments));
+        }
     }
-    let _ = writeln!(out, "  less {}", found.bill.display());
+    for bill in &found.bills {
+        let path = bill.path.display();
+        let _ = match bill.provider {
+            Provider::Wechat => writeln!(out, "  # what WeChat sent\n  less {path}"),
+            Provider::Alipay => {
+                writeln!(out, "  # what Alipay sent\n  unzip -p {path} | iconv -f gbk | less")
+            }
+        };
+    }
     let failed = checks.iter().filter(|check| !check.passed).count();
     let _ = match failed {
         0 => writeln!(out, "\nAll {} checks passed.", checks.len()),

@@ -2,21 +2,21 @@
 //! and what has to become of each.
 //!
 //! Bounds: events are made one at a time; kept are one budget per customer, the newest few events (to be repeated),
-//! and the provider's movements of the day whose bill will be written.
+//! and the providers' movements of the day whose bills will be written.
 //!
 //! Order relied on: events of one subject go to one partition of one lane, so a repetition is read after its
 //! original. Wallets are funded and that is worked off before anything is spent; a payer spends what it was funded
 //! with and never what it received, so that only the overdrafts that are meant are refused.
 
 use super::malformed;
+use super::provider::Provider;
+use crate::generate::bill::{Line, yuan};
 use bytes::Bytes;
 use schemas::dates::format_instant;
 use schemas::shards::stable_hash;
 use std::collections::{BTreeMap, VecDeque};
 use stream::sim::Prng;
 
-/// Our account at the provider.
-pub(super) const PROVIDER_ACCOUNT: &str = "1900000109";
 /// Lane of payouts.
 const HIGH: u32 = 0;
 /// Lane of orders and refunds.
@@ -73,19 +73,23 @@ pub(super) struct Expected {
     pub(super) late: u64,
 }
 
-/// What the provider did, as it knows it.
+/// What a provider did, as it knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Movement {
+    /// Which one.
+    pub(super) provider: Provider,
     /// When, microseconds since 1970-01-01T00:00:00Z.
-    pub(super) time_us: i64,
+    time_us: i64,
+    /// When its order was paid.
+    paid_us: i64,
     /// Order number.
-    pub(super) order: String,
+    order: String,
     /// Refund number; empty for a payment.
-    pub(super) refund: String,
+    refund: String,
     /// Amount.
-    pub(super) cents: u64,
+    cents: u64,
     /// Customer.
-    pub(super) user: u64,
+    user: u64,
     merchant: u64,
 }
 
@@ -112,7 +116,7 @@ pub(super) struct Traffic {
     malformed: u64,
     /// What has to come out.
     pub(super) expected: Expected,
-    /// The provider's movements of the first day.
+    /// The providers' movements of the first day.
     pub(super) movements: Vec<Movement>,
 }
 
@@ -270,8 +274,11 @@ impl Traffic {
     fn order(&mut self, time_us: i64) -> Sent {
         let (id, user, merchant) = (self.id(), self.prng.below(self.scale.accounts), self.merchant());
         let cents = 100 + self.prng.below(50_000);
+        let provider = if self.prng.below(2) == 0 { Provider::Wechat } else { Provider::Alipay };
         let movement = Movement {
+            provider,
             time_us,
+            paid_us: time_us,
             order: format!("M{merchant}-{id:08}"),
             refund: String::new(),
             cents,
@@ -279,7 +286,8 @@ impl Traffic {
             merchant,
         };
         let data = format!(
-            r#"{{"provider":"wechat","provider_account":"{PROVIDER_ACCOUNT}","merchant_id":"{merchant}","order_id":"{}","currency":"CNY","amount":"{}","fee":"{}","commission":"{}"}}"#,
+            r#"{{{},"merchant_id":"{merchant}","order_id":"{}","currency":"CNY","amount":"{}","fee":"{}","commission":"{}"}}"#,
+            movement.at(),
             movement.order,
             yuan(cents),
             yuan(movement.fee_cents()),
@@ -305,7 +313,8 @@ impl Traffic {
         let cents = 1 + self.prng.below(paid.cents);
         let movement = Movement { time_us, refund: format!("R{id:08}"), cents, ..paid };
         let data = format!(
-            r#"{{"provider":"wechat","provider_account":"{PROVIDER_ACCOUNT}","merchant_id":"{}","order_id":"{}","refund_id":"{}","currency":"CNY","amount":"{}","fee":"0.00"}}"#,
+            r#"{{{},"merchant_id":"{}","order_id":"{}","refund_id":"{}","currency":"CNY","amount":"{}","fee":"0.00"}}"#,
+            movement.at(),
             movement.merchant,
             movement.order,
             movement.refund,
@@ -393,18 +402,43 @@ impl Traffic {
 }
 
 impl Movement {
-    /// The provider's fee, 0.6 % of a payment, in hundred-thousandths: it writes five decimals.
-    pub(super) fn fee_fine(&self) -> u64 {
-        if self.refund.is_empty() { self.cents * 6 } else { 0 }
+    pub(super) const fn is_refund(&self) -> bool {
+        !self.refund.is_empty()
+    }
+
+    /// Provider and account as an event's data name them.
+    fn at(&self) -> String {
+        let (provider, account) = (self.provider.name(), self.provider.account());
+        format!(r#""provider":"{provider}","provider_account":"{account}""#)
+    }
+
+    /// The fee that the provider takes, 0.6 % of a payment, in hundred-thousandths.
+    const fn fee_exact(&self) -> u64 {
+        if self.is_refund() { 0 } else { self.cents * 6 }
     }
 
     /// The same as we book it: rounded to cents, halves up.
-    fn fee_cents(&self) -> u64 {
-        (self.fee_fine() + 500) / 1_000
+    const fn fee_cents(&self) -> u64 {
+        (self.fee_exact() + 500) / 1_000
     }
-}
 
-/// Cents as a decimal text.
-pub(super) fn yuan(cents: u64) -> String {
-    format!("{}.{:02}", cents / 100, cents % 100)
+    /// What the provider's bill says of it.
+    pub(super) fn line(&self) -> Line {
+        Line {
+            time_us: self.time_us,
+            paid_us: self.paid_us,
+            order: self.order.clone(),
+            refund: self.refund.clone(),
+            cents: self.cents,
+            fee_fine: match self.provider {
+                // Five decimals.
+                Provider::Wechat => self.fee_exact(),
+                // Two.
+                Provider::Alipay => self.fee_cents() * 1_000,
+            },
+            currency: "CNY",
+            refund_status: if self.is_refund() { "SUCCESS" } else { "" },
+            user: self.user,
+        }
+    }
 }

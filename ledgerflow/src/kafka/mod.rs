@@ -133,6 +133,29 @@ pub fn create_topics(settings: &Settings) -> anyhow::Result<Answer> {
     Ok(answer)
 }
 
+/// Does something on topics that are made for it and deleted after it; `of` tells in their names what they are for.
+///
+/// # Errors
+/// The cluster refuses or does not answer, or what is done fails.
+pub fn with_own_topics<T>(
+    mut options: Options,
+    bootstrap: Option<&str>,
+    of: &str,
+    what: impl FnOnce(&Options) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    if let Some(bootstrap) = bootstrap {
+        bootstrap.clone_into(&mut options.bootstrap);
+    }
+    options.prefix = format!("{}{of}-{}-", options.prefix, std::process::id());
+    reach(COMMAND_TRIES, || topics::create(&options, Topic::ALL))
+        .with_context(|| format!("topics of the {of}"))?;
+    let done = what(&options);
+    if let Err(error) = topics::delete(&options, Topic::ALL) {
+        tracing::warn!(%error, prefix = options.prefix, "topics of its own are left");
+    }
+    done
+}
+
 fn told(wrong: &[topics::Differing]) -> String {
     wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

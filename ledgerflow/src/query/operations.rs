@@ -12,8 +12,9 @@ use schemas::dates::{Day, format_instant};
 use schemas::topics::{Retention, Topic};
 use schemas::wire::{BillEnd, BillFile};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
-use stream::log::{Isolation, LogError, Offset, OutRecord, TopicPartition};
+use stream::log::{Isolation, Log, LogError, Offset, OutRecord, TopicPartition};
 use stream::processor::{Processor, SlotState, Stop};
 use stream::worker::Worker;
 
@@ -466,23 +467,31 @@ pub(super) fn bill(
     if let Some(known) = known_bill(books, &bill.id)? {
         return Ok(known);
     }
+    let sequence = append_bill(books.log.as_ref(), import)?;
+    books.log.wait_durable(sequence, std::time::Duration::from_secs(30)).context("waiting for the disk")?;
+    Ok(told(&bill, &end))
+}
+
+/// Appends a bill piece by piece; the write-ahead sequence of the last.
+///
+/// # Errors
+/// The file cannot be read or has changed, or the log is away.
+pub(crate) fn append_bill(log: &dyn Log, import: Import<File>) -> anyhow::Result<u64> {
     let mut records: Vec<OutRecord> = Vec::new();
-    let mut bytes = 0;
-    let mut sequence = 0;
+    let (mut bytes, mut sequence) = (0, 0);
     for record in import.records() {
         let record = record?;
         bytes += record.value.len();
         records.push(record);
         if bytes >= APPEND_BYTES {
-            sequence = books.log.append(std::mem::take(&mut records))?;
+            sequence = log.append(std::mem::take(&mut records))?;
             bytes = 0;
         }
     }
     if !records.is_empty() {
-        sequence = books.log.append(records)?;
+        sequence = log.append(records)?;
     }
-    books.log.wait_durable(sequence, std::time::Duration::from_secs(30)).context("waiting for the disk")?;
-    Ok(told(&bill, &end))
+    Ok(sequence)
 }
 
 /// Where a bill file stands.

@@ -159,7 +159,7 @@ fn a_measurement_and_a_demo_open_books_too() {
     company.cli_on(&measured, &["bench", "pipeline", "--events", "200", "--accounts", "10"]).ends(0);
     company.cli_on(&measured, &["trial-balance"]).ends(0);
     let demo = company.path("demo");
-    company.cli_on(&demo, &["demo", "--events", "6000", "--accounts", "500"]).ends(0);
+    company.cli_on(&demo, &["demo", "--events", "10000", "--accounts", "500"]).ends(0);
     let config = demo.join("ledgerflow.yaml").display().to_string();
     company.cli_on(&demo, &["--config", &config, "trial-balance"]).ends(0);
     let of_demo = std::fs::read_to_string(&config).unwrap();

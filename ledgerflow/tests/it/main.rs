@@ -14,6 +14,7 @@ mod full;
 mod http;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod kafka_demo;
 #[cfg(feature = "kafka")]
 mod kafka_http;
 #[cfg(feature = "kafka")]
