@@ -5,6 +5,7 @@
 mod alipay;
 #[path = "../../../tests/src/alipay.rs"]
 mod alipay_bills;
+mod arrival;
 mod bills;
 mod case_json;
 mod flow;
