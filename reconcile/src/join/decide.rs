@@ -115,10 +115,15 @@ impl<'a> Joining<'a> {
         }
     }
 
-    fn edit(&mut self, text: &KeyText) -> &mut KeyState {
-        let base = self.base;
-        let known = || base.keys.get(text).cloned().unwrap_or_default();
-        self.change.keys.entry(text.clone()).or_insert_with(known)
+    /// What is under a key, this window's changes included.
+    fn state(&self, text: &KeyText) -> KeyState {
+        self.change.keys.get(text).or_else(|| self.base.keys.get(text)).unwrap_or_default()
+    }
+
+    fn edit(&mut self, text: &KeyText, edit: impl FnOnce(&mut KeyState)) {
+        let mut state = self.state(text);
+        edit(&mut state);
+        self.change.keys.put(text.clone(), &state);
     }
 
     fn edit_file(&mut self, id: &str) -> &mut FileState {
@@ -149,7 +154,7 @@ impl<'a> Joining<'a> {
         }
         let day =
             self.config.provider(&key.provider).day_of(side.occurred_at_us).map_err(|e| e.to_string())?.0;
-        self.edit(&text).ours.push(OursRow { side, day });
+        self.edit(&text, |state| state.ours.push(OursRow { side, day }));
         let bill = Bill::of_key(&key, day);
         if !self.gates().closed(&bill) {
             self.change.waiting.entry(bill).or_default().push(text.clone());
@@ -169,7 +174,8 @@ impl<'a> Joining<'a> {
             return Err(format!("line {} of file {} after its release", line.line, side.file));
         }
         file.staged += 1;
-        self.edit(&text).theirs.push(TheirsRow { file: side.file.clone(), line });
+        let row = TheirsRow { file: side.file.clone(), line };
+        self.edit(&text, |state| state.theirs.push(row));
         self.change.staged.entry(side.file).or_default().push(text);
         Ok(())
     }
@@ -196,7 +202,7 @@ impl<'a> Joining<'a> {
             self.change.closed.insert(bill);
         } else {
             for text in staged {
-                self.edit(&text).theirs.retain(|row| row.file != file.id);
+                self.edit(&text, |state| state.theirs.retain(|row| row.file != file.id));
             }
         }
         Ok(())
@@ -206,10 +212,9 @@ impl<'a> Joining<'a> {
     fn settle(&mut self) {
         for text in std::mem::take(&mut self.touched) {
             let Some(key) = MatchKey::parse(&text) else { continue };
-            let mut cases = self.edit(&text).cases.clone();
-            let gates = self.gates();
-            let Some(state) = self.change.keys.get(&text) else { continue };
-            for (place, judged) in judge(self.config, &key, state, &gates).iter().enumerate() {
+            let mut state = self.state(&text);
+            let (mut cases, gates) = (std::mem::take(&mut state.cases), self.gates());
+            for (place, judged) in judge(self.config, &key, &state, &gates).iter().enumerate() {
                 let (kind, fingerprint) = (CaseRow::number(judged.kind), judged.fingerprint());
                 match cases.get_mut(place) {
                     None => cases.push(CaseRow { revision: u64::from(kind != 0), kind, fingerprint }),
@@ -219,26 +224,29 @@ impl<'a> Joining<'a> {
                     Some(_) => {}
                 }
             }
-            self.edit(&text).cases = cases;
+            state.cases = cases;
+            self.change.keys.put(text, &state);
         }
     }
 
-    /// What the window publishes, by key.
-    pub(super) fn published(&self) -> Vec<Case> {
-        let nothing = KeyState::default();
+    /// Gives what the window publishes, by key: one key's cases at a time, as a file may have any number of them.
+    ///
+    /// # Errors
+    /// Those of `take`.
+    pub(super) fn publish<E>(&self, mut take: impl FnMut(&Case) -> Result<(), E>) -> Result<(), E> {
         let gates = self.gates();
-        let mut out = Vec::new();
-        for (text, state) in &self.change.keys {
-            let before = self.base.keys.get(text).unwrap_or(&nothing);
+        for text in self.change.keys.texts() {
+            let before = self.base.keys.get(text).unwrap_or_default();
+            let state = self.state(text);
             if before.cases == state.cases {
                 continue;
             }
             let Some(key) = MatchKey::parse(text) else { continue };
-            let before = Moment { state: before, gates: self.base };
-            let after = Moment { state, gates: &gates };
-            out.extend(publish::changes(self.config, &key, &before, &after));
+            let before = Moment { state: &before, gates: self.base };
+            let after = Moment { state: &state, gates: &gates };
+            publish::changes(self.config, &key, &before, &after).iter().try_for_each(&mut take)?;
         }
-        out
+        Ok(())
     }
 }
 

@@ -64,14 +64,15 @@ impl Processor for Join {
             }
         }
         let mut records = Vec::new();
-        for case in joining.published() {
-            let record = record_of(window.slot, &case);
+        joining.publish(|case| {
+            let record = record_of(window.slot, case);
             records.push(record.map_err(|e| Stop {
                 slot: window.slot,
                 at: format!("case {}", case.case_id),
                 why: e.to_string(),
             })?);
-        }
+            Ok::<_, Stop>(())
+        })?;
         let (items, change) = (joining.items, joining.change);
         let hash = change.last.or(slot.last).unwrap_or_default();
         Ok(Some(Decision { change, records, consumed: Vec::new(), hash, items }))

@@ -152,7 +152,7 @@ impl Join {
     pub fn matches(&self, slot: &JoinSlot, filter: &CaseFilter) -> Vec<Case> {
         let mut out: Vec<Case> = slot
             .keys
-            .keys()
+            .texts()
             .flat_map(|text| self.cases(slot, text))
             .filter(|case| case.kind == CaseKind::Matched && filter.admits(case))
             .collect();
@@ -168,7 +168,7 @@ impl Join {
 
     fn cases(&self, slot: &JoinSlot, text: &KeyText) -> Vec<Case> {
         match (slot.keys.get(text), MatchKey::parse(text)) {
-            (Some(state), Some(key)) => in_force(&self.config, &key, &Moment { state, gates: slot }),
+            (Some(state), Some(key)) => in_force(&self.config, &key, &Moment { state: &state, gates: slot }),
             _ => Vec::new(),
         }
     }

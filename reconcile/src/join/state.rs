@@ -2,6 +2,9 @@
 //!
 //! Held: every key with its sides and cases, every file with its gate, the chains read, business time by journal
 //! partition. Derived, never stored: which keys a staged file touches, which keys wait for a bill, the counts.
+//!
+//! Memory: a key is kept encoded ([`Keys`]), some 400 bytes with an entry, a line and their case, and is decoded only while a
+//! window or a question looks at it. Nothing else grows with entries and lines but 16 bytes for each that waits.
 
 use crate::chain_bytes;
 use crate::match_key::MatchKey;
@@ -73,9 +76,31 @@ pub(super) struct KeyState {
     pub cases: Vec<CaseRow>,
 }
 
-impl KeyState {
-    pub(super) fn is_empty(&self) -> bool {
-        self.ours.is_empty() && self.theirs.is_empty() && self.cases.is_empty()
+/// Every key with what is under it, as the checkpoint has it: most are not looked at again once their case is settled, and
+/// decoded they take ten times as much memory.
+#[derive(Debug, Default)]
+pub(super) struct Keys(BTreeMap<KeyText, Box<[u8]>>);
+
+impl Keys {
+    /// What is under a key.
+    pub(super) fn get(&self, text: &str) -> Option<KeyState> {
+        // What is kept was encoded here.
+        self.0.get(text).and_then(|kept| KeyState::decode(kept.as_ref()).ok())
+    }
+
+    /// Puts down what is under a key from now on, be it nothing.
+    pub(super) fn put(&mut self, text: KeyText, state: &KeyState) {
+        self.0.insert(text, state.encode_to_vec().into());
+    }
+
+    /// The same as it is kept.
+    fn encoded(&self, text: &str) -> Option<&[u8]> {
+        self.0.get(text).map(AsRef::as_ref)
+    }
+
+    /// All keys, ascending.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &KeyText> {
+        self.0.keys()
     }
 }
 
@@ -126,7 +151,7 @@ pub struct JoinSlot {
     pub(super) heads: BTreeMap<u32, ChainHead>,
     /// Hash of the last record read; `None` before the first.
     pub(super) last: Option<Hash>,
-    pub(super) keys: BTreeMap<KeyText, KeyState>,
+    pub(super) keys: Keys,
     pub(super) files: BTreeMap<String, FileState>,
     /// Business time by journal partition, microseconds since 1970-01-01T00:00:00Z.
     pub(super) ticks: BTreeMap<u32, i64>,
@@ -151,7 +176,7 @@ pub struct JoinSlot {
 pub struct JoinChange {
     pub(super) heads: BTreeMap<u32, ChainHead>,
     pub(super) last: Option<Hash>,
-    pub(super) keys: BTreeMap<KeyText, KeyState>,
+    pub(super) keys: Keys,
     pub(super) files: BTreeMap<String, FileState>,
     pub(super) ticks: BTreeMap<u32, i64>,
     pub(super) aligned: BTreeMap<(String, u32), i32>,
@@ -213,9 +238,9 @@ impl JoinSlot {
             self.dirty.insert(Pair::File(id.clone()));
             self.put_file(id, file);
         }
-        for (text, state) in change.keys {
+        for (text, kept) in change.keys.0 {
             self.dirty.insert(Pair::Key(text.clone()));
-            self.put_key(text, state);
+            self.put_key(text, kept);
         }
     }
 
@@ -231,7 +256,7 @@ impl JoinSlot {
         self.files.insert(id, file);
     }
 
-    fn put_key(&mut self, text: KeyText, state: KeyState) {
+    fn put_key(&mut self, text: KeyText, kept: Box<[u8]>) {
         if let Some(before) = self.keys.get(&text) {
             for case in &before.cases {
                 if let Some(count) = self.counts.get_mut(&case.kind()) {
@@ -239,6 +264,7 @@ impl JoinSlot {
                 }
             }
         }
+        let state = KeyState::decode(kept.as_ref()).unwrap_or_default();
         for case in &state.cases {
             *self.counts.entry(case.kind()).or_default() += 1;
         }
@@ -247,10 +273,11 @@ impl JoinSlot {
         } else {
             self.broken.remove(&text);
         }
-        if state.is_empty() {
-            self.keys.remove(&text);
+        // Nothing under a key is no bytes.
+        if kept.is_empty() {
+            self.keys.0.remove(&text);
         } else {
-            self.keys.insert(text, state);
+            self.keys.0.insert(text, kept);
         }
     }
 
@@ -261,7 +288,7 @@ impl JoinSlot {
             }
             Pair::File(file) => self.files.get(file).map(Message::encode_to_vec),
             Pair::Head(slot) => self.heads.get(slot).map(chain_bytes::encode),
-            Pair::Key(text) => self.keys.get(text).map(Message::encode_to_vec),
+            Pair::Key(text) => self.keys.encoded(text).map(<[u8]>::to_vec),
             Pair::Last => self.last.map(|hash| hash.to_vec()),
             Pair::Tick(partition) => self.ticks.get(partition).map(|us| us.to_be_bytes().to_vec()),
         }
@@ -271,7 +298,7 @@ impl JoinSlot {
         let aligned = self.aligned.keys().map(|(book, partition)| Pair::Aligned(book.clone(), *partition));
         let files = self.files.keys().cloned().map(Pair::File);
         let heads = self.heads.keys().copied().map(Pair::Head);
-        let keys = self.keys.keys().cloned().map(Pair::Key);
+        let keys = self.keys.texts().cloned().map(Pair::Key);
         let ticks = self.ticks.keys().copied().map(Pair::Tick);
         aligned.chain(files).chain(heads).chain(keys).chain([Pair::Last]).chain(ticks)
     }
@@ -291,7 +318,7 @@ impl JoinSlot {
                 self.waiting.entry(bill).or_default().push(shared.clone());
             }
         }
-        self.put_key(shared, state);
+        self.put_key(shared, state.encode_to_vec().into());
         Ok(())
     }
 }
