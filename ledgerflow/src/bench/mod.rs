@@ -1,5 +1,5 @@
-//! `ledgerflow bench`: the whole pipeline on a log ([`pipeline`]), or commits alone ([`commit`]), measured; one line of
-//! JSON.
+//! `ledgerflow bench`: the whole pipeline on a log ([`pipeline`]), a bill joined with the journal ([`reconcile`]), or commits
+//! alone ([`commit`]), measured; one line of JSON.
 //!
 //! Without `--rate`: events are preloaded and durable, then the pipeline is started and works them off; throughput
 //! is events over the time from start to the last balance, and latency is not a meaningful figure (null). With
@@ -17,6 +17,7 @@ mod fail_over;
 mod kafka;
 #[cfg(feature = "kafka")]
 mod processes;
+pub mod reconcile;
 mod sending;
 
 pub use kafka::fail_over;

@@ -353,6 +353,9 @@ pub enum Bench {
     Pipeline(BenchPipeline),
     /// Measure commits alone; prints one line of JSON.
     Commit(BenchCommit),
+    /// Measure how a bill is joined with as many entries of the journal, on the embedded log; prints one line of JSON. Exit
+    /// code 3 when other cases are found than were planted.
+    Reconcile(BenchReconcile),
     /// Kill one of two posting processes on Kafka again and again, and measure until its partitions go on: in the other
     /// process, and in the same one started again. Prints one line of JSON.
     FailOver(BenchFailOver),
@@ -367,6 +370,17 @@ pub struct BenchFailOver {
     /// Kills of each kind.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub rounds: u32,
+}
+
+/// Options of `bench reconcile`.
+#[derive(Debug, Args)]
+pub struct BenchReconcile {
+    /// Lines of the bill, of a thousand seven with an error.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub lines: u64,
+    /// Partitions of the internal topics (overrides `partitions.internal`).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub partitions: Option<u32>,
 }
 
 /// Options of `bench commit`.

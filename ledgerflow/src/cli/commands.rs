@@ -138,6 +138,11 @@ fn measure(
         args::Bench::Commit(options) => {
             (serde_json::to_string(&bench::commit::commit(options, settings, dir)?)?, Ending::Done)
         }
+        args::Bench::Reconcile(options) => {
+            let measured = bench::reconcile::reconcile(options, settings, dir)?;
+            let ending = if measured.holds() { Ending::Done } else { Ending::Wrong };
+            (serde_json::to_string(&measured)?, ending)
+        }
         args::Bench::FailOver(options) => {
             (serde_json::to_string(&bench::fail_over(options, settings, config, dir)?)?, Ending::Done)
         }

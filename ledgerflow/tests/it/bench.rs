@@ -93,3 +93,32 @@ fn a_measurement_does_not_go_over_what_is_there() {
     let said = company.cli(&["bench", "pipeline", "--events", "10"]).ends(1);
     assert!(said.err.contains("is not empty"), "{}", said.err);
 }
+
+#[test]
+fn a_bill_that_is_joined_shows_what_was_planted() {
+    let company = Company::with(WINDOWS);
+    let said = company.cli(&["bench", "reconcile", "--lines", "3000"]).ends(0);
+    assert_eq!(said.out.lines().count(), 1, "{}", said.out);
+    let line = said.json();
+    // Of a thousand orders we have not booked one, the bill leaves one out and has one twice.
+    assert_eq!(
+        (&line["lines"], &line["entries"], &line["partitions"]),
+        (&3000.into(), &2997.into(), &3.into())
+    );
+    for field in
+        ["seconds", "import_seconds", "lines_per_s", "cpu_s", "rss_mib", "rss_mib_before", "file_bytes"]
+    {
+        assert!(is_number(&line[field]), "{field}: {}", said.out);
+    }
+    let counted = |planted: u64| serde_json::json!({"planted": planted, "found": planted});
+    assert_eq!(line["matched"], counted(3000 - 3 * 6));
+    let breaks = line["breaks"].as_object().unwrap();
+    assert_eq!(breaks.len(), 7);
+    for (kind, found) in breaks {
+        assert_eq!(*found, counted(3), "{kind}");
+    }
+    for stage in ["rekey", "join"] {
+        assert!(line["stages"][stage]["items"].as_u64().unwrap() >= 6000, "{}", line["stages"]);
+    }
+    assert_eq!(line["checks"], serde_json::json!({"as_planted": true, "none_waiting": true}));
+}
