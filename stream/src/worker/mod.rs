@@ -71,6 +71,9 @@ pub struct Options {
     pub checkpoint_us: i64,
     /// Checkpoint a slot after about this many bytes of changes.
     pub checkpoint_bytes: usize,
+    /// Value bytes after which a window takes no further slot: a log has a limit for one commit, and slots do not depend on
+    /// each other. What one slot decides is never parted, and ordinary windows are far below it.
+    pub window_bytes: usize,
     /// Value bytes of its own changelog that a slot reads again for one window and for each thing it looks back for.
     /// More than a window writes to it, or what is sent again would never reach the head.
     pub look_back_bytes: usize,
@@ -90,6 +93,7 @@ impl Default for Options {
             poll_wait: Duration::from_millis(10),
             checkpoint_us: 5_000_000,
             checkpoint_bytes: 64 << 20,
+            window_bytes: 64 << 20,
             look_back_bytes: 4 << 20,
             observing: false,
             pool: Vec::new(),

@@ -107,8 +107,11 @@ impl<P: Processor> Worker<P> {
     }
 
     fn decide(&self, run: &mut Run<P>, now: Now) -> Result<Vec<Decided<P::Change>>, WorkerError> {
-        let mut all = Vec::new();
+        let (mut all, mut bytes) = (Vec::new(), 0);
         for (slot, run) in run.slots.iter_mut().filter(|(_, run)| run.stopped.is_none() && !run.rests) {
+            if bytes >= self.options.window_bytes {
+                break; // the rest is decided in the next window
+            }
             for input in &mut run.inputs {
                 input.buffer.make_contiguous();
             }
@@ -139,6 +142,7 @@ impl<P: Processor> Worker<P> {
                         (at, consumed.map_or(next, |(_, offset)| *offset))
                     });
                     let positions = positions.collect();
+                    bytes += decision.records.iter().map(|record| record.value.len()).sum::<usize>();
                     all.push(Decided { slot: *slot, decision, positions });
                 }
                 Err(stop) => {

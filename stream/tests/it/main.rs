@@ -8,3 +8,4 @@ mod members;
 mod resting;
 mod resume;
 mod tally;
+mod window_bytes;

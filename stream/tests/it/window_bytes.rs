@@ -1,0 +1,103 @@
+//! A window ends with the slot that takes it over its bytes; the other slots come in the next one.
+
+use bytes::Bytes;
+use schemas::topics::{PartitionCounts, Topic};
+use std::sync::Arc;
+use stream::log::{Log, OutRecord, Record, TopicPartition};
+use stream::processor::{Assigned, Changelog, Decision, Input, Processor, PutPair, SlotState, Stop, Window};
+use stream::sim::{Faults, SimLog, SimSettings};
+use stream::worker::{MemoryCheckpoints, Now, Options, Progress, Worker};
+
+const SLOTS: u32 = 4;
+/// Bytes that a slot writes for a record.
+const BYTES: usize = 100;
+
+struct Nothing;
+
+impl SlotState for Nothing {
+    fn take_dirty(&mut self, _: &mut PutPair<'_>) {}
+    fn dirty_bytes(&self) -> usize {
+        0
+    }
+    fn load(&mut self, _: &[u8], _: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+    fn canonical(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        Vec::new()
+    }
+}
+
+/// Writes a record for each that it reads.
+struct Copies;
+
+impl Processor for Copies {
+    type Slot = Nothing;
+    type Change = ();
+
+    fn name(&self) -> &'static str {
+        "copies"
+    }
+    fn inputs(&self) -> Vec<Input> {
+        vec![Input { topic: Topic::Commands, assigned: Assigned::SameNumber, records_max: 100 }]
+    }
+    fn changelog(&self) -> Changelog {
+        Changelog::Inputs
+    }
+    fn slots(&self) -> u32 {
+        SLOTS
+    }
+    fn open(&self, _: u32) -> Nothing {
+        Nothing
+    }
+    fn decide(&self, _: &Nothing, window: Window) -> Result<Option<Decision<()>>, Stop> {
+        let to = TopicPartition::new(Topic::Breaks, window.slot);
+        let read = window.inputs[0].records.len();
+        let records = vec![OutRecord::new(to, Bytes::from_static(&[b'x'; BYTES])); read];
+        let decision = Decision { change: (), records, consumed: vec![], hash: [1; 32], items: read as u64 };
+        Ok((window.first || read > 0).then_some(decision))
+    }
+    fn apply(&self, _: &mut Nothing, (): ()) {}
+    fn replay(&self, _: &mut Nothing, _: TopicPartition, _: &Record) -> Result<(), Stop> {
+        Ok(())
+    }
+}
+
+/// Records of each window that commits, when every slot has `each` to read at once.
+fn windows(window_bytes: usize, each: usize) -> Vec<usize> {
+    let counts = PartitionCounts { events: 1, internal: SLOTS };
+    let log = SimLog::new(SimSettings::new(1, counts).with_faults(Faults::NONE));
+    let options = Options { window_us: 0, window_bytes, ..Options::default() };
+    let kept = Box::new(MemoryCheckpoints::default());
+    let mut worker = Worker::new(Copies, Arc::new(log.process()), "1", options, kept);
+    let mut step = || {
+        log.advance(10_000);
+        let us = log.now_us();
+        worker.step(Now { business_us: us, wall_us: us, monotonic_us: us }).unwrap()
+    };
+    // The first window of every owner, without records.
+    for _ in 0..10 {
+        step();
+    }
+    let of = |slot| TopicPartition::new(Topic::Commands, slot);
+    let sent = (0..SLOTS).flat_map(|slot| vec![OutRecord::new(of(slot), "x".into()); each]);
+    log.append(sent.collect()).unwrap();
+    let steps = (0..20).map(|_| step());
+    steps
+        .filter_map(|step| if let Progress::Committed { records, .. } = step { Some(records) } else { None })
+        .collect()
+}
+
+#[test]
+fn a_window_takes_no_further_slot_once_it_has_its_bytes() {
+    for (window_bytes, each, want) in [
+        (usize::MAX, 3, vec![12]),
+        (4 * 3 * BYTES, 3, vec![12]),
+        // Two slots and a part of the third come to it.
+        (2 * 3 * BYTES + 1, 3, vec![9, 3]),
+        (3 * BYTES, 3, vec![3, 3, 3, 3]),
+        // What one slot decides is not parted.
+        (1, 5, vec![5, 5, 5, 5]),
+    ] {
+        assert_eq!(windows(window_bytes, each), want, "{window_bytes} bytes, {each} records");
+    }
+}
