@@ -4,10 +4,11 @@
 //! while the log is away.
 
 use super::dictionary as of;
+use super::lag::{self, Lag, Places, in_time};
 use super::samples::{Samples, Value};
-use crate::measure::behind::{Backlog, backlog_each};
+use crate::measure::behind::Backlog;
 use crate::measure::process;
-use crate::mirror::Mirrored;
+use crate::mirror::{Mirrored, View};
 use crate::query::books::Books;
 use crate::runtime::{Deadline, Pipeline, Reached, Stage, Workers};
 use ingest::lanes::LANES;
@@ -15,17 +16,18 @@ use ingest::processor::IngestProcessor;
 use posting::Posting;
 use reconcile::join::{Gate, Join};
 use schemas::recon_json::CaseKind;
-use schemas::topics::Topic;
 use settlement::Settlement;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use stream::clock::{monotonic_us, wall_us};
-use stream::log::{Isolation, Log, LogError, Offset, TopicPartition};
+use stream::log::{Offset, TopicPartition};
 use stream::processor::Processor;
 
-/// How long a processor may take for an answer. Each is asked twice or three times, and there are five: together that is
-/// below the ten seconds that Prometheus waits by default.
-pub const WAIT: Duration = Duration::from_millis(800);
+/// How long a processor may take for an answer. Ten answers are asked for; with what the log may take ([`lag::WAIT`]) all is
+/// over before the ten seconds are that Prometheus waits by default.
+pub const WAIT: Duration = Duration::from_millis(600);
+const _: () = assert!(10 * WAIT.as_millis() + lag::WAIT.as_millis() < 10_000);
 
 const DAY_US: i64 = 24 * 3_600 * 1_000_000;
 
@@ -38,19 +40,18 @@ pub fn gather(books: &Books, dir: &Path) -> Samples {
     if let Some(log) = &books.embedded {
         samples.count(&of::LOG_BYTES, [], log.disk_bytes());
     }
-    let lag = match books.pipeline() {
-        Some(pipeline) => of_pipeline(&mut samples, pipeline),
-        None => books.log.watermarks(TopicPartition::new(Topic::Journal, 0), Isolation::Committed).map(drop),
-    };
-    let lag = lag.and_then(|()| of_mirror(&mut samples, books));
-    if let Err(why) = &lag {
-        tracing::debug!(%why, "a scrape without the lag");
+    let places = books.pipeline().map(|pipeline| of_pipeline(&mut samples, pipeline)).unwrap_or_default();
+    let (mirror, log) = (of_mirror(&mut samples, books), Arc::clone(&books.log));
+    let lag = in_time(lag::WAIT, move || Lag::ask(log.as_ref(), &places, mirror.as_ref()));
+    samples.count(&of::LOG_UP, [], u64::from(lag.is_some()));
+    if let Some(lag) = lag {
+        of_lag(&mut samples, lag);
     }
-    samples.count(&of::LOG_UP, [], u64::from(lag.is_ok()));
     samples
 }
 
-fn of_pipeline(samples: &mut Samples, pipeline: &Pipeline) -> Result<(), LogError> {
+/// Up to where each stage is comes back.
+fn of_pipeline(samples: &mut Samples, pipeline: &Pipeline) -> Vec<Places> {
     of_ingest(samples, &pipeline.ingest);
     of_posting(samples, &pipeline.posting);
     of_settlement(samples, &pipeline.settlement);
@@ -60,7 +61,7 @@ fn of_pipeline(samples: &mut Samples, pipeline: &Pipeline) -> Result<(), LogErro
         of_work(samples, stage);
         places.extend(of_slots(samples, stage).map(|worked_off| (stage.name(), worked_off)));
     }
-    places.iter().try_for_each(|(name, reached)| of_lag(samples, pipeline.log().as_ref(), name, reached))
+    places
 }
 
 fn of_process(samples: &mut Samples) {
@@ -116,18 +117,18 @@ fn of_slots(samples: &mut Samples, stage: &dyn Stage) -> Option<Vec<(TopicPartit
     Some(worked_off)
 }
 
-fn of_lag(
-    samples: &mut Samples,
-    log: &dyn Log,
-    name: &str,
-    reached: &[(TopicPartition, Offset)],
-) -> Result<(), LogError> {
-    for (at, backlog) in backlog_each(log, reached)? {
-        let (topic, partition) = (at.topic.name(), at.partition);
-        samples.put(&of::LAG_RECORDS, [&name, &topic, &partition], Value::Level(backlog.records));
-        samples.micros(&of::LAG_SECONDS, [&name, &topic, &partition], age_us(backlog));
+fn of_lag(samples: &mut Samples, lag: Lag) {
+    for (name, backlogs) in lag.processors {
+        for (at, backlog) in backlogs {
+            let (topic, partition) = (at.topic.name(), at.partition);
+            samples.put(&of::LAG_RECORDS, [&name, &topic, &partition], Value::Level(backlog.records));
+            samples.micros(&of::LAG_SECONDS, [&name, &topic, &partition], age_us(backlog));
+        }
     }
-    Ok(())
+    for (at, backlog) in lag.mirror {
+        samples.put(&of::MIRROR_RECORDS, [&at.partition], Value::Level(backlog.records));
+        samples.micros(&of::MIRROR_SECONDS, [&at.partition], age_us(backlog));
+    }
 }
 
 /// How long the oldest record waits.
@@ -222,8 +223,9 @@ fn of_reconcile(samples: &mut Samples, workers: &Workers<Join>) {
     }
 }
 
-fn of_mirror(samples: &mut Samples, books: &Books) -> Result<(), LogError> {
-    let Mirrored::Here(board) = &books.mirrored else { return Ok(()) };
+/// Where the mirror is comes back; `None` = there is none here.
+fn of_mirror(samples: &mut Samples, books: &Books) -> Option<View> {
+    let Mirrored::Here(board) = &books.mirrored else { return None };
     let view = board.view();
     samples.count(&of::MIRROR_UP, [], u64::from(view.away.is_none()));
     for (slot, row) in &view.slots {
@@ -231,12 +233,7 @@ fn of_mirror(samples: &mut Samples, books: &Books) -> Result<(), LogError> {
             samples.micros(&of::MIRROR_LAST, [slot], us);
         }
     }
-    let reached = view.reached(books.log.as_ref())?;
-    for (at, backlog) in backlog_each(books.log.as_ref(), &reached)? {
-        samples.put(&of::MIRROR_RECORDS, [&at.partition], Value::Level(backlog.records));
-        samples.micros(&of::MIRROR_SECONDS, [&at.partition], age_us(backlog));
-    }
-    Ok(())
+    Some(view)
 }
 
 #[cfg(test)]

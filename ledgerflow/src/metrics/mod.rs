@@ -7,6 +7,7 @@
 
 pub mod dictionary;
 mod gather;
+mod lag;
 mod reference;
 mod samples;
 
