@@ -280,11 +280,12 @@ fn figures_are_those_of_what_was_sent() {
     company.is_whole();
 }
 
-/// What is held back shows as lag, in records and in age.
+/// A processor whose worker hangs is told as one that does not answer; the others tell what they did before. It is one that
+/// no event waits for: the first day is announced by way of posting and settlement.
 #[test]
-fn what_waits_is_told() {
+fn who_hangs_is_told() {
     let company = Company::with(&format!("http: {{listen: 127.0.0.1:0}}\n{CONFIGURATION}"));
-    let running = company.launch(Some("worker.after_poll:posting=hang"));
+    let running = company.launch(Some("worker.after_poll:join=hang"));
     let (client, scraper) = (Client::of(&running), Scraper::of(&running, "HTTP"));
     running.hangs();
     let sent: Vec<String> =
@@ -294,8 +295,8 @@ fn what_waits_is_told() {
     let scrape = scraper
         .becomes("forwarded", |scrape| scrape.sum("ledgerflow_ingest_events_forwarded_total", &[]) == 50.0);
     scrape.is_of_the_dictionary();
-    assert!(up(&scrape, "posting") == 0.0 && up(&scrape, "ingest") == 1.0);
-    assert!(!scrape.has("ledgerflow_posting_events_total"), "who does not answer tells no figures");
+    assert!(up(&scrape, "join") == 0.0 && up(&scrape, "ingest") == 1.0);
+    assert!(!scrape.has("ledgerflow_reconcile_cases"), "who does not answer tells no figures");
 }
 
 #[test]
