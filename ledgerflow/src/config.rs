@@ -50,6 +50,8 @@ settings! {
         redis: RedisSettings;
         /// The HTTP API.
         http: HttpSettings;
+        /// Metrics at an address of their own.
+        metrics: MetricsSettings;
         /// Into how many partitions the topics are divided. Fixed when the data directory is made: another count is
         /// refused.
         partitions: Partitions;
@@ -178,6 +180,17 @@ settings! {
         requests_max: u32 = 16, in 1..=1_024;
         /// Streams of changes that are open at a time.
         streams_max: u32 = 64, in 1..=4_096;
+    }
+}
+
+settings! {
+    /// What the process tells Prometheus; see `docs/metrics.md`. `http.listen` serves metrics too.
+    pub struct MetricsSettings {
+        /// Address and port; empty = none but those of `http.listen`. With `http.tokens` a token is needed that may `read`;
+        /// without it listens on loopback addresses only. On Kafka posting takes the next port, settlement the one after it,
+        /// reconcile the third, so that all may run on one machine with one configuration. Port 0 takes any; the log tells
+        /// which.
+        listen: Listen = Listen(None);
     }
 }
 
@@ -477,6 +490,16 @@ impl Setting for Listen {
     }
 }
 
+impl Listen {
+    /// The same with a port so much higher; any port stays any port. `None` = there is no such port.
+    #[must_use]
+    pub fn shifted(self, by: u16) -> Option<Self> {
+        let Some(mut address) = self.0.filter(|address| address.port() != 0) else { return Some(self) };
+        address.set_port(address.port().checked_add(by)?);
+        Some(Self(Some(address)))
+    }
+}
+
 /// The name of a time zone that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeZone(pub String);
@@ -644,10 +667,12 @@ impl Settings {
             let expected = format!("at most {}, {copies}", kafka.replication);
             return refuse(least, [least, copies], kafka.min_in_sync.to_string(), expected);
         }
-        if let Some(address) = self.http.listen.0.filter(|address| !address.ip().is_loopback())
+        let servers = [("http.listen", self.http.listen), ("metrics.listen", self.metrics.listen)];
+        let mut open = servers.into_iter().filter_map(|(listen, address)| Some((listen, address.0?)));
+        if let Some((listen, address)) = open.find(|(_, address)| !address.ip().is_loopback())
             && self.http.tokens.is_none()
         {
-            let (listen, tokens) = ("http.listen", "http.tokens");
+            let tokens = "http.tokens";
             let expected = format!("a loopback address such as 127.0.0.1:{}, or {tokens}", address.port());
             return refuse(listen, [listen, tokens], address.to_string(), expected);
         }
@@ -969,6 +994,10 @@ bills:
             (
                 "http: {listen: 0.0.0.0:8080}",
                 "ledgerflow.yaml:1:16: http.listen: found 0.0.0.0:8080, expected a loopback address such as 127.0.0.1:8080, or http.tokens",
+            ),
+            (
+                "metrics: {listen: '[::]:9464'}",
+                "ledgerflow.yaml:1:20: metrics.listen: found [::]:9464, expected a loopback address such as 127.0.0.1:9464, or http.tokens",
             ),
             (
                 "http: {listen: localhost}",

@@ -16,7 +16,8 @@
 //! - [`supervise`]: processes that are started again when they end;
 //! - [`socket`]: the way to a pipeline that runs in another process;
 //! - [`generate`]: events that look like a payment company's day;
-//! - [`measure`]: latency, CPU, recount.
+//! - [`measure`]: latency, CPU, recount;
+//! - [`metrics`]: what Prometheus is told.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod basis;
@@ -29,6 +30,7 @@ pub mod http;
 #[cfg_attr(not(feature = "kafka"), path = "without_kafka.rs")]
 pub mod kafka;
 pub mod measure;
+pub mod metrics;
 pub mod mirror;
 pub mod query;
 pub mod restore;

@@ -81,6 +81,7 @@ pub fn serve(
         LogKind::Embedded => http::Bound::new(&settings.http)?,
         LogKind::Kafka => None,
     };
+    let bound_for_metrics = http::bind_metrics(settings)?;
     let mut books = start()?;
     if !settings.redis.url.is_empty() && books.pipeline().is_some_and(|pipeline| pipeline.settlement.runs()) {
         books.mirrored = Mirrored::Here(Board::default());
@@ -90,8 +91,11 @@ pub fn serve(
     let shared = Shared(Arc::new(RwLock::new(Some(Arc::clone(&books)))));
     let server = listen(dir, &shared)?;
     let asked = shared.clone();
-    let http = bound.map(|bound| http::Server::start(bound, &settings.http, Arc::new(move || asked.books())));
-    let http = http.transpose()?;
+    let source: http::Source = Arc::new(move || asked.books());
+    let start = |bound| http::Server::start(bound, &settings.http, Arc::clone(&source), dir);
+    let http = bound.map(start).transpose()?;
+    let start = |bound| http::serve_metrics(bound, settings, Arc::clone(&source), dir);
+    let metrics = bound_for_metrics.map(start).transpose()?;
     keep_house(settings.clone(), shared.clone())?;
     tracing::info!(dir = %dir.display(), "ledgerflow runs");
     let watched = watch(settings, &books, &stop);
@@ -100,7 +104,7 @@ pub fn serve(
     // What cannot be written now is worked off after the next start.
     let full = watched.as_ref().is_err_and(|why| why.is::<NoRoom>());
     let wait = if full { Duration::ZERO } else { all_of_it * 8 / 10 };
-    drop((server, http));
+    drop((server, http, metrics));
     let failures = match books.pipeline() {
         Some(pipeline) => pipeline.stop(wait)?,
         None => Vec::new(),

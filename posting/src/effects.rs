@@ -52,6 +52,11 @@ pub enum Effect {
         /// Batch of its journal.
         batch: u64,
     },
+    /// An event came again whose outcome stands; with another body it is refused as a conflict.
+    Repeated {
+        /// With another body.
+        conflict: bool,
+    },
     /// An item of a channel was applied.
     Arrived {
         /// Sender.
@@ -197,9 +202,11 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
     } else {
         let reason = Reason::by_code(&decision.reason);
         let decider = if decision.outcome() == Outcome::Pending { decision.forwarded_to } else { slot };
-        if let Some(record) = remembered(decision.outcome(), reason, &decision.body_hash, decider, batch) {
-            out.push(Effect::Id { key: key_of(decision.event.as_ref()), record });
-        }
+        let record = remembered(decision.outcome(), reason, &decision.body_hash, decider, batch);
+        out.push(match record {
+            Some(record) => Effect::Id { key: key_of(decision.event.as_ref()), record },
+            None => Effect::Repeated { conflict: decision.outcome() == Outcome::Refused },
+        });
     }
     out.extend(decision.entry.into_iter().map(|entry| Effect::of_entry(entry, batch)));
 }

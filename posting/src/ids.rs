@@ -109,6 +109,7 @@ impl IdRecord {
 #[derive(Debug, Default)]
 pub struct IdTable {
     records: FxHashMap<IdKey, IdRecord>,
+    booked: u64,
     pending: u64,
     dirty: Vec<(IdKey, IdRecord)>,
 }
@@ -132,6 +133,18 @@ impl IdTable {
         self.records.is_empty()
     }
 
+    /// Ids whose event is booked.
+    #[must_use]
+    pub const fn booked(&self) -> u64 {
+        self.booked
+    }
+
+    /// Ids whose event is refused for good.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        (self.records.len() as u64).saturating_sub(self.booked).saturating_sub(self.pending)
+    }
+
     /// Ids whose verdict is still to come.
     #[must_use]
     pub const fn pending(&self) -> u64 {
@@ -145,8 +158,11 @@ impl IdTable {
 
     pub(crate) fn load(&mut self, key: IdKey, record: IdRecord) {
         let before = self.records.insert(key, record);
-        let pending = |record: &IdRecord| u64::from(record.outcome == Outcome::Pending);
-        self.pending = self.pending + pending(&record) - before.as_ref().map_or(0, pending);
+        let is = |outcome| move |record: &IdRecord| u64::from(record.outcome == outcome);
+        let change =
+            |count: u64, is: &dyn Fn(&IdRecord) -> u64| count + is(&record) - before.as_ref().map_or(0, is);
+        self.booked = change(self.booked, &is(Outcome::Booked));
+        self.pending = change(self.pending, &is(Outcome::Pending));
     }
 
     /// Records set since the last call, oldest first; of two with one key the later counts.

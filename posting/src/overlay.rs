@@ -204,6 +204,8 @@ impl<'a> Overlay<'a> {
         if let Some(forwarded) = line.forwarded {
             let (from, sequence, check) = (forwarded.from, forwarded.sequence, forwarded.check);
             self.effects.push(Effect::Arrived { from, sequence, check });
+        } else if line.outcome == Outcome::Duplicate || line.reason == Some(Reason::Conflict) {
+            self.effects.push(Effect::Repeated { conflict: line.outcome == Outcome::Refused });
         }
         if line.outcome == Outcome::Refused {
             self.refusals.push(refusal::record(self.base.slot, self.batch, line));

@@ -20,6 +20,10 @@ use stream::processor::{PutPair, SlotState};
 pub struct Slot {
     /// Slot (= partition).
     pub slot: u32,
+    /// Events of this home that came again with the same body.
+    pub duplicates: u64,
+    /// Events of this home that came again with another body, and were refused for it.
+    pub conflicts: u64,
     /// Accounts.
     pub accounts: AccountTable,
     /// Ids.
@@ -63,6 +67,8 @@ impl Slot {
     pub fn new(slot: u32) -> Self {
         Self {
             slot,
+            duplicates: 0,
+            conflicts: 0,
             accounts: AccountTable::default(),
             ids: IdTable::default(),
             journal: ChainHead::default(),
@@ -122,6 +128,10 @@ impl Slot {
                 if let Some(IdRecord { body, .. }) = self.ids.get(&key).copied() {
                     self.ids.set(key, IdRecord { body, outcome, reason, decider, batch });
                 }
+            }
+            Effect::Repeated { conflict } => {
+                let count = if conflict { &mut self.conflicts } else { &mut self.duplicates };
+                *count = count.saturating_add(1);
             }
             Effect::Arrived { from, sequence, check } => {
                 let channel = self.incoming.entry(from).or_default();
@@ -266,6 +276,8 @@ impl Slot {
             tick_us: self.tick_us,
             held_ticks: self.held_ticks,
             held_tick_us: self.held_tick_us,
+            duplicates: Some(self.duplicates),
+            conflicts: Some(self.conflicts),
             chart_hash: self.chart_hash.to_vec().into(),
             resending: self
                 .outgoing
@@ -276,7 +288,10 @@ impl Slot {
         }
     }
 
-    fn load_rest(&mut self, rest: wire::PostingRest) {
+    /// `None`: what is in it is not all that is kept now, as its checkpoint is of before. The journal has it.
+    fn load_rest(&mut self, rest: wire::PostingRest) -> Option<()> {
+        self.duplicates = rest.duplicates?;
+        self.conflicts = rest.conflicts?;
         let hash = |bytes: &[u8]| Hash::try_from(bytes).unwrap_or_default();
         let head = |m: &wire::ChainMark| ChainHead { sequence: m.sequence, hash: hash(&m.hash) };
         self.journal = rest.journal.as_ref().map(head).unwrap_or_default();
@@ -323,6 +338,7 @@ impl Slot {
         self.held_ticks = rest.held_ticks;
         self.held_tick_us = rest.held_tick_us;
         self.chart_hash = hash(&rest.chart_hash);
+        Some(())
     }
 }
 
@@ -363,7 +379,8 @@ impl SlotState for Slot {
                 self.ids.load(key, IdRecord::decode(value).ok_or_else(wrong)?);
             }
             Some((&KEY_REST, [])) => {
-                self.load_rest(wire::PostingRest::decode(value).map_err(|_| wrong())?);
+                let rest = wire::PostingRest::decode(value).map_err(|_| wrong())?;
+                self.load_rest(rest).ok_or("a checkpoint from before repeated events were counted")?;
             }
             _ => return Err(wrong()),
         }

@@ -172,6 +172,8 @@ pub struct Slot {
     dirty: Vec<u32>,
     is_dirty: Vec<bool>,
     head_dirty: bool,
+    /// Sum of the balances by number of the asset, debits minus credits; `None` = it left 128 bits.
+    sums: Vec<Option<i128>>,
     /// Pairs of a checkpoint that wait for those with lower numbers.
     loading: BTreeMap<u32, (Name, Account)>,
     /// Accounts that the checkpoint's head names.
@@ -192,9 +194,11 @@ impl Slot {
     /// The empty state.
     #[must_use]
     pub fn new(slot: u32, assets: Arc<Assets>) -> Self {
+        let sums = vec![Some(0); assets.len()];
         Self {
             slot,
             assets,
+            sums,
             names: Names::default(),
             accounts: Rows::default(),
             head: Head::default(),
@@ -251,14 +255,33 @@ impl Slot {
             }
         }
         for Touched { index, account, .. } in change.accounts {
-            if let Some(own) = self.accounts.get_mut(index as usize) {
-                *own = account;
+            if self.set(index as usize, account) {
                 self.mark_dirty(index);
             }
         }
         self.head = change.head;
         self.head_dirty = true;
         self.loaded_accounts = None;
+    }
+
+    /// Gives an account its after-values, and their sum what they change; whether there is such an account.
+    fn set(&mut self, index: usize, account: Account) -> bool {
+        let (Some(own), Some(name)) = (self.accounts.get_mut(index), self.names.get(index)) else {
+            return false;
+        };
+        if let Some(sum) = self.sums.get_mut(usize::from(name.asset())) {
+            let change = account.dual.current.checked_sub(own.dual.current);
+            *sum = sum.zip(change).and_then(|(sum, change)| sum.checked_add(change));
+        }
+        *own = account;
+        true
+    }
+
+    /// Sum of all balances per asset, debits minus credits in minor units, kept as they change: zero in every slot by
+    /// itself. `None` = the sum left 128 bits on the way.
+    pub fn sums(&self) -> impl Iterator<Item = (&str, Option<i128>)> {
+        let asset = |number| u16::try_from(number).ok().and_then(|number| self.assets.get(number));
+        self.sums.iter().enumerate().filter_map(move |(number, sum)| Some((asset(number)?.0, *sum)))
     }
 
     fn mark_dirty(&mut self, index: u32) {
@@ -296,9 +319,7 @@ impl Slot {
             if *own != name {
                 return Err(format!("account {index} is both {:?} and {:?}", own.account(), name.account()));
             }
-            if let Some(own) = self.accounts.get_mut(index as usize) {
-                *own = account;
-            }
+            self.set(index as usize, account);
             return Ok(());
         }
         self.loading.insert(index, (name, account));
@@ -306,9 +327,11 @@ impl Slot {
             && *entry.key() as usize == self.accounts.len()
         {
             let (name, account) = entry.remove();
+            let index = self.accounts.len();
             self.names.push(name).ok_or("too many accounts")?;
-            self.accounts.push(account);
+            self.accounts.push(Account::EMPTY);
             self.is_dirty.push(false);
+            self.set(index, account);
         }
         Ok(())
     }

@@ -10,16 +10,18 @@ mod access;
 mod connection;
 mod events;
 mod extract;
+mod metrics;
 pub mod openapi;
 mod problem;
 mod read;
 mod stream;
 
 pub use access::{Access, Right, make as make_token};
+pub use metrics::{bind as bind_metrics, start as serve_metrics};
 pub use problem::Kind as ProblemKind;
 
 use crate::cli::commands::WrongUse;
-use crate::config::HttpSettings;
+use crate::config::{HttpSettings, Listen};
 use crate::query::books::Books;
 use crate::query::{self, Answer, Ending, Question};
 use anyhow::Context;
@@ -30,6 +32,7 @@ use axum::routing::{get, post};
 use connection::Limited;
 use problem::{Kind, Problem};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -42,6 +45,10 @@ pub type Source = Arc<dyn Fn() -> Option<Arc<Books>> + Send + Sync>;
 #[derive(Clone)]
 struct State {
     books: Source,
+    /// Data directory.
+    dir: Arc<Path>,
+    /// How many places there are, of [`Self::requests`] and of [`Self::streams`].
+    places: [u32; 2],
     access: Arc<Access>,
     bodies: Arc<Semaphore>,
     requests: Arc<Semaphore>,
@@ -52,22 +59,30 @@ struct State {
 }
 
 impl State {
-    /// Asks on a thread that may wait.
-    async fn ask(&self, question: Question) -> Result<Answer, Problem> {
+    /// Works with the books on a thread that may wait.
+    async fn with_books<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Books) -> R + Send + 'static,
+    ) -> Result<R, Problem> {
         let busy = || Problem::new(Kind::Busy, "try again in a moment");
         let turn = tokio::time::timeout(TURN_WAIT, Arc::clone(&self.requests).acquire_owned()).await;
         let permit = turn.ok().and_then(Result::ok).ok_or_else(busy)?;
         let books = Arc::clone(&self.books);
         let asked = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            books().map(|books| query::answer(&books, &question))
+            books().map(|books| work(&books))
         });
         // Whoever works on it goes on and keeps its place until it is done.
         let asked = tokio::time::timeout(ANSWER_WAIT, asked).await;
         let late = |_| Problem::new(Kind::Unavailable, "there was no answer in time");
         let answer =
             asked.map_err(late)?.map_err(|error| Problem::new(Kind::Unavailable, error.to_string()))?;
-        let answer = answer.ok_or_else(|| Problem::new(Kind::Unavailable, "the process is stopping"))?;
+        answer.ok_or_else(|| Problem::new(Kind::Unavailable, "the process is stopping"))
+    }
+
+    /// Asks on a thread that may wait.
+    async fn ask(&self, question: Question) -> Result<Answer, Problem> {
+        let answer = self.with_books(move |books| query::answer(books, &question)).await?;
         let why = || answer.message.clone().unwrap_or_default();
         match answer.ending {
             Ending::Failed => Err(Problem::new(Kind::Unavailable, why())),
@@ -94,11 +109,19 @@ impl Bound {
     /// # Errors
     /// The address cannot be bound, or the file of tokens is wrong.
     pub fn new(settings: &HttpSettings) -> anyhow::Result<Option<Self>> {
-        let Some(address) = settings.listen.0 else { return Ok(None) };
+        Self::at("http.listen", settings.listen, settings)
+    }
+
+    /// The same for the address that another setting names.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn at(name: &str, listen: Listen, settings: &HttpSettings) -> anyhow::Result<Option<Self>> {
+        let Some(address) = listen.0 else { return Ok(None) };
         let access = settings.tokens.as_deref().map(Access::read).transpose();
         let access = access.map_err(|why| WrongUse(format!("http.tokens: {why:#}")))?;
-        let listener = TcpListener::bind(address).with_context(|| format!("http.listen: {address}"))?;
-        listener.set_nonblocking(true).context("http.listen")?;
+        let listener = TcpListener::bind(address).with_context(|| format!("{name}: {address}"))?;
+        listener.set_nonblocking(true).with_context(|| name.to_owned())?;
         Ok(Some(Self { listener, access: access.unwrap_or_default() }))
     }
 }
@@ -114,17 +137,30 @@ pub struct Server {
 const STOP_WAIT: Duration = Duration::from_secs(2);
 
 impl Server {
-    /// Serves.
+    /// Serves the API; `dir` is the data directory.
     ///
     /// # Errors
     /// No thread.
-    pub fn start(bound: Bound, settings: &HttpSettings, books: Source) -> anyhow::Result<Self> {
+    pub fn start(bound: Bound, settings: &HttpSettings, books: Source, dir: &Path) -> anyhow::Result<Self> {
+        Self::serving("HTTP", bound, settings, (books, dir), router)
+    }
+
+    /// Serves what `router` makes of the state; `what` names it in the log.
+    fn serving(
+        what: &'static str,
+        bound: Bound,
+        settings: &HttpSettings,
+        (books, dir): (Source, &Path),
+        router: impl FnOnce(State) -> Router,
+    ) -> anyhow::Result<Self> {
         let Bound { listener, access } = bound;
-        let address = listener.local_addr().context("http.listen")?;
+        let address = listener.local_addr().context(what)?;
         let (stop, stopped) = watch::channel(false);
         let permits = |count: u32| Arc::new(Semaphore::new(usize::try_from(count).unwrap_or(1)));
         let state = State {
             books,
+            dir: Arc::from(dir),
+            places: [settings.requests_max, settings.streams_max],
             access: Arc::new(access),
             bodies: permits(settings.requests_max),
             requests: permits(settings.requests_max),
@@ -144,12 +180,12 @@ impl Server {
         let connections = permits(settings.connections_max);
         let serve = move || {
             if let Err(error) = runtime.block_on(serve(listener, connections, app, state.stop)) {
-                tracing::error!(%error, "the HTTP server ended");
+                tracing::error!(%error, what, "the server ended");
             }
             runtime.shutdown_timeout(STOP_WAIT);
         };
         let thread = std::thread::Builder::new().name("http".into()).spawn(serve).context("thread")?;
-        tracing::info!(%address, "HTTP");
+        tracing::info!(%address, "{what}");
         Ok(Self { stop, thread: Some(thread), address })
     }
 
@@ -216,6 +252,7 @@ fn router(state: State) -> Router {
         .route("/v1/rejected", get(read::rejected))
         .route("/v1/rejected/{position}", get(read::rejected_one))
         .route("/v1/status", get(read::status))
+        .route("/metrics", get(metrics::api))
         .route_layer(guarded(Right::Read));
     let open = Router::new()
         .route("/livez", get(read::livez))

@@ -438,6 +438,16 @@ fn event() -> Value {
     schema
 }
 
+fn metrics() -> Value {
+    let mut responses = problems(&[Kind::Unauthorized, Kind::Forbidden, Kind::Unavailable, Kind::Busy]);
+    let about = "Metrics of this process, see docs/metrics.md.";
+    responses
+        .insert("200".to_owned(), with(about, "application/openmetrics-text", json!({"type": "string"})));
+    json!({"get": {
+        "operationId": "getMetrics", "summary": about, "responses": responses, "security": [{}, {"bearer": []}],
+    }})
+}
+
 /// The whole description.
 #[must_use]
 pub fn document() -> Value {
@@ -456,6 +466,7 @@ pub fn document() -> Value {
         "/readyz".to_owned(),
         open("ready", about, ready, &[Kind::NotReady, Kind::Unavailable, Kind::Busy]),
     );
+    paths.insert("/metrics".to_owned(), metrics());
     let codes: Vec<&str> = Kind::ALL.iter().map(|kind| kind.code()).collect();
     json!({
         "openapi": "3.1.0",

@@ -44,7 +44,8 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let dir = settings.log.dir.join(FOLDER);
     let _held = hold(&dir)?;
     let books = Arc::new(books(settings, &dir)?);
-    let served = http::Server::start(bound, &settings.http, Arc::new(move || Some(Arc::clone(&books))))?;
+    let served =
+        http::Server::start(bound, &settings.http, Arc::new(move || Some(Arc::clone(&books))), &dir)?;
     while !stop.load(Ordering::Acquire) {
         std::thread::sleep(LOOK);
     }

@@ -173,7 +173,7 @@ pub fn folder(settings: &Settings, role: Role) -> PathBuf {
 pub fn run(settings: &Settings, role: Role) -> anyhow::Result<()> {
     let dir = folder(settings, role);
     let _held = hold(&dir)?;
-    let ended = serve::serve(settings, &dir, || start(settings, role, &dir));
+    let ended = serve::serve(&with_port_of(role, settings)?, &dir, || start(settings, role, &dir));
     let fenced = |failure: &Failure| matches!(failure.error, Cause::Error(WorkerError::Fenced(_)));
     if let Err(why) = &ended
         && why.downcast_ref::<Ended>().is_some_and(|ended| fenced(&ended.0))
@@ -182,6 +182,19 @@ pub fn run(settings: &Settings, role: Role) -> anyhow::Result<()> {
         number::give_up(&dir);
     }
     ended
+}
+
+/// The settings with the role's own port for metrics: they are the same for all processors of a machine.
+fn with_port_of(role: Role, settings: &Settings) -> anyhow::Result<Settings> {
+    let place = Role::ALL.iter().position(|other| *other == role).unwrap_or(0);
+    let shifted = u16::try_from(place).ok().and_then(|by| settings.metrics.listen.shifted(by));
+    let none = || {
+        let listen = stream::config::Setting::render(&settings.metrics.listen);
+        WrongUse(format!("metrics.listen: found {listen}, expected a port with {place} more after it"))
+    };
+    let mut own = settings.clone();
+    own.metrics.listen = shifted.ok_or_else(none)?;
+    Ok(own)
 }
 
 /// Holds a folder for this process alone.
@@ -238,6 +251,24 @@ mod tests {
         assert_eq!(all.get("sasl.password").map(String::as_str), Some("a=b"));
         assert_eq!(read("a=1\nb").expect_err("no value"), "file:2: expected name=value");
         assert_eq!(read("a=1\na=2").expect_err("twice"), "file:2: a stands here a second time");
+    }
+
+    #[test]
+    fn every_role_has_its_port() {
+        let listening = |address: &str| {
+            let variable = ("LEDGERFLOW_METRICS__LISTEN".to_owned(), address.to_owned());
+            crate::config::load(None, [variable], &[]).expect("settings").0
+        };
+        let port = |role, settings: &Settings| {
+            with_port_of(role, settings).map(|own| own.metrics.listen.0.map(|address| address.port()))
+        };
+        let settings = listening("127.0.0.1:9464");
+        let ports = Role::ALL.map(|role| port(role, &settings).expect("a port"));
+        assert_eq!(ports, [9464, 9465, 9466, 9467].map(Some));
+        assert_eq!(port(Role::Posting, &listening("127.0.0.1:0")).expect("any"), Some(0));
+        assert_eq!(port(Role::Posting, &listening("")).expect("none"), None);
+        let why = port(Role::Posting, &listening("127.0.0.1:65535")).expect_err("the last one").to_string();
+        assert!(why.contains("metrics.listen: found 127.0.0.1:65535"), "{why}");
     }
 
     #[test]

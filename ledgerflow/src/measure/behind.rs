@@ -24,27 +24,63 @@ pub fn behind_each(
     log: &dyn Log,
     reached: &[(TopicPartition, Offset)],
 ) -> Result<BTreeMap<TopicPartition, i64>, LogError> {
-    let (mut count, mut near) = (BTreeMap::new(), BTreeMap::new());
+    let found = look(log, reached, LOOKED_AT_MAX)?;
+    Ok(found.into_iter().map(|(at, backlog)| (at, backlog.records)).collect())
+}
+
+/// What lies after a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Backlog {
+    /// Records.
+    pub records: i64,
+    /// When the first of them was written, wall clock in microseconds; `None` where none can be read yet.
+    pub oldest_us: Option<i64>,
+}
+
+/// As [`behind_each`], and since when the first record of each waits.
+///
+/// # Errors
+/// The log is away.
+pub fn backlog_each(
+    log: &dyn Log,
+    reached: &[(TopicPartition, Offset)],
+) -> Result<BTreeMap<TopicPartition, Backlog>, LogError> {
+    look(log, reached, i64::MAX)
+}
+
+/// Looks into what lies after these places where that is at most so many offsets.
+fn look(
+    log: &dyn Log,
+    reached: &[(TopicPartition, Offset)],
+    looked_at_max: i64,
+) -> Result<BTreeMap<TopicPartition, Backlog>, LogError> {
+    let (mut found, mut looked_at) = (BTreeMap::new(), BTreeMap::new());
     for (at, position) in reached {
         let high = log.watermarks(*at, Isolation::Committed)?.high;
         let held_back = log.watermarks(*at, Isolation::Uncommitted)?.high.saturating_sub(high);
-        count.insert(*at, held_back);
-        match high.saturating_sub(*position) {
-            ..=0 => {}
-            1..=LOOKED_AT_MAX => drop(near.insert(*at, (*position, high))),
-            many => drop(count.insert(*at, many.saturating_add(held_back))),
+        let offsets = high.saturating_sub(*position).max(0);
+        let near = offsets <= LOOKED_AT_MAX;
+        let records = held_back.saturating_add(if near { 0 } else { offsets });
+        found.insert(*at, Backlog { records, oldest_us: None });
+        if offsets > 0 && offsets <= looked_at_max {
+            looked_at.insert(*at, (*position, high, near));
         }
     }
-    if near.is_empty() {
-        return Ok(count);
+    if looked_at.is_empty() {
+        return Ok(found);
     }
-    let start: Vec<_> = near.iter().map(|(at, (position, _))| (*at, *position)).collect();
+    let start: Vec<_> = looked_at.iter().map(|(at, (position, ..))| (*at, *position)).collect();
     let mut reader = log.reader(&start, Isolation::Committed)?;
-    for (at, (_, high)) in &near {
+    for (at, (_, high, near)) in &looked_at {
         start.iter().try_for_each(|(other, _)| reader.hold(*other, other != at))?;
-        while next_record(reader.as_mut(), *at, *high)?.is_some() {
-            *count.entry(*at).or_insert(0) += 1;
+        while let Some(record) = next_record(reader.as_mut(), *at, *high)? {
+            let backlog = found.entry(*at).or_default();
+            backlog.oldest_us = backlog.oldest_us.or(Some(record.timestamp_us));
+            if !near {
+                break;
+            }
+            backlog.records += 1;
         }
     }
-    Ok(count)
+    Ok(found)
 }

@@ -60,10 +60,32 @@ pub fn rss_mib() -> u64 {
 }
 
 fn rss_of(proc: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("{proc}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|rest| rest.trim().split(' ').next()).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0)
-        / 1024
+    status_kib(proc, "VmHWM:").unwrap_or(0) / 1024
+}
+
+/// A figure of `/proc/*/status`, KiB.
+fn status_kib(proc: &str, field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("{proc}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    line.trim().split(' ').next()?.parse().ok()
+}
+
+/// Resident memory now, bytes; `None` where the system does not tell.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    status_kib("/proc/self", "VmRSS:").map(|kib| kib * 1024)
+}
+
+/// Files and sockets that are open; `None` where the system does not tell. The folder that is read counts too.
+#[must_use]
+pub fn open_files() -> Option<u64> {
+    std::fs::read_dir("/proc/self/fd").ok().map(|files| files.count() as u64)
+}
+
+/// Files and sockets that may be open; `None` = no limit.
+#[must_use]
+pub fn open_files_max() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
 /// Fields 14 and 15 of a stat line: user and system time. The name (field 2) may hold spaces and brackets.
@@ -87,7 +109,12 @@ mod tests {
     }
 
     #[test]
-    fn this_process_uses_memory() {
+    fn this_process_uses_memory_and_files() {
         assert!(rss_mib() > 0);
+        assert!(resident_bytes().is_some_and(|bytes| bytes > 1 << 20));
+        let before = open_files().expect("told");
+        let opened: Vec<_> = (0..20).map(|_| std::fs::File::open("/proc/self/stat").expect("file")).collect();
+        assert!(open_files().is_some_and(|files| files >= before.min(20)), "{} are open", opened.len());
+        assert!(open_files_max().is_none_or(|most| most > before));
     }
 }

@@ -88,16 +88,10 @@ fn nothing(state: &str, since_us: Option<i64>, why: Option<String>) -> Table {
 
 fn table(slots: BTreeMap<u32, Row>, since_us: Option<i64>, log: &dyn Log) -> Result<Table, LogError> {
     let place = |slot: u32| TopicPartition::new(Topic::Balances, slot);
-    let mut reached = Vec::new();
-    for (slot, row) in &slots {
-        let Some(offset) = row.offset else { continue };
-        // What is gone from the log is behind as well, and cannot be read.
-        let low = log.watermarks(place(*slot), Isolation::Committed)?.low;
-        reached.push((place(*slot), offset.max(low)));
-    }
-    let behind = behind_each(log, &reached)?;
+    let view = View { slots, ..View::default() };
+    let behind = behind_each(log, &view.reached(log)?)?;
     let (now_us, mut table) = (clock::wall_us(), Table::new("mirror", &COLUMNS));
-    for (slot, row) in slots {
+    for (slot, row) in view.slots {
         let age = row.mirrored_us.map(|at_us| (now_us.saturating_sub(at_us) / 1_000_000).max(0));
         table.row([
             slot.into(),

@@ -1,8 +1,9 @@
 //! What the mirror tells of itself: written by its thread, read by `status`.
 
+use schemas::topics::Topic;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use stream::log::Offset;
+use stream::log::{Isolation, Log, LogError, Offset, TopicPartition};
 
 /// Shared between the mirror's thread and whoever asks.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +33,22 @@ pub struct Row {
     pub journal_batch: Option<u64>,
     /// When it was last written, wall clock in microseconds.
     pub mirrored_us: Option<i64>,
+}
+
+impl View {
+    /// Where the mirror of each slot is, as far as it is known; what is gone from the log is behind as well, and cannot be
+    /// read.
+    ///
+    /// # Errors
+    /// The log is away.
+    pub fn reached(&self, log: &dyn Log) -> Result<Vec<(TopicPartition, Offset)>, LogError> {
+        let known = self.slots.iter().filter_map(|(slot, row)| Some((*slot, row.offset?)));
+        let place = |(slot, offset): (u32, Offset)| {
+            let at = TopicPartition::new(Topic::Balances, slot);
+            Ok((at, offset.max(log.watermarks(at, Isolation::Committed)?.low)))
+        };
+        known.map(place).collect()
+    }
 }
 
 impl Board {

@@ -6,13 +6,15 @@
 
 mod setup;
 mod share;
+mod timed;
 mod worker_thread;
 mod workers;
 
 pub use setup::{DEFAULT_CHART, DEFAULT_RULES, NoSource, Setup};
 pub use share::{Role, Share, worker_name};
+pub use timed::{Durations, TimedLog};
 pub use worker_thread::{Blocked, Cause, Failure, Work, WorkerThread};
-pub use workers::{Stage, Workers};
+pub use workers::{Reached, Stage, Workers};
 
 use crate::measure::behind::behind;
 use schemas::topics::Topic;

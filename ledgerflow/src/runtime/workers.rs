@@ -2,6 +2,7 @@
 //!
 //! A slot has one worker, so what an account may do is decided in one place; more workers let more cores decide.
 
+use super::timed::{Durations, TimedLog};
 use super::worker_thread::{ANSWER_WAIT, Blocked, Failure, Work, WorkerThread};
 use super::{Deadline, Role, Start};
 use std::collections::BTreeSet;
@@ -36,6 +37,7 @@ pub struct Workers<P: Processor> {
     threads: Vec<WorkerThread<P>>,
     /// Whether all of the processor's slots are these workers'.
     alone: bool,
+    durations: Durations,
 }
 
 impl<P> Workers<P>
@@ -57,9 +59,12 @@ where
     ) -> anyhow::Result<Self> {
         let count = if start.share.has(role) { count.get() } else { 0 };
         let gathering = Arc::new(Gathering { missing: Mutex::new(count), all_are_there: Condvar::new() });
+        let durations = Durations::default();
         let spawn = |number: u32| {
             let store = (start.checkpoints)(processor.name())?;
             let (name, log) = (start.share.worker(number), Arc::clone(start.log));
+            let inputs = processor.inputs().into_iter().map(|input| input.topic).collect();
+            let log = Arc::new(TimedLog::new(log, inputs, durations.clone()));
             let worker = Worker::new(processor.clone(), log, &name, options.clone(), store);
             let gathering = Arc::clone(&gathering);
             WorkerThread::spawn_after(worker, start.clock.clone(), move |worker| {
@@ -69,7 +74,7 @@ where
             })
         };
         let threads = (1..=count).map(spawn).collect::<anyhow::Result<_>>()?;
-        Ok(Self { name: processor.name(), threads, alone: start.share.is_whole() })
+        Ok(Self { name: processor.name(), threads, alone: start.share.is_whole(), durations })
     }
 }
 
@@ -80,7 +85,15 @@ impl<P: Processor + 'static> Workers<P> {
         &self,
         question: impl Fn(&Worker<P>) -> R + Send + Sync + 'static,
     ) -> Option<Vec<R>> {
-        let wait = Deadline::after(ANSWER_WAIT);
+        self.ask_within(Deadline::after(ANSWER_WAIT), question)
+    }
+
+    /// As [`Self::ask`], with another bound than the usual one.
+    pub fn ask_within<R: Send + 'static>(
+        &self,
+        wait: Deadline,
+        question: impl Fn(&Worker<P>) -> R + Send + Sync + 'static,
+    ) -> Option<Vec<R>> {
         let question = Arc::new(question);
         loop {
             let (mut slots, mut answers, mut twice) = (BTreeSet::new(), Vec::new(), false);
@@ -112,6 +125,19 @@ impl<P: Processor + 'static> Workers<P> {
 
 type Places = Vec<(TopicPartition, Offset)>;
 
+/// How far the workers of a processor are.
+#[derive(Debug, Clone, Default)]
+pub struct Reached {
+    /// Slots assigned to them.
+    pub owned: usize,
+    /// Slots of these that are restored.
+    pub restored: usize,
+    /// Slots of these that cannot go on.
+    pub stopped: usize,
+    /// Up to where the inputs of the restored slots are worked off.
+    pub worked_off: Places,
+}
+
 /// What can be asked of the workers of any processor.
 pub trait Stage {
     /// Name of the processor.
@@ -126,6 +152,10 @@ pub trait Stage {
     fn positions(&self, wait: Deadline) -> Places;
     /// Up to where the inputs are worked off.
     fn worked_off(&self, wait: Deadline) -> Places;
+    /// How far they are; `None` when one of them has ended or they do not answer in time.
+    fn reached(&self, wait: Deadline) -> Option<Reached>;
+    /// How long their commits have taken.
+    fn durations(&self) -> &Durations;
     /// Workers that have ended by themselves.
     fn failures(&self) -> Vec<Failure>;
     /// Workers whose windows are not written now.
@@ -169,6 +199,22 @@ impl<P: Processor + 'static> Stage for Workers<P> {
 
     fn worked_off(&self, wait: Deadline) -> Places {
         self.places(wait, Worker::worked_off)
+    }
+
+    fn reached(&self, wait: Deadline) -> Option<Reached> {
+        let all =
+            self.ask_within(wait, |worker| (worker.owned(), worker.stopped().len(), worker.worked_off()))?;
+        Some(all.into_iter().fold(Reached::default(), |mut sum, ((owned, restored), stopped, places)| {
+            sum.owned += owned;
+            sum.restored += restored;
+            sum.stopped += stopped;
+            sum.worked_off.extend(places);
+            sum
+        }))
+    }
+
+    fn durations(&self) -> &Durations {
+        &self.durations
     }
 
     fn failures(&self) -> Vec<Failure> {

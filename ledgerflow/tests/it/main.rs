@@ -20,6 +20,7 @@ mod kafka_http;
 #[cfg(feature = "kafka")]
 mod kafka_rights;
 mod kill;
+mod metrics;
 mod mirror;
 mod process;
 mod restore;

@@ -6,7 +6,7 @@ use posting::processor::differing_keys;
 use prost::Message;
 use schemas::batch::BodyBuilder;
 use schemas::topics::Topic;
-use schemas::wire::{Batch, BatchHeader, journal_item::Item};
+use schemas::wire::{Batch, BatchHeader, PostingRest, journal_item::Item};
 use stream::log::TopicPartition;
 use stream::processor::{Processor, SlotState};
 
@@ -246,6 +246,43 @@ fn a_tick_too_far_ahead_is_held_for_ever() {
     cluster.flush(0);
     cluster.run().unwrap();
     assert_eq!((cluster.slots[0].tick_us, cluster.slots[0].held_ticks), (12 + bound, 3));
+}
+
+/// What became of every event is counted at its home, whoever decided, and a slot that is restored counts the same. A
+/// checkpoint of before repeated events were counted is none.
+#[test]
+fn outcomes_are_counted_and_restored() {
+    let mut cluster = Cluster::new(2, 1);
+    let bank = owner_in(&cluster.map, "bank", 0, 0);
+    let user = owner_in(&cluster.map, "users", 1, 0);
+    let (from_bank, from_user) = (format!("{bank}:main"), format!("{user}:wallet"));
+    let legs =
+        |payer: &str, payee: &str, amount| vec![debit(payer, amount, "CNY"), credit(payee, amount, "CNY")];
+    let mut send = |id: &str, legs| {
+        let (id, subject, body) = (id.to_owned(), bank.clone(), String::new());
+        cluster.send(&Event { id, subject, body, legs, date: DAY, back_dated: false, ingest: 0 });
+        cluster.flush(0);
+        cluster.run().unwrap();
+    };
+    for id in ["a", "b", "a", "a", "c"] {
+        send(id, legs(&from_bank, &from_user, 5));
+    }
+    // The wallet is in the other partition, which is asked; the same id with another amount is a conflict.
+    send("poor", legs(&from_user, &from_bank, 1 << 60));
+    send("poor", legs(&from_user, &from_bank, 1 << 60));
+    send("b", legs(&from_bank, &from_user, 6));
+    let counted = |slot: &posting::state::Slot| {
+        (slot.ids.booked(), slot.ids.refused(), slot.ids.pending(), slot.duplicates, slot.conflicts)
+    };
+    assert_eq!(counted(&cluster.slots[0]), (3, 1, 0, 3, 1));
+    assert_eq!(counted(&cluster.slots[1]), (0, 0, 0, 0, 0), "it is nobody's home");
+    for from_checkpoint in [false, true] {
+        cluster.checkpoint(0);
+        assert_eq!(counted(&cluster.rebuilt(0, from_checkpoint).unwrap()), (3, 1, 0, 3, 1));
+    }
+    let (key, value) = cluster.slots[0].canonical().pop().unwrap();
+    let old = PostingRest { duplicates: None, ..PostingRest::decode(&value[..]).unwrap() };
+    posting::state::Slot::new(0).load(&key, &old.encode_to_vec()).unwrap_err();
 }
 
 /// Every record goes to its place: journal last and to the own slot, credits to their partition.

@@ -1045,6 +1045,11 @@ pub struct PostingRest {
     pub held_ticks: u64,
     #[prost(int64, tag = "12")]
     pub held_tick_us: i64,
+    /// Events of this home that came again with the same body, and with another one. Absent: this was not counted.
+    #[prost(uint64, optional, tag = "13")]
+    pub duplicates: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "14")]
+    pub conflicts: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct IncomingChannel {

@@ -176,7 +176,9 @@ fn check(world: &World, reader: &Reader) {
             assert_eq!(own.dual.closing(Day(day)), Some(sum(entries, day)), "{account} {day}");
         }
     }
-    assert!(rules.trial_balance(slot).values().all(|sum| *sum == Some(0)));
+    let counted = rules.trial_balance(slot);
+    assert!(counted.values().all(|sum| *sum == Some(0)));
+    assert!(slot.sums().all(|(asset, sum)| sum == counted.get(asset).copied().unwrap_or(Some(0))));
     let Some(through) = slot.head().closing.through else { return };
     for (account, entries) in &truth {
         let closing = sum(entries, through.0);

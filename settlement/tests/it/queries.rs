@@ -6,6 +6,8 @@ use schemas::balance_json::{DayState, NormalSide};
 use schemas::dates::Day;
 use schemas::wire::journal_item::Item;
 use settlement::query::Closing;
+use settlement::state::Slot;
+use stream::processor::{Processor, SlotState};
 
 fn world() -> World {
     let mut world = World::new(config(1));
@@ -61,8 +63,16 @@ fn the_trial_balance_is_zero_for_every_asset() {
     let mut one_sided = World::new(config(1));
     one_sided.journals[0].book(SATURDAY, &[("bank:icbc", 7)]);
     one_sided.drain(0);
-    let sums = one_sided.settlement.rules().trial_balance(&one_sided.slots[0]);
+    let slot = &one_sided.slots[0];
+    let sums = one_sided.settlement.rules().trial_balance(slot);
     assert_eq!(sums.get("CNY"), Some(&Some(7)), "a journal that does not balance shows");
+    let kept = |slot: &Slot| slot.sums().find(|(asset, _)| *asset == "CNY").map(|(_, sum)| sum);
+    assert_eq!(kept(slot), Some(Some(7)), "also in the sums that are kept");
+    let mut restored = one_sided.settlement.open(0);
+    for (key, value) in slot.canonical() {
+        restored.load(&key, &value).unwrap();
+    }
+    assert_eq!(kept(&restored), kept(slot), "and after a restore");
 }
 
 #[test]

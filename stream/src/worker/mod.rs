@@ -409,6 +409,12 @@ impl<P: Processor> Worker<P> {
             .unwrap_or_default()
     }
 
+    /// How many slots its assignment has, and how many of them are restored.
+    #[must_use]
+    pub fn owned(&self) -> (usize, usize) {
+        self.run.as_ref().map_or((0, 0), |run| (run.assignment.slots.len(), run.slots.len()))
+    }
+
     /// Slots that cannot go on, and why.
     #[must_use]
     pub fn stopped(&self) -> Vec<Stop> {

@@ -9,15 +9,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn folder() -> PathBuf {
+pub fn folder() -> PathBuf {
     root().join("compose")
 }
 
-fn text(name: &str) -> String {
+pub fn text(name: &str) -> String {
     std::fs::read_to_string(folder().join(name)).unwrap()
 }
 
-fn parsed(name: &str) -> Value {
+pub fn parsed(name: &str) -> Value {
     serde_saphyr::from_str(&text(name)).unwrap_or_else(|why| panic!("{name}: {why}"))
 }
 
@@ -28,7 +28,7 @@ fn files() -> Vec<(&'static str, BTreeSet<&'static str>)> {
     vec![("docker-compose.yml", BTreeSet::from(["ledgerflow"])), ("kafka.yml", on_kafka)]
 }
 
-fn texts(value: &Value) -> Vec<&str> {
+pub fn texts(value: &Value) -> Vec<&str> {
     let list = value.as_array().unwrap_or_else(|| panic!("{value} is no list"));
     list.iter().map(|text| text.as_str().unwrap()).collect()
 }
@@ -61,11 +61,14 @@ pub fn skipped(test: &str, why: &str) {
     let _ = writeln!(std::io::stdout(), "skipped: {test}: {why}");
 }
 
+/// The file that is read on top of another one, that one, and what it adds.
+const ON_TOP: (&str, &str, [&str; 2]) = ("observability.yml", "kafka.yml", ["grafana", "prometheus"]);
+
 #[test]
 fn there_is_no_other_compose_file() {
     let entries = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name());
     let yaml = entries.filter_map(|name| name.into_string().ok()).filter(|name| name.ends_with(".yml"));
-    let known = files().into_iter().map(|(name, _)| name.to_owned());
+    let known = files().into_iter().map(|(name, _)| name).chain([ON_TOP.0]).map(str::to_owned);
     assert_eq!(yaml.collect::<BTreeSet<_>>(), known.collect());
 }
 
@@ -76,20 +79,55 @@ fn every_container_of_ours_is_confined() {
         let services = file["services"].as_object().unwrap();
         assert_eq!(services.keys().map(String::as_str).collect::<BTreeSet<_>>(), expected, "{name}");
         for (service, told) in services {
-            let told_of = format!("{name}, {service}: {told}");
-            assert_eq!(told["cap_drop"], json!(["ALL"]), "{told_of}");
-            assert_eq!(told["security_opt"], json!(["no-new-privileges:true"]), "{told_of}");
-            for open in ["ports", "privileged", "network_mode", "container_name"] {
-                assert!(told.get(open).is_none(), "{told_of} has {open}");
-            }
-            let ours = told["image"].as_str().unwrap().starts_with("ledgerflow:");
-            assert!(!ours || told["read_only"] == json!(true), "{told_of}");
-            let mounts = told.get("volumes").map(texts).unwrap_or_default();
-            for mounted in mounts.iter().filter(|mount| mount.starts_with('.')) {
-                let here = mounted.split(':').next().unwrap();
-                assert!(mounted.ends_with(":ro") && folder().join(here).exists(), "{told_of}: {mounted}");
-            }
+            is_confined(&format!("{name}, {service}"), told);
+            assert!(told.get("ports").is_none(), "{name}, {service} has ports");
         }
+    }
+}
+
+#[track_caller]
+fn is_confined(name: &str, told: &Value) {
+    let told_of = format!("{name}: {told}");
+    assert_eq!(told["cap_drop"], json!(["ALL"]), "{told_of}");
+    assert_eq!(told["security_opt"], json!(["no-new-privileges:true"]), "{told_of}");
+    for open in ["privileged", "network_mode", "container_name"] {
+        assert!(told.get(open).is_none(), "{told_of} has {open}");
+    }
+    let ours = told["image"].as_str().unwrap().starts_with("ledgerflow:");
+    assert!(!ours || told["read_only"] == json!(true), "{told_of}");
+    mounts_to_read(&told_of, told);
+}
+
+/// What lies in the repository is there, and a container may not write to it.
+#[track_caller]
+fn mounts_to_read(told_of: &str, told: &Value) {
+    let mounts = told.get("volumes").map(texts).unwrap_or_default();
+    for mounted in mounts.iter().filter(|mount| mount.starts_with('.')) {
+        let here = mounted.split(':').next().unwrap();
+        assert!(mounted.ends_with(":ro") && folder().join(here).exists(), "{told_of}: {mounted}");
+    }
+}
+
+/// What is read on top adds containers that only this machine reaches, and gives ours nothing but settings and what they
+/// read.
+#[test]
+fn what_is_read_on_top_opens_nothing() {
+    let (name, below, added) = ON_TOP;
+    let (file, below) = (parsed(name), parsed(below));
+    for (service, told) in file["services"].as_object().unwrap() {
+        if added.contains(&service.as_str()) {
+            is_confined(service, told);
+            let ports = texts(&told["ports"]);
+            assert!(
+                !ports.is_empty() && ports.iter().all(|port| port.starts_with("127.0.0.1:")),
+                "{ports:?}"
+            );
+            continue;
+        }
+        assert!(below["services"].get(service).is_some(), "{service}");
+        let given: BTreeSet<&str> = told.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(given, BTreeSet::from(["environment", "volumes"]), "{service}");
+        mounts_to_read(service, told);
     }
 }
 
@@ -207,17 +245,24 @@ fn the_broker_is_set_as_that_of_the_tests() {
 /// Where compose is installed, it reads the files as the tests above do.
 #[test]
 fn compose_reads_the_files() {
-    for (name, expected) in files() {
+    let (on_top, below, added) = ON_TOP;
+    let mut all: Vec<_> = files().into_iter().map(|(name, expected)| (vec![name], expected)).collect();
+    let (_, mut expected) = files().into_iter().find(|(name, _)| *name == below).unwrap();
+    expected.extend(added);
+    all.push((vec![below, on_top], expected));
+    for (names, expected) in all {
         let Some(mut compose) = compose() else {
             println!(
                 "skipped: compose_reads_the_files: neither docker-compose nor docker compose is installed"
             );
             return;
         };
-        let said =
-            compose.arg("-f").arg(folder().join(name)).args(["config", "--services"]).output().unwrap();
+        for name in &names {
+            compose.arg("-f").arg(folder().join(name));
+        }
+        let said = compose.args(["config", "--services"]).output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
-        assert!(said.status.success(), "{name}: {err}");
-        assert_eq!(out.lines().collect::<BTreeSet<_>>(), expected, "{name}: {err}");
+        assert!(said.status.success(), "{names:?}: {err}");
+        assert_eq!(out.lines().collect::<BTreeSet<_>>(), expected, "{names:?}: {err}");
     }
 }

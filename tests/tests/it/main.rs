@@ -18,6 +18,8 @@ mod kafka_pipeline;
 #[cfg(feature = "kafka")]
 mod kafka_rights;
 mod main_job;
+#[cfg(feature = "kafka")]
+mod observability;
 mod positions;
 mod record_sizes;
 mod simulation;
