@@ -997,7 +997,7 @@ bills:
             ),
             (
                 "metrics: {listen: '[::]:9464'}",
-                "ledgerflow.yaml:1:20: metrics.listen: found [::]:9464, expected a loopback address such as 127.0.0.1:9464, or http.tokens",
+                "ledgerflow.yaml:1:19: metrics.listen: found [::]:9464, expected a loopback address such as 127.0.0.1:9464, or http.tokens",
             ),
             (
                 "http: {listen: localhost}",
