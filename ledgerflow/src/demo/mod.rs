@@ -143,12 +143,16 @@ fn a_day(options: &args::Demo, settings: &Settings, dir: &Path) -> anyhow::Resul
     if options.accounts < ACCOUNTS_MIN || options.events < options.accounts.saturating_mul(2) {
         bail!("--accounts: {}, expected {ACCOUNTS_MIN} to half of --events", options.accounts);
     }
-    directory::clear(dir)?;
     match options.log {
-        args::LogChoice::Embedded => on(&LedgerLog::embedded(settings, dir)?, options, settings, dir),
-        args::LogChoice::Kafka => {
-            kafka::with_log(settings, options.bootstrap.as_deref(), |log| on(log, options, settings, dir))
+        args::LogChoice::Embedded => {
+            directory::clear(dir)?;
+            on(&LedgerLog::embedded(settings, dir)?, options, settings, dir)
         }
+        // What was shown last time goes when there is a cluster to show it on.
+        args::LogChoice::Kafka => kafka::with_log(settings, options.bootstrap.as_deref(), |log| {
+            directory::clear(dir)?;
+            on(log, options, settings, dir)
+        }),
     }
 }
 

@@ -246,8 +246,8 @@ impl Pipeline {
         // recon.sides. Each round waits for what lay there when it began.
         for _ in 0..HOPS {
             let mut goal = BTreeMap::new();
-            for (_, at) in self.positions().into_keys() {
-                goal.insert(at, self.end(at)?);
+            for (reader, at) in self.positions().into_keys() {
+                goal.insert((reader, at), self.end(at)?);
             }
             while !self.reached(&goal) {
                 if stream::clock::monotonic_us() >= until || !self.failures().is_empty() {
@@ -265,10 +265,11 @@ impl Pipeline {
         Ok(self.log.watermarks(at, Isolation::Uncommitted)?.high)
     }
 
-    fn reached(&self, goal: &BTreeMap<TopicPartition, Offset>) -> bool {
+    /// Whether every input is worked off so far. A worker that has not answered has not said so.
+    fn reached(&self, goal: &Positions) -> bool {
         let positions = self.worked_off();
-        !positions.is_empty()
-            && positions.iter().all(|((_, at), position)| goal.get(at).is_none_or(|goal| position >= goal))
+        let passed = |(input, goal)| positions.get(input).is_some_and(|position| position >= goal);
+        !goal.is_empty() && goal.iter().all(passed)
     }
 
     /// Stops in order: ingest, then the others once they have read what lies before them, and writes last
