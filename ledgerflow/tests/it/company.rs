@@ -119,6 +119,17 @@ impl Company {
         said.as_array().unwrap().iter().map(|row| (text(row, "day"), text(row, "state"))).collect()
     }
 
+    /// Makes tokens for these names and rights, writes them to `tokens.yaml`: the tokens in order, and the file.
+    pub fn tokens(&self, of: &[(&str, &str)]) -> (Vec<String>, PathBuf) {
+        let (mut tokens, mut file) = (Vec::new(), "tokens:\n".to_owned());
+        for (name, may) in of {
+            let said = self.cli(&["token", name, "--may", may, "-o", "json"]).ends(0).json();
+            tokens.push(said[0]["token"].as_str().unwrap().to_owned());
+            file += &format!("{}\n", said[0]["line"].as_str().unwrap());
+        }
+        (tokens, self.write("tokens.yaml", file))
+    }
+
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.folder.path().join(name);
         std::fs::write(&path, text).unwrap();

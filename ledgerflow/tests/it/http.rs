@@ -414,13 +414,9 @@ fn pages_hold_everything_once() {
 #[test]
 fn a_token_may_do_what_its_line_says() {
     let company = Company::with("");
-    let token = |name: &str, may: &str| {
-        let said = company.cli(&["token", name, "--may", may, "-o", "json"]).ends(0).json();
-        (said[0]["token"].as_str().unwrap().to_owned(), said[0]["line"].as_str().unwrap().to_owned())
-    };
-    let (sender, reader) = (token("shop", "send"), token("desk", "read"));
-    let tokens = company.write("tokens.yaml", format!("tokens:\n{}\n{}\n", sender.1, reader.1));
-    assert!(!std::fs::read_to_string(&tokens).unwrap().contains(&sender.0));
+    let (made, tokens) = company.tokens(&[("shop", "send"), ("desk", "read")]);
+    let [sender, reader] = made.try_into().unwrap();
+    assert!(!std::fs::read_to_string(&tokens).unwrap().contains(&sender));
     company
         .write("ledgerflow.yaml", format!("http: {{listen: 127.0.0.1:0, tokens: {}}}\n", tokens.display()));
     let mut served = Served::with(company);
@@ -433,10 +429,10 @@ fn a_token_may_do_what_its_line_says() {
     served.post("", JSON, &event).problem(401, "unauthorized");
     served.client.token = Some("0".repeat(64));
     served.get("/v1/days").problem(401, "unauthorized");
-    served.client.token = Some(sender.0);
+    served.client.token = Some(sender);
     served.post("?wait=booked", JSON, &event).is(200);
     served.get("/v1/days").problem(403, "forbidden");
-    served.client.token = Some(reader.0);
+    served.client.token = Some(reader);
     served.get("/v1/days").is(200);
     served.post("", JSON, &event).problem(403, "forbidden");
     served.running.stop();

@@ -302,12 +302,8 @@ fn who_hangs_is_told() {
 #[test]
 fn metrics_have_an_address_of_their_own() {
     let company = Company::with("");
-    let token = |name: &str, may: &str| {
-        let said = company.cli(&["token", name, "--may", may, "-o", "json"]).ends(0).json();
-        (said[0]["token"].as_str().unwrap().to_owned(), said[0]["line"].as_str().unwrap().to_owned())
-    };
-    let (sender, reader) = (token("shop", "send"), token("prometheus", "read"));
-    let tokens = company.write("tokens.yaml", format!("tokens:\n{}\n{}\n", sender.1, reader.1));
+    let (made, tokens) = company.tokens(&[("shop", "send"), ("prometheus", "read")]);
+    let [sender, reader] = made.try_into().unwrap();
     let listening = format!("metrics: {{listen: 127.0.0.1:0}}\n{CONFIGURATION}");
     company.write("ledgerflow.yaml", &listening);
     let running = company.run();
@@ -328,7 +324,7 @@ fn metrics_have_an_address_of_their_own() {
     company.write("ledgerflow.yaml", format!("http: {{tokens: {}}}\n{listening}", tokens.display()));
     let running = company.run();
     let mut scraper = Scraper::of(&running, "metrics");
-    for (token, status) in [(None, "401"), (Some(sender.0), "403"), (Some(reader.0), "200")] {
+    for (token, status) in [(None, "401"), (Some(sender), "403"), (Some(reader), "200")] {
         scraper.token = token;
         let (head, body) = scraper.get("/metrics");
         assert!(head.starts_with(&format!("http/1.1 {status}")), "{head}\n{body}");

@@ -5,6 +5,7 @@ mod ground;
 mod hand_over;
 mod look_back;
 mod members;
+mod nothing;
 mod resting;
 mod resume;
 mod tally;

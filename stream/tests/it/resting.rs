@@ -1,28 +1,13 @@
 //! A slot whose records wait for more is not asked again before there are more, and holds nobody up.
 
+use crate::nothing::Nothing;
 use schemas::topics::{PartitionCounts, Topic};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use stream::log::{Log, OutRecord, Record, TopicPartition};
-use stream::processor::{Assigned, Changelog, Decision, Input, Processor, PutPair, SlotState, Stop, Window};
+use stream::processor::{Assigned, Changelog, Decision, Input, Processor, Stop, Window};
 use stream::sim::{Faults, SimLog, SimSettings};
 use stream::worker::{MemoryCheckpoints, Now, Options, Progress, Worker};
-
-/// Holds nothing.
-struct Nothing;
-
-impl SlotState for Nothing {
-    fn take_dirty(&mut self, _: &mut PutPair<'_>) {}
-    fn dirty_bytes(&self) -> usize {
-        0
-    }
-    fn load(&mut self, _: &[u8], _: &[u8]) -> Result<(), String> {
-        Ok(())
-    }
-    fn canonical(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        Vec::new()
-    }
-}
 
 /// Commits when it has three records.
 struct ByThrees {

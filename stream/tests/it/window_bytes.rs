@@ -1,31 +1,17 @@
 //! A window ends with the slot that takes it over its bytes; the other slots come in the next one.
 
+use crate::nothing::Nothing;
 use bytes::Bytes;
 use schemas::topics::{PartitionCounts, Topic};
 use std::sync::Arc;
 use stream::log::{Log, OutRecord, Record, TopicPartition};
-use stream::processor::{Assigned, Changelog, Decision, Input, Processor, PutPair, SlotState, Stop, Window};
+use stream::processor::{Assigned, Changelog, Decision, Input, Processor, Stop, Window};
 use stream::sim::{Faults, SimLog, SimSettings};
 use stream::worker::{MemoryCheckpoints, Now, Options, Progress, Worker};
 
 const SLOTS: u32 = 4;
 /// Bytes that a slot writes for a record.
 const BYTES: usize = 100;
-
-struct Nothing;
-
-impl SlotState for Nothing {
-    fn take_dirty(&mut self, _: &mut PutPair<'_>) {}
-    fn dirty_bytes(&self) -> usize {
-        0
-    }
-    fn load(&mut self, _: &[u8], _: &[u8]) -> Result<(), String> {
-        Ok(())
-    }
-    fn canonical(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        Vec::new()
-    }
-}
 
 /// Writes a record for each that it reads.
 struct Copies;
