@@ -1,13 +1,13 @@
 //! The account table of one slot: one row per (account, asset).
 //!
-//! Rows are found by name through a hash table of row numbers, so that a name is stored once. Row numbers never
-//! leave this crate; everything written is sorted by name.
+//! Rows are found by name through an index of row numbers, so that a name is stored once. Row numbers never leave this
+//! crate; everything written is sorted by name.
 
-use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 use schemas::chart::AccountClass;
 use schemas::wire::Side;
-use std::hash::{Hash, Hasher};
+use std::hash::Hasher;
+use stream::table::{Index, Rows, spread};
 
 /// Figures of one account in one asset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,68 +55,132 @@ impl Terms {
     }
 }
 
-/// One row is a cache line; the name, account before asset, is another.
+/// Bytes of a name that lie in the row itself.
+const SHORT_MAX: usize = 28;
+
+/// Account, then asset. A short one lies beside the figures: looking an account up among a million waits for memory,
+/// and each place it has to look at is another wait.
 #[derive(Debug, Clone)]
+enum Name {
+    Short { account_len: u8, len: u8, bytes: [u8; SHORT_MAX] },
+    Long { account_len: u32, bytes: Box<[u8]> },
+}
+
+impl Name {
+    fn new(account: &str, asset: &str) -> Self {
+        let (account, asset) = (account.as_bytes(), asset.as_bytes());
+        let len = account.len() + asset.len();
+        let mut bytes = [0; SHORT_MAX];
+        if let (Some(place), Ok(account_len), Ok(len)) =
+            (bytes.get_mut(..len), u8::try_from(account.len()), u8::try_from(len))
+        {
+            let (first, second) = place.split_at_mut(account.len());
+            first.copy_from_slice(account);
+            second.copy_from_slice(asset);
+            return Self::Short { account_len, len, bytes };
+        }
+        let account_len = u32::try_from(account.len()).unwrap_or(u32::MAX);
+        Self::Long { account_len, bytes: [account, asset].concat().into() }
+    }
+
+    fn parts(&self) -> (&[u8], &[u8]) {
+        let (bytes, account_len) = match self {
+            Self::Short { account_len, len, bytes } => {
+                (bytes.get(..usize::from(*len)).unwrap_or_default(), usize::from(*account_len))
+            }
+            Self::Long { account_len, bytes } => (&bytes[..], *account_len as usize),
+        };
+        bytes.split_at_checked(account_len).unwrap_or_default()
+    }
+}
+
+/// One row is a cache line.
+#[derive(Debug, Clone)]
+#[repr(align(64))]
 struct Row {
     figures: Figures,
-    name: Box<str>,
-    account_len: u32,
-    dirty: bool,
+    name: Name,
 }
 
 impl Row {
     fn name(&self) -> (&str, &str) {
-        self.name.split_at_checked(self.account_len as usize).unwrap_or_default()
+        // They were text when they came.
+        let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
+        let (account, asset) = self.name.parts();
+        (text(account), text(asset))
     }
 
     fn is(&self, account: &str, asset: &str) -> bool {
-        self.name() == (account, asset)
+        self.name.parts() == (account.as_bytes(), asset.as_bytes())
     }
 }
 
 /// Rows of one slot.
 #[derive(Debug, Default)]
 pub struct AccountTable {
-    index: HashTable<u32>,
-    rows: Vec<Row>,
-    dirty: Vec<u32>,
-    dirty_bytes: usize,
+    index: Index,
+    rows: Rows<Row>,
+    dirty: Dirty,
 }
 
-fn hash_of(account: &str, asset: &str) -> u64 {
+/// Rows changed since the last checkpoint.
+#[derive(Debug, Default)]
+struct Dirty {
+    /// Bit n of word n / 64: row n is in `rows`.
+    bits: Vec<u64>,
+    rows: Vec<u32>,
+    bytes: usize,
+}
+
+impl Dirty {
+    fn add(&mut self, row: u32, bytes: usize) {
+        let (word, bit) = (row as usize / 64, 1 << (row % 64));
+        if word >= self.bits.len() {
+            self.bits.resize(word + 1, 0);
+        }
+        if let Some(bits) = self.bits.get_mut(word).filter(|bits| **bits & bit == 0) {
+            *bits |= bit;
+            self.rows.push(row);
+            self.bytes += bytes;
+        }
+    }
+
+    /// Forgets and returns them; memory for the next ones stays.
+    fn take(&mut self) -> Vec<u32> {
+        self.bits.fill(0);
+        self.bytes = 0;
+        let next = Vec::with_capacity(self.rows.len());
+        std::mem::replace(&mut self.rows, next)
+    }
+}
+
+fn hash_of(account: &str, asset: &str) -> u32 {
     let mut hasher = FxHasher::default();
-    account.hash(&mut hasher);
-    asset.hash(&mut hasher);
-    hasher.finish()
+    hasher.write(account.as_bytes());
+    hasher.write(asset.as_bytes());
+    spread(hasher.finish())
 }
 
 impl AccountTable {
     /// Row number of an account in an asset.
     #[must_use]
     pub fn find(&self, account: &str, asset: &str) -> Option<u32> {
-        if self.rows.is_empty() {
-            return None;
-        }
-        let is_it = |row: &u32| self.rows.get(*row as usize).is_some_and(|r| r.is(account, asset));
-        self.index.find(hash_of(account, asset), is_it).copied()
+        self.find_by(hash_of(account, asset), account, asset)
+    }
+
+    fn find_by(&self, hash: u32, account: &str, asset: &str) -> Option<u32> {
+        self.index.find(hash, |row| self.rows.get(row as usize).is_some_and(|r| r.is(account, asset)))
     }
 
     /// Row number of an account in an asset, which gets one with zero figures where it has none.
     pub(crate) fn find_or_insert(&mut self, account: &str, asset: &str) -> u32 {
-        if let Some(row) = self.find(account, asset) {
+        let hash = hash_of(account, asset);
+        if let Some(row) = self.find_by(hash, account, asset) {
             return row;
         }
         let row = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
-        self.rows.push(Row {
-            figures: Figures::default(),
-            name: [account, asset].concat().into(),
-            account_len: u32::try_from(account.len()).unwrap_or(u32::MAX),
-            dirty: false,
-        });
-        let rows = &self.rows;
-        let name = |r: &u32| rows.get(*r as usize).map(Row::name).unwrap_or_default();
-        let rehash = |r: &u32| hash_of(name(r).0, name(r).1);
-        self.index.insert_unique(hash_of(account, asset), row, rehash);
+        self.rows.push(Row { figures: Figures::default(), name: Name::new(account, asset) });
+        self.index.insert(hash, row);
         row
     }
 
@@ -148,11 +212,8 @@ impl AccountTable {
     pub(crate) fn set(&mut self, row: u32, figures: Figures) {
         if let Some(r) = self.rows.get_mut(row as usize) {
             r.figures = figures;
-            if !r.dirty {
-                r.dirty = true;
-                self.dirty.push(row);
-                self.dirty_bytes += r.name.len() + 48;
-            }
+            let (account, asset) = r.name.parts();
+            self.dirty.add(row, account.len() + asset.len() + 48);
         }
     }
 
@@ -165,11 +226,8 @@ impl AccountTable {
     }
 
     pub(crate) fn take_dirty(&mut self, mut each: impl FnMut(&str, &str, Figures)) {
-        let dirty = std::mem::take(&mut self.dirty);
-        self.dirty_bytes = 0;
-        for row in dirty {
-            if let Some(r) = self.rows.get_mut(row as usize) {
-                r.dirty = false;
+        for row in self.dirty.take() {
+            if let Some(r) = self.rows.get(row as usize) {
                 let (account, asset) = r.name();
                 each(account, asset, r.figures);
             }
@@ -177,20 +235,24 @@ impl AccountTable {
     }
 
     pub(crate) const fn dirty_bytes(&self) -> usize {
-        self.dirty_bytes
+        self.dirty.bytes
+    }
+
+    /// Every account and asset with its figures, in the order in which they came.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &str, Figures)> {
+        self.rows.iter().map(|r| (r.name().0, r.name().1, r.figures))
     }
 
     /// Every account and asset with its figures, sorted by account, then asset.
     #[must_use]
-    pub fn sorted<'a>(&'a self) -> Vec<(&'a str, &'a str, Figures)> {
-        let row = |r: &'a Row| (r.name().0, r.name().1, r.figures);
-        let mut all: Vec<_> = self.rows.iter().map(row).collect();
+    pub fn sorted(&self) -> Vec<(&str, &str, Figures)> {
+        let mut all: Vec<_> = self.all().collect();
         all.sort_unstable_by_key(|(account, asset, _)| (*account, *asset));
         all
     }
 }
 
-const _: () = assert!(size_of::<Row>() <= 64);
+const _: () = assert!(size_of::<Row>() == 64);
 
 #[cfg(test)]
 mod tests {

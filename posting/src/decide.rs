@@ -8,12 +8,13 @@ use crate::accounts::Terms;
 use crate::clearing::{Cleared, Side as ClearingSide};
 use crate::config::{CROSSING_MAX, LEGS_MAX};
 use crate::days::Kind;
-use crate::ids::{IdRecord, body_hash, id_key, remembered};
+use crate::ids::{IdKey, IdRecord, body_hash, id_key, remembered};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
 use crate::views::{CommandView, LegView};
 use schemas::reason::Reason;
 use schemas::wire::{EventKey, Outcome, Side, Verdict, credit_item};
+use std::hint::black_box;
 
 /// Why a slot cannot go on: a partner broke the protocol. Text for the operator.
 pub type Broken = String;
@@ -26,19 +27,47 @@ struct Placed<'c> {
     terms: Terms,
 }
 
+/// A command with what judging it will look up.
+pub struct Ahead<'c> {
+    command: &'c CommandView<'c>,
+    key: IdKey,
+    placed: Result<Vec<Placed<'c>>, Refusal>,
+}
+
+impl<'c> Ahead<'c> {
+    /// Works out the id's key and the legs' places.
+    #[must_use]
+    pub fn of(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Self {
+        let event = &command.facts.event;
+        Self { command, key: id_key(event.source, event.id), placed: place(o, command) }
+    }
+
+    /// Brings what these will look up into the cache. One look-up after the other waits for memory each time; in a loop
+    /// that does nothing else, the processor waits for several at once.
+    pub fn fetch(o: &Overlay<'_>, all: &[Self]) {
+        for ahead in all {
+            black_box(o.base.ids.get(&ahead.key));
+        }
+        let here = |placed: &&Placed<'_>| placed.partition == o.base.slot;
+        for placed in all.iter().filter_map(|ahead| ahead.placed.as_ref().ok()).flatten().filter(here) {
+            black_box(o.base.accounts.find(placed.leg.account, placed.leg.asset));
+        }
+    }
+}
+
 /// Judges one command of ingest slot `ingest_slot` at its home.
 ///
 /// # Errors
 /// [`Broken`] when it breaks the day protocol.
-pub fn command(o: &mut Overlay<'_>, command: &CommandView<'_>, ingest_slot: u32) -> Result<(), Broken> {
+pub fn command(o: &mut Overlay<'_>, ahead: Ahead<'_>, ingest_slot: u32) -> Result<(), Broken> {
+    let Ahead { command, key, placed } = ahead;
     tally_command(o, command, ingest_slot)?;
-    let key = id_key(command.facts.event.source, command.facts.event.id);
     if let Some(original) = o.id(&key) {
         answer_again(o, command, &original, ingest_slot);
         return Ok(());
     }
     let home = o.base.slot;
-    let judged = place(o, command).and_then(|legs| decider(&legs, home).map(|at| (legs, at)));
+    let judged = placed.and_then(|legs| decider(&legs, home).map(|at| (legs, at)));
     let judged = judged.and_then(|(legs, at)| match at == home {
         true => book(o, command, &legs).map(|booked| (home, Outcome::Booked, Some(booked), legs)),
         false => Ok((at, Outcome::Pending, None, legs)),

@@ -3,11 +3,11 @@
 //! The table holds 16 bytes of SHA-256 for the key and 16 for the body, so that a lookup costs one probe and a
 //! record about 60 bytes. Records leave by time only (a later release); nothing is forgotten under load.
 
-use rustc_hash::FxHashMap;
 use schemas::batch::sha256;
 use schemas::reason::Reason;
 use schemas::wire::{EventKey, Outcome};
 use sha2::{Digest, Sha256};
+use stream::table::{Index, Rows};
 
 /// First 16 bytes of SHA-256(length of source, source, id).
 pub type IdKey = [u8; 16];
@@ -105,10 +105,17 @@ impl IdRecord {
     }
 }
 
+/// The key is a hash already.
+fn hash_of(key: &IdKey) -> u32 {
+    let [a, b, c, d, ..] = *key;
+    u32::from_be_bytes([a, b, c, d])
+}
+
 /// Ids of one slot.
 #[derive(Debug, Default)]
 pub struct IdTable {
-    records: FxHashMap<IdKey, IdRecord>,
+    index: Index,
+    records: Rows<(IdKey, IdRecord)>,
     booked: u64,
     pending: u64,
     dirty: Vec<(IdKey, IdRecord)>,
@@ -118,7 +125,12 @@ impl IdTable {
     /// What became of an event.
     #[must_use]
     pub fn get(&self, key: &IdKey) -> Option<&IdRecord> {
-        self.records.get(key)
+        self.records.get(self.find(key)? as usize).map(|(_, record)| record)
+    }
+
+    fn find(&self, key: &IdKey) -> Option<u32> {
+        let is_it = |row: u32| self.records.get(row as usize).is_some_and(|(found, _)| found == key);
+        self.index.find(hash_of(key), is_it)
     }
 
     /// Number of ids held.
@@ -157,7 +169,16 @@ impl IdTable {
     }
 
     pub(crate) fn load(&mut self, key: IdKey, record: IdRecord) {
-        let before = self.records.insert(key, record);
+        let known = self.find(&key).and_then(|row| self.records.get_mut(row as usize));
+        let before = match known {
+            Some((_, known)) => Some(std::mem::replace(known, record)),
+            None => {
+                let row = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
+                self.index.insert(hash_of(&key), row);
+                self.records.push((key, record));
+                None
+            }
+        };
         let is = |outcome| move |record: &IdRecord| u64::from(record.outcome == outcome);
         let change =
             |count: u64, is: &dyn Fn(&IdRecord) -> u64| count + is(&record) - before.as_ref().map_or(0, is);
@@ -174,8 +195,13 @@ impl IdTable {
         self.dirty.len() * (16 + RECORD_BYTES + 8)
     }
 
+    /// Every record, in the order in which they came.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &(IdKey, IdRecord)> {
+        self.records.iter()
+    }
+
     pub(crate) fn sorted(&self) -> Vec<(IdKey, IdRecord)> {
-        let mut all: Vec<_> = self.records.iter().map(|(key, record)| (*key, *record)).collect();
+        let mut all: Vec<_> = self.all().copied().collect();
         all.sort_unstable_by_key(|(key, _)| *key);
         all
     }

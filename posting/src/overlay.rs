@@ -14,7 +14,7 @@ use crate::refusal;
 use crate::resend::Again;
 use crate::state::Slot;
 use prost::Message;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use schemas::batch::{BodyBuilder, ChainHead};
 use schemas::dates::{TickFate, tick_fate};
 use schemas::reason::Reason;
@@ -154,9 +154,9 @@ impl<'a> Overlay<'a> {
             config,
             batch,
             figures: Vec::with_capacity(items),
-            places: FxHashMap::default(),
+            places: FxHashMap::with_capacity_and_hasher(items, FxBuildHasher),
             fresh: AccountTable::default(),
-            ids: FxHashMap::default(),
+            ids: FxHashMap::with_capacity_and_hasher(items, FxBuildHasher),
             tallies: Vec::new(),
             clearing: ClearingNets::default(),
             scratch: Vec::with_capacity(512),

@@ -2,6 +2,7 @@
 
 use crate::channels::Outgoing;
 use crate::config::PostingConfig;
+use crate::decide::Ahead;
 use crate::effects::Effect;
 use crate::outbox::Outbox;
 use crate::overlay::Overlay;
@@ -27,6 +28,9 @@ use stream::processor::{
 const RECORDS_MAX: usize = 256;
 /// Bytes of a window that credits, which are read first, may take; the rest is for commands, ticks and markers.
 const CREDITS_BYTES_MAX: usize = BODY_BYTES_MAX / 2;
+
+/// So many items are read before they are judged, so that what they look up is fetched together.
+const AHEAD: usize = 32;
 
 /// The posting processor.
 #[derive(Debug, Clone)]
@@ -219,20 +223,49 @@ fn take_commands(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), Strin
     let known = overlay.commands.get(&from).or_else(|| overlay.base.commands.get(&from)).copied();
     let head = known.unwrap_or_default().accept(opened).map_err(|e| e.to_string())?;
     overlay.commands.insert(from, head);
+    let mut items = batch::items(&opened.body);
     let mut count = 0;
-    for item in batch::items(&opened.body) {
-        let item = item.map_err(|e| e.to_string())?;
-        match CommandItemView::read(item).map_err(|e| format!("a command item {e}"))? {
-            CommandItemView::Command(command) => decide::command(overlay, &command, from)?,
+    loop {
+        let some: Vec<_> = items.by_ref().take(AHEAD).map(command_item).collect::<Result<_, String>>()?;
+        if some.is_empty() {
+            return opened.expect_count(count).map_err(|e| e.to_string());
+        }
+        count += some.len();
+        take_some_commands(overlay, &some, from)?;
+    }
+}
+
+fn command_item(item: Result<&[u8], BatchError>) -> Result<CommandItemView<'_>, String> {
+    let item = item.map_err(|e| e.to_string())?;
+    CommandItemView::read(item).map_err(|e| format!("a command item {e}"))
+}
+
+/// Judges these, in order; the commands among them are looked up together first.
+fn take_some_commands(
+    overlay: &mut Overlay<'_>,
+    some: &[CommandItemView<'_>],
+    from: u32,
+) -> Result<(), String> {
+    let commands = some.iter().filter_map(|item| match item {
+        CommandItemView::Command(command) => Some(Ahead::of(overlay, command)),
+        _ => None,
+    });
+    let ahead: Vec<_> = commands.collect();
+    Ahead::fetch(overlay, &ahead);
+    let mut ahead = ahead.into_iter();
+    for item in some {
+        match item {
+            CommandItemView::Command(_) => {
+                ahead.next().map_or(Ok(()), |ahead| decide::command(overlay, ahead, from))?;
+            }
             CommandItemView::Tick(encoded) => {
-                let tick = Tick::decode(encoded).map_err(|e| format!("a tick does not decode: {e}"))?;
+                let tick = Tick::decode(*encoded).map_err(|e| format!("a tick does not decode: {e}"))?;
                 overlay.tick(encoded, tick.business_time_us);
             }
-            CommandItemView::DayMarker(marker) => markers::of_ingest(overlay, from, marker)?,
+            CommandItemView::DayMarker(marker) => markers::of_ingest(overlay, from, marker.clone())?,
         }
-        count += 1;
     }
-    opened.expect_count(count).map_err(|e| e.to_string())
+    Ok(())
 }
 
 fn take_credits(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), String> {
@@ -240,12 +273,19 @@ fn take_credits(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), String
     if from >= partitions {
         return Err(format!("a batch of partition {from}, but there are {partitions}"));
     }
+    let mut items = batch::items(&opened.body);
     let mut count = 0;
-    for item in batch::items(&opened.body) {
-        receive::channel_item(overlay, from, item.map_err(|e| e.to_string())?)?;
-        count += 1;
+    loop {
+        let read = |item: Result<_, BatchError>| receive::view(from, item.map_err(|e| e.to_string())?);
+        let some: Vec<_> = items.by_ref().take(AHEAD).map(read).collect::<Result<_, String>>()?;
+        if some.is_empty() {
+            return opened.expect_count(count).map_err(|e| e.to_string());
+        }
+        count += some.len();
+        receive::fetch(overlay, &some);
+        some.into_iter()
+            .try_for_each(|(encoded, item)| receive::channel_item(overlay, from, encoded, item))?;
     }
-    opened.expect_count(count).map_err(|e| e.to_string())
 }
 
 /// Seals the window: credits batches, refusals, and last the journal batch that names them all.

@@ -16,13 +16,18 @@ use crate::{gaps, markers, recheck, resend};
 use schemas::batch::{Hash, sha256};
 use schemas::reason::Reason;
 use schemas::wire::{Resolution, Side, Verdict, journal_item::Item};
+use std::hint::black_box;
 
 /// Takes one item of the channel from `from`, and the held ones that follow it.
 ///
 /// # Errors
 /// [`Broken`] when the item contradicts one taken before, or breaks the day protocol.
-pub fn channel_item(o: &mut Overlay<'_>, from: u32, encoded: &[u8]) -> Result<(), Broken> {
-    let item = view(from, encoded)?;
+pub fn channel_item(
+    o: &mut Overlay<'_>,
+    from: u32,
+    encoded: &[u8],
+    item: CreditItemView<'_>,
+) -> Result<(), Broken> {
     let (hash, sequence) = (sha256(encoded), item.sequence);
     match o.channel(from).judge(sequence, &hash) {
         Arrival::Next => take(o, from, item, &hash)?,
@@ -38,12 +43,27 @@ pub fn channel_item(o: &mut Overlay<'_>, from: u32, encoded: &[u8]) -> Result<()
         let channel = o.channel(from);
         let next = channel.mark + 1;
         let Some(encoded) = channel.held.get(&next).cloned() else { return Ok(()) };
-        take(o, from, view(from, &encoded)?, &sha256(&encoded))?;
+        let (encoded, item) = view(from, &encoded)?;
+        take(o, from, item, &sha256(encoded))?;
     }
 }
 
-fn view(from: u32, encoded: &[u8]) -> Result<CreditItemView<'_>, Broken> {
-    CreditItemView::read(encoded).map_err(|e| format!("channel p{from:02}: {e}"))
+/// An item of the channel from `from`, and its view.
+///
+/// # Errors
+/// [`Broken`] when it does not decode.
+pub fn view(from: u32, encoded: &[u8]) -> Result<(&[u8], CreditItemView<'_>), Broken> {
+    let item = CreditItemView::read(encoded).map_err(|e| format!("channel p{from:02}: {e}"))?;
+    Ok((encoded, item))
+}
+
+/// Brings the accounts of these into the cache, as [`Ahead::fetch`](crate::decide::Ahead::fetch) does.
+pub fn fetch(o: &Overlay<'_>, items: &[(&[u8], CreditItemView<'_>)]) {
+    for (_, item) in items {
+        if let CreditKind::Credit(credit) = &item.kind {
+            black_box(o.base.accounts.find(credit.to.account, credit.to.asset));
+        }
+    }
 }
 
 fn take(o: &mut Overlay<'_>, from: u32, item: CreditItemView<'_>, hash: &Hash) -> Result<(), Broken> {

@@ -387,6 +387,18 @@ impl SlotState for Slot {
         Ok(())
     }
 
+    fn put_all(&self, put: &mut PutPair<'_>) {
+        let mut key = Vec::with_capacity(64);
+        for (account, asset, figures) in self.accounts.all() {
+            account_key(&mut key, account, asset);
+            put(&key, Some(&account_value(figures)));
+        }
+        for (key, record) in self.ids.all() {
+            put(&id_key(key), Some(&record.encode()));
+        }
+        put(&[KEY_REST], Some(&self.rest().encode_to_vec()));
+    }
+
     fn canonical(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut all: Vec<(Vec<u8>, Vec<u8>)> = self
             .accounts

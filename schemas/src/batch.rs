@@ -4,27 +4,20 @@
 //! stored; the header is built over the finished body and binds it by the Merkle root; the batch's hash is the header's, so
 //! that no byte is hashed twice on its way.
 
+use crate::sha256::sha256_after;
 use crate::wire::{Batch, BatchHeader};
 use crate::wire_read::{self, Field, Value};
 use crate::wire_write::{self, Fields};
 use bytes::Bytes;
 use prost::Message;
-use sha2::{Digest, Sha256};
 use thiserror::Error;
+
+pub use crate::sha256::{Hash, sha256};
 
 /// Version of the envelope and of every body.
 pub const FORMAT: u32 = 1;
 /// Bodies are sealed before they pass this size, so that a record stays below Kafka's 1 MB.
 pub const BODY_BYTES_MAX: usize = 512 * 1024;
-
-/// SHA-256.
-pub type Hash = [u8; 32];
-
-/// SHA-256 of `bytes`.
-#[must_use]
-pub fn sha256(bytes: &[u8]) -> Hash {
-    Sha256::digest(bytes).into()
-}
 
 /// Why a record is not a batch that may be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -331,18 +324,12 @@ impl ChainHead {
 /// RFC 6962 leaf hash: SHA-256(0x00 || leaf).
 #[must_use]
 pub fn merkle_leaf(leaf: &[u8]) -> Hash {
-    let mut hasher = Sha256::new();
-    hasher.update([0]);
-    hasher.update(leaf);
-    hasher.finalize().into()
+    sha256_after(0, leaf)
 }
 
-fn merkle_node(left: &Hash, right: &Hash) -> Hash {
-    let mut hasher = Sha256::new();
-    hasher.update([1]);
-    hasher.update(left);
-    hasher.update(right);
-    hasher.finalize().into()
+/// RFC 6962 node hash: SHA-256(0x01 || left || right).
+fn merkle_node([left, right]: &[Hash; 2]) -> Hash {
+    sha256_after(1, [*left, *right].as_flattened())
 }
 
 /// RFC 6962 Merkle tree hash of leaf hashes; `None` for no leaf. Pairs are hashed level by level and an odd last
@@ -357,9 +344,8 @@ fn merkle_root_of(mut level: Vec<Hash>) -> Option<Hash> {
         let (pairs, nodes) = (level.len() / 2, level.len().div_ceil(2));
         for n in 0..pairs {
             // Node n takes a place at or before those of its children; they were read already.
-            let node = match level.get(2 * n..2 * n + 2) {
-                Some([left, right]) => merkle_node(left, right),
-                _ => break,
+            let Some(node) = level.get(2 * n..).and_then(<[Hash]>::first_chunk).map(merkle_node) else {
+                break;
             };
             if let Some(place) = level.get_mut(n) {
                 *place = node;
@@ -459,7 +445,7 @@ mod tests {
             [one] => *one,
             _ => {
                 let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
-                merkle_node(&split_root(left), &split_root(right))
+                merkle_node(&[split_root(left), split_root(right)])
             }
         }
     }

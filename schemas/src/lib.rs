@@ -24,6 +24,7 @@ pub mod money;
 pub mod reason;
 pub mod recon_json;
 pub mod rejection;
+pub mod sha256;
 pub mod shards;
 pub mod topics;
 pub mod versioned;

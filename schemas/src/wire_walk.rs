@@ -51,24 +51,6 @@ impl<'a> Walk<'a> {
     /// [`WireError::Cut`], [`WireError::TooLong`].
     #[inline]
     pub fn uint(&mut self) -> Result<u64, WireError> {
-        match self.rest {
-            [byte, rest @ ..] if *byte < 0x80 => {
-                self.rest = rest;
-                Ok(u64::from(*byte))
-            }
-            _ => self.long_uint(),
-        }
-    }
-
-    fn long_uint(&mut self) -> Result<u64, WireError> {
-        if let Some(word) = self.rest.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes)) {
-            let last_bytes = !word & HIGHS;
-            if last_bytes != 0 {
-                let len = last_bytes.trailing_zeros() / 8 + 1;
-                self.rest = self.rest.get(len as usize..).unwrap_or_default();
-                return Ok(joined(word & (u64::MAX >> (64 - 8 * len))));
-            }
-        }
         let (value, rest) = wire_read::varint(self.rest)?;
         self.rest = rest;
         Ok(value)
@@ -121,17 +103,6 @@ impl<'a> Walk<'a> {
 
 /// A key has 32 bits, as the generated types read it.
 const MAX_KEY: u64 = u32::MAX as u64;
-/// The bit of a varint's byte that says that another follows.
-const HIGHS: u64 = 0x8080_8080_8080_8080;
-
-/// The value of up to eight bytes of a varint, the unused ones zero: groups of 7 bits move together, in pairs of 14,
-/// 28 and 56.
-const fn joined(word: u64) -> u64 {
-    let word = word & !HIGHS;
-    let word = (word & 0x007f_007f_007f_007f) | ((word & 0x7f00_7f00_7f00_7f00) >> 1);
-    let word = (word & 0x0000_3fff_0000_3fff) | ((word & 0x3fff_0000_3fff_0000) >> 2);
-    (word & 0x0000_0000_0fff_ffff) | ((word & 0x0fff_ffff_0000_0000) >> 4)
-}
 
 #[cfg(test)]
 mod tests {

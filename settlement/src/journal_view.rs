@@ -54,18 +54,18 @@ mod item_keys {
 }
 
 impl<'b> Item<'b> {
-    /// Reads one item; its entries, in order, take the place of what is in `entries`.
+    /// Reads one item; its entries, in order, are added to `entries`.
     ///
     /// # Errors
     /// See [`WireError`].
     pub fn read(item: &'b [u8], entries: &mut Vec<EntryView<'b>>) -> Result<Self, WireError> {
-        entries.clear();
+        let first = entries.len();
         let (mut walk, mut read) = (Walk::new(item), Self::Other);
         while let Some(key) = walk.key()? {
             read = match key {
-                item_keys::DECISION => Self::booking(walk.bytes()?, &DECISION, entries)?,
-                item_keys::RECEIVED => Self::booking(walk.bytes()?, &RECEIVED, entries)?,
-                item_keys::CLEARING => Self::booking(walk.bytes()?, &CLEARING, entries)?,
+                item_keys::DECISION => Self::booking(walk.bytes()?, &DECISION, entries, first)?,
+                item_keys::RECEIVED => Self::booking(walk.bytes()?, &RECEIVED, entries, first)?,
+                item_keys::CLEARING => Self::booking(walk.bytes()?, &CLEARING, entries, first)?,
                 item_keys::TICK => Self::tick(walk.bytes()?)?,
                 item_keys::ALIGNED => Self::aligned(walk.bytes()?)?,
                 _ => walk.skip(key).map(|()| read)?,
@@ -79,8 +79,9 @@ impl<'b> Item<'b> {
         message: &'b [u8],
         keys: &BookingKeys,
         entries: &mut Vec<EntryView<'b>>,
+        first: usize,
     ) -> Result<Self, WireError> {
-        entries.clear();
+        entries.truncate(first);
         let (mut walk, mut book, mut date) = (Walk::new(message), &[][..], Day(0));
         while let Some(key) = walk.key()? {
             if key == keys.entry {

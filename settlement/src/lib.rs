@@ -39,7 +39,6 @@ pub mod names;
 pub mod processor;
 pub mod publish;
 pub mod query;
-mod rows;
 pub mod state;
 
 pub use config::SettlementConfig;

@@ -1,12 +1,11 @@
 //! Account names, interned: (account, asset) to a number counted from 0 in order of first appearance in the journal.
 //!
 //! Nearly every look-up of a window meets an account that no cache holds, so what counts is how many places one touches:
-//! a slot of the table (eight bytes: half of the name's hash, and the number), then the name, which lies in its row
-//! unless it is long. The table keeps enough of the hash to grow without looking at names.
+//! a slot of the index ([`stream::table`]), then the name, which lies in its row unless it is long.
 
-use crate::rows::Rows;
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
+use stream::table::{Index, Rows, spread};
 
 /// Longest name that lies in its row.
 const SHORT_BYTES_MAX: usize = 28;
@@ -70,19 +69,16 @@ impl Name {
 #[derive(Debug, Default)]
 pub struct Names {
     names: Rows<Name>,
-    table: Table,
+    table: Index,
 }
 
 /// Hash of a name, for [`Names::find`].
 #[must_use]
-#[allow(clippy::cast_possible_truncation)]
 pub fn hash(account: &[u8], asset: u16) -> u32 {
-    /// 2^64 divided by the golden ratio: its product with a number has every bit of it in its upper half.
-    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut hasher = FxHasher::default();
     hasher.write(account);
     hasher.write_u16(asset);
-    (hasher.finish().wrapping_mul(SPREAD) >> 32) as u32
+    spread(hasher.finish())
 }
 
 impl Names {
@@ -127,64 +123,6 @@ impl Names {
     }
 }
 
-/// Numbers by hash: open addressing with linear probing, at most two of three slots taken. Nothing is ever removed.
-#[derive(Debug, Default)]
-struct Table {
-    /// 0 = free, else hash and 1 + number. A power of two of them, or none.
-    slots: Vec<u64>,
-    taken: usize,
-}
-
-/// Slots of a table with one number.
-const SLOTS_MIN: usize = 16;
-
-impl Table {
-    /// The number with this hash that is the `right` one.
-    fn find(&self, hash: u32, right: impl Fn(u32) -> bool) -> Option<u32> {
-        let mask = self.slots.len().wrapping_sub(1);
-        let mut at = hash as usize & mask;
-        loop {
-            let (found, number) = unpack(*self.slots.get(at)?)?;
-            if found == hash && right(number) {
-                return Some(number);
-            }
-            at = (at + 1) & mask;
-        }
-    }
-
-    fn insert(&mut self, hash: u32, number: u32) {
-        if 3 * (self.taken + 1) > 2 * self.slots.len() {
-            let slots = vec![0; (2 * self.slots.len()).max(SLOTS_MIN)];
-            let before = std::mem::replace(&mut self.slots, slots);
-            before.into_iter().filter_map(unpack).for_each(|(hash, number)| self.put(hash, number));
-        }
-        self.put(hash, number);
-        self.taken += 1;
-    }
-
-    /// Puts it in the first free slot; there is one.
-    fn put(&mut self, hash: u32, number: u32) {
-        let mask = self.slots.len().wrapping_sub(1);
-        let mut at = hash as usize & mask;
-        while let Some(slot) = self.slots.get_mut(at) {
-            if *slot == 0 {
-                *slot = (u64::from(hash) << 32) | (u64::from(number) + 1);
-                return;
-            }
-            at = (at + 1) & mask;
-        }
-    }
-}
-
-/// Hash and number of a slot; `None` = free.
-#[allow(clippy::cast_possible_truncation)]
-const fn unpack(slot: u64) -> Option<(u32, u32)> {
-    match (slot as u32).checked_sub(1) {
-        Some(number) => Some(((slot >> 32) as u32, number)),
-        None => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,21 +155,6 @@ mod tests {
                 prop_assert_eq!(own.get(number as usize), Some(&Name::new(account, *asset)));
                 prop_assert_eq!(own.find(hash(account.as_bytes(), *asset), account.as_bytes(), *asset), Some(number));
             }
-        }
-
-        /// Few hashes for many numbers: every way of meeting another's slot.
-        #[test]
-        fn numbers_of_one_hash_are_kept_apart(hashes in proptest::collection::vec(prop_oneof![0_u32..4, 12_u32..20, any::<u32>()], 0..200)) {
-            let mut table = Table::default();
-            for (number, hash) in (0..).zip(&hashes) {
-                table.insert(*hash, number);
-            }
-            for (number, hash) in (0..).zip(&hashes) {
-                prop_assert_eq!(table.find(*hash, |found| found == number), Some(number));
-                prop_assert_eq!(table.find(*hash, |_| false), None);
-                prop_assert!(3 * hashes.len() <= 2 * table.slots.len());
-            }
-            prop_assert_eq!(Table::default().find(7, |_| true), None);
         }
     }
 }

@@ -10,7 +10,6 @@ use crate::days::{BusinessTime, Days, Reports};
 use crate::decide::Touched;
 use crate::dual::{Account, Daily, DualBalance};
 use crate::names::{self, Name, Names};
-use crate::rows::Rows;
 use bytes::Bytes;
 use prost::Message;
 use schemas::amount_wire;
@@ -25,6 +24,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use stream::log::{Offset, TopicPartition};
 use stream::processor::{LastRead, SlotState};
+use stream::table::Rows;
 
 /// Version of the images.
 const FORMAT: u32 = 1;

@@ -4,6 +4,7 @@
 //! - [`processor`]: what a processor is (pure `decide`, the only mutator `apply`);
 //! - [`worker`]: the cycle that drives a processor, and restore;
 //! - [`store`]: checkpoints of a slot's state;
+//! - [`table`]: rows and their index, what a slot's state is made of;
 //! - [`faults`]: named places where a test makes the process die;
 //! - [`config`]: layered configuration;
 //! - [`telemetry`]: log lines for people and for machines;
@@ -27,5 +28,6 @@ pub mod log;
 pub mod processor;
 pub mod sim;
 pub mod store;
+pub mod table;
 pub mod telemetry;
 pub mod worker;

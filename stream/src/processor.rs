@@ -243,7 +243,7 @@ pub trait SlotState: Send {
     fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), String>;
     /// Every pair, sorted by key: what `verify` and the restore tests compare.
     fn canonical(&self) -> Vec<(Vec<u8>, Vec<u8>)>;
-    /// Hands every pair to `put`, sorted by key. A big state gives them one by one.
+    /// Hands every pair to `put`, in any order. A big state gives them one by one, without sorting them first.
     fn put_all(&self, put: &mut PutPair<'_>) {
         self.canonical().iter().for_each(|(key, value)| put(key, Some(value)));
     }

@@ -15,6 +15,7 @@ mod embedded;
 mod fail_over;
 #[cfg_attr(not(feature = "kafka"), path = "without_kafka.rs")]
 mod kafka;
+pub mod plot;
 #[cfg(feature = "kafka")]
 mod processes;
 pub mod reconcile;
@@ -53,6 +54,8 @@ pub struct Measured {
     latency_ms: LatencyMs,
     slowest_stage: Option<String>,
     stages: BTreeMap<String, Stage>,
+    /// The stage's `cpu_ms` divided by the events.
+    stage_cpu_ns_per_event: BTreeMap<String, u64>,
     other_threads_cpu_ms: BTreeMap<String, u64>,
     window_us: BTreeMap<&'static str, i64>,
     cpu_s: Box<RawValue>,
@@ -88,6 +91,9 @@ struct Run {
 impl Measured {
     fn of(options: &BenchPipeline, settings: &Settings, run: Run) -> anyhow::Result<Self> {
         let slowest = run.stages.iter().max_by_key(|(_, stage)| stage.cpu_ms).map(|(name, _)| name.clone());
+        let per_event = |stage: &Stage| stage.cpu_ms.saturating_mul(1_000_000) / run.events.max(1);
+        let stage_cpu_ns_per_event =
+            run.stages.iter().map(|(name, stage)| (name.clone(), per_event(stage))).collect();
         Ok(Self {
             log: run.log,
             events: run.events,
@@ -97,6 +103,7 @@ impl Measured {
             latency_ms: run.latencies.map_or_else(|| Ok(LatencyMs::default()), LatencyMs::of)?,
             slowest_stage: slowest,
             stages: run.stages,
+            stage_cpu_ns_per_event,
             other_threads_cpu_ms: run.other_threads_cpu_ms,
             window_us: settings.workers().each().map(|(name, of)| (name, of.window_us)).collect(),
             cpu_s: decimal(run.cpu_ms, 1_000, 2)?,

@@ -359,6 +359,16 @@ pub enum Bench {
     /// Kill one of two posting processes on Kafka again and again, and measure until its partitions go on: in the other
     /// process, and in the same one started again. Prints one line of JSON.
     FailOver(BenchFailOver),
+    /// Draw latency against offered load from what `bench pipeline --rate` printed; prints SVG.
+    Plot(BenchPlot),
+}
+
+/// Options of `bench plot`.
+#[derive(Debug, Args)]
+pub struct BenchPlot {
+    /// Files with lines of JSON.
+    #[arg(required = true, value_name = "FILE")]
+    pub file: Vec<PathBuf>,
 }
 
 /// Options of `bench fail-over`.

@@ -130,6 +130,10 @@ fn measure(
     dir: &Path,
 ) -> anyhow::Result<ExitCode> {
     let (line, ending) = match options {
+        args::Bench::Plot(options) => {
+            output::print(bench::plot::files(&options.file)?.as_bytes())?;
+            return Ok(exit(Ending::Done));
+        }
         args::Bench::Pipeline(options) => {
             let measured = bench::pipeline(options, settings, config, dir)?;
             let ending = if measured.holds() { Ending::Done } else { Ending::Wrong };

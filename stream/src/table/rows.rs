@@ -5,7 +5,7 @@ const BLOCK_ROWS: usize = 1 << 12;
 
 /// Rows, numbered from 0.
 #[derive(Debug)]
-pub(crate) struct Rows<T> {
+pub struct Rows<T> {
     /// All full but the last.
     blocks: Vec<Vec<T>>,
     len: usize,
@@ -18,21 +18,33 @@ impl<T> Default for Rows<T> {
 }
 
 impl<T> Rows<T> {
-    pub(crate) const fn len(&self) -> usize {
+    /// Number of rows.
+    #[must_use]
+    pub const fn len(&self) -> usize {
         self.len
     }
 
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The row of a number.
     #[inline]
-    pub(crate) fn get(&self, index: usize) -> Option<&T> {
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<&T> {
         self.blocks.get(index / BLOCK_ROWS)?.get(index % BLOCK_ROWS)
     }
 
+    /// The row of a number, to be changed.
     #[inline]
-    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         self.blocks.get_mut(index / BLOCK_ROWS)?.get_mut(index % BLOCK_ROWS)
     }
 
-    pub(crate) fn push(&mut self, row: T) {
+    /// Adds a row; its number is the length before.
+    pub fn push(&mut self, row: T) {
         match self.blocks.last_mut().filter(|block| block.len() < BLOCK_ROWS) {
             Some(block) => block.push(row),
             None => {
@@ -47,7 +59,7 @@ impl<T> Rows<T> {
     }
 
     /// Rows in order of their numbers.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.blocks.iter().flatten()
     }
 }
