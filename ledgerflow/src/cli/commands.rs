@@ -5,6 +5,7 @@ use super::ask::Asked;
 use super::output::{self, Screen, Table};
 use crate::basis::BasisError;
 use crate::config::{self, EVENT_BYTES_MAX, LogKind, Settings};
+use crate::measure::process;
 use crate::query::events::Text;
 use crate::query::outcomes::{self, Awaited, Gathered};
 use crate::query::{self, Answer, Ending, Question};
@@ -79,6 +80,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     stream::telemetry::start(settings.log_format, &level(&cli, &settings)).context("logs")?;
     for name in config::meaningless(&layers) {
         tracing::warn!(name, "environment variable means nothing to ledgerflow");
+    }
+    if let Err(error) = process::raise_open_files() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
     }
     let dir = settings.log.dir.clone();
     match cli.command {
