@@ -10,7 +10,7 @@ use crate::query::events::Text;
 use crate::query::outcomes::{self, Awaited, Gathered};
 use crate::query::{self, Answer, Ending, Question};
 use crate::runtime::Role;
-use crate::{bench, demo, http, kafka, restore, serve, socket, supervise};
+use crate::{bench, demo, doctor, http, kafka, restore, serve, socket, supervise};
 use anyhow::{Context, bail};
 use clap::CommandFactory;
 use ingest::rules::RulesError;
@@ -114,6 +114,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         )
         .into()),
         Command::Http => kafka::http(&settings).map(|()| ExitCode::SUCCESS),
+        Command::Doctor(of) => show(&doctor::answer(&doctor::examine(&settings, &of.parts)?, out), out),
         Command::Token(of) => show(&http::make_token(&of.name, &of.may)?, out),
         Command::Topics(args::Topics::Create) => show(&create_topics(&settings)?, out),
         Command::Topics(args::Topics::Asyncapi) => asyncapi(&settings),
