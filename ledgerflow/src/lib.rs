@@ -5,6 +5,7 @@
 //! - [`cli`]: commands and how their answers are printed;
 //! - [`config`]: `ledgerflow.yaml`, variables and flags;
 //! - [`demo`]: a day of a payment company, end to end;
+//! - [`doctor`]: what the pipeline stands on, with a remedy for each finding;
 //! - [`http`]: the HTTP API;
 //! - [`kafka`]: the same pipeline on Kafka, a process for each processor (feature `kafka`);
 //! - [`mirror`]: the balances in Redis;
@@ -25,6 +26,7 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod generate;
 pub mod http;
 #[cfg_attr(not(feature = "kafka"), path = "without_kafka.rs")]

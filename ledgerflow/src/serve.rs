@@ -91,7 +91,7 @@ pub fn serve(
     let shared = Shared(Arc::new(RwLock::new(Some(Arc::clone(&books)))));
     let server = listen(dir, &shared)?;
     let asked = shared.clone();
-    let source: http::Source = Arc::new(move || asked.books());
+    let source: http::Source = Arc::new(move || asked.books().ok_or_else(|| http::STOPPING.to_owned()));
     let start = |bound| http::Server::start(bound, &settings.http, Arc::clone(&source), dir);
     let http = bound.map(start).transpose()?;
     let start = |bound| http::serve_metrics(bound, settings, Arc::clone(&source), dir);

@@ -176,6 +176,21 @@ impl Broker {
     }
 }
 
+/// Runs a command line that begins with `kafka-configs.sh`, with Kafka's own tool.
+///
+/// # Panics
+/// It is another line, or the tool refuses it: the text holds its output.
+pub fn kafka_configs(line: &str) {
+    let kafka = target().join("kafka");
+    let fetched = Command::new(root().join("tests/kafka/fetch")).arg(&kafka).status();
+    assert!(fetched.unwrap().success(), "the tool could not be fetched");
+    let words = line.strip_prefix("kafka-configs.sh ").unwrap();
+    let tool = format!("exec java -XX:TieredStopAtLevel=1 -cp \"$0/*\" kafka.admin.ConfigCommand {words}");
+    let said = Command::new("sh").args(["-c", &tool]).arg(kafka.join("libs")).output().unwrap();
+    let told = [said.stdout, said.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(said.status.success(), "{line}: {}", told.concat());
+}
+
 const COUNTS: PartitionCounts = PartitionCounts { events: 1, internal: 1 };
 
 /// A call that outlives it ends the process, which here is that of all tests: longer than a busy machine can take.

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 ///
 /// Exit codes: 0 done; 1 failed (the message says why); 2 wrong use of the command line, or a wrong configuration (settings,
 /// chart, rules, mappings); 3 a check found something wrong (verify, audit, health, status, trial-balance, bill, backup,
-/// restore, bench), or none of the events sent is in the books (send --wait); 4 nothing found for that name or id; 5 the disk is full (run): make room and start again.
+/// restore, bench, doctor), or none of the events sent is in the books (send --wait); 4 nothing found for that name or id; 5 the disk is full (run): make room and start again.
 #[derive(Debug, Parser)]
 #[command(name = "ledgerflow", version, about, long_about, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
@@ -99,6 +99,11 @@ pub enum Command {
     Bench(Bench),
     /// Exit 0 when a pipeline runs on the data directory and is ready; on Kafka, every processor that was started there.
     Health,
+    /// Look at what the pipeline stands on, and say for each finding what mends it: the machine, the data directory or the
+    /// cluster, and Redis. Exit code 3 when something is wrong; warnings and what cannot be asked end with 0.
+    ///
+    /// It changes nothing, and may run before the first start or beside a pipeline. `docs/operating.md` has every subject.
+    Doctor(Doctor),
     /// Serve the HTTP API over topics on Kafka until SIGTERM or SIGINT.
     ///
     /// On the embedded log `run` serves it, where `http.listen` says so.
@@ -123,6 +128,14 @@ pub struct Run {
     /// Run one processor in this very process. Whoever starts it must start it again when it ends.
     #[arg(long, requires = "processors")]
     pub unsupervised: bool,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Parts whose rights on Kafka are looked at, under the user of the configuration; without any, no rights.
+    #[arg(value_enum, value_name = "PART")]
+    pub parts: Vec<Part>,
 }
 
 /// Options of `token`.

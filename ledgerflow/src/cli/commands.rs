@@ -5,11 +5,12 @@ use super::ask::Asked;
 use super::output::{self, Screen, Table};
 use crate::basis::BasisError;
 use crate::config::{self, EVENT_BYTES_MAX, LogKind, Settings};
+use crate::measure::process;
 use crate::query::events::Text;
 use crate::query::outcomes::{self, Awaited, Gathered};
 use crate::query::{self, Answer, Ending, Question};
 use crate::runtime::Role;
-use crate::{bench, demo, http, kafka, restore, serve, socket, supervise};
+use crate::{bench, demo, doctor, http, kafka, restore, serve, socket, supervise};
 use anyhow::{Context, bail};
 use clap::CommandFactory;
 use ingest::rules::RulesError;
@@ -80,6 +81,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     for name in config::meaningless(&layers) {
         tracing::warn!(name, "environment variable means nothing to ledgerflow");
     }
+    if let Err(error) = process::raise_open_files() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     let dir = settings.log.dir.clone();
     match cli.command {
         Command::Demo(options) => {
@@ -110,6 +114,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         )
         .into()),
         Command::Http => kafka::http(&settings).map(|()| ExitCode::SUCCESS),
+        Command::Doctor(of) => show(&doctor::answer(&doctor::examine(&settings, &of.parts)?, out), out),
         Command::Token(of) => show(&http::make_token(&of.name, &of.may)?, out),
         Command::Topics(args::Topics::Create) => show(&create_topics(&settings)?, out),
         Command::Topics(args::Topics::Asyncapi) => asyncapi(&settings),

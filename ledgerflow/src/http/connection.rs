@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,15 +15,44 @@ use tokio::time::{Instant, Sleep, sleep};
 /// (`timeout_seconds`), and than the time between two signs of life of a stream.
 const IDLE: Duration = Duration::from_secs(75);
 
+/// How long after a connection that could not be taken the next one is tried.
+const PAUSE: Duration = Duration::from_millis(200);
+/// A failure that was not repeated for so long is over: it is tried again after every [`PAUSE`] while somebody waits.
+const OVER: Duration = Duration::from_secs(1);
+
+/// Whether connections can be taken: what hindered it last, and when.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Accepting(Arc<Mutex<Option<(Instant, String)>>>);
+
+impl Accepting {
+    fn last(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, error: &io::Error) {
+        let before = self.last().replace((Instant::now(), error.to_string()));
+        if before.is_none() {
+            tracing::error!(%error, "no connection can be taken");
+        }
+    }
+
+    /// What hinders it now.
+    pub(super) fn hindered(&self) -> Option<String> {
+        let last = self.last().clone()?;
+        (last.0.elapsed() < OVER).then_some(last.1)
+    }
+}
+
 /// A listener that takes no more connections than there are permits; others wait to be taken.
 pub(super) struct Limited {
     listener: TcpListener,
     permits: Arc<Semaphore>,
+    accepting: Accepting,
 }
 
 impl Limited {
-    pub(super) const fn new(listener: TcpListener, permits: Arc<Semaphore>) -> Self {
-        Self { listener, permits }
+    pub(super) const fn new(listener: TcpListener, permits: Arc<Semaphore>, accepting: Accepting) -> Self {
+        Self { listener, permits, accepting }
     }
 }
 
@@ -34,8 +63,20 @@ impl axum::serve::Listener for Limited {
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         // It is never closed; without a permit a connection would only be one too many.
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
-        let (stream, address) = axum::serve::Listener::accept(&mut self.listener).await;
-        (Connection { stream, idle: Box::pin(sleep(IDLE)), _permit: permit }, address)
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, address)) => {
+                    self.accepting.last().take();
+                    return (Connection { stream, idle: Box::pin(sleep(IDLE)), _permit: permit }, address);
+                }
+                // Whoever came has gone again.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    self.accepting.failed(&error);
+                    sleep(PAUSE).await;
+                }
+            }
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -103,8 +103,7 @@ pub(super) async fn post(
 impl State {
     /// Longest event that ingest takes.
     fn event_bytes_max(&self) -> Result<usize, Problem> {
-        let books =
-            (self.books)().ok_or_else(|| Problem::new(Kind::Unavailable, "the process is stopping"))?;
+        let books = (self.books)().map_err(|why| Problem::new(Kind::Unavailable, why))?;
         Ok(books.setup.ingest.event_bytes_max)
     }
 }

@@ -5,7 +5,7 @@
 //! Kafka are its own metrics.
 
 use super::problem::{Kind, Problem};
-use super::{Bound, Right, Server, Source, State, access, read};
+use super::{Bound, Right, STOP_WAIT, Server, Source, State, access, read};
 use crate::config::Settings;
 use crate::metrics::dictionary::{PLACES, TAKEN};
 use crate::metrics::{MEDIA_TYPE, Samples, gather};
@@ -31,7 +31,7 @@ pub fn bind(settings: &Settings) -> anyhow::Result<Option<Bound>> {
 /// # Errors
 /// No thread.
 pub fn start(bound: Bound, settings: &Settings, books: Source, dir: &Path) -> anyhow::Result<Server> {
-    Server::serving("metrics", bound, &settings.http, (books, dir), router)
+    Server::serving("metrics", bound, &settings.http, (books, dir), (router, STOP_WAIT))
 }
 
 fn router(state: State) -> Router {

@@ -29,7 +29,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
-use connection::Limited;
+use connection::{Accepting, Limited};
 use problem::{Kind, Problem};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -38,8 +38,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
-/// Where the books are got from for a request; `None` = the process is stopping.
-pub type Source = Arc<dyn Fn() -> Option<Arc<Books>> + Send + Sync>;
+/// Where the books are got from for a request, or why there are none now.
+pub type Source = Arc<dyn Fn() -> Result<Arc<Books>, String> + Send + Sync>;
+
+/// Why there are no books any more.
+pub const STOPPING: &str = "the process is stopping";
 
 /// What every request works with.
 #[derive(Clone)]
@@ -55,6 +58,8 @@ struct State {
     streams: Arc<Semaphore>,
     /// Longest body that is taken.
     body_bytes: usize,
+    /// Whether connections can be taken.
+    accepting: Accepting,
     stop: watch::Receiver<bool>,
 }
 
@@ -77,7 +82,7 @@ impl State {
         let late = |_| Problem::new(Kind::Unavailable, "there was no answer in time");
         let answer =
             asked.map_err(late)?.map_err(|error| Problem::new(Kind::Unavailable, error.to_string()))?;
-        answer.ok_or_else(|| Problem::new(Kind::Unavailable, "the process is stopping"))
+        answer.map_err(|why| Problem::new(Kind::Unavailable, why))
     }
 
     /// Asks on a thread that may wait.
@@ -133,7 +138,7 @@ pub struct Server {
     address: SocketAddr,
 }
 
-/// How long requests that are under way may take when the server stops.
+/// How long requests that are under way may take when a server stops beside a pipeline, which needs the rest of the time.
 const STOP_WAIT: Duration = Duration::from_secs(2);
 
 impl Server {
@@ -142,7 +147,20 @@ impl Server {
     /// # Errors
     /// No thread.
     pub fn start(bound: Bound, settings: &HttpSettings, books: Source, dir: &Path) -> anyhow::Result<Self> {
-        Self::serving("HTTP", bound, settings, (books, dir), router)
+        Self::start_with(bound, settings, (books, dir), STOP_WAIT)
+    }
+
+    /// The same where requests that are under way when it stops may take so long.
+    ///
+    /// # Errors
+    /// No thread.
+    pub fn start_with(
+        bound: Bound,
+        settings: &HttpSettings,
+        of: (Source, &Path),
+        stop_wait: Duration,
+    ) -> anyhow::Result<Self> {
+        Self::serving("HTTP", bound, settings, of, (router, stop_wait))
     }
 
     /// Serves what `router` makes of the state; `what` names it in the log.
@@ -151,7 +169,7 @@ impl Server {
         bound: Bound,
         settings: &HttpSettings,
         (books, dir): (Source, &Path),
-        router: impl FnOnce(State) -> Router,
+        (router, stop_wait): (impl FnOnce(State) -> Router, Duration),
     ) -> anyhow::Result<Self> {
         let Bound { listener, access } = bound;
         let address = listener.local_addr().context(what)?;
@@ -166,9 +184,11 @@ impl Server {
             requests: permits(settings.requests_max),
             streams: permits(settings.streams_max),
             body_bytes: usize::try_from(settings.body_mib).unwrap_or(1) << 20,
+            accepting: Accepting::default(),
             stop: stopped,
         };
         let app = router(state.clone());
+        let accepting = state.accepting.clone();
         let threads = usize::try_from(settings.requests_max + settings.streams_max).unwrap_or(1);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -179,7 +199,11 @@ impl Server {
             .context("http runtime")?;
         let connections = permits(settings.connections_max);
         let serve = move || {
-            if let Err(error) = runtime.block_on(serve(listener, connections, app, state.stop)) {
+            let until_stopped = async {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                serve(Limited::new(listener, connections, accepting), app, state.stop, stop_wait).await
+            };
+            if let Err(error) = runtime.block_on(until_stopped) {
                 tracing::error!(%error, what, "the server ended");
             }
             runtime.shutdown_timeout(STOP_WAIT);
@@ -209,12 +233,11 @@ impl Drop for Server {
 }
 
 async fn serve(
-    listener: TcpListener,
-    connections: Arc<Semaphore>,
+    listener: Limited,
     app: Router,
     mut stop: watch::Receiver<bool>,
+    stop_wait: Duration,
 ) -> std::io::Result<()> {
-    let listener = Limited::new(tokio::net::TcpListener::from_std(listener)?, connections);
     let mut told = stop.clone();
     let serving = axum::serve(listener, app).with_graceful_shutdown(async move {
         // A sender that is gone means the same.
@@ -222,7 +245,7 @@ async fn serve(
     });
     let late = async move {
         let _ = stop.wait_for(|stop| *stop).await;
-        tokio::time::sleep(STOP_WAIT).await;
+        tokio::time::sleep(stop_wait).await;
     };
     tokio::select! {
         ended = serving => ended,

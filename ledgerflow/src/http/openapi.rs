@@ -75,6 +75,74 @@ const BALANCES: Columns = &[
     ("previous_balance", Amount),
 ];
 
+/// One event's way. What came as a dead letter may lack any attribute.
+const TRACE: &[(&str, Columns)] = &[
+    (
+        "events",
+        &[
+            ("event", MaybeText),
+            ("source", MaybeText),
+            ("type", MaybeText),
+            ("subject", MaybeText),
+            ("time", MaybeText),
+            ("lies_at", Text),
+            ("data", Text),
+        ],
+    ),
+    (
+        "decisions",
+        &[
+            ("outcome", Text),
+            ("reason", Text),
+            ("original", MaybeText),
+            ("original_at", MaybeText),
+            ("date", MaybeText),
+            ("rule", MaybeText),
+            ("event_at", MaybeText),
+            ("journal", Text),
+            ("decided_at", Text),
+        ],
+    ),
+    (
+        "entries",
+        &[
+            ("account", Text),
+            ("asset", Text),
+            ("side", Text),
+            ("amount", Amount),
+            ("balance_after", Amount),
+            ("seq", Number),
+            ("date", Text),
+            ("journal", Text),
+        ],
+    ),
+    (
+        "balances",
+        &[
+            ("account", Text),
+            ("asset", Text),
+            ("balance", Amount),
+            ("normal_side", Text),
+            ("entries", Number),
+            ("last_date", Text),
+        ],
+    ),
+    (
+        "reconciliation",
+        &[
+            ("kind", Text),
+            ("provider", Text),
+            ("order", Text),
+            ("day", Text),
+            ("ours", MaybeAmount),
+            ("theirs", MaybeAmount),
+            ("event", MaybeText),
+            ("line", MaybeNumber),
+            ("case", Text),
+        ],
+    ),
+];
+
 /// Every operation that reads the books.
 pub const OPERATIONS: &[Operation] = &[
     Operation {
@@ -135,7 +203,7 @@ pub const OPERATIONS: &[Operation] = &[
         id: "traceEvent",
         about: "One event's way: where it lies, what was decided, its entries, what it was matched with.",
         parameters: &["source"],
-        tables: &[],
+        tables: TRACE,
         pages: false,
     },
     Operation {
@@ -194,7 +262,22 @@ pub const OPERATIONS: &[Operation] = &[
         id: "summarizeBreaks",
         about: "Cases by kind, and every bill file with its gate.",
         parameters: &[],
-        tables: &[],
+        tables: &[
+            ("cases", &[("kind", Text), ("count", Number)]),
+            (
+                "bills",
+                &[
+                    ("file", Text),
+                    ("name", Text),
+                    ("provider", Text),
+                    ("account", Text),
+                    ("day", MaybeText),
+                    ("gate", Text),
+                    ("lines", Number),
+                    ("reason", Text),
+                ],
+            ),
+        ],
         pages: false,
     },
     Operation {

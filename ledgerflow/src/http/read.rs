@@ -11,6 +11,7 @@ use schemas::dates::Day;
 use schemas::recon_json::CaseKind;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// Rows of a page where the request does not say.
 pub(super) const LIMIT: u32 = 100;
@@ -248,8 +249,19 @@ pub(super) async fn livez() -> Json<Value> {
     Json(json!({"status": "alive"}))
 }
 
-/// `GET /readyz`: every slot of this process is restored, and it can write.
+/// `GET /readyz`: every slot of this process is restored, it can write, and it has files left to take connections and to
+/// open its log with.
 pub(super) async fn readyz(With(state): With<State>) -> Answered {
+    let not_ready = |why: String| Problem::new(Kind::NotReady, why);
+    if let Some(why) = state.accepting.hindered() {
+        return Err(not_ready(format!("no connection can be taken: {why}")));
+    }
+    let dir = Arc::clone(&state.dir);
+    let opened = tokio::task::spawn_blocking(move || match std::fs::File::open(&dir) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(format!("no file can be opened in {}: {why}", dir.display())),
+    });
+    opened.await.unwrap_or_else(|error| Err(error.to_string())).map_err(not_ready)?;
     let answer = state.ask(Question::Ready).await?;
     let why = answer.message.clone().unwrap_or_default();
     let mut object = body(Answer { ending: Ending::Done, message: None, ..answer.clone() });

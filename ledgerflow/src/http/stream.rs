@@ -103,8 +103,7 @@ struct Following {
 
 impl Following {
     fn open(state: &State, last: Option<&str>) -> Result<Self, Problem> {
-        let books =
-            (state.books)().ok_or_else(|| Problem::new(Kind::Unavailable, "the process is stopping"))?;
+        let books = (state.books)().map_err(|why| Problem::new(Kind::Unavailable, why))?;
         let away = |error: LogError| Problem::new(Kind::Unavailable, error.to_string());
         let partitions = books.log.partitions(Topic::Balances).map_err(away)?;
         let mut start = Vec::new();
@@ -152,7 +151,7 @@ impl Following {
         while !to.is_closed() && !*state.stop.borrow() {
             let fetches = self.reader.poll(limit)?;
             // What leaves the process waits for the disk.
-            let Some(books) = (state.books)() else { break };
+            let Ok(books) = (state.books)() else { break };
             durable(&books)?;
             for (partition, record) in fetches
                 .iter()

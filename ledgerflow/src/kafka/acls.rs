@@ -6,7 +6,8 @@ use crate::config::Settings;
 use crate::query::Answer;
 use clap::ValueEnum;
 use std::fmt::Write;
-use stream::kafka::acls::{Granting, Role, acls as needed};
+use stream::kafka::Options;
+use stream::kafka::acls::{Acl, Granting, Role, acls as needed};
 
 /// What a part's user is on the cluster.
 fn roles(part: Part, settings: &Settings) -> Vec<Role> {
@@ -25,6 +26,12 @@ fn roles(part: Part, settings: &Settings) -> Vec<Role> {
     }
 }
 
+/// What a part's user needs on a cluster that is reached as `options` say.
+#[must_use]
+pub fn needed_by(part: Part, settings: &Settings, options: &Options) -> Vec<Acl> {
+    needed(&roles(part, settings), options)
+}
+
 /// `topics acls`: commands for a shell, a comment before those of each part; and the same as a table, one ACL a row.
 ///
 /// # Errors
@@ -39,7 +46,7 @@ pub fn acls(settings: &Settings, options: &Acls) -> anyhow::Result<(String, Answ
         let name = part.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
         let given = options.principals.iter().rfind(|(of, _)| of == part).map(|(_, principal)| principal);
         let principal = given.cloned().unwrap_or_else(|| format!("User:{name}"));
-        let all = needed(&roles(*part, settings), &reached);
+        let all = needed_by(*part, settings, &reached);
         let command_config = options.command_config.as_deref();
         let granting = Granting { bootstrap: &reached.bootstrap, command_config, principal: &principal };
         // Writing to a String cannot fail.

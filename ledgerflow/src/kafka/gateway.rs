@@ -1,7 +1,7 @@
 //! `ledgerflow http`: the HTTP API over all partitions, by a process that runs no processor.
 //!
 //! Events are appended to the lanes as any producer does. States are read from the topics; each question reads on from what
-//! the one before it has seen. Nothing but checkpoints of that is kept, and losing them costs time only.
+//! the one before it has seen. While the cluster is not reached yet, it says so. Nothing but checkpoints of that is kept, and losing them costs time only.
 
 use super::{hold, options, reach};
 use crate::cli::commands::WrongUse;
@@ -11,10 +11,11 @@ use crate::query::books::Books;
 use crate::{http, serve};
 use anyhow::Context;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use stream::kafka::KafkaLog;
+use stream::log::LogError;
 
 /// Name of its folder in the data directory.
 const FOLDER: &str = "http";
@@ -43,9 +44,13 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     )?;
     let dir = settings.log.dir.join(FOLDER);
     let _held = hold(&dir)?;
-    let books = Arc::new(books(settings, &dir)?);
-    let served =
-        http::Server::start(bound, &settings.http, Arc::new(move || Some(Arc::clone(&books))), &dir)?;
+    let found = Found::default();
+    let asked = found.clone();
+    let source: http::Source = Arc::new(move || asked.get());
+    let stop_wait = Duration::from_secs(u64::from(settings.shutdown_seconds)) * 8 / 10;
+    let served = http::Server::start_with(bound, &settings.http, (source, &dir), stop_wait)?;
+    let books = books(settings, &dir, &found)?;
+    found.set(Ok(Arc::new(books)));
     while !stop.load(Ordering::Acquire) {
         std::thread::sleep(LOOK);
     }
@@ -53,9 +58,32 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn books(settings: &Settings, dir: &Path) -> anyhow::Result<Books> {
+/// The books once they are opened, and until then what they wait for.
+#[derive(Clone)]
+struct Found(Arc<RwLock<Result<Arc<Books>, String>>>);
+
+impl Default for Found {
+    fn default() -> Self {
+        Self(Arc::new(RwLock::new(Err("the cluster has not answered yet".to_owned()))))
+    }
+}
+
+impl Found {
+    fn get(&self) -> Result<Arc<Books>, String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, found: Result<Arc<Books>, String>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+}
+
+fn books(settings: &Settings, dir: &Path, found: &Found) -> anyhow::Result<Books> {
     let (setup, options) = (settings.setup()?, options(settings)?);
-    let log = reach(u32::MAX, || KafkaLog::open_observing(options.clone()))?;
+    let open = || KafkaLog::open_observing(options.clone());
+    let told = |why: &LogError| found.set(Err(format!("the cluster has not answered yet: {why}")));
+    let log = reach(u32::MAX, || open().inspect_err(told))?;
+    found.set(Err("the books are being opened".to_owned()));
     let books = Books::observing(Arc::new(log), setup, dir)?;
     Ok(Books { mirrored: Mirrored::elsewhere(&settings.redis), ..books })
 }

@@ -9,7 +9,7 @@ mod asyncapi;
 mod gateway;
 mod number;
 
-pub use acls::acls;
+pub use acls::{acls, needed_by};
 pub use asyncapi::asyncapi;
 pub use gateway::run as http;
 

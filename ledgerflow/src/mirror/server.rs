@@ -157,6 +157,16 @@ impl Server {
         &self.replication_id
     }
 
+    /// What it tells of itself (`INFO`), by name.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub fn info(&mut self) -> Result<BTreeMap<String, String>, Away> {
+        let text: String = redis::cmd("INFO").query(&mut self.connection)?;
+        let pairs = text.lines().filter_map(|line| line.split_once(':'));
+        Ok(pairs.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
+    }
+
     fn account(&self, account: &str) -> String {
         format!("{}balance:{account}", self.prefix)
     }

@@ -290,9 +290,23 @@ pub(super) fn entries(
         found.into_iter().for_each(|booked| entry_row(&mut table, &shown, slot, booked));
     }
     if table.rows.is_empty() {
-        return Ok(Answer::says(Ending::NotFound, format!("no entry of {account}")));
+        return no_entry(books, account, asset);
     }
     Ok(Answer::tables(vec![table]))
+}
+
+/// An asset that is not known is told with those that are.
+fn no_entry(books: &Books, account: &str, asset: Option<&str>) -> anyhow::Result<Answer> {
+    let known = books.setup.read_chart()?.assets;
+    let told = match asset {
+        Some(asset) if !known.contains_key(asset) => {
+            let known: Vec<&str> = known.keys().map(String::as_str).collect();
+            format!("asset {asset:?} is not known; known are {}", known.join(", "))
+        }
+        Some(asset) => format!("no entry of {account} in {asset}"),
+        None => format!("no entry of {account}"),
+    };
+    Ok(Answer::says(Ending::NotFound, told))
 }
 
 /// A page of entries: `limit` in all, by slot and asset, the newest first.
@@ -319,7 +333,7 @@ pub(super) fn entries_page(
         found.into_iter().for_each(|booked| entry_row(&mut table, &shown, slot, booked));
     }
     if table.rows.is_empty() && after.is_none() {
-        return Ok(Answer::says(Ending::NotFound, format!("no entry of {account}")));
+        return no_entry(books, account, asset);
     }
     Ok(Answer::tables(vec![table]))
 }

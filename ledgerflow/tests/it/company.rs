@@ -234,11 +234,11 @@ impl Company {
         self.ready(self.launch(None))
     }
 
-    /// The same with no file above so many KiB: the soft limit, which can be lifted.
-    pub fn run_limited(&self, kib: u32) -> Running {
+    /// The same under limits of the shell, such as `-S -f 2048`.
+    pub fn run_limited(&self, limits: &str) -> Running {
         let program = self.program(&self.books());
         let mut command = Command::new("bash");
-        command.args(["-c", &format!("ulimit -S -f {kib}; exec \"$0\" \"$@\" run")]);
+        command.args(["-c", &format!("ulimit {limits}; exec \"$0\" \"$@\" run")]);
         command.arg(program.get_program()).args(program.get_args()).stdin(Stdio::null());
         command.current_dir(self.folder.path());
         for (name, _) in program.get_envs() {

@@ -63,7 +63,8 @@ fn goes_on(company: &Company, traffic: &mut Traffic, rest: &[Batch]) {
 fn a_full_disk_ends_the_process_by_its_own_code_and_loses_nothing() {
     let company = Company::with(SHORT_OF_PATIENCE);
     let mut traffic = Traffic::new(41);
-    let rest = sent_until_full(company.run_limited(LIMIT_KIB), &mut traffic, "File too large");
+    let rest =
+        sent_until_full(company.run_limited(&format!("-S -f {LIMIT_KIB}")), &mut traffic, "File too large");
     goes_on(&company, &mut traffic, &rest);
 }
 
@@ -139,7 +140,7 @@ fn a_full_disk_that_gets_room_in_time_is_gone_on_from_in_place() {
     let patient = SHORT_OF_PATIENCE.replace("full_seconds: 1", "full_seconds: 3600");
     let company = Company::with(&patient);
     let mut traffic = Traffic::new(43);
-    let full = company.run_limited(LIMIT_KIB);
+    let full = company.run_limited(&format!("-S -f {LIMIT_KIB}"));
     let refused = within(PATIENCE, || {
         let batch = traffic.batch(25, 200);
         (!traffic.send(&full, &batch)).then_some(batch)

@@ -40,6 +40,21 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// All that has come until the other side hangs up.
+    fn of(mut from: BufReader<TcpStream>) -> Self {
+        let mut bytes = Vec::new();
+        // Hanging up with a body unread ends in a reset, behind the whole answer.
+        let _ = from.read_to_end(&mut bytes);
+        let text = String::from_utf8(bytes).unwrap();
+        let (headers, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text:?}"));
+        let status = headers.split(' ').nth(1).unwrap().parse().unwrap();
+        Self { status, headers: headers.to_lowercase(), body: body.to_owned() }
+    }
+
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|why| panic!("{why}: {self:?}"))
     }
@@ -83,6 +98,20 @@ impl Client {
         Self { address: address(running), token: None }
     }
 
+    /// The same, once it is ready: a gateway answers before it has reached its cluster.
+    #[track_caller]
+    pub fn of_ready(running: &Running) -> Self {
+        let client = Self::of(running);
+        client.becomes_ready(running);
+        client
+    }
+
+    #[track_caller]
+    pub fn becomes_ready(&self, running: &Running) {
+        let ready = within(PATIENCE, || (self.get("/readyz").status == 200).then_some(()));
+        assert!(ready.is_some(), "{:?}: {}", self.get("/readyz"), running.err());
+    }
+
     pub fn open(
         &self,
         method: &str,
@@ -107,13 +136,30 @@ impl Client {
     }
 
     pub fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-        let mut bytes = Vec::new();
-        // Hanging up with a body unread ends in a reset, behind the whole answer.
-        let _ = self.open(method, target, headers, body).read_to_end(&mut bytes);
-        let text = String::from_utf8(bytes).unwrap();
-        let (headers, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text:?}"));
-        let status = headers.split(' ').nth(1).unwrap().parse().unwrap();
-        Reply { status, headers: headers.to_lowercase(), body: body.to_owned() }
+        Reply::of(self.open(method, target, headers, body))
+    }
+
+    /// Begins to send an event of so many bytes.
+    pub fn begin_post(&self, length: usize, first: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = format!(
+            "POST /v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {JSON}\r\nContent-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(first.as_bytes()).unwrap();
+        stream
+    }
+
+    /// Sends the rest of it, and reads the answer.
+    pub fn end_post(&self, mut stream: TcpStream, rest: &str) -> Reply {
+        stream.write_all(rest.as_bytes()).unwrap();
+        Reply::of(BufReader::new(stream))
+    }
+
+    /// Whether nobody listens any more.
+    pub fn refuses(&self) -> bool {
+        TcpStream::connect(&self.address).is_err()
     }
 
     pub fn get(&self, target: &str) -> Reply {
@@ -269,6 +315,12 @@ fn addresses_methods_and_parameters_that_are_none_are_told() {
     for target in ["/v1/accounts/users:9:wallet/balances", "/v1/events/none", "/v1/rejected/0@99"] {
         served.get(target).problem(404, "not_found");
     }
+    let entries = |asset: &str| {
+        let said = served.get(&format!("/v1/accounts/users:9:wallet/entries?asset={asset}"));
+        said.problem(404, "not_found")["detail"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(entries("XXX"), "asset \"XXX\" is not known; known are BTC, CNY, EUR, JPY, POINTS, USD, USDT");
+    assert_eq!(entries("CNY"), "no entry of users:9:wallet in CNY");
     assert_eq!(served.get("/livez").is(200), json!({"status": "alive"}));
     served.running.stop();
 }
@@ -313,17 +365,27 @@ fn every_operation_answers_as_it_is_described() {
     };
     served.post("?wait=booked", JSON, at("c-1")).is(200);
     served.post("?wait=booked", JSON, at("c-2").replace("CNY", "XXX")).is(200);
-    let rows = [ledgerflow_tests::bill::BillRow {
+    let data = json!({
+        "order_id": "order-2", "merchant_id": "7", "provider": "wechat", "provider_account": ledgerflow_tests::bill::ACCOUNT,
+        "currency": "CNY", "amount": "12.50", "fee": "0.08",
+    });
+    let mut paid: Value = serde_json::from_str(&at("c-3")).unwrap();
+    (paid["type"], paid["subject"], paid["data"]) = ("order.paid".into(), "orders:order-2".into(), data);
+    served.post("?wait=booked", JSON, paid.to_string()).is(200);
+    let rows = ["order-1", "order-2"].map(|order| ledgerflow_tests::bill::BillRow {
         time: "2026-11-21 20:00:00".to_owned(),
-        order: "order-1".to_owned(),
+        order: order.to_owned(),
         refund: None,
         cents: 1_250,
         fee_cents: 8,
-    }];
+    });
     let bill = served.company.write("bill.csv", ledgerflow_tests::bill::text(&rows));
     served.company.cli(&["bill", &bill.display().to_string()]).ends(0);
     let broken = || (served.get("/v1/breaks").json()["breaks"].as_array()?.len() == 1).then_some(());
     assert!(within(PATIENCE, broken).is_some(), "{:?}", served.get("/v1/breaks"));
+    let matched =
+        || (served.get("/v1/events/c-3").json()["reconciliation"][0]["kind"] == "matched").then_some(());
+    assert!(within(PATIENCE, matched).is_some(), "{:?}", served.get("/v1/events/c-3"));
     let Served { company, running, .. } = served;
     running.stop();
     company.write(
@@ -337,7 +399,7 @@ fn every_operation_answers_as_it_is_described() {
     assert_eq!(document, openapi::document());
     let mut seen = BTreeSet::new();
     for operation in OPERATIONS {
-        let path = operation.path.replace("{account}", "users:1:wallet").replace("{id}", "c-1");
+        let path = operation.path.replace("{account}", "users:1:wallet").replace("{id}", "c-3");
         let targets = match operation.path {
             "/v1/accounts/{account}/balances" => vec![path.clone(), format!("{path}?as_of=2026-11-21")],
             _ => vec![path.replace("{position}", "0@0")],
@@ -463,6 +525,66 @@ fn who_stands_still_keeps_nobody_else_out_for_long() {
     slow.read_to_string(&mut told).unwrap();
     assert!(told.starts_with("HTTP/1.1 408") && told.contains("\"code\":\"timeout\""), "{told}");
     served.running.stop();
+}
+
+/// Reads one answer from a connection that stays open.
+fn next_reply(from: &mut BufReader<TcpStream>) -> (u16, String) {
+    let mut head = Vec::new();
+    while head.last().is_none_or(|line: &String| line != "\r\n") {
+        let mut line = String::new();
+        assert!(from.read_line(&mut line).unwrap() > 0, "{head:?}");
+        head.push(line.to_lowercase());
+    }
+    let length = head.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap().trim();
+    let mut body = vec![0; length.parse().unwrap()];
+    from.read_exact(&mut body).unwrap();
+    (head[0].split(' ').nth(1).unwrap().parse().unwrap(), String::from_utf8(body).unwrap())
+}
+
+/// Soft and hard limit of open files of a process.
+fn files_max(running: &Running) -> [u64; 2] {
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", running.pid())).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let mut numbers = line.split_whitespace().map(|number| number.parse().unwrap_or(u64::MAX));
+    [numbers.next().unwrap(), numbers.next().unwrap()]
+}
+
+#[test]
+fn a_process_has_as_many_files_as_it_may_and_is_not_ready_without_any() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let company = Company::with("http: {listen: 127.0.0.1:0}\n");
+    let running = company.run_limited("-S -n 200");
+    let [soft, hard] = files_max(&running);
+    assert!(soft == hard && hard > 200, "{soft} {hard}");
+    let client = Client::of(&running);
+    let mut kept = BufReader::new(TcpStream::connect(&client.address).unwrap());
+    kept.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut asks = || {
+        kept.get_mut().write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        next_reply(&mut kept)
+    };
+    let becomes = |asks: &mut dyn FnMut() -> (u16, String), status: u16, told: &str| {
+        let mut last = (0, String::new());
+        let found = within(PATIENCE, || {
+            last = asks();
+            (last.0 == status && last.1.contains(told)).then_some(())
+        });
+        assert!(found.is_some(), "{status} {told:?}, not {last:?}");
+    };
+    becomes(&mut asks, 200, "ready");
+    let limited = |files: u64| {
+        let limit = Rlimit { current: Some(files), maximum: Some(hard) };
+        prlimit(Pid::from_raw(i32::try_from(running.pid()).unwrap()), Resource::Nofile, limit).unwrap();
+    };
+    // Whoever comes now is not taken.
+    limited(3);
+    becomes(&mut asks, 503, "no file can be opened in ");
+    let waiting = TcpStream::connect(&client.address).unwrap();
+    becomes(&mut asks, 503, "no connection can be taken: ");
+    limited(hard);
+    becomes(&mut asks, 200, "ready");
+    drop(waiting);
+    running.stop();
 }
 
 #[test]

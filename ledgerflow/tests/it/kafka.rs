@@ -122,6 +122,11 @@ impl OnKafka {
         self.broker.as_deref().unwrap()
     }
 
+    /// What it is configured with.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// What stands before the names of its topics.
     pub fn prefix(&self) -> &str {
         &self.settings.kafka.prefix

@@ -11,7 +11,7 @@ fn a_gateway_sends_and_answers_over_all_partitions() {
     let on = OnKafka::with("http: {listen: 127.0.0.1:0}\n");
     let mut processes = on.processes();
     let gateway = on.company.begin(&["http"]);
-    let client = Client::of(&gateway);
+    let client = Client::of_ready(&gateway);
     client.get("/livez").is(200);
     assert_eq!(client.get("/readyz").is(200), json!({"stages": [], "status": "ready"}));
     let mut changes = client.open("GET", "/v1/balances/changes?account=users:*", &[], b"");
@@ -45,6 +45,43 @@ fn a_gateway_sends_and_answers_over_all_partitions() {
         (Some("duplicate"), Some("booked"))
     );
     gateway.stop();
+}
+
+#[test]
+fn a_gateway_is_not_ready_while_the_cluster_is_away() {
+    let on = OnKafka::with("http: {listen: 127.0.0.1:0}\n");
+    on.broker().signal("STOP");
+    let gateway = on.company.begin(&["http"]);
+    let client = Client::of(&gateway);
+    client.get("/livez").is(200);
+    let said = client.get("/readyz").is(503);
+    assert!(said["detail"].as_str().unwrap().starts_with("the cluster has not answered yet"), "{said}");
+    on.broker().signal("CONT");
+    client.becomes_ready(&gateway);
+    on.broker().signal("STOP");
+    let away = within(PATIENCE, || Some(client.get("/readyz")).filter(|said| said.status() == 503));
+    on.broker().signal("CONT");
+    let said = away.unwrap_or_else(|| panic!("{}", gateway.err())).is(503);
+    assert!(!said["detail"].as_str().unwrap().is_empty(), "{said}");
+    client.becomes_ready(&gateway);
+    gateway.stop();
+}
+
+/// Its body is on its way when the signal comes.
+#[test]
+fn a_gateway_that_is_stopped_answers_what_is_under_way() {
+    let on = OnKafka::with("http: {listen: 127.0.0.1:0}\n");
+    let mut gateway = on.company.begin(&["http"]);
+    let client = Client::of_ready(&gateway);
+    let event = transfer("s-1", "users:1:wallet", "1.00");
+    let (first, rest) = event.split_at(event.len() / 2);
+    let under_way = client.begin_post(event.len(), first);
+    gateway.signal(Signal::TERM);
+    assert!(within(PATIENCE, || client.refuses().then_some(())).is_some(), "{}", gateway.err());
+    let said = client.end_post(under_way, rest).is(202);
+    assert_eq!(said["events"][0]["outcome"], "accepted", "{said}");
+    let ended = gateway.wait(std::time::Duration::from_secs(10));
+    assert_eq!(ended.and_then(|status| status.code()), Some(0), "{}", gateway.err());
 }
 
 #[test]

@@ -9,12 +9,15 @@ mod company;
 #[cfg(feature = "kafka")]
 mod consumers;
 mod docs;
+mod doctor;
 mod forty_five;
 mod full;
 mod http;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod kafka_demo;
+#[cfg(feature = "kafka")]
+mod kafka_doctor;
 #[cfg(feature = "kafka")]
 mod kafka_http;
 #[cfg(feature = "kafka")]

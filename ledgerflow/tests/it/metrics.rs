@@ -374,7 +374,7 @@ mod on_kafka {
         let on = OnKafka::with("http: {listen: 127.0.0.1:0}\nmetrics: {listen: 127.0.0.1:0}\n");
         let processes = on.processes();
         let gateway = on.company.begin(&["http"]);
-        let client = Client::of(&gateway);
+        let client = Client::of_ready(&gateway);
         client.post("?wait=booked&timeout_seconds=60", "application/x-ndjson", thousand().join("\n")).is(200);
         let scrapers: BTreeMap<&str, Scraper> =
             processes.iter().map(|(role, running)| (*role, Scraper::of(running, "metrics"))).collect();

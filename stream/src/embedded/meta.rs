@@ -113,15 +113,40 @@ impl Meta {
     }
 }
 
+/// What a directory was made as; `None` = there is no log in it. Nothing is locked or changed.
+///
+/// # Errors
+/// As [`Meta::load`].
+pub fn made_as(directory: &Path) -> Result<Option<PartitionCounts>, LogError> {
+    Ok(Meta::load(&directory.join("meta"))?.map(|meta| meta.counts))
+}
+
+/// The process that has a directory, as its lock file names it; `None` = nobody has it. Nothing is left changed.
+///
+/// # Errors
+/// What the file system says.
+pub fn owner(directory: &Path) -> Result<Option<String>, LogError> {
+    let path = directory.join("lock");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error("open", &path, &error)),
+    };
+    if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+        drop(Lock { file: Some(file) });
+        return Ok(None);
+    }
+    match in_use(directory, file) {
+        LogError::InUse { pid, .. } => Ok(Some(pid)),
+        other => Err(other),
+    }
+}
+
 /// Compares the counts of a log, fixed when it was made, with those of the configuration.
 ///
 /// # Errors
 /// Each that differs is named with both.
-pub(super) fn check_counts(
-    path: &Path,
-    made: PartitionCounts,
-    wanted: PartitionCounts,
-) -> Result<(), LogError> {
+pub fn check_counts(path: &Path, made: PartitionCounts, wanted: PartitionCounts) -> Result<(), LogError> {
     let pairs = [
         ("partitions.events", made.events, wanted.events),
         ("partitions.internal", made.internal, wanted.internal),

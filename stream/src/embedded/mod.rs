@@ -26,6 +26,7 @@ mod tests;
 
 pub use backup::{BackupFile, BackupReport, Left, restore, take_what_is_left, verify_backup};
 pub use cleaning::{CleanReport, Cleaning};
+pub use meta::{check_counts, made_as, owner};
 
 use self::core::{Core, CoreParts, NotWritten, SEGMENT_BYTES_MAX, lock};
 use self::files::{Files, SystemFiles};

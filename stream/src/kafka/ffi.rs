@@ -7,12 +7,14 @@
 //! Every pointer below comes from librdkafka, is owned by the wrapper that holds it and destroyed in its `Drop`.
 #![allow(unsafe_code)]
 
+use super::acls::Operation;
 use crate::log::{Header, Offset, OutRecord, Record};
 use bytes::Bytes;
 use rdkafka::bindings as raw;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use schemas::topics::Topic;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::{null, null_mut};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -110,6 +112,86 @@ pub(super) fn commit_transaction(client: Client, wait: Duration) -> Result<(), C
 pub(super) fn abort_transaction(client: Client, wait: Duration) -> Result<(), CallError> {
     // SAFETY: the caller holds the client.
     CallError::taken(unsafe { raw::rd_kafka_abort_transaction(client, millis(wait)) })
+}
+
+/// What this client may do with topics, by topic; one that it may not even see is not there.
+pub(super) fn granted(
+    client: Client,
+    names: &[&str],
+    wait: Duration,
+) -> Result<BTreeMap<String, BTreeSet<Operation>>, String> {
+    let owned: Vec<CString> =
+        names.iter().map(|name| CString::new(*name)).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+    let mut pointers: Vec<*const c_char> = owned.iter().map(|name| name.as_ptr()).collect();
+    // SAFETY: the caller holds the client; what is made here is destroyed below, the event last; the answer's parts belong to
+    // the event.
+    unsafe {
+        let options = raw::rd_kafka_AdminOptions_new(
+            client,
+            raw::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+        );
+        let (queue, topics) = (
+            raw::rd_kafka_queue_new(client),
+            raw::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()),
+        );
+        let _sure =
+            CallError::taken(raw::rd_kafka_AdminOptions_set_include_authorized_operations(options, 1));
+        raw::rd_kafka_AdminOptions_set_request_timeout(options, millis(wait), null_mut(), 0);
+        raw::rd_kafka_DescribeTopics(client, topics, options, queue);
+        // The call answers by itself when the time is over.
+        let event = raw::rd_kafka_queue_poll(queue, millis(wait.saturating_mul(2)));
+        let found = described(event);
+        if !event.is_null() {
+            raw::rd_kafka_event_destroy(event);
+        }
+        raw::rd_kafka_TopicCollection_destroy(topics);
+        raw::rd_kafka_queue_destroy(queue);
+        raw::rd_kafka_AdminOptions_destroy(options);
+        found
+    }
+}
+
+/// # Safety
+/// `event` is null or a live event.
+unsafe fn described(
+    event: *mut raw::rd_kafka_event_t,
+) -> Result<BTreeMap<String, BTreeSet<Operation>>, String> {
+    if event.is_null() {
+        return Err("no answer in time".to_owned());
+    }
+    // SAFETY: everything asked for belongs to the event, which lives.
+    unsafe {
+        if raw::rd_kafka_event_error(event) != raw::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(lossy(raw::rd_kafka_event_error_string(event)));
+        }
+        let result = raw::rd_kafka_event_DescribeTopics_result(event);
+        let mut count = 0;
+        let topics = raw::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+        let mut all = BTreeMap::new();
+        for at in 0..count {
+            let topic = *topics.add(at);
+            let mut known = 0;
+            let granted = raw::rd_kafka_TopicDescription_authorized_operations(topic, &raw mut known);
+            if granted.is_null() {
+                continue;
+            }
+            let operations = (0..known).filter_map(|at| operation(*granted.add(at))).collect();
+            all.insert(lossy(raw::rd_kafka_TopicDescription_name(topic)), operations);
+        }
+        Ok(all)
+    }
+}
+
+const fn operation(of: raw::rd_kafka_AclOperation_t) -> Option<Operation> {
+    use raw::rd_kafka_AclOperation_t as O;
+    Some(match of {
+        O::RD_KAFKA_ACL_OPERATION_READ => Operation::Read,
+        O::RD_KAFKA_ACL_OPERATION_WRITE => Operation::Write,
+        O::RD_KAFKA_ACL_OPERATION_CREATE => Operation::Create,
+        O::RD_KAFKA_ACL_OPERATION_DESCRIBE => Operation::Describe,
+        O::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS => Operation::DescribeConfigs,
+        _ => return None,
+    })
 }
 
 /// Topics of a producer, and room for a run of records that are handed over at once: a topic is looked up once, not once a

@@ -6,6 +6,7 @@
 //! What a commit has written is replicated to the in-sync copies when it returns, not synced to their disks.
 
 pub mod acls;
+pub mod cluster;
 mod errors;
 mod ffi;
 mod options;

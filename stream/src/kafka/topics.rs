@@ -52,14 +52,14 @@ const BELOW_READERS_MS: &str = "604800000";
 /// slot, a member that takes slots over would stand still for a third of a second for each.
 const SETTINGS_HOLD_US: i64 = 60_000_000;
 
-struct Admin {
-    client: AdminClient<Quiet>,
-    options: AdminOptions,
+pub(super) struct Admin {
+    pub(super) client: AdminClient<Quiet>,
+    pub(super) options: AdminOptions,
     deadline: Duration,
 }
 
 impl Admin {
-    fn new(options: &Options) -> Result<Self, LogError> {
+    pub(super) fn new(options: &Options) -> Result<Self, LogError> {
         let config = options.client(&options.name("ledgerflow"));
         let client = AdminClient::from_config_and_context(&config, Quiet::default());
         let client = client.map_err(|error| LogError::Io(error.to_string()))?;
@@ -144,7 +144,7 @@ pub fn create(options: &Options, topics: &[Topic]) -> Result<Vec<(Topic, Made)>,
     Ok(made)
 }
 
-fn looker(options: &Options) -> Result<BaseConsumer<Quiet>, LogError> {
+pub(super) fn looker(options: &Options) -> Result<BaseConsumer<Quiet>, LogError> {
     options.check().map_err(|error| LogError::Misconfigured(error.to_string()))?;
     let config = options.client(&options.name("ledgerflow"));
     let client = BaseConsumer::from_config_and_context(&config, Quiet::default());
@@ -156,7 +156,7 @@ fn looker(options: &Options) -> Result<BaseConsumer<Quiet>, LogError> {
 const FIRST: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 
 /// The cluster's topics.
-fn metadata(client: &BaseConsumer<Quiet>, patience: Duration) -> Result<Metadata, LogError> {
+pub(super) fn metadata(client: &BaseConsumer<Quiet>, patience: Duration) -> Result<Metadata, LogError> {
     let mut left = patience;
     for first in FIRST.into_iter().map(Some).chain([None]) {
         let wait = first.unwrap_or(left).min(left);
@@ -273,7 +273,11 @@ fn wrong_in(
 }
 
 /// A list of topics leaves those out that a client has no leave to see: only a question for one by name tells.
-fn missing(client: &BaseConsumer<Quiet>, name: &str, patience: Duration) -> Result<String, LogError> {
+pub(super) fn missing(
+    client: &BaseConsumer<Quiet>,
+    name: &str,
+    patience: Duration,
+) -> Result<String, LogError> {
     let found = client.fetch_metadata(Some(name), patience);
     let found = found.map_err(|error| errors::asked(&format!("topic {name}"), &error))?;
     let error = found.topics().iter().find(|of| of.name() == name).and_then(|of| of.error());
@@ -312,25 +316,36 @@ impl Differing {
 /// # Errors
 /// The cluster does not answer, or refuses.
 pub fn differing(log: &KafkaLog, topics: &[Topic]) -> Result<Vec<Differing>, LogError> {
-    let options = log.options();
-    let names: Vec<String> = topics.iter().map(|topic| options.topic(*topic)).collect();
-    let (asked_us, found) = (clock::monotonic_us(), Admin::new(options)?.configs(&names)?);
-    let (mut all, mut kept) = (Vec::new(), lock(&log.shared.kept));
-    for ((topic, name), found) in topics.iter().zip(names).zip(found) {
-        let before = all.len();
-        for (setting, wanted) in settings(*topic, options) {
-            let entry = found.iter().find(|entry| entry.name == setting);
-            let found = entry.and_then(|entry| entry.value.clone()).unwrap_or_default();
-            if !suffices(setting, &found, &wanted) {
-                all.push(Differing { topic: name.clone(), setting, found, wanted });
-            }
-        }
-        match all.iter().skip(before).any(Differing::takes_away) {
-            true => kept.remove(topic),
-            false => kept.insert(*topic, asked_us),
+    let asked_us = clock::monotonic_us();
+    let (mut all, found) = (Vec::new(), differing_on(log.options(), topics)?);
+    let mut kept = lock(&log.shared.kept);
+    for (topic, of_topic) in found {
+        match of_topic.iter().any(Differing::takes_away) {
+            true => kept.remove(&topic),
+            false => kept.insert(topic, asked_us),
         };
+        all.extend(of_topic);
     }
     Ok(all)
+}
+
+/// The same topic by topic, of topics that are there.
+pub(super) fn differing_on(
+    options: &Options,
+    topics: &[Topic],
+) -> Result<Vec<(Topic, Vec<Differing>)>, LogError> {
+    let names: Vec<String> = topics.iter().map(|topic| options.topic(*topic)).collect();
+    let found = Admin::new(options)?.configs(&names)?;
+    let of_topic = |((topic, name), found): ((&Topic, String), Vec<ConfigEntry>)| {
+        let differing = |(setting, wanted): (&'static str, String)| {
+            let entry = found.iter().find(|entry| entry.name == setting);
+            let found = entry.and_then(|entry| entry.value.clone()).unwrap_or_default();
+            let suffices = suffices(setting, &found, &wanted);
+            (!suffices).then(|| Differing { topic: name.clone(), setting, found, wanted })
+        };
+        (*topic, settings(*topic, options).into_iter().filter_map(differing).collect())
+    };
+    Ok(topics.iter().zip(names).zip(found).map(of_topic).collect())
 }
 
 /// Whether a setting does what the wanted one does.
