@@ -52,6 +52,8 @@ settings! {
         http: HttpSettings;
         /// Metrics at an address of their own.
         metrics: MetricsSettings;
+        /// Traces of events.
+        traces: TracesSettings;
         /// Into how many partitions the topics are divided. Fixed when the data directory is made: another count is
         /// refused.
         partitions: Partitions;
@@ -191,6 +193,19 @@ settings! {
         /// reconcile the third, so that all may run on one machine with one configuration. Port 0 takes any; the log tells
         /// which.
         listen: Listen = Listen(None);
+    }
+}
+
+settings! {
+    /// Spans of what becomes of an event, sent to an OpenTelemetry collector over OTLP; see `docs/operating.md`. The program
+    /// must be built with its feature `otlp`.
+    pub struct TracesSettings {
+        /// Address of the collector's OTLP over HTTP; empty = `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or
+        /// `OTEL_EXPORTER_OTLP_ENDPOINT` where one is set, else no traces. Spans go to `/v1/traces` below it.
+        endpoint: Collector = Collector::default();
+        /// Of a million calls of `POST /v1/events` that come without a `traceparent` so many begin a trace. What comes with
+        /// one is traced where its flag `sampled` says so.
+        sample: u32 = 1_000_000, in 0..=1_000_000;
     }
 }
 
@@ -497,6 +512,52 @@ impl Listen {
         let Some(mut address) = self.0.filter(|address| address.port() != 0) else { return Some(self) };
         address.set_port(address.port().checked_add(by)?);
         Some(Self(Some(address)))
+    }
+}
+
+/// Address of a collector of traces; empty = there is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Collector(String);
+
+impl Collector {
+    /// What is expected of one.
+    pub const EXPECTED: &str = "a URL such as http://localhost:4318 (plain HTTP, no user)";
+
+    /// The address in a text; `None` = it is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_one = |uri: axum::http::Uri| {
+            let host =
+                uri.authority().is_some_and(|host| !host.as_str().contains('@') && !host.host().is_empty());
+            host && uri.scheme_str() == Some("http") && uri.query().is_none()
+        };
+        (text.is_empty() || text.parse().is_ok_and(is_one)).then(|| Self(text.to_owned()))
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The address.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Setting for Collector {
+    fn shape() -> Shape {
+        Shape::Value(Self::EXPECTED.to_owned())
+    }
+
+    fn read(node: &Node, key: &str) -> Result<Self, ConfigError> {
+        read_text(node, key, Self::shape().expected(), Self::parse)
+    }
+
+    fn render(&self) -> String {
+        self.0.clone()
     }
 }
 
@@ -998,6 +1059,14 @@ bills:
             (
                 "metrics: {listen: '[::]:9464'}",
                 "ledgerflow.yaml:1:19: metrics.listen: found [::]:9464, expected a loopback address such as 127.0.0.1:9464, or http.tokens",
+            ),
+            (
+                "traces: {endpoint: 'https://collector:4318'}",
+                "ledgerflow.yaml:1:20: traces.endpoint: found \"https://collector:4318\", expected a URL such as http://localhost:4318 (plain HTTP, no user)",
+            ),
+            (
+                "traces: {sample: 1000001}",
+                "ledgerflow.yaml:1:18: traces.sample: found \"1000001\", expected a whole number from 0 to 1000000",
             ),
             (
                 "http: {listen: localhost}",

@@ -17,6 +17,7 @@
 //! - [`supervise`]: processes that are started again when they end;
 //! - [`socket`]: the way to a pipeline that runs in another process;
 //! - [`generate`]: events that look like a payment company's day;
+//! - [`traces`]: spans of what becomes of an event, for an OpenTelemetry collector (feature `otlp`);
 //! - [`measure`]: latency, CPU, recount;
 //! - [`metrics`]: what Prometheus is told.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -41,3 +42,5 @@ pub mod runtime;
 pub mod serve;
 pub mod socket;
 pub mod supervise;
+#[cfg_attr(not(feature = "otlp"), path = "without_otlp.rs")]
+pub mod traces;

@@ -16,6 +16,7 @@ use crate::query::books::{Answering, Books, checkpoints};
 use crate::query::{self, Answer, Ending, Question};
 use crate::retention::Retention;
 use crate::runtime::{Failure, Pipeline, Share, Stage, Start};
+use crate::traces::Tracer;
 use crate::{http, restore, socket};
 use anyhow::Context;
 use std::collections::{BTreeMap, BTreeSet};
@@ -112,8 +113,11 @@ pub fn serve(
     if let Some(log) = &books.embedded {
         log.sync()?;
     }
+    if let Some(tracer) = &books.traces {
+        tracer.end_within(all_of_it / 20);
+    }
     if let Some(mirror) = mirror {
-        mirror.end_within(all_of_it / 10);
+        mirror.end_within(all_of_it / 20);
     }
     watched?;
     if let Some(failure) = failures.into_iter().next() {
@@ -150,6 +154,7 @@ pub fn start(settings: &Settings) -> anyhow::Result<(Books, PathBuf)> {
     let setup = settings.setup()?;
     // Wrong charts and rules are told before anything is opened.
     let processors = setup.processors()?;
+    let traces = Tracer::start(settings)?;
     let mut options = settings.embedded();
     options.on_failure = Some(Arc::new(|why| {
         // Commits that may not be on the disk must never be believed: the process ends and restores.
@@ -163,11 +168,12 @@ pub fn start(settings: &Settings) -> anyhow::Result<(Books, PathBuf)> {
     basis::open(shared.as_ref(), &setup)?;
     let store = checkpoints(&dir, &shared);
     let (share, clock) = (Share::whole(), settings.clock());
-    let start = Start { log: &shared, share: &share, clock: &clock, checkpoints: &store };
+    let start =
+        Start { log: &shared, share: &share, clock: &clock, checkpoints: &store, traces: traces.as_ref() };
     let pipeline = Pipeline::start(&processors, &settings.workers(), &start)?;
     let answering = Answering::Running(Box::new(pipeline));
     let (retention, mirrored) = (Retention::default(), Mirrored::Off);
-    let books = Books { log: shared, embedded: Some(log), setup, answering, retention, mirrored };
+    let books = Books { log: shared, embedded: Some(log), setup, answering, retention, mirrored, traces };
     Ok((books, dir))
 }
 

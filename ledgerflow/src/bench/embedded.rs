@@ -51,7 +51,7 @@ impl Bench<'_> {
         };
         basis::open(shared.as_ref(), &setup)?;
         let (share, clock) = (Share::whole(), BusinessClock::Wall);
-        let start = Start { log: &shared, share: &share, clock: &clock, checkpoints: &store };
+        let start = Start { log: &shared, share: &share, clock: &clock, checkpoints: &store, traces: None };
         Pipeline::start(&setup.processors()?, &self.settings.workers(), &start)
     }
 

@@ -264,7 +264,7 @@ pub fn reconcile(options: &BenchReconcile, settings: &Settings, dir: &Path) -> a
     let (before, cpu_before_ms, from_us) = (process::rss_mib(), process::cpu_ms(), clock::monotonic_us());
     let (share, clock) = (Share::of(Role::Reconcile, "1"), BusinessClock::Wall);
     let store = checkpoints(dir, &log);
-    let start = Start { log: &log, share: &share, clock: &clock, checkpoints: &store };
+    let start = Start { log: &log, share: &share, clock: &clock, checkpoints: &store, traces: None };
     let pipeline = Pipeline::start(&setup.processors()?, &settings.workers(), &start)?;
     let import = Import::open_path(setup.source(Some(SOURCE))?, &bill, None, counts.internal)?;
     if !import.end().accepted {

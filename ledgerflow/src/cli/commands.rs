@@ -399,7 +399,7 @@ fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Resul
         });
         let count = fits.take(outcomes::EVENTS_MAX).count().max(1);
         let (now, later) = rest.split_at(count.min(rest.len()));
-        let sent = asked.ask(&Question::Send { lane: options.lane, events: now.to_vec() });
+        let sent = asked.ask(&Question::send(options.lane, now.to_vec()));
         let answer = match sent {
             // Nothing is taken under a configuration that is refused.
             Err(why) if accepted == 0 && code_of(&why) == WRONG_USE => return Err(why),

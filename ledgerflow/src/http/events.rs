@@ -7,11 +7,12 @@ use super::State;
 use super::extract::{Content, Params};
 use super::problem::{Kind, Problem};
 use crate::cli::output::Cell;
-use crate::query::events::{Sent, Text};
+use crate::query::events::{Sent, TRACEPARENT, Text};
 use crate::query::outcomes::{Awaited, EVENTS_MAX};
 use crate::query::{Answer, Question};
+use crate::traces::{Call, Tracer};
 use axum::Json;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemas::cloudevents;
 use schemas::reason::Reason;
@@ -19,6 +20,7 @@ use schemas::rejection::Faults;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -31,6 +33,8 @@ const WAIT_SECONDS: u64 = 10;
 const WAIT_SECONDS_MAX: u64 = 60;
 /// Between two looks for outcomes.
 const LOOK: Duration = Duration::from_millis(20);
+/// Bytes of the header `traceparent` as it is written.
+const TRACEPARENT_BYTES: usize = 55;
 /// Faults that are told of a request.
 const FAULTS_MAX: usize = 100;
 
@@ -52,8 +56,11 @@ enum Wait {
 /// An event of a request: its bytes and what names it.
 struct Received {
     text: Text,
+    bytes: usize,
     id: String,
     source: String,
+    /// Its own, an extension of the event.
+    traceparent: Option<String>,
 }
 
 /// How a body holds events.
@@ -70,6 +77,22 @@ pub(super) async fn post(
     headers: HeaderMap,
     Content(body): Content,
 ) -> Result<Response, Problem> {
+    let traceparent = headers.get(TRACEPARENT).map(HeaderValue::as_bytes);
+    let mut call = state.tracer().map(|tracer| tracer.call(traceparent));
+    let answer = take(&state, params, &headers, &body, call.as_mut()).await;
+    if let Some(call) = call {
+        call.answered(answer.as_ref().map_or_else(|problem| problem.status(), Response::status).as_u16());
+    }
+    answer
+}
+
+async fn take(
+    state: &State,
+    params: Parameters,
+    headers: &HeaderMap,
+    body: &[u8],
+    mut call: Option<&mut Call>,
+) -> Result<Response, Problem> {
     let lane = params.lane.unwrap_or(LANE);
     if lane > 2 {
         return Err(Problem::new(Kind::BadParameter, format!("lane: found {lane}, expected 0, 1 or 2")));
@@ -79,18 +102,25 @@ pub(super) async fn post(
         let why = format!("timeout_seconds: found {wait}, expected 1 to {WAIT_SECONDS_MAX}");
         return Err(Problem::new(Kind::BadParameter, why));
     }
-    let form = form(&headers)?;
-    let received = read(&form, &body, state.event_bytes_max()?)?;
+    let (form, bytes_max) = (form(headers)?, state.event_bytes_max()?);
+    let received = read(&form, body, bytes_max)?;
+    let traceparents = match &mut call {
+        Some(call) => traced(call, &received, bytes_max),
+        None => Vec::new(),
+    };
     let (mut events, mut names) = (Vec::new(), Vec::new());
-    for Received { text, id, source } in received {
+    for Received { text, id, source, .. } in received {
         events.push(text);
         names.push((id, source));
     }
-    let sent = state.ask(Question::Send { lane, events }).await?;
+    let sent = state.ask(Question::Send { lane, events, traceparents }).await?;
     let awaited = sent.awaited.unwrap_or_default();
     let places = awaited.sent.clone();
+    if let Some(call) = call {
+        call.sent(&places);
+    }
     let outcomes = match params.wait {
-        Some(Wait::Booked) => wait_for(&state, awaited, Duration::from_secs(wait)).await,
+        Some(Wait::Booked) => wait_for(state, awaited, Duration::from_secs(wait)).await,
         None => BTreeMap::new(),
     };
     let whole = !places.is_empty() && places.iter().all(|at| outcomes.contains_key(at));
@@ -100,7 +130,23 @@ pub(super) async fn post(
     Ok((status, Json(body)).into_response())
 }
 
+/// The `traceparent` of each event. An event that would be too long with it goes as it is.
+fn traced(call: &mut Call, received: &[Received], bytes_max: usize) -> Vec<Option<String>> {
+    let fits = |event: &Received| event.bytes + TRACEPARENT.len() + TRACEPARENT_BYTES <= bytes_max;
+    let mut of =
+        |index, event: &Received| call.event(index, event.traceparent.as_deref(), &event.source, &event.id);
+    let each = received.iter().enumerate();
+    let all = each.map(|(index, event)| if fits(event) { of(index, event) } else { None }).collect();
+    call.sends();
+    all
+}
+
 impl State {
+    /// Where spans go, if this process traces.
+    fn tracer(&self) -> Option<Tracer> {
+        (self.books)().ok()?.traces.clone()
+    }
+
     /// Longest event that ingest takes.
     fn event_bytes_max(&self) -> Result<usize, Problem> {
         let books = (self.books)().map_err(|why| Problem::new(Kind::Unavailable, why))?;
@@ -189,9 +235,14 @@ fn read_one(text: &[u8], bytes_max: usize) -> Result<Received, (&'static str, St
         }
         _ => {}
     }
-    let named = event.map(|event| (event.id.into_owned(), event.source.into_owned()));
+    let named = event.map(|event| {
+        let traceparent = event.traceparent.map(Cow::into_owned);
+        (event.id.into_owned(), event.source.into_owned(), traceparent)
+    });
     match (named, faults.into_first()) {
-        (Some((id, source)), None) => Ok(Received { text: text.to_vec().into(), id, source }),
+        (Some((id, source, traceparent)), None) => {
+            Ok(Received { bytes: text.len(), text: text.to_vec().into(), id, source, traceparent })
+        }
         (_, Some(fault)) => Err((fault.reason.code(), fault.detail)),
         (None, None) => Err((Reason::NotCloudEvent.code(), "not an event".to_owned())),
     }

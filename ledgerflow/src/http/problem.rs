@@ -57,6 +57,11 @@ impl Problem {
         Self { kind, detail: detail.into(), more: Map::new() }
     }
 
+    /// The HTTP status that it is answered with.
+    pub const fn status(&self) -> StatusCode {
+        self.kind.status()
+    }
+
     /// The same with a further member.
     #[must_use]
     pub fn with(mut self, name: &str, value: Value) -> Self {

@@ -8,6 +8,7 @@ use crate::cli::commands::WrongUse;
 use crate::config::Settings;
 use crate::mirror::Mirrored;
 use crate::query::books::Books;
+use crate::traces::Tracer;
 use crate::{http, serve};
 use anyhow::Context;
 use std::path::Path;
@@ -48,13 +49,17 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let asked = found.clone();
     let source: http::Source = Arc::new(move || asked.get());
     let stop_wait = Duration::from_secs(u64::from(settings.shutdown_seconds)) * 8 / 10;
+    let traces = Tracer::start(settings)?;
     let served = http::Server::start_with(bound, &settings.http, (source, &dir), stop_wait)?;
-    let books = books(settings, &dir, &found)?;
+    let books = Books { traces: traces.clone(), ..books(settings, &dir, &found)? };
     found.set(Ok(Arc::new(books)));
     while !stop.load(Ordering::Acquire) {
         std::thread::sleep(LOOK);
     }
     drop(served);
+    if let Some(tracer) = traces {
+        tracer.end_within(Duration::from_secs(u64::from(settings.shutdown_seconds)) / 10);
+    }
     Ok(())
 }
 

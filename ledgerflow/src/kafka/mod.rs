@@ -23,6 +23,7 @@ use crate::query::{Answer, Ending};
 use crate::retention::Retention;
 use crate::runtime::{Cause, Failure, Pipeline, Role, Share, Start};
 use crate::serve::{self, Ended};
+use crate::traces::Tracer;
 use anyhow::{Context, bail};
 use schemas::topics::Topic;
 use std::collections::BTreeMap;
@@ -216,6 +217,7 @@ fn start(settings: &Settings, role: Role, dir: &Path) -> anyhow::Result<Books> {
     let setup = settings.setup()?;
     let processors = setup.processors()?;
     let options = options(settings)?;
+    let traces = Tracer::start(settings)?;
     let log = reach(u32::MAX, || KafkaLog::open(options.clone()))?;
     let wrong = topics::differing(&log, Topic::ALL)?;
     if !wrong.is_empty() {
@@ -227,11 +229,13 @@ fn start(settings: &Settings, role: Role, dir: &Path) -> anyhow::Result<Books> {
     tracing::info!(processor = role.name(), member, "member");
     let (share, clock) = (Share::of(role, member.to_string()), settings.clock());
     let store = checkpoints(dir, &log);
-    let start = Start { log: &log, share: &share, clock: &clock, checkpoints: &store };
+    let traces = traces.as_ref();
+    let start = Start { log: &log, share: &share, clock: &clock, checkpoints: &store, traces };
     let pipeline = Pipeline::start(&processors, &settings.workers(), &start)?;
     let answering = Answering::Running(Box::new(pipeline));
     let (retention, mirrored) = (Retention::default(), Mirrored::Off);
-    Ok(Books { log, embedded: None, setup, answering, retention, mirrored })
+    let traces = traces.cloned();
+    Ok(Books { log, embedded: None, setup, answering, retention, mirrored, traces })
 }
 
 #[cfg(test)]

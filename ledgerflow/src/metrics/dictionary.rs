@@ -93,6 +93,7 @@ pub const LABELS: &[(&str, &str)] = &[
         "of cases: `matched` or a kind of break, see bills.md; of places: `bodies`, `requests` or `streams`",
     ),
     ("gate", "`staged`, `accepted` or `quarantined`"),
+    ("cause", "of dropped spans: `queue`, too many waited, or `collector`, it did not take them"),
     ("version", "version of the program"),
     ("le", "upper bound of a histogram's bucket, seconds"),
 ];
@@ -235,6 +236,14 @@ metrics! {
         MIRROR_LAST: Gauge "ledgerflow_mirror_last_success_timestamp_seconds" in "seconds since 1970" by ["slot"]
             = "When Redis last acknowledged something of the slot.";
             "Old on a slot without changes is no fault; see the lag.";
+    }
+    "Traces, where a collector is configured" {
+        SPANS_EXPORTED: Counter "ledgerflow_trace_spans_exported" in "spans" by []
+            = "Spans that the collector has taken since the process began.";
+            "It stands still while events are traced: the collector is away, the dropped ones grow.";
+        SPANS_DROPPED: Counter "ledgerflow_trace_spans_dropped" in "spans" by ["cause"]
+            = "Spans that were dropped since the process began.";
+            "`queue`: more come than the collector takes, lower traces.sample. `collector`: it is away or refuses them, the log says why. The books are right without them.";
     }
     "HTTP API, at its own address" {
         PLACES: Gauge "ledgerflow_http_places" in "places" by ["kind"]

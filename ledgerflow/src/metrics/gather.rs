@@ -11,6 +11,7 @@ use crate::measure::process;
 use crate::mirror::{Mirrored, View};
 use crate::query::books::Books;
 use crate::runtime::{Deadline, Pipeline, Reached, Stage, Workers};
+use crate::traces::Tracer;
 use ingest::lanes::LANES;
 use ingest::processor::IngestProcessor;
 use posting::Posting;
@@ -39,6 +40,11 @@ pub fn gather(books: &Books, dir: &Path) -> Samples {
     of_disk(&mut samples, dir);
     if let Some(log) = &books.embedded {
         samples.count(&of::LOG_BYTES, [], log.disk_bytes());
+    }
+    if let Some(told) = books.traces.as_ref().map(Tracer::told) {
+        samples.count(&of::SPANS_EXPORTED, [], told.exported);
+        samples.count(&of::SPANS_DROPPED, [&"queue"], told.overflowed);
+        samples.count(&of::SPANS_DROPPED, [&"collector"], told.refused);
     }
     let places = books.pipeline().map(|pipeline| of_pipeline(&mut samples, pipeline)).unwrap_or_default();
     let (mirror, log) = (of_mirror(&mut samples, books), Arc::clone(&books.log));

@@ -4,6 +4,7 @@ use crate::basis;
 use crate::mirror::Mirrored;
 use crate::retention::Retention;
 use crate::runtime::{Pipeline, Processors, Setup};
+use crate::traces::Tracer;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use ingest::processor::IngestProcessor;
@@ -84,6 +85,8 @@ pub struct Books {
     pub retention: Retention,
     /// The mirror of balances.
     pub mirrored: Mirrored,
+    /// Where this process sends spans; `None` = it does not trace.
+    pub traces: Option<Tracer>,
 }
 
 /// Opens the checkpoint store of a processor below a data directory.
@@ -177,8 +180,8 @@ impl Books {
             join: Rested::of(join),
         };
         let answering = Answering::Resting(Box::new(resting));
-        let (retention, mirrored) = (Retention::default(), Mirrored::Off);
-        Ok(Self { log, embedded: None, setup, answering, retention, mirrored })
+        let (retention, mirrored, traces) = (Retention::default(), Mirrored::Off, None);
+        Ok(Self { log, embedded: None, setup, answering, retention, mirrored, traces })
     }
 
     /// The running pipeline, if there is one.

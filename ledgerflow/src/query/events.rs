@@ -12,7 +12,7 @@ use schemas::topics::Topic;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
-use stream::log::{Isolation, Log, Offset, OutRecord, Record, TopicPartition, header};
+use stream::log::{Header, Isolation, Log, Offset, OutRecord, Record, TopicPartition, header};
 
 /// Bytes of an event as they travel to the pipeline's process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub struct Sent {
     pub offset: Offset,
 }
 
+/// The header with the W3C trace context of an event.
+pub const TRACEPARENT: &str = "traceparent";
+
 /// One sender at a time: the places of its events are read from the log's end before they are appended.
 static SENDING: Mutex<()> = Mutex::new(());
 
@@ -57,8 +60,13 @@ fn stable_hash_of(text: &str) -> u64 {
     stable_hash(text.as_bytes())
 }
 
-/// `send`: appends events to a lane and waits until they are durable.
-pub(super) fn send(books: &Books, lane: u8, events: &[Text]) -> anyhow::Result<Answer> {
+/// `send`: appends events to a lane, with the header `traceparent` of the same place, and waits until they are durable.
+pub(super) fn send(
+    books: &Books,
+    lane: u8,
+    events: &[Text],
+    traceparents: &[Option<String>],
+) -> anyhow::Result<Answer> {
     let topic = *Topic::LANES.get(usize::from(lane)).context("lane: expected 0, 1 or 2")?;
     let partitions = books.setup.counts.events;
     let sending = SENDING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,7 +75,7 @@ pub(super) fn send(books: &Books, lane: u8, events: &[Text]) -> anyhow::Result<A
     let mut begin = BTreeMap::new();
     let mut records = Vec::with_capacity(events.len());
     let mut sent = Vec::with_capacity(events.len());
-    for event in events {
+    for (index, event) in events.iter().enumerate() {
         let text = match event {
             Text::Utf8(text) => text.as_bytes(),
             Text::Bytes(bytes) => bytes,
@@ -81,7 +89,9 @@ pub(super) fn send(books: &Books, lane: u8, events: &[Text]) -> anyhow::Result<A
         begin.entry(partition).or_insert(offset);
         next.insert(partition, offset + 1);
         sent.push(Sent { lane, partition, offset });
-        records.push(OutRecord::new(to, Bytes::copy_from_slice(text)));
+        let traceparent = traceparents.get(index).cloned().flatten();
+        let headers = traceparent.map(|text| Header::text(TRACEPARENT, text)).into_iter().collect();
+        records.push(OutRecord { headers, ..OutRecord::new(to, Bytes::copy_from_slice(text)) });
     }
     // Others write to the same topics on Kafka: there the places are those where the events are found.
     let ours = if books.embedded.is_none() { records.clone() } else { Vec::new() };

@@ -52,8 +52,13 @@ pub enum Question {
     Backup { to: String },
     /// Import a bill file.
     Bill { file: String, source: Option<String>, day: Option<String> },
-    /// Append events.
-    Send { lane: u8, events: Vec<events::Text> },
+    /// Append events, each with the header `traceparent` of its place, where there is one.
+    Send {
+        lane: u8,
+        events: Vec<events::Text>,
+        #[serde(default)]
+        traceparents: Vec<Option<String>>,
+    },
     /// Outcomes of events sent, as far as they have come.
     Outcomes { of: outcomes::Awaited },
     /// What the stages of a process have done since its start, and how far they are behind.
@@ -65,6 +70,12 @@ pub enum Question {
 }
 
 impl Question {
+    /// Append events that have nothing but their bytes.
+    #[must_use]
+    pub const fn send(lane: u8, events: Vec<events::Text>) -> Self {
+        Self::Send { lane, events, traceparents: Vec::new() }
+    }
+
     /// Whether its answer changes the books.
     #[must_use]
     pub const fn writes(&self) -> bool {
@@ -158,7 +169,7 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         Question::Bill { file, source, day } => {
             operations::bill(books, file, source.as_deref(), day.as_deref())
         }
-        Question::Send { lane, events } => events::send(books, *lane, events),
+        Question::Send { lane, events, traceparents } => events::send(books, *lane, events, traceparents),
         Question::Outcomes { of } => outcomes::outcomes(books, of),
         Question::Work => operations::work(books),
         Question::Health => Ok(operations::health(books)),

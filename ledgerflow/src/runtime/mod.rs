@@ -17,6 +17,7 @@ pub use worker_thread::{Blocked, Cause, Failure, Work, WorkerThread};
 pub use workers::{Reached, Stage, Workers};
 
 use crate::measure::behind::behind;
+use crate::traces::Tracer;
 use schemas::topics::Topic;
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -93,6 +94,8 @@ pub struct Start<'a> {
     pub clock: &'a BusinessClock,
     /// Opens checkpoint stores.
     pub checkpoints: &'a OpenCheckpoints<'a>,
+    /// Where spans go; `None` = nobody traces.
+    pub traces: Option<&'a Tracer>,
 }
 
 /// A running pipeline, or a process's part of it: of a processor that does not run here there are no workers.

@@ -2,7 +2,9 @@
 //!
 //! A reader of the processor's inputs notes when records first come, a session notes the answer to its commit. What a
 //! worker reads in order to restore does not count: the reader with which it goes on is opened last, and begins anew.
+//! Traces are taken from the same places ([`Stage`]); where there are none, that is one look an answer.
 
+use crate::traces::Stage;
 use prometheus_client::metrics::histogram::Histogram;
 use schemas::topics::Topic;
 use std::sync::Arc;
@@ -49,13 +51,22 @@ pub struct TimedLog {
     inputs: Vec<Topic>,
     durations: Durations,
     first_read: FirstRead,
+    /// Follows the worker's traces.
+    stage: Option<Arc<Stage>>,
 }
 
 impl TimedLog {
     /// Measures one worker of a processor with these inputs.
     #[must_use]
     pub fn new(log: Arc<dyn Log>, inputs: Vec<Topic>, durations: Durations) -> Self {
-        Self { log, inputs, durations, first_read: Arc::new(AtomicI64::new(NOTHING_READ)) }
+        Self { log, inputs, durations, first_read: Arc::new(AtomicI64::new(NOTHING_READ)), stage: None }
+    }
+
+    /// The same with its traces followed.
+    #[must_use]
+    pub fn followed(mut self, stage: Option<Stage>) -> Self {
+        self.stage = stage.map(Arc::new);
+        self
     }
 }
 
@@ -82,12 +93,17 @@ impl Log for TimedLog {
             return Ok(reader);
         }
         self.first_read.store(NOTHING_READ, Ordering::Relaxed);
-        Ok(Box::new(TimedReader { reader, first_read: Arc::clone(&self.first_read) }))
+        if let Some(stage) = &self.stage {
+            stage.begins_anew();
+        }
+        let (first_read, stage) = (Arc::clone(&self.first_read), self.stage.clone());
+        Ok(Box::new(TimedReader { reader, first_read, stage }))
     }
 
     fn join(&self, member: &Member) -> Result<Box<dyn Session>, LogError> {
         let (session, durations) = (self.log.join(member)?, self.durations.clone());
-        Ok(Box::new(TimedSession { session, durations, first_read: Arc::clone(&self.first_read) }))
+        let (first_read, stage) = (Arc::clone(&self.first_read), self.stage.clone());
+        Ok(Box::new(TimedSession { session, durations, first_read, stage }))
     }
 
     fn append(&self, records: Vec<OutRecord>) -> Result<u64, LogError> {
@@ -126,6 +142,7 @@ impl Log for TimedLog {
 struct TimedReader {
     reader: Box<dyn Reader>,
     first_read: FirstRead,
+    stage: Option<Arc<Stage>>,
 }
 
 impl Reader for TimedReader {
@@ -133,6 +150,9 @@ impl Reader for TimedReader {
         let fetches = self.reader.poll(limit)?;
         if !fetches.is_empty() && self.first_read.load(Ordering::Relaxed) == NOTHING_READ {
             self.first_read.store(monotonic_us(), Ordering::Relaxed);
+        }
+        if let Some(stage) = &self.stage {
+            stage.read(&fetches);
         }
         Ok(fetches)
     }
@@ -142,6 +162,9 @@ impl Reader for TimedReader {
     }
 
     fn seek(&mut self, at: TopicPartition, offset: Offset) -> Result<(), LogError> {
+        if let Some(stage) = &self.stage {
+            stage.went_back(at, offset);
+        }
         self.reader.seek(at, offset)
     }
 
@@ -154,6 +177,7 @@ struct TimedSession {
     session: Box<dyn Session>,
     durations: Durations,
     first_read: FirstRead,
+    stage: Option<Arc<Stage>>,
 }
 
 impl Session for TimedSession {
@@ -162,9 +186,13 @@ impl Session for TimedSession {
     }
 
     fn commit(&mut self, transaction: Transaction) -> CommitOutcome {
+        let sealed = self.stage.as_ref().map(|stage| (stage, stage.sealed(&transaction)));
         let begun_us = monotonic_us();
         let outcome = self.session.commit(transaction);
-        if matches!(outcome, CommitOutcome::Committed { .. }) {
+        if let CommitOutcome::Committed { sequence } = outcome {
+            if let Some((stage, sealed)) = sealed {
+                stage.committed(sealed, sequence);
+            }
             let now_us = monotonic_us();
             self.durations.commit.observe(seconds_since(begun_us, now_us));
             let first_us = self.first_read.swap(NOTHING_READ, Ordering::Relaxed);

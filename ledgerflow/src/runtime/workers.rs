@@ -64,7 +64,8 @@ where
             let store = (start.checkpoints)(processor.name())?;
             let (name, log) = (start.share.worker(number), Arc::clone(start.log));
             let inputs = processor.inputs().into_iter().map(|input| input.topic).collect();
-            let log = Arc::new(TimedLog::new(log, inputs, durations.clone()));
+            let stage = start.traces.and_then(|tracer| tracer.follow(&log, processor.name()));
+            let log = Arc::new(TimedLog::new(log, inputs, durations.clone()).followed(stage));
             let worker = Worker::new(processor.clone(), log, &name, options.clone(), store);
             let gathering = Arc::clone(&gathering);
             WorkerThread::spawn_after(worker, start.clock.clone(), move |worker| {

@@ -171,7 +171,7 @@ impl Company {
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         // What steers the tests, or the machine's own books, must not steer the program.
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("LEDGERFLOW_") {
+            if ["LEDGERFLOW_", "OTEL_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
                 command.env_remove(name);
             }
         }

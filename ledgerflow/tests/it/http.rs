@@ -59,6 +59,12 @@ impl Reply {
         serde_json::from_str(&self.body).unwrap_or_else(|why| panic!("{why}: {self:?}"))
     }
 
+    /// The body as it came.
+    #[cfg(feature = "otlp")]
+    pub fn text(self) -> String {
+        self.body
+    }
+
     #[track_caller]
     pub fn is(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{self:?}");

@@ -4,6 +4,8 @@
 mod basis;
 mod bench;
 mod bills;
+#[cfg(feature = "otlp")]
+mod collector;
 mod commands;
 mod company;
 #[cfg(feature = "kafka")]
@@ -30,4 +32,8 @@ mod restore;
 mod retention;
 mod signs;
 mod trace;
+#[cfg(feature = "otlp")]
+mod traces;
+#[cfg(feature = "otlp")]
+mod traces_by_hand;
 mod traffic;

@@ -22,7 +22,7 @@ fn books(folder: &Path, events: u64) -> Books {
     let (settings, _) = config::load(Some(&file), [], &dir).unwrap();
     let (books, _) = serve::start(&settings).unwrap();
     let events = (0..events).map(|n| funded(&format!("r-{n}"), n % 30, 0)).collect();
-    assert_eq!(query::answer(&books, &Question::Send { lane: 1, events }).ending, Ending::Done);
+    assert_eq!(query::answer(&books, &Question::send(1, events)).ending, Ending::Done);
     let drained = books.pipeline().unwrap().drain(PATIENCE).unwrap();
     assert!(drained, "{:?}", books.pipeline().unwrap().failures());
     books
@@ -144,7 +144,7 @@ fn what_no_processor_reads_goes_by_age_and_the_newest_stays() {
     let folder = tempfile::tempdir().unwrap();
     let books = books(folder.path(), 100);
     let odd = (0..20).map(|n| Text::Utf8(format!("no event {n}"))).collect();
-    assert_eq!(query::answer(&books, &Question::Send { lane: 1, events: odd }).ending, Ending::Done);
+    assert_eq!(query::answer(&books, &Question::send(1, odd)).ending, Ending::Done);
     assert!(books.pipeline().unwrap().drain(PATIENCE).unwrap());
     let (log, read) =
         (std::sync::Arc::clone(books.embedded.as_ref().unwrap()), books.pipeline().unwrap().positions());

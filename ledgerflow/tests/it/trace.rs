@@ -237,7 +237,7 @@ fn the_event_is_shown_as_given_up_once_retention_took_it() {
             number += 1;
             crate::traffic::funded(&format!("e-{number}"), 42, 30_000)
         });
-        let answer = running.ask(&Question::Send { lane: 1, events: events.collect::<Vec<Text>>() });
+        let answer = running.ask(&Question::send(1, events.collect()));
         assert!(answer.is_some_and(|answer| answer.ending == Ending::Done), "{}", running.err());
         let trace = traced(&company, &["t-1"]);
         (column(&trace["events"], "data") == ["given up by retention"]).then_some(trace)
@@ -257,7 +257,7 @@ fn outcomes_are_read_on_from_where_the_events_were_sent() {
     sent(&company, &(0..50).map(|n| line(&format!("a-{n}"))).collect::<Vec<_>>(), 0);
     let before = company.cli(&["topics", "list", "-o", "json"]).ends(0).json();
     let events = vec![Text::Utf8(line("b-0")), Text::Utf8(line("a-0"))];
-    let answer = running.ask(&Question::Send { lane: 1, events }).unwrap();
+    let answer = running.ask(&Question::send(1, events)).unwrap();
     let first = answer.awaited.unwrap();
     assert_eq!(first.sent.len(), 2);
     let records = |name: &str| {

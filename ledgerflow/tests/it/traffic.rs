@@ -209,7 +209,7 @@ impl Traffic {
 
     /// Sends a batch; `false` = nobody said that it was taken.
     pub fn send(&mut self, to: &impl Asks, batch: &Batch) -> bool {
-        let question = Question::Send { lane: batch.lane, events: batch.events.clone() };
+        let question = Question::send(batch.lane, batch.events.clone());
         let Some(answer) = to.ask(&question).filter(|answer| answer.ending == Ending::Done) else {
             return false;
         };
