@@ -62,7 +62,8 @@ pub fn skipped(test: &str, why: &str) {
 }
 
 /// The file that is read on top of another one, that one, and what it adds.
-const ON_TOP: (&str, &str, [&str; 2]) = ("observability.yml", "kafka.yml", ["grafana", "prometheus"]);
+const ON_TOP: (&str, &str, [&str; 3]) =
+    ("observability.yml", "kafka.yml", ["grafana", "jaeger", "prometheus"]);
 
 #[test]
 fn there_is_no_other_compose_file() {
