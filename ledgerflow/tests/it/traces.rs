@@ -13,8 +13,13 @@ fn traceparent(flags: &str) -> String {
 }
 
 fn company(collector: &str, sample: u32) -> Company {
+    company_with(collector, sample, 65_536)
+}
+
+/// The same with another limit of an event's bytes.
+fn company_with(collector: &str, sample: u32, event_bytes_max: usize) -> Company {
     Company::with(&format!(
-        "http: {{listen: 127.0.0.1:0}}\ningest: {{tick_ms: 100}}\nlog: {{sync_interval_ms: 5}}\n\
+        "http: {{listen: 127.0.0.1:0}}\ningest: {{tick_ms: 100, event_bytes_max: {event_bytes_max}}}\nlog: {{sync_interval_ms: 5}}\n\
          traces: {{endpoint: '{collector}', sample: {sample}}}\nshutdown_seconds: 30\n"
     ))
 }
@@ -172,6 +177,27 @@ fn without_a_collector_nothing_waits_and_what_is_dropped_is_counted() {
     assert!(within(PATIENCE, told).is_some(), "{}", running.err());
     running.stop();
     company.is_whole();
+}
+
+/// The limit counts headers: with one more an event that was taken would be too large.
+#[test]
+fn an_event_that_has_no_room_for_the_header_goes_without() {
+    let collector = Collector::start();
+    let fits = transfer("x", "users:42:wallet", "1.00");
+    let full = fits.replace("\"x\"", "\"xx\"");
+    let header = "traceparent".len() + traceparent("01").len();
+    let company = company_with(&collector.url(), 1_000_000, fits.len() + header);
+    let running = company.run();
+    let client = Client::of(&running);
+    for event in [&full, &fits] {
+        assert_eq!(post(&client, &[], event)["events"][0]["outcome"], "booked");
+    }
+    let of_event = |span: &Came| span.says("cloudevents.event_id") == "x";
+    let told =
+        || collector.spans().iter().any(|span| span.scope == "settlement" && of_event(span)).then_some(());
+    assert!(within(PATIENCE, told).is_some(), "{:#?}", collector.spans());
+    assert!(collector.spans().iter().all(|span| span.scope == "http" || of_event(span)));
+    running.stop();
 }
 
 #[test]
