@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo broker test test-containers test-compose soak contracts schemas bench bench-kafka bench-micro fmt lint
+.PHONY: help demo broker test test-containers test-compose soak contracts schemas bench bench-kafka bench-latency bench-micro fmt lint
 
 RUN := .ci/toolchain
 CARGO := $(RUN) cargo
@@ -90,6 +90,18 @@ bench-kafka: ## The same on Kafka, beside a broker of its own (EVENTS=2000000 AC
 		tests/kafka/with-broker "$$target/release/ledgerflow" bench pipeline --log kafka --dir "$$target/bench-data" \
 		$(if $(RATE),--rate $(RATE) --seconds 15,--events $(EVENTS)) --accounts $(ACCOUNTS) --partitions $(PARTITIONS) \
 		--duplicates 5 --json
+
+# The committed files are of one machine: commit them together, with its name in BENCHMARKS.md.
+bench-latency: ## Measure latency at rising rates on both logs, and draw docs/benchmarks/latency.svg
+	@.ci/native
+	@$(CARGO) build --locked --release -p ledgerflow --features kafka
+	@mkdir -p docs/benchmarks; target=$${CARGO_TARGET_DIR:-target}; binary="$$target/release/ledgerflow"; \
+		tests/bench/latency embedded "$$binary" "$$target/bench-data" 5000 10000 20000 40000 60000 80000 100000 120000 140000 \
+			> "$$target/latency-embedded.jsonl" && \
+		tests/kafka/with-broker tests/bench/latency kafka "$$binary" "$$target/bench-data" 5000 10000 20000 30000 40000 50000 60000 \
+			> "$$target/latency-kafka.jsonl" && \
+		cp "$$target"/latency-*.jsonl docs/benchmarks/ && \
+		"$$binary" bench plot docs/benchmarks/latency-*.jsonl > docs/benchmarks/latency.svg
 
 bench-micro: ## Measure decode, decide and encode alone (BENCH=posting for some)
 	@$(CARGO) bench --locked --workspace --bench micro -- $(BENCH)
