@@ -222,7 +222,7 @@ fn on_kafka_the_trace_goes_through_the_headers_of_records() {
     let on = crate::kafka::OnKafka::with(&lines);
     let processes = on.processes();
     let gateway = on.company.begin(&["http"]);
-    let client = Client::of(&gateway);
+    let client = Client::of_ready(&gateway);
     let said =
         post(&client, &[("traceparent", &traceparent("01"))], &transfer("k-1", "users:7:wallet", "1.00"));
     assert_eq!(said["events"][0]["outcome"], "booked", "{said}");
