@@ -24,7 +24,9 @@ pub(super) fn take(settings: &Settings, role: Role, log: &dyn Log, dir: &Path) -
     }
     let mut members = Vec::new();
     for group in role.groups() {
-        members.extend(log.members(group).with_context(|| format!("members of {group}"))?);
+        // A broker that has just started does not know its groups yet.
+        let found = super::reach(u32::MAX, || log.members(group));
+        members.extend(found.with_context(|| format!("members of {group}"))?);
     }
     let free = free(&members, settings.kafka.members);
     let Some(free) = free else {
