@@ -82,8 +82,10 @@ pub enum Command {
     /// Topics of the pipeline.
     #[command(subcommand)]
     Topics(Topics),
-    /// What runs, how far it is, and what is slowest.
-    Status,
+    /// What runs, how fast it is, how far it is behind, and what is slowest; lanes, days and breaks.
+    ///
+    /// `docs/operating.md` says what stands where.
+    Status(Status),
     /// Rebuild every state from the log and compare it with the one in use.
     Verify,
     /// Read all topics with the independent auditor and check the invariants.
@@ -128,6 +130,17 @@ pub struct Run {
     /// Run one processor in this very process. Whoever starts it must start it again when it ends.
     #[arg(long, requires = "processors")]
     pub unsupervised: bool,
+}
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Look again and again, in place, until Ctrl-C or until nothing runs any more. With `-o json`, one object a look.
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Seconds between two looks.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, requires = "watch", value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub every: u32,
 }
 
 /// Options of `doctor`.

@@ -3,6 +3,7 @@
 use super::args::{self, Cli, Command, Output};
 use super::ask::Asked;
 use super::output::{self, Screen, Table};
+use super::watch;
 use crate::basis::BasisError;
 use crate::config::{self, EVENT_BYTES_MAX, LogKind, Settings};
 use crate::measure::process;
@@ -119,6 +120,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Topics(args::Topics::Create) => show(&create_topics(&settings)?, out),
         Command::Topics(args::Topics::Asyncapi) => asyncapi(&settings),
         Command::Topics(args::Topics::Acls(options)) => acls(&settings, &options, out),
+        Command::Status(options) => status(&settings, &options, out),
         command => {
             let question = question(command)?;
             let answer = Asked::new(&settings).ask(&question)?;
@@ -270,7 +272,6 @@ fn question(command: Command) -> anyhow::Result<Question> {
         }
         Command::Rejected(args::Rejected::Show { position }) => Question::RejectedShow { position },
         Command::Topics(args::Topics::List) => Question::TopicsList,
-        Command::Status => Question::Status,
         Command::Verify => Question::Verify,
         Command::Audit(a) => Question::Audit { quiesced: a.quiesced },
         Command::Backup(b) => Question::Backup { to: absolute(&b.to)? },
@@ -286,6 +287,28 @@ fn absolute(path: &Path) -> anyhow::Result<String> {
     path.into_os_string().into_string().map_err(|p| anyhow::anyhow!("{} is not UTF-8", p.display()))
 }
 
+/// `status`: a screen for people, tables for programs.
+fn status(settings: &Settings, options: &args::Status, out: Output) -> anyhow::Result<ExitCode> {
+    if options.watch && out == Output::Csv {
+        return Err(WrongUse("--watch has no CSV; -o json writes an object a look".to_owned()).into());
+    }
+    let runs = || match settings.log.kind {
+        LogKind::Embedded => {
+            socket::ask::<_, Answer>(&settings.log.dir, &Question::Health).map(|answer| answer.is_some())
+        }
+        LogKind::Kafka => Ok(true),
+    };
+    // Where nothing runs there is one look at what rests there.
+    if options.watch && runs()? {
+        return watch::watch(settings, Duration::from_secs(u64::from(options.every)), out);
+    }
+    let answer = Asked::new(settings).ask(&Question::Status)?;
+    if out != Output::Table || !watch::once(settings, &answer)? {
+        return show(&answer, out);
+    }
+    Ok(said(&answer))
+}
+
 fn show(answer: &Answer, out: Output) -> anyhow::Result<ExitCode> {
     let shown: Vec<Table> = match out {
         Output::Table => answer.tables.iter().filter(|t| !t.rows.is_empty()).cloned().collect(),
@@ -294,12 +317,17 @@ fn show(answer: &Answer, out: Output) -> anyhow::Result<ExitCode> {
     let mut text = Vec::new();
     output::write(&mut text, &shown, out, Screen::stdout())?;
     output::print(&text)?;
+    Ok(said(answer))
+}
+
+/// Says what an answer has to say beside its tables, and how it ends.
+fn said(answer: &Answer) -> ExitCode {
     match &answer.message {
         Some(message) if answer.ending == Ending::Done => eprintln!("{message}"),
         Some(message) => complain(message),
         None => {}
     }
-    Ok(exit(answer.ending))
+    exit(answer.ending)
 }
 
 fn exit(ending: Ending) -> ExitCode {

@@ -1,8 +1,10 @@
 //! The command line: what it takes ([`args`]), whom it asks ([`ask`]) and how it answers ([`output`]), and both as a
-//! page ([`reference`]).
+//! page ([`reference`]). `status` has a [`screen`], and [`watch`] keeps it there.
 
 pub mod args;
 pub mod ask;
 pub mod commands;
 pub mod output;
 pub mod reference;
+pub mod screen;
+pub mod watch;

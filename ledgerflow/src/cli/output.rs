@@ -323,6 +323,18 @@ fn write_table(to: &mut dyn Write, table: &Table, screen: Screen) -> io::Result<
     Ok(())
 }
 
+/// A table as lines for people of at most so many columns, without bold headers.
+pub(super) fn lines_within(table: &Table, width: usize) -> Vec<String> {
+    let width = u16::try_from(width).unwrap_or(u16::MAX);
+    let screen = Screen { terminal: true, width: Some(width) };
+    let table = table.told();
+    let mut out = drawn(&table, screen);
+    fit(&mut out, &table, screen, width);
+    // Escapes of the cells are made visible: those that are left are the headers'.
+    let plain = |line: String| line.replace("\u{1b}[1m", "").replace("\u{1b}[0m", "").trim_end().to_owned();
+    out.lines().map(plain).collect()
+}
+
 /// What is wider than the terminal: its widest column is broken into lines where that leaves it room enough, and words
 /// stay whole in the others; else, and where it is a single row, it stands upright.
 fn fit(out: &mut comfy_table::Table, table: &Table, screen: Screen, width: u16) {
@@ -382,7 +394,7 @@ fn drawn(table: &Table, screen: Screen) -> comfy_table::Table {
 }
 
 /// The text with control characters made visible: what came from outside must not steer a terminal.
-fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
         if letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {

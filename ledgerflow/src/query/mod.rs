@@ -4,6 +4,7 @@
 pub mod answers;
 pub mod books;
 pub mod events;
+pub mod figures;
 pub mod journal;
 pub mod operations;
 pub mod outcomes;
@@ -109,18 +110,21 @@ pub struct Answer {
     /// What has no outcome yet, for [`Question::Outcomes`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaited: Option<outcomes::Awaited>,
+    /// What a screen shows of [`Question::Status`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Box<figures::Figures>>,
 }
 
 impl Answer {
     /// Tables and nothing else.
     #[must_use]
     pub const fn tables(tables: Vec<Table>) -> Self {
-        Self { tables, message: None, ending: Ending::Done, awaited: None }
+        Self { tables, message: None, ending: Ending::Done, awaited: None, figures: None }
     }
 
     /// A message.
     pub fn says(ending: Ending, message: impl Into<String>) -> Self {
-        Self { tables: Vec::new(), message: Some(message.into()), ending, awaited: None }
+        Self { message: Some(message.into()), ending, ..Self::tables(Vec::new()) }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Status, topics, audit, backup, bills: what an operator asks.
 
 use super::books::Books;
+use super::figures::{self, Figures, StageFigures};
 use super::{Answer, Ending};
 use crate::cli::output::{Cell, Table};
-use crate::measure::behind::behind;
 use crate::runtime::Role;
 use anyhow::Context;
 use reconcile::import::Import;
@@ -20,6 +20,8 @@ use stream::worker::Worker;
 
 /// Bytes of one append of a bill import.
 const APPEND_BYTES: usize = 4 << 20;
+/// State of a stage that works.
+pub const RUNNING: &str = "running";
 
 /// `topics list`.
 pub(super) fn topics(books: &Books) -> anyhow::Result<Answer> {
@@ -122,39 +124,46 @@ pub fn topic(name: &str) -> Answer {
 
 /// `status`.
 pub(super) fn status(books: &Books) -> anyhow::Result<Answer> {
-    let mut stages = Table::new("stages", &["stage", "slots", "state", "behind_records"]);
-    let mut answer = Answer::tables(Vec::new());
     let Some(pipeline) = books.pipeline() else { return at_rest(books) };
-    let lag = pipeline.lag()?;
     let failed: BTreeMap<&str, String> =
         pipeline.failures().into_iter().map(|f| (f.processor, f.error.to_string())).collect();
     let stopped = pipeline.stopped_slots();
     let blocked: BTreeMap<&str, String> =
         pipeline.blocked().into_iter().map(|blocked| (blocked.processor, blocked.why)).collect();
-    for (stage, owned) in pipeline.slots() {
-        let state = match failed.get(stage) {
+    let stages = pipeline.stages().map(|stage| {
+        let name = stage.name();
+        let state = match failed.get(name) {
             Some(error) => format!("ended: {error}"),
-            None if stopped.iter().any(|(name, _)| *name == stage) => "slot stopped".into(),
-            None => blocked.get(stage).cloned().unwrap_or_else(|| "running".into()),
+            None if stopped.iter().any(|(other, _)| *other == name) => "slot stopped".into(),
+            None => blocked.get(name).cloned().unwrap_or_else(|| RUNNING.into()),
         };
-        stages.row([
-            stage.into(),
-            owned.len().into(),
-            state.into(),
-            lag.get(stage).copied().unwrap_or(0).into(),
-        ]);
-    }
-    answer.tables.push(stages);
-    answer.tables.push(events(books)?);
-    answer.tables.extend(alarms(books)?);
-    answer.tables.extend(held_ticks(books)?);
-    answer.tables.extend(books.mirrored.table(books)?);
-    tell_stopped(&mut answer, stopped);
-    let slowest = lag.into_iter().max_by_key(|(_, records)| *records).filter(|(_, records)| *records > 0);
-    answer.message = Some(match slowest {
-        Some((stage, records)) => format!("slowest stage: {stage}, {records} records behind"),
-        None => "everything is read".into(),
+        let (slots, done) = (stage.slots().len() as u64, Some(figures::done(stage)));
+        StageFigures { name: name.to_owned(), slots, state, done, ..StageFigures::default() }
     });
+    let figures = figures::gather(books, stages.collect(), &figures::reached(pipeline))?;
+    let slowest = figures.stages.iter().max_by_key(|stage| stage.lag.records);
+    let message = match slowest.filter(|stage| stage.lag.records > 0) {
+        Some(stage) => format!("slowest stage: {}, {} records behind", stage.name, stage.lag.records),
+        None => "everything is read".into(),
+    };
+    let mut answer = told_of(books, figures)?;
+    answer.message = Some(message);
+    tell_stopped(&mut answer, stopped);
+    Ok(answer)
+}
+
+/// What figures and slots have to say.
+fn told_of(books: &Books, figures: Figures) -> anyhow::Result<Answer> {
+    let mut stages = Table::new("stages", &["stage", "slots", "state", "behind_records"]);
+    for stage in &figures.stages {
+        let (name, state) = (stage.name.as_str().into(), stage.state.as_str().into());
+        stages.row([name, stage.slots.into(), state, stage.lag.records.into()]);
+    }
+    let mut answer = Answer::tables(vec![stages]);
+    answer.tables.extend(figures.tables());
+    let notes = [alarms(books)?, held_ticks(books)?, books.mirrored.table(books)?];
+    answer.tables.extend(notes.into_iter().flatten());
+    answer.figures = Some(Box::new(figures));
     Ok(answer)
 }
 
@@ -229,22 +238,19 @@ fn at_rest(books: &Books) -> anyhow::Result<Answer> {
         ("rekey", together(books.rekey(rested)?)),
         ("join", together(books.join(rested)?)),
     ];
-    let mut stages = Table::new("stages", &["stage", "slots", "state", "behind_records"]);
-    let mut stopped = Vec::new();
+    let (mut stages, mut stopped, mut all_reached) = (Vec::new(), Vec::new(), figures::Reached::new());
     for (stage, (slots, stops, reached)) in all {
-        let behind = behind(books.log.as_ref(), &reached)?;
         let state = match (&books.embedded, stops.is_empty()) {
             (_, false) => "slot stopped",
             (Some(_), true) => "at rest",
             (None, true) => "as committed",
         };
-        stages.row([stage.into(), slots.into(), state.into(), behind.into()]);
+        let (name, state, slots) = (stage.to_owned(), state.to_owned(), slots as u64);
+        stages.push(StageFigures { name, slots, state, ..StageFigures::default() });
+        all_reached.insert(stage, reached);
         stopped.extend(stops.into_iter().map(|stop| (stage, stop)));
     }
-    let mut answer = Answer::tables(vec![stages, events(books)?]);
-    answer.tables.extend(alarms(books)?);
-    answer.tables.extend(held_ticks(books)?);
-    answer.tables.extend(books.mirrored.table(books)?);
+    let mut answer = told_of(books, figures::gather(books, stages, &all_reached)?)?;
     answer.message = Some("nothing runs on this directory".into());
     if books.embedded.is_none() {
         answer.tables.push(members(books)?);
@@ -260,37 +266,6 @@ fn members(books: &Books) -> anyhow::Result<Table> {
     for stage in Role::ALL.iter().flat_map(|role| role.groups()) {
         let names = books.log.members(stage)?;
         table.row([(*stage).into(), names.len().into(), names.join(", ").into()]);
-    }
-    Ok(table)
-}
-
-fn events(books: &Books) -> anyhow::Result<Table> {
-    let counts = books.ingest(|worker| {
-        let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
-        slots.map(|slot| slot.counts().clone()).collect::<Vec<_>>()
-    })?;
-    let (received, forwarded, dead) = counts
-        .iter()
-        .flatten()
-        .fold((0, 0, 0), |sum, c| (sum.0 + c.received, sum.1 + c.forwarded, sum.2 + c.dead_lettered));
-    let counts = books.posting(|worker| {
-        let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
-        slots.map(|slot| (slot.accounts.len(), slot.ids.len(), slot.ids.pending())).collect::<Vec<_>>()
-    })?;
-    let (accounts, ids, pending) =
-        counts.iter().flatten().fold((0, 0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1, sum.2 + of.2));
-    let mut table = Table::new("events", &["figure", "value", "unit"]);
-    let on_disk = books.embedded.as_ref().map(|log| ("log on disk", log.disk_bytes().into(), "bytes"));
-    let rows: [(&str, Cell, &str); 6] = [
-        ("received", received.into(), "events"),
-        ("forwarded to posting", forwarded.into(), "events"),
-        ("dead-lettered", dead.into(), "events"),
-        ("waiting for a verdict", pending.into(), "events"),
-        ("event ids remembered", ids.into(), "ids"),
-        ("account balances", accounts.into(), "balances"),
-    ];
-    for (figure, value, unit) in rows.into_iter().chain(on_disk) {
-        table.row([figure.into(), value, unit.into()]);
     }
     Ok(table)
 }

@@ -8,7 +8,7 @@ use crate::traces::Stage;
 use prometheus_client::metrics::histogram::Histogram;
 use schemas::topics::Topic;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use stream::clock::monotonic_us;
 use stream::log::{
@@ -27,11 +27,25 @@ pub struct Durations {
     pub commit: Histogram,
     /// From the first record read since the window before to the answer of the commit, windows decided again included.
     pub window: Histogram,
+    /// What the calls that commit took together, microseconds.
+    spent_us: Arc<AtomicU64>,
+}
+
+impl Durations {
+    /// What all commits took together, microseconds.
+    #[must_use]
+    pub fn spent_us(&self) -> u64 {
+        self.spent_us.load(Ordering::Relaxed)
+    }
 }
 
 impl Default for Durations {
     fn default() -> Self {
-        Self { commit: Histogram::new(BUCKETS_S), window: Histogram::new(BUCKETS_S) }
+        Self {
+            commit: Histogram::new(BUCKETS_S),
+            window: Histogram::new(BUCKETS_S),
+            spent_us: Arc::default(),
+        }
     }
 }
 
@@ -195,6 +209,8 @@ impl Session for TimedSession {
             }
             let now_us = monotonic_us();
             self.durations.commit.observe(seconds_since(begun_us, now_us));
+            let took_us = u64::try_from(now_us.saturating_sub(begun_us)).unwrap_or(0);
+            self.durations.spent_us.fetch_add(took_us, Ordering::Relaxed);
             let first_us = self.first_read.swap(NOTHING_READ, Ordering::Relaxed);
             if first_us != NOTHING_READ {
                 self.durations.window.observe(seconds_since(first_us, now_us));

@@ -31,6 +31,7 @@ mod process;
 mod restore;
 mod retention;
 mod signs;
+mod status;
 mod trace;
 #[cfg(feature = "otlp")]
 mod traces;
