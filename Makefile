@@ -59,7 +59,8 @@ test-compose: ## Bring up the stack of compose/kafka.yml on a container engine, 
 	@TEST_COMPOSE=1 $(CARGO) test --locked --profile fast --workspace -- compose_stack:: --nocapture
 
 # Tests of the module `simulation` read SEED and SEEDS, those of `kill` and `kafka` SEED and ROUNDS, those of
-# `kafka_late_end`, `kafka_faults`, `kafka_rights` and `mirror` ROUNDS; without them they do little, and always the same. A failure prints the line that does it again.
+# `kafka_late_end`, `kafka_faults`, `kafka_rights` and `mirror` ROUNDS; without them they do little, and always the same.
+# A failure prints the line that does it again.
 soak: contracts ## Simulate and kill with new seeds, fill a disk, fail a broker's network, try the contracts (MINUTES=10 SEEDS=2000 ROUNDS=10)
 	@mkdir -p target/ci; \
 	while export SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') SEEDS=$(SEEDS) ROUNDS=$(ROUNDS); do \
