@@ -9,7 +9,7 @@
 //! exact place; only a log that cannot be read is an error.
 //!
 //! Limits: memory grows with accounts (about 200 bytes each, 24 more per business day), event keys (33 to 66 bytes
-//! each, [`AuditLimit::ids`]) and what is in flight. Each partition has a reader of its own.
+//! each, [`AuditLimit::ids`]) and what is in flight. Each topic has a reader of its own.
 //!
 //! Order relied on: records of one commit to one partition keep their order; a changelog batch is in the same commit
 //! as everything it names. So *wrong* means that no later record can make it right; *open* means that its counterpart

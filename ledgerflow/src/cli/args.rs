@@ -13,7 +13,8 @@ use std::path::PathBuf;
 ///
 /// Exit codes: 0 done; 1 failed (the message says why); 2 wrong use of the command line, or a wrong configuration (settings,
 /// chart, rules, mappings); 3 a check found something wrong (verify, audit, health, status, trial-balance, bill, backup,
-/// restore, bench, doctor), or none of the events sent is in the books (send --wait); 4 nothing found for that name or id; 5 the disk is full (run): make room and start again.
+/// restore, bench, doctor), or none of the events sent is in the books (send --wait); 4 nothing found for that name or id; 5 the disk is full (run): make room and
+/// start again; 75 the cluster did not answer in time (run, on Kafka): the process is started again.
 #[derive(Debug, Parser)]
 #[command(name = "ledgerflow", version, about, long_about, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
@@ -88,7 +89,8 @@ pub enum Command {
     Status(Status),
     /// Rebuild every state from the log and compare it with the one in use.
     Verify,
-    /// Read all topics with the independent auditor and check the invariants.
+    /// Read the topics with the independent auditor and check the invariants; all but `bills.raw`, which holds the files
+    /// themselves, and `books`, which says what the books were opened with.
     Audit(Audit),
     /// Copy the data directory while it is in use. Commands that only read answer on the copy too.
     Backup(Backup),
@@ -201,7 +203,7 @@ pub struct Send {
 /// Options of `bill`.
 #[derive(Debug, Args)]
 pub struct Bill {
-    /// The bill file, plain or gzip.
+    /// The bill file, as its source's format says: plain or gzip, or a ZIP.
     pub file: PathBuf,
     /// Name of the source in the configuration (`bills.sources`), which says provider, account and format; not needed
     /// when there is one.
