@@ -97,9 +97,9 @@ bench-latency: ## Measure latency at rising rates on both logs, and draw docs/be
 	@.ci/native
 	@$(CARGO) build --locked --release -p ledgerflow --features kafka
 	@mkdir -p docs/benchmarks; target=$${CARGO_TARGET_DIR:-target}; binary="$$target/release/ledgerflow"; \
-		tests/bench/latency embedded "$$binary" "$$target/bench-data" 5000 10000 20000 40000 60000 80000 100000 120000 140000 \
+		tests/bench/latency embedded "$$binary" "$$target/bench-data" 10000 20000 40000 60000 80000 100000 120000 140000 \
 			> "$$target/latency-embedded.jsonl" && \
-		tests/kafka/with-broker tests/bench/latency kafka "$$binary" "$$target/bench-data" 5000 10000 20000 30000 40000 50000 60000 \
+		tests/kafka/with-broker tests/bench/latency kafka "$$binary" "$$target/bench-data" 5000 10000 20000 30000 40000 50000 \
 			> "$$target/latency-kafka.jsonl" && \
 		cp "$$target"/latency-*.jsonl docs/benchmarks/ && \
 		"$$binary" bench plot docs/benchmarks/latency-*.jsonl > docs/benchmarks/latency.svg

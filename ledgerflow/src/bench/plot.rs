@@ -39,7 +39,7 @@ type Series = BTreeMap<(String, u32), Vec<Point>>;
 const WIDTH: u64 = 760;
 const HEIGHT: u64 = 420;
 const LEFT: u64 = 64;
-const RIGHT: u64 = 16;
+const RIGHT: u64 = 32;
 const TOP: u64 = 48;
 const BOTTOM: u64 = 52;
 const COLOURS: [&str; 4] = ["#1f6feb", "#d9480f", "#2b8a3e", "#862e9c"];
@@ -77,7 +77,7 @@ pub fn latency(lines: &str) -> anyhow::Result<String> {
         svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\"/>\n\
-         <text x=\"{LEFT}\" y=\"20\" font-size=\"14\">Latency against offered load: from the due time of an event to its durable balance</text>\n"
+         <text x=\"{LEFT}\" y=\"20\" font-size=\"14\">Latency against offered load: due time of an event to its durable balance; p99 full, p50 dashed</text>\n"
     )?;
     axes.draw(&mut svg)?;
     for (((log, partitions), points), colour) in series.iter().zip(COLOURS.iter().cycle()) {
@@ -217,7 +217,7 @@ impl Axes {
 
 /// One entry of the legend: the p99 and p50 lines of a log.
 fn legend(svg: &mut String, place: Option<usize>, name: &str, colour: &str) -> std::fmt::Result {
-    let x = LEFT + u64::try_from(place.unwrap_or(0)).unwrap_or(0) * 330;
+    let x = LEFT + u64::try_from(place.unwrap_or(0)).unwrap_or(0) * 240;
     let (p50, text) = (x + 30, x + 64);
     writeln!(
         svg,
@@ -229,7 +229,7 @@ fn legend(svg: &mut String, place: Option<usize>, name: &str, colour: &str) -> s
         "<line x1=\"{p50}\" y1=\"34\" x2=\"{}\" y2=\"34\" stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"5 4\"/>",
         p50 + 24
     )?;
-    writeln!(svg, "<text x=\"{text}\" y=\"38\">{name}: p99 full, p50 dashed</text>")
+    writeln!(svg, "<text x=\"{text}\" y=\"38\">{name}</text>")
 }
 
 #[cfg(test)]

@@ -10,6 +10,18 @@ fn docs(file: &str) -> PathBuf {
 }
 
 #[test]
+fn the_drawing_of_latency_is_current() {
+    let path = docs("benchmarks/latency.svg");
+    let lines = ["embedded", "kafka"].map(|log| docs(&format!("benchmarks/latency-{log}.jsonl")));
+    let drawn = ledgerflow::bench::plot::files(&lines.map(Into::into)).unwrap();
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &drawn).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == drawn, "docs/benchmarks/latency.svg is stale: run `make schemas`");
+}
+
+#[test]
 fn cli_reference_is_current() {
     let path = docs("cli.md");
     let text = ledgerflow::cli::reference::reference();
