@@ -1,7 +1,8 @@
 //! `ledgerflow http`: the HTTP API over all partitions, by a process that runs no processor.
 //!
 //! Events are appended to the lanes as any producer does. States are read from the topics; each question reads on from what
-//! the one before it has seen. While the cluster is not reached yet, it says so. Nothing but checkpoints of that is kept, and losing them costs time only.
+//! the one before it has seen. While the cluster is not reached yet, it says so. Nothing but checkpoints of that is kept,
+//! and losing them costs time only.
 
 use super::{hold, options, reach};
 use crate::cli::commands::WrongUse;

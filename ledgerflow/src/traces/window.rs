@@ -103,17 +103,7 @@ pub fn of_ingest(records: &[OutRecord], steps: &mut Vec<Stepped>) {
 fn taken(context: Context, message: &[u8]) -> Option<Stepped> {
     let command = Command::decode(message).ok()?;
     let place = (command.lane, command.event_partition, command.event_offset);
-    let event = event(command.event);
-    Some(Stepped {
-        context,
-        span: span_id(context, &event, Step::Taken, place.1, Some(place)),
-        parent: context.span,
-        event,
-        partition: place.1,
-        topic: lane(command.lane),
-        place: Some(place),
-        outcome: Some(("forwarded", String::new())),
-    })
+    Some(ingested(context, event(command.event), place, ("forwarded", String::new())))
 }
 
 /// A dead letter. Its context is that of its header: what cannot be read has no other.
@@ -130,17 +120,22 @@ fn set_aside(record: &OutRecord) -> Option<Stepped> {
     let named = record.headers.iter().map(|header| (header.name.as_ref(), header.value.as_ref()));
     let read = cloudevents::read(named, &record.value, usize::MAX, &mut Faults::default());
     let event = read.map(|event| Event { source: event.source.into_owned(), id: event.id.into_owned() });
-    let event = event.unwrap_or_default();
-    Some(Stepped {
+    let reason = text("ledgerflow-reason").unwrap_or_default();
+    Some(ingested(context, event.unwrap_or_default(), place, ("dead-lettered", reason)))
+}
+
+/// Ingest's step on the event that lies there.
+fn ingested(context: Context, event: Event, place: Place, outcome: (&'static str, String)) -> Stepped {
+    Stepped {
         context,
         span: span_id(context, &event, Step::Taken, place.1, Some(place)),
         parent: context.span,
         event,
         partition: place.1,
-        topic: *Topic::LANES.get(lane)?,
+        topic: lane(place.0),
         place: Some(place),
-        outcome: Some(("dead-lettered", text("ledgerflow-reason").unwrap_or_default())),
-    })
+        outcome: Some(outcome),
+    }
 }
 
 /// The steps that posting commits with these records.
@@ -153,12 +148,15 @@ pub fn of_posting(records: &[OutRecord], steps: &mut Vec<Stepped>) {
         }
         for (context, message) in recorded(&record.value, keys::RECEIVED, keys::RECEIVED_TRACE) {
             let Some(received) = Received::decode(message).ok() else { continue };
-            let stepped = received_at(context, received, slot);
-            // Legs of one event come one after the other, and are one step.
-            if steps.last().is_none_or(|other| other.span != stepped.span) {
-                steps.push(stepped);
-            }
+            add_leg(steps, received_at(context, received, slot));
         }
+    }
+}
+
+/// Legs of one event come one after the other, and are one step.
+fn add_leg(steps: &mut Vec<Stepped>, stepped: Stepped) {
+    if steps.last().is_none_or(|other| other.span != stepped.span) {
+        steps.push(stepped);
     }
 }
 
@@ -231,10 +229,7 @@ pub fn of_journal(record: &[u8], slot: u32, step: Step, steps: &mut Vec<Stepped>
         if received.entry.is_some_and(|entry| !matched || entry.r#match.is_some()) {
             let event = event(received.event);
             let parent = span_id(context, &event, Step::Received, slot, None);
-            let stepped = followed(context, event, step, slot, parent, None);
-            if steps.last().is_none_or(|other| other.span != stepped.span) {
-                steps.push(stepped);
-            }
+            add_leg(steps, followed(context, event, step, slot, parent, None));
         }
     }
 }
