@@ -1,7 +1,7 @@
 //! `ledgerflow restore`: a data directory from a backup, or from what is left of a log, and what is in it.
 //!
 //! The backup is checked whole before the first byte is copied. Checkpoints are not taken along: they are of their own
-//! time, the log is the truth, and the first start rebuilds every state from it (DESIGN rule 1). Those that lie beside
+//! time, the log is the truth, and the first start rebuilds every state from it (ARCHITECTURE rule 1). Those that lie beside
 //! the backup are named, with how far they were and how far the log is. A start on a log of which a part is lost is
 //! refused here, too, and is told the ways to go on.
 

@@ -1,4 +1,4 @@
-//! Channels between posting partitions: ordered, numbered, each item accepted once (DESIGN rule 6).
+//! Channels between posting partitions: ordered, numbered, each item accepted once (ARCHITECTURE rule 6).
 //!
 //! The state of both ends. What is above the next item waits ([`crate::gaps`] asks for what is missing), a second
 //! delivery is compared with the checks in memory, an older one with the own journal ([`crate::recheck`]).

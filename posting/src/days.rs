@@ -1,4 +1,4 @@
-//! Counting towards the close of a day (DESIGN rule 7): tallies per peer and day, markers seen and sent.
+//! Counting towards the close of a day (ARCHITECTURE rule 7): tallies per peer and day, markers seen and sent.
 
 use schemas::wire::{AssetSum, DayMarker, DayTally, day_tally};
 use std::collections::{BTreeMap, BTreeSet};

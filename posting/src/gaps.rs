@@ -1,5 +1,5 @@
 //! Gaps in the channels of other partitions: what comes above the next item waits, and its sender is asked for what is
-//! missing (DESIGN rule 6).
+//! missing (ARCHITECTURE rule 6).
 //!
 //! Phases: an item above the next one is held, or dropped past [`HELD_MAX`](crate::config::HELD_MAX) -> at the end of
 //! that window the sender is asked -> while nothing of it comes, it is asked again by business time, at doubling

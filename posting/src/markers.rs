@@ -1,4 +1,4 @@
-//! Day markers: counted against what arrived, passed on, and the day aligned when all are in (DESIGN rule 7).
+//! Day markers: counted against what arrived, passed on, and the day aligned when all are in (ARCHITECTURE rule 7).
 
 use crate::days::{Kind, TallyKey};
 use crate::decide::Broken;

@@ -1,4 +1,4 @@
-//! Taking the items of other partitions' channels: each once, in order (DESIGN rule 6). Credits cannot be refused:
+//! Taking the items of other partitions' channels: each once, in order (ARCHITECTURE rule 6). Credits cannot be refused:
 //! what cannot be booked goes to suspense. What is above the next item waits ([`crate::gaps`]), what is too old for the
 //! checks in memory is held against the journal ([`crate::recheck`]).
 

@@ -1,5 +1,5 @@
 //! Items of a channel that come again after their checks have left the memory: compared with the own journal
-//! (DESIGN rule 6).
+//! (ARCHITECTURE rule 6).
 //!
 //! Phases: a record offered begins with such an item -> the worker looks the checks up in the own journal -> until they
 //! are found the record waits, and what comes after it on `credits` with it -> equal items are dropped, another one

@@ -1,4 +1,4 @@
-//! Sending a channel again (DESIGN rule 6): credits are a projection of the sender's journal.
+//! Sending a channel again (ARCHITECTURE rule 6): credits are a projection of the sender's journal.
 //!
 //! Phases, at the sender: a `Resend` is read -> the channel goes back to the sequence asked for -> every window sends
 //! on what it was handed of the own journal, each item as it was, byte for byte -> the head is reached, and what the

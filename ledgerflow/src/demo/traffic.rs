@@ -219,11 +219,11 @@ impl Traffic {
             self.expected.late += 1;
         }
         let sent = match self.prng.below(100) {
-            0..=49 => self.ordinary_transfer(time_us),
-            50..=53 => self.given("POINTS", "points", time_us),
-            54..=57 => self.given("USD", "wallet", time_us),
-            58..=87 => self.order(time_us),
-            88..=95 => self.refund(time_us),
+            0..=15 => self.ordinary_transfer(time_us),
+            16..=17 => self.given("POINTS", "points", time_us),
+            18..=19 => self.given("USD", "wallet", time_us),
+            20..=79 => self.order(time_us),
+            80..=95 => self.refund(time_us),
             _ => self.payout(time_us),
         };
         if self.recent.len() >= RECENT {

@@ -33,7 +33,7 @@ pub struct Known<'a> {
     pub written: Option<Offset>,
 }
 
-/// Judges the watermark that Redis has of a slot (DESIGN rule 15).
+/// Judges the watermark that Redis has of a slot (ARCHITECTURE rule 15).
 #[must_use]
 pub fn beginning(mark: Option<&Watermark>, known: &Known<'_>) -> Beginning {
     let Some(mark) = mark else { return Beginning::Rebuild("Redis holds nothing of the slot") };

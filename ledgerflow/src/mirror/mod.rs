@@ -1,4 +1,4 @@
-//! The balances in Redis: a mirror for programs that read them often, never a source (DESIGN rules 12 and 15).
+//! The balances in Redis: a mirror for programs that read them often, never a source (ARCHITECTURE rules 12 and 15).
 //!
 //! Phases of a slot: its watermark in Redis is judged ([`follow`]) -> rebuilt where it is no good -> records of `balances`
 //! are read from there on and written -> the watermark is moved. Whoever runs settlement mirrors the slots that

@@ -354,7 +354,7 @@ impl Thread {
         }
     }
 
-    /// Waits until everything that can be read is on the disk: what leaves the process waits for that (DESIGN rule 13).
+    /// Waits until everything that can be read is on the disk: what leaves the process waits for that (ARCHITECTURE rule 13).
     /// `false` = the mirror shall end.
     fn is_durable(&self) -> Result<bool, LogError> {
         let Some(log) = &self.books.embedded else { return Ok(true) };

@@ -138,7 +138,7 @@ pub fn answer(books: &Books, question: &Question) -> Answer {
 }
 
 fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
-    // What leaves the process waits for the disk (DESIGN rule 13).
+    // What leaves the process waits for the disk (ARCHITECTURE rule 13).
     if let Some(log) = &books.embedded {
         books.log.wait_durable(log.last_sequence(), std::time::Duration::from_secs(10))?;
     }

@@ -1,4 +1,4 @@
-//! Channels between partitions (DESIGN rule 6): each item once, in order, whatever arrives.
+//! Channels between partitions (ARCHITECTURE rule 6): each item once, in order, whatever arrives.
 
 use crate::cluster::{ALL, Cluster, DAY, credits_batch};
 use crate::events::{BOOK, Event, credit, debit, owner_in};

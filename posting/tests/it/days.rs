@@ -1,4 +1,4 @@
-//! The close of a day (DESIGN rule 7) as ledger cases: dates, markers, counts, alignment.
+//! The close of a day (ARCHITECTURE rule 7) as ledger cases: dates, markers, counts, alignment.
 
 use crate::script;
 

@@ -1,4 +1,4 @@
-//! A channel that lost items repairs itself (DESIGN rule 6): the receiver asks, the sender sends again out of its
+//! A channel that lost items repairs itself (ARCHITECTURE rule 6): the receiver asks, the sender sends again out of its
 //! journal, what waited is applied in order, and nothing is booked twice.
 
 use crate::cluster::{ALL, Cluster, DAY, credits_batch, items_of};

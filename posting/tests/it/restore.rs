@@ -58,7 +58,7 @@ fn every_checkpoint_and_its_tail_give_the_live_state() {
     }
 }
 
-/// A window that is decided and dropped leaves no trace, whatever the next one takes (DESIGN rule 3).
+/// A window that is decided and dropped leaves no trace, whatever the next one takes (ARCHITECTURE rule 3).
 #[test]
 fn a_dropped_window_leaves_no_trace() {
     let run = |drops: bool| {

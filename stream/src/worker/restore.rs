@@ -1,4 +1,4 @@
-//! Restore, in the order of DESIGN rule 1: the transactional id is taken (by `join`), then committed positions,
+//! Restore, in the order of ARCHITECTURE rule 1: the transactional id is taken (by `join`), then committed positions,
 //! then the changelog's raw end as the goal, then replay until the reader's own position reaches it, then the last
 //! batch against the committed positions. Checkpoints only shorten the replay; a doubtful one is dropped. One that lies
 //! ahead of the log proves that a part of the log is lost, as it was written only when its windows were durable: it stops

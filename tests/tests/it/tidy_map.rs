@@ -1,4 +1,4 @@
-//! The code map of ARCHITECTURE.md: every source file with its own first line. `make schemas` writes it.
+//! The code map of ARCHITECTURE.md: every source file with its own first sentence. `make schemas` writes it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,10 +24,19 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn first_line(path: &Path) -> String {
+/// What a file says of itself first: its first paragraph up to the end of the first sentence.
+fn first_sentence(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
-    let line = text.lines().find(|line| line.starts_with("//!"));
-    line.unwrap_or_else(|| panic!("{} does not begin with what it is", path.display()))[3..].trim().to_owned()
+    let paragraph: Vec<&str> = text
+        .lines()
+        .skip_while(|line| !line.starts_with("//!"))
+        .map_while(|line| line.strip_prefix("//! "))
+        .map(str::trim)
+        .collect();
+    assert!(!paragraph.is_empty(), "{} does not begin with what it is", path.display());
+    let paragraph = paragraph.join(" ");
+    let end = paragraph.find(". ").map_or(paragraph.len(), |dot| dot + 1);
+    paragraph[..end].trim_end_matches(':').to_owned()
 }
 
 fn table(folder: &Path) -> String {
@@ -35,7 +44,7 @@ fn table(folder: &Path) -> String {
     sources(folder, &mut found);
     let name = |path: &Path| path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
     let mut rows: Vec<String> =
-        found.iter().map(|path| format!("| `{}` | {} |\n", name(path), first_line(path))).collect();
+        found.iter().map(|path| format!("| `{}` | {} |\n", name(path), first_sentence(path))).collect();
     rows.sort();
     rows.concat()
 }
