@@ -36,14 +36,14 @@ impl Terms {
         self.overdraft.is_some() && side != self.normal
     }
 
-    /// Whether `after` (debits minus credits) lies within the limit.
+    /// Whether `after` (debits minus credits) lies within the limit where so much is on hold besides.
     #[must_use]
-    pub fn allows(&self, after: i128) -> bool {
+    pub fn allows(&self, after: i128, held: i128) -> bool {
         let Some(overdraft) = self.overdraft else { return true };
-        // -overdraft is exact: overdraft is not below zero.
+        // -overdraft is exact: overdraft is not below zero. The ends of the range are beyond any limit.
         match self.normal {
-            Side::Credit => after <= overdraft,
-            _ => after >= -overdraft,
+            Side::Credit => after.saturating_add(held) <= overdraft,
+            _ => after.saturating_sub(held) >= -overdraft,
         }
     }
 
@@ -262,11 +262,13 @@ mod tests {
     fn limits_follow_the_normal_side() {
         let wallet = Terms { normal: Side::Credit, overdraft: Some(100) };
         assert!(wallet.may_refuse(Side::Debit) && !wallet.may_refuse(Side::Credit));
-        assert!(wallet.allows(100) && !wallet.allows(101) && wallet.allows(i128::MIN));
+        assert!(wallet.allows(100, 0) && !wallet.allows(101, 0) && wallet.allows(i128::MIN, 0));
+        assert!(wallet.allows(93, 7) && !wallet.allows(94, 7) && !wallet.allows(i128::MAX, 7));
         let cash = Terms { normal: Side::Debit, overdraft: Some(0) };
-        assert!(cash.may_refuse(Side::Credit) && cash.allows(0) && !cash.allows(-1));
+        assert!(cash.may_refuse(Side::Credit) && cash.allows(0, 0) && !cash.allows(-1, 0));
+        assert!(cash.allows(7, 7) && !cash.allows(6, 7));
         let bank = Terms { normal: Side::Debit, overdraft: None };
-        assert!(!bank.may_refuse(Side::Credit) && bank.allows(i128::MIN));
+        assert!(!bank.may_refuse(Side::Credit) && bank.allows(i128::MIN, i128::MAX));
     }
 
     #[test]

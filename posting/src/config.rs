@@ -24,6 +24,10 @@ pub const RESEND_AFTER_US: i64 = 10_000_000;
 /// How often that time is doubled.
 pub const RESEND_DOUBLINGS_MAX: u32 = 6;
 
+/// Business time after which an event that waits for answers of other partitions is refused, unless said otherwise,
+/// microseconds.
+pub const GROUP_TIMEOUT_US_DEFAULT: i64 = 10_000_000;
+
 /// Largest body of a batch on `credits`. What its receiver makes of it is part of one record of `journal`.
 pub const CREDITS_BODY_BYTES_MAX: usize = 256 * 1024;
 
@@ -41,6 +45,9 @@ pub struct PostingConfig {
     /// How far a tick of business time may lie ahead of the highest one, microseconds. It may change between runs: what
     /// was made of a tick is in the journal.
     pub tick_ahead_us_max: i64,
+    /// Business time after which an event that waits for answers of other partitions is refused, microseconds. It may
+    /// change between runs: the deadline of each is in the journal.
+    pub group_timeout_us: i64,
 }
 
 impl PostingConfig {
@@ -55,7 +62,8 @@ impl PostingConfig {
     ) -> Result<Self, schemas::chart::ChartError> {
         let chart = Chart::parse(chart_yaml)?;
         let chart_hash = sha256(chart_yaml.as_bytes());
-        Ok(Self { chart, chart_hash, map, ingest_slots, tick_ahead_us_max: TICK_AHEAD_US_MAX_DEFAULT })
+        let (tick_ahead_us_max, group_timeout_us) = (TICK_AHEAD_US_MAX_DEFAULT, GROUP_TIMEOUT_US_DEFAULT);
+        Ok(Self { chart, chart_hash, map, ingest_slots, tick_ahead_us_max, group_timeout_us })
     }
 
     /// Where an account's balance lives and what the chart says of it in that asset; `None` when the chart has no

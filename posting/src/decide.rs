@@ -1,19 +1,24 @@
 //! Judging commands: what becomes of each, at its home or for another partition's home. Reads the overlay, writes
 //! the overlay.
 //!
-//! Precedence of refusals: conflict, several payers, insufficient funds, overflow (see `schemas::reason`);
+//! An event is decided where its accounts may refuse it: in their partition where they share one, at home where none
+//! may, and by home with answers of all of them where they lie apart ([`crate::groups`]).
+//!
+//! Precedence of refusals: conflict, insufficient funds, overflow, timed out (see `schemas::reason`);
 //! a repeated event is answered before anything else is looked at.
 
 use crate::accounts::Terms;
 use crate::clearing::{Cleared, Side as ClearingSide};
 use crate::config::{CROSSING_MAX, LEGS_MAX};
 use crate::days::Kind;
+use crate::groups::{self, Group};
 use crate::ids::{IdKey, IdRecord, body_hash, id_key, remembered};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
 use crate::views::{CommandView, LegView};
 use schemas::reason::Reason;
-use schemas::wire::{EventKey, Outcome, Side, Verdict, credit_item};
+use schemas::wire::{EventKey, HoldLeg, Outcome, Side, Verdict, credit_item};
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
 /// Why a slot cannot go on: a partner broke the protocol. Text for the operator.
@@ -66,25 +71,42 @@ pub fn command(o: &mut Overlay<'_>, ahead: Ahead<'_>, ingest_slot: u32) -> Resul
         answer_again(o, command, &original, ingest_slot);
         return Ok(());
     }
-    let home = o.base.slot;
-    let judged = placed.and_then(|legs| decider(&legs, home).map(|at| (legs, at)));
-    let judged = judged.and_then(|(legs, at)| match at == home {
-        true => book(o, command, &legs).map(|booked| (home, Outcome::Booked, Some(booked), legs)),
-        false => Ok((at, Outcome::Pending, None, legs)),
-    });
-    let (outcome, reason, decider) = match &judged {
-        Ok((at, outcome, _, _)) => (*outcome, None, *at),
-        Err(refusal) => (Outcome::Refused, Some(refusal.reason), home),
+    let (outcome, reason, decider) = match placed.and_then(|legs| judge(o, command, &legs, ingest_slot)) {
+        Ok((outcome, decider)) => (outcome, None, decider),
+        Err(r) => {
+            o.decided(&DecisionLine::refused(command, ingest_slot, r.reason, &r.detail));
+            (Outcome::Refused, Some(r.reason), o.base.slot)
+        }
     };
-    match judged {
-        Ok((_, _, Some(booked), _)) => o.decided(&booked.line(command, ingest_slot)),
-        Ok((at, _, None, legs)) => forward(o, command, &legs, at, ingest_slot),
-        Err(r) => o.decided(&DecisionLine::refused(command, ingest_slot, r.reason, &r.detail)),
-    }
     if let Some(record) = remembered(outcome, reason, command.body_hash, decider, o.batch) {
         o.set_id(key, record);
     }
     Ok(())
+}
+
+/// Decides at home, or asks: what became of it, and which partition decides.
+fn judge(
+    o: &mut Overlay<'_>,
+    command: &CommandView<'_>,
+    legs: &[Placed<'_>],
+    ingest_slot: u32,
+) -> Result<(Outcome, u32), Refusal> {
+    let home = o.base.slot;
+    match decider(legs, home) {
+        Decider::At(at) if at == home => {
+            let booked = book(o, command, legs, None)?;
+            o.decided(&booked.line(command, ingest_slot));
+            Ok((Outcome::Booked, home))
+        }
+        Decider::At(at) => {
+            forward(o, command, legs, at, ingest_slot);
+            Ok((Outcome::Pending, at))
+        }
+        Decider::Several(parts) => {
+            groups::open(o, command, parts, &asked(legs), ingest_slot)?;
+            Ok((Outcome::Pending, home))
+        }
+    }
 }
 
 fn tally_command(o: &mut Overlay<'_>, command: &CommandView<'_>, ingest_slot: u32) -> Result<(), Broken> {
@@ -126,10 +148,12 @@ impl<'c> Placed<'c> {
             matched: self.leg.matched,
             partition: self.partition,
             sequence,
+            reserved: false,
         }
     }
 
-    fn local(&self, index: usize) -> LocalLeg<'c> {
+    fn local(&self, index: usize, reserved: bool) -> LocalLeg<'c> {
+        let terms = if reserved { Terms { overdraft: None, ..self.terms } } else { self.terms };
         LocalLeg {
             leg: u32::try_from(index).unwrap_or(u32::MAX),
             account: self.leg.account,
@@ -137,7 +161,7 @@ impl<'c> Placed<'c> {
             side: self.side,
             amount: self.leg.amount,
             matched: self.leg.matched,
-            terms: Some(self.terms),
+            terms: Some(terms),
         }
     }
 }
@@ -182,22 +206,64 @@ fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed
     }
 }
 
-/// The partition that decides: that of the only account that may refuse, else home.
-fn decider(legs: &[Placed<'_>], home: u32) -> Result<u32, Refusal> {
-    let mut payer: Option<&Placed<'_>> = None;
-    for leg in legs.iter().filter(|leg| leg.terms.may_refuse(leg.side)) {
-        match payer {
-            Some(first) if first.leg.account != leg.leg.account => {
-                let detail = format!("{} and {}", first.leg.account, leg.leg.account);
-                return Err(Refusal::new(Reason::SeveralPayers, detail));
-            }
-            _ => payer = Some(leg),
-        }
-    }
-    Ok(payer.map_or(home, |leg| leg.partition))
+/// Who decides.
+enum Decider {
+    /// One partition.
+    At(u32),
+    /// Home, when each of these has put its legs on hold.
+    Several(BTreeMap<u32, Vec<HoldLeg>>),
 }
 
-struct Booked<'c> {
+/// The partition of the accounts that may refuse, home where there is none.
+fn decider(legs: &[Placed<'_>], home: u32) -> Decider {
+    let mut payers = legs.iter().filter(|leg| leg.terms.may_refuse(leg.side)).map(|leg| leg.partition);
+    let Some(first) = payers.next() else { return Decider::At(home) };
+    if payers.all(|partition| partition == first) {
+        return Decider::At(first);
+    }
+    let parts = parts(legs);
+    match parts.len() {
+        0 | 1 => Decider::At(parts.into_keys().next().unwrap_or(home)),
+        _ => Decider::Several(parts),
+    }
+}
+
+/// What each partition must put on hold: for an account as much as the event takes from it over all its legs.
+fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
+    let mut parts: BTreeMap<u32, Vec<HoldLeg>> = BTreeMap::new();
+    let mut left: Vec<(&str, &str, i128)> = Vec::new();
+    for (index, placed) in (0..).zip(legs).filter(|(_, leg)| leg.terms.may_refuse(leg.side)) {
+        let (account, asset) = (placed.leg.account, placed.leg.asset);
+        if !left.iter().any(|(a, b, _)| (*a, *b) == (account, asset)) {
+            left.push((account, asset, taken_from(legs, placed)));
+        }
+        let Some((_, _, left)) = left.iter_mut().find(|(a, b, _)| (*a, *b) == (account, asset)) else {
+            continue;
+        };
+        let amount = placed.leg.amount.min(*left);
+        if amount > 0 {
+            *left -= amount;
+            parts.entry(placed.partition).or_default().push(HoldLeg {
+                leg: index,
+                account: account.to_owned(),
+                asset: asset.to_owned(),
+                side: placed.side as i32,
+                amount: Some(amount.into()),
+            });
+        }
+    }
+    parts
+}
+
+/// How far all legs of an account together move it towards its limit; below zero where they move it back.
+fn taken_from(legs: &[Placed<'_>], of: &Placed<'_>) -> i128 {
+    let same = |leg: &&Placed<'_>| (leg.leg.account, leg.leg.asset) == (of.leg.account, of.leg.asset);
+    let towards = |leg: &Placed<'_>| if leg.side == of.side { leg.leg.amount } else { -leg.leg.amount };
+    legs.iter().filter(same).fold(0_i128, |sum, leg| sum.saturating_add(towards(leg)))
+}
+
+/// What of a command's event is booked here, and what is sent.
+pub struct Booked<'c> {
     date: i32,
     carried_from: i32,
     entries: Vec<Line<'c>>,
@@ -205,7 +271,9 @@ struct Booked<'c> {
 }
 
 impl<'c> Booked<'c> {
-    fn line(&'c self, command: &'c CommandView<'c>, ingest_slot: u32) -> DecisionLine<'c> {
+    /// The decision that says so.
+    #[must_use]
+    pub fn line(&'c self, command: &'c CommandView<'c>, ingest_slot: u32) -> DecisionLine<'c> {
         DecisionLine {
             date: self.date,
             carried_from: self.carried_from,
@@ -216,25 +284,46 @@ impl<'c> Booked<'c> {
     }
 }
 
-/// Books local legs and sends the others, or refuses and leaves the overlay's figures as they were.
+/// Books an event of which every part is on hold. What was on hold here must have ended.
+///
+/// # Errors
+/// [`Reason::Overflow`], and what a changed chart no longer knows; nothing is changed.
+pub fn book_reserved<'c>(
+    o: &mut Overlay<'_>,
+    command: &'c CommandView<'c>,
+    group: &Group,
+) -> Result<Booked<'c>, Refusal> {
+    let legs = place(o, command)?;
+    book(o, command, &legs, Some(group))
+}
+
+/// Books local legs and sends the others, or refuses and leaves the overlay's figures as they were. The limits of a
+/// group's accounts have been judged when its parts were put on hold.
 fn book<'c>(
     o: &mut Overlay<'_>,
     command: &'c CommandView<'c>,
     legs: &[Placed<'c>],
+    group: Option<&Group>,
 ) -> Result<Booked<'c>, Refusal> {
     let (own, facts) = (o.base.slot, &command.facts);
     let here = |(_, placed): &(usize, &Placed<'c>)| placed.partition == own;
     let mut local = Vec::with_capacity(legs.len());
-    local.extend(legs.iter().enumerate().filter(here).map(|(n, placed)| placed.local(n)));
+    local.extend(legs.iter().enumerate().filter(here).map(|(n, placed)| placed.local(n, group.is_some())));
     let entries = o.try_book(&local)?;
     check_clearing(o, legs, own)?;
     o.settle(&entries);
     let days = o.read_days(facts.book);
     let (date, carried_from) =
         days.map_or((facts.accounting_date, 0), |d| d.date_of(facts.accounting_date, facts.back_dated));
-    let mut remote = Vec::with_capacity(legs.len() - local.len());
-    for (n, placed) in legs.iter().enumerate().filter(|leg| !here(leg)) {
-        remote.push(send_credit(o, command, placed.remote(n, 0), date, carried_from));
+    let mut remote: Vec<RemoteLine<'c>> = Vec::with_capacity(legs.len() - local.len());
+    remote.extend(legs.iter().enumerate().filter(|leg| !here(leg)).map(|(n, placed)| placed.remote(n, 0)));
+    if let Some(group) = group {
+        // What is on hold goes first: an account never has more to spend than before.
+        remote.iter_mut().for_each(|leg| leg.reserved = group.reserved(leg.partition, leg.leg));
+        remote.sort_by_key(|leg| !leg.reserved);
+    }
+    for leg in &mut remote {
+        leg.sequence = send_credit(o, command, *leg, date, carried_from);
     }
     Ok(Booked { date, carried_from, entries, remote })
 }
@@ -265,28 +354,33 @@ fn check_clearing(o: &mut Overlay<'_>, legs: &[Placed<'_>], own: u32) -> Result<
     Ok(())
 }
 
-fn send_credit<'c>(
+/// Puts a leg on its channel; its sequence there.
+fn send_credit(
     o: &mut Overlay<'_>,
-    command: &'c CommandView<'c>,
-    mut leg: RemoteLine<'c>,
+    command: &CommandView<'_>,
+    leg: RemoteLine<'_>,
     date: i32,
     carried_from: i32,
-) -> RemoteLine<'c> {
+) -> u64 {
     let (facts, peer, asset) = (&command.facts, leg.partition, leg.asset);
     let by = signed(leg.side, leg.amount);
     if !facts.back_dated {
         o.tally((Kind::CreditsOut, peer, date, facts.book), [(asset, by)]);
     }
-    leg.sequence = o.send_with(peer, |f, sequence| {
+    let sequence = o.send_with(peer, |f, sequence| {
         CreditLine { facts, leg: RemoteLine { sequence, ..leg }, date, carried_from }.write(f);
     });
-    o.clear(clearing_to(peer), Cleared { asset, book: facts.book, date, sequence: leg.sequence, by });
-    leg
+    o.clear(clearing_to(peer), Cleared { asset, book: facts.book, date, sequence, by });
+    sequence
+}
+
+fn asked<'c>(legs: &[Placed<'c>]) -> Vec<RemoteLine<'c>> {
+    legs.iter().enumerate().map(|(n, leg)| leg.remote(n, 0)).collect()
 }
 
 /// Asks the partition of the payer.
 fn forward(o: &mut Overlay<'_>, command: &CommandView<'_>, legs: &[Placed<'_>], to: u32, ingest_slot: u32) {
-    let asked: Vec<RemoteLine<'_>> = legs.iter().enumerate().map(|(n, leg)| leg.remote(n, 0)).collect();
+    let asked = asked(legs);
     let sequence = o.send_with(to, |f, sequence| lines::forward(f, sequence, command, ingest_slot));
     o.decided(&DecisionLine {
         asked: &asked,
@@ -304,10 +398,7 @@ pub fn for_home(
     sequence: u64,
     check: u64,
 ) {
-    let judged = place(o, command).and_then(|legs| {
-        decider(&legs, o.base.slot)?;
-        book(o, command, &legs)
-    });
+    let judged = place(o, command).and_then(|legs| book(o, command, &legs, None));
     let line = match &judged {
         Ok(booked) => booked.line(command, ingest_slot),
         Err(r) => DecisionLine::refused(command, ingest_slot, r.reason, &r.detail),

@@ -6,12 +6,17 @@
 use crate::accounts::Figures;
 use crate::channels::Asked;
 use crate::days::{Tally, TallyKey};
+use crate::groups::{Group, Member, outcome_of};
+use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, key_of, remembered};
-use crate::resend::Again;
+use crate::resend::{Again, command_of};
 use bytes::Bytes;
+use prost::Message;
 use schemas::batch::Hash;
 use schemas::reason::Reason;
-use schemas::wire::{Decision, Entry, Outcome, journal_item::Item};
+use schemas::wire::{
+    Answer, Decision, Entry, HeldLeg, HoldLeg, Outcome, Received, Reserved, journal_item::Item,
+};
 
 /// One change of a slot's state.
 #[derive(Debug)]
@@ -52,6 +57,35 @@ pub enum Effect {
         /// Batch of its journal.
         batch: u64,
     },
+    /// An event waits for answers of other partitions.
+    GroupOpened {
+        /// Key.
+        key: IdKey,
+        /// The event and who was asked.
+        group: Box<Group>,
+    },
+    /// A partition has answered.
+    GroupAnswered {
+        /// Key.
+        key: IdKey,
+        /// Partition.
+        from: u32,
+        /// On hold, or why not.
+        answer: Result<(), (Reason, String)>,
+    },
+    /// An event that waited is decided.
+    GroupClosed(IdKey),
+    /// Something is on hold.
+    HoldPlaced {
+        /// Event and leg.
+        key: HoldKey,
+        /// What.
+        hold: Box<Hold>,
+    },
+    /// A hold has ended.
+    HoldEnded(HoldKey),
+    /// Everything that was on hold for an event has ended.
+    HoldsEnded(IdKey),
     /// An event came again whose outcome stands; with another body it is refused as a conflict.
     Repeated {
         /// With another body.
@@ -136,9 +170,17 @@ impl Effect {
     pub fn of(item: Item, slot: u32, batch: u64, out: &mut Vec<Self>) {
         match item {
             Item::Decision(decision) => of_decision(decision, slot, batch, out),
-            Item::Received(r) => {
-                out.extend(r.entry.map(|entry| Self::of_entry(entry, batch)));
-                out.push(Self::Arrived { from: r.from, sequence: r.sequence, check: r.item_check });
+            Item::Received(received) => of_received(received, batch, out),
+            Item::Reserved(reserved) => of_reserved(reserved, out),
+            Item::Answered(a) => {
+                out.push(Self::Arrived { from: a.from, sequence: a.sequence, check: a.item_check });
+                let key = key_of(a.event.as_ref());
+                let answer = outcome_of(&Answer { event: None, reason: a.reason, detail: a.detail });
+                out.push(Self::GroupAnswered { key, from: a.from, answer });
+            }
+            Item::Voided(v) => {
+                out.push(Self::Arrived { from: v.from, sequence: v.sequence, check: v.item_check });
+                out.push(Self::HoldsEnded(key_of(v.event.as_ref())));
             }
             Item::Clearing(clearing) => out.extend(clearing.entry.map(|entry| Self::of_entry(entry, batch))),
             Item::Resolution(r) => {
@@ -195,18 +237,75 @@ impl Effect {
     }
 }
 
+fn of_received(r: Received, batch: u64, out: &mut Vec<Effect>) {
+    if r.reserved {
+        let leg = r.entry.as_ref().map_or(0, |entry| entry.leg);
+        out.push(Effect::HoldEnded((key_of(r.event.as_ref()), leg)));
+    }
+    out.extend(r.entry.map(|entry| Effect::of_entry(entry, batch)));
+    out.push(Effect::Arrived { from: r.from, sequence: r.sequence, check: r.item_check });
+}
+
+fn of_reserved(r: Reserved, out: &mut Vec<Effect>) {
+    let key = key_of(r.event.as_ref());
+    let placed =
+        |leg: &HoldLeg| Effect::HoldPlaced { key: (key, leg.leg), hold: Box::new(Hold::of(leg, r.from)) };
+    out.extend(r.leg.iter().map(placed));
+    out.push(Effect::Arrived { from: r.from, sequence: r.sequence, check: r.item_check });
+}
+
 fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>) {
+    let key = || key_of(decision.event.as_ref());
+    let reason = Reason::by_code(&decision.reason);
+    let outcome = decision.outcome();
     if decision.forwarded_from != 0 {
         let from = decision.forwarded_from - 1;
         out.push(Effect::Arrived { from, sequence: decision.from_sequence, check: decision.item_check });
+    } else if decision.concludes {
+        out.extend(concluded(key(), outcome, reason, slot, batch));
     } else {
-        let reason = Reason::by_code(&decision.reason);
-        let decider = if decision.outcome() == Outcome::Pending { decision.forwarded_to } else { slot };
-        let record = remembered(decision.outcome(), reason, &decision.body_hash, decider, batch);
-        out.push(match record {
-            Some(record) => Effect::Id { key: key_of(decision.event.as_ref()), record },
-            None => Effect::Repeated { conflict: decision.outcome() == Outcome::Refused },
+        let asked = outcome == Outcome::Pending && decision.reserve.is_empty();
+        let decider = if asked { decision.forwarded_to } else { slot };
+        out.push(match remembered(outcome, reason, &decision.body_hash, decider, batch) {
+            Some(record) => Effect::Id { key: key(), record },
+            None => Effect::Repeated { conflict: outcome == Outcome::Refused },
         });
     }
+    if !decision.reserve.is_empty() {
+        of_group(&decision, key(), slot, out);
+    }
     out.extend(decision.entry.into_iter().map(|entry| Effect::of_entry(entry, batch)));
+}
+
+/// An event that was pending at its home is decided.
+pub fn concluded(
+    key: IdKey,
+    outcome: Outcome,
+    reason: Option<Reason>,
+    decider: u32,
+    batch: u64,
+) -> [Effect; 3] {
+    let resolved = Effect::Resolved { key, outcome, reason, decider, batch };
+    [resolved, Effect::HoldsEnded(key), Effect::GroupClosed(key)]
+}
+
+fn of_group(decision: &Decision, key: IdKey, slot: u32, out: &mut Vec<Effect>) {
+    let held = |held: &HeldLeg| {
+        let asked = decision.asked.iter().find(|asked| asked.leg == held.leg)?;
+        let (account, asset) = (asked.account.clone(), asked.asset.clone());
+        let leg = HoldLeg { leg: held.leg, account, asset, side: asked.side, amount: held.amount };
+        Some(Effect::HoldPlaced { key: (key, held.leg), hold: Box::new(Hold::of(&leg, slot)) })
+    };
+    out.extend(decision.held.iter().filter_map(held));
+    let member = |sent: &schemas::wire::ReserveSent| {
+        let legs = sent.leg.iter().map(|leg| leg.leg).collect();
+        (sent.partition, Member { legs, answer: None })
+    };
+    let group = Group {
+        command: command_of(decision.clone()).encode_to_vec().into(),
+        ingest_slot: decision.ingest_slot,
+        deadline_us: decision.deadline_us,
+        members: decision.reserve.iter().map(member).collect(),
+    };
+    out.push(Effect::GroupOpened { key, group: Box::new(group) });
 }

@@ -26,6 +26,8 @@ pub mod days;
 pub mod decide;
 pub mod effects;
 pub mod gaps;
+pub mod groups;
+pub mod holds;
 pub mod ids;
 pub mod lines;
 pub mod markers;

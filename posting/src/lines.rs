@@ -3,11 +3,13 @@
 //!
 //! Fields stand in the order of their numbers, so that the bytes are those of the generated types.
 
+use crate::holds::HoldKey;
+use crate::ids::IdKey;
 use crate::overlay::Line;
 use crate::views::{CommandView, Facts};
-use schemas::amount_wire::split;
+use schemas::amount_wire::{split, value};
 use schemas::reason::Reason;
-use schemas::wire::{Outcome, Side};
+use schemas::wire::{HoldLeg, Outcome, Side};
 use schemas::wire_write::Fields;
 
 /// `Entry` of `journal.proto`.
@@ -54,6 +56,8 @@ pub struct RemoteLine<'a> {
     pub partition: u32,
     /// Sequence of the credit; 0 while it is only asked about.
     pub sequence: u64,
+    /// Its partition has something on hold for it.
+    pub reserved: bool,
 }
 
 impl RemoteLine<'_> {
@@ -69,8 +73,38 @@ impl RemoteLine<'_> {
             if let Some(matched) = self.matched {
                 f.encoded(8, matched);
             }
+            f.flag(9, self.reserved);
         });
     }
+}
+
+/// One Reserve that was sent.
+#[derive(Debug)]
+pub struct ReserveLine {
+    /// Partition asked.
+    pub partition: u32,
+    /// Sequence of the Reserve.
+    pub sequence: u64,
+    /// What it must put on hold.
+    pub legs: Vec<HoldLeg>,
+}
+
+impl ReserveLine {
+    fn write(&self, f: &mut Fields<'_>) {
+        f.message(35, |f| {
+            f.uint(1, self.partition.into());
+            f.uint(2, self.sequence);
+            self.legs.iter().for_each(|leg| held_leg(f, 3, leg));
+        });
+    }
+}
+
+/// `HeldLeg`.
+fn held_leg(f: &mut Fields<'_>, tag: u32, leg: &HoldLeg) {
+    f.message(tag, |f| {
+        f.uint(1, leg.leg.into());
+        f.amount(2, value(leg.amount));
+    });
 }
 
 /// The forward that a command came by, and the verdict sent back.
@@ -126,6 +160,16 @@ pub struct DecisionLine<'a> {
     pub original: Option<Original>,
     /// Set when decided for another partition.
     pub forwarded: Option<Forwarded>,
+    /// Partitions asked to put their part on hold.
+    pub reserve: &'a [ReserveLine],
+    /// What is on hold here.
+    pub held: &'a [HoldLeg],
+    /// Business time at which the event is refused, microseconds; 0 = never.
+    pub deadline_us: i64,
+    /// Key of the event that was pending here, which this decides.
+    pub concludes: Option<IdKey>,
+    /// Partitions told that it is refused, and the sequences of the Voids.
+    pub voided: &'a [(u32, u64)],
 }
 
 impl<'a> DecisionLine<'a> {
@@ -146,6 +190,11 @@ impl<'a> DecisionLine<'a> {
             asks: None,
             original: None,
             forwarded: None,
+            reserve: &[],
+            held: &[],
+            deadline_us: 0,
+            concludes: None,
+            voided: &[],
         }
     }
 
@@ -204,7 +253,17 @@ impl<'a> DecisionLine<'a> {
         let decided = self.original.filter(|original| original.batch != 0);
         f.uint(32, decided.map_or(0, |original| original.partition.into()));
         f.uint(33, decided.map_or(0, |original| original.batch));
-        f.text(34, self.asks.map_or("", |_| command.tenant));
+        f.text(34, if self.outcome == Outcome::Pending { command.tenant } else { "" });
+        self.reserve.iter().for_each(|line| line.write(f));
+        self.held.iter().for_each(|leg| held_leg(f, 36, leg));
+        f.int(37, self.deadline_us);
+        f.flag(38, self.concludes.is_some());
+        for (partition, sequence) in self.voided {
+            f.message(39, |f| {
+                f.uint(1, (*partition).into());
+                f.uint(2, *sequence);
+            });
+        }
     }
 }
 
@@ -231,6 +290,8 @@ pub struct ReceivedLine<'a> {
     pub entry: &'a Line<'a>,
     /// Why it went to suspense, and the account it was meant for.
     pub suspense: Option<(Reason, &'a str)>,
+    /// What was on hold for it has ended: its event and leg.
+    pub reserved: Option<HoldKey>,
 }
 
 impl ReceivedLine<'_> {
@@ -258,6 +319,7 @@ impl ReceivedLine<'_> {
         f.text(15, self.suspense.map_or("", |(_, account)| account));
         f.text(16, facts.traceparent);
         f.fixed64(17, self.check);
+        f.flag(18, self.reserved.is_some());
     }
 }
 
@@ -340,6 +402,7 @@ impl CreditLine<'_> {
             f.encoded(16, matched);
         }
         f.text(17, facts.traceparent);
+        f.flag(18, leg.reserved);
     }
 }
 

@@ -6,7 +6,9 @@ use crate::channels::Incoming;
 use crate::clearing::{Cleared, ClearingNets, Side as ClearingSide};
 use crate::config::PostingConfig;
 use crate::days::{BookDays, Kind, Tally, TallyKey};
-use crate::effects::Effect;
+use crate::effects::{self, Effect};
+use crate::groups::Group;
+use crate::holds::{Hold, HoldChanges};
 use crate::ids::{IdKey, IdRecord};
 use crate::lines::{ClearingLine, DecisionLine, ReceivedLine};
 use crate::outbox::Outbox;
@@ -18,7 +20,7 @@ use rustc_hash::{FxBuildHasher, FxHashMap};
 use schemas::batch::{BodyBuilder, ChainHead};
 use schemas::dates::{TickFate, tick_fate};
 use schemas::reason::Reason;
-use schemas::wire::{CreditItem, JournalItem, Outcome, Side, credit_item, journal_item::Item};
+use schemas::wire::{CreditItem, HoldLeg, JournalItem, Outcome, Side, credit_item, journal_item::Item};
 use schemas::wire_write::Fields;
 use std::collections::BTreeMap;
 use stream::log::OutRecord;
@@ -113,6 +115,10 @@ pub struct Overlay<'a> {
     places: FxHashMap<u32, u32>,
     fresh: AccountTable,
     ids: FxHashMap<IdKey, IdRecord>,
+    /// What is put on hold and let go.
+    pub(crate) holds: HoldChanges,
+    /// Events that wait for answers: `None` = decided in this window.
+    pub(crate) groups: BTreeMap<IdKey, Option<Group>>,
     tallies: Vec<(TallyKey, Tally)>,
     clearing: ClearingNets,
     scratch: Vec<u8>,
@@ -157,6 +163,8 @@ impl<'a> Overlay<'a> {
             places: FxHashMap::with_capacity_and_hasher(items, FxBuildHasher),
             fresh: AccountTable::default(),
             ids: FxHashMap::with_capacity_and_hasher(items, FxBuildHasher),
+            holds: HoldChanges::default(),
+            groups: BTreeMap::new(),
             tallies: Vec::new(),
             clearing: ClearingNets::default(),
             scratch: Vec::with_capacity(512),
@@ -204,6 +212,9 @@ impl<'a> Overlay<'a> {
         if let Some(forwarded) = line.forwarded {
             let (from, sequence, check) = (forwarded.from, forwarded.sequence, forwarded.check);
             self.effects.push(Effect::Arrived { from, sequence, check });
+        } else if let Some(key) = line.concludes {
+            let (decider, batch) = (self.base.slot, self.batch);
+            self.effects.extend(effects::concluded(key, line.outcome, line.reason, decider, batch));
         } else if line.outcome == Outcome::Duplicate || line.reason == Some(Reason::Conflict) {
             self.effects.push(Effect::Repeated { conflict: line.outcome == Outcome::Refused });
         }
@@ -216,6 +227,17 @@ impl<'a> Overlay<'a> {
     pub fn received(&mut self, line: &ReceivedLine<'_>) {
         self.journal.push_with(|f| line.write(f));
         self.effects.push(Effect::Arrived { from: line.from, sequence: line.sequence, check: line.check });
+        self.effects.extend(line.reserved.map(Effect::HoldEnded));
+    }
+
+    /// Remembers an event that waits for answers, with what is on hold here for it.
+    pub fn open_group(&mut self, key: IdKey, group: Group, held: &[HoldLeg]) {
+        let home = self.base.slot;
+        let placed =
+            |leg: &HoldLeg| Effect::HoldPlaced { key: (key, leg.leg), hold: Box::new(Hold::of(leg, home)) };
+        self.effects.extend(held.iter().map(placed));
+        self.effects.push(Effect::GroupOpened { key, group: Box::new(group.clone()) });
+        self.groups.insert(key, Some(group));
     }
 
     /// What became of an event.
@@ -386,25 +408,38 @@ impl<'a> Overlay<'a> {
                 Side::Credit => after > before,
                 _ => after < before,
             };
-            if worse && !terms.allows(after) {
-                return Err(Refusal::new(Reason::InsufficientFunds, self.shortfall(leg, after)));
+            let held = if worse { self.held(leg.account, leg.asset) } else { 0 };
+            if worse && !terms.allows(after, held) {
+                let what = self.shortfall(leg.account, leg.asset, &terms, after, held);
+                return Err(Refusal::new(Reason::InsufficientFunds, what));
             }
         }
         Ok(())
     }
 
-    fn shortfall(&self, leg: &LocalLeg<'_>, after: i128) -> String {
-        let exponent = self.config.chart.assets.get(leg.asset).map_or(0, |asset| asset.exponent);
-        let (normal, overdraft) =
-            leg.terms.map_or((Side::Debit, 0), |t| (t.normal, t.overdraft.unwrap_or(0)));
-        let shown = if normal == Side::Credit { after.checked_neg().unwrap_or(after) } else { after };
-        format!(
-            "{} would stand at {} {}, its limit is {}",
-            leg.account,
-            schemas::money::format(shown, exponent),
-            leg.asset,
-            schemas::money::format(-overdraft, exponent)
-        )
+    /// Balance of an account, debits minus credits.
+    pub(crate) fn balance_of(&self, account: &str, asset: &str) -> i128 {
+        let known = u32::try_from(self.base.accounts.len()).unwrap_or(u32::MAX);
+        let fresh = || self.fresh.find(account, asset).map(|row| row.saturating_add(known));
+        let row = self.base.accounts.find(account, asset).or_else(fresh);
+        row.map_or(0, |row| self.figures(row).balance)
+    }
+
+    /// Where an account would stand (debits minus credits), what of that is on hold, and its limit.
+    pub(crate) fn shortfall(
+        &self,
+        account: &str,
+        asset: &str,
+        terms: &Terms,
+        after: i128,
+        held: i128,
+    ) -> String {
+        let exponent = self.config.chart.assets.get(asset).map_or(0, |asset| asset.exponent);
+        let shown = |minor| schemas::money::format(minor, exponent);
+        let after = if terms.normal == Side::Credit { after.checked_neg().unwrap_or(after) } else { after };
+        let held = if held == 0 { String::new() } else { format!(" with {} on hold", shown(held)) };
+        let limit = shown(-terms.overdraft.unwrap_or(0));
+        format!("{account} would stand at {} {asset}{held}, its limit is {limit}", shown(after))
     }
 
     /// Makes entries that were worked out part of the overlay.

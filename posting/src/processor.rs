@@ -8,7 +8,7 @@ use crate::outbox::Outbox;
 use crate::overlay::Overlay;
 use crate::state::{Change, Slot};
 use crate::views::CommandItemView;
-use crate::{decide, gaps, markers, receive, recheck, resend, room};
+use crate::{decide, gaps, groups, markers, receive, recheck, resend, room};
 use bytes::Bytes;
 use prost::Message;
 use schemas::batch::{self, BODY_BYTES_MAX, BatchError, Opened};
@@ -107,6 +107,7 @@ impl Processor for Posting {
             return Ok(None);
         }
         let journal = TopicPartition::new(Topic::Journal, slot.slot);
+        groups::conclude(&mut overlay).map_err(|why| stop(slot, journal, 0, &why))?;
         gaps::ask(&mut overlay);
         overlay.close_window().map_err(|r| stop(slot, journal, 0, &r.detail))?;
         resend::sending(&mut overlay).map_err(|why| stop(slot, journal, 0, &why))?;
@@ -181,8 +182,9 @@ impl Read {
             if index > 0 && self.bytes + record.value.len() > bytes_max {
                 break;
             }
-            let reserved = if input.from.topic == Topic::Credits { self.reserved } else { 0 };
-            let first = self.records == 0 && reserved == 0;
+            let turn = if input.from.topic == Topic::Credits { self.reserved } else { 0 };
+            let first = self.records == 0 && turn == 0;
+            let reserved = turn + if slot.groups.is_empty() { 0 } else { room::CONCLUDE_BYTES };
             if !first && !room::fits(overlay, input.from.topic, &record.value, reserved) {
                 break;
             }

@@ -8,14 +8,18 @@ use crate::clearing::{Cleared, Side as ClearingSide};
 use crate::config::CROSSING_MAX;
 use crate::days::Kind;
 use crate::decide::{self, Broken};
-use crate::ids::{IdRecord, key_of};
+use crate::holds::HoldKey;
+use crate::ids::{IdRecord, id_key, key_of};
 use crate::lines::ReceivedLine;
 use crate::overlay::{LocalLeg, Overlay, Refusal, signed};
 use crate::views::{CreditItemView, CreditKind, CreditView};
-use crate::{gaps, markers, recheck, resend};
+use crate::{gaps, groups, markers, recheck, resend};
 use schemas::batch::{Hash, sha256};
 use schemas::reason::Reason;
-use schemas::wire::{Resolution, Side, Verdict, journal_item::Item};
+use schemas::wire::{
+    Answer, Answered, Reserve, Reserved, Resolution, Side, Verdict, Void, Voided, credit_item,
+    journal_item::Item,
+};
 use std::hint::black_box;
 
 /// Takes one item of the channel from `from`, and the held ones that follow it.
@@ -79,6 +83,16 @@ fn take(o: &mut Overlay<'_>, from: u32, item: CreditItemView<'_>, hash: &Hash) -
         CreditKind::Verdict(verdict) => resolve(o, from, sequence, check, verdict),
         CreditKind::DayMarker(marker) => markers::of_partition(o, from, sequence, check, marker)?,
         CreditKind::Resend(asked) => resend::taken(o, from, sequence, check, asked)?,
+        CreditKind::Reserve(reserve) => put_on_hold(o, from, sequence, check, reserve),
+        CreditKind::Answer(answer) => {
+            groups::answered(o, from, &answer);
+            let Answer { event, reason, detail } = answer;
+            o.journal(Item::Answered(Answered { from, sequence, event, reason, detail, item_check: check }));
+        }
+        CreditKind::Void(Void { event }) => {
+            o.end_holds(key_of(event.as_ref()));
+            o.journal(Item::Voided(Voided { from, sequence, event, item_check: check }));
+        }
     }
     Ok(())
 }
@@ -107,6 +121,7 @@ fn receive(
         }
         o.tally((Kind::CreditsIn, from, date, facts.book), [(to.asset, by)]);
     }
+    let reserved = end_reserved(o, from, sequence, credit)?;
     let suspense = format!("suspense:p{:02}", o.base.slot);
     let (lines, why) = match book(o, credit) {
         Ok(lines) => (lines, None),
@@ -127,8 +142,47 @@ fn receive(
         carried_from: credit.carried_from,
         entry,
         suspense: why.map(|reason| (reason, to.account)),
+        reserved,
     });
     Ok(())
+}
+
+/// What was on hold for a leg makes way for it.
+fn end_reserved(
+    o: &mut Overlay<'_>,
+    from: u32,
+    sequence: u64,
+    credit: &CreditView<'_>,
+) -> Result<Option<HoldKey>, Broken> {
+    if !credit.reserved {
+        return Ok(None);
+    }
+    let event = &credit.facts.event;
+    let key = (id_key(event.source, event.id), credit.leg);
+    match o.end_hold(key) {
+        Some(_) => Ok(Some(key)),
+        None => Err(format!("channel p{from:02}: credit {sequence} ends what is not on hold")),
+    }
+}
+
+/// Puts an event's legs on hold for its home, or none of them, and says so.
+fn put_on_hold(o: &mut Overlay<'_>, from: u32, sequence: u64, check: u64, reserve: Reserve) {
+    let Reserve { event, leg } = reserve;
+    let refusal = o.put_on_hold(key_of(event.as_ref()), &leg, from).err();
+    let (reason, detail) = refusal.map_or_else(Default::default, |r| (r.reason.code().to_owned(), r.detail));
+    let answer = Answer { event: event.clone(), reason: reason.clone(), detail: detail.clone() };
+    let answer_sequence = o.send(from, credit_item::Item::Answer(answer));
+    let leg = if reason.is_empty() { leg } else { Vec::new() };
+    o.journal(Item::Reserved(Reserved {
+        from,
+        sequence,
+        event,
+        leg,
+        reason,
+        detail,
+        answer_sequence,
+        item_check: check,
+    }));
 }
 
 const fn leg_of<'c>(credit: &CreditView<'c>, terms: Option<Terms>) -> LocalLeg<'c> {

@@ -149,6 +149,9 @@ fn taken(item: &Item) -> Option<(u32, u64, u64)> {
         }
         Item::Resolution(r) => Some((r.from, r.sequence, r.item_check)),
         Item::DayMarkerSeen(seen) if seen.credits => Some((seen.from, seen.sequence, seen.item_check)),
+        Item::Reserved(r) => Some((r.from, r.sequence, r.item_check)),
+        Item::Answered(a) => Some((a.from, a.sequence, a.item_check)),
+        Item::Voided(v) => Some((v.from, v.sequence, v.item_check)),
         Item::ResendTaken(taken) => Some((taken.from, taken.sequence, taken.item_check)),
         _ => None,
     }

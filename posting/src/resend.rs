@@ -17,8 +17,9 @@ use bytes::Bytes;
 use prost::Message;
 use schemas::batch::Opened;
 use schemas::wire::{
-    Command, Credit, CreditItem, DayMarkerSent, Decision, Forward, JournalBody, Leg, Outcome, RemoteLeg,
-    Resend, ResendTaken, Resending, Verdict, credit_item, journal_item::Item,
+    Answer, Command, Credit, CreditItem, DayMarkerSent, Decision, Forward, HoldLeg, JournalBody, Leg,
+    Outcome, RemoteLeg, Resend, ResendTaken, Resending, Reserve, ReserveSent, Verdict, Void, credit_item,
+    journal_item::Item,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use stream::processor::{ChannelEnd, LookBack};
@@ -170,6 +171,10 @@ fn sent_by(item: Item, to: u32, batch: u64) -> Result<Vec<Sent>, String> {
     Ok(match item {
         Item::Decision(decision) => decision_sent(decision, to, batch),
         Item::DayMarkerSent(sent) => marker_sent(sent, to)?.into_iter().collect(),
+        Item::Reserved(reserved) if reserved.from == to => {
+            let answer = Answer { event: reserved.event, reason: reserved.reason, detail: reserved.detail };
+            vec![(reserved.answer_sequence, credit_item::Item::Answer(answer))]
+        }
         Item::ResendAsked(asked) if asked.from == to && asked.sequence > 0 => {
             let resend = Resend { from_sequence: asked.from_sequence };
             vec![(asked.sequence, credit_item::Item::Resend(resend))]
@@ -184,10 +189,28 @@ fn decision_sent(decision: Decision, to: u32, batch: u64) -> Vec<Sent> {
     if decision.forwarded_from == to + 1 {
         sent.push((decision.verdict_sequence, verdict_of(&decision, batch)));
     }
-    if decision.outcome() == Outcome::Pending && decision.forwarded_to == to {
-        sent.push((decision.forward_sequence, forward_of(decision)));
+    let reserve = decision.reserve.iter().filter(|reserve| reserve.partition == to);
+    sent.extend(reserve.map(|reserve| (reserve.sequence, reserve_of(&decision, reserve))));
+    let void = || credit_item::Item::Void(Void { event: decision.event.clone() });
+    let voided = decision.voided.iter().filter(|voided| voided.partition == to);
+    sent.extend(voided.map(|voided| (voided.sequence, void())));
+    let forwarded = decision.outcome() == Outcome::Pending && decision.reserve.is_empty();
+    if forwarded && decision.forwarded_to == to {
+        let (sequence, ingest_slot) = (decision.forward_sequence, decision.ingest_slot);
+        let forward = Forward { command: Some(command_of(decision)), ingest_slot };
+        sent.push((sequence, credit_item::Item::Forward(forward)));
     }
     sent
+}
+
+fn reserve_of(decision: &Decision, sent: &ReserveSent) -> credit_item::Item {
+    let leg = |held: &schemas::wire::HeldLeg| {
+        let asked = decision.asked.iter().find(|asked| asked.leg == held.leg).cloned().unwrap_or_default();
+        let (account, asset, side) = (asked.account, asked.asset, asked.side);
+        HoldLeg { leg: held.leg, account, asset, side, amount: held.amount }
+    };
+    let leg = sent.leg.iter().map(leg).collect();
+    credit_item::Item::Reserve(Reserve { event: decision.event.clone(), leg })
 }
 
 fn credit_of(decision: &Decision, leg: &RemoteLeg) -> credit_item::Item {
@@ -209,6 +232,7 @@ fn credit_of(decision: &Decision, leg: &RemoteLeg) -> credit_item::Item {
         rule_version: decision.rule_version,
         r#match: leg.r#match.clone(),
         traceparent: decision.traceparent.clone(),
+        reserved: leg.reserved,
     })
 }
 
@@ -224,7 +248,9 @@ fn verdict_of(decision: &Decision, batch: u64) -> credit_item::Item {
     })
 }
 
-fn forward_of(decision: Decision) -> credit_item::Item {
+/// The command that a pending decision is about, as it came.
+#[must_use]
+pub fn command_of(decision: Decision) -> Command {
     let leg = |asked: RemoteLeg| Leg {
         account: asked.account,
         asset: asked.asset,
@@ -232,7 +258,7 @@ fn forward_of(decision: Decision) -> credit_item::Item {
         amount: asked.amount,
         r#match: asked.r#match,
     };
-    let command = Command {
+    Command {
         event: decision.event,
         r#type: decision.r#type,
         subject: decision.subject,
@@ -250,8 +276,7 @@ fn forward_of(decision: Decision) -> credit_item::Item {
         event_offset: decision.event_offset,
         traceparent: decision.traceparent,
         tenant: decision.tenant,
-    };
-    credit_item::Item::Forward(Forward { command: Some(command), ingest_slot: decision.ingest_slot })
+    }
 }
 
 fn marker_sent(sent: DayMarkerSent, to: u32) -> Result<Option<Sent>, String> {

@@ -7,6 +7,7 @@
 
 use crate::config::PostingConfig;
 use crate::overlay::Overlay;
+use crate::views::CommandView;
 use schemas::topics::Topic;
 use schemas::wire_walk::{Walk, bytes_key};
 
@@ -19,6 +20,12 @@ const ITEM_BYTES: usize = 160;
 const LEG_BYTES: usize = 67;
 /// A clearing entry and a tally, for which the credits of a window are netted.
 const NET_BYTES: usize = 320;
+/// What a partition says of an account that is short of funds.
+const DETAIL_BYTES: usize = 640;
+/// A partition that is told of a refusal.
+const VOID_BYTES: usize = 24;
+/// Bytes of a window that are left to events that have waited, while any waits.
+pub const CONCLUDE_BYTES: usize = 128 << 10;
 /// A channel in the header: what was sent and taken, the head of its chain, and the mark of what was read.
 const CHANNEL_BYTES: usize = 160;
 /// Accounting dates of one window: the open days.
@@ -79,13 +86,27 @@ fn nets_max(config: &PostingConfig) -> usize {
     2 * DATES * config.chart.assets.len() * config.map.partitions().saturating_sub(1) as usize
 }
 
+/// Whether the decision of a command that has waited, of which `members` partitions may be told, fits beside what the
+/// window has written.
+#[must_use]
+pub fn has_room_for(o: &Overlay<'_>, command: &CommandView<'_>, members: usize) -> bool {
+    let legs = command.legs.len();
+    let nets = legs.min(nets_max(o.config).saturating_sub(o.nets())) * NET_BYTES;
+    let bytes =
+        command.encoded.len() + ITEM_BYTES + DETAIL_BYTES + legs * LEG_BYTES + members * VOID_BYTES + nets;
+    bytes <= left(o)
+}
+
+/// Bytes left of the journal batch.
+fn left(o: &Overlay<'_>) -> usize {
+    let channels = o.config.map.partitions() as usize * CHANNEL_BYTES;
+    RECORD_BYTES_MAX.saturating_sub(o.journal.len() + o.nets() * NET_BYTES + channels)
+}
+
 /// Whether a record fits beside what the window has written and `reserved` bytes more.
 #[must_use]
 pub fn fits(o: &Overlay<'_>, topic: Topic, value: &[u8], reserved: usize) -> bool {
-    let channels = o.config.map.partitions() as usize * CHANNEL_BYTES;
-    let nets = o.nets();
-    let taken = o.journal.len() + nets * NET_BYTES + channels + reserved;
-    let left = RECORD_BYTES_MAX.saturating_sub(taken);
+    let (nets, left) = (o.nets(), left(o).saturating_sub(reserved));
     value.len() * TIMES_MAX <= left || most(o.config, topic, value, nets) <= left
 }
 

@@ -5,6 +5,8 @@ use crate::channels::{Asked, Incoming, Outgoing};
 use crate::days::{BookDays, Tally, TallyKey};
 use crate::effects::Effect;
 use crate::gaps;
+use crate::groups::{Group, GroupTable};
+use crate::holds::{Hold, HoldKey, HoldTable};
 use crate::ids::{IdKey, IdRecord, IdTable};
 use crate::resend::Again;
 use bytes::Bytes;
@@ -28,6 +30,10 @@ pub struct Slot {
     pub accounts: AccountTable,
     /// Ids.
     pub ids: IdTable,
+    /// What is on hold.
+    pub holds: HoldTable,
+    /// Events of this home that wait for answers of other partitions.
+    pub groups: GroupTable,
     /// Last batch of the own journal.
     pub journal: ChainHead,
     /// Last batch accepted from every ingest slot.
@@ -71,6 +77,8 @@ impl Slot {
             conflicts: 0,
             accounts: AccountTable::default(),
             ids: IdTable::default(),
+            holds: HoldTable::default(),
+            groups: GroupTable::default(),
             journal: ChainHead::default(),
             commands: BTreeMap::new(),
             incoming: BTreeMap::new(),
@@ -129,6 +137,12 @@ impl Slot {
                     self.ids.set(key, IdRecord { body, outcome, reason, decider, batch });
                 }
             }
+            Effect::GroupOpened { key, group } => self.groups.open(key, *group),
+            Effect::GroupAnswered { key, from, answer } => self.groups.answer(key, from, answer),
+            Effect::GroupClosed(key) => self.groups.close(key),
+            Effect::HoldPlaced { key, hold } => self.holds.place(key, *hold),
+            Effect::HoldEnded(key) => self.holds.end(key),
+            Effect::HoldsEnded(event) => self.holds.end_all(event),
             Effect::Repeated { conflict } => {
                 let count = if conflict { &mut self.conflicts } else { &mut self.duplicates };
                 *count = count.saturating_add(1);
@@ -171,6 +185,8 @@ impl Slot {
 }
 
 const KEY_ACCOUNT: u8 = b'a';
+const KEY_GROUP: u8 = b'g';
+const KEY_HOLD: u8 = b'h';
 const KEY_ID: u8 = b'i';
 const KEY_REST: u8 = b'm';
 
@@ -183,9 +199,31 @@ fn account_key(key: &mut Vec<u8>, account: &str, asset: &str) {
 }
 
 fn id_key(id: &IdKey) -> [u8; 17] {
-    let mut key = [KEY_ID; 17];
+    keyed(KEY_ID, id)
+}
+
+fn keyed(kind: u8, id: &IdKey) -> [u8; 17] {
+    let mut key = [kind; 17];
     key.split_at_mut(1).1.copy_from_slice(id);
     key
+}
+
+fn group_key(id: &IdKey) -> [u8; 17] {
+    keyed(KEY_GROUP, id)
+}
+
+/// Event, then leg.
+fn hold_key((id, leg): &HoldKey) -> [u8; 21] {
+    let mut key = [KEY_HOLD; 21];
+    let (event, index) = key.split_at_mut(1).1.split_at_mut(16);
+    event.copy_from_slice(id);
+    index.copy_from_slice(&leg.to_be_bytes());
+    key
+}
+
+fn hold_key_of(rest: &[u8]) -> Option<HoldKey> {
+    let (id, leg) = rest.split_at_checked(16)?;
+    Some((id.try_into().ok()?, u32::from_be_bytes(leg.try_into().ok()?)))
 }
 
 fn account_value(figures: Figures) -> [u8; 32] {
@@ -356,11 +394,16 @@ impl SlotState for Slot {
         for (key, record) in self.ids.take_dirty() {
             put(&id_key(&key), Some(&record.encode()));
         }
+        self.holds.take_dirty(|key, hold| put(&hold_key(&key), hold.map(|hold| hold.encode(key)).as_deref()));
+        self.groups.take_dirty(|key, group| put(&group_key(&key), group.map(Group::encode).as_deref()));
         put(&[KEY_REST], Some(&self.rest().encode_to_vec()));
     }
 
     fn dirty_bytes(&self) -> usize {
-        self.accounts.dirty_bytes() + self.ids.dirty_bytes()
+        self.accounts.dirty_bytes()
+            + self.ids.dirty_bytes()
+            + self.holds.dirty_bytes()
+            + self.groups.dirty_bytes()
     }
 
     fn alarms(&self) -> Vec<String> {
@@ -377,6 +420,14 @@ impl SlotState for Slot {
             Some((&KEY_ID, rest)) => {
                 let key = IdKey::try_from(rest).map_err(|_| wrong())?;
                 self.ids.load(key, IdRecord::decode(value).ok_or_else(wrong)?);
+            }
+            Some((&KEY_HOLD, rest)) => {
+                let key = hold_key_of(rest).ok_or_else(wrong)?;
+                self.holds.load(key, Hold::decode(value).ok_or_else(wrong)?);
+            }
+            Some((&KEY_GROUP, rest)) => {
+                let key = IdKey::try_from(rest).map_err(|_| wrong())?;
+                self.groups.load(key, Group::decode(value).ok_or_else(wrong)?);
             }
             Some((&KEY_REST, [])) => {
                 let rest = wire::PostingRest::decode(value).map_err(|_| wrong())?;
@@ -396,6 +447,12 @@ impl SlotState for Slot {
         for (key, record) in self.ids.all() {
             put(&id_key(key), Some(&record.encode()));
         }
+        for (key, hold) in self.holds.all() {
+            put(&hold_key(key), Some(&hold.encode(*key)));
+        }
+        for (key, group) in self.groups.all() {
+            put(&group_key(key), Some(&group.encode()));
+        }
         put(&[KEY_REST], Some(&self.rest().encode_to_vec()));
     }
 
@@ -411,6 +468,8 @@ impl SlotState for Slot {
             })
             .collect();
         all.extend(self.ids.sorted().into_iter().map(|(k, r)| (id_key(&k).to_vec(), r.encode().to_vec())));
+        all.extend(self.holds.all().map(|(k, hold)| (hold_key(k).to_vec(), hold.encode(*k))));
+        all.extend(self.groups.all().map(|(k, group)| (group_key(k).to_vec(), group.encode())));
         all.push((vec![KEY_REST], self.rest().encode_to_vec()));
         all
     }

@@ -1,7 +1,7 @@
 //! What posting reads of `commands` and `credits`: the wire types with their texts as slices of the record, so that
 //! a command costs no allocation but its list of legs. A test holds these against the generated types.
 
-use schemas::wire::{DayMarker, Match, Resend, Side, Verdict};
+use schemas::wire::{Answer, DayMarker, Match, Resend, Reserve, Side, Verdict, Void};
 use schemas::wire_read::{Field, WireError, fields};
 use thiserror::Error;
 
@@ -218,6 +218,8 @@ pub struct CreditView<'a> {
     pub to: LegView<'a>,
     /// The event's own date where it was carried to the next day; 0 = not.
     pub carried_from: i32,
+    /// What is on hold for this leg ends with it.
+    pub reserved: bool,
 }
 
 impl<'a> CreditView<'a> {
@@ -244,6 +246,7 @@ impl<'a> CreditView<'a> {
                 15 => facts.rule_version = field.uint32()?,
                 16 => to.matched = Some(matched(&field)?),
                 17 => facts.traceparent = field.text()?,
+                18 => credit.reserved = field.flag()?,
                 _ => {}
             }
         }
@@ -278,6 +281,12 @@ pub enum CreditKind<'a> {
     DayMarker(DayMarker),
     /// The receiver misses items of the channel to it.
     Resend(Resend),
+    /// Legs to be put on hold until their home decides.
+    Reserve(Reserve),
+    /// The answer to a reserve.
+    Answer(Answer),
+    /// What is on hold for an event ends.
+    Void(Void),
 }
 
 impl<'a> CreditItemView<'a> {
@@ -296,6 +305,9 @@ impl<'a> CreditItemView<'a> {
                 4 => kind = Some(CreditKind::Verdict(prost::Message::decode(field.bytes()?)?)),
                 5 => kind = Some(CreditKind::DayMarker(prost::Message::decode(field.bytes()?)?)),
                 6 => kind = Some(CreditKind::Resend(prost::Message::decode(field.bytes()?)?)),
+                7 => kind = Some(CreditKind::Reserve(prost::Message::decode(field.bytes()?)?)),
+                8 => kind = Some(CreditKind::Answer(prost::Message::decode(field.bytes()?)?)),
+                9 => kind = Some(CreditKind::Void(prost::Message::decode(field.bytes()?)?)),
                 _ => {}
             }
         }
@@ -398,20 +410,21 @@ mod tests {
         }
 
         #[test]
-        fn credits_read_as_the_generated_types_wrote_them(c in command(), to in leg(), carried_from in any::<i32>()) {
+        fn credits_read_as_the_generated_types_wrote_them(c in command(), to in leg(), carried_from in any::<i32>(),
+                                                           reserved in any::<bool>()) {
             let credit = Credit {
                 event: c.event.clone(), r#type: c.r#type.clone(), leg: c.lane, account: to.account.clone(),
                 asset: to.asset.clone(), side: to.side, amount: to.amount, occurred_at_us: c.occurred_at_us,
                 accounting_date: c.accounting_date, value_date: c.value_date, back_dated: c.back_dated, carried_from,
                 book: c.book.clone(), rule: c.rule.clone(), rule_version: c.rule_version, r#match: to.r#match.clone(),
-                traceparent: c.traceparent.clone(),
+                traceparent: c.traceparent.clone(), reserved,
             };
             let item = CreditItem { sequence: 9, item: Some(credit_item::Item::Credit(credit)) }.encode_to_vec();
             let view = CreditItemView::read(&item).unwrap();
             prop_assert_eq!(view.sequence, 9);
             let CreditKind::Credit(view) = view.kind else { panic!("a credit") };
             same_leg(&view.to, &to);
-            prop_assert_eq!((view.leg, view.carried_from), (c.lane, carried_from));
+            prop_assert_eq!((view.leg, view.carried_from, view.reserved), (c.lane, carried_from, reserved));
             let with = |facts| CommandView {
                 facts, subject: &c.subject, body_hash: &c.body_hash, lane: c.lane, event_partition: c.event_partition,
                 event_offset: c.event_offset, tenant: &c.tenant, ..CommandView::default()

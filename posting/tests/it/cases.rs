@@ -140,19 +140,20 @@ event e3 users@0 | debit users@0:wallet 5.00 CNY ; credit bank@0:main 5.00 CNY
 balance users@0:wallet 0.00 CNY seq 2
 "
 
-several_payers: "
+several_payers_in_one_partition: "
 event e0 users@0 | debit bank@0:main 20.00 CNY ; credit users@0:wallet 10.00 CNY ; credit users@0b:wallet 10.00 CNY
 -> booked
 event e1 users@0 | debit users@0:wallet 5.00 CNY ; debit users@0b:wallet 5.00 CNY ; credit bank@0:main 10.00 CNY
--> refused several_payers
-event e2 users@0 | debit users@0:wallet 5.00 CNY ; debit users@0:credit 5.00 CNY ; credit bank@0:main 10.00 CNY
--> refused several_payers
-event e3 users@0 | debit users@0:wallet 5.00 CNY ; debit users@0:wallet 5.00 CNY ; credit bank@0:main 10.00 CNY
+-> booked
+event e2 users@0 | debit users@0:wallet 5.00 CNY ; debit users@0b:wallet 5.01 CNY ; credit bank@0:main 10.01 CNY
+-> refused insufficient_funds retryable
+event e3 users@0 | debit users@0:wallet 5.00 CNY ; debit users@0:credit 5.00 CNY ; credit bank@0:main 10.00 CNY
 -> booked
 event e4 users@0 | debit merchants@0:payable 5.00 CNY ; debit users@0b:wallet 5.00 CNY ; credit bank@0:main 10.00 CNY
 -> booked
 balance users@0:wallet  0.00 CNY seq 3
-balance users@0b:wallet 5.00 Cr CNY seq 2
+balance users@0:credit  5.00 Dr CNY seq 1
+balance users@0b:wallet 0.00 CNY seq 3
 "
 
 what_ingest_should_have_stopped: "
@@ -340,10 +341,119 @@ event e2 orders@0 | debit users@1:wallet 5.00 CNY ; credit merchants@2:payable 5
 -> refused insufficient_funds retryable by p1
 "
 
-several_payers_are_refused_at_home: "
+payers_of_a_partition_elsewhere_are_decided_there: "
+partitions 2
+event e0 users@1 | debit bank@1:main 20.00 CNY ; credit users@1:wallet 10.00 CNY ; credit users@1b:wallet 10.00 CNY
+-> booked
+event e1 orders@0 | debit users@1:wallet 5.00 CNY ; debit users@1b:wallet 5.00 CNY ; credit merchants@0:payable 10.00 CNY
+-> booked by p1
+event e2 orders@0 | debit users@1:wallet 5.00 CNY ; debit users@1b:wallet 5.01 CNY ; credit merchants@0:payable 10.01 CNY
+-> refused insufficient_funds retryable by p1
+"
+
+payers_of_several_partitions_all_or_none: "
 partitions 3
+event e0 orders@0 | debit bank@0:main 20.00 CNY ; credit users@1:wallet 10.00 CNY ; credit users@2:wallet 10.00 CNY
+-> booked
 event e1 orders@0 | debit users@1:wallet 5.00 CNY ; debit users@2:wallet 5.00 CNY ; credit merchants@2:payable 10.00 CNY
--> refused several_payers
+-> booked
+event e2 orders@0 | debit users@1:wallet 5.00 CNY ; debit users@2:wallet 5.01 CNY ; credit merchants@0:payable 10.01 CNY
+-> refused insufficient_funds retryable
+balance users@1:wallet 5.00 Cr CNY seq 2
+balance users@2:wallet 5.00 Cr CNY seq 2
+event e2 orders@0 | debit users@1:wallet 5.00 CNY ; debit users@2:wallet 5.01 CNY ; credit merchants@0:payable 10.01 CNY
+-> duplicate of refused insufficient_funds retryable
+event e3 orders@0 | debit users@1:wallet 5.00 CNY ; debit users@2:wallet 5.00 CNY ; credit merchants@0:payable 10.00 CNY
+-> booked
+event e3 orders@0 | debit users@1:wallet 5.00 CNY ; debit users@2:wallet 5.00 CNY ; credit merchants@0:payable 10.00 CNY
+-> duplicate of booked
+balance users@1:wallet 0.00 CNY seq 3
+balance users@2:wallet 0.00 CNY seq 3
+balance merchants@0:payable 10.00 Cr CNY seq 1
+"
+
+a_payer_at_home_is_put_on_hold_like_the_others: "
+partitions 2
+event e0 orders@0 | debit bank@0:main 20.00 CNY ; credit users@0:wallet 10.00 CNY ; credit users@1:wallet 10.00 CNY
+-> booked
+event e1 users@0 | debit users@0:wallet 4.00 CNY ; debit users@1:wallet 6.00 CNY ; credit bank@1:main 10.00 CNY
+-> booked
+event e2 users@0 | debit users@0:wallet 6.01 CNY ; debit users@1:wallet 1.00 CNY ; credit bank@1:main 7.01 CNY
+-> refused insufficient_funds retryable
+event e3 users@0 | debit users@0:wallet 6.00 CNY ; debit users@1:wallet 4.01 CNY ; credit bank@1:main 10.01 CNY
+-> refused insufficient_funds retryable
+balance users@0:wallet 6.00 Cr CNY seq 2
+event e4 users@0 | debit users@0:wallet 6.00 CNY ; credit bank@0:main 6.00 CNY
+-> booked
+"
+
+what_is_on_hold_is_spent_by_nobody_else: "
+partitions 3
+event e0 orders@0 | debit bank@0:main 20.00 CNY ; credit users@1:wallet 10.00 CNY ; credit users@2:wallet 10.00 CNY
+-> booked
+pause 2
+event e1 orders@0 | debit users@1:wallet 6.00 CNY ; debit users@2:wallet 5.00 CNY ; credit merchants@0:payable 11.00 CNY
+-> pending
+event e1 orders@0 | debit users@1:wallet 6.00 CNY ; debit users@2:wallet 5.00 CNY ; credit merchants@0:payable 11.00 CNY
+-> duplicate of pending
+event e2 users@1 | debit users@1:wallet 4.01 CNY ; credit bank@1:main 4.01 CNY
+-> refused insufficient_funds retryable
+event e3 users@1 | debit users@1:wallet 4.00 CNY ; credit bank@1:main 4.00 CNY
+-> booked
+balance users@1:wallet 6.00 Cr CNY seq 2
+resume 2
+later e1 booked
+balance users@1:wallet 0.00 CNY seq 3
+balance users@2:wallet 5.00 Cr CNY seq 2
+"
+
+an_event_whose_answers_do_not_come_is_refused: "
+partitions 3
+event e0 orders@0 | debit bank@0:main 20.00 CNY ; credit users@1:wallet 10.00 CNY ; credit users@2:wallet 10.00 CNY
+-> booked
+tick 1000000
+pause 2
+event e1 orders@0 | debit users@1:wallet 6.00 CNY ; debit users@2:wallet 5.00 CNY ; credit merchants@0:payable 11.00 CNY
+-> pending
+tick 10999999
+later e1 pending
+tick 11000000
+later e1 refused timed_out retryable
+event e2 users@1 | debit users@1:wallet 10.00 CNY ; credit bank@1:main 10.00 CNY
+-> booked
+resume 2
+later e1 refused timed_out retryable
+event e3 users@2 | debit users@2:wallet 10.00 CNY ; credit bank@2:main 10.00 CNY
+-> booked
+balance users@1:wallet 0.00 CNY seq 2
+balance users@2:wallet 0.00 CNY seq 2
+"
+
+an_account_that_gets_something_back_holds_the_rest: "
+partitions 2
+event e0 orders@0 | debit bank@0:main 20.00 CNY ; credit users@0:wallet 10.00 CNY ; credit users@1:wallet 10.00 CNY
+-> booked
+event e1 orders@0 | credit users@1:wallet 7.00 CNY ; debit users@1:wallet 9.00 CNY ; debit users@1:wallet 8.00 CNY ; debit users@0:wallet 1.00 CNY ; credit bank@0:main 11.00 CNY
+-> booked
+balance users@1:wallet 0.00 CNY seq 4
+event e2 orders@0 | credit users@1:wallet 7.00 CNY ; debit users@1:wallet 7.00 CNY ; debit users@0:wallet 1.00 CNY ; credit bank@0:main 1.00 CNY
+-> booked
+balance users@1:wallet 0.00 CNY seq 6
+balance users@0:wallet 8.00 Cr CNY seq 3
+"
+
+an_event_that_waited_over_the_end_of_its_day: "
+partitions 3
+event e0 orders@0 | debit bank@0:main 20.00 CNY ; credit users@1:wallet 10.00 CNY ; credit users@2:wallet 10.00 CNY
+-> booked
+pause 2
+event e1 orders@0 | debit users@1:wallet 6.00 CNY ; debit users@2:wallet 5.00 CNY ; credit merchants@0:payable 11.00 CNY
+-> pending
+marker 0 100
+resume 2
+later e1 booked
+dated e1 101 carried from 100
+aligned 100 0 1 2
 "
 
 a_payee_unknown_to_its_partition: "

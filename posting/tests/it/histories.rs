@@ -321,6 +321,7 @@ impl Seen {
         self.add("conflict", outcomes.conflicts);
         self.add("suspense", outcomes.suspended.len());
         self.add("decided elsewhere", outcomes.asked);
+        self.add("decided with others", outcomes.concluded);
         self.add("carried", outcomes.carried);
         self.add("aligned", outcomes.aligned);
         for answer in outcomes.answers.values() {
@@ -351,9 +352,9 @@ fn histories_follow_the_model() {
     }
     // The histories reach every outcome often enough to mean something.
     let often = "booked duplicate conflict no_legs too_many_legs bad_amount unknown_asset unknown_account \
-                 unbalanced several_payers insufficient_funds overflow aligned";
+                 unbalanced insufficient_funds overflow aligned";
     let repairs = ["lost", "held", "asked", "asked again", "sent in several windows"];
-    for what in often.split_whitespace().chain(["decided elsewhere"]).chain(repairs) {
+    for what in often.split_whitespace().chain(["decided elsewhere", "decided with others"]).chain(repairs) {
         assert!(seen.0.get(what).copied().unwrap_or(0) > 100, "{what}: {seen:?}");
     }
     for what in ["carried", "suspense"] {

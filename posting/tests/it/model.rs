@@ -12,8 +12,8 @@ use prost::Message;
 use schemas::amount_wire::value;
 use schemas::batch::ChainHead;
 use schemas::wire::{
-    Clearing, CreditItem, DayMarkerSeen, DayTally, Decision, Entry, JournalItem, Outcome, Received,
-    Resolution, Side, day_tally::Kind, journal_item::Item,
+    Answered, Clearing, CreditItem, DayMarkerSeen, DayTally, Decision, Entry, HeldLeg, JournalItem, Outcome,
+    Received, Reserved, Resolution, Side, day_tally::Kind, journal_item::Item,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,8 +37,13 @@ enum Judged {
     Booked,
     Refused(&'static str),
     Ask(u32),
+    /// Every one of these must put its part on hold.
+    Group(Parts),
     Again(Answer),
 }
+
+/// By partition: legs of the event by index, and how much of each is put on hold.
+type Parts = BTreeMap<u32, Vec<(u32, i128)>>;
 
 /// A sum that cannot leave its range: high part and 64 low bits apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -57,7 +62,10 @@ impl Wide {
 /// What one partition says it sent on a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Sent {
-    Credit { id: String, leg: LegWords, date: i32, carried_from: i32, back_dated: bool },
+    Credit { id: String, leg: LegWords, date: i32, carried_from: i32, back_dated: bool, reserved: bool },
+    Reserve { id: String, legs: Vec<(u32, i128)> },
+    Answer { id: String, reason: String },
+    Void(String),
     Forward(Event),
     Verdict { id: String, outcome: i32, reason: String },
     Marker(i32),
@@ -79,6 +87,8 @@ pub struct Outcomes {
     pub suspended: Vec<(String, LegWords, u32)>,
     /// Events decided by another partition, booked on the next day, and days aligned in a partition.
     pub asked: usize,
+    /// Events decided by home with the answers of others.
+    pub concluded: usize,
     pub carried: usize,
     pub aligned: usize,
 }
@@ -213,10 +223,22 @@ fn sent_by(item: &Item, by_body: &BTreeMap<(String, Vec<u8>), Event>, put: &mut 
                 put(
                     r.partition,
                     r.sequence,
-                    Sent::Credit { id: id.clone(), leg, date, carried_from, back_dated },
+                    Sent::Credit {
+                        id: id.clone(),
+                        leg,
+                        date,
+                        carried_from,
+                        back_dated,
+                        reserved: r.reserved,
+                    },
                 );
             }
-            if d.outcome() == Outcome::Pending {
+            for reserve in &d.reserve {
+                let legs = reserve.leg.iter().map(|leg| (leg.leg, value(leg.amount))).collect();
+                put(reserve.partition, reserve.sequence, Sent::Reserve { id: id.clone(), legs });
+            }
+            d.voided.iter().for_each(|v| put(v.partition, v.sequence, Sent::Void(id.clone())));
+            if d.outcome() == Outcome::Pending && d.reserve.is_empty() {
                 let event = by_body[&(id.clone(), d.body_hash.to_vec())].clone();
                 put(d.forwarded_to, d.forward_sequence, Sent::Forward(event));
             }
@@ -224,6 +246,10 @@ fn sent_by(item: &Item, by_body: &BTreeMap<(String, Vec<u8>), Event>, put: &mut 
                 let verdict = Sent::Verdict { id, outcome: d.outcome, reason: d.reason.clone() };
                 put(d.forwarded_from - 1, d.verdict_sequence, verdict);
             }
+        }
+        Item::Reserved(r) => {
+            let id = r.event.as_ref().unwrap().id.clone();
+            put(r.from, r.answer_sequence, Sent::Answer { id, reason: r.reason.clone() });
         }
         Item::DayMarkerSent(s) => {
             s.sequence.iter().for_each(|c| put(c.partition, c.sequence, Sent::Marker(s.date)));
@@ -233,6 +259,16 @@ fn sent_by(item: &Item, by_body: &BTreeMap<(String, Vec<u8>), Event>, put: &mut 
         }
         _ => {}
     }
+}
+
+/// An event that waits for the partitions asked.
+#[derive(Debug, Clone)]
+struct Waits {
+    event: Event,
+    deadline_us: i64,
+    /// By partition: its answer, empty = on hold.
+    answers: BTreeMap<u32, Option<String>>,
+    parts: Parts,
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -254,6 +290,10 @@ struct Books<'a> {
     /// Sum of credits sent and received, as they came, not netted.
     crossed: BTreeMap<(bool, u32, String), i128>,
     ids: BTreeMap<String, (Vec<u8>, Answer)>,
+    /// By event and leg: account, asset, how much is on hold.
+    holds: BTreeMap<(String, u32), (String, String, i128)>,
+    waiting: BTreeMap<String, Waits>,
+    tick_us: i64,
     next_event: usize,
     taken: BTreeMap<u32, u64>,
     nets: BTreeMap<(bool, u32, String, i32), Net>,
@@ -279,6 +319,9 @@ impl<'a> Books<'a> {
             accounts: BTreeMap::new(),
             crossed: BTreeMap::new(),
             ids: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            tick_us: 0,
             next_event: 0,
             taken: BTreeMap::new(),
             nets: BTreeMap::new(),
@@ -315,6 +358,14 @@ impl<'a> Books<'a> {
                     self.clearing(c);
                 }
                 Item::Resolution(r) => self.resolution(r),
+                Item::Reserved(r) => self.reserved(r),
+                Item::Answered(a) => self.answered(a),
+                Item::Voided(v) => {
+                    let void = self.take(v.from, v.sequence);
+                    let id = v.event.as_ref().unwrap().id.clone();
+                    assert_eq!(void, Sent::Void(id.clone()), "p{}", self.slot);
+                    self.holds.retain(|(of, _), _| *of != id);
+                }
                 Item::DayMarkerSeen(seen) => self.marker_seen(seen),
                 Item::DayMarkerSent(s) => self.marker_sent(s.date),
                 Item::Aligned(a) => {
@@ -326,7 +377,8 @@ impl<'a> Books<'a> {
                     let asked = self.take(taken.from, taken.sequence);
                     assert_eq!(asked, Sent::Resend(taken.from_sequence), "p{}", self.slot);
                 }
-                Item::Tick(_) | Item::HeldTick(_) | Item::Chart(_) => {}
+                Item::Tick(tick) => self.tick_us = self.tick_us.max(tick.business_time_us),
+                Item::HeldTick(_) | Item::Chart(_) => {}
                 item @ (Item::Held(_) | Item::ResendAsked(_) | Item::Resending(_)) => {
                     assert!(
                         !self.cluster.lost.is_empty(),
@@ -344,6 +396,9 @@ impl<'a> Books<'a> {
     fn decision(&mut self, d: &Decision, outcomes: &mut Outcomes) {
         let id = d.event.as_ref().unwrap().id.clone();
         let at = format!("p{} batch {} event {id}", self.slot, self.batch);
+        if d.concludes {
+            return self.conclusion(&at, d, outcomes);
+        }
         let (event, judged) = if d.forwarded_from == 0 {
             let event = self.cluster.arrived[self.slot as usize][self.next_event].clone();
             self.next_event += 1;
@@ -371,12 +426,153 @@ impl<'a> Books<'a> {
                 Judged::Booked => self.remember(&event, Answer::Booked),
                 Judged::Refused(reason) => self.remember(&event, Answer::Refused((*reason).into())),
                 Judged::Ask(_) => self.remember(&event, Answer::Pending),
+                Judged::Group(parts) => {
+                    self.remember(&event, Answer::Pending);
+                    self.wait(d, &event, parts.clone());
+                }
             }
         }
         outcomes.asked += usize::from(d.forwarded_from != 0);
         if judged == Judged::Booked {
             outcomes.carried += usize::from(d.carried_from != 0);
             self.book(&at, d, &event);
+        }
+    }
+
+    fn wait(&mut self, d: &Decision, event: &Event, parts: Parts) {
+        let due = if self.tick_us > 0 { self.tick_us + 10_000_000 } else { 0 };
+        assert_eq!(d.deadline_us, due, "p{} {}", self.slot, event.id);
+        let mut answers: BTreeMap<u32, Option<String>> = parts.keys().map(|p| (*p, None)).collect();
+        if let Some(own) = parts.get(&self.slot) {
+            answers.remove(&self.slot);
+            self.hold(event, own);
+        }
+        let waits = Waits { event: event.clone(), deadline_us: d.deadline_us, answers, parts };
+        self.waiting.insert(event.id.clone(), waits);
+    }
+
+    fn hold(&mut self, event: &Event, legs: &[(u32, i128)]) {
+        for (n, amount) in legs {
+            let leg = &event.legs[*n as usize];
+            let before =
+                self.holds.insert((event.id.clone(), *n), (leg.account.clone(), leg.asset.clone(), *amount));
+            assert_eq!(before, None, "p{}: {} leg {n} is on hold", self.slot, event.id);
+        }
+    }
+
+    /// On hold of an account.
+    fn held(&self, account: &str, asset: &str) -> i128 {
+        self.holds
+            .values()
+            .filter(|(a, b, _)| (a.as_str(), b.as_str()) == (account, asset))
+            .map(|h| h.2)
+            .sum()
+    }
+
+    /// Why a part cannot be put on hold here.
+    fn cannot_hold(&self, event: &Event, legs: &[(u32, i128)]) -> Option<&'static str> {
+        let mut sums: BTreeMap<(&str, &str), i128> = BTreeMap::new();
+        for (n, amount) in legs {
+            let leg = &event.legs[*n as usize];
+            if *amount > CROSSING_MAX {
+                return Some("overflow");
+            }
+            let sum = sums.entry((&leg.account, &leg.asset)).or_default();
+            *sum += amount;
+            let terms = terms_of(&leg.account, &leg.asset).unwrap();
+            let balance = self.balance(&leg.account, &leg.asset);
+            let against = if terms.normal == Side::Credit { balance } else { 0 - balance };
+            let taken = Wide::default().plus(against).plus(*sum).plus(self.held(&leg.account, &leg.asset));
+            if taken > Wide::default().plus(terms.overdraft.unwrap()) {
+                return Some("insufficient_funds");
+            }
+        }
+        None
+    }
+
+    fn reserved(&mut self, r: &Reserved) {
+        let at = format!("p{} batch {} reserve {} of p{}", self.slot, self.batch, r.sequence, r.from);
+        let Sent::Reserve { id, legs } = self.take(r.from, r.sequence) else {
+            panic!("{at}: sent as another")
+        };
+        assert_eq!(r.event.as_ref().unwrap().id, id, "{at}");
+        let mut bodies = self.by_body.iter().filter(|((of, _), _)| *of == id).map(|(_, event)| event);
+        let is_it = |event: &&Event| {
+            legs.iter().all(|(n, amount)| {
+                event
+                    .legs
+                    .get(*n as usize)
+                    .is_some_and(|leg| self.partition(&leg.account) == self.slot && leg.minor >= *amount)
+            })
+        };
+        let event = bodies.find(is_it).unwrap_or_else(|| panic!("{at}: of no event")).clone();
+        let reason = self.cannot_hold(&event, &legs);
+        assert_eq!(r.reason, reason.unwrap_or_default(), "{at}: {}", r.detail);
+        let found: Vec<(u32, i128)> = r.leg.iter().map(|leg| (leg.leg, value(leg.amount))).collect();
+        match reason {
+            Some(_) => assert_eq!(found, [], "{at}"),
+            None => {
+                assert_eq!(found, legs, "{at}");
+                self.hold(&event, &legs);
+            }
+        }
+    }
+
+    fn answered(&mut self, a: &Answered) {
+        let Sent::Answer { id, reason } = self.take(a.from, a.sequence) else {
+            panic!("p{}: {a:?}", self.slot)
+        };
+        assert_eq!((&a.event.as_ref().unwrap().id, &a.reason), (&id, &reason));
+        if let Some(waits) = self.waiting.get_mut(&id) {
+            let before = waits.answers.insert(a.from, Some(reason));
+            assert_eq!(before, Some(None), "p{}: {id} was asked of p{} once", self.slot, a.from);
+        }
+    }
+
+    /// Home decides what waited: refused when one has refused or the time is over, else booked.
+    fn conclusion(&mut self, at: &str, d: &Decision, outcomes: &mut Outcomes) {
+        let id = d.event.as_ref().unwrap().id.clone();
+        let waits = self.waiting.remove(&id).unwrap_or_else(|| panic!("{at}: does not wait"));
+        outcomes.concluded += 1;
+        let event = &waits.event;
+        assert_eq!(event.body_hash(), d.body_hash, "{at}");
+        self.holds.retain(|(of, _), _| *of != id);
+        let refused = waits.answers.values().flatten().find(|reason| !reason.is_empty());
+        let judged = match refused {
+            Some(reason) => Judged::Refused(known(reason)),
+            None if waits.answers.values().all(Option::is_some) => self.judge_range(event),
+            None => {
+                assert!(
+                    waits.deadline_us > 0 && self.tick_us >= waits.deadline_us,
+                    "{at}: decided too early"
+                );
+                Judged::Refused("timed_out")
+            }
+        };
+        self.compare(at, d, event, &judged);
+        let told: Vec<u32> = d.voided.iter().map(|v| v.partition).collect();
+        let holding = |answer: &Option<String>| answer.as_ref().is_none_or(String::is_empty);
+        let due: Vec<u32> = waits.answers.iter().filter(|(_, a)| holding(a)).map(|(p, _)| *p).collect();
+        assert_eq!(
+            told,
+            if judged == Judged::Booked { Vec::new() } else { due },
+            "{at}: told of the refusal"
+        );
+        let (_, answer) = self.ids.get_mut(&id).unwrap();
+        assert_eq!(*answer, Answer::Pending, "{at}");
+        match judged {
+            Judged::Booked => {
+                *answer = Answer::Booked;
+                outcomes.carried += usize::from(d.carried_from != 0);
+                for r in &d.remote {
+                    let part = waits.parts.get(&r.partition);
+                    let on_hold = part.is_some_and(|legs| legs.iter().any(|(n, _)| *n == r.leg));
+                    assert_eq!(r.reserved, on_hold, "{at} leg {}", r.leg);
+                }
+                self.book(at, d, event);
+            }
+            Judged::Refused(reason) => *answer = Answer::Refused(reason.into()),
+            other => panic!("{at}: {other:?}"),
         }
     }
 
@@ -394,11 +590,40 @@ impl<'a> Books<'a> {
         if let Some(reason) = fault(event) {
             return Judged::Refused(reason);
         }
-        match payer(event) {
-            Err(reason) => Judged::Refused(reason),
-            Ok(Some(account)) if self.partition(account) != self.slot => Judged::Ask(self.partition(account)),
-            Ok(_) => self.judge(event),
+        let at: BTreeSet<u32> = payers(event).map(|leg| self.partition(&leg.account)).collect();
+        let parts = if at.len() > 1 { self.parts(event) } else { Parts::new() };
+        if parts.len() > 1 {
+            let own = parts.get(&self.slot).map_or(&[][..], Vec::as_slice);
+            return self.cannot_hold(event, own).map_or(Judged::Group(parts.clone()), Judged::Refused);
         }
+        let decider = if at.len() > 1 { parts.keys().next() } else { at.first() };
+        match decider {
+            Some(decider) if *decider != self.slot => Judged::Ask(*decider),
+            _ => self.judge(event),
+        }
+    }
+
+    /// What each partition must put on hold: what the event takes from an account over all its legs, leg by leg.
+    fn parts(&self, event: &Event) -> Parts {
+        let mut parts = Parts::new();
+        let accounts: BTreeSet<(&str, &str)> =
+            payers(event).map(|leg| (leg.account.as_str(), leg.asset.as_str())).collect();
+        for (account, asset) in accounts {
+            let normal = terms_of(account, asset).unwrap().normal;
+            let of = |leg: &&LegWords| (leg.account.as_str(), leg.asset.as_str()) == (account, asset);
+            let net = event.legs.iter().filter(of).fold(Wide::default(), |sum, leg| sum.plus(leg.signed()));
+            let net = net.high.saturating_mul(1 << 64).saturating_add(net.low as i128);
+            let mut left = if normal == Side::Credit { net } else { net.saturating_neg() };
+            for (n, leg) in (0_u32..).zip(&event.legs).filter(|(_, leg)| of(leg) && leg.side != normal) {
+                let amount = leg.minor.min(left);
+                if amount > 0 {
+                    left -= amount;
+                    parts.entry(self.partition(account)).or_default().push((n, amount));
+                }
+            }
+        }
+        parts.values_mut().for_each(|legs| legs.sort_unstable());
+        parts
     }
 
     fn partition(&self, account: &str) -> u32 {
@@ -428,9 +653,10 @@ impl<'a> Books<'a> {
             let Some(overdraft) = terms.overdraft.filter(|_| leg.side != terms.normal) else { continue };
             let after = wide[&(leg.account.as_str(), leg.asset.as_str())];
             let before = Wide::default().plus(self.balance(&leg.account, &leg.asset));
+            let held = self.held(&leg.account, &leg.asset);
             let short = match terms.normal {
-                Side::Credit => after > Wide::default().plus(overdraft) && after > before,
-                _ => after < Wide::default().plus(0 - overdraft) && after < before,
+                Side::Credit => after.plus(held) > Wide::default().plus(overdraft) && after > before,
+                _ => after.plus(0 - held) < Wide::default().plus(0 - overdraft) && after < before,
             };
             if short {
                 return Judged::Refused("insufficient_funds");
@@ -440,6 +666,20 @@ impl<'a> Books<'a> {
             return Judged::Refused("overflow");
         }
         Judged::Booked
+    }
+
+    /// Judges ranges alone: funds are on hold.
+    fn judge_range(&self, event: &Event) -> Judged {
+        let mut balances: BTreeMap<(&str, &str), i128> = BTreeMap::new();
+        for leg in event.legs.iter().filter(|leg| self.partition(&leg.account) == self.slot) {
+            let before = self.balance(&leg.account, &leg.asset);
+            let balance = balances.entry((&leg.account, &leg.asset)).or_insert(before);
+            match balance.checked_add(leg.signed()) {
+                Some(after) => *balance = after,
+                None => return Judged::Refused("overflow"),
+            }
+        }
+        if self.crossing_too_large(event) { Judged::Refused("overflow") } else { Judged::Booked }
     }
 
     fn crossing_too_large(&self, event: &Event) -> bool {
@@ -464,7 +704,15 @@ impl<'a> Books<'a> {
         let found = match d.outcome() {
             Outcome::Booked => Judged::Booked,
             Outcome::Refused => Judged::Refused(known(&d.reason)),
-            Outcome::Pending => Judged::Ask(d.forwarded_to),
+            Outcome::Pending if d.reserve.is_empty() => Judged::Ask(d.forwarded_to),
+            Outcome::Pending => {
+                let of = |legs: &[HeldLeg]| legs.iter().map(|leg| (leg.leg, value(leg.amount))).collect();
+                let mut parts: Parts = d.reserve.iter().map(|r| (r.partition, of(&r.leg))).collect();
+                if !d.held.is_empty() {
+                    parts.insert(self.slot, of(&d.held));
+                }
+                Judged::Group(parts)
+            }
             Outcome::Duplicate => Judged::Again(match Outcome::try_from(d.original).unwrap() {
                 Outcome::Booked => Answer::Booked,
                 Outcome::Pending => Answer::Pending,
@@ -477,7 +725,7 @@ impl<'a> Books<'a> {
             assert!(d.entry.is_empty() && d.remote.is_empty(), "{at}: only what is booked has entries");
             assert_eq!((d.accounting_date, d.carried_from), (event.date, 0), "{at}");
         }
-        if let Judged::Ask(_) = judged {
+        if let Judged::Ask(_) | Judged::Group(_) = judged {
             let asked: Vec<(String, i128)> =
                 d.asked.iter().map(|leg| (leg.account.clone(), value(leg.amount))).collect();
             let legs: Vec<(String, i128)> =
@@ -494,8 +742,10 @@ impl<'a> Books<'a> {
         assert_eq!((d.accounting_date, d.carried_from), dates, "{at}: dates");
         assert_eq!((d.value_date, d.back_dated), (event.date, event.back_dated), "{at}");
         let legs = (0_u32..).zip(&event.legs);
-        let (local, remote): (Vec<_>, Vec<_>) =
+        let (local, mut remote): (Vec<_>, Vec<_>) =
             legs.partition(|(_, leg)| self.partition(&leg.account) == self.slot);
+        let on_hold = |n: u32| d.remote.iter().any(|leg| leg.leg == n && leg.reserved);
+        remote.sort_by_key(|(n, _)| !on_hold(*n));
         assert_eq!(d.entry.len(), local.len(), "{at}: an entry for each leg here");
         for (entry, (n, leg)) in d.entry.iter().zip(local) {
             assert_eq!(entry.leg, n, "{at}");
@@ -548,9 +798,16 @@ impl<'a> Books<'a> {
 
     fn received(&mut self, r: &Received, outcomes: &mut Outcomes) {
         let at = format!("p{} batch {} credit {} of p{}", self.slot, self.batch, r.sequence, r.from);
-        let Sent::Credit { id, leg, date, carried_from, back_dated } = self.take(r.from, r.sequence) else {
+        let Sent::Credit { id, leg, date, carried_from, back_dated, reserved } =
+            self.take(r.from, r.sequence)
+        else {
             panic!("{at}: was sent as something else")
         };
+        assert_eq!(r.reserved, reserved, "{at}");
+        if reserved {
+            let key = (id.clone(), r.entry.as_ref().unwrap().leg);
+            assert!(self.holds.remove(&key).is_some(), "{at}: {key:?} is not on hold");
+        }
         assert_eq!(r.event.as_ref().unwrap().id, id, "{at}");
         let found = (r.accounting_date, r.carried_from, r.back_dated);
         assert_eq!(found, (date, carried_from, back_dated), "{at}: the decider's dates");
@@ -688,7 +945,15 @@ impl<'a> Books<'a> {
             assert_eq!(self.cluster.map.partition_of(&event.subject), slot);
             outcomes.answers.insert(id, answer);
         }
+        assert!(self.holds.is_empty(), "p{slot}: on hold for ever: {:?}", self.holds);
+        assert!(self.waiting.is_empty(), "p{slot}: waits for ever: {:?}", self.waiting);
         let live = &self.cluster.slots[slot as usize];
+        assert!(
+            live.holds.is_empty() && live.groups.is_empty(),
+            "p{slot}: {:?} {:?}",
+            live.holds,
+            live.groups
+        );
         for (from, channel) in &live.incoming {
             assert!(
                 !channel.gap() && channel.held.is_empty() && channel.asked.is_none(),
@@ -714,9 +979,9 @@ fn known(code: &str) -> &'static str {
         "unknown_asset",
         "unknown_account",
         "unbalanced",
-        "several_payers",
         "insufficient_funds",
         "overflow",
+        "timed_out",
     ];
     KNOWN.iter().find(|known| **known == code).unwrap_or_else(|| panic!("unknown reason {code:?}"))
 }
@@ -749,17 +1014,12 @@ fn fault(event: &Event) -> Option<&'static str> {
     sums.values().any(|sum| *sum != 0).then_some("unbalanced")
 }
 
-/// The only account of an event that may refuse it.
-fn payer(event: &Event) -> Result<Option<&str>, &'static str> {
-    let limited = event.legs.iter().filter(|leg| {
+/// Legs whose accounts may refuse them.
+fn payers(event: &Event) -> impl Iterator<Item = &LegWords> {
+    event.legs.iter().filter(|leg| {
         let terms = terms_of(&leg.account, &leg.asset).unwrap();
         terms.overdraft.is_some() && leg.side != terms.normal
-    });
-    let accounts: BTreeSet<&str> = limited.map(|leg| leg.account.as_str()).collect();
-    if accounts.len() > 1 {
-        return Err("several_payers");
-    }
-    Ok(accounts.into_iter().next())
+    })
 }
 
 /// Balances are the sum of booked legs and nothing else; clearing pairs are zero; limits hold.

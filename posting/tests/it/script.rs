@@ -91,6 +91,10 @@ impl Script {
                 self.paused.retain(|paused| *paused != slot);
                 self.settle();
             }
+            "tick" => {
+                self.cluster().tick(0, number(rest));
+                self.cluster().flush(0);
+            }
             "stops" => self.stops(&words),
             "chart" => self.chart(&words),
             _ => panic!("{}: unknown verb", self.at),

@@ -353,7 +353,7 @@ pub struct CreditsBody {
 pub struct CreditItem {
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
-    #[prost(oneof = "credit_item::Item", tags = "2, 3, 4, 5, 6")]
+    #[prost(oneof = "credit_item::Item", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
     pub item: ::core::option::Option<credit_item::Item>,
 }
 /// Nested message and enum types in `CreditItem`.
@@ -370,6 +370,12 @@ pub mod credit_item {
         DayMarker(super::DayMarker),
         #[prost(message, tag = "6")]
         Resend(super::Resend),
+        #[prost(message, tag = "7")]
+        Reserve(super::Reserve),
+        #[prost(message, tag = "8")]
+        Answer(super::Answer),
+        #[prost(message, tag = "9")]
+        Void(super::Void),
     }
 }
 /// One leg of a booked event whose account lives at the receiver. It cannot be refused.
@@ -411,8 +417,11 @@ pub struct Credit {
     pub r#match: ::core::option::Option<Match>,
     #[prost(string, tag = "17")]
     pub traceparent: ::prost::alloc::string::String,
+    /// What a Reserve has put on hold for this leg ends with its entry.
+    #[prost(bool, tag = "18")]
+    pub reserved: bool,
 }
-/// Home asks the partition of the only account that may refuse to decide.
+/// Home asks the partition of the only accounts that may refuse to decide.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Forward {
     #[prost(message, optional, tag = "1")]
@@ -441,6 +450,50 @@ pub struct Verdict {
     #[prost(string, tag = "7")]
     pub detail: ::prost::alloc::string::String,
 }
+/// Accounts of several partitions may refuse an event. Home asks each of these partitions to put its part on hold, and
+/// decides when all have answered: booked, by a Credit for each leg, or refused, by a Void.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Reserve {
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<EventKey>,
+    #[prost(message, repeated, tag = "2")]
+    pub leg: ::prost::alloc::vec::Vec<HoldLeg>,
+}
+/// What is put on hold for one leg. An account whose other legs of the event give something back has less on hold than
+/// the leg's amount.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldLeg {
+    /// Index of the leg in the event.
+    #[prost(uint32, tag = "1")]
+    pub leg: u32,
+    #[prost(string, tag = "2")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub asset: ::prost::alloc::string::String,
+    /// Side of the leg.
+    #[prost(enumeration = "Side", tag = "4")]
+    pub side: i32,
+    /// On hold, above zero.
+    #[prost(message, optional, tag = "5")]
+    pub amount: ::core::option::Option<Amount>,
+}
+/// The answer to a Reserve: all of it is on hold, or nothing.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Answer {
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<EventKey>,
+    /// Stable reason code; empty when it is on hold.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub detail: ::prost::alloc::string::String,
+}
+/// The event is refused: what was put on hold for it ends.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Void {
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<EventKey>,
+}
 /// "I miss items of your channel to me." The sender takes them from its journal and sends them again as they were, from
 /// that sequence to its last, and nothing new on that channel before. It acts on this when it reads it, even if an
 /// earlier item of this channel is missing.
@@ -457,7 +510,7 @@ pub enum Outcome {
     Booked = 1,
     Refused = 2,
     Duplicate = 3,
-    /// Forwarded to another partition; its verdict is still to come.
+    /// Other partitions were asked; the decision is still to come.
     Pending = 4,
 }
 impl Outcome {
@@ -582,7 +635,7 @@ pub struct JournalBody {
 pub struct JournalItem {
     #[prost(
         oneof = "journal_item::Item",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18"
     )]
     pub item: ::core::option::Option<journal_item::Item>,
 }
@@ -621,6 +674,12 @@ pub mod journal_item {
         /// Too far ahead of this partition's business time to be believed: it changes no time.
         #[prost(message, tag = "15")]
         HeldTick(super::Tick),
+        #[prost(message, tag = "16")]
+        Reserved(super::Reserved),
+        #[prost(message, tag = "17")]
+        Answered(super::Answered),
+        #[prost(message, tag = "18")]
+        Voided(super::Voided),
     }
 }
 /// One line of the books. Within a batch, debits = credits for every asset and accounting date.
@@ -743,6 +802,41 @@ pub struct Decision {
     /// PENDING only: the command's tenant, so that the Forward can be sent again.
     #[prost(string, tag = "34")]
     pub tenant: ::prost::alloc::string::String,
+    /// PENDING only: partitions that were asked to put their part on hold; empty where the command was forwarded.
+    #[prost(message, repeated, tag = "35")]
+    pub reserve: ::prost::alloc::vec::Vec<ReserveSent>,
+    /// PENDING only: what this partition has put on hold itself.
+    #[prost(message, repeated, tag = "36")]
+    pub held: ::prost::alloc::vec::Vec<HeldLeg>,
+    /// PENDING with `reserve` only: business time at which the event is refused if answers are missing, microseconds
+    /// since 1970-01-01T00:00:00Z; 0 = never.
+    #[prost(int64, tag = "37")]
+    pub deadline_us: i64,
+    /// The decision on an event that was PENDING here: everything this partition has on hold for it ends.
+    #[prost(bool, tag = "38")]
+    pub concludes: bool,
+    /// Refused only: partitions that were told, and the sequence of the Void on the channel to each.
+    #[prost(message, repeated, tag = "39")]
+    pub voided: ::prost::alloc::vec::Vec<ChannelSequence>,
+}
+/// One Reserve, and the sequence on the channel to that partition.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReserveSent {
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    #[prost(message, repeated, tag = "3")]
+    pub leg: ::prost::alloc::vec::Vec<HeldLeg>,
+}
+/// What is on hold for a leg of `asked`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HeldLeg {
+    /// Index of the leg in the event.
+    #[prost(uint32, tag = "1")]
+    pub leg: u32,
+    #[prost(message, optional, tag = "2")]
+    pub amount: ::core::option::Option<Amount>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RemoteLeg {
@@ -763,6 +857,9 @@ pub struct RemoteLeg {
     pub sequence: u64,
     #[prost(message, optional, tag = "8")]
     pub r#match: ::core::option::Option<Match>,
+    /// That partition has put it on hold.
+    #[prost(bool, tag = "9")]
+    pub reserved: bool,
 }
 /// A Credit of another partition, booked.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -802,6 +899,60 @@ pub struct Received {
     pub traceparent: ::prost::alloc::string::String,
     /// First 8 bytes, big-endian, of SHA-256 of the encoded CreditItem: a second delivery must have the same.
     #[prost(fixed64, tag = "17")]
+    pub item_check: u64,
+    /// What was on hold for this leg ends.
+    #[prost(bool, tag = "18")]
+    pub reserved: bool,
+}
+/// A Reserve of another partition, answered. With a reason nothing is on hold; else the legs are, until a Credit or a
+/// Void of that partition ends it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Reserved {
+    #[prost(uint32, tag = "1")]
+    pub from: u32,
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    #[prost(message, optional, tag = "3")]
+    pub event: ::core::option::Option<EventKey>,
+    #[prost(message, repeated, tag = "4")]
+    pub leg: ::prost::alloc::vec::Vec<HoldLeg>,
+    /// Stable reason code; empty when it is on hold.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub detail: ::prost::alloc::string::String,
+    /// Sequence of the Answer on the channel to `from`.
+    #[prost(uint64, tag = "7")]
+    pub answer_sequence: u64,
+    #[prost(fixed64, tag = "8")]
+    pub item_check: u64,
+}
+/// An Answer, read by the partition that had asked.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Answered {
+    #[prost(uint32, tag = "1")]
+    pub from: u32,
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    #[prost(message, optional, tag = "3")]
+    pub event: ::core::option::Option<EventKey>,
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub detail: ::prost::alloc::string::String,
+    #[prost(fixed64, tag = "6")]
+    pub item_check: u64,
+}
+/// A Void, read: nothing is on hold for the event any more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Voided {
+    #[prost(uint32, tag = "1")]
+    pub from: u32,
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    #[prost(message, optional, tag = "3")]
+    pub event: ::core::option::Option<EventKey>,
+    #[prost(fixed64, tag = "4")]
     pub item_check: u64,
 }
 /// The netted counter-entry of all credits between two partitions in this window, per asset, book and date.
@@ -1050,6 +1201,45 @@ pub struct PostingRest {
     pub duplicates: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "14")]
     pub conflicts: ::core::option::Option<u64>,
+}
+/// An event that waits for answers of other partitions, at its home.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OpenGroup {
+    /// An encoded Command.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub command: ::prost::bytes::Bytes,
+    #[prost(uint32, tag = "2")]
+    pub ingest_slot: u32,
+    /// Business time at which it is refused, microseconds; 0 = never.
+    #[prost(int64, tag = "3")]
+    pub deadline_us: i64,
+    #[prost(message, repeated, tag = "4")]
+    pub member: ::prost::alloc::vec::Vec<GroupMember>,
+}
+/// A partition that was asked.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupMember {
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    #[prost(bool, tag = "2")]
+    pub answered: bool,
+    /// Stable reason code; empty when it has put its part on hold, or has not answered.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub detail: ::prost::alloc::string::String,
+    /// Legs of which it has something on hold.
+    #[prost(uint32, repeated, tag = "5")]
+    pub leg: ::prost::alloc::vec::Vec<u32>,
+}
+/// Something on hold.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StoredHold {
+    #[prost(message, optional, tag = "1")]
+    pub leg: ::core::option::Option<HoldLeg>,
+    /// Partition that decides what becomes of it.
+    #[prost(uint32, tag = "2")]
+    pub home: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct IncomingChannel {
