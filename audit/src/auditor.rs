@@ -540,6 +540,9 @@ impl<'a> Auditor<'a> {
                 Some(credit_item::Item::Verdict(verdict)) => Claim::Verdict(Box::new(verdict)),
                 Some(credit_item::Item::DayMarker(marker)) => Claim::Marker(Box::new(marker)),
                 Some(credit_item::Item::Resend(resend)) => Claim::Resend(resend.from_sequence),
+                Some(credit_item::Item::Reserve(reserve)) => Claim::Reserve(Box::new(reserve)),
+                Some(credit_item::Item::Answer(answer)) => Claim::Answer(Box::new(answer)),
+                Some(credit_item::Item::Void(void)) => Claim::Void(Box::new(void)),
                 None => Claim::Unknown,
             };
             let check = item_check(bytes);

@@ -6,7 +6,7 @@ use crate::amount;
 use crate::finding::{Check, Findings, Place};
 use crate::merkle::sha256;
 use bytes::Bytes;
-use schemas::wire::{Credit, DayMarker, EventKey, Match, Verdict};
+use schemas::wire::{Answer, Credit, DayMarker, EventKey, Match, Reserve, Verdict, Void};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Item checks kept behind the newest finished item, to judge repeated ones.
@@ -59,6 +59,12 @@ pub enum Claim {
     Marker(Box<DayMarker>),
     /// A request to send again, from that sequence on.
     Resend(u64),
+    /// A request to put legs on hold.
+    Reserve(Box<Reserve>),
+    /// Whether they are.
+    Answer(Box<Answer>),
+    /// They are not needed.
+    Void(Box<Void>),
     /// An item of no known kind.
     Unknown,
 }
@@ -71,6 +77,9 @@ impl Claim {
             Self::Verdict(_) => "verdict",
             Self::Marker(_) => "day marker",
             Self::Resend(_) => "request to send again",
+            Self::Reserve(_) => "request to put on hold",
+            Self::Answer(_) => "answer",
+            Self::Void(_) => "void",
             Self::Unknown => "unknown item",
         }
     }
@@ -101,13 +110,21 @@ impl Claim {
                 (amount::sums(&a.sum) == amount::sums(&b.sum), "sums"),
                 (a.last_sequence == b.last_sequence, "last sequence"),
             ]),
+            (Self::Reserve(a), Self::Reserve(b)) => {
+                named(&[(a.event == b.event, "event"), (b.leg.is_empty() || a.leg == b.leg, "legs")])
+            }
+            (Self::Answer(a), Self::Answer(b)) => named(&[
+                (a.event == b.event, "event"),
+                (a.reason == b.reason && a.detail == b.detail, "reason"),
+            ]),
+            (Self::Void(a), Self::Void(b)) => named(&[(a.event == b.event, "event")]),
             (Self::Resend(a), Self::Resend(b)) => named(&[(a == b, "first sequence missing")]),
             (a, b) => Some(format!("kind: {} and {}", a.kind(), b.kind())),
         }
     }
 }
 
-fn credit_fields<'f>(a: &Credit, b: &Credit) -> [(bool, &'f str); 10] {
+fn credit_fields<'f>(a: &Credit, b: &Credit) -> [(bool, &'f str); 11] {
     [
         (a.event == b.event, "event"),
         (a.r#type == b.r#type && a.rule == b.rule && a.rule_version == b.rule_version, "type or rule"),
@@ -124,6 +141,7 @@ fn credit_fields<'f>(a: &Credit, b: &Credit) -> [(bool, &'f str); 10] {
             "other dates",
         ),
         (a.r#match == b.r#match, "match"),
+        (a.reserved == b.reserved, "whether it was on hold"),
     ]
 }
 

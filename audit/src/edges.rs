@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use stream::log::{Header, header};
 
 /// Reason codes of refusals by posting; every other code on `rejected` is a dead letter of ingest.
-const REFUSALS: [&str; 4] = ["conflict", "several_payers", "insufficient_funds", "overflow"];
+const REFUSALS: [&str; 4] = ["conflict", "insufficient_funds", "overflow", "timed_out"];
 
 /// A record of `rejected`, by its headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

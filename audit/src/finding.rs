@@ -56,6 +56,7 @@ checks! {
     OutcomeDuplicate = "outcome.duplicate", "A duplicate has an original with the same body, repeats its outcome and names the batch that decided it.";
     OutcomeConflict = "outcome.conflict", "A conflict has an original with another body.";
     OutcomeResolution = "outcome.resolution", "A pending command is resolved once, by the partition it was sent to.";
+    OutcomeGroup = "outcome.group", "An event of several partitions is booked when each has put its part on hold, else refused and each told.";
     OutcomePending = "outcome.pending", "No command is pending (when quiesced).";
     Conservation = "outcome.conservation", "received = dead-lettered + booked + duplicate + refused + pending + not yet read.";
     IngestWindow = "ingest.window", "Each event read in a window became one command or one dead letter.";
@@ -67,6 +68,7 @@ checks! {
     ChannelInvented = "channel.invented", "What is on a channel or received was sent by its sender's journal.";
     ChannelRepeat = "channel.repeat", "An item sent again is equal to the first.";
     ChannelInFlight = "channel.in_flight", "Nothing is in flight (when quiesced).";
+    HoldOwner = "holds.owner", "What is on hold is of an event that waits for its decision, and ends with it.";
     ClearingNet = "clearing.net", "Clearing entries equal the credits they stand for, with their range and count.";
     ClearingInFlight = "clearing.in_flight", "clearing:out + clearing:in of a pair equal its credits in flight, per asset.";
     DayMarker = "days.marker", "A marker's count and sums equal the items before it.";

@@ -7,9 +7,12 @@ use crate::amount;
 use crate::channel::LegClaim;
 use crate::finding::{Check, Findings, Place};
 use rustc_hash::FxHashMap;
-use schemas::wire::{Command, Decision, Entry, EventKey, Leg, Match, Outcome, RemoteLeg, Resolution};
+use schemas::wire::{
+    Answered, Command, Decision, Entry, EventKey, Leg, Match, Outcome, RemoteLeg, Resolution,
+};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// Reason code of a refusal for a key used before with another body.
 pub const CONFLICT: &str = "conflict";
@@ -53,6 +56,16 @@ struct Pending {
     to: u32,
     sequence: u64,
     place: Place,
+    /// Set where several partitions were asked to put their part on hold.
+    group: Option<Box<Group>>,
+}
+
+/// What is asked of the partitions of an event that is decided with their answers.
+#[derive(Debug, Clone)]
+struct Group {
+    legs: Vec<LegClaim>,
+    /// By partition: its answer, empty = on hold.
+    answers: BTreeMap<u32, Option<String>>,
 }
 
 /// Decisions of one home partition by outcome.
@@ -123,7 +136,8 @@ impl Home {
         }
         if outcome == Outcome::Pending {
             let (to, sequence) = (decision.forwarded_to, decision.forward_sequence);
-            self.pending.insert(key, Pending { to, sequence, place });
+            let group = (!decision.reserve.is_empty()).then(|| Box::new(Group::of(decision)));
+            self.pending.insert(key, Pending { to, sequence, place, group });
         }
         if !with_ids {
             return;
@@ -190,13 +204,98 @@ impl Home {
         }
     }
 
+    /// Takes the answer of a partition that was asked to put its part on hold.
+    pub fn answered(&mut self, place: Place, answered: &Answered, found: &mut Findings) {
+        let pending = self.pending.get_mut(&key_digest(answered.event.as_ref()));
+        // One that comes after the decision changes nothing.
+        let Some(group) = pending.and_then(|pending| pending.group.as_mut()) else { return };
+        let before = group.answers.insert(answered.from, Some(answered.reason.clone()));
+        found.that(Check::OutcomeGroup, before == Some(None), || {
+            let name = format!("{place} {}", event_name(answered.event.as_ref()));
+            (name, format!("partition {} answers what it was not asked", answered.from))
+        });
+    }
+
+    /// Takes the decision on an event that was pending at this home.
+    pub fn concluded(&mut self, place: Place, decision: &Decision, found: &mut Findings) {
+        let key = key_digest(decision.event.as_ref());
+        let named = || format!("{place} {}", event_name(decision.event.as_ref()));
+        let outcome = decision.outcome();
+        let group = self.pending.remove(&key).and_then(|pending| pending.group);
+        let Some(group) = group else {
+            found.wrong(Check::OutcomeResolution, named(), "no partition was asked under this key");
+            return;
+        };
+        let wrong = group.differs(decision);
+        found.that(Check::OutcomeGroup, wrong.is_none(), || (named(), wrong.unwrap_or_default()));
+        found.holds(Check::OutcomePending, 1);
+        self.outcomes.pending = self.outcomes.pending.saturating_sub(1);
+        if outcome == Outcome::Booked {
+            self.outcomes.booked += 1;
+        } else {
+            self.outcomes.refused += 1;
+        }
+        if let Some(known) = self.ids.get_mut(&key) {
+            known.decided = Decided::new(decision.outcome, place.at.partition, place.batch);
+        }
+    }
+
+    /// Whether an event waits for its decision at this home.
+    #[must_use]
+    pub fn waits(&self, event: Option<&EventKey>) -> bool {
+        self.pending.contains_key(&key_digest(event))
+    }
+
     /// Commands still pending.
     pub fn report(&self, ended: bool, found: &mut Findings) {
         let mut pending: Vec<&Pending> = self.pending.values().collect();
         pending.sort_by_key(|p| (p.place.offset, p.to, p.sequence));
         for p in pending {
-            let what = format!("asked partition {} by sequence {}, no verdict", p.to, p.sequence);
+            let what = match &p.group {
+                None => format!("asked partition {} by sequence {}, no verdict", p.to, p.sequence),
+                Some(group) => format!("asked {} partitions, no decision", group.answers.len()),
+            };
             found.overdue(ended, Check::OutcomePending, p.place, what);
+        }
+    }
+}
+
+impl Group {
+    fn of(decision: &Decision) -> Self {
+        let answers = decision.reserve.iter().map(|reserve| (reserve.partition, None)).collect();
+        Self { legs: legs_remote(&decision.asked), answers }
+    }
+
+    /// Why a decision is not what the answers call for.
+    fn differs(&self, decision: &Decision) -> Option<String> {
+        let unheard = self.answers.values().any(Option::is_none);
+        let refusals: Vec<&String> = self.answers.values().flatten().filter(|r| !r.is_empty()).collect();
+        let mut told: Vec<u32> = decision.voided.iter().map(|voided| voided.partition).collect();
+        told.sort_unstable();
+        match decision.outcome() {
+            Outcome::Booked if unheard || !refusals.is_empty() => {
+                Some("booked without everybody's part".into())
+            }
+            Outcome::Booked if legs_booked(decision) != self.legs => {
+                Some("booked other legs than asked".into())
+            }
+            Outcome::Booked if !told.is_empty() => Some("booked and voided".into()),
+            Outcome::Booked => None,
+            Outcome::Refused => {
+                let holding = |answer: &Option<String>| answer.as_ref().is_none_or(String::is_empty);
+                let due = self.answers.iter().filter(|(_, answer)| holding(answer)).map(|(p, _)| *p);
+                if told != due.collect::<Vec<_>>() {
+                    return Some(format!("refused, and told partitions {told:?}"));
+                }
+                let known = match decision.reason.as_str() {
+                    "timed_out" => unheard && refusals.is_empty(),
+                    // Home's own range, and a chart that has changed.
+                    _ if refusals.is_empty() => !unheard,
+                    reason => refusals.iter().any(|refusal| *refusal == reason),
+                };
+                (!known).then(|| format!("refused as {}, which nobody answered", decision.reason))
+            }
+            other => Some(format!("decided as {}", other.as_str_name())),
         }
     }
 }

@@ -16,10 +16,11 @@ use crate::recon::{Recon, Source};
 use schemas::topics::{PartitionCounts, Topic};
 use schemas::wire::journal_item::Item;
 use schemas::wire::{
-    BatchHeader, Clearing, Command, Credit, DayMarker, DayMarkerSeen, DayTally, Decision, Entry, Outcome,
-    Received, Resolution, Verdict, day_tally::Kind,
+    Answer, BatchHeader, Clearing, Command, Credit, DayMarker, DayMarkerSeen, DayTally, Decision, Entry,
+    EventKey, HeldLeg, HoldLeg, Outcome, Received, Reserve, Reserved, Resolution, Verdict, Void,
+    day_tally::Kind,
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// A batch of `commands` read and not yet consumed by a journal window.
 #[derive(Debug)]
@@ -110,6 +111,8 @@ pub struct Posting {
     sent_days: BTreeMap<String, i32>,
     aligned: BTreeMap<String, i32>,
     seen: BTreeSet<(String, i32, bool, u32)>,
+    /// By event, then leg: the partition that decides, and where it was put on hold.
+    holds: HashMap<EventKey, BTreeMap<u32, (u32, Place)>>,
 }
 
 /// What one batch is judged with.
@@ -237,6 +240,22 @@ impl Posting {
             Item::Decision(decision) => self.decision(place, header, decision, collected, around),
             Item::Received(received) => self.received(place, received, collected, around),
             Item::Resolution(resolution) => self.resolution(place, resolution, around),
+            Item::Reserved(reserved) => Some(self.reserved(place, reserved, collected, around.found)),
+            Item::Answered(answered) => {
+                self.home.answered(place, answered, around.found);
+                let answer = Answer {
+                    event: answered.event.clone(),
+                    reason: answered.reason.clone(),
+                    detail: answered.detail.clone(),
+                };
+                let claim = Claim::Answer(Box::new(answer));
+                Some((answered.from, answered.sequence, claim, answered.item_check))
+            }
+            Item::Voided(voided) => {
+                self.let_go(voided.event.as_ref());
+                let claim = Claim::Void(Box::new(Void { event: voided.event.clone() }));
+                Some((voided.from, voided.sequence, claim, voided.item_check))
+            }
             Item::Clearing(clearing) => {
                 if let Some(entry) = &clearing.entry {
                     self.entry(
@@ -370,9 +389,14 @@ impl Posting {
             });
         }
         self.valid(place, decision, around.found);
-        if outcome == Outcome::Pending {
+        self.holds_of(place, decision, collected, around.found);
+        if outcome == Outcome::Pending && decision.reserve.is_empty() {
             let claim = Claim::Forward(Box::new(forward_of(decision, Some(legs_remote(&decision.asked)))));
             collected.send(decision.forwarded_to, decision.forward_sequence, claim);
+        }
+        if decision.concludes {
+            self.home.concluded(place, decision, around.found);
+            return None;
         }
         let Some(home) = decision.forwarded_from.checked_sub(1) else {
             self.home.decided(place, decision, around.with_ids, around.found);
@@ -394,7 +418,14 @@ impl Posting {
             Outcome::Booked => moves && decision.reason.is_empty(),
             Outcome::Refused => !moves && !decision.reason.is_empty(),
             Outcome::Duplicate => !moves && !away,
-            Outcome::Pending => !moves && !away && decision.forwarded_to != self.partition,
+            Outcome::Pending if decision.reserve.is_empty() => {
+                !moves && !away && decision.forwarded_to != self.partition
+            }
+            Outcome::Pending => {
+                let own = decision.reserve.iter().any(|reserve| reserve.partition == self.partition);
+                let parts = decision.reserve.len() + usize::from(!decision.held.is_empty());
+                !moves && !away && !own && parts > 1
+            }
             Outcome::Unspecified => false,
         };
         found.that(Check::OutcomeContent, fits, || {
@@ -406,6 +437,81 @@ impl Posting {
                 format!("{outcome} with {entries} entries, {remote} legs away, reason {:?}", decision.reason),
             )
         });
+    }
+
+    /// What a decision puts on hold here and elsewhere, or lets go.
+    fn holds_of(
+        &mut self,
+        place: Place,
+        decision: &Decision,
+        collected: &mut Collected<'_>,
+        found: &mut Findings,
+    ) {
+        let Some(event) = &decision.event else { return };
+        let leg = |held: &HeldLeg| {
+            let asked =
+                decision.asked.iter().find(|asked| asked.leg == held.leg).cloned().unwrap_or_default();
+            let (account, asset, side) = (asked.account, asked.asset, asked.side);
+            HoldLeg { leg: held.leg, account, asset, side, amount: held.amount }
+        };
+        for reserve in &decision.reserve {
+            let leg = reserve.leg.iter().map(leg).collect();
+            let claim = Claim::Reserve(Box::new(Reserve { event: decision.event.clone(), leg }));
+            collected.send(reserve.partition, reserve.sequence, claim);
+        }
+        for voided in &decision.voided {
+            let void = Void { event: decision.event.clone() };
+            collected.send(voided.partition, voided.sequence, Claim::Void(Box::new(void)));
+        }
+        for held in &decision.held {
+            self.hold(place, event, &leg(held), self.partition, found);
+        }
+        if decision.concludes {
+            self.let_go(Some(event));
+        }
+    }
+
+    fn let_go(&mut self, event: Option<&EventKey>) {
+        if let Some(event) = event {
+            self.holds.remove(event);
+        }
+    }
+
+    fn hold(&mut self, place: Place, event: &EventKey, leg: &HoldLeg, home: u32, found: &mut Findings) {
+        let above_zero = amount::of(leg.amount.as_ref()) > 0;
+        let legs = self.holds.entry(event.clone()).or_default();
+        let new = legs.insert(leg.leg, (home, place)).is_none();
+        found.that(Check::HoldOwner, above_zero && new, || {
+            let name = format!("{place} {} leg {}", event_name(Some(event)), leg.leg);
+            (name, "is on hold twice, or for nothing")
+        });
+    }
+
+    fn reserved(
+        &mut self,
+        place: Place,
+        reserved: &Reserved,
+        collected: &mut Collected<'_>,
+        found: &mut Findings,
+    ) -> TakenItem {
+        let event = reserved.event.clone().unwrap_or_default();
+        for leg in &reserved.leg {
+            self.hold(place, &event, leg, reserved.from, found);
+        }
+        let answer = Answer {
+            event: reserved.event.clone(),
+            reason: reserved.reason.clone(),
+            detail: reserved.detail.clone(),
+        };
+        collected.send(reserved.from, reserved.answer_sequence, Claim::Answer(Box::new(answer)));
+        let claim = Reserve { event: reserved.event.clone(), leg: reserved.leg.clone() };
+        (reserved.from, reserved.sequence, Claim::Reserve(Box::new(claim)), reserved.item_check)
+    }
+
+    /// Everything on hold here: its event, the partition that decides it, and where it was put on hold.
+    pub fn on_hold(&self) -> impl Iterator<Item = (&EventKey, u32, Place)> {
+        let legs = self.holds.iter().flat_map(|(event, legs)| legs.values().map(move |leg| (event, leg)));
+        legs.map(|(event, (home, place))| (event, *home, *place))
     }
 
     fn received<'b>(
@@ -420,6 +526,17 @@ impl Posting {
             around.found.wrong(Check::ChannelContent, named(), "received without an entry");
             return None;
         };
+        if received.reserved {
+            let event = received.event.clone().unwrap_or_default();
+            let legs = self.holds.get_mut(&event);
+            let held = legs.and_then(|legs| legs.remove(&entry.leg));
+            if self.holds.get(&event).is_some_and(BTreeMap::is_empty) {
+                self.holds.remove(&event);
+            }
+            around.found.that(Check::HoldOwner, held.is_some_and(|(home, _)| home == received.from), || {
+                (named(), "ends what was not on hold for it")
+            });
+        }
         let (book, date) = (received.book.as_str(), received.accounting_date);
         let moved = self.entry(place, entry, (book, date), collected, around.found);
         around.recon.entry(self.partition, place, entry, &Source::received(received));
@@ -650,6 +767,7 @@ fn credit_sent(decision: &Decision, leg: &schemas::wire::RemoteLeg) -> Claim {
         rule_version: decision.rule_version,
         r#match: leg.r#match.clone(),
         traceparent: decision.traceparent.clone(),
+        reserved: leg.reserved,
     }))
 }
 
@@ -675,6 +793,7 @@ fn credit_received(received: &Received, entry: &Entry) -> Claim {
         rule_version: received.rule_version,
         r#match: entry.r#match.clone(),
         traceparent: received.traceparent.clone(),
+        reserved: received.reserved,
     }))
 }
 

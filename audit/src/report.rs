@@ -4,8 +4,8 @@ use crate::amount::date_text;
 use crate::auditor::Auditor;
 use crate::edges::Closing;
 use crate::finding::{Check, CheckResult, Findings};
-use crate::outcome::Outcomes;
-use crate::posting::{Total, clearing_account};
+use crate::outcome::{Outcomes, event_name};
+use crate::posting::{Posting, Total, clearing_account};
 use schemas::topics::Topic;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -206,6 +206,7 @@ impl Auditor<'_> {
         }
         for (partition, posting) in (0..).zip(&self.posting) {
             posting.home.report(ended, found);
+            self.report_holds(posting, ended, found);
             let ahead = posting.commands.iter().map(|b| b.commands.len()).sum::<usize>();
             if ahead > 0 {
                 let at = TopicPartition::new(Topic::Commands, partition);
@@ -228,6 +229,27 @@ impl Auditor<'_> {
         }
         if self.limit.settlement {
             self.report_closed_days(ended, found);
+        }
+    }
+
+    /// What is on hold in a partition has an event that waits at its home, unless the decision is on its way.
+    fn report_holds(&self, posting: &Posting, ended: bool, found: &mut Findings) {
+        let mut owned = 0;
+        let mut orphans = Vec::new();
+        for (event, home, place) in posting.on_hold() {
+            let waits = self.posting.get(home as usize).is_some_and(|home| home.home.waits(Some(event)));
+            if waits { owned += 1 } else { orphans.push((place, event, home)) }
+        }
+        found.holds(Check::HoldOwner, owned);
+        orphans.sort_by(|a, b| (a.0.offset, &a.1.source, &a.1.id).cmp(&(b.0.offset, &b.1.source, &b.1.id)));
+        for (place, event, home) in orphans {
+            let name = format!("{place} {}", event_name(Some(event)));
+            found.overdue(
+                ended,
+                Check::HoldOwner,
+                name,
+                format_args!("partition {home} does not wait for it"),
+            );
         }
     }
 

@@ -51,6 +51,8 @@ pub struct Books {
     pub by_date: BTreeMap<(AccountKey, i32), i128>,
     /// Entries that broke a law of bookkeeping, in words.
     pub wrong: Vec<String>,
+    /// Decisions that home made with the answers of other partitions, by outcome.
+    pub with_others: BTreeMap<String, u64>,
     /// Newest state of every business day.
     pub days: BTreeMap<String, FlowStatus>,
     resolutions: BTreeMap<String, String>,
@@ -88,7 +90,13 @@ impl Books {
             Some(Item::Decision(decision)) => {
                 let date = decision.accounting_date;
                 decision.entry.iter().for_each(|entry| self.entry(entry, date, sums));
-                if decision.forwarded_from == 0 {
+                if decision.concludes {
+                    let outcome = outcome_text(decision.outcome, &decision.reason);
+                    *self.with_others.entry(outcome).or_default() += 1;
+                    let (outcome, reason) = (decision.outcome, decision.reason.clone());
+                    let event = decision.event.clone();
+                    self.resolution(Resolution { event, outcome, reason, ..Resolution::default() });
+                } else if decision.forwarded_from == 0 {
                     self.decision(decision);
                 }
             }

@@ -33,6 +33,8 @@ pub enum Plan {
     Refuse,
     /// Decided by the partition of the payer.
     Forward(bool),
+    /// Decided by home with the answers of every payer's partition; refused by that one, if any.
+    Group(Option<u32>),
     DeadLetter,
 }
 
@@ -98,6 +100,8 @@ struct Ledger {
     marks: BTreeMap<u32, (u64, Hash)>,
     /// Items above a gap, by sender; what is missing was asked for.
     held: BTreeMap<u32, BTreeMap<u64, Bytes>>,
+    /// Events that wait for answers: the command, its ingest slot, and each partition asked with its answer.
+    groups: BTreeMap<String, (Command, u32, BTreeMap<u32, Option<String>>)>,
     /// First sequence to be sent again, by receiver.
     again: BTreeMap<u32, u64>,
     tallies: BTreeMap<(i32, u32, i32), (u64, i128)>,
@@ -286,6 +290,7 @@ impl World {
         let mut window = PostingWindow::new(self, p);
         window.credits(self);
         window.commands(self);
+        window.conclude(self);
         window.markers(self);
         window.clear(self);
         window.seal(self);
@@ -758,6 +763,24 @@ impl PostingWindow {
                     item_check,
                 }));
             }
+            credit_item::Item::Reserve(reserve) => self.reserve(world, from, sequence, reserve, check(bytes)),
+            credit_item::Item::Answer(Answer { event, reason, detail }) => {
+                let id = event.clone().unwrap().id;
+                let (.., answers) = world.ledgers[self.p as usize].groups.get_mut(&id).unwrap();
+                answers.insert(from, Some(reason.clone()));
+                let item_check = check(bytes);
+                self.items.push(Item::Answered(Answered {
+                    from,
+                    sequence,
+                    event,
+                    reason,
+                    detail,
+                    item_check,
+                }));
+            }
+            credit_item::Item::Void(Void { event }) => {
+                self.items.push(Item::Voided(Voided { from, sequence, event, item_check: check(bytes) }));
+            }
             credit_item::Item::Resend(Resend { from_sequence }) => {
                 let item_check = check(bytes);
                 self.items.push(Item::ResendTaken(ResendTaken { from, sequence, from_sequence, item_check }));
@@ -796,7 +819,85 @@ impl PostingWindow {
             intended_account: if suspense { credit.account } else { String::new() },
             traceparent: credit.traceparent,
             item_check,
+            reserved: credit.reserved,
         }));
+    }
+
+    fn reserve(&mut self, world: &mut World, from: u32, sequence: u64, reserve: Reserve, item_check: u64) {
+        let event = reserve.event;
+        let plan = world.plans[&event.clone().unwrap().id];
+        let refuses = plan == Plan::Group(Some(self.p));
+        let reason = if refuses { "insufficient_funds".to_owned() } else { String::new() };
+        let (detail, leg) = (String::new(), if refuses { Vec::new() } else { reserve.leg });
+        let answer = Answer { event: event.clone(), reason: reason.clone(), detail: detail.clone() };
+        let answer_sequence = self.send(world, from, credit_item::Item::Answer(answer));
+        self.items.push(Item::Reserved(Reserved {
+            from,
+            sequence,
+            event,
+            leg,
+            reason,
+            detail,
+            answer_sequence,
+            item_check,
+        }));
+    }
+
+    /// Asks the partitions of the payers; the own part is on hold at once.
+    fn ask(&mut self, world: &mut World, ingest_slot: u32, command: &Command, decision: &mut Decision) {
+        decision.outcome = Outcome::Pending as i32;
+        decision.asked = (0..).zip(&command.leg).map(|(n, l)| remote(n, l, 0, 0)).collect();
+        let mut parts: BTreeMap<u32, Vec<HoldLeg>> = BTreeMap::new();
+        for (n, leg) in (0..).zip(&command.leg).filter(|(_, leg)| leg.side == Side::Debit as i32) {
+            let (account, asset, side, amount) =
+                (leg.account.clone(), leg.asset.clone(), leg.side, leg.amount);
+            let part = parts.entry(partition_of(&account, world.counts.internal)).or_default();
+            part.push(HoldLeg { leg: n, account, asset, side, amount });
+        }
+        let held = |legs: &[HoldLeg]| -> Vec<HeldLeg> {
+            legs.iter().map(|leg| HeldLeg { leg: leg.leg, amount: leg.amount }).collect()
+        };
+        decision.held = parts.remove(&self.p).map(|own| held(&own)).unwrap_or_default();
+        for (partition, legs) in &parts {
+            let reserve = Reserve { event: command.event.clone(), leg: legs.clone() };
+            let sequence = self.send(world, *partition, credit_item::Item::Reserve(reserve));
+            decision.reserve.push(ReserveSent { partition: *partition, sequence, leg: held(legs) });
+        }
+        let answers = parts.keys().map(|partition| (*partition, None)).collect();
+        let id = command.event.clone().unwrap().id;
+        world.ledgers[self.p as usize].groups.insert(id, (command.clone(), ingest_slot, answers));
+    }
+
+    /// Decides what every partition has answered.
+    fn conclude(&mut self, world: &mut World) {
+        let ledger = &mut world.ledgers[self.p as usize];
+        let ready = ledger.groups.extract_if(.., |_, (.., answers)| answers.values().all(Option::is_some));
+        for (id, (command, ingest_slot, answers)) in ready.collect::<Vec<_>>() {
+            let mut decision = decision_of(&command, ingest_slot);
+            decision.concludes = true;
+            let refusal = answers.values().flatten().find(|reason| !reason.is_empty());
+            if let Some(reason) = refusal {
+                self.refuse(&mut decision, reason);
+                for (partition, _) in answers.iter().filter(|(_, answer)| answer.as_deref() == Some("")) {
+                    let void = Void { event: command.event.clone() };
+                    let sequence = self.send(world, *partition, credit_item::Item::Void(void));
+                    let told = ChannelSequence { partition: *partition, sequence, ..Default::default() };
+                    decision.voided.push(told);
+                }
+                self.reject(world, &decision);
+            } else {
+                self.book_legs(world, &command, &mut decision);
+            }
+            let known = world.ledgers[self.p as usize].ids.get_mut(&id).unwrap();
+            (known.1, known.2) = (decision.outcome, (self.p, self.batch));
+            self.items.push(Item::Decision(decision));
+        }
+    }
+
+    fn reject(&mut self, world: &mut World, decision: &Decision) {
+        self.refused += 1;
+        let headers = vec![Header::text("ledgerflow-reason", decision.reason.clone())];
+        world.plain(Topic::Rejected, self.p, "refused", headers);
     }
 
     fn commands(&mut self, world: &mut World) {
@@ -839,27 +940,8 @@ impl PostingWindow {
     fn decide(&mut self, world: &mut World, ingest_slot: u32, command: &Command, away: (u32, u64, u64)) {
         let (forwarded_from, from_sequence, item_check) = away;
         let id = command.event.clone().unwrap().id;
-        let mut decision = Decision {
-            event: command.event.clone(),
-            r#type: command.r#type.clone(),
-            body_hash: command.body_hash.clone(),
-            occurred_at_us: command.occurred_at_us,
-            accounting_date: command.accounting_date,
-            value_date: command.value_date,
-            back_dated: command.back_dated,
-            book: command.book.clone(),
-            rule: command.rule.clone(),
-            rule_version: command.rule_version,
-            forwarded_from,
-            lane: command.lane,
-            event_partition: command.event_partition,
-            event_offset: command.event_offset,
-            subject: command.subject.clone(),
-            ingest_slot,
-            from_sequence,
-            item_check,
-            ..Decision::default()
-        };
+        let mut decision =
+            Decision { forwarded_from, from_sequence, item_check, ..decision_of(command, ingest_slot) };
         let plan = world.plans[&id];
         let known = world.ledgers[self.p as usize].ids.get(&id).copied();
         let body = command.body_hash[0];
@@ -871,6 +953,7 @@ impl PostingWindow {
             }
             (0, Some(_), _) => self.refuse(&mut decision, "conflict"),
             (0, None, Plan::Forward(_)) => self.forward(world, ingest_slot, command, &mut decision),
+            (0, None, Plan::Group(_)) => self.ask(world, ingest_slot, command, &mut decision),
             (_, _, Plan::Refuse | Plan::Forward(false)) => self.refuse(&mut decision, "insufficient_funds"),
             _ => self.book_legs(world, command, &mut decision),
         }
@@ -892,9 +975,7 @@ impl PostingWindow {
                 self.send(world, forwarded_from - 1, credit_item::Item::Verdict(verdict));
         }
         if decision.outcome == Outcome::Refused as i32 {
-            self.refused += 1;
-            let headers = vec![Header::text("ledgerflow-reason", decision.reason.clone())];
-            world.plain(Topic::Rejected, self.p, "refused", headers);
+            self.reject(world, &decision);
         }
         self.items.push(Item::Decision(decision));
     }
@@ -943,9 +1024,11 @@ impl PostingWindow {
                 rule_version: command.rule_version,
                 r#match: leg.r#match.clone(),
                 traceparent: String::new(),
+                reserved: decision.concludes && leg.side == Side::Debit as i32,
             };
+            let reserved = credit.reserved;
             let sequence = self.send(world, to, credit_item::Item::Credit(credit));
-            decision.remote.push(remote(n, leg, to, sequence));
+            decision.remote.push(RemoteLeg { reserved, ..remote(n, leg, to, sequence) });
             self.nets.entry((true, to, command.accounting_date)).or_default().push((sequence, amount));
             if !command.back_dated {
                 self.tally(world, day_tally::Kind::CreditsOut, to, command.accounting_date, amount);
@@ -1061,5 +1144,27 @@ fn remote(n: u32, leg: &Leg, partition: u32, sequence: u64) -> RemoteLeg {
         partition,
         sequence,
         r#match: leg.r#match.clone(),
+        reserved: false,
+    }
+}
+
+fn decision_of(command: &Command, ingest_slot: u32) -> Decision {
+    Decision {
+        event: command.event.clone(),
+        r#type: command.r#type.clone(),
+        body_hash: command.body_hash.clone(),
+        occurred_at_us: command.occurred_at_us,
+        accounting_date: command.accounting_date,
+        value_date: command.value_date,
+        back_dated: command.back_dated,
+        book: command.book.clone(),
+        rule: command.rule.clone(),
+        rule_version: command.rule_version,
+        lane: command.lane,
+        event_partition: command.event_partition,
+        event_offset: command.event_offset,
+        subject: command.subject.clone(),
+        ingest_slot,
+        ..Decision::default()
     }
 }

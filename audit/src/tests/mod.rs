@@ -3,6 +3,7 @@
 mod book_keeper;
 mod clean;
 mod defects;
+mod groups;
 mod hostile;
 mod memory_log;
 mod resent;

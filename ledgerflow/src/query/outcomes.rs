@@ -96,6 +96,9 @@ impl Search {
             self.asked.insert(id_key(&source, &id), at);
             return;
         }
+        if d.concludes {
+            self.asked.remove(&id_key(&source, &id));
+        }
         let reason = why(&d.reason, &d.detail);
         self.becomes(at, Became { event: id, outcome: word(outcome), original, reason });
     }

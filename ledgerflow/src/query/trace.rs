@@ -15,7 +15,8 @@ use reconcile::match_key::MatchKey;
 use schemas::dates::{Day, format_instant};
 use schemas::topics::Topic;
 use schemas::wire::{
-    Decision, Entry, EventKey, JournalBody, Match, Outcome, Received, Resolution, Side, journal_item::Item,
+    Decision, Entry, EventKey, JournalBody, Match, Outcome, Received, Reserved, Resolution, Side,
+    journal_item::Item,
 };
 use std::collections::BTreeSet;
 use stream::log::{Log, Record, TopicPartition, header};
@@ -102,6 +103,7 @@ struct Found {
     decisions: Vec<(Batch, Decision)>,
     received: Vec<(Batch, Received)>,
     verdicts: Vec<(Batch, Resolution)>,
+    reserved: Vec<(Batch, Reserved)>,
     letters: Vec<Letter>,
 }
 
@@ -139,6 +141,7 @@ impl Found {
             Some(Item::Decision(d)) if wanted.is(d.event.as_ref()) => self.decisions.push((batch, d)),
             Some(Item::Received(r)) if wanted.is(r.event.as_ref()) => self.received.push((batch, r)),
             Some(Item::Resolution(r)) if wanted.is(r.event.as_ref()) => self.verdicts.push((batch, r)),
+            Some(Item::Reserved(r)) if wanted.is(r.event.as_ref()) => self.reserved.push((batch, r)),
             _ => {}
         }
     }
@@ -232,6 +235,10 @@ fn decisions(found: &Found) -> Table {
     let mut table = Table::new("decisions", &columns);
     for (batch, d) in &found.decisions {
         let outcome = match d.outcome() {
+            Outcome::Pending if !d.reserve.is_empty() => {
+                let asked: Vec<String> = d.reserve.iter().map(|r| r.partition.to_string()).collect();
+                format!("waits for partitions {}", asked.join(", "))
+            }
             Outcome::Pending => format!("forwarded to partition {}", d.forwarded_to),
             outcome if d.forwarded_from > 0 => {
                 format!("{} for partition {}", word(outcome), d.forwarded_from - 1)
@@ -248,6 +255,20 @@ fn decisions(found: &Found) -> Table {
             Day(d.accounting_date).to_string().into(),
             (!d.rule.is_empty()).then(|| format!("{} v{}", d.rule, d.rule_version)).into(),
             lies_at(d),
+            batch.place(),
+            format_instant(batch.written_at_us).into(),
+        ]);
+    }
+    for (batch, reserved) in &found.reserved {
+        let did = if reserved.reason.is_empty() { "on hold" } else { "refused" };
+        table.row([
+            format!("{did} for partition {}", reserved.from).into(),
+            why(&reserved.reason, &reserved.detail).into(),
+            Cell::None,
+            Cell::None,
+            Cell::None,
+            Cell::None,
+            Cell::None,
             batch.place(),
             format_instant(batch.written_at_us).into(),
         ]);

@@ -185,6 +185,8 @@ fn decided(context: Context, decision: Decision, slot: u32) -> Option<Stepped> {
     let (place, event) = (place(&decision), event(decision.event.clone()));
     let (parent, topic) = match decision.forwarded_from.checked_sub(1) {
         Some(home) => (span_id(context, &event, Step::Asked, home, None), Topic::Credits),
+        // It waited for other partitions, whose answers came by credits.
+        None if decision.concludes => (span_id(context, &event, Step::Asked, slot, None), Topic::Credits),
         None => (span_id(context, &event, Step::Taken, place.1, Some(place)), Topic::Commands),
     };
     Some(Stepped {

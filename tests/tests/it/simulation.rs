@@ -35,6 +35,7 @@ struct Shown {
     woke_too_late: u64,
     days_closed: u64,
     outcomes: BTreeMap<String, u64>,
+    with_others: BTreeMap<String, u64>,
     cases: BTreeMap<&'static str, u64>,
 }
 
@@ -49,6 +50,10 @@ impl Shown {
         self.days_closed += other.days_closed;
         other.crashes.iter().for_each(|(name, n)| *self.crashes.entry(name).or_default() += n);
         other.outcomes.iter().for_each(|(name, n)| *self.outcomes.entry(name.clone()).or_default() += n);
+        other
+            .with_others
+            .iter()
+            .for_each(|(name, n)| *self.with_others.entry(name.clone()).or_default() += n);
         other.cases.iter().for_each(|(name, n)| *self.cases.entry(name).or_default() += n);
     }
 }
@@ -193,6 +198,7 @@ fn check(world: &mut World, history: &History) -> Shown {
         hung_in_windows: world.hung_in_windows,
         woke_too_late: world.woke_too_late,
         days_closed: books.closed().len() as u64,
+        with_others: books.with_others.clone(),
         ..Shown::default()
     };
     for fate in books.fates.values() {
@@ -302,6 +308,7 @@ fn the_books_are_right_under_every_fault() {
          {hung_in_windows} hung in windows, {woke_too_late} woke up too late"
     );
     println!("crashes {:?}\noutcomes {:?}\ncases {:?}", shown.crashes, shown.outcomes, shown.cases);
+    println!("decided with other partitions {:?}", shown.with_others);
     println!("log {:?}", shown.log.each());
     assert_none(&failed);
     // Which faults a few seeds, or any, show is chance.
@@ -316,10 +323,11 @@ fn the_books_are_right_under_every_fault() {
     for point in worker_points() {
         assert!(shown.crashes.contains_key(point.name()), "no crash at {point}");
     }
-    for outcome in
-        ["booked", "duplicate", "refused:conflict", "refused:insufficient_funds", "refused:several_payers"]
-    {
+    for outcome in ["booked", "duplicate", "refused:conflict", "refused:insufficient_funds"] {
         assert!(shown.outcomes.contains_key(outcome), "no event was {outcome}");
+    }
+    for outcome in ["booked", "refused:insufficient_funds", "refused:timed_out"] {
+        assert!(shown.with_others.contains_key(outcome), "no event was {outcome} with other partitions");
     }
     for kind in ["matched", "amount", "fee", "ours_only", "theirs_only"] {
         assert!(shown.cases.contains_key(kind), "no case is {kind}");

@@ -122,7 +122,7 @@ fn every_record_is_what_its_schema_says() {
         .map(|(_, record)| header(&record.headers, "ledgerflow-reason").unwrap().to_vec())
         .map(|code| String::from_utf8(code).unwrap())
         .collect();
-    let want = ["conflict", "insufficient_funds", "not_json", "several_payers"].map(str::to_owned);
+    let want = ["conflict", "insufficient_funds", "not_json"].map(str::to_owned);
     assert_eq!(reasons, want.into_iter().collect());
 }
 

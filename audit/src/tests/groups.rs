@@ -1,0 +1,197 @@
+//! Events that several partitions must agree to: accepted when each was asked, has answered and is told; found when
+//! anything of that is not so, or something stays on hold.
+
+use super::book_keeper::{Event, Plan, World, leg, pay};
+use super::clean::{QUIESCED, run};
+use crate::Check;
+use crate::{AuditLimit, Report};
+use prost::Message;
+use schemas::topics::Topic;
+use schemas::wire::{Amount, Decision, JournalItem, Outcome, journal_item::Item};
+
+/// Checks whose defects are seeded here.
+pub const SEEDED: [Check; 2] = [Check::OutcomeGroup, Check::HoldOwner];
+
+/// Home is partition 0, which has something to put on hold itself; partition 1 and 2 are asked. One event is booked,
+/// one is refused by partition 2.
+fn history() -> World {
+    let mut world = World::new(1, 3);
+    let fund = |user: u32| Event {
+        legs: vec![leg("bank:0:main", 900), leg(&format!("users:{user}:wallet"), -900)],
+        home: 0,
+        ..pay(&format!("fund-{user}"), 0, user, 1)
+    };
+    let several = |id: &str, refuses: Option<u32>| Event {
+        legs: vec![
+            leg("users:3:wallet", 10),
+            leg("users:1:wallet", 20),
+            leg("users:2:wallet", 30),
+            leg("shops:1:payable", -60),
+        ],
+        home: 0,
+        plan: Plan::Group(refuses),
+        ..pay(id, 3, 1, 1)
+    };
+    world.ingest(0, &[fund(3), fund(1), fund(2)], None);
+    (0..3).for_each(|p| world.post(p));
+    world.ingest(0, &[several("agreed", None), several("refused", Some(2))], None);
+    [0, 1, 2, 0, 1, 2].into_iter().for_each(|p| world.post(p));
+    world
+}
+
+fn audit(world: &World) -> Report {
+    let limit = AuditLimit { settlement: false, reconcile: false, orders: false, ..QUIESCED };
+    run(&world.log(), limit)
+}
+
+#[test]
+fn what_every_partition_agreed_to_is_no_defect() {
+    let report = audit(&history());
+    assert!(report.passed, "{report}");
+    let checked = |check: Check| report.check(check).unwrap().checked;
+    // On hold: three legs of one, two of the other; ended by a credit: two.
+    assert_eq!((checked(Check::OutcomeGroup), checked(Check::HoldOwner)), (6, 7), "{report}");
+    let o = report.conservation.outcomes;
+    assert_eq!((o.booked, o.refused, o.pending), (4, 1, 0));
+}
+
+/// Changes, drops (`None`) or keeps the first journal item of a partition for which `change` returns true.
+fn falsify(world: &mut World, p: u32, change: impl Fn(&mut Item) -> bool, drop_it: bool) {
+    for draft in world.drafts(Topic::Journal, p) {
+        let mut items: Vec<JournalItem> =
+            draft.items.iter().map(|bytes| JournalItem::decode(bytes.clone()).unwrap()).collect();
+        let Some(at) = items.iter_mut().position(|item| item.item.as_mut().is_some_and(&change)) else {
+            continue;
+        };
+        if drop_it {
+            items.remove(at);
+        }
+        draft.items = items.iter().map(|item| item.encode_to_vec().into()).collect();
+        return;
+    }
+    panic!("nothing to falsify in {p}");
+}
+
+fn decision(id: &'static str, concludes: bool, change: fn(&mut Decision)) -> impl Fn(&mut Item) -> bool {
+    move |item| match item {
+        Item::Decision(d) if d.event.as_ref().unwrap().id == id && d.concludes == concludes => {
+            change(d);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Checks that a falsified history does not pass.
+fn found(p: u32, change: impl Fn(&mut Item) -> bool, drop_it: bool) -> Vec<Check> {
+    let mut world = history();
+    falsify(&mut world, p, change, drop_it);
+    let report = audit(&world);
+    let failed = |check: &&Check| report.check(**check).is_some_and(|found| found.wrong > 0);
+    Check::ALL.iter().filter(failed).copied().collect()
+}
+
+#[test]
+fn defects_of_groups_and_holds() {
+    let rows: [(&str, Check, Vec<Check>); 12] = [
+        (
+            "booked though one refused",
+            Check::OutcomeGroup,
+            found(0, decision("refused", true, |d| d.outcome = Outcome::Booked as i32), false),
+        ),
+        (
+            "refused though all agreed",
+            Check::OutcomeGroup,
+            found(
+                0,
+                decision("agreed", true, |d| {
+                    (d.outcome, d.reason) = (Outcome::Refused as i32, "insufficient_funds".into());
+                }),
+                false,
+            ),
+        ),
+        (
+            "refused for another reason",
+            Check::OutcomeGroup,
+            found(0, decision("refused", true, |d| d.reason = "timed_out".into()), false),
+        ),
+        (
+            "one that holds is not told",
+            Check::OutcomeGroup,
+            found(0, decision("refused", true, |d| d.voided.clear()), false),
+        ),
+        (
+            "booked without a leg",
+            Check::OutcomeGroup,
+            found(0, decision("agreed", true, |d| drop(d.remote.pop())), false),
+        ),
+        ("never decided", Check::OutcomePending, found(0, decision("agreed", true, |_| ()), true)),
+        (
+            "decided without being asked",
+            Check::OutcomeResolution,
+            found(
+                0,
+                decision("agreed", false, |d| {
+                    d.reserve.clear();
+                    d.forwarded_to = 1;
+                }),
+                false,
+            ),
+        ),
+        (
+            "on hold for nothing",
+            Check::HoldOwner,
+            found(0, decision("agreed", false, |d| d.held[0].amount = Some(Amount::default())), false),
+        ),
+        ("never let go", Check::HoldOwner, found(1, |i| matches!(i, Item::Voided(_)), true)),
+        (
+            "booked, and still on hold",
+            Check::HoldOwner,
+            found(
+                1,
+                |i| match i {
+                    Item::Received(r) if r.reserved => {
+                        r.reserved = false;
+                        true
+                    }
+                    _ => false,
+                },
+                false,
+            ),
+        ),
+        (
+            "ends what was not on hold",
+            Check::HoldOwner,
+            found(
+                1,
+                |i| match i {
+                    Item::Reserved(r) if r.event.as_ref().unwrap().id == "agreed" => {
+                        r.leg.clear();
+                        true
+                    }
+                    _ => false,
+                },
+                false,
+            ),
+        ),
+        (
+            "answered otherwise than taken",
+            Check::ChannelContent,
+            found(
+                0,
+                |i| match i {
+                    Item::Answered(a) => {
+                        a.detail = "other".into();
+                        true
+                    }
+                    _ => false,
+                },
+                false,
+            ),
+        ),
+    ];
+    assert!(SEEDED.iter().all(|seeded| rows.iter().any(|(_, check, _)| check == seeded)));
+    for (name, check, found) in rows {
+        assert!(found.contains(&check), "{name}: {check:?} is not among {found:?}");
+    }
+}
