@@ -240,8 +240,10 @@ pub fn answered(o: &mut Overlay<'_>, from: u32, answer: &Answer) {
     o.groups.insert(key, Some(group));
 }
 
-/// What an answer says.
-#[must_use]
+/// What an answer says: on hold, or why not.
+///
+/// # Errors
+/// The reason and detail of the refusal.
 pub fn outcome_of(answer: &Answer) -> Result<(), (Reason, String)> {
     if answer.reason.is_empty() {
         return Ok(());

@@ -87,6 +87,9 @@ pub fn pay(id: &str, from: u32, to: u32, amount: i128) -> Event {
     Event { lane, id: id.into(), body: 1, plan: Plan::Book, home, legs, date: DAY, back_dated: false }
 }
 
+/// By partition asked: its answer, empty = on hold.
+type Answers = BTreeMap<u32, Option<String>>;
+
 #[derive(Debug, Default)]
 struct Ledger {
     accounts: BTreeMap<(String, String), (u64, i128, u64)>,
@@ -101,7 +104,7 @@ struct Ledger {
     /// Items above a gap, by sender; what is missing was asked for.
     held: BTreeMap<u32, BTreeMap<u64, Bytes>>,
     /// Events that wait for answers: the command, its ingest slot, and each partition asked with its answer.
-    groups: BTreeMap<String, (Command, u32, BTreeMap<u32, Option<String>>)>,
+    groups: BTreeMap<String, (Command, u32, Answers)>,
     /// First sequence to be sent again, by receiver.
     again: BTreeMap<u32, u64>,
     tallies: BTreeMap<(i32, u32, i32), (u64, i128)>,

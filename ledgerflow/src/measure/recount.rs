@@ -80,7 +80,7 @@ impl Recount {
                     *self.by_day.entry(d.accounting_date).or_default() += 1;
                     self.back_dated += u64::from(d.back_dated);
                 }
-                self.pending -= u64::from(d.concludes);
+                self.pending -= i64::from(d.concludes);
                 if d.forwarded_from == 0 {
                     match d.outcome() {
                         Outcome::Booked => self.booked += 1,
