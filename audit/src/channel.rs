@@ -44,6 +44,8 @@ pub struct ForwardClaim {
     pub body_hash: Bytes,
     /// Legs; `None` where the side does not state them (refused).
     pub legs: Option<Vec<LegClaim>>,
+    /// Its operation, encoded; `None` where the side does not state it (decided).
+    pub operation: Option<Vec<u8>>,
 }
 
 /// What one side says an item is.
@@ -96,6 +98,7 @@ impl Claim {
                 (a.event == b.event && a.body_hash == b.body_hash, "event"),
                 (a.texts == b.texts && a.numbers == b.numbers && a.places == b.places, "command"),
                 (a.legs.is_none() || b.legs.is_none() || a.legs == b.legs, "legs"),
+                (a.operation.is_none() || b.operation.is_none() || a.operation == b.operation, "operation"),
             ]),
             (Self::Verdict(a), Self::Verdict(b)) => named(&[
                 (a.event == b.event, "event"),

@@ -11,7 +11,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use stream::log::{Header, header};
 
 /// Reason codes of refusals by posting; every other code on `rejected` is a dead letter of ingest.
-const REFUSALS: [&str; 4] = ["conflict", "insufficient_funds", "overflow", "timed_out"];
+const REFUSALS: [&str; 8] = [
+    "conflict",
+    "insufficient_funds",
+    "overflow",
+    "unknown_hold",
+    "hold_not_open",
+    "hold_mismatch",
+    "exceeds_hold",
+    "timed_out",
+];
 
 /// A record of `rejected`, by its headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,9 +6,11 @@
 use crate::amount;
 use crate::channel::LegClaim;
 use crate::finding::{Check, Findings, Place};
+use prost::Message;
 use rustc_hash::FxHashMap;
 use schemas::wire::{
-    Answered, Command, Decision, Entry, EventKey, Leg, Match, Outcome, RemoteLeg, Resolution,
+    Answered, Command, Decision, Entry, EventKey, Leg, Match, Outcome, RemoteLeg, Resolution, command,
+    decision,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -107,6 +109,23 @@ fn body_mark(body_hash: &[u8]) -> u64 {
         mark = mark << 8 | u64::from(*byte);
     }
     mark
+}
+
+/// The operation of a command, encoded; empty where its legs are booked.
+#[must_use]
+pub fn operation_asked(command: &Command) -> Vec<u8> {
+    Command { operation: command.operation.clone(), ..Command::default() }.encode_to_vec()
+}
+
+/// The operation that a pending decision states, encoded as in its command.
+#[must_use]
+pub fn operation_stated(decision: &Decision) -> Vec<u8> {
+    let operation = decision.operation.clone().map(|operation| match operation {
+        decision::Operation::PlaceHold(place) => command::Operation::PlaceHold(place),
+        decision::Operation::CaptureHold(capture) => command::Operation::CaptureHold(capture),
+        decision::Operation::ReleaseHold(release) => command::Operation::ReleaseHold(release),
+    });
+    Command { operation, ..Command::default() }.encode_to_vec()
 }
 
 /// Name of an event for a finding.
@@ -396,13 +415,17 @@ fn same(place: Place, command: &Command, decision: &Decision, found: &mut Findin
             "book or value date",
         ),
         (!booked || (command.back_dated == decision.back_dated && dated), "accounting date"),
+        (
+            decision.outcome() != Outcome::Pending || operation_asked(command) == operation_stated(decision),
+            "operation",
+        ),
     ];
     let differs: Vec<&str> = fields.iter().filter(|(same, _)| !same).map(|(_, name)| *name).collect();
     found.that(Check::OutcomeContent, differs.is_empty(), || {
         (named(), format!("differs from its command in {}", differs.join(", ")))
     });
     let legs = match decision.outcome() {
-        Outcome::Booked => legs_moved(decision),
+        Outcome::Booked => leg_held(decision).map_or_else(|| legs_moved(decision), |leg| vec![leg]),
         Outcome::Pending => decision.asked.iter().map(LegView::away).collect(),
         _ => return,
     };
@@ -454,6 +477,19 @@ impl<'l> LegView<'l> {
     }
 }
 
+/// The leg that a decision put on hold, where its event asked for that.
+fn leg_held(decision: &Decision) -> Option<LegView<'_>> {
+    let hold = decision.hold.as_ref().filter(|hold| hold.event == decision.event)?;
+    Some(LegView {
+        leg: 0,
+        account: &hold.account,
+        asset: &hold.asset,
+        side: hold.side,
+        amount: amount::of(hold.amount.as_ref()),
+        matched: None,
+    })
+}
+
 /// Legs that a decision booked here or sent away, by index.
 fn legs_moved(decision: &Decision) -> Vec<LegView<'_>> {
     let mut legs: Vec<LegView<'_>> = decision.entry.iter().map(LegView::here).collect();
@@ -471,7 +507,8 @@ pub fn legs_asked(legs: &[Leg]) -> Vec<LegClaim> {
 /// Legs that a decision booked here or sent away as claims, by index.
 #[must_use]
 pub fn legs_booked(decision: &Decision) -> Vec<LegClaim> {
-    legs_moved(decision).iter().map(LegView::claim).collect()
+    let legs = leg_held(decision).map_or_else(|| legs_moved(decision), |leg| vec![leg]);
+    legs.iter().map(LegView::claim).collect()
 }
 
 /// Legs asked for as claims.

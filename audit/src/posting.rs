@@ -10,15 +10,17 @@ use crate::days::DayCounts;
 use crate::envelope::Opened;
 use crate::finding::{Check, Findings, Place};
 use crate::merkle::Hash;
-use crate::outcome::{self, Home, event_name, legs_asked, legs_booked, legs_remote};
+use crate::outcome::{
+    self, Home, event_name, legs_asked, legs_booked, legs_remote, operation_asked, operation_stated,
+};
 use crate::published::Published;
 use crate::recon::{Recon, Source};
 use schemas::topics::{PartitionCounts, Topic};
 use schemas::wire::journal_item::Item;
 use schemas::wire::{
     Answer, BatchHeader, Clearing, Command, Credit, DayMarker, DayMarkerSeen, DayTally, Decision, Entry,
-    EventKey, HeldLeg, HoldLeg, Outcome, Received, Reserve, Reserved, Resolution, Verdict, Void,
-    day_tally::Kind,
+    EventKey, HeldLeg, HoldExpired, HoldLeg, HoldState, Outcome, Received, Reserve, Reserved, Resolution,
+    Verdict, Void, day_tally::Kind,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -77,6 +79,13 @@ impl Total {
     }
 }
 
+/// Source and id of an event that has something on hold.
+type HeldBy = (String, String);
+
+fn held_by(event: &EventKey) -> HeldBy {
+    (event.source.clone(), event.id.clone())
+}
+
 /// Peer of a day count in a journal: what is counted, and with whom.
 type TallyPeer = (i32, u32);
 
@@ -112,7 +121,10 @@ pub struct Posting {
     aligned: BTreeMap<String, i32>,
     seen: BTreeSet<(String, i32, bool, u32)>,
     /// By event, then leg: the partition that decides, and where it was put on hold.
-    holds: HashMap<EventKey, BTreeMap<u32, (u32, Place)>>,
+    holds: BTreeMap<HeldBy, BTreeMap<u32, (u32, Place)>>,
+    /// Holds that events of their own have placed.
+    placed: HashMap<EventKey, HoldState>,
+    tick_us: i64,
 }
 
 /// What one batch is judged with.
@@ -301,7 +313,15 @@ impl Posting {
                 around.channels.resending(pair, resending.next > 0, header.batch);
                 None
             }
-            Item::Tick(_) | Item::HeldTick(_) | Item::Chart(_) => None,
+            Item::HoldExpired(over) => {
+                self.expired(place, over, around.found);
+                None
+            }
+            Item::Tick(tick) => {
+                self.tick_us = self.tick_us.max(tick.business_time_us);
+                None
+            }
+            Item::HeldTick(_) | Item::Chart(_) => None,
         };
         if let Some((from, sequence, claim, check)) = taken {
             let pair = (from, self.partition);
@@ -390,6 +410,9 @@ impl Posting {
         }
         self.valid(place, decision, around.found);
         self.holds_of(place, decision, collected, around.found);
+        if let Some(state) = &decision.hold {
+            self.hold_changed(place, decision, state, around.found);
+        }
         if outcome == Outcome::Pending && decision.reserve.is_empty() {
             let claim = Claim::Forward(Box::new(forward_of(decision, Some(legs_remote(&decision.asked)))));
             collected.send(decision.forwarded_to, decision.forward_sequence, claim);
@@ -415,8 +438,8 @@ impl Posting {
         let moves = !decision.entry.is_empty() || !decision.remote.is_empty();
         let away = decision.forwarded_from > 0;
         let fits = match decision.outcome() {
-            Outcome::Booked => moves && decision.reason.is_empty(),
-            Outcome::Refused => !moves && !decision.reason.is_empty(),
+            Outcome::Booked => (moves || decision.hold.is_some()) && decision.reason.is_empty(),
+            Outcome::Refused => !moves && decision.hold.is_none() && !decision.reason.is_empty(),
             Outcome::Duplicate => !moves && !away,
             Outcome::Pending if decision.reserve.is_empty() => {
                 !moves && !away && decision.forwarded_to != self.partition
@@ -471,15 +494,63 @@ impl Posting {
         }
     }
 
+    /// A hold that its event placed, or that another took from or released.
+    fn hold_changed(&mut self, place: Place, decision: &Decision, state: &HoldState, found: &mut Findings) {
+        let event = state.event.clone().unwrap_or_default();
+        let after = amount::of(state.amount.as_ref());
+        let of_hold = |entry: &&Entry| entry.account == state.account && entry.asset == state.asset;
+        let towards = |entry: &Entry| {
+            let amount = amount::joined(entry.amount_lo, entry.amount_hi);
+            if entry.side == state.side { amount } else { amount.wrapping_neg() }
+        };
+        let taken = decision.entry.iter().filter(of_hold).map(towards).fold(0_i128, i128::wrapping_add);
+        let before = self.placed.get(&event);
+        let fits = match before {
+            None => state.event == decision.event && after > 0 && taken == 0,
+            Some(before) => {
+                let same = (&before.account, &before.asset, before.side, before.expires_us)
+                    == (&state.account, &state.asset, state.side, state.expires_us);
+                let left = amount::of(before.amount.as_ref());
+                let captured = taken > 0 && after == left.wrapping_sub(taken) && after >= 0;
+                same && (captured || (after == 0 && (0..=left).contains(&taken)))
+            }
+        };
+        found.that(Check::HoldAmount, fits, || {
+            let was = before.map_or(0, |before| amount::of(before.amount.as_ref()));
+            let name = format!("{place} hold of {}", event_name(Some(&event)));
+            (name, format!("{was} on hold, {taken} taken, {after} left of {}", state.account))
+        });
+        if after == 0 {
+            self.placed.remove(&event);
+        } else {
+            self.placed.insert(event, state.clone());
+        }
+    }
+
+    fn expired(&mut self, place: Place, over: &HoldExpired, found: &mut Findings) {
+        let event = over.event.clone().unwrap_or_default();
+        let due = |hold: &HoldState| (1..=self.tick_us).contains(&hold.expires_us);
+        let hold = self.placed.remove(&event);
+        let fits = hold.as_ref().is_some_and(|hold| {
+            let same =
+                (&hold.account, &hold.asset, &hold.amount) == (&over.account, &over.asset, &over.amount);
+            same && due(hold)
+        });
+        found.that(Check::HoldAmount, fits, || {
+            let name = format!("{place} hold of {}", event_name(Some(&event)));
+            (name, "is not over, or is of another amount or account")
+        });
+    }
+
     fn let_go(&mut self, event: Option<&EventKey>) {
         if let Some(event) = event {
-            self.holds.remove(event);
+            self.holds.remove(&held_by(event));
         }
     }
 
     fn hold(&mut self, place: Place, event: &EventKey, leg: &HoldLeg, home: u32, found: &mut Findings) {
         let above_zero = amount::of(leg.amount.as_ref()) > 0;
-        let legs = self.holds.entry(event.clone()).or_default();
+        let legs = self.holds.entry(held_by(event)).or_default();
         let new = legs.insert(leg.leg, (home, place)).is_none();
         found.that(Check::HoldOwner, above_zero && new, || {
             let name = format!("{place} {} leg {}", event_name(Some(event)), leg.leg);
@@ -509,9 +580,10 @@ impl Posting {
     }
 
     /// Everything on hold here: its event, the partition that decides it, and where it was put on hold.
-    pub fn on_hold(&self) -> impl Iterator<Item = (&EventKey, u32, Place)> {
+    pub fn on_hold(&self) -> impl Iterator<Item = (EventKey, u32, Place)> {
         let legs = self.holds.iter().flat_map(|(event, legs)| legs.values().map(move |leg| (event, leg)));
-        legs.map(|(event, (home, place))| (event, *home, *place))
+        let key = |(source, id): &HeldBy| EventKey { source: source.clone(), id: id.clone() };
+        legs.map(move |(event, (home, place))| (key(event), *home, *place))
     }
 
     fn received<'b>(
@@ -527,7 +599,7 @@ impl Posting {
             return None;
         };
         if received.reserved {
-            let event = received.event.clone().unwrap_or_default();
+            let event = held_by(&received.event.clone().unwrap_or_default());
             let legs = self.holds.get_mut(&event);
             let held = legs.and_then(|legs| legs.remove(&entry.leg));
             if self.holds.get(&event).is_some_and(BTreeMap::is_empty) {
@@ -817,6 +889,7 @@ fn forward_of(decision: &Decision, legs: Option<Vec<crate::channel::LegClaim>>) 
         places: [decision.event_offset, decision.occurred_at_us],
         body_hash: decision.body_hash.clone(),
         legs,
+        operation: (decision.outcome() == Outcome::Pending).then(|| operation_stated(decision)),
     }
 }
 
@@ -830,6 +903,7 @@ pub fn forward_on_channel(command: &Command, ingest_slot: u32) -> ForwardClaim {
         places: [command.event_offset, command.occurred_at_us],
         body_hash: command.body_hash.clone(),
         legs: Some(legs_asked(&command.leg)),
+        operation: Some(operation_asked(command)),
     }
 }
 

@@ -234,16 +234,13 @@ impl Auditor<'_> {
 
     /// What is on hold in a partition has an event that waits at its home, unless the decision is on its way.
     fn report_holds(&self, posting: &Posting, ended: bool, found: &mut Findings) {
-        let mut owned = 0;
-        let mut orphans = Vec::new();
         for (event, home, place) in posting.on_hold() {
-            let waits = self.posting.get(home as usize).is_some_and(|home| home.home.waits(Some(event)));
-            if waits { owned += 1 } else { orphans.push((place, event, home)) }
-        }
-        found.holds(Check::HoldOwner, owned);
-        orphans.sort_by(|a, b| (a.0.offset, &a.1.source, &a.1.id).cmp(&(b.0.offset, &b.1.source, &b.1.id)));
-        for (place, event, home) in orphans {
-            let name = format!("{place} {}", event_name(Some(event)));
+            let waits = self.posting.get(home as usize).is_some_and(|home| home.home.waits(Some(&event)));
+            if waits {
+                found.holds(Check::HoldOwner, 1);
+                continue;
+            }
+            let name = format!("{place} {}", event_name(Some(&event)));
             found.overdue(
                 ended,
                 Check::HoldOwner,

@@ -2,7 +2,7 @@
 //!
 //! Order relied on: fields ascending, so that the bytes are those of the generated type (a test holds them together).
 
-use crate::mapping::{Mapped, MappedMatch};
+use crate::mapping::{Mapped, MappedMatch, MappedOperation, TextAt};
 use schemas::body_hash::BodyHash;
 use schemas::wire_write::Fields;
 
@@ -61,6 +61,31 @@ impl Command<'_> {
         command.uint(14, self.event_partition.into());
         command.int(15, self.event_offset);
         command.text(16, self.traceparent);
+        self.write_operation(command);
+    }
+
+    fn write_operation(&self, command: &mut Fields<'_>) {
+        let hold = |fields: &mut Fields<'_>, id: TextAt| {
+            fields.message(1, |event| {
+                event.text(1, self.source);
+                event.text(2, self.mapped.text(id));
+            });
+        };
+        match self.mapped.operation {
+            MappedOperation::Book => {}
+            MappedOperation::Hold { expires_after_us } => {
+                command.message(18, |place| place.int(1, expires_after_us));
+            }
+            MappedOperation::Capture { hold: id, last } => {
+                command.message(19, |capture| {
+                    hold(capture, id);
+                    capture.flag(2, last);
+                });
+            }
+            MappedOperation::Release { hold: id } => {
+                command.message(20, |release| hold(release, id));
+            }
+        }
     }
 
     fn write_legs(&self, command: &mut Fields<'_>) {
@@ -150,8 +175,26 @@ mod tests {
             event_offset: command.event_offset,
             traceparent: command.traceparent.into(),
             tenant: String::new(),
+            operation: full_operation(command),
         };
         wire::CommandItem { item: Some(wire::command_item::Item::Command(full)) }
+    }
+
+    fn full_operation(command: &Command<'_>) -> Option<wire::command::Operation> {
+        let key =
+            |id| Some(wire::EventKey { source: command.source.into(), id: command.mapped.text(id).into() });
+        Some(match command.mapped.operation {
+            MappedOperation::Book => return None,
+            MappedOperation::Hold { expires_after_us } => {
+                wire::command::Operation::PlaceHold(wire::PlaceHold { expires_after_us })
+            }
+            MappedOperation::Capture { hold, last } => {
+                wire::command::Operation::CaptureHold(wire::CaptureHold { hold: key(hold), r#final: last })
+            }
+            MappedOperation::Release { hold } => {
+                wire::command::Operation::ReleaseHold(wire::ReleaseHold { hold: key(hold) })
+            }
+        })
     }
 
     /// Data of events with few and many legs, with and without match, with amounts of every size.

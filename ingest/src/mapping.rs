@@ -4,7 +4,7 @@
 //! none. Legs of zero are checked like any other and then left out. Nothing is cut, rounded or guessed.
 
 use crate::rules::{AccountTemplate, AssetTemplate, FIELDS_MAX, LEGS_MAX, LegTemplate, MATCH_TEXT_BYTES_MAX};
-use crate::rules::{MatchTemplate, Minus, Piece, Rule};
+use crate::rules::{MatchTemplate, Minus, OperationTemplate, Piece, Rule};
 use schemas::chart::Chart;
 use schemas::ids;
 use schemas::json::{Kind, Value};
@@ -25,8 +25,27 @@ pub(crate) struct Mapped<'c> {
     pub(crate) legs: Vec<MappedLeg<'c>>,
     /// The match of the leg of that index; one leg has one at most.
     pub(crate) matched: Option<(usize, MappedMatch<'c>)>,
+    pub(crate) operation: MappedOperation,
     /// Per asset; an event has few.
     sums: Vec<AssetFigures<'c>>,
+}
+
+/// What the event asks for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum MappedOperation {
+    #[default]
+    Book,
+    Hold {
+        expires_after_us: i64,
+    },
+    /// Id of the event that placed the hold, which is of the same source.
+    Capture {
+        hold: TextAt,
+        last: bool,
+    },
+    Release {
+        hold: TextAt,
+    },
 }
 
 /// A text of the event, or made from its fields: where it stands among the texts.
@@ -83,6 +102,7 @@ impl<'c> Mapped<'c> {
         self.texts.clear();
         self.legs.clear();
         self.matched = None;
+        self.operation = MappedOperation::Book;
         self.sums.clear();
     }
 
@@ -115,9 +135,10 @@ pub(crate) fn map_event<'c>(
     }
     match rule.each.and_then(|field| mapping.value(field)) {
         Some(list) => mapping.listed(list),
-        None if rule.legs.is_empty() => mapping.note_no_list(),
+        None if rule.legs.is_empty() && rule.each.is_some() => mapping.note_no_list(),
         None => rule.legs.iter().for_each(|template| mapping.templated(template)),
     }
+    mapping.operation();
     mapping.check_balance();
 }
 
@@ -188,6 +209,46 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         let account = self.account(&template.account);
         let matched = template.matched.as_ref().map(|matched| self.matched(matched, asset));
         self.take_leg(account, template.side, asset, amount, matched);
+    }
+
+    fn operation(&mut self) {
+        self.mapped.operation = match self.rule.operation {
+            OperationTemplate::Book => MappedOperation::Book,
+            OperationTemplate::Hold { expires_after_us } => MappedOperation::Hold { expires_after_us },
+            OperationTemplate::Capture { reference, last } => {
+                let last = last.is_some_and(|field| self.flag(field));
+                MappedOperation::Capture { hold: self.reference(reference), last }
+            }
+            OperationTemplate::Release { reference } => {
+                MappedOperation::Release { hold: self.reference(reference) }
+            }
+        };
+    }
+
+    /// Writes the id of another event.
+    fn reference(&mut self, field: usize) -> TextAt {
+        let place = self.place(field);
+        let id = text(self.value(field), place, self.faults).unwrap_or_default();
+        if id.len() > ids::EVENT_ID_BYTES_MAX {
+            let most = ids::EVENT_ID_BYTES_MAX;
+            self.faults.note(Reason::BadField, || format!("{place}: longer than {most} bytes, as no id is"));
+        }
+        let start = self.mapped.texts.len();
+        self.mapped.texts.push_str(id);
+        self.mapped.text_from(start)
+    }
+
+    /// A field that is true or false; absent = false.
+    fn flag(&mut self, field: usize) -> bool {
+        match self.value(field).map(Value::kind) {
+            None => false,
+            Some(Kind::Bool(flag)) => flag,
+            Some(_) => {
+                let place = self.place(field);
+                self.faults.note(Reason::BadField, || format!("{place}: expected true or false"));
+                false
+            }
+        }
     }
 
     fn note_no_list(&mut self) {
@@ -361,12 +422,25 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         self.made += 1;
         let (Some(asset), Some(account)) = (asset, account) else { return };
         check_account_in_chart(self.chart, self.mapped.text(account), asset, self.faults);
+        self.check_side_of_hold(account, side);
         let Some(amount) = amount.filter(|amount| *amount != 0) else { return };
         if let Some(matched) = matched {
             self.mapped.matched = Some((self.mapped.legs.len(), matched));
         }
         self.mapped.legs.push(MappedLeg { account, asset: asset.code, side, amount });
         self.add_to_sums(asset, side, amount);
+    }
+
+    /// A hold is of what an account has: its leg moves it against its normal side.
+    fn check_side_of_hold(&mut self, account: TextAt, side: Side) {
+        if !matches!(self.rule.operation, OperationTemplate::Hold { .. }) {
+            return;
+        }
+        let account = self.mapped.text(account);
+        if self.chart.resolve(account).is_some_and(|class| class.normal == side) {
+            let adds = || format!("{account}: this adds to it, and a hold takes from its account");
+            self.faults.note(Reason::BadAccount, adds);
+        }
     }
 
     fn add_to_sums(&mut self, asset: Asset<'c>, side: Side, amount: i128) {
@@ -389,15 +463,17 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
     }
 
     fn check_balance(self) {
+        let held = matches!(self.rule.operation, OperationTemplate::Hold { .. });
+        let legless = matches!(self.rule.operation, OperationTemplate::Release { .. });
         let apart = || self.mapped.sums.iter().filter(|figures| figures.debits != figures.credits);
-        if apart().next().is_some() {
+        if !held && apart().next().is_some() {
             // Both are sums of amounts above zero, so their difference is in range.
             let apart_by = |f: &AssetFigures<'_>| money::format(f.debits - f.credits, f.asset.exponent);
             let text = |f: &AssetFigures<'_>| format!("{} {}", f.asset.code, apart_by(f));
             let texts = || apart().map(text).collect::<Vec<_>>().join(", ");
             self.faults.note(Reason::Unbalanced, || format!("debits less credits: {}", texts()));
         }
-        if self.mapped.legs.is_empty() {
+        if self.mapped.legs.is_empty() && !legless {
             self.faults.note(Reason::NoLegs, || "no leg with an amount above zero".into());
         }
         if self.made > LEGS_MAX {

@@ -58,6 +58,20 @@ pub struct Rule {
     pub(crate) legs: Vec<LegTemplate>,
     /// Field with the event's own list of legs.
     pub(crate) each: Option<usize>,
+    pub(crate) operation: OperationTemplate,
+}
+
+/// What an event asks for; fields by index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OperationTemplate {
+    /// Its legs are booked.
+    Book,
+    /// Its only leg is put on hold, for so many microseconds of business time; 0 = without an end.
+    Hold { expires_after_us: i64 },
+    /// Its legs take from the hold that is named; a true field says that what is left goes back.
+    Capture { reference: usize, last: Option<usize> },
+    /// The hold that is named ends.
+    Release { reference: usize },
 }
 
 /// A field of the data: its keys from the outermost, and how it is written (`data.order.id`).
@@ -133,6 +147,19 @@ struct RuleEntry {
     each: Option<String>,
     #[serde(default)]
     legs: Vec<Spanned<LegEntry>>,
+    operation: Option<OperationEntry>,
+    reference: Option<String>,
+    #[serde(rename = "final")]
+    last: Option<String>,
+    expires_after_s: Option<u32>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum OperationEntry {
+    Hold,
+    Capture,
+    Release,
 }
 
 #[derive(Deserialize)]
@@ -231,13 +258,21 @@ struct Compiler<'c> {
 
 impl Compiler<'_> {
     fn rule(mut self, entry: RuleEntry, line: u64) -> Result<Rule, RulesError> {
-        let kind = entry.kind;
+        let kind = entry.kind.clone();
         let refused = |line: u64, message: String| at(line, format!("rule {kind}: {message}"));
         if kind.is_empty() || kind.len() > ATTRIBUTE_BYTES_MAX {
             return Err(refused(line, format!("type: expected 1 to {ATTRIBUTE_BYTES_MAX} bytes")));
         }
-        if (entry.legs.len() < 2 && entry.each.is_none()) || entry.legs.len() > LEGS_MAX {
-            return Err(refused(line, format!("legs: expected 2 to {LEGS_MAX}")));
+        let operation = self.operation(&entry).map_err(|message| refused(line, message))?;
+        let (least, most) = match operation {
+            OperationTemplate::Hold { .. } => (1, 1),
+            OperationTemplate::Release { .. } => (0, 0),
+            _ if entry.each.is_some() => (0, LEGS_MAX),
+            _ => (2, LEGS_MAX),
+        };
+        if !(least..=most).contains(&entry.legs.len()) {
+            let expected = if least == most { least.to_string() } else { format!("{least} to {most}") };
+            return Err(refused(line, format!("legs: expected {expected}")));
         }
         let each = entry.each.map(|path| self.field(&path)).transpose().map_err(|m| refused(line, m))?;
         let mut legs = Vec::with_capacity(entry.legs.len());
@@ -255,9 +290,47 @@ impl Compiler<'_> {
             ));
         }
         settle_optional(&mut legs);
-        balance::check(&legs, &self.fields).map_err(|message| refused(line, message))?;
+        if !matches!(operation, OperationTemplate::Hold { .. }) {
+            balance::check(&legs, &self.fields).map_err(|message| refused(line, message))?;
+        } else if legs.iter().any(|leg| leg.matched.is_some() || leg.if_present.is_some()) {
+            return Err(refused(line, "the leg of a hold has neither `match` nor `if_present`".into()));
+        }
         let amounts = amount_fields(&self.fields, &legs, each);
-        Ok(Rule { kind, amounts, fields: self.fields, legs, each })
+        Ok(Rule { kind, amounts, fields: self.fields, legs, each, operation })
+    }
+
+    fn operation(&mut self, entry: &RuleEntry) -> Result<OperationTemplate, String> {
+        let only = |given: bool, name: &str, with: &str| match given {
+            true => Err(format!("{name}: expected only with operation {with}")),
+            false => Ok(()),
+        };
+        let asked = entry.operation;
+        let names_a_hold = matches!(asked, Some(OperationEntry::Capture | OperationEntry::Release));
+        only(entry.reference.is_some() && !names_a_hold, "reference", "capture or release")?;
+        only(entry.last.is_some() && asked != Some(OperationEntry::Capture), "final", "capture")?;
+        only(
+            entry.expires_after_s.is_some() && asked != Some(OperationEntry::Hold),
+            "expires_after_s",
+            "hold",
+        )?;
+        if entry.each.is_some() && matches!(asked, Some(OperationEntry::Hold | OperationEntry::Release)) {
+            return Err("each: expected only where legs are booked".into());
+        }
+        let reference = entry.reference.as_deref().map(|path| self.field(path)).transpose()?;
+        let named =
+            || reference.ok_or_else(|| "reference: expected the field that names the hold".to_owned());
+        Ok(match asked {
+            None => OperationTemplate::Book,
+            Some(OperationEntry::Hold) => {
+                let expires_after_us = i64::from(entry.expires_after_s.unwrap_or(0)) * 1_000_000;
+                OperationTemplate::Hold { expires_after_us }
+            }
+            Some(OperationEntry::Capture) => {
+                let last = entry.last.as_deref().map(|path| self.field(path)).transpose()?;
+                OperationTemplate::Capture { reference: named()?, last }
+            }
+            Some(OperationEntry::Release) => OperationTemplate::Release { reference: named()? },
+        })
     }
 
     fn leg(&mut self, entry: LegEntry) -> Result<LegTemplate, String> {

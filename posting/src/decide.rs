@@ -8,14 +8,16 @@
 //! a repeated event is answered before anything else is looked at.
 
 use crate::accounts::Terms;
+use crate::capture;
 use crate::clearing::{Cleared, Side as ClearingSide};
 use crate::config::{CROSSING_MAX, LEGS_MAX};
 use crate::days::Kind;
 use crate::groups::{self, Group};
+use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, body_hash, id_key, remembered};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
-use crate::views::{CommandView, LegView};
+use crate::views::{CommandView, LegView, Operation};
 use schemas::reason::Reason;
 use schemas::wire::{EventKey, HoldLeg, Outcome, Side, Verdict, credit_item};
 use std::collections::BTreeMap;
@@ -25,7 +27,8 @@ use std::hint::black_box;
 pub type Broken = String;
 
 /// A leg, where it lives and what the chart says of its account.
-struct Placed<'c> {
+#[derive(Debug)]
+pub struct Placed<'c> {
     leg: &'c LegView<'c>,
     partition: u32,
     side: Side,
@@ -92,9 +95,16 @@ fn judge(
     ingest_slot: u32,
 ) -> Result<(Outcome, u32), Refusal> {
     let home = o.base.slot;
-    match decider(legs, home) {
+    let decider = match command.operation {
+        Operation::Book => decider(legs, home),
+        Operation::PlaceHold(_) => Decider::At(legs.first().map_or(home, |leg| leg.partition)),
+        Operation::CaptureHold { hold, .. } | Operation::ReleaseHold { hold } => {
+            Decider::At(capture::decider(o, &hold)?)
+        }
+    };
+    match decider {
         Decider::At(at) if at == home => {
-            let booked = book(o, command, legs, None)?;
+            let booked = decide_here(o, command, legs)?;
             o.decided(&booked.line(command, ingest_slot));
             Ok((Outcome::Booked, home))
         }
@@ -106,6 +116,20 @@ fn judge(
             groups::open(o, command, parts, &asked(legs), ingest_slot)?;
             Ok((Outcome::Pending, home))
         }
+    }
+}
+
+/// Does what a command asks for, or refuses and leaves the overlay as it was.
+fn decide_here<'c>(
+    o: &mut Overlay<'_>,
+    command: &'c CommandView<'c>,
+    legs: &[Placed<'c>],
+) -> Result<Booked<'c>, Refusal> {
+    match &command.operation {
+        Operation::Book => book(o, command, legs, Funds::Judged),
+        Operation::PlaceHold(place) => capture::place(o, command, legs, *place),
+        Operation::CaptureHold { hold, last } => capture::capture(o, command, legs, (hold, *last)),
+        Operation::ReleaseHold { hold } => capture::release(o, command, hold),
     }
 }
 
@@ -138,6 +162,42 @@ fn answer_again(o: &mut Overlay<'_>, command: &CommandView<'_>, original: &IdRec
 }
 
 impl<'c> Placed<'c> {
+    /// Whether its account may refuse it.
+    #[must_use]
+    pub fn may_refuse(&self) -> bool {
+        self.terms.may_refuse(self.side)
+    }
+
+    /// Its account.
+    #[must_use]
+    pub const fn account(&self) -> &'c str {
+        self.leg.account
+    }
+
+    /// Whether it is of that account and asset.
+    #[must_use]
+    pub fn is_of(&self, account: &str, asset: &str) -> bool {
+        (self.leg.account, self.leg.asset) == (account, asset)
+    }
+
+    /// Its amount, below zero where it is on the other side.
+    #[must_use]
+    pub fn towards(&self, side: Side) -> i128 {
+        if self.side == side { self.leg.amount } else { -self.leg.amount }
+    }
+
+    /// All of it, to be put on hold.
+    #[must_use]
+    pub fn hold_leg(&self) -> HoldLeg {
+        HoldLeg {
+            leg: 0,
+            account: self.leg.account.to_owned(),
+            asset: self.leg.asset.to_owned(),
+            side: self.side as i32,
+            amount: Some(self.leg.amount.into()),
+        }
+    }
+
     fn remote(&self, index: usize, sequence: u64) -> RemoteLine<'c> {
         RemoteLine {
             leg: u32::try_from(index).unwrap_or(u32::MAX),
@@ -152,8 +212,13 @@ impl<'c> Placed<'c> {
         }
     }
 
-    fn local(&self, index: usize, reserved: bool) -> LocalLeg<'c> {
-        let terms = if reserved { Terms { overdraft: None, ..self.terms } } else { self.terms };
+    fn local(&self, index: usize, funds: Funds<'_>) -> LocalLeg<'c> {
+        let judged = match funds {
+            Funds::Judged => true,
+            Funds::Reserved(_) => false,
+            Funds::Held(hold) => !self.is_of(&hold.account, &hold.asset),
+        };
+        let terms = if judged { self.terms } else { Terms { overdraft: None, ..self.terms } };
         LocalLeg {
             leg: u32::try_from(index).unwrap_or(u32::MAX),
             account: self.leg.account,
@@ -168,10 +233,15 @@ impl<'c> Placed<'c> {
 
 /// Finds each leg's partition and terms, and holds the legs against what ingest promised.
 fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed<'c>>, Refusal> {
-    if command.legs.is_empty() {
+    let (least, most) = match command.operation {
+        Operation::Book | Operation::CaptureHold { .. } => (1, LEGS_MAX),
+        Operation::PlaceHold(_) => (1, 1),
+        Operation::ReleaseHold { .. } => (0, 0),
+    };
+    if command.legs.len() < least {
         return Err(Refusal::new(Reason::NoLegs, "the command has no leg"));
     }
-    if command.legs.len() > LEGS_MAX {
+    if command.legs.len() > most {
         return Err(Refusal::new(Reason::TooManyLegs, format!("{} legs", command.legs.len())));
     }
     let mut sums: Vec<(&str, i128)> = Vec::with_capacity(1);
@@ -200,7 +270,8 @@ fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed
         }
         legs.push(Placed { leg, partition, side, terms });
     }
-    match sums.iter().find(|(_, sum)| *sum != 0) {
+    let holds = matches!(command.operation, Operation::PlaceHold(_));
+    match sums.iter().find(|(_, sum)| *sum != 0 && !holds) {
         Some((asset, sum)) => Err(Refusal::new(Reason::Unbalanced, format!("{asset} by {sum}"))),
         None => Ok(legs),
     }
@@ -263,14 +334,41 @@ fn taken_from(legs: &[Placed<'_>], of: &Placed<'_>) -> i128 {
 }
 
 /// What of a command's event is booked here, and what is sent.
+#[derive(Debug)]
 pub struct Booked<'c> {
     date: i32,
     carried_from: i32,
     entries: Vec<Line<'c>>,
     remote: Vec<RemoteLine<'c>>,
+    /// The hold that it is about, as it is from now on.
+    hold: Option<(HoldKey, Hold)>,
+}
+
+/// What vouches for the accounts that may refuse.
+#[derive(Debug, Clone, Copy)]
+pub enum Funds<'g> {
+    /// Their limits are judged.
+    Judged,
+    /// Every partition has put its part on hold.
+    Reserved(&'g Group),
+    /// One account's part is on hold; the others are judged.
+    Held(&'g Hold),
 }
 
 impl<'c> Booked<'c> {
+    /// Nothing: what it asks for is no entry.
+    #[must_use]
+    pub fn nothing(o: &Overlay<'_>, command: &CommandView<'_>) -> Self {
+        let (date, carried_from) = dates(o, command);
+        Self { date, carried_from, entries: Vec::new(), remote: Vec::new(), hold: None }
+    }
+
+    /// The same, about that hold.
+    #[must_use]
+    pub fn about(self, hold: Option<(HoldKey, Hold)>) -> Self {
+        Self { hold, ..self }
+    }
+
     /// The decision that says so.
     #[must_use]
     pub fn line(&'c self, command: &'c CommandView<'c>, ingest_slot: u32) -> DecisionLine<'c> {
@@ -279,6 +377,7 @@ impl<'c> Booked<'c> {
             carried_from: self.carried_from,
             entries: &self.entries,
             remote: &self.remote,
+            hold: self.hold.as_ref(),
             ..DecisionLine::new(command, ingest_slot, Outcome::Booked)
         }
     }
@@ -294,30 +393,37 @@ pub fn book_reserved<'c>(
     group: &Group,
 ) -> Result<Booked<'c>, Refusal> {
     let legs = place(o, command)?;
-    book(o, command, &legs, Some(group))
+    book(o, command, &legs, Funds::Reserved(group))
 }
 
-/// Books local legs and sends the others, or refuses and leaves the overlay's figures as they were. The limits of a
-/// group's accounts have been judged when its parts were put on hold.
-fn book<'c>(
+/// The day that a command's event counts in, and its own day where it is carried to the next.
+fn dates(o: &Overlay<'_>, command: &CommandView<'_>) -> (i32, i32) {
+    let facts = &command.facts;
+    let days = o.read_days(facts.book);
+    days.map_or((facts.accounting_date, 0), |d| d.date_of(facts.accounting_date, facts.back_dated))
+}
+
+/// Books local legs and sends the others, or refuses and leaves the overlay's figures as they were.
+///
+/// # Errors
+/// [`Reason::InsufficientFunds`], [`Reason::Overflow`].
+pub fn book<'c>(
     o: &mut Overlay<'_>,
     command: &'c CommandView<'c>,
     legs: &[Placed<'c>],
-    group: Option<&Group>,
+    funds: Funds<'_>,
 ) -> Result<Booked<'c>, Refusal> {
-    let (own, facts) = (o.base.slot, &command.facts);
+    let own = o.base.slot;
     let here = |(_, placed): &(usize, &Placed<'c>)| placed.partition == own;
     let mut local = Vec::with_capacity(legs.len());
-    local.extend(legs.iter().enumerate().filter(here).map(|(n, placed)| placed.local(n, group.is_some())));
+    local.extend(legs.iter().enumerate().filter(here).map(|(n, placed)| placed.local(n, funds)));
     let entries = o.try_book(&local)?;
     check_clearing(o, legs, own)?;
     o.settle(&entries);
-    let days = o.read_days(facts.book);
-    let (date, carried_from) =
-        days.map_or((facts.accounting_date, 0), |d| d.date_of(facts.accounting_date, facts.back_dated));
+    let (date, carried_from) = dates(o, command);
     let mut remote: Vec<RemoteLine<'c>> = Vec::with_capacity(legs.len() - local.len());
     remote.extend(legs.iter().enumerate().filter(|leg| !here(leg)).map(|(n, placed)| placed.remote(n, 0)));
-    if let Some(group) = group {
+    if let Funds::Reserved(group) = funds {
         // What is on hold goes first: an account never has more to spend than before.
         remote.iter_mut().for_each(|leg| leg.reserved = group.reserved(leg.partition, leg.leg));
         remote.sort_by_key(|leg| !leg.reserved);
@@ -325,7 +431,7 @@ fn book<'c>(
     for leg in &mut remote {
         leg.sequence = send_credit(o, command, *leg, date, carried_from);
     }
-    Ok(Booked { date, carried_from, entries, remote })
+    Ok(Booked { date, carried_from, entries, remote, hold: None })
 }
 
 const fn clearing_to(peer: u32) -> ClearingSide {
@@ -398,7 +504,7 @@ pub fn for_home(
     sequence: u64,
     check: u64,
 ) {
-    let judged = place(o, command).and_then(|legs| book(o, command, &legs, None));
+    let judged = place(o, command).and_then(|legs| decide_here(o, command, &legs));
     let line = match &judged {
         Ok(booked) => booked.line(command, ingest_slot),
         Err(r) => DecisionLine::refused(command, ingest_slot, r.reason, &r.detail),

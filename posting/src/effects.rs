@@ -178,6 +178,7 @@ impl Effect {
                 let answer = outcome_of(&Answer { event: None, reason: a.reason, detail: a.detail });
                 out.push(Self::GroupAnswered { key, from: a.from, answer });
             }
+            Item::HoldExpired(over) => out.push(Self::HoldEnded((key_of(over.event.as_ref()), 0))),
             Item::Voided(v) => {
                 out.push(Self::Arrived { from: v.from, sequence: v.sequence, check: v.item_check });
                 out.push(Self::HoldsEnded(key_of(v.event.as_ref())));
@@ -271,10 +272,19 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
             None => Effect::Repeated { conflict: outcome == Outcome::Refused },
         });
     }
+    if let Some(state) = &decision.hold {
+        let key = (key_of(state.event.as_ref()), 0);
+        out.push(held(key, Hold::of_state(state, slot)));
+    }
     if !decision.reserve.is_empty() {
         of_group(&decision, key(), slot, out);
     }
     out.extend(decision.entry.into_iter().map(|entry| Effect::of_entry(entry, batch)));
+}
+
+/// A hold is from now on what it is here; nothing left: it is over.
+pub fn held(key: HoldKey, hold: Hold) -> Effect {
+    if hold.amount == 0 { Effect::HoldEnded(key) } else { Effect::HoldPlaced { key, hold: Box::new(hold) } }
 }
 
 /// An event that was pending at its home is decided.

@@ -1,17 +1,19 @@
 //! What is on hold of an account's funds: nobody else spends it until it is booked or let go.
 //!
-//! A hold belongs to a leg of an event, and only the home of that event ends it. Bounded by the legs of the events that
-//! are open. Order relied on: none.
+//! A hold belongs to a leg of an event. One that was asked for by its event ([`placed`](place)) is captured in one or more parts,
+//! released, or over when its time is; one that a partition put on for an event of several ([`crate::groups`]) is
+//! ended by that event's home alone. Bounded by the events that are open. Order relied on: none.
 
 use crate::accounts::Terms;
 use crate::config::CROSSING_MAX;
 use crate::ids::IdKey;
 use crate::overlay::{Overlay, Refusal};
+use crate::room;
 use prost::Message;
 use rustc_hash::FxHashMap;
 use schemas::amount_wire::value;
 use schemas::reason::Reason;
-use schemas::wire::{self, HoldLeg, Side};
+use schemas::wire::{self, EventKey, HoldExpired, HoldLeg, HoldState, Side, journal_item::Item};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An event and the index of its leg.
@@ -30,6 +32,17 @@ pub struct Hold {
     pub amount: i128,
     /// Partition that decides what becomes of it.
     pub home: u32,
+    /// Set where an event asked for it; `None` while an event of several partitions waits.
+    pub placed: Option<Placed>,
+}
+
+/// A hold that an event asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// The event.
+    pub event: EventKey,
+    /// Business time at which it is over, microseconds; 0 = never.
+    pub expires_us: i64,
 }
 
 impl Hold {
@@ -42,7 +55,26 @@ impl Hold {
             side: leg.side(),
             amount: value(leg.amount),
             home,
+            placed: None,
         }
+    }
+
+    /// As the journal has a hold that an event asked for.
+    #[must_use]
+    pub fn of_state(state: &HoldState, home: u32) -> Self {
+        let event = state.event.clone().unwrap_or_default();
+        Self {
+            account: state.account.as_str().into(),
+            asset: state.asset.as_str().into(),
+            side: state.side(),
+            amount: value(state.amount),
+            home,
+            placed: Some(Placed { event, expires_us: state.expires_us }),
+        }
+    }
+
+    fn expires_us(&self) -> i64 {
+        self.placed.as_ref().map_or(0, |placed| placed.expires_us)
     }
 
     fn leg(&self, leg: u32) -> HoldLeg {
@@ -91,6 +123,8 @@ impl Sums {
 pub struct HoldTable {
     holds: BTreeMap<HoldKey, Hold>,
     sums: Sums,
+    /// Those that are over some time.
+    expiring: BTreeSet<(i64, HoldKey)>,
     dirty: BTreeSet<HoldKey>,
 }
 
@@ -128,15 +162,24 @@ impl HoldTable {
     }
 
     pub(crate) fn load(&mut self, key: HoldKey, hold: Hold) {
+        self.forget(key);
         self.sums.add(&hold, hold.amount);
-        if let Some(before) = self.holds.insert(key, hold) {
-            self.sums.add(&before, -before.amount);
+        if hold.expires_us() > 0 {
+            self.expiring.insert((hold.expires_us(), key));
         }
+        self.holds.insert(key, hold);
+    }
+
+    /// Whether there was one.
+    fn forget(&mut self, key: HoldKey) -> bool {
+        let Some(hold) = self.holds.remove(&key) else { return false };
+        self.sums.add(&hold, -hold.amount);
+        self.expiring.remove(&(hold.expires_us(), key));
+        true
     }
 
     pub(crate) fn end(&mut self, key: HoldKey) {
-        if let Some(hold) = self.holds.remove(&key) {
-            self.sums.add(&hold, -hold.amount);
+        if self.forget(key) {
             self.dirty.insert(key);
         }
     }
@@ -160,12 +203,15 @@ impl HoldTable {
 
 impl Hold {
     pub(crate) fn encode(&self, (_, leg): HoldKey) -> Vec<u8> {
-        wire::StoredHold { leg: Some(self.leg(leg)), home: self.home }.encode_to_vec()
+        let event = self.placed.as_ref().map(|placed| placed.event.clone());
+        let (leg, home, expires_us) = (Some(self.leg(leg)), self.home, self.expires_us());
+        wire::StoredHold { leg, home, event, expires_us }.encode_to_vec()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let stored = wire::StoredHold::decode(bytes).ok()?;
-        Some(Self::of(&stored.leg?, stored.home))
+        let placed = stored.event.map(|event| Placed { event, expires_us: stored.expires_us });
+        Some(Self { placed, ..Self::of(&stored.leg?, stored.home) })
     }
 }
 
@@ -186,15 +232,29 @@ impl Overlay<'_> {
         self.base.holds.held(account, asset).saturating_add(self.holds.sums.of(account, asset))
     }
 
-    fn place_hold(&mut self, key: HoldKey, hold: Hold) {
+    /// Puts something on hold, in the place of what was under its key.
+    pub fn place_hold(&mut self, key: HoldKey, hold: Hold) {
+        self.end_hold(key);
         self.holds.sums.add(&hold, hold.amount);
         self.holds.changed.insert(key, Some(hold));
     }
 
+    /// What is on hold under a key.
+    #[must_use]
+    pub fn hold(&self, key: &HoldKey) -> Option<&Hold> {
+        self.holds.changed.get(key).map_or_else(|| self.base.holds.holds.get(key), Option::as_ref)
+    }
+
+    /// A hold that an event asked for and that is not over.
+    #[must_use]
+    pub fn open_hold(&self, event: IdKey) -> Option<&Hold> {
+        let over = |hold: &&Hold| (1..=self.tick_us).contains(&hold.expires_us());
+        self.hold(&(event, 0)).filter(|hold| hold.placed.is_some() && !over(hold))
+    }
+
     /// Ends a hold; `None` where there is none.
     pub fn end_hold(&mut self, key: HoldKey) -> Option<Hold> {
-        let changed = self.holds.changed.get(&key);
-        let hold = changed.map_or_else(|| self.base.holds.holds.get(&key), Option::as_ref)?.clone();
+        let hold = self.hold(&key)?.clone();
         self.holds.sums.add(&hold, -hold.amount);
         self.holds.changed.insert(key, None);
         Some(hold)
@@ -245,6 +305,25 @@ impl Overlay<'_> {
     }
 }
 
+/// Ends the holds whose time is over, as far as the journal batch has room for that.
+pub fn expire(o: &mut Overlay<'_>) {
+    let over = o.base.holds.expiring.range(..=(o.tick_us, ([u8::MAX; 16], u32::MAX)));
+    let over: Vec<HoldKey> = over.map(|(_, key)| *key).collect();
+    for key in over {
+        if !room::has_room_for_expiry(o) {
+            return;
+        }
+        // One that was taken from in this very window has the same time.
+        let Some(hold) = o.end_hold(key) else { continue };
+        o.journal(Item::HoldExpired(HoldExpired {
+            event: hold.placed.map(|placed| placed.event),
+            account: hold.account.into(),
+            asset: hold.asset.into(),
+            amount: Some(hold.amount.into()),
+        }));
+    }
+}
+
 /// The balance once a hold is booked, debits minus credits.
 const fn after_hold(terms: &Terms, balance: i128, amount: i128) -> i128 {
     match terms.normal {
@@ -258,7 +337,14 @@ mod tests {
     use super::*;
 
     fn hold(account: &str, amount: i128) -> Hold {
-        Hold { account: account.into(), asset: "CNY".into(), side: Side::Debit, amount, home: 3 }
+        Hold {
+            account: account.into(),
+            asset: "CNY".into(),
+            side: Side::Debit,
+            amount,
+            home: 3,
+            placed: None,
+        }
     }
 
     #[test]
@@ -283,7 +369,10 @@ mod tests {
     #[test]
     fn a_hold_survives_its_encoding() {
         let hold = hold("users:1:wallet", i128::MAX);
-        assert_eq!(Hold::decode(&hold.encode(([7; 16], 9))), Some(hold));
+        assert_eq!(Hold::decode(&hold.encode(([7; 16], 9))), Some(hold.clone()));
+        let event = EventKey { source: "/shop".into(), id: "h-1".into() };
+        let hold = Hold { placed: Some(Placed { event, expires_us: 5 }), ..hold };
+        assert_eq!(Hold::decode(&hold.encode(([7; 16], 0))), Some(hold));
         assert_eq!(Hold::decode(&[0xff]), None);
     }
 }

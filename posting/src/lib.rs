@@ -19,6 +19,7 @@
 )]
 
 pub mod accounts;
+pub mod capture;
 pub mod channels;
 pub mod clearing;
 pub mod config;

@@ -3,7 +3,7 @@
 //!
 //! Fields stand in the order of their numbers, so that the bytes are those of the generated types.
 
-use crate::holds::HoldKey;
+use crate::holds::{Hold, HoldKey};
 use crate::ids::IdKey;
 use crate::overlay::Line;
 use crate::views::{CommandView, Facts};
@@ -99,6 +99,21 @@ impl ReserveLine {
     }
 }
 
+/// `HoldState`.
+fn hold_state(f: &mut Fields<'_>, hold: &Hold) {
+    if let Some(placed) = &hold.placed {
+        f.message(1, |f| {
+            f.text(1, &placed.event.source);
+            f.text(2, &placed.event.id);
+        });
+    }
+    f.text(2, &hold.account);
+    f.text(3, &hold.asset);
+    f.int(4, i64::from(hold.side as i32));
+    f.amount(5, hold.amount);
+    f.int(6, hold.placed.as_ref().map_or(0, |placed| placed.expires_us));
+}
+
 /// `HeldLeg`.
 fn held_leg(f: &mut Fields<'_>, tag: u32, leg: &HoldLeg) {
     f.message(tag, |f| {
@@ -170,6 +185,8 @@ pub struct DecisionLine<'a> {
     pub concludes: Option<IdKey>,
     /// Partitions told that it is refused, and the sequences of the Voids.
     pub voided: &'a [(u32, u64)],
+    /// The hold that it placed, took from or released, as it is from now on, and its key.
+    pub hold: Option<&'a (HoldKey, Hold)>,
 }
 
 impl<'a> DecisionLine<'a> {
@@ -195,6 +212,7 @@ impl<'a> DecisionLine<'a> {
             deadline_us: 0,
             concludes: None,
             voided: &[],
+            hold: None,
         }
     }
 
@@ -263,6 +281,12 @@ impl<'a> DecisionLine<'a> {
                 f.uint(1, (*partition).into());
                 f.uint(2, *sequence);
             });
+        }
+        if let Some((_, hold)) = self.hold {
+            f.message(40, |f| hold_state(f, hold));
+        }
+        if self.outcome == Outcome::Pending {
+            command.operation.write(f, 23);
         }
     }
 }

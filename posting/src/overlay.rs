@@ -218,6 +218,9 @@ impl<'a> Overlay<'a> {
         } else if line.outcome == Outcome::Duplicate || line.reason == Some(Reason::Conflict) {
             self.effects.push(Effect::Repeated { conflict: line.outcome == Outcome::Refused });
         }
+        if let Some((key, hold)) = line.hold {
+            self.effects.push(effects::held(*key, hold.clone()));
+        }
         if line.outcome == Outcome::Refused {
             self.refusals.push(refusal::record(self.base.slot, self.batch, line));
         }

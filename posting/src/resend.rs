@@ -18,8 +18,8 @@ use prost::Message;
 use schemas::batch::Opened;
 use schemas::wire::{
     Answer, Command, Credit, CreditItem, DayMarkerSent, Decision, Forward, HoldLeg, JournalBody, Leg,
-    Outcome, RemoteLeg, Resend, ResendTaken, Resending, Reserve, ReserveSent, Verdict, Void, credit_item,
-    journal_item::Item,
+    Outcome, RemoteLeg, Resend, ResendTaken, Resending, Reserve, ReserveSent, Verdict, Void, command,
+    credit_item, decision, journal_item::Item,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use stream::processor::{ChannelEnd, LookBack};
@@ -276,6 +276,15 @@ pub fn command_of(decision: Decision) -> Command {
         event_offset: decision.event_offset,
         traceparent: decision.traceparent,
         tenant: decision.tenant,
+        operation: decision.operation.map(operation_of),
+    }
+}
+
+fn operation_of(of: decision::Operation) -> command::Operation {
+    match of {
+        decision::Operation::PlaceHold(place) => command::Operation::PlaceHold(place),
+        decision::Operation::CaptureHold(capture) => command::Operation::CaptureHold(capture),
+        decision::Operation::ReleaseHold(release) => command::Operation::ReleaseHold(release),
     }
 }
 

@@ -8,6 +8,7 @@
 use crate::config::PostingConfig;
 use crate::overlay::Overlay;
 use crate::views::CommandView;
+use schemas::ids::{ACCOUNT_BYTES_MAX, ASSET_BYTES_MAX, EVENT_ID_BYTES_MAX, SOURCE_BYTES_MAX};
 use schemas::topics::Topic;
 use schemas::wire_walk::{Walk, bytes_key};
 
@@ -22,6 +23,8 @@ const LEG_BYTES: usize = 67;
 const NET_BYTES: usize = 320;
 /// What a partition says of an account that is short of funds.
 const DETAIL_BYTES: usize = 640;
+/// A hold as it is from now on: the event that placed it, its account, its asset, figures.
+const HOLD_BYTES: usize = SOURCE_BYTES_MAX + EVENT_ID_BYTES_MAX + ACCOUNT_BYTES_MAX + ASSET_BYTES_MAX + 96;
 /// A partition that is told of a refusal.
 const VOID_BYTES: usize = 24;
 /// Bytes of a window that are left to events that have waited, while any waits.
@@ -41,26 +44,40 @@ fn becomes(topic: Topic, value: &[u8]) -> (usize, usize) {
     let (mut bytes, mut legs) = (0, 0);
     each(value, 2, |body| {
         each(body, 1, |item| {
-            let of_item = if topic == Topic::Commands { legs_of_command(item) } else { legs_of_credit(item) };
-            bytes += item.len() + ITEM_BYTES + of_item * LEG_BYTES;
+            let commands = topic == Topic::Commands;
+            let (of_item, more) = if commands { legs_of_command(item) } else { legs_of_credit(item) };
+            bytes += item.len() + ITEM_BYTES + of_item * LEG_BYTES + more;
             legs += of_item;
         });
     });
     (bytes, legs)
 }
 
-/// Legs of the `Command` in field 1.
-fn legs_of_command(message: &[u8]) -> usize {
-    let mut legs = 0;
-    each(message, 1, |command| each(command, 12, |_| legs += 1));
-    legs
+/// Legs of the `Command` in field 1, and what its operation may take more than what is counted for them.
+fn legs_of_command(message: &[u8]) -> (usize, usize) {
+    let (mut legs, mut bytes) = (0, 0);
+    each(message, 1, |command| {
+        let mut walk = Walk::new(command);
+        while let Ok(Some(key)) = walk.key() {
+            if key == bytes_key(12) {
+                legs += 1;
+            } else if (bytes_key(18)..=bytes_key(20)).contains(&key) {
+                // Its three operations are about a hold.
+                bytes += HOLD_BYTES;
+            }
+            if walk.skip(key).is_err() {
+                return;
+            }
+        }
+    });
+    (legs, bytes)
 }
 
-fn legs_of_credit(item: &[u8]) -> usize {
-    let mut legs = 0;
+fn legs_of_credit(item: &[u8]) -> (usize, usize) {
+    let (mut legs, mut bytes) = (0, 0);
     each(item, 2, |_| legs += 1);
-    each(item, 3, |forward| legs += legs_of_command(forward));
-    legs
+    each(item, 3, |forward| (legs, bytes) = legs_of_command(forward));
+    (legs, bytes)
 }
 
 /// Hands out every message in field `tag` of another.
@@ -95,6 +112,12 @@ pub fn has_room_for(o: &Overlay<'_>, command: &CommandView<'_>, members: usize) 
     let bytes =
         command.encoded.len() + ITEM_BYTES + DETAIL_BYTES + legs * LEG_BYTES + members * VOID_BYTES + nets;
     bytes <= left(o)
+}
+
+/// Whether the end of a hold whose time is over fits beside what the window has written.
+#[must_use]
+pub fn has_room_for_expiry(o: &Overlay<'_>) -> bool {
+    HOLD_BYTES <= left(o)
 }
 
 /// Bytes left of the journal batch.

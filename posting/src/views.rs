@@ -1,8 +1,9 @@
 //! What posting reads of `commands` and `credits`: the wire types with their texts as slices of the record, so that
 //! a command costs no allocation but its list of legs. A test holds these against the generated types.
 
-use schemas::wire::{Answer, DayMarker, Match, Resend, Reserve, Side, Verdict, Void};
+use schemas::wire::{Answer, DayMarker, Match, PlaceHold, Resend, Reserve, Side, Verdict, Void};
 use schemas::wire_read::{Field, WireError, fields};
+use schemas::wire_write::Fields;
 use thiserror::Error;
 
 /// Why an item of a batch is not one this version can take.
@@ -137,8 +138,86 @@ pub struct CommandView<'a> {
     pub event_offset: i64,
     /// Tenant.
     pub tenant: &'a str,
+    /// What it asks for.
+    pub operation: Operation<'a>,
     /// The message as it stands in the record.
     pub encoded: &'a [u8],
+}
+
+/// What a command asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Operation<'a> {
+    /// Its legs are booked.
+    #[default]
+    Book,
+    /// Its only leg is put on hold.
+    PlaceHold(PlaceHold),
+    /// Its legs are booked and take from a hold.
+    CaptureHold {
+        /// The event that placed it.
+        hold: EventView<'a>,
+        /// What is left goes back.
+        last: bool,
+    },
+    /// A hold ends.
+    ReleaseHold {
+        /// The event that placed it.
+        hold: EventView<'a>,
+    },
+}
+
+impl<'a> Operation<'a> {
+    /// Number of the first operation among the fields of `Command`; the others follow.
+    const FIRST: u32 = 18;
+
+    fn read(tag: u32, encoded: &'a [u8]) -> Result<Self, ViewError> {
+        if tag == Self::FIRST {
+            return Ok(Self::PlaceHold(prost::Message::decode(encoded)?));
+        }
+        let (mut hold, mut last) = (EventView::default(), false);
+        for field in fields(encoded) {
+            let field = field?;
+            match field.tag {
+                1 => hold = EventView::read(field.bytes()?)?,
+                2 => last = field.flag()?,
+                _ => {}
+            }
+        }
+        Ok(if tag == Self::FIRST + 1 { Self::CaptureHold { hold, last } } else { Self::ReleaseHold { hold } })
+    }
+
+    /// Writes it under the number it has in `Command`, moved on by `by`.
+    pub fn write(&self, f: &mut Fields<'_>, by: u32) {
+        let event = |f: &mut Fields<'_>, hold: &EventView<'_>| {
+            if let Some(encoded) = hold.encoded {
+                f.encoded(1, encoded);
+            }
+        };
+        match self {
+            Self::Book => {}
+            Self::PlaceHold(place) => {
+                f.message(Self::FIRST + by, |f| f.int(1, place.expires_after_us));
+            }
+            Self::CaptureHold { hold, last } => {
+                f.message(Self::FIRST + 1 + by, |f| {
+                    event(f, hold);
+                    f.flag(2, *last);
+                });
+            }
+            Self::ReleaseHold { hold } => {
+                f.message(Self::FIRST + 2 + by, |f| event(f, hold));
+            }
+        }
+    }
+
+    /// The hold that it takes from or ends.
+    #[must_use]
+    pub const fn hold(&self) -> Option<&EventView<'a>> {
+        match self {
+            Self::CaptureHold { hold, .. } | Self::ReleaseHold { hold } => Some(hold),
+            Self::Book | Self::PlaceHold(_) => None,
+        }
+    }
 }
 
 impl<'a> CommandView<'a> {
@@ -169,6 +248,7 @@ impl<'a> CommandView<'a> {
                 15 => command.event_offset = field.int()?,
                 16 => facts.traceparent = field.text()?,
                 17 => command.tenant = field.text()?,
+                tag @ 18..=20 => command.operation = Operation::read(tag, field.bytes()?)?,
                 _ => {}
             }
         }
@@ -334,8 +414,36 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message;
     use schemas::wire::{
-        Command, CommandItem, Credit, CreditItem, EventKey, Forward, Leg, command_item, credit_item,
+        CaptureHold, Command, CommandItem, Credit, CreditItem, EventKey, Forward, Leg, ReleaseHold, command,
+        command_item, credit_item,
     };
+
+    fn operation() -> impl Strategy<Value = Option<command::Operation>> {
+        let key = || ("[a-z/]{0,9}", "[a-z0-9]{0,9}").prop_map(|(source, id)| Some(EventKey { source, id }));
+        prop_oneof![
+            Just(None),
+            any::<i64>().prop_map(|expires_after_us| {
+                Some(command::Operation::PlaceHold(PlaceHold { expires_after_us }))
+            }),
+            (key(), any::<bool>()).prop_map(|(hold, r#final)| Some(command::Operation::CaptureHold(
+                CaptureHold { hold, r#final }
+            ))),
+            key().prop_map(|hold| Some(command::Operation::ReleaseHold(ReleaseHold { hold }))),
+        ]
+    }
+
+    fn same_operation(view: &Operation<'_>, of: Option<&command::Operation>) {
+        let mut written = Vec::new();
+        view.write(&mut Fields::new(&mut written), 0);
+        let expected = Command { operation: of.cloned(), ..Command::default() };
+        assert_eq!(written, expected.encode_to_vec(), "{view:?} {of:?}");
+        let key = match of {
+            Some(command::Operation::CaptureHold(CaptureHold { hold, .. })) => hold.as_ref(),
+            Some(command::Operation::ReleaseHold(ReleaseHold { hold })) => hold.as_ref(),
+            _ => None,
+        };
+        assert_eq!(view.hold().map(|hold| (hold.source, hold.id)), key.map(|k| (&*k.source, &*k.id)));
+    }
 
     prop_compose! {
         fn leg()(account in "[a-z:]{0,9}", asset in "[A-Z]{0,4}", side in 0_i32..4, amount in any::<i128>(),
@@ -350,14 +458,14 @@ mod tests {
             texts in proptest::array::uniform8("[a-zA-Z0-9/:é-]{0,12}"), numbers in proptest::array::uniform4(any::<i64>()),
             dates in proptest::array::uniform2(any::<i32>()), small in proptest::array::uniform3(any::<u32>()),
             body_hash in proptest::collection::vec(any::<u8>(), 0..17), back_dated in any::<bool>(),
-            leg in proptest::collection::vec(leg(), 0..4),
+            leg in proptest::collection::vec(leg(), 0..4), operation in operation(),
         ) -> Command {
             let [source, id, kind, subject, book, rule, traceparent, tenant] = texts;
             Command {
                 event: Some(EventKey { source, id }), r#type: kind, subject, body_hash: body_hash.into(),
                 occurred_at_us: numbers[0], accounting_date: dates[0], value_date: dates[1], back_dated, book, rule,
                 rule_version: small[0], leg, lane: small[1], event_partition: small[2], event_offset: numbers[1],
-                traceparent, tenant,
+                traceparent, tenant, operation,
             }
         }
     }
@@ -392,6 +500,7 @@ mod tests {
         assert_eq!((f.traceparent, view.tenant), (&*command.traceparent, &*command.tenant));
         assert_eq!(view.legs.len(), command.leg.len());
         view.legs.iter().zip(&command.leg).for_each(|(view, leg)| same_leg(view, leg));
+        same_operation(&view.operation, command.operation.as_ref());
     }
 
     proptest! {
@@ -429,7 +538,7 @@ mod tests {
                 facts, subject: &c.subject, body_hash: &c.body_hash, lane: c.lane, event_partition: c.event_partition,
                 event_offset: c.event_offset, tenant: &c.tenant, ..CommandView::default()
             };
-            same_command(&with(view.facts), &Command { leg: vec![], ..c.clone() });
+            same_command(&with(view.facts), &Command { leg: vec![], operation: None, ..c.clone() });
         }
 
         #[test]

@@ -59,6 +59,10 @@ reasons! {
     Conflict = 19, "conflict", false, "This source and id were used before with another body.", "Use a new id for another body; the first body's outcome stands.";
     InsufficientFunds = 21, "insufficient_funds", true, "An account would pass its limit.", "Fund the account and send again under a new id.";
     Overflow = 22, "overflow", false, "A balance would leave the 128-bit range.", "Check the amount.";
+    UnknownHold = 26, "unknown_hold", true, "No event placed the hold that is named.", "Send it again under a new id when the hold is placed; both need the same partitionkey or subject.";
+    HoldNotOpen = 27, "hold_not_open", false, "The hold was refused, captured to its end or released, or its time is over.", "Place a new hold.";
+    HoldMismatch = 28, "hold_mismatch", false, "The event takes nothing from the hold it names, or takes from another limited account too.", "The detail names the account. Take from the hold's account alone, in its asset.";
+    ExceedsHold = 29, "exceeds_hold", false, "The event takes more than is left on hold.", "The detail says how much is left. Capture less, or pay the rest by an event of its own.";
     TimedOut = 25, "timed_out", true, "The partitions of its accounts did not all answer in time.", "Send it again under a new id; `ledgerflow status` says which partition is behind.";
 }
 
@@ -103,10 +107,10 @@ mod tests {
         let codes = "too_large not_utf8 not_json too_deep duplicate_key not_cloudevent missing_field bad_field \
                      unknown_type bad_amount too_many_decimals unknown_asset bad_account unknown_account unbalanced \
                      no_legs too_many_legs internal conflict insufficient_funds overflow \
-                     amount_not_text amount_exponent timed_out";
+                     amount_not_text amount_exponent timed_out unknown_hold hold_not_open hold_mismatch exceeds_hold";
         let numbers = (1..).filter(|number| *number != 20);
         assert_eq!(by_number, numbers.zip(codes.split_whitespace()).collect::<Vec<_>>());
         assert!(Reason::ALL.iter().all(|reason| Reason::by_number(reason.number()) == Some(*reason)));
-        assert_eq!([0, 20, 26].map(Reason::by_number), [None; 3]);
+        assert_eq!([0, 20, 30].map(Reason::by_number), [None; 3]);
     }
 }

@@ -49,6 +49,7 @@ pub struct Event {
     pub legs: Vec<Leg>,
     pub date: i32,
     pub back_dated: bool,
+    pub operation: Option<command::Operation>,
 }
 
 /// Partition of an account: the number in its second segment, modulo the partitions.
@@ -84,7 +85,28 @@ pub fn pay(id: &str, from: u32, to: u32, amount: i128) -> Event {
         leg(&format!("users:{to}:wallet"), amount.wrapping_neg()),
     ];
     let (lane, home) = (1, from % 2);
-    Event { lane, id: id.into(), body: 1, plan: Plan::Book, home, legs, date: DAY, back_dated: false }
+    let (id, plan, operation) = (id.into(), Plan::Book, None);
+    Event { lane, id, body: 1, plan, home, legs, date: DAY, back_dated: false, operation }
+}
+
+/// Puts `amount` of a user's money on hold, at the user's own partition.
+pub fn hold(id: &str, user: u32, amount: i128, expires_after_us: i64) -> Event {
+    let operation = Some(command::Operation::PlaceHold(PlaceHold { expires_after_us }));
+    let legs = vec![leg(&format!("users:{user}:wallet"), amount)];
+    Event { legs, operation, ..pay(id, user, user, 1) }
+}
+
+/// Takes `amount` from a hold.
+pub fn capture(id: &str, of: &str, user: u32, amount: i128, last: bool) -> Event {
+    let operation = Some(command::Operation::CaptureHold(CaptureHold { hold: key(of), r#final: last }));
+    let legs = vec![leg(&format!("users:{user}:wallet"), amount), leg("bank:0:main", -amount)];
+    Event { legs, operation, ..pay(id, user, user, 1) }
+}
+
+/// Ends a hold.
+pub fn release(id: &str, of: &str, user: u32) -> Event {
+    let operation = Some(command::Operation::ReleaseHold(ReleaseHold { hold: key(of) }));
+    Event { legs: Vec::new(), operation, ..pay(id, user, user, 1) }
 }
 
 /// By partition asked: its answer, empty = on hold.
@@ -105,6 +127,8 @@ struct Ledger {
     held: BTreeMap<u32, BTreeMap<u64, Bytes>>,
     /// Events that wait for answers: the command, its ingest slot, and each partition asked with its answer.
     groups: BTreeMap<String, (Command, u32, Answers)>,
+    /// Holds by the event that placed them.
+    placed: BTreeMap<String, HoldState>,
     /// First sequence to be sent again, by receiver.
     again: BTreeMap<u32, u64>,
     tallies: BTreeMap<(i32, u32, i32), (u64, i128)>,
@@ -294,6 +318,7 @@ impl World {
         window.credits(self);
         window.commands(self);
         window.conclude(self);
+        window.expire(self);
         window.markers(self);
         window.clear(self);
         window.seal(self);
@@ -556,6 +581,7 @@ fn command_of(event: &Event, slot: u32, offset: i64) -> Command {
         event_offset: offset,
         traceparent: String::new(),
         tenant: String::new(),
+        operation: event.operation.clone(),
     }
 }
 
@@ -871,6 +897,58 @@ impl PostingWindow {
         world.ledgers[self.p as usize].groups.insert(id, (command.clone(), ingest_slot, answers));
     }
 
+    fn about_hold(
+        &mut self,
+        world: &mut World,
+        command: &Command,
+        operation: &command::Operation,
+        decision: &mut Decision,
+    ) {
+        decision.outcome = Outcome::Booked as i32;
+        let placed = &mut world.ledgers[self.p as usize].placed;
+        let after = match operation {
+            command::Operation::PlaceHold(PlaceHold { expires_after_us }) => {
+                let leg = &command.leg[0];
+                HoldState {
+                    event: command.event.clone(),
+                    account: leg.account.clone(),
+                    asset: leg.asset.clone(),
+                    side: leg.side,
+                    amount: leg.amount,
+                    // Business time stands at 1 here.
+                    expires_us: *expires_after_us,
+                }
+            }
+            command::Operation::CaptureHold(capture) => {
+                let mut hold = placed[&capture.hold.clone().unwrap().id].clone();
+                let left = of(hold.amount.as_ref()) - of(command.leg[0].amount.as_ref());
+                hold.amount = Some(if capture.r#final { 0 } else { left }.into());
+                hold
+            }
+            command::Operation::ReleaseHold(release) => {
+                let hold = placed[&release.hold.clone().unwrap().id].clone();
+                HoldState { amount: Some(0.into()), ..hold }
+            }
+        };
+        placed.insert(after.event.clone().unwrap().id, after.clone());
+        if matches!(operation, command::Operation::CaptureHold(_)) {
+            self.book_legs(world, command, decision);
+        }
+        decision.hold = Some(after);
+    }
+
+    /// Ends the holds whose time is over.
+    fn expire(&mut self, world: &mut World) {
+        let placed = &mut world.ledgers[self.p as usize].placed;
+        let over: Vec<HoldState> = (placed.extract_if(.., |_, hold| hold.expires_us == 1))
+            .map(|(_, hold)| hold)
+            .filter(|hold| of(hold.amount.as_ref()) > 0)
+            .collect();
+        for HoldState { event, account, asset, amount, .. } in over {
+            self.items.push(Item::HoldExpired(HoldExpired { event, account, asset, amount }));
+        }
+    }
+
     /// Decides what every partition has answered.
     fn conclude(&mut self, world: &mut World) {
         let ledger = &mut world.ledgers[self.p as usize];
@@ -958,7 +1036,10 @@ impl PostingWindow {
             (0, None, Plan::Forward(_)) => self.forward(world, ingest_slot, command, &mut decision),
             (0, None, Plan::Group(_)) => self.ask(world, ingest_slot, command, &mut decision),
             (_, _, Plan::Refuse | Plan::Forward(false)) => self.refuse(&mut decision, "insufficient_funds"),
-            _ => self.book_legs(world, command, &mut decision),
+            _ => match &command.operation {
+                None => self.book_legs(world, command, &mut decision),
+                Some(operation) => self.about_hold(world, command, operation, &mut decision),
+            },
         }
         if forwarded_from == 0 {
             let pending = decision.outcome == Outcome::Pending as i32;

@@ -1,7 +1,7 @@
 //! Events that several partitions must agree to: accepted when each was asked, has answered and is told; found when
 //! anything of that is not so, or something stays on hold.
 
-use super::book_keeper::{Event, Plan, World, leg, pay};
+use super::book_keeper::{Event, Plan, World, capture, hold, leg, pay, release};
 use super::clean::{QUIESCED, run};
 use crate::Check;
 use crate::{AuditLimit, Report};
@@ -10,7 +10,7 @@ use schemas::topics::Topic;
 use schemas::wire::{Amount, Decision, JournalItem, Outcome, journal_item::Item};
 
 /// Checks whose defects are seeded here.
-pub const SEEDED: [Check; 2] = [Check::OutcomeGroup, Check::HoldOwner];
+pub const SEEDED: [Check; 3] = [Check::OutcomeGroup, Check::HoldOwner, Check::HoldAmount];
 
 /// Home is partition 0, which has something to put on hold itself; partition 1 and 2 are asked. One event is booked,
 /// one is refused by partition 2.
@@ -36,6 +36,15 @@ fn history() -> World {
     (0..3).for_each(|p| world.post(p));
     world.ingest(0, &[several("agreed", None), several("refused", Some(2))], None);
     [0, 1, 2, 0, 1, 2].into_iter().for_each(|p| world.post(p));
+    let placed = [hold("kept", 3, 300, 0), hold("freed", 3, 50, 0), hold("short", 3, 70, 1)];
+    world.ingest(0, &placed.map(|event| Event { home: 0, ..event }), None);
+    let later = [
+        capture("first", "kept", 3, 100, false),
+        capture("last", "kept", 3, 150, true),
+        release("release", "freed", 3),
+    ];
+    world.ingest(0, &later.map(|event| Event { home: 0, ..event }), None);
+    world.post(0);
     world
 }
 
@@ -51,8 +60,9 @@ fn what_every_partition_agreed_to_is_no_defect() {
     let checked = |check: Check| report.check(check).unwrap().checked;
     // On hold: three legs of one, two of the other; ended by a credit: two.
     assert_eq!((checked(Check::OutcomeGroup), checked(Check::HoldOwner)), (6, 7), "{report}");
+    assert_eq!(checked(Check::HoldAmount), 7, "three placed, two captures, a release, one over by time");
     let o = report.conservation.outcomes;
-    assert_eq!((o.booked, o.refused, o.pending), (4, 1, 0));
+    assert_eq!((o.booked, o.refused, o.pending), (10, 1, 0));
 }
 
 /// Changes, drops (`None`) or keeps the first journal item of a partition for which `change` returns true.
@@ -93,7 +103,7 @@ fn found(p: u32, change: impl Fn(&mut Item) -> bool, drop_it: bool) -> Vec<Check
 
 #[test]
 fn defects_of_groups_and_holds() {
-    let rows: [(&str, Check, Vec<Check>); 12] = [
+    let rows: [(&str, Check, Vec<Check>); 18] = [
         (
             "booked though one refused",
             Check::OutcomeGroup,
@@ -182,6 +192,50 @@ fn defects_of_groups_and_holds() {
                 |i| match i {
                     Item::Answered(a) => {
                         a.detail = "other".into();
+                        true
+                    }
+                    _ => false,
+                },
+                false,
+            ),
+        ),
+        (
+            "more left than was on hold",
+            Check::HoldAmount,
+            found(0, decision("first", false, |d| d.hold.as_mut().unwrap().amount = Some(201.into())), false),
+        ),
+        (
+            "captured without a hold",
+            Check::HoldAmount,
+            found(0, decision("kept", false, |d| d.hold.as_mut().unwrap().event = None), false),
+        ),
+        (
+            "another account's hold",
+            Check::HoldAmount,
+            found(
+                0,
+                decision("last", false, |d| d.hold.as_mut().unwrap().account = "users:9:wallet".into()),
+                false,
+            ),
+        ),
+        (
+            "what is on hold is not what was asked",
+            Check::OutcomeLegs,
+            found(0, decision("kept", false, |d| d.hold.as_mut().unwrap().amount = Some(301.into())), false),
+        ),
+        (
+            "over before its time",
+            Check::HoldAmount,
+            found(0, decision("short", false, |d| d.hold.as_mut().unwrap().expires_us = 2), false),
+        ),
+        (
+            "over with another amount",
+            Check::HoldAmount,
+            found(
+                0,
+                |i| match i {
+                    Item::HoldExpired(over) => {
+                        over.amount = Some(71.into());
                         true
                     }
                     _ => false,

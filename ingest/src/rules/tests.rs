@@ -11,7 +11,18 @@ fn chart() -> Chart {
 fn the_default_rules_are_good() {
     let rules = Rules::parse(RULES, &chart()).unwrap();
     let kinds: Vec<&str> = rules.iter().map(|rule| rule.kind.as_str()).collect();
-    assert_eq!(kinds, ["order.paid", "payout.sent", "refund.succeeded", "transfer"]);
+    assert_eq!(
+        kinds,
+        [
+            "hold.captured",
+            "hold.placed",
+            "hold.released",
+            "order.paid",
+            "payout.sent",
+            "refund.succeeded",
+            "transfer"
+        ]
+    );
     let paid = rules.for_type("order.paid").unwrap();
     assert_eq!(paid.amounts, AmountFields::new(["amount", "fee", "commission"]));
     let transfer = rules.for_type("transfer").unwrap();

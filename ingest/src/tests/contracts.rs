@@ -6,11 +6,14 @@ use super::*;
 use serde_json::{Value, json};
 
 const ENVELOPE: &str = include_str!("../../../schemas/json/events/cloudevent.json");
-const SCHEMAS: [&str; 4] = [
+const SCHEMAS: [&str; 7] = [
     include_str!("../../../schemas/json/events/transfer.json"),
     include_str!("../../../schemas/json/events/order.paid.json"),
     include_str!("../../../schemas/json/events/refund.succeeded.json"),
     include_str!("../../../schemas/json/events/payout.sent.json"),
+    include_str!("../../../schemas/json/events/hold.placed.json"),
+    include_str!("../../../schemas/json/events/hold.captured.json"),
+    include_str!("../../../schemas/json/events/hold.released.json"),
 ];
 
 fn schemas() -> impl Iterator<Item = Value> {
@@ -132,7 +135,7 @@ fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
 #[test]
 fn every_event_on_the_page_is_booked_as_the_page_says() {
     let events = blocks(EVENTS_PAGE, "json");
-    assert_eq!(events.len(), 5);
+    assert_eq!(events.len(), 8);
     let mut kinds = Vec::new();
     for text in events {
         let event: Value = serde_json::from_str(text).unwrap();
@@ -140,7 +143,18 @@ fn every_event_on_the_page_is_booked_as_the_page_says() {
         kinds.push(event["type"].as_str().unwrap().to_owned());
     }
     kinds.dedup();
-    assert_eq!(kinds, ["transfer", "order.paid", "refund.succeeded", "payout.sent"]);
+    assert_eq!(
+        kinds,
+        [
+            "transfer",
+            "order.paid",
+            "refund.succeeded",
+            "payout.sent",
+            "hold.placed",
+            "hold.captured",
+            "hold.released",
+        ]
+    );
     // The example of binary mode: headers, an empty line, the data.
     let lines = EVENTS_PAGE.lines().skip_while(|line| !line.starts_with("    ce_specversion"));
     let lines: Vec<&str> =

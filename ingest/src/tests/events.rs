@@ -95,6 +95,17 @@ fn events_become_legs() {
                 "C bank:icbc:payouts CNY 1.00",
             ],
         ),
+        (
+            "hold.placed",
+            r#"{"account":"users:1:wallet","asset":"CNY","amount":"80"}"#,
+            &["D users:1:wallet CNY 80.00"],
+        ),
+        (
+            "hold.captured",
+            r#"{"hold":"h-1","account":"users:1:wallet","to":"merchants:7:payable","asset":"CNY","amount":"30"}"#,
+            &["D users:1:wallet CNY 30.00", "C merchants:7:payable CNY 30.00"],
+        ),
+        ("hold.released", r#"{"hold":"h-1"}"#, &[]),
     ];
     for (kind, data, legs) in rows {
         assert_eq!(

@@ -442,6 +442,128 @@ balance users@1:wallet 0.00 CNY seq 6
 balance users@0:wallet 8.00 Cr CNY seq 3
 "
 
+a_hold_is_captured_in_parts: "
+event e0 users@0 | debit bank@0:main 10.00 CNY ; credit users@0:wallet 10.00 CNY
+-> booked
+event h1 users@0 | debit users@0:wallet 6.00 CNY | hold 0
+-> booked
+balance users@0:wallet 10.00 Cr CNY seq 1
+event e1 users@0 | debit users@0:wallet 4.01 CNY ; credit bank@0:main 4.01 CNY
+-> refused insufficient_funds retryable
+event h2 users@0 | debit users@0:wallet 4.01 CNY | hold 0
+-> refused insufficient_funds retryable
+event c1 users@0 | debit users@0:wallet 2.00 CNY ; credit merchants@0:payable 2.00 CNY | capture h1
+-> booked
+event c1 users@0 | debit users@0:wallet 2.00 CNY ; credit merchants@0:payable 2.00 CNY | capture h1
+-> duplicate of booked
+event c2 users@0 | debit users@0:wallet 4.01 CNY ; credit merchants@0:payable 4.01 CNY | capture h1
+-> refused exceeds_hold
+event c3 users@0 | debit users@0:wallet 3.00 CNY ; credit merchants@0:payable 3.00 CNY | capture h1 final
+-> booked
+event c4 users@0 | debit users@0:wallet 1.00 CNY ; credit merchants@0:payable 1.00 CNY | capture h1
+-> refused hold_not_open
+event e2 users@0 | debit users@0:wallet 5.00 CNY ; credit bank@0:main 5.00 CNY
+-> booked
+balance users@0:wallet      0.00 CNY seq 4
+balance merchants@0:payable 5.00 Cr CNY seq 2
+"
+
+a_hold_that_is_released_is_spent_like_any_money: "
+event e0 users@0 | debit bank@0:main 10.00 CNY ; credit users@0:wallet 10.00 CNY
+-> booked
+event h1 users@0 | debit users@0:wallet 10.00 CNY | hold 0
+-> booked
+event r1 users@0 | | release h1
+-> booked
+event r1 users@0 | | release h1
+-> duplicate of booked
+event r2 users@0 | | release h1
+-> refused hold_not_open
+event e1 users@0 | debit users@0:wallet 10.00 CNY ; credit bank@0:main 10.00 CNY
+-> booked
+event c1 users@0 | debit users@0:wallet 10.00 CNY ; credit bank@0:main 10.00 CNY | capture h1
+-> refused hold_not_open
+"
+
+a_hold_is_over_when_its_time_is: "
+event e0 users@0 | debit bank@0:main 10.00 CNY ; credit users@0:wallet 10.00 CNY
+-> booked
+tick 1000000
+event h1 users@0 | debit users@0:wallet 10.00 CNY | hold 60
+-> booked
+tick 60999999
+event c1 users@0 | debit users@0:wallet 1.00 CNY ; credit bank@0:main 1.00 CNY | capture h1
+-> booked
+event e1 users@0 | debit users@0:wallet 1.00 CNY ; credit bank@0:main 1.00 CNY
+-> refused insufficient_funds retryable
+tick 61000000
+event c2 users@0 | debit users@0:wallet 1.00 CNY ; credit bank@0:main 1.00 CNY | capture h1
+-> refused hold_not_open
+event e2 users@0 | debit users@0:wallet 9.00 CNY ; credit bank@0:main 9.00 CNY
+-> booked
+"
+
+a_hold_in_another_partition_than_its_home: "
+partitions 3
+event e0 orders@0 | debit bank@0:main 10.00 CNY ; credit users@1:wallet 10.00 CNY
+-> booked
+event h1 orders@0 | debit users@1:wallet 6.00 CNY | hold 0
+-> booked by p1
+event e1 users@1 | debit users@1:wallet 5.00 CNY ; credit bank@1:main 5.00 CNY
+-> refused insufficient_funds retryable
+event c1 orders@0 | debit users@1:wallet 4.00 CNY ; credit merchants@2:payable 3.00 CNY ; credit fees@0:card 1.00 CNY | capture h1
+-> booked by p1
+event c2 orders@1 | debit users@1:wallet 1.00 CNY ; credit merchants@2:payable 1.00 CNY | capture h1
+-> refused unknown_hold retryable
+event c3 orders@0 | debit users@2:wallet 1.00 CNY ; credit merchants@2:payable 1.00 CNY | capture h1
+-> refused hold_mismatch by p1
+event c4 orders@0 | debit users@1:wallet 1.00 CNY ; debit users@2:wallet 1.00 CNY ; credit merchants@2:payable 2.00 CNY | capture h1
+-> refused hold_mismatch by p1
+event r1 orders@0 | | release h1
+-> booked by p1
+balance users@1:wallet 6.00 Cr CNY seq 2
+event e2 users@1 | debit users@1:wallet 6.00 CNY ; credit bank@1:main 6.00 CNY
+-> booked
+"
+
+a_capture_right_behind_its_hold: "
+partitions 2
+event e0 orders@0 | debit bank@0:main 10.00 CNY ; credit users@1:wallet 10.00 CNY
+-> booked
+pause 1
+event h1 orders@0 | debit users@1:wallet 6.00 CNY | hold 0
+-> pending
+event c1 orders@0 | debit users@1:wallet 6.00 CNY ; credit merchants@1:payable 6.00 CNY | capture h1
+-> pending
+resume 1
+later h1 booked by p1
+later c1 booked by p1
+"
+
+a_hold_that_was_refused: "
+event h1 users@0 | debit users@0:wallet 6.00 CNY | hold 0
+-> refused insufficient_funds retryable
+event c1 users@0 | debit users@0:wallet 6.00 CNY ; credit merchants@0:payable 6.00 CNY | capture h1
+-> refused hold_not_open
+event c2 users@0 | debit users@0:wallet 6.00 CNY ; credit merchants@0:payable 6.00 CNY | capture h9
+-> refused unknown_hold retryable
+event h2 users@0 | debit users@0:wallet 6.00 CNY ; credit merchants@0:payable 6.00 CNY | hold 0
+-> refused too_many_legs
+event r1 users@0 | debit users@0:wallet 6.00 CNY ; credit merchants@0:payable 6.00 CNY | release h2
+-> refused too_many_legs
+"
+
+funds_on_hold_are_good_for_their_capture_when_the_limit_has_moved: "
+event h1 users@0 | debit users@0:credit 80.00 CNY | hold 0
+-> booked
+chart all overdraft 100 becomes 10
+event e1 users@0 | debit users@0:credit 1.00 CNY ; credit bank@0:main 1.00 CNY
+-> refused insufficient_funds retryable
+event c1 users@0 | debit users@0:credit 80.00 CNY ; credit bank@0:main 80.00 CNY | capture h1
+-> booked
+balance users@0:credit 80.00 Dr CNY seq 1
+"
+
 an_event_that_waited_over_the_end_of_its_day: "
 partitions 3
 event e0 orders@0 | debit bank@0:main 20.00 CNY ; credit users@1:wallet 10.00 CNY ; credit users@2:wallet 10.00 CNY

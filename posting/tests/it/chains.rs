@@ -2,7 +2,7 @@
 //! which slot and sequence. A stopped window changes nothing.
 
 use crate::cluster::{ALL, Cluster, DAY};
-use crate::events::{Event, credit, debit, owner_in};
+use crate::events::{Event, Op, credit, debit, owner_in};
 use bytes::Bytes;
 use prost::Message;
 use schemas::batch::Sealed;
@@ -23,6 +23,7 @@ fn three_batches() -> (Cluster, [Bytes; 3]) {
             legs,
             date: DAY,
             back_dated: false,
+            op: Op::Book,
             ingest: 1,
         });
         sealed.extend(cluster.seal_commands(1, 0));

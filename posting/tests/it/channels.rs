@@ -1,7 +1,7 @@
 //! Channels between partitions (ARCHITECTURE rule 6): each item once, in order, whatever arrives.
 
 use crate::cluster::{ALL, Cluster, DAY, credits_batch};
-use crate::events::{BOOK, Event, credit, debit, owner_in};
+use crate::events::{BOOK, Event, Op, credit, debit, owner_in};
 use bytes::Bytes;
 use posting::config::{HELD_MAX, RECENT_CHECKS};
 use posting::state::Slot;
@@ -28,6 +28,7 @@ fn sent(count: usize) -> (Cluster, Vec<Bytes>, String) {
             legs,
             date: DAY,
             back_dated: false,
+            op: Op::Book,
             ingest: 0,
         });
     }
@@ -162,6 +163,7 @@ fn a_gap_stops_its_channel_alone() {
             legs,
             date: DAY,
             back_dated: false,
+            op: Op::Book,
             ingest: 0,
         });
     }
@@ -262,7 +264,16 @@ fn credits_behind_an_old_item_wait_and_commands_do_not() {
         let legs = vec![debit(&*merchant, 1, "USD"), credit("fees:card", 1, "USD")];
         let subject = merchant.trim_end_matches(":payable").into();
         let (id, body) = (id.into(), String::new());
-        cluster.send(&Event { id, subject, body, legs, date: DAY, back_dated: false, ingest: 0 });
+        cluster.send(&Event {
+            id,
+            subject,
+            body,
+            legs,
+            date: DAY,
+            back_dated: false,
+            op: Op::Book,
+            ingest: 0,
+        });
         cluster.flush(0);
     };
     cluster.look_back_pages = 0;
@@ -332,6 +343,7 @@ fn commands_advance_under_a_flood_of_credits() {
             legs,
             date: DAY,
             back_dated: false,
+            op: Op::Book,
             ingest: 0,
         });
     }

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use schemas::batch::sha256;
 use schemas::shards::PartitionMap;
-use schemas::wire::{Command, EventKey, Leg, Side};
+use schemas::wire::{CaptureHold, Command, EventKey, Leg, PlaceHold, ReleaseHold, Side, command};
 
 /// The chart of every test that does not bring its own.
 pub const CHART: &str = r#"
@@ -56,6 +56,17 @@ pub fn credit(account: impl Into<String>, minor: i128, asset: &str) -> LegWords 
     LegWords { side: Side::Credit, account: account.into(), minor, asset: asset.into() }
 }
 
+/// What an event asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    Book,
+    /// Over after so many microseconds of business time; 0 = never.
+    Hold(i64),
+    /// From the hold of that event; the last time.
+    Capture(String, bool),
+    Release(String),
+}
+
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -67,13 +78,14 @@ pub struct Event {
     pub legs: Vec<LegWords>,
     pub date: i32,
     pub back_dated: bool,
+    pub op: Op,
     pub ingest: u32,
 }
 
 impl Event {
     /// First 16 bytes of SHA-256 over what the body is made of.
     pub fn body_hash(&self) -> Bytes {
-        let hash = sha256(format!("{}|{}|{:?}", self.subject, self.body, self.legs).as_bytes());
+        let hash = sha256(format!("{}|{}|{:?}|{:?}", self.subject, self.body, self.legs, self.op).as_bytes());
         Bytes::copy_from_slice(&hash[..16])
     }
 
@@ -101,8 +113,23 @@ impl Event {
             leg: self.legs.iter().map(leg).collect(),
             lane: 1,
             event_partition: self.ingest,
+            operation: self.operation(),
             ..Command::default()
         }
+    }
+}
+
+impl Event {
+    fn operation(&self) -> Option<command::Operation> {
+        let key = |id: &String| Some(EventKey { source: SOURCE.into(), id: id.clone() });
+        Some(match &self.op {
+            Op::Book => return None,
+            Op::Hold(after) => command::Operation::PlaceHold(PlaceHold { expires_after_us: *after }),
+            Op::Capture(hold, last) => {
+                command::Operation::CaptureHold(CaptureHold { hold: key(hold), r#final: *last })
+            }
+            Op::Release(hold) => command::Operation::ReleaseHold(ReleaseHold { hold: key(hold) }),
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Thousands of small histories: random events, windows, aborts, crashes and day changes against the model.
 
 use crate::cluster::{Cluster, DAY};
-use crate::events::{Event, LegWords, Rng, credit, debit, owner, owner_in};
+use crate::events::{Event, LegWords, Op, Rng, credit, debit, owner, owner_in};
 use crate::model::{self, Answer, Outcomes};
 use posting::config::RESEND_AFTER_US;
 use schemas::wire::journal_item::Item;
@@ -99,6 +99,9 @@ fn event(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
         }
         return again;
     }
+    if rng.percent(16) {
+        return about_a_hold(rng, earlier, large);
+    }
     let legs = legs(rng, large);
     let subject = match legs.first() {
         Some(leg) if rng.percent(60) => owner(&leg.account).to_owned(),
@@ -111,8 +114,50 @@ fn event(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
         legs,
         date: DAY,
         back_dated: false,
+        op: Op::Book,
         ingest: 0,
     }
+}
+
+/// A hold; or a capture or a release of an earlier one, now and then of nothing, or from another home.
+fn about_a_hold(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
+    let holds: Vec<&Event> = earlier.iter().filter(|event| matches!(event.op, Op::Hold(_))).collect();
+    let (n, a) = (amount(rng, large), asset(rng));
+    let id = format!("e{}", earlier.len());
+    let new = |subject: String, legs, op| {
+        let (id, body) = (id.clone(), String::new());
+        Event { id, subject, body, legs, date: DAY, back_dated: false, op, ingest: 0 }
+    };
+    if holds.is_empty() || rng.percent(45) {
+        let account = if rng.percent(80) { wallet(rng) } else { merchant(rng) };
+        let subject =
+            if rng.percent(50) { owner(&account).to_owned() } else { format!("orders:{}", rng.below(40)) };
+        let after = *rng.pick(&[0, 0, 500_000, 5_000_000]);
+        return new(subject, vec![debit(account, n, a)], Op::Hold(after));
+    }
+    let of = (*rng.pick(&holds)).clone();
+    let hold = if rng.percent(4) { "nothing".to_owned() } else { of.id.clone() };
+    // Another home does not know the hold, unless there is one partition.
+    let subject =
+        if large && rng.percent(10) { format!("orders:{}", rng.below(40)) } else { of.subject.clone() };
+    if rng.percent(25) {
+        return new(subject, Vec::new(), Op::Release(hold));
+    }
+    let LegWords { account, minor, asset, .. } = of.legs[0].clone();
+    let part = match rng.below(10) {
+        0..=5 => 1 + minor.max(1) / 3,
+        6 => minor.saturating_add(1),
+        _ => minor,
+    };
+    let mut legs = vec![debit(&*account, part, &asset)];
+    if rng.percent(10) {
+        // Somebody else pays as well.
+        legs.push(debit(wallet(rng), 3, &asset));
+        legs.push(credit(bank(rng), part.saturating_add(3), &asset));
+    } else {
+        legs.push(credit(merchant(rng), part, &asset));
+    }
+    new(subject, legs, Op::Capture(hold, rng.percent(40)))
 }
 
 struct History {
@@ -226,6 +271,7 @@ impl History {
                     legs,
                     date,
                     back_dated: false,
+                    op: Op::Book,
                     ingest: 0,
                 };
                 self.cluster.send(&event);
@@ -322,6 +368,11 @@ impl Seen {
         self.add("suspense", outcomes.suspended.len());
         self.add("decided elsewhere", outcomes.asked);
         self.add("decided with others", outcomes.concluded);
+        let [held, captured, released, expired] = outcomes.holds;
+        self.add("held", held);
+        self.add("captured", captured);
+        self.add("released", released);
+        self.add("expired", expired);
         self.add("carried", outcomes.carried);
         self.add("aligned", outcomes.aligned);
         for answer in outcomes.answers.values() {
@@ -352,12 +403,13 @@ fn histories_follow_the_model() {
     }
     // The histories reach every outcome often enough to mean something.
     let often = "booked duplicate conflict no_legs too_many_legs bad_amount unknown_asset unknown_account \
-                 unbalanced insufficient_funds overflow aligned";
+                 unbalanced insufficient_funds overflow aligned unknown_hold hold_not_open hold_mismatch exceeds_hold held \
+                 captured released expired";
     let repairs = ["lost", "held", "asked", "asked again", "sent in several windows"];
     for what in often.split_whitespace().chain(["decided elsewhere", "decided with others"]).chain(repairs) {
         assert!(seen.0.get(what).copied().unwrap_or(0) > 100, "{what}: {seen:?}");
     }
-    for what in ["carried", "suspense"] {
+    for what in ["carried", "suspense", "timed_out"] {
         assert!(seen.0.get(what).copied().unwrap_or(0) > 0, "{what}: {seen:?}");
     }
 }

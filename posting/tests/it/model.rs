@@ -7,7 +7,7 @@
 //! the journal's own, between partitions that of each channel.
 
 use crate::cluster::{Cluster, Page, items_of};
-use crate::events::{BOOK, Event, LegWords, lives_at, terms_of};
+use crate::events::{BOOK, Event, LegWords, Op, lives_at, terms_of};
 use prost::Message;
 use schemas::amount_wire::value;
 use schemas::batch::ChainHead;
@@ -89,6 +89,8 @@ pub struct Outcomes {
     pub asked: usize,
     /// Events decided by home with the answers of others.
     pub concluded: usize,
+    /// Holds placed, captures, releases, and holds that were over by time.
+    pub holds: [usize; 4],
     pub carried: usize,
     pub aligned: usize,
 }
@@ -271,6 +273,16 @@ struct Waits {
     parts: Parts,
 }
 
+/// A hold that an event has placed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct PlacedHold {
+    account: String,
+    asset: String,
+    side: Side,
+    left: i128,
+    expires_us: i64,
+}
+
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Net {
     sum: Wide,
@@ -293,6 +305,10 @@ struct Books<'a> {
     /// By event and leg: account, asset, how much is on hold.
     holds: BTreeMap<(String, u32), (String, String, i128)>,
     waiting: BTreeMap<String, Waits>,
+    /// Holds that events of their own have placed, by event.
+    placed: BTreeMap<String, PlacedHold>,
+    /// Partition that decides an event of this home.
+    deciders: BTreeMap<String, u32>,
     tick_us: i64,
     next_event: usize,
     taken: BTreeMap<u32, u64>,
@@ -321,6 +337,8 @@ impl<'a> Books<'a> {
             ids: BTreeMap::new(),
             holds: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            placed: BTreeMap::new(),
+            deciders: BTreeMap::new(),
             tick_us: 0,
             next_event: 0,
             taken: BTreeMap::new(),
@@ -360,6 +378,13 @@ impl<'a> Books<'a> {
                 Item::Resolution(r) => self.resolution(r),
                 Item::Reserved(r) => self.reserved(r),
                 Item::Answered(a) => self.answered(a),
+                Item::HoldExpired(over) => {
+                    outcomes.holds[3] += 1;
+                    let hold = self.placed.remove(&over.event.as_ref().unwrap().id).unwrap();
+                    assert!(hold.expires_us > 0 && hold.expires_us <= self.tick_us, "{hold:?}");
+                    let stated = (&over.account, &over.asset, value(over.amount));
+                    assert_eq!(stated, (&hold.account, &hold.asset, hold.left), "p{}", self.slot);
+                }
                 Item::Voided(v) => {
                     let void = self.take(v.from, v.sequence);
                     let id = v.event.as_ref().unwrap().id.clone();
@@ -420,6 +445,12 @@ impl<'a> Books<'a> {
         assert_eq!(event.body_hash(), d.body_hash, "{at}");
         self.compare(&at, d, &event, &judged);
         if d.forwarded_from == 0 {
+            if let Judged::Booked | Judged::Refused(_) | Judged::Group(_) = &judged {
+                self.deciders.entry(event.id.clone()).or_insert(self.slot);
+            }
+            if let Judged::Ask(at) = &judged {
+                self.deciders.entry(event.id.clone()).or_insert(*at);
+            }
             match &judged {
                 Judged::Again(_) => outcomes.duplicates += 1,
                 Judged::Refused("conflict") => outcomes.conflicts += 1,
@@ -435,8 +466,68 @@ impl<'a> Books<'a> {
         outcomes.asked += usize::from(d.forwarded_from != 0);
         if judged == Judged::Booked {
             outcomes.carried += usize::from(d.carried_from != 0);
+            self.change_hold(&at, d, &event, outcomes);
             self.book(&at, d, &event);
+        } else {
+            assert_eq!(d.hold, None, "{at}");
         }
+    }
+
+    /// What becomes of a hold when an event about it is booked.
+    fn change_hold(&mut self, at: &str, d: &Decision, event: &Event, outcomes: &mut Outcomes) {
+        let (id, after) = match &event.op {
+            Op::Book => return assert_eq!(d.hold, None, "{at}"),
+            Op::Hold(after) => {
+                outcomes.holds[0] += 1;
+                let leg = &event.legs[0];
+                let expires_us = if *after > 0 { self.tick_us + after } else { 0 };
+                let (account, asset) = (leg.account.clone(), leg.asset.clone());
+                let hold = PlacedHold { account, asset, side: leg.side, left: leg.minor, expires_us };
+                (event.id.clone(), hold)
+            }
+            Op::Capture(hold, last) => {
+                outcomes.holds[1] += 1;
+                let mut open = self.placed[hold].clone();
+                open.left = if *last { 0 } else { open.left - taken_from(&open, event) };
+                (hold.clone(), open)
+            }
+            Op::Release(hold) => {
+                outcomes.holds[2] += 1;
+                (hold.clone(), PlacedHold { left: 0, ..self.placed[hold].clone() })
+            }
+        };
+        let stated = d.hold.as_ref().unwrap_or_else(|| panic!("{at}: says nothing of its hold"));
+        assert_eq!(stated.event.as_ref().unwrap().id, id, "{at}");
+        let found = PlacedHold {
+            account: stated.account.clone(),
+            asset: stated.asset.clone(),
+            side: stated.side(),
+            left: value(stated.amount),
+            expires_us: stated.expires_us,
+        };
+        assert_eq!(found, after, "{at}");
+        if after.left == 0 {
+            self.placed.remove(&id);
+        } else {
+            self.placed.insert(id, after);
+        }
+    }
+
+    /// A hold that is not over.
+    fn open(&self, id: &str) -> Option<&PlacedHold> {
+        self.placed.get(id).filter(|hold| hold.expires_us == 0 || hold.expires_us > self.tick_us)
+    }
+
+    fn judge_capture(&self, event: &Event, hold: &str) -> Judged {
+        let Some(hold) = self.open(hold) else { return Judged::Refused("hold_not_open") };
+        let taken = taken_from(hold, event);
+        if taken <= 0 || payers(event).any(|leg| (&leg.account, &leg.asset) != (&hold.account, &hold.asset)) {
+            return Judged::Refused("hold_mismatch");
+        }
+        if taken > hold.left {
+            return Judged::Refused("exceeds_hold");
+        }
+        self.judge_funds(event, Some(hold))
     }
 
     fn wait(&mut self, d: &Decision, event: &Event, parts: Parts) {
@@ -462,11 +553,10 @@ impl<'a> Books<'a> {
 
     /// On hold of an account.
     fn held(&self, account: &str, asset: &str) -> i128 {
-        self.holds
-            .values()
-            .filter(|(a, b, _)| (a.as_str(), b.as_str()) == (account, asset))
-            .map(|h| h.2)
-            .sum()
+        let of = self.holds.values().filter(|(a, b, _)| (a.as_str(), b.as_str()) == (account, asset));
+        let placed =
+            self.placed.values().filter(|h| (h.account.as_str(), h.asset.as_str()) == (account, asset));
+        of.map(|h| h.2).sum::<i128>() + placed.map(|h| h.left).sum::<i128>()
     }
 
     /// Why a part cannot be put on hold here.
@@ -483,7 +573,7 @@ impl<'a> Books<'a> {
             let balance = self.balance(&leg.account, &leg.asset);
             let against = if terms.normal == Side::Credit { balance } else { 0 - balance };
             let taken = Wide::default().plus(against).plus(*sum).plus(self.held(&leg.account, &leg.asset));
-            if taken > Wide::default().plus(terms.overdraft.unwrap()) {
+            if terms.overdraft.is_some_and(|overdraft| taken > Wide::default().plus(overdraft)) {
                 return Some("insufficient_funds");
             }
         }
@@ -590,6 +680,17 @@ impl<'a> Books<'a> {
         if let Some(reason) = fault(event) {
             return Judged::Refused(reason);
         }
+        if event.op != Op::Book {
+            let at = match &event.op {
+                Op::Capture(hold, _) | Op::Release(hold) => match self.ids.get(hold) {
+                    None => return Judged::Refused("unknown_hold"),
+                    Some((_, Answer::Refused(_))) => return Judged::Refused("hold_not_open"),
+                    Some(_) => self.deciders[hold],
+                },
+                _ => self.partition(&event.legs[0].account),
+            };
+            return if at == self.slot { self.judge(event) } else { Judged::Ask(at) };
+        }
         let at: BTreeSet<u32> = payers(event).map(|leg| self.partition(&leg.account)).collect();
         let parts = if at.len() > 1 { self.parts(event) } else { Parts::new() };
         if parts.len() > 1 {
@@ -630,8 +731,27 @@ impl<'a> Books<'a> {
         lives_at(&self.cluster.map, account)
     }
 
-    /// Judges funds and ranges on this partition's figures as they are now.
+    /// Judges what an event asks for on this partition's figures as they are now.
     fn judge(&self, event: &Event) -> Judged {
+        match &event.op {
+            Op::Book => self.judge_funds(event, None),
+            Op::Hold(_) => {
+                let refused = self.cannot_hold(event, &[(0, event.legs[0].minor)]);
+                refused.map_or(Judged::Booked, Judged::Refused)
+            }
+            Op::Capture(hold, _) => self.judge_capture(event, hold),
+            Op::Release(hold) => {
+                if self.open(hold).is_some() {
+                    Judged::Booked
+                } else {
+                    Judged::Refused("hold_not_open")
+                }
+            }
+        }
+    }
+
+    /// Judges funds and ranges; the account of `hold` is good for what is taken from it.
+    fn judge_funds(&self, event: &Event, hold: Option<&PlacedHold>) -> Judged {
         let local: Vec<&LegWords> =
             event.legs.iter().filter(|leg| self.partition(&leg.account) == self.slot).collect();
         let mut wide: BTreeMap<(&str, &str), Wide> = BTreeMap::new();
@@ -651,6 +771,9 @@ impl<'a> Books<'a> {
         for leg in &local {
             let terms = terms_of(&leg.account, &leg.asset).unwrap();
             let Some(overdraft) = terms.overdraft.filter(|_| leg.side != terms.normal) else { continue };
+            if hold.is_some_and(|hold| (&hold.account, &hold.asset) == (&leg.account, &leg.asset)) {
+                continue;
+            }
             let after = wide[&(leg.account.as_str(), leg.asset.as_str())];
             let before = Wide::default().plus(self.balance(&leg.account, &leg.asset));
             let held = self.held(&leg.account, &leg.asset);
@@ -741,7 +864,8 @@ impl<'a> Books<'a> {
         };
         assert_eq!((d.accounting_date, d.carried_from), dates, "{at}: dates");
         assert_eq!((d.value_date, d.back_dated), (event.date, event.back_dated), "{at}");
-        let legs = (0_u32..).zip(&event.legs);
+        let booked = if let Op::Hold(_) = event.op { &[][..] } else { &event.legs };
+        let legs = (0_u32..).zip(booked);
         let (local, mut remote): (Vec<_>, Vec<_>) =
             legs.partition(|(_, leg)| self.partition(&leg.account) == self.slot);
         let on_hold = |n: u32| d.remote.iter().any(|leg| leg.leg == n && leg.reserved);
@@ -948,12 +1072,16 @@ impl<'a> Books<'a> {
         assert!(self.holds.is_empty(), "p{slot}: on hold for ever: {:?}", self.holds);
         assert!(self.waiting.is_empty(), "p{slot}: waits for ever: {:?}", self.waiting);
         let live = &self.cluster.slots[slot as usize];
-        assert!(
-            live.holds.is_empty() && live.groups.is_empty(),
-            "p{slot}: {:?} {:?}",
-            live.holds,
-            live.groups
-        );
+        assert!(live.groups.is_empty(), "p{slot}: {:?}", live.groups);
+        let held: BTreeMap<String, PlacedHold> = (live.holds.all())
+            .map(|(_, hold)| {
+                let placed = hold.placed.clone().unwrap();
+                let (account, asset) = (hold.account.to_string(), hold.asset.to_string());
+                let (side, left, expires_us) = (hold.side, hold.amount, placed.expires_us);
+                (placed.event.id, PlacedHold { account, asset, side, left, expires_us })
+            })
+            .collect();
+        assert_eq!(held, self.placed, "p{slot}: on hold");
         for (from, channel) in &live.incoming {
             assert!(
                 !channel.gap() && channel.held.is_empty() && channel.asked.is_none(),
@@ -982,16 +1110,25 @@ fn known(code: &str) -> &'static str {
         "insufficient_funds",
         "overflow",
         "timed_out",
+        "unknown_hold",
+        "hold_not_open",
+        "hold_mismatch",
+        "exceeds_hold",
     ];
     KNOWN.iter().find(|known| **known == code).unwrap_or_else(|| panic!("unknown reason {code:?}"))
 }
 
 /// What is wrong with an event whatever the balances are.
 fn fault(event: &Event) -> Option<&'static str> {
-    if event.legs.is_empty() {
+    let (least, most) = match event.op {
+        Op::Book | Op::Capture(..) => (1, LEGS_MAX),
+        Op::Hold(_) => (1, 1),
+        Op::Release(_) => (0, 0),
+    };
+    if event.legs.len() < least {
         return Some("no_legs");
     }
-    if event.legs.len() > LEGS_MAX {
+    if event.legs.len() > most {
         return Some("too_many_legs");
     }
     let mut sums: BTreeMap<&str, i128> = BTreeMap::new();
@@ -1011,7 +1148,14 @@ fn fault(event: &Event) -> Option<&'static str> {
             None => return Some("overflow"),
         }
     }
-    sums.values().any(|sum| *sum != 0).then_some("unbalanced")
+    let balanced = matches!(event.op, Op::Hold(_)) || sums.values().all(|sum| *sum == 0);
+    (!balanced).then_some("unbalanced")
+}
+
+/// What an event takes from the account of a hold.
+fn taken_from(hold: &PlacedHold, event: &Event) -> i128 {
+    let of = event.legs.iter().filter(|leg| (&leg.account, &leg.asset) == (&hold.account, &hold.asset));
+    of.map(|leg| if leg.side == hold.side { leg.minor } else { 0 - leg.minor }).sum()
 }
 
 /// Legs whose accounts may refuse them.
@@ -1034,7 +1178,8 @@ fn totals(cluster: &Cluster, outcomes: &Outcomes, by_body: &BTreeMap<(String, Ve
     for event in cluster.arrived.iter().flatten() {
         // A later event of the same id is a duplicate or a conflict; homes of one id are the same in these tests.
         if first.insert(&event.id) && outcomes.answers[&event.id] == Answer::Booked {
-            for leg in &by_body[&(event.id.clone(), event.body_hash().to_vec())].legs {
+            let booked = &by_body[&(event.id.clone(), event.body_hash().to_vec())];
+            for leg in booked.legs.iter().filter(|_| !matches!(booked.op, Op::Hold(_))) {
                 add(&mut sums, &leg.account, &leg.asset, leg.signed());
             }
         }

@@ -2,7 +2,7 @@
 //! journal, what waited is applied in order, and nothing is booked twice.
 
 use crate::cluster::{ALL, Cluster, DAY, credits_batch, items_of};
-use crate::events::{BOOK, Event, SOURCE, credit, debit, owner_in};
+use crate::events::{BOOK, Event, Op, SOURCE, credit, debit, owner_in};
 use crate::model;
 use bytes::Bytes;
 use posting::config::{HELD_MAX, RECENT_CHECKS, RESEND_AFTER_US, RESEND_DOUBLINGS_MAX};
@@ -38,7 +38,16 @@ impl Pair {
         self.sent += 1;
         let (id, body) = (format!("e{}", self.sent), String::new());
         let legs = vec![debit(payer, 1, "CNY"), credit(payee, 1, "CNY")];
-        self.cluster.send(&Event { id, subject, body, legs, date: DAY, back_dated: false, ingest: 0 });
+        self.cluster.send(&Event {
+            id,
+            subject,
+            body,
+            legs,
+            date: DAY,
+            back_dated: false,
+            op: Op::Book,
+            ingest: 0,
+        });
     }
 
     /// Puts a payment out of `from`'s bank into a wallet in `to` before partition `from`.
@@ -614,6 +623,7 @@ fn an_item_with_every_field_set_is_rebuilt_as_it_was() {
             event_offset: 1 << 40,
             traceparent: "00-trace-parent-01".into(),
             tenant: "tenant".into(),
+            operation: None,
         };
         pair.cluster.put(0, 0, command_item::Item::Command(command));
     }

@@ -1,7 +1,7 @@
 //! Rebuilding a slot: from its journal alone, or from any checkpoint and the journal beyond it.
 
 use crate::cluster::{ALL, Cluster, DAY, Written};
-use crate::events::{CHART, Event, credit, debit, owner_in};
+use crate::events::{CHART, Event, Op, credit, debit, owner_in};
 use posting::processor::differing_keys;
 use prost::Message;
 use schemas::batch::BodyBuilder;
@@ -22,6 +22,7 @@ fn pay(cluster: &mut Cluster, n: usize) {
         legs: vec![debit(format!("{bank}:main"), 100, "CNY"), credit(format!("{user}:wallet"), 100, "CNY")],
         date: DAY + i32::from(n > 20),
         back_dated: false,
+        op: Op::Book,
         ingest: 0,
     });
     cluster.tick(0, 1_000_000 * n as i64);
@@ -67,7 +68,16 @@ fn a_dropped_window_leaves_no_trace() {
             let (bank, user) = (format!("bank:{n}"), format!("users:{n}:wallet"));
             let legs = vec![debit(format!("{bank}:main"), 100, "CNY"), credit(user, 100, "CNY")];
             let (id, body) = (format!("e{n}"), String::new());
-            cluster.send(&Event { id, subject: bank, body, legs, date: DAY, back_dated: false, ingest: 0 });
+            cluster.send(&Event {
+                id,
+                subject: bank,
+                body,
+                legs,
+                date: DAY,
+                back_dated: false,
+                op: Op::Book,
+                ingest: 0,
+            });
             cluster.flush(0);
         }
         cluster.end_day(0, DAY);
@@ -260,7 +270,16 @@ fn outcomes_are_counted_and_restored() {
         |payer: &str, payee: &str, amount| vec![debit(payer, amount, "CNY"), credit(payee, amount, "CNY")];
     let mut send = |id: &str, legs| {
         let (id, subject, body) = (id.to_owned(), bank.clone(), String::new());
-        cluster.send(&Event { id, subject, body, legs, date: DAY, back_dated: false, ingest: 0 });
+        cluster.send(&Event {
+            id,
+            subject,
+            body,
+            legs,
+            date: DAY,
+            back_dated: false,
+            op: Op::Book,
+            ingest: 0,
+        });
         cluster.flush(0);
         cluster.run().unwrap();
     };
@@ -298,7 +317,16 @@ fn the_journal_batch_is_the_last_record_of_its_window() {
     ];
     for (n, legs) in legs.into_iter().enumerate() {
         let (id, subject, body) = (format!("x{n}"), bank.clone(), String::new());
-        cluster.send(&Event { id, subject, body, legs, date: DAY, back_dated: false, ingest: 0 });
+        cluster.send(&Event {
+            id,
+            subject,
+            body,
+            legs,
+            date: DAY,
+            back_dated: false,
+            op: Op::Book,
+            ingest: 0,
+        });
     }
     cluster.flush(0);
     let decision = cluster.decide(0, ALL).unwrap().unwrap();

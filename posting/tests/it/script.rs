@@ -6,12 +6,13 @@
 //! -> refused insufficient_funds retryable
 //! balance users@0:wallet 0.00 CNY seq 0
 //! ```
+//! An event may be `hold 60` (over after 60 seconds; 0 = never), `capture h1`, `capture h1 final` or `release h1`.
 //! `users@0` is the first `users:N` that lives in partition 0, `users@0b` the second. Amounts are in major units;
 //! `max` is the largest i128 of minor units, `max-7` seven less, `2^100` a power of two. After `->` everything
 //! that is not paused runs until it is quiet. At the end of a script the model walks the journals.
 
 use crate::cluster::{ALL, Cluster, DAY};
-use crate::events::{CHART, Event, LegWords, owner_in};
+use crate::events::{CHART, Event, LegWords, Op, owner_in};
 use crate::model;
 use schemas::wire::{Outcome, Side, command_item, journal_item::Item};
 
@@ -149,11 +150,18 @@ impl Script {
             legs: Vec::new(),
             date: DAY,
             back_dated: false,
+            op: Op::Book,
             ingest: 0,
         };
         for attribute in parts.next().unwrap_or("").split(',').map(str::trim).filter(|a| !a.is_empty()) {
             match attribute.split_once(' ') {
                 Some(("date", date)) => event.date = number(date),
+                Some(("hold", seconds)) => event.op = Op::Hold(1_000_000 * number::<i64>(seconds)),
+                Some(("capture", hold)) => {
+                    let (hold, last) = hold.strip_suffix(" final").map_or((hold, false), |id| (id, true));
+                    event.op = Op::Capture(hold.to_owned(), last);
+                }
+                Some(("release", hold)) => event.op = Op::Release(hold.to_owned()),
                 Some(("body", body)) => event.body = body.to_owned(),
                 Some(("ingest", ingest)) => event.ingest = number(ingest),
                 Some(("times", times)) => {

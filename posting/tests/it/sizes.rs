@@ -2,7 +2,7 @@
 //! message, and neither input waits for the other for ever.
 
 use crate::cluster::{ALL, Cluster, DAY, Page};
-use crate::events::{Event, LegWords, credit, debit, owner_in};
+use crate::events::{Event, LegWords, Op, credit, debit, owner_in};
 use crate::model;
 use posting::room::RECORD_BYTES_MAX;
 use schemas::topics::Topic;
@@ -23,6 +23,7 @@ fn event(id: String, subject: &str, accounts: &[String]) -> Event {
         legs: (0..LEGS).map(leg).collect(),
         date: DAY,
         back_dated: false,
+        op: Op::Book,
         ingest: 0,
     }
 }

@@ -329,6 +329,45 @@ pub struct Command {
     pub traceparent: ::prost::alloc::string::String,
     #[prost(string, tag = "17")]
     pub tenant: ::prost::alloc::string::String,
+    /// What it asks for; absent: its legs are booked.
+    #[prost(oneof = "command::Operation", tags = "18, 19, 20")]
+    pub operation: ::core::option::Option<command::Operation>,
+}
+/// Nested message and enum types in `Command`.
+pub mod command {
+    /// What it asks for; absent: its legs are booked.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Operation {
+        #[prost(message, tag = "18")]
+        PlaceHold(super::PlaceHold),
+        #[prost(message, tag = "19")]
+        CaptureHold(super::CaptureHold),
+        #[prost(message, tag = "20")]
+        ReleaseHold(super::ReleaseHold),
+    }
+}
+/// Puts its only leg on hold: nobody else spends it until it is captured, released, or over.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlaceHold {
+    /// Business time after which it is over, microseconds; 0 = never.
+    #[prost(int64, tag = "1")]
+    pub expires_after_us: i64,
+}
+/// Books its legs, which take from what `hold` has on hold.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CaptureHold {
+    /// The event that placed it.
+    #[prost(message, optional, tag = "1")]
+    pub hold: ::core::option::Option<EventKey>,
+    /// What is left goes back.
+    #[prost(bool, tag = "2")]
+    pub r#final: bool,
+}
+/// Ends a hold; it has no leg.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseHold {
+    #[prost(message, optional, tag = "1")]
+    pub hold: ::core::option::Option<EventKey>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Leg {
@@ -635,7 +674,7 @@ pub struct JournalBody {
 pub struct JournalItem {
     #[prost(
         oneof = "journal_item::Item",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19"
     )]
     pub item: ::core::option::Option<journal_item::Item>,
 }
@@ -680,6 +719,8 @@ pub mod journal_item {
         Answered(super::Answered),
         #[prost(message, tag = "18")]
         Voided(super::Voided),
+        #[prost(message, tag = "19")]
+        HoldExpired(super::HoldExpired),
     }
 }
 /// One line of the books. Within a batch, debits = credits for every asset and accounting date.
@@ -818,6 +859,59 @@ pub struct Decision {
     /// Refused only: partitions that were told, and the sequence of the Void on the channel to each.
     #[prost(message, repeated, tag = "39")]
     pub voided: ::prost::alloc::vec::Vec<ChannelSequence>,
+    /// BOOKED only: the hold that this placed, took from or released, as it is from now on.
+    #[prost(message, optional, tag = "40")]
+    pub hold: ::core::option::Option<HoldState>,
+    /// PENDING only: the command's operation, so that the Forward can be sent again.
+    #[prost(oneof = "decision::Operation", tags = "41, 42, 43")]
+    pub operation: ::core::option::Option<decision::Operation>,
+}
+/// Nested message and enum types in `Decision`.
+pub mod decision {
+    /// PENDING only: the command's operation, so that the Forward can be sent again.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Operation {
+        #[prost(message, tag = "41")]
+        PlaceHold(super::PlaceHold),
+        #[prost(message, tag = "42")]
+        CaptureHold(super::CaptureHold),
+        #[prost(message, tag = "43")]
+        ReleaseHold(super::ReleaseHold),
+    }
+}
+/// A hold as it is from now on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldState {
+    /// The event that placed it.
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<EventKey>,
+    #[prost(string, tag = "2")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub asset: ::prost::alloc::string::String,
+    /// Side of a leg that takes from it.
+    #[prost(enumeration = "Side", tag = "4")]
+    pub side: i32,
+    /// Left on hold; zero: the hold is over.
+    #[prost(message, optional, tag = "5")]
+    pub amount: ::core::option::Option<Amount>,
+    /// Business time at which it is over, microseconds since 1970-01-01T00:00:00Z; 0 = never.
+    #[prost(int64, tag = "6")]
+    pub expires_us: i64,
+}
+/// A hold is over because its time is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldExpired {
+    /// The event that placed it.
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<EventKey>,
+    #[prost(string, tag = "2")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub asset: ::prost::alloc::string::String,
+    /// What was left of it.
+    #[prost(message, optional, tag = "4")]
+    pub amount: ::core::option::Option<Amount>,
 }
 /// One Reserve, and the sequence on the channel to that partition.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1240,6 +1334,12 @@ pub struct StoredHold {
     /// Partition that decides what becomes of it.
     #[prost(uint32, tag = "2")]
     pub home: u32,
+    /// Set where an event asked for nothing but the hold: which event, and when it is over, microseconds of business
+    /// time; 0 = never.
+    #[prost(message, optional, tag = "3")]
+    pub event: ::core::option::Option<EventKey>,
+    #[prost(int64, tag = "4")]
+    pub expires_us: i64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct IncomingChannel {
