@@ -66,6 +66,8 @@ struct Pending {
 #[derive(Debug, Clone)]
 struct Group {
     legs: Vec<LegClaim>,
+    /// It waits for another event, and nobody is asked.
+    waits: bool,
     /// By partition: its answer, empty = on hold.
     answers: BTreeMap<u32, Option<String>>,
 }
@@ -155,7 +157,8 @@ impl Home {
         }
         if outcome == Outcome::Pending {
             let (to, sequence) = (decision.forwarded_to, decision.forward_sequence);
-            let group = (!decision.reserve.is_empty()).then(|| Box::new(Group::of(decision)));
+            let waits = !decision.reserve.is_empty() || decision.waits_for.is_some();
+            let group = waits.then(|| Box::new(Group::of(decision)));
             self.pending.insert(key, Pending { to, sequence, place, group });
         }
         if !with_ids {
@@ -247,6 +250,12 @@ impl Home {
         };
         let wrong = group.differs(decision);
         found.that(Check::OutcomeGroup, wrong.is_none(), || (named(), wrong.unwrap_or_default()));
+        if outcome == Outcome::Pending {
+            // It waited for another event; now another partition is asked.
+            let (to, sequence) = (decision.forwarded_to, decision.forward_sequence);
+            self.pending.insert(key, Pending { to, sequence, place, group: None });
+            return;
+        }
         found.holds(Check::OutcomePending, 1);
         self.outcomes.pending = self.outcomes.pending.saturating_sub(1);
         if outcome == Outcome::Booked {
@@ -282,7 +291,7 @@ impl Home {
 impl Group {
     fn of(decision: &Decision) -> Self {
         let answers = decision.reserve.iter().map(|reserve| (reserve.partition, None)).collect();
-        Self { legs: legs_remote(&decision.asked), answers }
+        Self { legs: legs_remote(&decision.asked), waits: decision.waits_for.is_some(), answers }
     }
 
     /// Why a decision is not what the answers call for.
@@ -300,6 +309,7 @@ impl Group {
             }
             Outcome::Booked if !told.is_empty() => Some("booked and voided".into()),
             Outcome::Booked => None,
+            Outcome::Pending if self.waits => None,
             Outcome::Refused => {
                 let holding = |answer: &Option<String>| answer.as_ref().is_none_or(String::is_empty);
                 let due = self.answers.iter().filter(|(_, answer)| holding(answer)).map(|(p, _)| *p);

@@ -413,7 +413,7 @@ impl Posting {
         if let Some(state) = &decision.hold {
             self.hold_changed(place, decision, state, around.found);
         }
-        if outcome == Outcome::Pending && decision.reserve.is_empty() {
+        if outcome == Outcome::Pending && decision.reserve.is_empty() && decision.waits_for.is_none() {
             let claim = Claim::Forward(Box::new(forward_of(decision, Some(legs_remote(&decision.asked)))));
             collected.send(decision.forwarded_to, decision.forward_sequence, claim);
         }
@@ -441,6 +441,7 @@ impl Posting {
             Outcome::Booked => (moves || decision.hold.is_some()) && decision.reason.is_empty(),
             Outcome::Refused => !moves && decision.hold.is_none() && !decision.reason.is_empty(),
             Outcome::Duplicate => !moves && !away,
+            Outcome::Pending if decision.waits_for.is_some() => !moves && !away && !decision.concludes,
             Outcome::Pending if decision.reserve.is_empty() => {
                 !moves && !away && decision.forwarded_to != self.partition
             }

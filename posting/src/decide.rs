@@ -17,7 +17,7 @@ use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, body_hash, id_key, remembered};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
-use crate::views::{CommandView, LegView, Operation};
+use crate::views::{CommandView, EventView, LegView, Operation};
 use schemas::reason::Reason;
 use schemas::wire::{EventKey, HoldLeg, Outcome, Side, Verdict, credit_item};
 use std::collections::BTreeMap;
@@ -99,7 +99,14 @@ fn judge(
         Operation::Book => decider(legs, home),
         Operation::PlaceHold(_) => Decider::At(legs.first().map_or(home, |leg| leg.partition)),
         Operation::CaptureHold { hold, .. } | Operation::ReleaseHold { hold } => {
-            Decider::At(capture::decider(o, &hold)?)
+            match capture::decider(o, &hold) {
+                // It may have overtaken its hold. Before the first tick nothing says how long to wait.
+                Err(r) if r.reason == Reason::UnknownHold && o.tick_us > 0 && !is_itself(command, &hold) => {
+                    groups::wait_for(o, command, &hold, &asked(legs), ingest_slot);
+                    return Ok((Outcome::Pending, home));
+                }
+                decider => Decider::At(decider?),
+            }
         }
     };
     match decider {
@@ -109,7 +116,7 @@ fn judge(
             Ok((Outcome::Booked, home))
         }
         Decider::At(at) => {
-            forward(o, command, legs, at, ingest_slot);
+            forward(o, command, legs, at, ingest_slot, None);
             Ok((Outcome::Pending, at))
         }
         Decider::Several(parts) => {
@@ -117,6 +124,34 @@ fn judge(
             Ok((Outcome::Pending, home))
         }
     }
+}
+
+/// A command that names itself waits for nothing.
+fn is_itself(command: &CommandView<'_>, hold: &EventView<'_>) -> bool {
+    let event = &command.facts.event;
+    (event.source, event.id) == (hold.source, hold.id)
+}
+
+/// Decides a command that has waited for the event it names, or asks the partition that can.
+///
+/// # Errors
+/// The refusal; nothing is changed.
+pub fn judge_waited(
+    o: &mut Overlay<'_>,
+    command: &CommandView<'_>,
+    ingest_slot: u32,
+    key: IdKey,
+) -> Result<(Outcome, u32), Refusal> {
+    let legs = place(o, command)?;
+    let home = o.base.slot;
+    let at = command.operation.hold().map_or(Ok(home), |hold| capture::decider(o, hold))?;
+    if at != home {
+        forward(o, command, &legs, at, ingest_slot, Some(key));
+        return Ok((Outcome::Pending, at));
+    }
+    let booked = decide_here(o, command, &legs)?;
+    o.decided(&DecisionLine { concludes: Some(key), ..booked.line(command, ingest_slot) });
+    Ok((Outcome::Booked, home))
 }
 
 /// Does what a command asks for, or refuses and leaves the overlay as it was.
@@ -485,12 +520,20 @@ fn asked<'c>(legs: &[Placed<'c>]) -> Vec<RemoteLine<'c>> {
 }
 
 /// Asks the partition of the payer.
-fn forward(o: &mut Overlay<'_>, command: &CommandView<'_>, legs: &[Placed<'_>], to: u32, ingest_slot: u32) {
+fn forward(
+    o: &mut Overlay<'_>,
+    command: &CommandView<'_>,
+    legs: &[Placed<'_>],
+    to: u32,
+    ingest_slot: u32,
+    concludes: Option<IdKey>,
+) {
     let asked = asked(legs);
     let sequence = o.send_with(to, |f, sequence| lines::forward(f, sequence, command, ingest_slot));
     o.decided(&DecisionLine {
         asked: &asked,
         asks: Some((to, sequence)),
+        concludes,
         ..DecisionLine::new(command, ingest_slot, Outcome::Pending)
     });
 }

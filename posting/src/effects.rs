@@ -263,9 +263,11 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
         let from = decision.forwarded_from - 1;
         out.push(Effect::Arrived { from, sequence: decision.from_sequence, check: decision.item_check });
     } else if decision.concludes {
-        out.extend(concluded(key(), outcome, reason, slot, batch));
+        let decider = if outcome == Outcome::Pending { decision.forwarded_to } else { slot };
+        out.extend(concluded(key(), outcome, reason, decider, batch));
     } else {
-        let asked = outcome == Outcome::Pending && decision.reserve.is_empty();
+        let waits = !decision.reserve.is_empty() || decision.waits_for.is_some();
+        let asked = outcome == Outcome::Pending && !waits;
         let decider = if asked { decision.forwarded_to } else { slot };
         out.push(match remembered(outcome, reason, &decision.body_hash, decider, batch) {
             Some(record) => Effect::Id { key: key(), record },
@@ -276,7 +278,7 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
         let key = (key_of(state.event.as_ref()), 0);
         out.push(held(key, Hold::of_state(state, slot)));
     }
-    if !decision.reserve.is_empty() {
+    if !decision.reserve.is_empty() || decision.waits_for.is_some() {
         of_group(&decision, key(), slot, out);
     }
     out.extend(decision.entry.into_iter().map(|entry| Effect::of_entry(entry, batch)));
@@ -316,6 +318,8 @@ fn of_group(decision: &Decision, key: IdKey, slot: u32, out: &mut Vec<Effect>) {
         ingest_slot: decision.ingest_slot,
         deadline_us: decision.deadline_us,
         members: decision.reserve.iter().map(member).collect(),
+        waits_for: decision.waits_for.clone(),
+        came: false,
     };
     out.push(Effect::GroupOpened { key, group: Box::new(group) });
 }

@@ -7,6 +7,9 @@
 //! deadline, counted in ticks, is refused. Nobody waits for anybody while holding a lock: of two events that each have
 //! what the other needs, both may be refused.
 //!
+//! An event that names one that has not come yet waits here too: a capture that overtook its hold. It is decided when the
+//! other has come, whatever became of that, or refused when its time is over (ARCHITECTURE rule 9).
+//!
 //! Bounded by what a window may write: decisions that do not fit wait for the next one ([`room`]). Order relied on:
 //! that of a channel, so that a Void never comes before its Reserve.
 
@@ -15,7 +18,7 @@ use crate::ids::{IdKey, IdRecord, body_hash, id_key};
 use crate::lines::{DecisionLine, ReserveLine};
 use crate::overlay::{Overlay, Refusal};
 use crate::room;
-use crate::views::CommandView;
+use crate::views::{CommandView, EventView};
 use bytes::Bytes;
 use prost::Message;
 use schemas::reason::Reason;
@@ -33,6 +36,10 @@ pub struct Group {
     pub deadline_us: i64,
     /// Partitions that were asked.
     pub members: BTreeMap<u32, Member>,
+    /// The event that it waits for, in place of answers.
+    pub waits_for: Option<EventKey>,
+    /// That event has come.
+    pub came: bool,
 }
 
 /// A partition that was asked.
@@ -48,6 +55,9 @@ impl Group {
     /// Whether it can be decided: one has refused, or all have answered.
     #[must_use]
     pub fn is_ready(&self) -> bool {
+        if self.waits_for.is_some() {
+            return self.came;
+        }
         self.refusal().is_some() || self.members.values().all(|member| member.answer.is_some())
     }
 
@@ -74,7 +84,8 @@ impl Group {
         };
         let (command, ingest_slot, deadline_us) = (self.command.clone(), self.ingest_slot, self.deadline_us);
         let member = self.members.iter().map(member).collect();
-        wire::OpenGroup { command, ingest_slot, deadline_us, member }.encode_to_vec()
+        let (waits_for, came) = (self.waits_for.clone(), self.came);
+        wire::OpenGroup { command, ingest_slot, deadline_us, member, waits_for, came }.encode_to_vec()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
@@ -89,7 +100,8 @@ impl Group {
         };
         let members = open.member.into_iter().map(member).collect();
         let (command, ingest_slot, deadline_us) = (open.command, open.ingest_slot, open.deadline_us);
-        Some(Self { command, ingest_slot, deadline_us, members })
+        let (waits_for, came) = (open.waits_for, open.came);
+        Some(Self { command, ingest_slot, deadline_us, members, waits_for, came })
     }
 }
 
@@ -98,6 +110,8 @@ impl Group {
 pub struct GroupTable {
     groups: BTreeMap<IdKey, Group>,
     ready: BTreeSet<IdKey>,
+    /// The event waited for, and the one that waits.
+    waiting: BTreeSet<(IdKey, IdKey)>,
     deadlines: BTreeSet<(i64, IdKey)>,
     dirty: BTreeSet<IdKey>,
 }
@@ -123,6 +137,8 @@ impl GroupTable {
     pub(crate) fn load(&mut self, key: IdKey, group: Group) {
         if group.is_ready() {
             self.ready.insert(key);
+        } else if let Some(event) = &group.waits_for {
+            self.waiting.insert((crate::ids::key_of(Some(event)), key));
         }
         if group.deadline_us > 0 {
             self.deadlines.insert((group.deadline_us, key));
@@ -146,9 +162,29 @@ impl GroupTable {
         self.dirty.insert(key);
     }
 
+    /// An event has come: what waited for it can be decided.
+    pub(crate) fn came(&mut self, event: IdKey) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let waiting: Vec<(IdKey, IdKey)> =
+            self.waiting.range((event, [0; 16])..=(event, [u8::MAX; 16])).copied().collect();
+        for (event, key) in waiting {
+            self.waiting.remove(&(event, key));
+            if let Some(group) = self.groups.get_mut(&key) {
+                group.came = true;
+                self.ready.insert(key);
+                self.dirty.insert(key);
+            }
+        }
+    }
+
     pub(crate) fn close(&mut self, key: IdKey) {
         if let Some(group) = self.groups.remove(&key) {
             self.ready.remove(&key);
+            if let Some(event) = &group.waits_for {
+                self.waiting.remove(&(crate::ids::key_of(Some(event)), key));
+            }
             self.deadlines.remove(&(group.deadline_us, key));
             self.dirty.insert(key);
         }
@@ -178,12 +214,47 @@ impl Overlay<'_> {
         let untouched = |key: &&IdKey| !self.groups.contains_key(*key);
         let mut ready: BTreeSet<IdKey> = self.base.groups.ready.iter().filter(untouched).copied().collect();
         let changed = self.groups.iter().filter_map(|(key, group)| Some((key, group.as_ref()?)));
-        ready.extend(changed.filter(|(_, group)| group.is_ready()).map(|(key, _)| *key));
+        ready.extend(changed.filter(|(_, group)| self.can_be_decided(group)).map(|(key, _)| *key));
+        let waiting = self.base.groups.waiting.iter().filter(|(event, _)| self.came_now(event));
+        ready.extend(waiting.map(|(_, key)| *key).filter(|key| !self.groups.contains_key(key)));
         let late = self.base.groups.deadlines.range(..=(self.tick_us, [u8::MAX; 16])).map(|(_, key)| *key);
         let open = |key: &IdKey| !ready.contains(key) && self.group(key).is_some();
         let late: BTreeSet<IdKey> = late.filter(open).collect();
         ready.into_iter().chain(late).collect()
     }
+}
+
+impl Overlay<'_> {
+    fn can_be_decided(&self, group: &Group) -> bool {
+        let came = |event: &EventKey| self.came_now(&crate::ids::key_of(Some(event)));
+        group.is_ready() || group.waits_for.as_ref().is_some_and(came)
+    }
+}
+
+/// Lets a command wait for the event that it names.
+pub fn wait_for(
+    o: &mut Overlay<'_>,
+    command: &CommandView<'_>,
+    event: &EventView<'_>,
+    asked: &[crate::lines::RemoteLine<'_>],
+    ingest_slot: u32,
+) {
+    let deadline_us = o.tick_us.saturating_add(o.config.group_timeout_us);
+    o.decided(&DecisionLine {
+        asked,
+        waits_for: Some(*event),
+        deadline_us,
+        ..DecisionLine::new(command, ingest_slot, Outcome::Pending)
+    });
+    let group = Group {
+        command: Bytes::copy_from_slice(command.encoded),
+        ingest_slot,
+        deadline_us,
+        members: BTreeMap::new(),
+        waits_for: Some(EventKey { source: event.source.to_owned(), id: event.id.to_owned() }),
+        came: false,
+    };
+    o.open_group(key_of(command), group, &[]);
 }
 
 /// Asks the partitions of `parts` for what must be on hold there; the own part is put on hold at once.
@@ -218,6 +289,8 @@ pub fn open(
         ingest_slot,
         deadline_us,
         members: reserve.iter().map(member).collect(),
+        waits_for: None,
+        came: false,
     };
     o.decided(&DecisionLine {
         asked,
@@ -263,9 +336,28 @@ pub fn conclude(o: &mut Overlay<'_>) -> Result<(), Broken> {
         if !room::has_room_for(o, &command, group.members.len()) {
             return Ok(());
         }
-        conclude_one(o, key, &group, &command);
+        if group.waits_for.is_some() {
+            conclude_waiting(o, key, &group, &command);
+        } else {
+            conclude_one(o, key, &group, &command);
+        }
+        o.groups.insert(key, None);
     }
     Ok(())
+}
+
+/// Decides a command whose event has come, or whose time is over.
+fn conclude_waiting(o: &mut Overlay<'_>, key: IdKey, group: &Group, command: &CommandView<'_>) {
+    let (outcome, reason, decider) = match decide::judge_waited(o, command, group.ingest_slot, key) {
+        Ok((outcome, decider)) => (outcome, None, decider),
+        Err(r) => {
+            let line = DecisionLine::refused(command, group.ingest_slot, r.reason, &r.detail);
+            o.decided(&DecisionLine { concludes: Some(key), ..line });
+            (Outcome::Refused, Some(r.reason), o.base.slot)
+        }
+    };
+    let (body, batch) = (body_hash(command.body_hash), o.batch);
+    o.change_id(key, IdRecord { body, outcome, reason, decider, batch });
 }
 
 fn conclude_one(o: &mut Overlay<'_>, key: IdKey, group: &Group, command: &CommandView<'_>) {
@@ -296,7 +388,6 @@ fn conclude_one(o: &mut Overlay<'_>, key: IdKey, group: &Group, command: &Comman
         batch: o.batch,
     };
     o.change_id(key, record);
-    o.groups.insert(key, None);
 }
 
 fn timed_out(group: &Group) -> Refusal {
@@ -344,7 +435,12 @@ mod tests {
             ingest_slot: 3,
             deadline_us: 9,
             members: members.into(),
+            waits_for: None,
+            came: false,
         };
+        assert_eq!(Group::decode(&group.encode()), Some(group.clone()));
+        let waits_for = Some(EventKey { source: "/shop".into(), id: "h-1".into() });
+        let group = Group { members: BTreeMap::new(), waits_for, came: true, ..group };
         assert_eq!(Group::decode(&group.encode()), Some(group));
     }
 }

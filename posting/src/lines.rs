@@ -6,7 +6,7 @@
 use crate::holds::{Hold, HoldKey};
 use crate::ids::IdKey;
 use crate::overlay::Line;
-use crate::views::{CommandView, Facts};
+use crate::views::{CommandView, EventView, Facts};
 use schemas::amount_wire::{split, value};
 use schemas::reason::Reason;
 use schemas::wire::{HoldLeg, Outcome, Side};
@@ -187,6 +187,8 @@ pub struct DecisionLine<'a> {
     pub voided: &'a [(u32, u64)],
     /// The hold that it placed, took from or released, as it is from now on, and its key.
     pub hold: Option<&'a (HoldKey, Hold)>,
+    /// The event that it waits for.
+    pub waits_for: Option<EventView<'a>>,
 }
 
 impl<'a> DecisionLine<'a> {
@@ -213,6 +215,7 @@ impl<'a> DecisionLine<'a> {
             concludes: None,
             voided: &[],
             hold: None,
+            waits_for: None,
         }
     }
 
@@ -287,6 +290,9 @@ impl<'a> DecisionLine<'a> {
         }
         if self.outcome == Outcome::Pending {
             command.operation.write(f, 23);
+        }
+        if let Some(encoded) = self.waits_for.and_then(|event| event.encoded) {
+            f.encoded(44, encoded);
         }
     }
 }

@@ -213,7 +213,8 @@ impl<'a> Overlay<'a> {
             let (from, sequence, check) = (forwarded.from, forwarded.sequence, forwarded.check);
             self.effects.push(Effect::Arrived { from, sequence, check });
         } else if let Some(key) = line.concludes {
-            let (decider, batch) = (self.base.slot, self.batch);
+            let decider = line.asks.map_or(self.base.slot, |(to, _)| to);
+            let batch = self.batch;
             self.effects.extend(effects::concluded(key, line.outcome, line.reason, decider, batch));
         } else if line.outcome == Outcome::Duplicate || line.reason == Some(Reason::Conflict) {
             self.effects.push(Effect::Repeated { conflict: line.outcome == Outcome::Refused });
@@ -231,6 +232,11 @@ impl<'a> Overlay<'a> {
         self.journal.push_with(|f| line.write(f));
         self.effects.push(Effect::Arrived { from: line.from, sequence: line.sequence, check: line.check });
         self.effects.extend(line.reserved.map(Effect::HoldEnded));
+    }
+
+    /// Whether something became of an event in this window.
+    pub(crate) fn came_now(&self, event: &IdKey) -> bool {
+        self.ids.contains_key(event)
     }
 
     /// Remembers an event that waits for answers, with what is on hold here for it.

@@ -194,7 +194,8 @@ fn decision_sent(decision: Decision, to: u32, batch: u64) -> Vec<Sent> {
     let void = || credit_item::Item::Void(Void { event: decision.event.clone() });
     let voided = decision.voided.iter().filter(|voided| voided.partition == to);
     sent.extend(voided.map(|voided| (voided.sequence, void())));
-    let forwarded = decision.outcome() == Outcome::Pending && decision.reserve.is_empty();
+    let waits = !decision.reserve.is_empty() || decision.waits_for.is_some();
+    let forwarded = decision.outcome() == Outcome::Pending && !waits;
     if forwarded && decision.forwarded_to == to {
         let (sequence, ingest_slot) = (decision.forward_sequence, decision.ingest_slot);
         let forward = Forward { command: Some(command_of(decision)), ingest_slot };

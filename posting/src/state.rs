@@ -131,7 +131,10 @@ impl Slot {
                 let row = self.accounts.find_or_insert(&account, &asset);
                 self.accounts.set(row, figures);
             }
-            Effect::Id { key, record } => self.ids.set(key, record),
+            Effect::Id { key, record } => {
+                self.ids.set(key, record);
+                self.groups.came(key);
+            }
             Effect::Resolved { key, outcome, reason, decider, batch } => {
                 if let Some(IdRecord { body, .. }) = self.ids.get(&key).copied() {
                     self.ids.set(key, IdRecord { body, outcome, reason, decider, batch });

@@ -90,7 +90,9 @@ impl Books {
             Some(Item::Decision(decision)) => {
                 let date = decision.accounting_date;
                 decision.entry.iter().for_each(|entry| self.entry(entry, date, sums));
-                if decision.concludes {
+                if decision.concludes && decision.outcome() == Outcome::Pending {
+                    // It waited for another event, and another partition decides it now.
+                } else if decision.concludes {
                     let outcome = outcome_text(decision.outcome, &decision.reason);
                     *self.with_others.entry(outcome).or_default() += 1;
                     let (outcome, reason) = (decision.outcome, decision.reason.clone());

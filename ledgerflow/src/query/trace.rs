@@ -239,6 +239,9 @@ fn decisions(found: &Found) -> Table {
                 let asked: Vec<String> = d.reserve.iter().map(|r| r.partition.to_string()).collect();
                 format!("waits for partitions {}", asked.join(", "))
             }
+            Outcome::Pending if d.waits_for.is_some() => {
+                format!("waits for event {}", d.waits_for.as_ref().map_or("", |event| &event.id))
+            }
             Outcome::Pending => format!("forwarded to partition {}", d.forwarded_to),
             outcome if d.forwarded_from > 0 => {
                 format!("{} for partition {}", word(outcome), d.forwarded_from - 1)

@@ -179,6 +179,8 @@ fn decided(context: Context, decision: Decision, slot: u32) -> Option<Stepped> {
         Outcome::Booked => "booked",
         Outcome::Refused => "refused",
         Outcome::Duplicate => "duplicate",
+        // It was told as pending when it came.
+        Outcome::Pending if decision.concludes => return None,
         Outcome::Pending => "pending",
         Outcome::Unspecified => return None,
     };

@@ -540,6 +540,51 @@ later h1 booked by p1
 later c1 booked by p1
 "
 
+a_capture_that_overtakes_its_hold_waits_for_it: "
+event e0 users@0 | debit bank@0:main 10.00 CNY ; credit users@0:wallet 10.00 CNY
+-> booked
+tick 1000000
+event c1 users@0 | debit users@0:wallet 4.00 CNY ; credit merchants@0:payable 4.00 CNY | capture h1
+-> pending
+event c2 users@0 | debit users@0:wallet 3.00 CNY ; credit merchants@0:payable 3.00 CNY | capture h1
+-> pending
+event c1 users@0 | debit users@0:wallet 4.00 CNY ; credit merchants@0:payable 4.00 CNY | capture h1
+-> duplicate of pending
+event c3 users@0 | debit users@0:wallet 3.00 CNY ; credit merchants@0:payable 3.00 CNY | capture c3
+-> refused unknown_hold retryable
+event h1 users@0 | debit users@0:wallet 6.00 CNY | hold 0
+-> booked
+balance merchants@0:payable 4.00 Cr CNY seq 1
+later c1 booked
+later c2 refused exceeds_hold
+event c1 users@0 | debit users@0:wallet 4.00 CNY ; credit merchants@0:payable 4.00 CNY | capture h1
+-> duplicate of booked
+event r1 users@0 | | release h2
+-> pending
+event h2 users@0 | debit users@0:wallet 100.00 CNY | hold 0
+-> refused insufficient_funds retryable
+later r1 refused hold_not_open
+event r3 users@0 | | release h3
+-> pending
+tick 10999999
+later r3 pending
+tick 11000000
+later r3 refused unknown_hold retryable
+"
+
+a_capture_that_overtakes_a_hold_in_another_partition: "
+partitions 2
+event e0 orders@0 | debit bank@0:main 10.00 CNY ; credit users@1:wallet 10.00 CNY
+-> booked
+tick 1000000
+event c1 orders@0 | debit users@1:wallet 4.00 CNY ; credit merchants@0:payable 4.00 CNY | capture h1
+-> pending
+event h1 orders@0 | debit users@1:wallet 6.00 CNY | hold 0
+-> booked by p1
+later c1 booked by p1
+balance users@1:wallet 6.00 Cr CNY seq 2
+"
+
 a_hold_that_was_refused: "
 event h1 users@0 | debit users@0:wallet 6.00 CNY | hold 0
 -> refused insufficient_funds retryable

@@ -196,6 +196,19 @@ impl History {
         event.date = self.dates[event.ingest as usize];
         event.back_dated = event.date > DAY && self.rng.percent(25);
         event.date -= i32::from(event.back_dated);
+        // A hold that is overtaken by its capture.
+        if matches!(event.op, Op::Hold(_)) && self.rng.percent(15) {
+            let LegWords { account, asset, .. } = event.legs[0].clone();
+            let legs = vec![debit(&*account, 1, &asset), credit(bank(&mut self.rng), 1, &asset)];
+            let (id, op) = (format!("{}-first", event.id), Op::Capture(event.id.clone(), false));
+            let first = Event { id, legs, op, ..event.clone() };
+            self.cluster.send(&first);
+            if self.rng.percent(50) {
+                self.cluster.flush(event.ingest);
+                let slot = self.any_slot();
+                self.cluster.step(slot, crate::cluster::ALL).unwrap();
+            }
+        }
         self.cluster.send(&event);
         self.events.push(event);
     }
@@ -314,6 +327,10 @@ impl History {
         (0..self.cluster.ingest_slots).for_each(|from| self.cluster.flush(from));
         self.cluster.run().unwrap();
         self.repair();
+        // What waits for an event that never comes is refused.
+        self.cluster.tick(0, 1_000_000_000_000);
+        self.cluster.flush(0);
+        self.cluster.run().unwrap();
         (0..self.cluster.partitions()).for_each(|slot| self.cluster.crash(slot, slot % 2 == 0));
         self.cluster.run().unwrap();
         let closed = self.dates.iter().min().unwrap() - 1;
@@ -369,6 +386,7 @@ impl Seen {
         self.add("decided elsewhere", outcomes.asked);
         self.add("decided with others", outcomes.concluded);
         let [held, captured, released, expired] = outcomes.holds;
+        self.add("waited for its hold", outcomes.parked);
         self.add("held", held);
         self.add("captured", captured);
         self.add("released", released);
@@ -406,7 +424,11 @@ fn histories_follow_the_model() {
                  unbalanced insufficient_funds overflow aligned unknown_hold hold_not_open hold_mismatch exceeds_hold held \
                  captured released expired";
     let repairs = ["lost", "held", "asked", "asked again", "sent in several windows"];
-    for what in often.split_whitespace().chain(["decided elsewhere", "decided with others"]).chain(repairs) {
+    for what in often
+        .split_whitespace()
+        .chain(["decided elsewhere", "decided with others", "waited for its hold"])
+        .chain(repairs)
+    {
         assert!(seen.0.get(what).copied().unwrap_or(0) > 100, "{what}: {seen:?}");
     }
     for what in ["carried", "suspense", "timed_out"] {

@@ -39,6 +39,8 @@ enum Judged {
     Ask(u32),
     /// Every one of these must put its part on hold.
     Group(Parts),
+    /// It names an event that has not come.
+    Wait,
     Again(Answer),
 }
 
@@ -89,6 +91,8 @@ pub struct Outcomes {
     pub asked: usize,
     /// Events decided by home with the answers of others.
     pub concluded: usize,
+    /// Events that waited for another one.
+    pub parked: usize,
     /// Holds placed, captures, releases, and holds that were over by time.
     pub holds: [usize; 4],
     pub carried: usize,
@@ -240,7 +244,7 @@ fn sent_by(item: &Item, by_body: &BTreeMap<(String, Vec<u8>), Event>, put: &mut 
                 put(reserve.partition, reserve.sequence, Sent::Reserve { id: id.clone(), legs });
             }
             d.voided.iter().for_each(|v| put(v.partition, v.sequence, Sent::Void(id.clone())));
-            if d.outcome() == Outcome::Pending && d.reserve.is_empty() {
+            if d.outcome() == Outcome::Pending && d.reserve.is_empty() && d.waits_for.is_none() {
                 let event = by_body[&(id.clone(), d.body_hash.to_vec())].clone();
                 put(d.forwarded_to, d.forward_sequence, Sent::Forward(event));
             }
@@ -305,6 +309,8 @@ struct Books<'a> {
     /// By event and leg: account, asset, how much is on hold.
     holds: BTreeMap<(String, u32), (String, String, i128)>,
     waiting: BTreeMap<String, Waits>,
+    /// Events that wait for another one, with their deadline.
+    parked: BTreeMap<String, (Event, i64)>,
     /// Holds that events of their own have placed, by event.
     placed: BTreeMap<String, PlacedHold>,
     /// Partition that decides an event of this home.
@@ -337,6 +343,7 @@ impl<'a> Books<'a> {
             ids: BTreeMap::new(),
             holds: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            parked: BTreeMap::new(),
             placed: BTreeMap::new(),
             deciders: BTreeMap::new(),
             tick_us: 0,
@@ -421,6 +428,9 @@ impl<'a> Books<'a> {
     fn decision(&mut self, d: &Decision, outcomes: &mut Outcomes) {
         let id = d.event.as_ref().unwrap().id.clone();
         let at = format!("p{} batch {} event {id}", self.slot, self.batch);
+        if d.concludes && self.parked.contains_key(&id) {
+            return self.end_of_waiting(&at, d, outcomes);
+        }
         if d.concludes {
             return self.conclusion(&at, d, outcomes);
         }
@@ -445,7 +455,7 @@ impl<'a> Books<'a> {
         assert_eq!(event.body_hash(), d.body_hash, "{at}");
         self.compare(&at, d, &event, &judged);
         if d.forwarded_from == 0 {
-            if let Judged::Booked | Judged::Refused(_) | Judged::Group(_) = &judged {
+            if let Judged::Booked | Judged::Refused(_) | Judged::Group(_) | Judged::Wait = &judged {
                 self.deciders.entry(event.id.clone()).or_insert(self.slot);
             }
             if let Judged::Ask(at) = &judged {
@@ -457,6 +467,12 @@ impl<'a> Books<'a> {
                 Judged::Booked => self.remember(&event, Answer::Booked),
                 Judged::Refused(reason) => self.remember(&event, Answer::Refused((*reason).into())),
                 Judged::Ask(_) => self.remember(&event, Answer::Pending),
+                Judged::Wait => {
+                    outcomes.parked += 1;
+                    assert_eq!(d.deadline_us, self.tick_us + 10_000_000, "{at}");
+                    self.remember(&event, Answer::Pending);
+                    self.parked.insert(event.id.clone(), (event.clone(), d.deadline_us));
+                }
                 Judged::Group(parts) => {
                     self.remember(&event, Answer::Pending);
                     self.wait(d, &event, parts.clone());
@@ -511,6 +527,20 @@ impl<'a> Books<'a> {
         } else {
             self.placed.insert(id, after);
         }
+    }
+
+    /// Judges an event about a hold at its home.
+    fn judge_about(&self, event: &Event) -> Judged {
+        let at = match &event.op {
+            Op::Capture(hold, _) | Op::Release(hold) => match self.ids.get(hold) {
+                None if self.tick_us > 0 && *hold != event.id => return Judged::Wait,
+                None => return Judged::Refused("unknown_hold"),
+                Some((_, Answer::Refused(_))) => return Judged::Refused("hold_not_open"),
+                Some(_) => self.deciders[hold],
+            },
+            _ => self.partition(&event.legs[0].account),
+        };
+        if at == self.slot { self.judge(event) } else { Judged::Ask(at) }
     }
 
     /// A hold that is not over.
@@ -619,6 +649,34 @@ impl<'a> Books<'a> {
         }
     }
 
+    /// An event that waited for another is decided when that has come, or when its time is over.
+    fn end_of_waiting(&mut self, at: &str, d: &Decision, outcomes: &mut Outcomes) {
+        let id = d.event.as_ref().unwrap().id.clone();
+        let (event, deadline_us) = self.parked.remove(&id).unwrap();
+        let (Op::Capture(hold, _) | Op::Release(hold)) = &event.op else { panic!("{at}: {event:?}") };
+        let judged = if self.ids.contains_key(hold) {
+            self.judge_about(&event)
+        } else {
+            assert!(self.tick_us >= deadline_us, "{at}: decided too early");
+            Judged::Refused("unknown_hold")
+        };
+        self.compare(at, d, &event, &judged);
+        let answer = match &judged {
+            Judged::Booked => Answer::Booked,
+            Judged::Refused(reason) => Answer::Refused((*reason).into()),
+            Judged::Ask(decider) => {
+                self.deciders.insert(id.clone(), *decider);
+                Answer::Pending
+            }
+            other => panic!("{at}: {other:?}"),
+        };
+        self.remember(&event, answer);
+        if judged == Judged::Booked {
+            self.change_hold(at, d, &event, outcomes);
+            self.book(at, d, &event);
+        }
+    }
+
     /// Home decides what waited: refused when one has refused or the time is over, else booked.
     fn conclusion(&mut self, at: &str, d: &Decision, outcomes: &mut Outcomes) {
         let id = d.event.as_ref().unwrap().id.clone();
@@ -681,15 +739,7 @@ impl<'a> Books<'a> {
             return Judged::Refused(reason);
         }
         if event.op != Op::Book {
-            let at = match &event.op {
-                Op::Capture(hold, _) | Op::Release(hold) => match self.ids.get(hold) {
-                    None => return Judged::Refused("unknown_hold"),
-                    Some((_, Answer::Refused(_))) => return Judged::Refused("hold_not_open"),
-                    Some(_) => self.deciders[hold],
-                },
-                _ => self.partition(&event.legs[0].account),
-            };
-            return if at == self.slot { self.judge(event) } else { Judged::Ask(at) };
+            return self.judge_about(event);
         }
         let at: BTreeSet<u32> = payers(event).map(|leg| self.partition(&leg.account)).collect();
         let parts = if at.len() > 1 { self.parts(event) } else { Parts::new() };
@@ -827,6 +877,7 @@ impl<'a> Books<'a> {
         let found = match d.outcome() {
             Outcome::Booked => Judged::Booked,
             Outcome::Refused => Judged::Refused(known(&d.reason)),
+            Outcome::Pending if d.waits_for.is_some() => Judged::Wait,
             Outcome::Pending if d.reserve.is_empty() => Judged::Ask(d.forwarded_to),
             Outcome::Pending => {
                 let of = |legs: &[HeldLeg]| legs.iter().map(|leg| (leg.leg, value(leg.amount))).collect();
@@ -848,7 +899,7 @@ impl<'a> Books<'a> {
             assert!(d.entry.is_empty() && d.remote.is_empty(), "{at}: only what is booked has entries");
             assert_eq!((d.accounting_date, d.carried_from), (event.date, 0), "{at}");
         }
-        if let Judged::Ask(_) | Judged::Group(_) = judged {
+        if let Judged::Ask(_) | Judged::Group(_) | Judged::Wait = judged {
             let asked: Vec<(String, i128)> =
                 d.asked.iter().map(|leg| (leg.account.clone(), value(leg.amount))).collect();
             let legs: Vec<(String, i128)> =
@@ -1071,6 +1122,7 @@ impl<'a> Books<'a> {
         }
         assert!(self.holds.is_empty(), "p{slot}: on hold for ever: {:?}", self.holds);
         assert!(self.waiting.is_empty(), "p{slot}: waits for ever: {:?}", self.waiting);
+        assert!(self.parked.is_empty(), "p{slot}: waits for ever: {:?}", self.parked);
         let live = &self.cluster.slots[slot as usize];
         assert!(live.groups.is_empty(), "p{slot}: {:?}", live.groups);
         let held: BTreeMap<String, PlacedHold> = (live.holds.all())

@@ -29,6 +29,12 @@ pub fn run(name: &str, text: &str) {
     if !script.stopped {
         script.paused.clear();
         script.settle();
+        if script.ticked {
+            // What waits for an event that never comes is refused.
+            script.cluster().tick(0, 1_000_000_000_000);
+            script.cluster().flush(0);
+            script.settle();
+        }
         if !script.chart_changed {
             model::check(script.cluster());
         }
@@ -44,6 +50,7 @@ struct Script {
     paused: Vec<u32>,
     stopped: bool,
     chart_changed: bool,
+    ticked: bool,
 }
 
 fn number<T: std::str::FromStr>(word: &str) -> T
@@ -64,6 +71,7 @@ impl Script {
             paused: Vec::new(),
             stopped: false,
             chart_changed: false,
+            ticked: false,
         }
     }
 
@@ -93,6 +101,7 @@ impl Script {
                 self.settle();
             }
             "tick" => {
+                self.ticked = true;
                 self.cluster().tick(0, number(rest));
                 self.cluster().flush(0);
             }

@@ -849,11 +849,12 @@ pub struct Decision {
     /// PENDING only: what this partition has put on hold itself.
     #[prost(message, repeated, tag = "36")]
     pub held: ::prost::alloc::vec::Vec<HeldLeg>,
-    /// PENDING with `reserve` only: business time at which the event is refused if answers are missing, microseconds
-    /// since 1970-01-01T00:00:00Z; 0 = never.
+    /// PENDING with `reserve` or `waits_for` only: business time at which the event is refused if what it waits for is
+    /// missing, microseconds since 1970-01-01T00:00:00Z; 0 = never.
     #[prost(int64, tag = "37")]
     pub deadline_us: i64,
-    /// The decision on an event that was PENDING here: everything this partition has on hold for it ends.
+    /// The decision on an event that was PENDING here: everything this partition has on hold for it ends. One that waited
+    /// for another event may be PENDING again: it is forwarded now.
     #[prost(bool, tag = "38")]
     pub concludes: bool,
     /// Refused only: partitions that were told, and the sequence of the Void on the channel to each.
@@ -862,6 +863,9 @@ pub struct Decision {
     /// BOOKED only: the hold that this placed, took from or released, as it is from now on.
     #[prost(message, optional, tag = "40")]
     pub hold: ::core::option::Option<HoldState>,
+    /// PENDING only: the event that it names and that has not come yet.
+    #[prost(message, optional, tag = "44")]
+    pub waits_for: ::core::option::Option<EventKey>,
     /// PENDING only: the command's operation, so that the Forward can be sent again.
     #[prost(oneof = "decision::Operation", tags = "41, 42, 43")]
     pub operation: ::core::option::Option<decision::Operation>,
@@ -1296,7 +1300,7 @@ pub struct PostingRest {
     #[prost(uint64, optional, tag = "14")]
     pub conflicts: ::core::option::Option<u64>,
 }
-/// An event that waits for answers of other partitions, at its home.
+/// An event that waits at its home: for answers of other partitions, or for another event.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct OpenGroup {
     /// An encoded Command.
@@ -1309,6 +1313,11 @@ pub struct OpenGroup {
     pub deadline_us: i64,
     #[prost(message, repeated, tag = "4")]
     pub member: ::prost::alloc::vec::Vec<GroupMember>,
+    /// The event that it waits for, and whether that has come.
+    #[prost(message, optional, tag = "5")]
+    pub waits_for: ::core::option::Option<EventKey>,
+    #[prost(bool, tag = "6")]
+    pub came: bool,
 }
 /// A partition that was asked.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
