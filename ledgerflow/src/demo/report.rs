@@ -122,10 +122,7 @@ fn balances(found: &Found) -> Table {
             account.name.as_str().into(),
             "CNY".into(),
             Cell::amount(account.balance.as_str()),
-            match account.normal_side {
-                NormalSide::Debit => "debit".into(),
-                NormalSide::Credit => "credit".into(),
-            },
+            account.normal_side.name().into(),
             account.seq.into(),
         ]);
     }

@@ -9,7 +9,6 @@ use schemas::dates::{Day, format_instant};
 use schemas::money;
 use schemas::recon_json::{Case, CaseKind};
 use schemas::topics::Topic;
-use schemas::wire::Side;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,14 +16,6 @@ use std::str::FromStr;
 
 /// Most accounts that a prefix lists.
 const ACCOUNTS_MAX: usize = 10_000;
-
-/// Name of a side.
-pub(super) const fn side_name(side: NormalSide) -> &'static str {
-    match side {
-        NormalSide::Credit => "credit",
-        NormalSide::Debit => "debit",
-    }
-}
 
 fn owned(balance: Balance<'_>) -> Balance<'static> {
     Balance {
@@ -89,7 +80,7 @@ fn table(title: &str, balances: impl IntoIterator<Item = Balance<'static>>) -> T
             b.account.into_owned().into(),
             b.asset.into_owned().into(),
             Cell::amount(b.balance),
-            side_name(b.normal_side).into(),
+            b.normal_side.name().into(),
             b.seq.into(),
             b.last_date.into(),
             Cell::amount(b.previous_balance),
@@ -264,7 +255,7 @@ fn entry_row(table: &mut Table, shown: &Shown, slot: u32, booked: journal::Booke
         entry.account.clone().into(),
         entry.asset.clone().into(),
         entry.seq.into(),
-        if entry.side() == Side::Credit { "credit".into() } else { "debit".into() },
+        NormalSide::from(entry.side()).name().into(),
         shown.amount(entry.amount(), &entry.asset),
         shown.balance(&entry.account, entry.after(), &entry.asset),
         Day(booked.accounting_date).to_string().into(),
