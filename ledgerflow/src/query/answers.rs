@@ -412,13 +412,7 @@ pub(super) fn breaks(
     summary: bool,
     limit: usize,
 ) -> anyhow::Result<Answer> {
-    let kind = match kind {
-        Some(name) => Some(CaseKind::by_name(name).with_context(|| {
-            let known: Vec<_> = CaseKind::ALL.iter().map(|k| k.name()).collect();
-            format!("{name:?} is no kind of break; expected one of {}", known.join(", "))
-        })?),
-        None => None,
-    };
+    let kind = kind.map(kind_named).transpose()?;
     if summary {
         return break_summary(books);
     }
@@ -430,41 +424,9 @@ pub(super) fn breaks(
     let mut cases = cases.concat();
     // Slots are read one after the other: their cases are brought into one order.
     reconcile::join::sort(&mut cases);
-    let columns = [
-        "day",
-        "kind",
-        "provider",
-        "order",
-        "order_kind",
-        "refund",
-        "ours",
-        "theirs",
-        "difference",
-        "event",
-        "line",
-    ];
-    let mut table = Table::new("breaks", &columns);
     let all = cases.len();
-    for case in cases.into_iter().take(limit) {
-        let difference: Vec<String> = case
-            .differences
-            .iter()
-            .map(|d| format!("{} {} / {}", d.field.name(), d.ours, d.theirs))
-            .collect();
-        table.row([
-            case.day.into(),
-            case.kind.name().into(),
-            case.provider.into(),
-            case.order.into(),
-            case.order_kind.into(),
-            case.refund.into(),
-            case.ours.as_ref().map(|o| Cell::amount(o.amount.clone())).unwrap_or(Cell::None),
-            case.theirs.as_ref().map(|t| Cell::amount(t.amount.clone())).unwrap_or(Cell::None),
-            difference.join("; ").into(),
-            case.ours.map(|o| o.event_id).into(),
-            case.theirs.map(|t| t.line).into(),
-        ]);
-    }
+    let mut table = Table::new("breaks", &BREAK_COLUMNS);
+    cases.into_iter().take(limit).for_each(|case| table.row(break_row(case)));
     let mut answer = Answer::tables(vec![table]);
     answer.message = Some(match all {
         0 => "no open break".to_owned(),
@@ -472,6 +434,46 @@ pub(super) fn breaks(
         n => format!("{n} open breaks"),
     });
     Ok(answer)
+}
+
+fn kind_named(name: &str) -> anyhow::Result<CaseKind> {
+    CaseKind::by_name(name).with_context(|| {
+        let known: Vec<_> = CaseKind::ALL.iter().map(|k| k.name()).collect();
+        format!("{name:?} is no kind of break; expected one of {}", known.join(", "))
+    })
+}
+
+const BREAK_COLUMNS: [&str; 11] = [
+    "day",
+    "kind",
+    "provider",
+    "order",
+    "order_kind",
+    "refund",
+    "ours",
+    "theirs",
+    "difference",
+    "event",
+    "line",
+];
+
+fn break_row(case: Case) -> [Cell; 11] {
+    let differences = case.differences.iter();
+    let difference: Vec<String> =
+        differences.map(|d| format!("{} {} / {}", d.field.name(), d.ours, d.theirs)).collect();
+    [
+        case.day.into(),
+        case.kind.name().into(),
+        case.provider.into(),
+        case.order.into(),
+        case.order_kind.into(),
+        case.refund.into(),
+        case.ours.as_ref().map(|o| Cell::amount(o.amount.clone())).unwrap_or(Cell::None),
+        case.theirs.as_ref().map(|t| Cell::amount(t.amount.clone())).unwrap_or(Cell::None),
+        difference.join("; ").into(),
+        case.ours.map(|o| o.event_id).into(),
+        case.theirs.map(|t| t.line).into(),
+    ]
 }
 
 fn break_summary(books: &Books) -> anyhow::Result<Answer> {
