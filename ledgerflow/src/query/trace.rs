@@ -4,10 +4,11 @@
 //! that another uses too, repeat it, and entries of one event lie in several partitions, so `journal` and `rejected` are
 //! read once; of the journal only those records are decoded that hold the id's bytes.
 
-use super::answers::{Shown, balances_of};
+use super::balances::balances_of;
 use super::books::Books;
 use super::events::{Rejected, record_at};
 use super::outcomes::{why, word};
+use super::shown::Shown;
 use super::{Answer, Ending};
 use crate::cli::output::{Cell, Table};
 use crate::measure::recount::each;
