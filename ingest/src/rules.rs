@@ -239,13 +239,6 @@ impl Rules {
     }
 }
 
-impl Rule {
-    /// The fields it refers to, as written (`data.amount`), in order of first mention.
-    pub fn field_names(&self) -> impl Iterator<Item = &str> {
-        self.fields.iter().map(|field| field.name.as_str())
-    }
-}
-
 fn at(line: u64, message: String) -> RulesError {
     let message = if line == 0 { message } else { format!("line {line}: {message}") };
     RulesError { line, message }

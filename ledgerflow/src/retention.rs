@@ -12,9 +12,10 @@ use crate::measure::recount::next_record;
 use crate::runtime::Positions;
 use schemas::topics::Topic;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use stream::embedded::{Cleaning, EmbeddedLog};
 use stream::log::{Isolation, Log, LogError, Offset, TopicPartition};
+use stream::mutex::lock;
 
 const DAY_US: i64 = 24 * 3600 * 1_000_000;
 
@@ -63,7 +64,7 @@ pub struct Hold<'a> {
 
 impl Retention {
     fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 
     /// Holds everything that is there now.

@@ -68,15 +68,9 @@ pub fn serve(
     dir: &Path,
     start: impl FnOnce() -> anyhow::Result<Books>,
 ) -> anyhow::Result<()> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
-    }
     let all_of_it = Duration::from_secs(u64::from(settings.shutdown_seconds));
+    let stop = stopping_by_signal()?;
     end_in_time(Arc::clone(&stop), all_of_it * 19 / 20)?;
-    // A limit on file sizes (`ulimit -f`) then answers a write as a full disk does, and does not kill.
-    let limited = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, limited).context("signal handler")?;
     // A processor's process on Kafka has the states of its own partitions only: `ledgerflow http` serves there.
     let bound = match settings.log.kind {
         LogKind::Embedded => http::Bound::new(&settings.http)?,
@@ -102,10 +96,39 @@ pub fn serve(
     let watched = watch(settings, &books, &stop);
     tracing::info!("stopping");
     shared.close();
+    drop((server, http, metrics));
     // What cannot be written now is worked off after the next start.
     let full = watched.as_ref().is_err_and(|why| why.is::<NoRoom>());
     let wait = if full { Duration::ZERO } else { all_of_it * 8 / 10 };
-    drop((server, http, metrics));
+    let failures = stop_in_order(&books, mirror, wait, all_of_it / 20)?;
+    watched?;
+    if let Some(failure) = failures.into_iter().next() {
+        return Err(Ended(failure).into());
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What SIGTERM and SIGINT set.
+fn stopping_by_signal() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
+    }
+    // A limit on file sizes (`ulimit -f`) then answers a write as a full disk does, and does not kill.
+    let limited = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, limited).context("signal handler")?;
+    Ok(stop)
+}
+
+/// Stops the workers within `wait`, then the log, spans and the mirror, the last two within `rest` each. Gives the workers
+/// that had ended by themselves.
+fn stop_in_order(
+    books: &Books,
+    mirror: Option<Mirror>,
+    wait: Duration,
+    rest: Duration,
+) -> anyhow::Result<Vec<Failure>> {
     let failures = match books.pipeline() {
         Some(pipeline) => pipeline.stop(wait)?,
         None => Vec::new(),
@@ -114,17 +137,12 @@ pub fn serve(
         log.sync()?;
     }
     if let Some(tracer) = &books.traces {
-        tracer.end_within(all_of_it / 20);
+        tracer.end_within(rest);
     }
     if let Some(mirror) = mirror {
-        mirror.end_within(all_of_it / 20);
+        mirror.end_within(rest);
     }
-    watched?;
-    if let Some(failure) = failures.into_iter().next() {
-        return Err(Ended(failure).into());
-    }
-    tracing::info!("stopped");
-    Ok(())
+    Ok(failures)
 }
 
 /// Ends the process with exit code 0 when `stop` was set so long ago: what is still under way is left as it is. Every

@@ -3,6 +3,7 @@
 
 use crate::cli::commands::WrongUse;
 use crate::config::Settings;
+use crate::metrics::Spans;
 use crate::query::events::Sent;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +15,6 @@ pub const WITHOUT: &str =
 
 /// The variable that names a collector for every program.
 const VARIABLE: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-
-/// What has become of spans: never anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
-    /// Taken by the collector.
-    pub exported: u64,
-    /// Dropped, as too many waited.
-    pub overflowed: u64,
-    /// Dropped, as the collector did not take them.
-    pub refused: u64,
-}
 
 /// There is none.
 #[derive(Clone)]
@@ -69,7 +59,7 @@ impl Tracer {
 
     /// See the module.
     #[must_use]
-    pub fn told(&self) -> Told {
+    pub fn told(&self) -> Spans {
         match *self {}
     }
 

@@ -5,9 +5,10 @@
 
 use rustc_hash::FxHasher;
 use schemas::chart::AccountClass;
+use schemas::ids::ACCOUNT_BYTES_MAX;
 use schemas::wire::Side;
 use std::hash::Hasher;
-use stream::table::{Index, Rows, spread};
+use stream::table::{Changed, Index, Name, Rows, spread};
 
 /// Figures of one account in one asset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,44 +56,13 @@ impl Terms {
     }
 }
 
-/// Bytes of a name that lie in the row itself.
-const SHORT_MAX: usize = 28;
-
-/// Account, then asset. A short one lies beside the figures: looking an account up among a million waits for memory,
-/// and each place it has to look at is another wait.
-#[derive(Debug, Clone)]
-enum Name {
-    Short { account_len: u8, len: u8, bytes: [u8; SHORT_MAX] },
-    Long { account_len: u32, bytes: Box<[u8]> },
+/// Account, then asset, and the length of the account. A short name lies beside the figures: looking an account up among
+/// a million waits for memory, and each place it has to look at is another wait.
+fn name_of(account: &str, asset: &str) -> Name {
+    Name::new([account.as_bytes(), asset.as_bytes()], u16::try_from(account.len()).unwrap_or(u16::MAX))
 }
 
-impl Name {
-    fn new(account: &str, asset: &str) -> Self {
-        let (account, asset) = (account.as_bytes(), asset.as_bytes());
-        let len = account.len() + asset.len();
-        let mut bytes = [0; SHORT_MAX];
-        if let (Some(place), Ok(account_len), Ok(len)) =
-            (bytes.get_mut(..len), u8::try_from(account.len()), u8::try_from(len))
-        {
-            let (first, second) = place.split_at_mut(account.len());
-            first.copy_from_slice(account);
-            second.copy_from_slice(asset);
-            return Self::Short { account_len, len, bytes };
-        }
-        let account_len = u32::try_from(account.len()).unwrap_or(u32::MAX);
-        Self::Long { account_len, bytes: [account, asset].concat().into() }
-    }
-
-    fn parts(&self) -> (&[u8], &[u8]) {
-        let (bytes, account_len) = match self {
-            Self::Short { account_len, len, bytes } => {
-                (bytes.get(..usize::from(*len)).unwrap_or_default(), usize::from(*account_len))
-            }
-            Self::Long { account_len, bytes } => (&bytes[..], *account_len as usize),
-        };
-        bytes.split_at_checked(account_len).unwrap_or_default()
-    }
-}
+const _: () = assert!(ACCOUNT_BYTES_MAX <= u16::MAX as usize);
 
 /// One row is a cache line.
 #[derive(Debug, Clone)]
@@ -103,15 +73,20 @@ struct Row {
 }
 
 impl Row {
+    /// Account and asset.
+    fn parts(&self) -> (&[u8], &[u8]) {
+        self.name.bytes().split_at_checked(self.name.number().into()).unwrap_or_default()
+    }
+
     fn name(&self) -> (&str, &str) {
         // They were text when they came.
         let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
-        let (account, asset) = self.name.parts();
+        let (account, asset) = self.parts();
         (text(account), text(asset))
     }
 
     fn is(&self, account: &str, asset: &str) -> bool {
-        self.name.parts() == (account.as_bytes(), asset.as_bytes())
+        self.parts() == (account.as_bytes(), asset.as_bytes())
     }
 }
 
@@ -120,38 +95,9 @@ impl Row {
 pub struct AccountTable {
     index: Index,
     rows: Rows<Row>,
-    dirty: Dirty,
-}
-
-/// Rows changed since the last checkpoint.
-#[derive(Debug, Default)]
-struct Dirty {
-    /// Bit n of word n / 64: row n is in `rows`.
-    bits: Vec<u64>,
-    rows: Vec<u32>,
-    bytes: usize,
-}
-
-impl Dirty {
-    fn add(&mut self, row: u32, bytes: usize) {
-        let (word, bit) = (row as usize / 64, 1 << (row % 64));
-        if word >= self.bits.len() {
-            self.bits.resize(word + 1, 0);
-        }
-        if let Some(bits) = self.bits.get_mut(word).filter(|bits| **bits & bit == 0) {
-            *bits |= bit;
-            self.rows.push(row);
-            self.bytes += bytes;
-        }
-    }
-
-    /// Forgets and returns them; memory for the next ones stays.
-    fn take(&mut self) -> Vec<u32> {
-        self.bits.fill(0);
-        self.bytes = 0;
-        let next = Vec::with_capacity(self.rows.len());
-        std::mem::replace(&mut self.rows, next)
-    }
+    dirty: Changed,
+    /// Of the dirty rows, about.
+    dirty_bytes: usize,
 }
 
 fn hash_of(account: &str, asset: &str) -> u32 {
@@ -179,7 +125,7 @@ impl AccountTable {
             return row;
         }
         let row = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
-        self.rows.push(Row { figures: Figures::default(), name: Name::new(account, asset) });
+        self.rows.push(Row { figures: Figures::default(), name: name_of(account, asset) });
         self.index.insert(hash, row);
         row
     }
@@ -212,8 +158,9 @@ impl AccountTable {
     pub(crate) fn set(&mut self, row: u32, figures: Figures) {
         if let Some(r) = self.rows.get_mut(row as usize) {
             r.figures = figures;
-            let (account, asset) = r.name.parts();
-            self.dirty.add(row, account.len() + asset.len() + 48);
+            if self.dirty.add(row) {
+                self.dirty_bytes += r.name.bytes().len() + 48;
+            }
         }
     }
 
@@ -226,6 +173,7 @@ impl AccountTable {
     }
 
     pub(crate) fn take_dirty(&mut self, mut each: impl FnMut(&str, &str, Figures)) {
+        self.dirty_bytes = 0;
         for row in self.dirty.take() {
             if let Some(r) = self.rows.get(row as usize) {
                 let (account, asset) = r.name();
@@ -235,7 +183,7 @@ impl AccountTable {
     }
 
     pub(crate) const fn dirty_bytes(&self) -> usize {
-        self.dirty.bytes
+        self.dirty_bytes
     }
 
     /// Every account and asset with its figures, in the order in which they came.

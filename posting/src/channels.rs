@@ -7,7 +7,7 @@ use crate::config::{HELD_MAX, RECENT_CHECKS};
 use crate::resend::Again;
 use bytes::Bytes;
 use schemas::batch::{ChainHead, Hash, sha256};
-use schemas::wire::ResendAsked;
+use schemas::wire::{self, ResendAsked};
 use std::collections::{BTreeMap, VecDeque};
 
 /// First 8 bytes, big-endian, of SHA-256 of an encoded item.
@@ -132,6 +132,44 @@ impl Incoming {
         }
     }
 
+    /// As in a checkpoint.
+    #[must_use]
+    pub fn to_wire(&self, from: u32) -> wire::IncomingChannel {
+        let held = |(sequence, item): (&u64, &Bytes)| wire::Held {
+            from,
+            sequence: *sequence,
+            item: item.clone(),
+            dropped: false,
+        };
+        wire::IncomingChannel {
+            from,
+            mark: self.mark,
+            hash: self.hash.to_vec().into(),
+            recent: self.recent.iter().copied().collect(),
+            held: self.held.iter().map(held).collect(),
+            dropped: self.dropped,
+            seen: self.seen,
+            asked: self.asked.map(|asked| asked.to_wire(from)),
+        }
+    }
+
+    /// As in a checkpoint.
+    #[must_use]
+    pub fn from_wire(wire: wire::IncomingChannel) -> Self {
+        let held: BTreeMap<u64, Bytes> = wire.held.into_iter().map(|h| (h.sequence, h.item)).collect();
+        // A checkpoint of before `seen` was kept has what waits.
+        let waiting = held.keys().next_back().copied().unwrap_or(0);
+        Self {
+            mark: wire.mark,
+            hash: Hash::try_from(wire.hash.as_ref()).unwrap_or_default(),
+            recent: wire.recent.into(),
+            held,
+            dropped: wire.dropped,
+            seen: wire.seen.max(waiting),
+            asked: wire.asked.as_ref().map(Asked::from_wire),
+        }
+    }
+
     /// Last sequence whose check is gone.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
@@ -148,6 +186,28 @@ pub struct Outgoing {
     pub chain: ChainHead,
     /// Sending again.
     pub again: Again,
+}
+
+impl Outgoing {
+    /// As in a checkpoint, which has by itself what is sent again.
+    #[must_use]
+    pub fn to_wire(&self, to: u32) -> wire::ChannelSequence {
+        wire::ChannelSequence {
+            partition: to,
+            sequence: self.sequence,
+            batch_sequence: self.chain.sequence,
+            batch_hash: self.chain.hash.to_vec().into(),
+            ..wire::ChannelSequence::default()
+        }
+    }
+
+    /// As in a checkpoint; nothing is sent again.
+    #[must_use]
+    pub fn from_wire(wire: &wire::ChannelSequence) -> Self {
+        let hash = Hash::try_from(wire.batch_hash.as_ref()).unwrap_or_default();
+        let chain = ChainHead { sequence: wire.batch_sequence, hash };
+        Self { sequence: wire.sequence, chain, again: Again::default() }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Counting towards the close of a day (ARCHITECTURE rule 7): tallies per peer and day, markers seen and sent.
 
-use schemas::wire::{AssetSum, DayMarker, DayTally, day_tally};
+use schemas::wire::{self, AssetSum, DayMarker, DayTally, MarkerSeen, day_tally};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use schemas::wire::day_tally::Kind;
@@ -114,6 +114,29 @@ impl BookDays {
     #[must_use]
     pub fn all_partitions_in(&self, date: i32, partitions: u32) -> bool {
         self.partitions_seen.range((date, 0)..=(date, u32::MAX)).count() + 1 >= partitions as usize
+    }
+
+    /// As in a checkpoint.
+    #[must_use]
+    pub fn to_wire(&self, book: &str) -> wire::BookDays {
+        let seen = |markers: &BTreeSet<(i32, u32)>| {
+            markers.iter().map(|(date, peer)| MarkerSeen { date: *date, peer: *peer }).collect()
+        };
+        wire::BookDays {
+            book: book.to_owned(),
+            ingest_seen: seen(&self.ingest_seen),
+            partitions_seen: seen(&self.partitions_seen),
+            sent: self.sent,
+            aligned: self.aligned,
+        }
+    }
+
+    /// The book and its markers of a checkpoint.
+    #[must_use]
+    pub fn from_wire(wire: wire::BookDays) -> (String, Self) {
+        let pairs = |seen: &[MarkerSeen]| seen.iter().map(|s| (s.date, s.peer)).collect();
+        let (ingest_seen, partitions_seen) = (pairs(&wire.ingest_seen), pairs(&wire.partitions_seen));
+        (wire.book, Self { ingest_seen, partitions_seen, sent: wire.sent, aligned: wire.aligned })
     }
 
     /// Makes `date` the last one aligned and forgets its markers.

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use stream::log::{Offset, OutRecord, Record, TopicPartition};
 use stream::processor::{
-    self, Assigned, Changelog, ChannelEnd, Input, InputRecords, LookBack, Processor, SlotState, Stop, Window,
+    self, Assigned, Changelog, ChannelEnd, Input, InputRecords, LookBack, Processor, Stop, Window,
 };
 
 /// Most records of one input in one window.
@@ -377,13 +377,4 @@ fn count_taken(overlay: &Overlay<'_>, channels: &mut BTreeMap<u32, ChannelSequen
         let none = ChannelSequence { partition: *from, ..ChannelSequence::default() };
         channels.entry(*from).or_insert(none).taken = incoming.mark;
     }
-}
-
-/// Whether restoring from the journal alone gives this state: the pairs that differ, by key.
-#[must_use]
-pub fn differing_keys(a: &Slot, b: &Slot) -> Vec<Vec<u8>> {
-    let (a, b) = (a.canonical(), b.canonical());
-    let (a, b): (BTreeMap<_, _>, BTreeMap<_, _>) = (a.into_iter().collect(), b.into_iter().collect());
-    let keys = a.keys().chain(b.keys()).filter(|key| a.get(*key) != b.get(*key));
-    keys.cloned().collect::<std::collections::BTreeSet<_>>().into_iter().collect()
 }

@@ -1,7 +1,7 @@
 //! State of one posting slot, and the only code that changes it.
 
 use crate::accounts::{AccountTable, Figures};
-use crate::channels::{Asked, Incoming, Outgoing};
+use crate::channels::{Incoming, Outgoing};
 use crate::days::{BookDays, Tally, TallyKey};
 use crate::effects::Effect;
 use crate::gaps;
@@ -9,7 +9,6 @@ use crate::groups::{Group, GroupTable};
 use crate::holds::{Hold, HoldKey, HoldTable};
 use crate::ids::{IdKey, IdRecord, IdTable};
 use crate::resend::Again;
-use bytes::Bytes;
 use prost::Message;
 use schemas::batch::{ChainHead, Hash};
 use schemas::topics::Topic;
@@ -268,52 +267,10 @@ impl Slot {
                 .iter()
                 .map(|(slot, head)| wire::ChainMark { slot: *slot, ..chain(head) })
                 .collect(),
-            incoming: self
-                .incoming
-                .iter()
-                .map(|(from, c)| wire::IncomingChannel {
-                    from: *from,
-                    mark: c.mark,
-                    hash: c.hash.to_vec().into(),
-                    recent: c.recent.iter().copied().collect(),
-                    held: c
-                        .held
-                        .iter()
-                        .map(|(sequence, item)| wire::Held {
-                            from: *from,
-                            sequence: *sequence,
-                            item: item.clone(),
-                            dropped: false,
-                        })
-                        .collect(),
-                    dropped: c.dropped,
-                    seen: c.seen,
-                    asked: c.asked.map(|asked| asked.to_wire(*from)),
-                })
-                .collect(),
-            outgoing: self
-                .outgoing
-                .iter()
-                .map(|(to, out)| wire::ChannelSequence {
-                    partition: *to,
-                    sequence: out.sequence,
-                    batch_sequence: out.chain.sequence,
-                    batch_hash: out.chain.hash.to_vec().into(),
-                    ..wire::ChannelSequence::default()
-                })
-                .collect(),
+            incoming: self.incoming.iter().map(|(from, channel)| channel.to_wire(*from)).collect(),
+            outgoing: self.outgoing.iter().map(|(to, channel)| channel.to_wire(*to)).collect(),
             tally: self.tallies.iter().map(|(key, tally)| key.to_wire(tally)).collect(),
-            days: self
-                .days
-                .iter()
-                .map(|(book, days)| wire::BookDays {
-                    book: book.clone(),
-                    ingest_seen: days.ingest_seen.iter().map(|(d, p)| seen(*d, *p)).collect(),
-                    partitions_seen: days.partitions_seen.iter().map(|(d, p)| seen(*d, *p)).collect(),
-                    sent: days.sent,
-                    aligned: days.aligned,
-                })
-                .collect(),
+            days: self.days.iter().map(|(book, days)| days.to_wire(book)).collect(),
             tick_us: self.tick_us,
             held_ticks: self.held_ticks,
             held_tick_us: self.held_tick_us,
@@ -337,54 +294,19 @@ impl Slot {
         let head = |m: &wire::ChainMark| ChainHead { sequence: m.sequence, hash: hash(&m.hash) };
         self.journal = rest.journal.as_ref().map(head).unwrap_or_default();
         self.commands = rest.commands.iter().map(|m| (m.slot, head(m))).collect();
-        self.incoming = rest
-            .incoming
-            .into_iter()
-            .map(|c| {
-                let held: BTreeMap<u64, Bytes> = c.held.into_iter().map(|h| (h.sequence, h.item)).collect();
-                let (hash, asked) = (hash(&c.hash), c.asked.as_ref().map(Asked::from_wire));
-                // A checkpoint of before `seen` was kept has what waits.
-                let waiting = held.keys().next_back().copied().unwrap_or(0);
-                let (mark, recent, dropped, seen) = (c.mark, c.recent.into(), c.dropped, c.seen.max(waiting));
-                (c.from, Incoming { mark, hash, recent, held, dropped, seen, asked })
-            })
-            .collect();
-        self.outgoing = rest
-            .outgoing
-            .iter()
-            .map(|c| {
-                let chain = ChainHead { sequence: c.batch_sequence, hash: hash(&c.batch_hash) };
-                (c.partition, Outgoing { sequence: c.sequence, chain, again: Again::default() })
-            })
-            .collect();
+        self.incoming = rest.incoming.into_iter().map(|c| (c.from, Incoming::from_wire(c))).collect();
+        self.outgoing = rest.outgoing.iter().map(|c| (c.partition, Outgoing::from_wire(c))).collect();
         for again in &rest.resending {
             self.outgoing.entry(again.to).or_default().again = Again::from_wire(again);
         }
         self.tallies = rest.tally.into_iter().map(TallyKey::from_wire).collect();
-        self.days = rest
-            .days
-            .into_iter()
-            .map(|d| {
-                let pairs = |seen: &[wire::MarkerSeen]| seen.iter().map(|s| (s.date, s.peer)).collect();
-                let days = BookDays {
-                    ingest_seen: pairs(&d.ingest_seen),
-                    partitions_seen: pairs(&d.partitions_seen),
-                    sent: d.sent,
-                    aligned: d.aligned,
-                };
-                (d.book, days)
-            })
-            .collect();
+        self.days = rest.days.into_iter().map(BookDays::from_wire).collect();
         self.tick_us = rest.tick_us;
         self.held_ticks = rest.held_ticks;
         self.held_tick_us = rest.held_tick_us;
         self.chart_hash = hash(&rest.chart_hash);
         Some(())
     }
-}
-
-const fn seen(date: i32, peer: u32) -> wire::MarkerSeen {
-    wire::MarkerSeen { date, peer }
 }
 
 impl SlotState for Slot {

@@ -17,12 +17,12 @@ mod preamble;
 mod summary;
 mod totals;
 
-use crate::bill::{Bill, NUMBER_BYTES_MAX, PAYMENT, REFUND, local_day};
+use crate::bill::{self, Bill, PAYMENT, REFUND, local_day};
 use crate::charset::Charset;
 use crate::columns::Named;
 use crate::decimal::Decimal;
 use crate::gate::Gate;
-use crate::lines::Lines;
+use crate::lines::{Lines, WITHOUT_TOTALS};
 use crate::quarantine::{BillError, Quarantine, QuarantineReason, excerpt, member_name};
 use crate::zipped::{self, Entry, Member};
 use columns::{COLUMNS_MAX, Column, DETAIL, Header};
@@ -111,7 +111,7 @@ impl<R: Read> AlipayBill<R> {
     }
 
     fn step(&mut self) -> Result<Option<BillLine>, BillError> {
-        preamble::advance(&mut self.lines)?;
+        self.lines.must_advance(WITHOUT_TOTALS)?;
         let (line, text) = (self.lines.number(), self.lines.text()?);
         if text.starts_with('#') {
             preamble::ends_list(line, text)?;
@@ -129,7 +129,7 @@ impl<R: Read> AlipayBill<R> {
     fn read_totals(&mut self) -> Result<BillEnd, BillError> {
         let mut gate = Gate::default();
         for (title, refunds) in [("#交易合计", false), ("#退款合计", true)] {
-            preamble::advance(&mut self.lines)?;
+            self.lines.must_advance(WITHOUT_TOTALS)?;
             let (line, text) = (self.lines.number(), self.lines.text()?.trim());
             let rest = text.strip_prefix(title).map(|rest| rest.trim_start_matches(['：', ':']));
             let rest = rest.ok_or_else(|| {
@@ -139,7 +139,7 @@ impl<R: Read> AlipayBill<R> {
             self.totals.compare_line(&mut gate, line, refunds, rest)?;
         }
         preamble::export_time(&mut self.lines)?;
-        preamble::nothing_more(&mut self.lines)?;
+        self.lines.end_after_totals()?;
         if let Some(summary) = &self.summary {
             for (column, text, stated) in &summary.stated {
                 self.totals.compare_summary(&mut gate, &summary.place, *column, text, *stated)?;
@@ -255,11 +255,7 @@ impl<'a> Row<'a> {
     }
 
     fn number(&self, column: Column) -> Result<String, Quarantine> {
-        match self.get(column) {
-            "" => Err(self.wrong(column, "empty")),
-            text if text.len() > NUMBER_BYTES_MAX => Err(self.wrong(column, "longer than 128 bytes")),
-            text => Ok(text.to_owned()),
-        }
+        bill::number(self.get(column)).map_err(|why| self.wrong(column, why))
     }
 
     fn refund_number(&self) -> Result<String, Quarantine> {

@@ -111,6 +111,15 @@ impl<R: Read> Bill for BillReader<R> {
     }
 }
 
+/// An order, refund or merchant number that must be there; the error says what is wrong with it.
+pub(crate) fn number(text: &str) -> Result<String, String> {
+    match text.len() {
+        0 => Err("empty".to_owned()),
+        1..=NUMBER_BYTES_MAX => Ok(text.to_owned()),
+        _ => Err(format!("longer than {NUMBER_BYTES_MAX} bytes")),
+    }
+}
+
 /// Day of `YYYY-MM-DD HH:MM:SS`.
 pub(crate) fn local_day(text: &str) -> Option<Day> {
     let (date, time) = text.split_once(' ')?;

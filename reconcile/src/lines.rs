@@ -12,6 +12,9 @@ use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 /// Longest line of a bill, bytes of UTF-8 without its line end.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 
+/// How a file has ended that has no totals; for [`Lines::must_advance`].
+pub(crate) const WITHOUT_TOTALS: &str = " without totals";
+
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const BUFFER_BYTES: usize = 64 * 1024;
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -135,6 +138,27 @@ impl<R: Read> Lines<R> {
             self.line.drain(..BOM.len());
         }
         Ok(true)
+    }
+
+    /// Moves to the next line, which must be there, as the totals are still to come. `how` says how the file has ended
+    /// otherwise; it follows the number of the last line.
+    pub(crate) fn must_advance(&mut self, how: &str) -> Result<(), BillError> {
+        if self.advance()? {
+            return Ok(());
+        }
+        let detail = format!("the file ends after line {}{how}", self.number);
+        Err(Quarantine::new(QuarantineReason::NoTotals, detail).into())
+    }
+
+    /// Moves to the end of the file: behind the totals there are only empty lines.
+    pub(crate) fn end_after_totals(&mut self) -> Result<(), BillError> {
+        while self.advance()? {
+            if !self.text()?.trim().is_empty() {
+                let detail = format!("line {}: something follows the totals", self.number);
+                return Err(Quarantine::new(QuarantineReason::AfterTotals, detail).into());
+            }
+        }
+        Ok(())
     }
 
     /// The current line without its line end.

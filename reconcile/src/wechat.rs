@@ -15,11 +15,11 @@
 mod columns;
 mod totals;
 
-use crate::bill::{Bill, NUMBER_BYTES_MAX, PAYMENT, REFUND, local_day};
+use crate::bill::{self, Bill, NUMBER_BYTES_MAX, PAYMENT, REFUND, local_day};
 use crate::charset::Charset;
 use crate::columns::Named;
 use crate::decimal::Decimal;
-use crate::lines::Lines;
+use crate::lines::{Lines, WITHOUT_TOTALS};
 use crate::quarantine::{BillError, Quarantine, QuarantineReason, excerpt};
 use columns::{COLUMNS_MAX, Column, Header};
 use schemas::dates::Day;
@@ -73,10 +73,7 @@ impl<R: Read> WechatBill<R> {
 
     fn read_tail(&mut self) -> Result<BillEnd, BillError> {
         let order = self.totals.tail(self.lines.number(), self.lines.text()?)?;
-        if !self.lines.advance()? {
-            let detail = format!("the file ends after line {}, the totals' header", self.lines.number());
-            return Err(Quarantine::new(QuarantineReason::NoTotals, detail).into());
-        }
+        self.lines.must_advance(", the totals' header")?;
         let number = self.lines.number();
         let text = self.lines.text()?;
         let text = text.strip_prefix('`').ok_or_else(|| {
@@ -85,18 +82,8 @@ impl<R: Read> WechatBill<R> {
         })?;
         let fields: Vec<&str> = text.split(",`").collect();
         let gate = self.totals.compare(number, &order, &fields)?;
-        self.expect_nothing_more()?;
+        self.lines.end_after_totals()?;
         Ok(gate.end(self.rows))
-    }
-
-    fn expect_nothing_more(&mut self) -> Result<(), BillError> {
-        while self.lines.advance()? {
-            if !self.lines.text()?.trim().is_empty() {
-                let detail = format!("line {}: something follows the totals", self.lines.number());
-                return Err(Quarantine::new(QuarantineReason::AfterTotals, detail).into());
-            }
-        }
-        Ok(())
     }
 }
 
@@ -105,10 +92,7 @@ impl<R: Read> Bill for WechatBill<R> {
         if self.end.is_some() {
             return Ok(None);
         }
-        if !self.lines.advance()? {
-            let detail = format!("the file ends after line {} without totals", self.lines.number());
-            return Err(Quarantine::new(QuarantineReason::NoTotals, detail).into());
-        }
+        self.lines.must_advance(WITHOUT_TOTALS)?;
         if begins_tail(self.lines.text()?) {
             self.end = Some(self.read_tail()?);
             return Ok(None);
@@ -164,11 +148,7 @@ impl<'a> Row<'a> {
     }
 
     fn number(&self, column: Column) -> Result<String, Quarantine> {
-        match self.get(column).unwrap_or_default() {
-            "" => Err(self.wrong(column, "empty")),
-            text if text.len() > NUMBER_BYTES_MAX => Err(self.wrong(column, "longer than 128 bytes")),
-            text => Ok(text.to_owned()),
-        }
+        bill::number(self.get(column).unwrap_or_default()).map_err(|why| self.wrong(column, why))
     }
 
     /// Refund number; the provider writes `0` where there is none.

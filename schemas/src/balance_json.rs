@@ -21,9 +21,29 @@ pub enum NormalSide {
     Credit,
 }
 
+impl NormalSide {
+    /// Its name, as the JSON has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Debit => "debit",
+            Self::Credit => "credit",
+        }
+    }
+}
+
 impl From<Side> for NormalSide {
     fn from(side: Side) -> Self {
         if side == Side::Credit { Self::Credit } else { Self::Debit }
+    }
+}
+
+impl From<NormalSide> for Side {
+    fn from(side: NormalSide) -> Self {
+        match side {
+            NormalSide::Debit => Self::Debit,
+            NormalSide::Credit => Self::Credit,
+        }
     }
 }
 

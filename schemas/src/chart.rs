@@ -14,6 +14,7 @@
 //! without `overdraft` never refuses. `overdraft` is how far, in major units of the asset, the balance may pass
 //! zero against its normal side. `shard_segments` (default 2) says how many leading segments are the shard key.
 
+use crate::balance_json::NormalSide;
 use crate::ids;
 use crate::money;
 use crate::wire::Side;
@@ -125,13 +126,6 @@ struct LimitEntry {
     overdraft: String,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum NormalSide {
-    Debit,
-    Credit,
-}
-
 impl Chart {
     /// Reads `accounts.yaml`.
     ///
@@ -229,13 +223,9 @@ fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Resu
     if shard_segments == 0 || shard_segments > ids::ACCOUNT_SEGMENTS_MAX {
         return Err(at(line, format!("pattern {:?}: shard_segments: expected 1 to 8", entry.pattern)));
     }
-    let normal = match entry.normal {
-        NormalSide::Debit => Side::Debit,
-        NormalSide::Credit => Side::Credit,
-    };
     Ok(AccountClass {
         pattern: entry.pattern,
-        normal,
+        normal: entry.normal.into(),
         overdraft,
         shard_segments,
         assets: entry.assets,

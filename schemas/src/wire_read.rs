@@ -96,7 +96,7 @@ impl<'a> Field<'a> {
     /// [`WireError::BadType`].
     #[inline]
     pub fn sint(&self) -> Result<i64, WireError> {
-        self.uint().map(|value| (value >> 1).cast_signed() ^ -((value & 1).cast_signed()))
+        self.uint().map(from_zigzag)
     }
 
     /// `sint32`: of the low 32 bits.
@@ -233,6 +233,12 @@ pub fn varint(bytes: &[u8]) -> Result<(u64, &[u8]), WireError> {
         [byte, rest @ ..] if *byte < 0x80 => Ok((u64::from(*byte), rest)),
         _ => long_varint(bytes),
     }
+}
+
+/// What a varint stands for where its type is `sint64`.
+#[inline]
+pub(crate) const fn from_zigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
 }
 
 /// The bit of a varint's byte that says that another follows.

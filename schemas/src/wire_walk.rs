@@ -62,7 +62,7 @@ impl<'a> Walk<'a> {
     /// As for [`Walk::uint`].
     #[inline]
     pub fn sint(&mut self) -> Result<i64, WireError> {
-        self.uint().map(|value| (value >> 1).cast_signed() ^ -((value & 1).cast_signed()))
+        self.uint().map(wire_read::from_zigzag)
     }
 
     /// The value of a length-delimited key.

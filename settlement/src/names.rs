@@ -5,63 +5,36 @@
 
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
-use stream::table::{Index, Rows, spread};
-
-/// Longest name that lies in its row.
-const SHORT_BYTES_MAX: usize = 28;
+use stream::table::{self, Index, Rows, spread};
 
 /// An account and its asset.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Name(Text);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Text {
-    Short { len: u8, asset: u16, bytes: [u8; SHORT_BYTES_MAX] },
-    Long { asset: u16, text: Box<str> },
-}
-
-const _: () = assert!(size_of::<Name>() == 32 && SHORT_BYTES_MAX <= u8::MAX as usize);
+pub struct Name(table::Name);
 
 impl Name {
     /// The name of an account in the asset at that place in the chart's sorted list.
     #[must_use]
     pub fn new(account: &str, asset: u16) -> Self {
-        let mut bytes = [0; SHORT_BYTES_MAX];
-        let place = bytes.get_mut(..account.len());
-        Self(match (place, u8::try_from(account.len())) {
-            (Some(place), Ok(len)) => {
-                place.copy_from_slice(account.as_bytes());
-                Text::Short { len, asset, bytes }
-            }
-            _ => Text::Long { asset, text: account.into() },
-        })
+        Self(table::Name::new([account.as_bytes()], asset))
     }
 
     /// Account.
     #[must_use]
     pub fn account(&self) -> &str {
-        match &self.0 {
-            // It was a text when it was put there.
-            Text::Short { .. } => std::str::from_utf8(self.bytes()).unwrap_or_default(),
-            Text::Long { text, .. } => text,
-        }
+        // It was a text when it was put there.
+        std::str::from_utf8(self.bytes()).unwrap_or_default()
     }
 
     /// The account's bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        match &self.0 {
-            Text::Short { len, bytes, .. } => bytes.get(..usize::from(*len)).unwrap_or_default(),
-            Text::Long { text, .. } => text.as_bytes(),
-        }
+        self.0.bytes()
     }
 
     /// Place of the asset in the chart's sorted list.
     #[must_use]
     pub const fn asset(&self) -> u16 {
-        match &self.0 {
-            Text::Short { asset, .. } | Text::Long { asset, .. } => *asset,
-        }
+        self.0.number()
     }
 }
 

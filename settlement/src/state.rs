@@ -24,7 +24,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use stream::log::{Offset, TopicPartition};
 use stream::processor::{LastRead, SlotState};
-use stream::table::Rows;
+use stream::table::{Changed, Rows};
 
 /// Version of the images.
 const FORMAT: u32 = 1;
@@ -169,8 +169,7 @@ pub struct Slot {
     pub(crate) names: Names,
     pub(crate) accounts: Rows<Account>,
     pub(crate) head: Head,
-    dirty: Vec<u32>,
-    is_dirty: Vec<bool>,
+    dirty: Changed,
     head_dirty: bool,
     /// Sum of the balances by number of the asset, debits minus credits; `None` = it left 128 bits.
     sums: Vec<Option<i128>>,
@@ -202,8 +201,7 @@ impl Slot {
             names: Names::default(),
             accounts: Rows::default(),
             head: Head::default(),
-            dirty: Vec::new(),
-            is_dirty: Vec::new(),
+            dirty: Changed::default(),
             head_dirty: false,
             loading: BTreeMap::new(),
             loaded_accounts: None,
@@ -251,12 +249,11 @@ impl Slot {
         for name in change.names.iter() {
             if self.names.push(name.clone()).is_some() {
                 self.accounts.push(Account::EMPTY);
-                self.is_dirty.push(false);
             }
         }
         for Touched { index, account, .. } in change.accounts {
             if self.set(index as usize, account) {
-                self.mark_dirty(index);
+                self.dirty.add(index);
             }
         }
         self.head = change.head;
@@ -282,15 +279,6 @@ impl Slot {
     pub fn sums(&self) -> impl Iterator<Item = (&str, Option<i128>)> {
         let asset = |number| u16::try_from(number).ok().and_then(|number| self.assets.get(number));
         self.sums.iter().enumerate().filter_map(move |(number, sum)| Some((asset(number)?.0, *sum)))
-    }
-
-    fn mark_dirty(&mut self, index: u32) {
-        if let Some(flag) = self.is_dirty.get_mut(index as usize)
-            && !*flag
-        {
-            *flag = true;
-            self.dirty.push(index);
-        }
     }
 
     /// Writes an account's pair: its value takes the place of what is in `value`.
@@ -330,7 +318,6 @@ impl Slot {
             let index = self.accounts.len();
             self.names.push(name).ok_or("too many accounts")?;
             self.accounts.push(Account::EMPTY);
-            self.is_dirty.push(false);
             self.set(index, account);
         }
         Ok(())
@@ -340,10 +327,7 @@ impl Slot {
 impl SlotState for Slot {
     fn take_dirty(&mut self, put: &mut stream::processor::PutPair<'_>) {
         let mut value = Vec::new();
-        for index in std::mem::take(&mut self.dirty) {
-            if let Some(flag) = self.is_dirty.get_mut(index as usize) {
-                *flag = false;
-            }
+        for index in self.dirty.take() {
             if let Some(key) = self.account_pair(index, &mut value) {
                 put(&key, Some(&value));
             }

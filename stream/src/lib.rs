@@ -12,7 +12,8 @@
 //! - [`conformance`]: the suite that every log passes;
 //! - [`embedded`]: the log of one process in a directory;
 //! - `kafka`: the log on Apache Kafka, with the feature `kafka`;
-//! - [`clock`]: the only place that reads a clock.
+//! - [`clock`]: the only place that reads a clock;
+//! - [`mutex`]: locks that outlive a panic.
 //!
 //! No accounting lives here.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -25,6 +26,7 @@ pub mod faults;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod log;
+pub mod mutex;
 pub mod processor;
 pub mod sim;
 pub mod store;

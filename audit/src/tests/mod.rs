@@ -2,6 +2,7 @@
 
 mod book_keeper;
 mod clean;
+#[expect(clippy::too_many_lines, reason = "tables of defects")]
 mod defects;
 mod groups;
 mod hostile;

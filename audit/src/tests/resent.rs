@@ -103,6 +103,7 @@ fn dearer(item: &mut CreditItem) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn whatever_is_not_as_it_was_is_found() {
     // Sequences of partition 0: the payments `first`, `lost`, `after`, `meanwhile`; the answer to `back` is none.
     type Falsify = fn(&mut World);

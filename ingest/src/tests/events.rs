@@ -17,6 +17,7 @@ fn judge(record: Record) -> Result<Vec<String>, (Reason, String)> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn events_become_legs() {
     let rows: &[(&str, &str, &[&str])] = &[
         (
@@ -127,6 +128,7 @@ impl MapToStrings for &[&str] {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn every_bad_input_has_its_own_reason_and_names_the_field() {
     use Reason::*;
     let good = r#"{"from":"users:1:wallet","to":"users:2:wallet","asset":"CNY","amount":"12.50"}"#;

@@ -4,7 +4,6 @@
 //! two processes that start together with different settings, the one whose record lies first has opened the books; the
 //! other's counts for nothing, to every reader alike.
 
-use schemas::balance_json::NormalSide;
 use schemas::basis::{AccountBasis, Basis};
 use schemas::chart::overlap;
 use thiserror::Error;
@@ -118,7 +117,7 @@ fn keeps_patterns(held: &Basis, now: &Basis) -> Result<(), BasisError> {
             return Err(BasisError::Removed { what, entry, effect });
         };
         let turned = "Balances of its accounts would change their sign and limits their side";
-        same(format!("{what}: normal"), side(of.normal), side(found.normal), turned)?;
+        same(format!("{what}: normal"), of.normal.name(), found.normal.name(), turned)?;
         let elsewhere = "Balances of its accounts would stay where they are and be looked for elsewhere";
         same(format!("{what}: shard_segments"), of.shard_segments, found.shard_segments, elsewhere)?;
     }
@@ -149,14 +148,7 @@ fn takes_no_accounts(held: &Basis, now: &Basis) -> Result<(), BasisError> {
 
 /// How accounts of a pattern are kept, as the chart says it.
 fn kept(of: &AccountBasis) -> String {
-    format!("normal: {}, shard_segments: {}", side(of.normal), of.shard_segments)
-}
-
-const fn side(normal: NormalSide) -> &'static str {
-    match normal {
-        NormalSide::Debit => "debit",
-        NormalSide::Credit => "credit",
-    }
+    format!("normal: {}, shard_segments: {}", of.normal.name(), of.shard_segments)
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub use kafka::fail_over;
 use crate::cli::args::{BenchPipeline, LogChoice};
 use crate::config::Settings;
 use crate::measure::latency::Percentiles;
-use crate::measure::recount;
+use crate::measure::{decimal, recount};
 use anyhow::bail;
 use schemas::topics::PartitionCounts;
 use serde::Serialize;
@@ -209,32 +209,5 @@ impl Checks {
 
 /// `value / unit` as a JSON number with `digits` decimals, cut.
 fn decimal(value: u64, unit: u64, digits: u32) -> anyhow::Result<Box<RawValue>> {
-    let scale = 10_u128.pow(digits);
-    let scaled = u128::from(value) * scale / u128::from(unit.max(1));
-    let (whole, rest) = (scaled / scale, scaled % scale);
-    let number = match digits {
-        0 => whole.to_string(),
-        _ => format!("{whole}.{rest:0width$}", width = digits as usize),
-    };
-    Ok(RawValue::from_string(number)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn decimals_are_cut_and_stand_as_they_are() {
-        for (value, unit, digits, want) in [
-            (1_234_567, 1_000_000, 6, "1.234567"),
-            (7, 1_000_000, 6, "0.000007"),
-            (14_999, 1_000, 2, "14.99"),
-            (u64::MAX, 1, 3, "18446744073709551615.000"),
-            (5, 0, 1, "5.0"),
-            (1_999, 1_000, 0, "1"),
-        ] {
-            let json = serde_json::to_string(&decimal(value, unit, digits).expect("number")).expect("json");
-            assert_eq!(json, want);
-        }
-    }
+    Ok(RawValue::from_string(decimal::decimal(value, unit, digits))?)
 }

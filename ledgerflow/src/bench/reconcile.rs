@@ -15,10 +15,10 @@ use crate::config::Settings;
 use crate::generate::bill::Line;
 use crate::generate::wechat;
 use crate::measure::process;
+use crate::query::bill::append_bill;
 use crate::query::books::checkpoints;
-use crate::query::operations::append_bill;
 use crate::runtime::{Deadline, Pipeline, Role, Setup, Share, Start, Work};
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use reconcile::import::Import;
 use reconcile::join::{Gate, JoinSlot, Summary};
 use schemas::batch::{BodyBuilder, ChainHead};
@@ -155,13 +155,7 @@ fn line(order: u64, noon_us: i64) -> Line {
 fn billed(order: u64, noon_us: i64) -> impl Iterator<Item = Line> {
     let mut line = line(order, noon_us);
     let kind = case_of(order);
-    match kind {
-        CaseKind::Currency => line.currency = "USD",
-        CaseKind::Amount => line.cents += 100,
-        CaseKind::Fee => line.fee_fine += 10_000,
-        CaseKind::Status => line.refund_status = "PROCESSING",
-        CaseKind::Matched | CaseKind::OursOnly | CaseKind::TheirsOnly | CaseKind::Duplicate => {}
-    }
+    line.differ(kind);
     let times = match kind {
         CaseKind::OursOnly => 0,
         CaseKind::Duplicate => 2,
@@ -266,16 +260,11 @@ pub fn reconcile(options: &BenchReconcile, settings: &Settings, dir: &Path) -> a
     let store = checkpoints(dir, &log);
     let start = Start { log: &log, share: &share, clock: &clock, checkpoints: &store, traces: None };
     let pipeline = Pipeline::start(&setup.processors()?, &settings.workers(), &start)?;
-    let import = Import::open_path(setup.source(Some(SOURCE))?, &bill, None, counts.internal)?;
-    if !import.end().accepted {
-        bail!("the bill is quarantined: {}: {}", import.end().reason, import.end().detail);
-    }
-    let file = import.file().id.clone();
-    append_bill(log.as_ref(), import)?;
+    let file = import(log.as_ref(), &setup, &bill)?;
     let imported_us = clock::monotonic_us();
     wait_released(&pipeline, &file, counts.internal)?;
     if !pipeline.drain(PATIENCE)? {
-        bail!("reconcile did not get through: {:?} {:?}", pipeline.failures(), pipeline.stopped_slots());
+        return Err(stuck(&pipeline));
     }
     log.wait_durable(embedded.last_sequence(), PATIENCE)?;
     let until_us = clock::monotonic_us();
@@ -311,6 +300,21 @@ pub fn reconcile(options: &BenchReconcile, settings: &Settings, dir: &Path) -> a
     })
 }
 
+/// Imports the bill as `ledgerflow bill` does; the file's id.
+fn import(log: &dyn Log, setup: &Setup, bill: &Path) -> anyhow::Result<String> {
+    let import = Import::open_path(setup.source(Some(SOURCE))?, bill, None, setup.counts.internal)?;
+    if !import.end().accepted {
+        bail!("the bill is quarantined: {}: {}", import.end().reason, import.end().detail);
+    }
+    let file = import.file().id.clone();
+    append_bill(log, import)?;
+    Ok(file)
+}
+
+fn stuck(pipeline: &Pipeline) -> anyhow::Error {
+    anyhow!("reconcile did not get through: {:?} {:?}", pipeline.failures(), pipeline.stopped_slots())
+}
+
 /// Waits until the file counts in every partition. One that is at it does not answer meanwhile.
 fn wait_released(pipeline: &Pipeline, file: &str, partitions: u32) -> anyhow::Result<()> {
     let until = Deadline::after(PATIENCE);
@@ -328,7 +332,7 @@ fn wait_released(pipeline: &Pipeline, file: &str, partitions: u32) -> anyhow::Re
             return Ok(());
         }
         if until.left().is_zero() || !pipeline.failures().is_empty() {
-            bail!("reconcile did not get through: {:?} {:?}", pipeline.failures(), pipeline.stopped_slots());
+            return Err(stuck(pipeline));
         }
         std::thread::sleep(Duration::from_millis(20));
     }

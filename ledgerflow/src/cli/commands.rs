@@ -109,7 +109,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             measure(&options, &settings, cli.config.as_deref(), &dir)
         }
         // What a topic is needs no books.
-        Command::Topics(args::Topics::Describe { topic }) => show(&query::operations::topic(&topic), out),
+        Command::Topics(args::Topics::Describe { topic }) => show(&query::topics::topic(&topic), out),
         Command::Http if settings.log.kind == LogKind::Embedded => Err(WrongUse(
             "on the embedded log `ledgerflow run` serves HTTP, where http.listen says so".to_owned(),
         )

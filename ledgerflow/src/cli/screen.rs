@@ -6,7 +6,7 @@
 
 use super::output::{Table, lines_within, visible};
 use crate::query::figures::{DayFigures, Figures, LagFigures, StageFigures};
-use crate::query::operations::RUNNING;
+use crate::query::status::RUNNING;
 use std::cmp::Reverse;
 use std::fmt::Write;
 

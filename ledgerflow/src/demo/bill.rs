@@ -140,20 +140,12 @@ fn fits(kind: CaseKind, movement: &Movement) -> bool {
 
 /// Changes a line, or gives another one to stand beside it.
 fn plant(kind: CaseKind, line: &mut Line) -> Option<Line> {
+    line.differ(kind);
     match kind {
-        CaseKind::Currency => line.currency = "USD",
-        CaseKind::Amount => line.cents += 100,
-        CaseKind::Fee => line.fee_fine += 10_000,
-        CaseKind::Status => line.refund_status = "PROCESSING",
-        CaseKind::Duplicate => return Some(line.clone()),
-        CaseKind::TheirsOnly => {
-            let mut unknown = line.clone();
-            unknown.order = format!("X{}", line.order);
-            return Some(unknown);
-        }
-        CaseKind::OursOnly | CaseKind::Matched => {}
+        CaseKind::Duplicate => Some(line.clone()),
+        CaseKind::TheirsOnly => Some(Line { order: format!("X{}", line.order), ..line.clone() }),
+        _ => None,
     }
-    None
 }
 
 fn shuffled(mut all: Vec<usize>, prng: &mut Prng) -> Vec<usize> {

@@ -162,7 +162,6 @@ fn on(log: &LedgerLog, options: &args::Demo, settings: &Settings, dir: &Path) ->
     directory::mark(dir)?;
     let mut company = Company::open(settings, log.clone(), dir, day)?;
     let midnight_us = company.midnight_us;
-    let begin_us = midnight_us - BEFORE_US;
     let scale = Scale {
         events: options.events,
         accounts: options.accounts,
@@ -174,18 +173,7 @@ fn on(log: &LedgerLog, options: &args::Demo, settings: &Settings, dir: &Path) ->
     let bar = progress(options.events);
     company.wait_ready()?;
 
-    let started_us = clock::monotonic_us();
-    bar.set_message("funding wallets");
-    fund(&mut company, &mut traffic, options.accounts, begin_us, &bar)?;
-    let rest = options.events - options.accounts;
-    let paced = rest * PACED_PERCENT / 100;
-    bar.set_message("steady, through midnight");
-    let (rate, latency) = steady(&mut company, &mut traffic, paced, begin_us, &bar)?;
-    bar.set_message("as fast as it goes");
-    let from_us = begin_us + PACED_US;
-    let backlog = backlog(&mut company, &mut traffic, rest - paced, from_us, &bar)?;
-    let traffic_us = since(started_us);
-
+    let Sent { rate, latency, backlog, traffic_us } = send_all(&mut company, &mut traffic, scale, &bar)?;
     bar.set_message("closing the day");
     let days = company.wait_closed(day, PATIENCE)?;
     bar.set_message("reconciling the bills");
@@ -223,6 +211,35 @@ fn on(log: &LedgerLog, options: &args::Demo, settings: &Settings, dir: &Path) ->
         bills,
         disk_bytes: log.embedded.as_ref().map(|embedded| embedded.disk_bytes()),
     })
+}
+
+/// How the traffic went.
+struct Sent {
+    rate: u64,
+    latency: Percentiles,
+    backlog: (u64, u64),
+    traffic_us: u64,
+}
+
+/// All of the day's traffic: funding, the paced part, the backlog.
+fn send_all(
+    company: &mut Company,
+    traffic: &mut Traffic,
+    scale: Scale,
+    bar: &ProgressBar,
+) -> anyhow::Result<Sent> {
+    let Scale { events, accounts, midnight_us, .. } = scale;
+    let begin_us = midnight_us - BEFORE_US;
+    let started_us = clock::monotonic_us();
+    bar.set_message("funding wallets");
+    fund(company, traffic, accounts, begin_us, bar)?;
+    let rest = events - accounts;
+    let paced = rest * PACED_PERCENT / 100;
+    bar.set_message("steady, through midnight");
+    let (rate, latency) = steady(company, traffic, paced, begin_us, bar)?;
+    bar.set_message("as fast as it goes");
+    let backlog = backlog(company, traffic, rest - paced, begin_us + PACED_US, bar)?;
+    Ok(Sent { rate, latency, backlog, traffic_us: since(started_us) })
 }
 
 /// Every wallet gets its money, and that is booked before anything is spent.

@@ -8,6 +8,7 @@ use super::provider::Provider;
 use super::traffic::Scale;
 use crate::cli::args::Output;
 use crate::cli::output::{Cell, Table};
+use crate::measure::decimal::decimal;
 use crate::query::journal::Booked;
 use schemas::balance_json::{DayState, NormalSide};
 use schemas::dates::Day;
@@ -122,10 +123,7 @@ fn balances(found: &Found) -> Table {
             account.name.as_str().into(),
             "CNY".into(),
             Cell::amount(account.balance.as_str()),
-            match account.normal_side {
-                NormalSide::Debit => "debit".into(),
-                NormalSide::Credit => "credit".into(),
-            },
+            account.normal_side.name().into(),
             account.seq.into(),
         ]);
     }
@@ -272,11 +270,4 @@ pub(super) fn closing_words(found: &Found, checks: &[Check]) -> String {
         _ => writeln!(out, "\n{failed} of {} checks FAILED.", checks.len()),
     };
     out
-}
-
-/// `value / unit` as a decimal text with `digits` decimals, cut.
-fn decimal(value: u64, unit: u64, digits: u32) -> String {
-    let scale = 10_u128.pow(digits);
-    let scaled = u128::from(value) * scale / u128::from(unit.max(1));
-    format!("{}.{:0width$}", scaled / scale, scaled % scale, width = digits as usize)
 }

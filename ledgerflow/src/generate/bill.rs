@@ -1,6 +1,7 @@
 //! A line of a provider's bill before it is written in the provider's format.
 
 use schemas::dates::format_instant;
+use schemas::recon_json::CaseKind;
 
 /// Local time of the providers is ahead of UTC by this.
 const ZONE_US: i64 = 8 * 3_600 * 1_000_000;
@@ -33,6 +34,18 @@ impl Line {
     #[must_use]
     pub const fn is_refund(&self) -> bool {
         !self.refund.is_empty()
+    }
+
+    /// Makes it differ from what we booked, as a break of this kind differs. A kind that is about how many lines there
+    /// are changes none.
+    pub const fn differ(&mut self, kind: CaseKind) {
+        match kind {
+            CaseKind::Currency => self.currency = "USD",
+            CaseKind::Amount => self.cents += 100,
+            CaseKind::Fee => self.fee_fine += 10_000,
+            CaseKind::Status => self.refund_status = "PROCESSING",
+            CaseKind::Matched | CaseKind::OursOnly | CaseKind::TheirsOnly | CaseKind::Duplicate => {}
+        }
     }
 }
 

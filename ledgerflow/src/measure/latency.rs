@@ -8,10 +8,11 @@ use schemas::topics::Topic;
 use schemas::wire::{BalancesBody, Decision, JournalBody};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stream::clock;
 use stream::log::{FetchLimit, Isolation, Log, LogError, Offset, Record, TopicPartition};
+use stream::mutex::lock;
 
 /// How long the end waits for balances that are still to come.
 const LAST_WAIT_US: i64 = 10_000_000;
@@ -28,12 +29,12 @@ pub struct Due {
 impl Due {
     /// Events from `first` on were due at `due_us` (wall clock).
     pub fn note(&self, lane: u32, partition: u32, first: Offset, due_us: i64) {
-        let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut chunks = lock(&self.chunks);
         chunks.entry((lane, partition)).or_default().push((first, due_us));
     }
 
     fn of(&self, lane: u32, partition: u32, offset: Offset) -> Option<i64> {
-        let chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        let chunks = lock(&self.chunks);
         let chunks = chunks.get(&(lane, partition))?;
         let after = chunks.partition_point(|(first, _)| *first <= offset);
         chunks.get(after.checked_sub(1)?).map(|(_, due)| *due)

@@ -2,6 +2,7 @@
 //! recount of what came out.
 
 pub mod behind;
+pub mod decimal;
 pub mod latency;
 pub mod process;
 pub mod readable;

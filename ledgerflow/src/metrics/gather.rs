@@ -32,6 +32,17 @@ const _: () = assert!(10 * WAIT.as_millis() + lag::WAIT.as_millis() < 10_000);
 
 const DAY_US: i64 = 24 * 3_600 * 1_000_000;
 
+/// What has become of spans since the process began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spans {
+    /// Taken by the collector.
+    pub exported: u64,
+    /// Dropped, as too many waited.
+    pub overflowed: u64,
+    /// Dropped, as the collector did not take them.
+    pub refused: u64,
+}
+
 /// What this process has to tell; `dir` is its data directory.
 #[must_use]
 pub fn gather(books: &Books, dir: &Path) -> Samples {
@@ -41,10 +52,10 @@ pub fn gather(books: &Books, dir: &Path) -> Samples {
     if let Some(log) = &books.embedded {
         samples.count(&of::LOG_BYTES, [], log.disk_bytes());
     }
-    if let Some(told) = books.traces.as_ref().map(Tracer::told) {
-        samples.count(&of::SPANS_EXPORTED, [], told.exported);
-        samples.count(&of::SPANS_DROPPED, [&"queue"], told.overflowed);
-        samples.count(&of::SPANS_DROPPED, [&"collector"], told.refused);
+    if let Some(spans) = books.traces.as_ref().map(Tracer::told) {
+        samples.count(&of::SPANS_EXPORTED, [], spans.exported);
+        samples.count(&of::SPANS_DROPPED, [&"queue"], spans.overflowed);
+        samples.count(&of::SPANS_DROPPED, [&"collector"], spans.refused);
     }
     let places = books.pipeline().map(|pipeline| of_pipeline(&mut samples, pipeline)).unwrap_or_default();
     let (mirror, log) = (of_mirror(&mut samples, books), Arc::clone(&books.log));

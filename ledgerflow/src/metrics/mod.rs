@@ -11,6 +11,6 @@ mod lag;
 mod reference;
 mod samples;
 
-pub use gather::{WAIT, gather};
+pub use gather::{Spans, WAIT, gather};
 pub use reference::reference;
 pub use samples::{MEDIA_TYPE, Samples, Value};

@@ -2,8 +2,9 @@
 
 use schemas::topics::Topic;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use stream::log::{Isolation, Log, LogError, Offset, TopicPartition};
+use stream::mutex::lock;
 
 /// Shared between the mirror's thread and whoever asks.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +54,7 @@ impl View {
 
 impl Board {
     fn lock(&self) -> MutexGuard<'_, View> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// What there is to tell now.

@@ -13,11 +13,12 @@ use reconcile::join::Join;
 use reconcile::rekey::Rekey;
 use settlement::Settlement;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stream::clock::{self, BusinessClock};
 use stream::embedded::EmbeddedLog;
 use stream::log::Log;
+use stream::mutex::lock;
 use stream::processor::Processor;
 use stream::worker::{Checkpoints, DiskCheckpoints, MemoryCheckpoints, Now, Options, Progress, Worker};
 
@@ -200,7 +201,7 @@ impl<P: Processor> Rested<P> {
     }
 
     fn ask<R>(&self, how: &Restoring, question: impl Fn(&Worker<P>) -> R) -> anyhow::Result<R> {
-        let mut held = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&self.worker);
         if let Held::Not(processor) = &mut *held {
             let processor = processor.take().context("the state could not be restored")?;
             let worker = how.worker(processor)?;

@@ -11,8 +11,9 @@ use schemas::shards::stable_hash;
 use schemas::topics::Topic;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use stream::log::{Header, Isolation, Log, Offset, OutRecord, Record, TopicPartition, header};
+use stream::mutex::lock;
 
 /// Bytes of an event as they travel to the pipeline's process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +70,7 @@ pub(super) fn send(
 ) -> anyhow::Result<Answer> {
     let topic = *Topic::LANES.get(usize::from(lane)).context("lane: expected 0, 1 or 2")?;
     let partitions = books.setup.counts.events;
-    let sending = SENDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let sending = lock(&SENDING);
     let from = ends(books.log.as_ref())?;
     let mut next: BTreeMap<u32, Offset> = BTreeMap::new();
     let mut begin = BTreeMap::new();

@@ -1,13 +1,21 @@
 //! Questions about the books and their answers as tables: one code path, whether the pipeline runs in this process,
 //! in another one (through its socket), or not at all.
 
-pub mod answers;
+mod audit;
+mod backup;
+mod balances;
+pub mod bill;
 pub mod books;
+mod breaks;
+mod days;
+pub mod entries;
 pub mod events;
 pub mod figures;
 pub mod journal;
-pub mod operations;
 pub mod outcomes;
+mod shown;
+pub mod status;
+pub mod topics;
 pub mod trace;
 pub mod verify;
 
@@ -26,7 +34,7 @@ pub enum Question {
     /// Accounts and their balances, in the order of account and asset; `after` = the last ones of the page before.
     Accounts { prefix: String, after: Option<(String, String)>, limit: usize },
     /// A page of entries of an account, newest first, asset by asset.
-    EntriesPage { account: String, asset: Option<String>, after: Option<answers::Cursor>, limit: usize },
+    EntriesPage { account: String, asset: Option<String>, after: Option<entries::Cursor>, limit: usize },
     /// Newest entries of an account.
     Entries { account: String, asset: Option<String>, limit: usize },
     /// One event's way.
@@ -144,40 +152,36 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
     }
     match question {
         Question::Balance { account, as_of } => {
-            answers::balance(books, account, as_of.as_deref()).and_then(|answer| whole(books, answer))
+            balances::balance(books, account, as_of.as_deref()).and_then(|answer| whole(books, answer))
         }
         Question::Accounts { prefix, after, limit } => {
-            answers::accounts(books, prefix, after.as_ref(), *limit).and_then(|answer| whole(books, answer))
+            balances::accounts(books, prefix, after.as_ref(), *limit).and_then(|answer| whole(books, answer))
         }
         Question::EntriesPage { account, asset, after, limit } => {
-            answers::entries_page(books, account, asset.as_deref(), after.as_ref(), *limit)
+            entries::entries_page(books, account, asset.as_deref(), after.as_ref(), *limit)
         }
         Question::Entries { account, asset, limit } => {
-            answers::entries(books, account, asset.as_deref(), *limit)
+            entries::entries(books, account, asset.as_deref(), *limit)
         }
         Question::Trace { id, source } => trace::trace(books, id, source.as_deref()),
-        Question::TrialBalance => answers::trial_balance(books).and_then(|answer| whole(books, answer)),
-        Question::Days => answers::days(books),
-        Question::Breaks { kind, summary, limit } => {
-            answers::breaks(books, kind.as_deref(), *summary, *limit)
-        }
+        Question::TrialBalance => balances::trial_balance(books).and_then(|answer| whole(books, answer)),
+        Question::Days => days::days(books),
+        Question::Breaks { kind, summary, limit } => breaks::breaks(books, kind.as_deref(), *summary, *limit),
         Question::RejectedList { reason, summary, limit } => {
             events::rejected(books, reason.as_deref(), *summary, *limit)
         }
         Question::RejectedShow { position } => events::rejected_one(books, position),
-        Question::TopicsList => operations::topics(books),
-        Question::Status => operations::status(books),
+        Question::TopicsList => topics::topics(books),
+        Question::Status => status::status(books),
         Question::Verify => verify::verify(books),
-        Question::Audit { quiesced } => operations::audit(books, *quiesced),
-        Question::Backup { to } => operations::backup(books, to),
-        Question::Bill { file, source, day } => {
-            operations::bill(books, file, source.as_deref(), day.as_deref())
-        }
+        Question::Audit { quiesced } => audit::audit(books, *quiesced),
+        Question::Backup { to } => backup::backup(books, to),
+        Question::Bill { file, source, day } => bill::bill(books, file, source.as_deref(), day.as_deref()),
         Question::Send { lane, events, traceparents } => events::send(books, *lane, events, traceparents),
         Question::Outcomes { of } => outcomes::outcomes(books, of),
-        Question::Work => operations::work(books),
-        Question::Health => Ok(operations::health(books)),
-        Question::Ready => operations::ready(books),
+        Question::Work => status::work(books),
+        Question::Health => Ok(status::health(books)),
+        Question::Ready => status::ready(books),
     }
 }
 

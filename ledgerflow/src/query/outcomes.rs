@@ -245,7 +245,7 @@ impl Gathered {
 }
 
 /// Name of an outcome on the command line.
-pub(super) const fn word(outcome: Outcome) -> &'static str {
+pub(crate) const fn word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Booked => "booked",
         Outcome::Refused => "refused",

@@ -4,18 +4,20 @@
 //! that another uses too, repeat it, and entries of one event lie in several partitions, so `journal` and `rejected` are
 //! read once; of the journal only those records are decoded that hold the id's bytes.
 
-use super::answers::{Shown, balances_of, side_name};
+use super::balances::balances_of;
 use super::books::Books;
 use super::events::{Rejected, record_at};
 use super::outcomes::{why, word};
+use super::shown::Shown;
 use super::{Answer, Ending};
 use crate::cli::output::{Cell, Table};
 use crate::measure::recount::each;
 use reconcile::match_key::MatchKey;
+use schemas::balance_json::NormalSide;
 use schemas::dates::{Day, format_instant};
 use schemas::topics::Topic;
 use schemas::wire::{
-    Decision, Entry, EventKey, JournalBody, Match, Outcome, Received, Reserved, Resolution, Side,
+    Decision, Entry, EventKey, JournalBody, Match, Outcome, Received, Reserved, Resolution,
     journal_item::Item,
 };
 use std::collections::BTreeSet;
@@ -313,7 +315,7 @@ fn entries(books: &Books, found: &Found) -> anyhow::Result<Table> {
         table.row([
             entry.account.clone().into(),
             entry.asset.clone().into(),
-            if entry.side() == Side::Credit { "credit".into() } else { "debit".into() },
+            NormalSide::from(entry.side()).name().into(),
             shown.amount(entry.amount(), &entry.asset),
             shown.balance(&entry.account, entry.after(), &entry.asset),
             entry.seq.into(),
@@ -336,7 +338,7 @@ fn balances(books: &Books, found: &Found) -> anyhow::Result<Table> {
                 account.into(),
                 asset.into(),
                 Cell::amount(balance.balance),
-                side_name(balance.normal_side).into(),
+                balance.normal_side.name().into(),
                 balance.seq.into(),
                 balance.last_date.into(),
             ]);

@@ -8,10 +8,11 @@ use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stream::clock::{BusinessClock, monotonic_us};
 use stream::faults;
+use stream::mutex::lock;
 use stream::processor::Processor;
 use stream::worker::{Now, Progress, Worker, WorkerError};
 use thiserror::Error;
@@ -108,10 +109,6 @@ struct Told {
     failure: Mutex<Option<Failure>>,
     blocked: Mutex<Option<Blocked>>,
     counters: Counters,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Told {
@@ -271,7 +268,7 @@ impl<P: Processor + 'static> WorkerThread<P> {
     /// Asks it to end and waits for that. Returns whether it has ended.
     pub fn end_within(&self, wait: Duration) -> bool {
         self.request_stop();
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = lock(&self.ended);
         ended.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected)
     }
 }

@@ -7,9 +7,10 @@ use super::worker_thread::{ANSWER_WAIT, Blocked, Failure, Work, WorkerThread};
 use super::{Deadline, Role, Start};
 use std::collections::BTreeSet;
 use std::num::NonZero;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use stream::log::{Offset, TopicPartition};
+use stream::mutex::lock;
 use stream::processor::{Processor, Stop};
 use stream::worker::{Options, Worker};
 
@@ -24,7 +25,7 @@ const GATHERING_WAIT: Duration = Duration::from_secs(1);
 
 impl Gathering {
     fn arrive(&self) {
-        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut missing = lock(&self.missing);
         *missing = missing.saturating_sub(1);
         self.all_are_there.notify_all();
         drop(self.all_are_there.wait_timeout_while(missing, GATHERING_WAIT, |missing| *missing > 0));

@@ -16,6 +16,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 use stream::clock::wall_us;
 use stream::log::Log;
+use stream::mutex::lock;
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -102,7 +103,7 @@ impl Export {
     pub(super) fn end_within(&self, wait: Duration) {
         // Nobody listens any more only when the thread has ended.
         let _ = self.stop.send(true);
-        let ended = self.ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let ended = lock(&self.ended);
         if ended.recv_timeout(wait) != Err(mpsc::RecvTimeoutError::Disconnected) {
             let left = self.counts.queued.load(Ordering::Relaxed);
             tracing::warn!(spans = left, "the collector has not taken all spans in time");

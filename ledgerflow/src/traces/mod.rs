@@ -21,6 +21,7 @@ pub use stage::{Sealed, Stage};
 
 use crate::cli::commands::WrongUse;
 use crate::config::{Collector, LogKind, Settings};
+use crate::metrics::Spans;
 use export::{Export, Message};
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
@@ -32,17 +33,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use stream::log::Log;
-
-/// What has become of spans since the process began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
-    /// Taken by the collector.
-    pub exported: u64,
-    /// Dropped, as too many waited.
-    pub overflowed: u64,
-    /// Dropped, as the collector did not take them.
-    pub refused: u64,
-}
 
 /// Exports spans. Clones are the same one.
 #[derive(Clone)]
@@ -97,9 +87,9 @@ impl Tracer {
 
     /// What has become of spans.
     #[must_use]
-    pub fn told(&self) -> Told {
+    pub fn told(&self) -> Spans {
         let counts = &self.0.export.counts;
-        Told {
+        Spans {
             exported: counts.exported.load(Ordering::Relaxed),
             overflowed: counts.overflowed.load(Ordering::Relaxed),
             refused: counts.refused.load(Ordering::Relaxed),

@@ -13,9 +13,10 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanKind;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use stream::clock::wall_us;
 use stream::log::{Fetch, Log, Offset, TopicPartition, Transaction};
+use stream::mutex::lock;
 use stream::worker::Metadata;
 
 /// Most steps that are noted until their window is committed; further ones are counted as dropped. Two full windows of
@@ -81,7 +82,7 @@ impl Stage {
     }
 
     fn noted(&self) -> MutexGuard<'_, VecDeque<Noted>> {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.noted)
     }
 
     /// The worker reads its inputs from the start, or after a restore: what it has read before does not count.

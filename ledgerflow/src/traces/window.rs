@@ -6,6 +6,7 @@
 
 use super::context::Context;
 use super::span::{Event, Place, Step, span_id};
+use crate::query::outcomes::word;
 use prost::Message;
 use schemas::batch;
 use schemas::cloudevents;
@@ -175,15 +176,12 @@ const fn place(decision: &Decision) -> Place {
 }
 
 fn decided(context: Context, decision: Decision, slot: u32) -> Option<Stepped> {
-    let outcome = match decision.outcome() {
-        Outcome::Booked => "booked",
-        Outcome::Refused => "refused",
-        Outcome::Duplicate => "duplicate",
-        // It was told as pending when it came.
-        Outcome::Pending if decision.concludes => return None,
-        Outcome::Pending => "pending",
-        Outcome::Unspecified => return None,
-    };
+    let outcome = decision.outcome();
+    // What is pending again was told as pending when it came.
+    let again = outcome == Outcome::Pending && decision.concludes;
+    if outcome == Outcome::Unspecified || again {
+        return None;
+    }
     let (place, event) = (place(&decision), event(decision.event.clone()));
     let (parent, topic) = match decision.forwarded_from.checked_sub(1) {
         Some(home) => (span_id(context, &event, Step::Asked, home, None), Topic::Credits),
@@ -199,7 +197,7 @@ fn decided(context: Context, decision: Decision, slot: u32) -> Option<Stepped> {
         partition: slot,
         topic,
         place: Some(place),
-        outcome: Some((outcome, decision.reason)),
+        outcome: Some((word(outcome), decision.reason)),
     })
 }
 
@@ -213,7 +211,7 @@ fn received_at(context: Context, received: Received, slot: u32) -> Stepped {
         partition: slot,
         topic: Topic::Credits,
         place: None,
-        outcome: Some(("booked", received.suspense_reason)),
+        outcome: Some((word(Outcome::Booked), received.suspense_reason)),
     }
 }
 

@@ -360,6 +360,7 @@ fn has_columns(rows: &Value, columns: Columns) {
 
 /// A closed day with entries, a bill's break and an event that was not booked; the next day runs.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of operations")]
 fn every_operation_answers_as_it_is_described() {
     let company = Company::with("http: {listen: 127.0.0.1:0}\n");
     let clock = "ingest: {tick_ms: 100}\nbusiness_clock: {mode: offset, at: '2026-11-21T12:00:00Z'}\n";

@@ -203,6 +203,7 @@ fn thousand() -> Vec<String> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of figures")]
 fn figures_are_those_of_what_was_sent() {
     let company = Company::with(&format!("http: {{listen: 127.0.0.1:0}}\n{CONFIGURATION}"));
     let running = company.run();

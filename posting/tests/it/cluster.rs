@@ -16,7 +16,7 @@ use schemas::wire::{
     AssetSum, BatchHeader, CommandItem, CreditItem, CreditsBody, DayMarker, JournalBody, JournalItem, Side,
     Tick, command_item, journal_item::Item,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use stream::log::{Offset, OutRecord, Record, TopicPartition};
 use stream::processor::{
     ChannelEnd, Decision, InputRecords, LookBack, LookedBack, Processor, SlotState, Stop, Window,
@@ -404,7 +404,7 @@ impl Cluster {
     pub fn crash(&mut self, slot: u32, from_checkpoint: bool) {
         let at = slot as usize;
         let rebuilt = self.rebuilt(slot, from_checkpoint).unwrap();
-        let differing = posting::processor::differing_keys(&self.slots[at], &rebuilt);
+        let differing = differing_keys(&self.slots[at], &rebuilt);
         assert!(differing.is_empty(), "slot {slot}, checkpoint {from_checkpoint}: {differing:02x?}");
         assert_eq!(self.slots[at].canonical(), rebuilt.canonical());
         self.slots[at] = rebuilt;
@@ -493,4 +493,11 @@ pub fn credits_batch(from: u32, items: &[Bytes]) -> Bytes {
     let mut body = BodyBuilder::new();
     items.iter().for_each(|item| body.push(&CreditItem::decode(item.clone()).unwrap()));
     body.seal(BatchHeader { slot: from, epoch: 1, batch: 1, sequence: 1, ..BatchHeader::default() }).value
+}
+
+/// Keys of the pairs in which two states differ.
+pub fn differing_keys(a: &Slot, b: &Slot) -> BTreeSet<Vec<u8>> {
+    let (a, b) = (a.canonical(), b.canonical());
+    let (a, b): (BTreeSet<_>, BTreeSet<_>) = (a.into_iter().collect(), b.into_iter().collect());
+    a.symmetric_difference(&b).map(|(key, _)| key.clone()).collect()
 }

@@ -1,8 +1,7 @@
 //! Rebuilding a slot: from its journal alone, or from any checkpoint and the journal beyond it.
 
-use crate::cluster::{ALL, Cluster, DAY, Written};
+use crate::cluster::{ALL, Cluster, DAY, Written, differing_keys};
 use crate::events::{CHART, Event, Op, credit, debit, owner_in};
-use posting::processor::differing_keys;
 use prost::Message;
 use schemas::batch::BodyBuilder;
 use schemas::topics::Topic;

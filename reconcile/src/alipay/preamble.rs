@@ -4,7 +4,7 @@
 //! them: the end of the list, totals, the time of export.
 
 use crate::bill::NUMBER_BYTES_MAX;
-use crate::lines::Lines;
+use crate::lines::{Lines, WITHOUT_TOTALS};
 use crate::quarantine::{BillError, Quarantine, QuarantineReason, excerpt};
 use std::io::Read;
 
@@ -61,15 +61,6 @@ pub(super) fn read<R: Read>(lines: &mut Lines<R>, kind: &str) -> Result<Preamble
     Err(wrong(format!("line {LINES_MAX}: no header until here")))
 }
 
-/// Moves to the next line, which must be there.
-pub(super) fn advance<R: Read>(lines: &mut Lines<R>) -> Result<(), BillError> {
-    if lines.advance()? {
-        return Ok(());
-    }
-    let detail = format!("the file ends after line {} without totals", lines.number());
-    Err(Quarantine::new(QuarantineReason::NoTotals, detail).into())
-}
-
 /// The line after the last row says so.
 pub(super) fn ends_list(line: u32, text: &str) -> Result<(), Quarantine> {
     if text.contains(LIST_ENDS) {
@@ -81,22 +72,11 @@ pub(super) fn ends_list(line: u32, text: &str) -> Result<(), Quarantine> {
 
 /// The last line: without it the file is cut off.
 pub(super) fn export_time<R: Read>(lines: &mut Lines<R>) -> Result<(), BillError> {
-    advance(lines)?;
+    lines.must_advance(WITHOUT_TOTALS)?;
     let (number, text) = (lines.number(), lines.text()?.trim());
     if text.starts_with(EXPORTED) && text.ends_with(']') {
         return Ok(());
     }
     let detail = format!("line {number}: {:?}, expected {EXPORTED}：[…]", excerpt(text));
     Err(Quarantine::new(QuarantineReason::MalformedTotals, detail).into())
-}
-
-/// Only empty lines follow.
-pub(super) fn nothing_more<R: Read>(lines: &mut Lines<R>) -> Result<(), BillError> {
-    while lines.advance()? {
-        if !lines.text()?.trim().is_empty() {
-            let detail = format!("line {}: something follows the totals", lines.number());
-            return Err(Quarantine::new(QuarantineReason::AfterTotals, detail).into());
-        }
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@ use super::columns::{Column, Header, SUMMARY};
 use super::preamble::{self, Preamble};
 use crate::columns::Named;
 use crate::decimal::Decimal;
-use crate::lines::Lines;
+use crate::lines::{Lines, WITHOUT_TOTALS};
 use crate::quarantine::{BillError, Quarantine, QuarantineReason, excerpt, member_name};
 use std::io::Read;
 
@@ -29,7 +29,7 @@ impl Summary {
         let header = Header::parse(lines.number(), lines.text()?, &SUMMARY)?;
         let mut whole = None;
         loop {
-            preamble::advance(lines)?;
+            lines.must_advance(WITHOUT_TOTALS)?;
             let (line, text) = (lines.number(), lines.text()?);
             if text.starts_with('#') {
                 preamble::ends_list(line, text)?;
@@ -44,7 +44,7 @@ impl Summary {
             }
         }
         preamble::export_time(lines)?;
-        preamble::nothing_more(lines)?;
+        lines.end_after_totals()?;
         let (line, stated) = whole
             .ok_or_else(|| Quarantine::new(QuarantineReason::NoTotals, "the summary has no row 合计"))?;
         Ok(Self { account, place: format!("member {}, line {line}", member_name(member)), stated })

@@ -10,6 +10,9 @@ use crate::mapping::{Mapping, Pattern, Rows, Tail, TailForm, Total};
 use crate::quarantine::{BillError, Quarantine, QuarantineReason, excerpt};
 use std::io::Read;
 
+/// How a file has ended whose totals are not all there.
+const AMID: &str = ", amid its totals";
+
 /// One sum for each total of the mapping, in its order.
 pub(super) struct Sums(Vec<Decimal>);
 
@@ -83,21 +86,8 @@ pub(super) fn read<R: Read>(
         TailForm::Lines(patterns) => by_lines(&mut comparing, patterns, lines, record)?,
         TailForm::Header { ignore } => by_header(&mut comparing, ignore, lines, record)?,
     }
-    while lines.advance()? {
-        if !lines.text()?.trim().is_empty() {
-            let detail = format!("line {}: something follows the totals", lines.number());
-            return Err(Quarantine::new(QuarantineReason::AfterTotals, detail).into());
-        }
-    }
+    lines.end_after_totals()?;
     Ok(comparing.gate)
-}
-
-fn advance<R: Read>(lines: &mut Lines<R>) -> Result<(), BillError> {
-    if lines.advance()? {
-        return Ok(());
-    }
-    let detail = format!("the file ends after line {}, amid its totals", lines.number());
-    Err(Quarantine::new(QuarantineReason::NoTotals, detail).into())
 }
 
 fn by_lines<R: Read>(
@@ -108,7 +98,7 @@ fn by_lines<R: Read>(
 ) -> Result<(), BillError> {
     for (index, pattern) in patterns.iter().enumerate() {
         if index > 0 {
-            advance(lines)?;
+            lines.must_advance(AMID)?;
         }
         let (line, text) = (lines.number(), lines.text()?);
         let found = pattern.find(text);
@@ -143,7 +133,7 @@ fn by_header<R: Read>(
     if let Some((name, _)) = comparing.tail.totals.iter().find(|(name, _)| !names.contains(name)) {
         return Err(malformed(line, format!("total {name} is missing")).into());
     }
-    advance(lines)?;
+    lines.must_advance(AMID)?;
     record.read(lines)?;
     let line = record.line();
     if record.len() != names.len() {

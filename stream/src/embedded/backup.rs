@@ -6,12 +6,13 @@
 //! ends the backup, and what was copied is removed again.
 
 use super::EmbeddedLog;
-use super::core::{Core, lock};
+use super::core::Core;
 use super::files::{Files, SystemFiles, replace, write_all_at};
 use super::index::SegmentIndex;
 use super::meta::{Durable, Meta};
 use super::segment::{corrupt, index_path, io_error, read_header};
 use crate::log::LogError;
+use crate::mutex::lock;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;

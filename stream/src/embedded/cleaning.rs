@@ -8,7 +8,7 @@
 //!
 //! Runs on the log's own thread; commits and readers are held up only while a file changes its name.
 
-use super::core::{Core, NotWritten, lock};
+use super::core::{Core, NotWritten};
 use super::files::write_all_at;
 use super::format::{Bounds, Draft, Head, Run, Sealed};
 use super::index::{SegmentIndex, placed};
@@ -16,6 +16,7 @@ use super::segment::{SegmentHeader, SegmentScan, Step, corrupt, index_path, io_e
 use super::state::{ClosedSegment, State};
 use crate::faults;
 use crate::log::{LogError, Offset, TopicPartition};
+use crate::mutex::lock;
 use schemas::topics::Retention;
 use std::collections::BTreeMap;
 use std::fs::File;

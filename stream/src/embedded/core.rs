@@ -16,11 +16,12 @@ use super::state::{Layout, OpenSegment, State};
 use crate::clock;
 use crate::faults::{self, Point};
 use crate::log::{LogError, OutRecord, TopicPartition};
+use crate::mutex::lock;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Bytes of one segment at most, unless a single frame is bigger.
@@ -30,11 +31,6 @@ const _: () = assert!(
     SEGMENT_BYTES_MAX as usize + super::format::FRAME_BYTES_MAX < u32::MAX as usize,
     "places in a segment are u32"
 );
-
-/// A lock whose holder panicked is taken all the same: what it guards changes in one step at its end.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// What the write lock guards.
 #[derive(Debug)]

@@ -4,9 +4,10 @@
 //! a commit of another generation is aborted. A member's transactional id and name belong to its newest session;
 //! earlier ones are fenced: `join` takes the write lock, so it returns after their last commit.
 
-use super::core::{Core, NotWritten, lock};
+use super::core::{Core, NotWritten};
 use super::format::{GroupPosition, METADATA_BYTES_MAX};
 use crate::log::{Assignment, CommitOutcome, LogError, Member, Session, Transaction};
+use crate::mutex::lock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -28,7 +28,7 @@ pub use backup::{BackupFile, BackupReport, Left, restore, take_what_is_left, ver
 pub use cleaning::{CleanReport, Cleaning};
 pub use meta::{check_counts, made_as, owner};
 
-use self::core::{Core, CoreParts, NotWritten, SEGMENT_BYTES_MAX, lock};
+use self::core::{Core, CoreParts, NotWritten, SEGMENT_BYTES_MAX};
 use self::files::{Files, SystemFiles};
 use self::index::SegmentIndex;
 use self::meta::{Durable, Lock, Meta};
@@ -40,6 +40,7 @@ use crate::log::{
     Features, Isolation, Log, LogError, Member, Offset, OutRecord, Position, Reader, Session, TopicPartition,
     Watermarks,
 };
+use crate::mutex::lock;
 use schemas::topics::{PartitionCounts, Topic};
 use std::fs;
 use std::hash::{BuildHasher, Hasher};

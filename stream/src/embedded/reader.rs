@@ -3,12 +3,13 @@
 //! It keeps the run it is in, so that a small limit does not read a big run twice. Records share the run's buffer
 //! (the whole frame's, when it came from the cache): who keeps a record for long should copy what it keeps.
 
-use super::core::{Core, lock};
+use super::core::Core;
 use super::format::{Run, take_record, value_bytes};
 use super::index::SegmentIndex;
 use super::segment::{corrupt, io_error, read_header};
 use super::state::{CachedRun, ClosedSegment, LoadedSegment, Place, State};
 use crate::log::{Fetch, FetchLimit, LogError, Offset, Reader, Record, TopicPartition};
+use crate::mutex::lock;
 use bytes::Bytes;
 use std::fs::File;
 use std::io;

@@ -9,6 +9,7 @@
 
 use super::acls::Operation;
 use crate::log::{Header, Offset, OutRecord, Record};
+use crate::mutex::lock;
 use bytes::Bytes;
 use rdkafka::bindings as raw;
 use rdkafka::error::RDKafkaErrorCode;
@@ -321,13 +322,13 @@ pub(super) struct Bell {
 
 impl Bell {
     fn ring(&self) {
-        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *lock(&self.rung) = true;
         self.heard.notify_all();
     }
 
     /// Waits for a ring since the last wait.
     pub(super) fn wait(&self, wait: Duration) {
-        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let rung = lock(&self.rung);
         let waited = self.heard.wait_timeout_while(rung, wait, |rung| !*rung);
         *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
     }

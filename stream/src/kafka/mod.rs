@@ -23,6 +23,7 @@ use crate::log::{
     Features, Isolation, Log, LogError, Member, Offset, OutRecord, Position, Reader, Session, TopicPartition,
     Watermarks,
 };
+use crate::mutex::lock;
 use acls::Operation;
 use producer::{Producer, Unsent};
 use rdkafka::ClientContext;
@@ -35,7 +36,7 @@ use schemas::topics::Topic;
 use session::KafkaSession;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long stable positions are waited for before a transaction counts as being in the way. One that is committed is done
@@ -116,10 +117,6 @@ impl ClientContext for Quiet {
 }
 
 impl ConsumerContext for Quiet {}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Clients that are made when they are first needed, and shared by clones of the log.
 struct Shared {

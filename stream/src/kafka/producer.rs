@@ -6,8 +6,9 @@
 
 use super::ffi::{self, Batch, Client};
 use super::options::Options;
-use super::{errors, lock, log_line};
+use super::{errors, log_line};
 use crate::log::{LogError, OutRecord};
+use crate::mutex::lock;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};

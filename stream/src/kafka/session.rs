@@ -19,6 +19,7 @@ use crate::faults;
 use crate::log::{
     Assignment, CommitOutcome, LogError, Member, Position, Session, TopicPartition, Transaction,
 };
+use crate::mutex::lock;
 use rdkafka::ClientContext;
 use rdkafka::TopicPartitionList;
 use rdkafka::bindings::rd_kafka_resp_err_t;
@@ -29,7 +30,7 @@ use rdkafka::topic_partition_list::Offset as KafkaOffset;
 use schemas::topics::Topic;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long one question for the assignment serves the group.
@@ -56,7 +57,7 @@ struct Membership {
 
 impl Membership {
     fn place(&self) -> std::sync::MutexGuard<'_, Place> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.place)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Topics on the cluster: made by an operator's command, checked at every start, never made by processors.
 
 use super::acls::Operation;
-use super::{KafkaLog, Noted, Options, Quiet, errors, lock, noted_by, watchdog};
+use super::{KafkaLog, Noted, Options, Quiet, errors, noted_by, watchdog};
 use crate::clock;
 use crate::log::{LogError, Offset, TopicPartition};
+use crate::mutex::lock;
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext;

@@ -2,8 +2,9 @@
 //! slots and keeps readers behind its open transaction. Past the deadline the process ends, and its successor takes over.
 
 use crate::clock::monotonic_us;
+use crate::mutex::lock;
 use std::collections::BTreeMap;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ struct Calls {
 static CALLS: LazyLock<Mutex<Calls>> = LazyLock::new(Mutex::default);
 
 fn calls() -> std::sync::MutexGuard<'static, Calls> {
-    CALLS.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&CALLS)
 }
 
 /// Ends the watch of one call when it is dropped.

@@ -35,10 +35,11 @@ use crate::log::{
     Assignment, CommitOutcome, Features, Fetch, FetchLimit, Isolation, Log, LogError, Member, Offset,
     OutRecord, Position, Reader, Record, Session, TopicPartition, Transaction, Watermarks,
 };
+use crate::mutex::lock;
 use commit::Owner;
 use schemas::topics::Topic;
 use state::Core;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// A handle on a simulated log. Clones share log and process.
@@ -191,7 +192,7 @@ impl SimLog {
     }
 
     fn core(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.core)
     }
 }
 

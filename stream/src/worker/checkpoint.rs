@@ -1,12 +1,13 @@
 //! What the worker needs of a checkpoint store: one on disk for processes, one in memory for the simulation.
 
 use crate::log::Log;
+use crate::mutex;
 use crate::processor::SlotState;
 use crate::store::{CheckpointThread, DirtyPairs, Job, Label, NotTaken, Options, Store, StoreError, lock};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Takes one pair of a checkpoint.
@@ -241,7 +242,7 @@ impl MemoryCheckpoints {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        mutex::lock(&self.kept)
     }
 }
 

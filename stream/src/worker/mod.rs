@@ -200,6 +200,19 @@ impl<S> SlotRun<S> {
 }
 
 impl InputRun {
+    /// An input of which nothing has been read beyond its committed position.
+    fn new(at: TopicPartition, records_max: usize, position: Offset) -> Self {
+        Self {
+            at,
+            records_max,
+            position,
+            buffer: VecDeque::new(),
+            read_to: position,
+            drained: false,
+            held: false,
+        }
+    }
+
     /// Records buffered before reading pauses: two windows' worth.
     fn buffer_max(&self) -> usize {
         self.records_max.saturating_mul(2)

@@ -15,7 +15,6 @@ use crate::log::{FetchLimit, Isolation, LogError, Offset, Position, TopicPartiti
 use crate::processor::{Assigned, Changelog, Processor, SlotState, Stop};
 use crate::store::Label;
 use schemas::batch::{self, Hash};
-use std::collections::VecDeque;
 
 /// Result of restoring one slot.
 enum Restored<S> {
@@ -40,6 +39,25 @@ pub(super) struct Committed {
 }
 
 impl<S> SlotRun<S> {
+    /// A slot that reads no input and has committed nothing.
+    fn new(state: S, now: Now) -> Self {
+        Self {
+            state,
+            epoch: 0,
+            batch: 0,
+            hash: [0; 32],
+            first: false,
+            inputs: Vec::new(),
+            checkpointed_us: now.monotonic_us,
+            full_checkpoint: true,
+            sequence: 0,
+            replayed: (0, 0),
+            searches: Searches::default(),
+            stopped: None,
+            rests: false,
+        }
+    }
+
     /// Whether this state is what the committed positions name: then nobody has committed the slot since.
     fn stands_at(&self, committed: &Committed) -> bool {
         let owner = |metadata: &Metadata| metadata.epoch == self.epoch - u64::from(self.first);
@@ -165,15 +183,9 @@ impl<P: Processor> Worker<P> {
     ) -> Result<Restored<P::Slot>, WorkerError> {
         let inputs = self.inputs_of(slot);
         let at: Vec<TopicPartition> = inputs.iter().map(|(at, _)| *at).collect();
-        let held = match self.log.committed(&self.member.group, &at) {
-            Err(LogError::Unstable { at, holder }) => {
-                return Ok(Restored::Blocked(Blocked::Positions(at, holder)));
-            }
-            other => other?,
-        };
-        let mut committed = match judge_committed(slot, &at, held) {
+        let mut committed = match self.committed_of(slot, &at)? {
             Ok(committed) => committed,
-            Err(stop) => return Ok(Restored::Stopped(stop)),
+            Err(none) => return Ok(none),
         };
         // Whether no checkpoint holds what was seen before.
         let mut whole = false;
@@ -213,32 +225,35 @@ impl<P: Processor> Worker<P> {
         }
         let (epoch, batch, hash) =
             committed.metadata.as_ref().map_or((0, 0, [0; 32]), |m| (m.epoch, m.batch, m.hash));
-        let inputs =
-            inputs.into_iter().zip(&committed.positions).map(|((at, records_max), position)| InputRun {
-                at,
-                records_max,
-                position: *position,
-                buffer: VecDeque::new(),
-                read_to: *position,
-                drained: false,
-                held: false,
-            });
+        let inputs = inputs.into_iter().zip(&committed.positions);
         let restored = SlotRun {
-            state,
             epoch: epoch + 1,
             batch,
             hash,
             first: true,
-            inputs: inputs.collect(),
-            checkpointed_us: now.monotonic_us,
+            inputs: inputs
+                .map(|((at, records_max), position)| InputRun::new(at, records_max, *position))
+                .collect(),
             full_checkpoint: full || whole,
-            sequence: 0,
             replayed,
-            searches: Searches::default(),
-            stopped: None,
-            rests: false,
+            ..SlotRun::new(state, now)
         };
         Ok(Restored::Done(Box::new(restored), replayed.0))
+    }
+
+    /// What the committed positions of a slot's inputs say; `Err` = why the slot cannot be restored by them.
+    fn committed_of(
+        &self,
+        slot: u32,
+        at: &[TopicPartition],
+    ) -> Result<Result<Committed, Restored<P::Slot>>, WorkerError> {
+        let held = match self.log.committed(&self.member.group, at) {
+            Err(LogError::Unstable { at, holder }) => {
+                return Ok(Err(Restored::Blocked(Blocked::Positions(at, holder))));
+            }
+            other => other?,
+        };
+        Ok(judge_committed(slot, at, held).map_err(Restored::Stopped))
     }
 
     /// Holds committed positions against what the inputs hold. Where none is committed, the beginning is the position.
@@ -274,21 +289,7 @@ impl<P: Processor> Worker<P> {
             why = stop.why,
             "slot stopped"
         );
-        SlotRun {
-            state: self.processor.open(slot),
-            epoch: 0,
-            batch: 0,
-            hash: [0; 32],
-            first: false,
-            inputs: Vec::new(),
-            checkpointed_us: now.monotonic_us,
-            full_checkpoint: true,
-            sequence: 0,
-            replayed: (0, 0),
-            searches: Searches::default(),
-            stopped: Some(stop),
-            rests: false,
-        }
+        SlotRun { stopped: Some(stop), ..SlotRun::new(self.processor.open(slot), now) }
     }
 
     /// Loads the newest checkpoint; a doubtful one is dropped.

@@ -1,7 +1,7 @@
 //! A new owner goes on only where the log is still the one that was read: the record before each position is the same,
 //! and the position lies within the log.
 
-use crate::ground::{COUNTS, Ground};
+use crate::ground::{COUNTS, Ground, Member as GroundMember};
 use crate::tally::SLOTS;
 use bytes::Bytes;
 use schemas::topics::Topic;
@@ -127,6 +127,40 @@ fn what_retention_has_taken_is_believed_and_what_it_should_not_have_taken_is_not
         ground.give_up(commands(1), 5);
         assert_one_stops(&mut ground, 1, "commands/1@4", "out of range, the log holds 5 to 6");
     }
+}
+
+/// Without positions nobody knows up to where the inputs are in the changelog.
+#[test]
+fn positions_that_are_lost_stop_every_slot() {
+    let [mut ground, _] = grounds();
+    worked_off(&mut ground);
+    assert!(ground.sim.as_ref().unwrap().expire_positions(GROUP));
+    let mut member = ground.member("a");
+    ground.restore(&mut member);
+    assert_all_stop(&member, "but no position is committed");
+}
+
+#[test]
+fn a_changelog_that_is_not_kept_stops_every_slot() {
+    let [mut ground, _] = grounds();
+    worked_off(&mut ground);
+    let sim = ground.sim.clone().unwrap();
+    sim.set_retention_fault(Topic::Journal, Some("retention.ms: found 1, expected -1".to_owned()));
+    let mut member = ground.member("a");
+    ground.restore(&mut member);
+    assert_all_stop(&member, "retention.ms: found 1, expected -1");
+    drop(member);
+    sim.set_retention_fault(Topic::Journal, None);
+    let mut member = ground.member("a");
+    assert_eq!(ground.rest(&mut [&mut member]), [vec![0, 1, 2]]);
+}
+
+#[track_caller]
+fn assert_all_stop(member: &GroundMember, why: &str) {
+    let stopped = member.worker.stopped();
+    let places: Vec<_> = stopped.iter().map(|stop| (stop.slot, stop.at.as_str())).collect();
+    assert_eq!(places, [(0, "journal/0"), (1, "journal/1"), (2, "journal/2")]);
+    assert!(stopped.iter().all(|stop| stop.why.contains(why)), "{stopped:?}");
 }
 
 #[track_caller]

@@ -1,5 +1,5 @@
-use super::NormalSide::{Credit, Debit};
 use super::*;
+use schemas::balance_json::NormalSide::{self, Credit, Debit};
 use schemas::basis::{AssetBasis, FORMAT};
 use schemas::chart::Chart;
 
@@ -168,7 +168,7 @@ fn no_change_that_is_allowed_turns_an_account() {
     let sides = |chart: &[(&str, NormalSide)]| {
         let rows: Vec<String> = chart
             .iter()
-            .map(|(pattern, normal)| format!("{{pattern: \"{pattern}\", normal: {}}}", side(*normal)))
+            .map(|(pattern, normal)| format!("{{pattern: \"{pattern}\", normal: {}}}", normal.name()))
             .collect();
         let text = format!("version: 1\nassets: {{}}\naccounts: [{}]\n", rows.join(", "));
         let chart = Chart::parse(&text).unwrap();

@@ -8,11 +8,11 @@ mod membership;
 mod opening;
 mod reading;
 
-use super::core::lock;
 use super::files::{Files, SystemFiles};
 use super::segment::{SegmentScan, Step, read_header};
 use super::{EmbeddedLog, Options};
 use crate::log::*;
+use crate::mutex::lock;
 use bytes::Bytes;
 use schemas::topics::{PartitionCounts, Topic};
 use std::collections::BTreeMap;

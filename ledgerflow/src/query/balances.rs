@@ -1,0 +1,214 @@
+//! Balances: now, at the end of a day, page by page, and per asset.
+
+use super::books::Books;
+use super::{Answer, Ending};
+use crate::cli::output::{Cell, Table};
+use anyhow::Context;
+use schemas::balance_json::Balance;
+use schemas::dates::Day;
+use schemas::money;
+use schemas::topics::Topic;
+use std::collections::BTreeMap;
+
+/// Most accounts that a prefix lists.
+const ACCOUNTS_MAX: usize = 10_000;
+
+fn owned(balance: Balance<'_>) -> Balance<'static> {
+    Balance {
+        account: balance.account.into_owned().into(),
+        asset: balance.asset.into_owned().into(),
+        book: balance.book.into_owned().into(),
+        ..balance
+    }
+}
+
+/// Balances of one account over all slots (the ledger's own accounts may live anywhere).
+pub(super) fn balances_of(books: &Books, account: &str) -> anyhow::Result<Vec<Balance<'static>>> {
+    let account = account.to_owned();
+    books
+        .settlement(move |worker| {
+            let rules = worker.processor().rules();
+            let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
+            let found = slots.flat_map(|slot| rules.balances_of(slot, &account));
+            found.map(owned).collect::<Vec<_>>()
+        })
+        .map(|found| found.concat())
+}
+
+fn balances_below(books: &Books, prefix: &str) -> anyhow::Result<Vec<Balance<'static>>> {
+    let prefix = prefix.to_owned();
+    let all = books.settlement(move |worker| {
+        let rules = worker.processor().rules();
+        let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
+        let found = slots.flat_map(|slot| rules.balances(slot)).filter(|b| b.account.starts_with(&prefix));
+        found.map(owned).collect::<Vec<_>>()
+    })?;
+    let mut all: Vec<Balance<'static>> = all.into_iter().flatten().collect();
+    all.sort_by(|a, b| (&a.account, &a.asset).cmp(&(&b.account, &b.asset)));
+    Ok(all)
+}
+
+/// `balance`.
+pub(super) fn balance(books: &Books, account: &str, as_of: Option<&str>) -> anyhow::Result<Answer> {
+    if let Some(day) = as_of {
+        return closing(books, account, Day::parse(day)?);
+    }
+    let prefix = account.strip_suffix('*').or_else(|| account.ends_with(':').then_some(account));
+    let mut found = match prefix {
+        Some(prefix) => balances_below(books, prefix)?,
+        None => balances_of(books, account)?,
+    };
+    if found.is_empty() {
+        return Ok(Answer::says(Ending::NotFound, format!("no balance of {account}")));
+    }
+    let more = found.len().saturating_sub(ACCOUNTS_MAX);
+    found.truncate(ACCOUNTS_MAX);
+    let mut answer = Answer::tables(vec![table("balances", found)]);
+    answer.message = (more > 0).then(|| format!("{more} more are not shown"));
+    Ok(answer)
+}
+
+fn table(title: &str, balances: impl IntoIterator<Item = Balance<'static>>) -> Table {
+    let columns = ["account", "asset", "balance", "normal_side", "entries", "last_date", "previous_balance"];
+    let mut table = Table::new(title, &columns);
+    for b in balances {
+        table.row([
+            b.account.into_owned().into(),
+            b.asset.into_owned().into(),
+            Cell::amount(b.balance),
+            b.normal_side.name().into(),
+            b.seq.into(),
+            b.last_date.into(),
+            Cell::amount(b.previous_balance),
+        ]);
+    }
+    table
+}
+
+/// A page of accounts: the first `limit` balances behind `after`, in the order of account and asset.
+pub(super) fn accounts(
+    books: &Books,
+    prefix: &str,
+    after: Option<&(String, String)>,
+    limit: usize,
+) -> anyhow::Result<Answer> {
+    let (prefix, after) = (prefix.to_owned(), after.cloned());
+    let of_workers = books.settlement(move |worker| {
+        let rules = worker.processor().rules();
+        let mut first: BTreeMap<(String, String), Balance<'static>> = BTreeMap::new();
+        for slot in worker.slots().into_iter().filter_map(|slot| worker.slot(slot)) {
+            for balance in rules.balances(slot).into_iter().filter(|b| b.account.starts_with(&prefix)) {
+                let name = (&*balance.account, &*balance.asset);
+                let behind = after.as_ref().is_none_or(|(account, asset)| name > (account, asset));
+                let before = || first.last_key_value().is_none_or(|((a, b), _)| name < (a, b));
+                if !behind || (first.len() >= limit && !before()) {
+                    continue;
+                }
+                first.insert((balance.account.to_string(), balance.asset.to_string()), owned(balance));
+                if first.len() > limit {
+                    first.pop_last();
+                }
+            }
+        }
+        first
+    })?;
+    let all: BTreeMap<_, _> = of_workers.into_iter().flatten().collect();
+    Ok(Answer::tables(vec![table("accounts", all.into_values().take(limit))]))
+}
+
+/// Closing balance: the newest record of `balances.daily` on or before the day, highest revision.
+fn closing(books: &Books, account: &str, day: Day) -> anyhow::Result<Answer> {
+    let mut newest: BTreeMap<String, (String, u64, serde_json::Value)> = BTreeMap::new();
+    crate::measure::recount::each(books.log.as_ref(), Topic::BalancesDaily, &mut |fetch| {
+        for record in &fetch.records {
+            let daily: serde_json::Value = serde_json::from_slice(&record.value).context("balances.daily")?;
+            let text = |field: &str| daily.get(field).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+            let (of, on) = (text("account"), text("day"));
+            let revision = daily.get("revision").and_then(serde_json::Value::as_u64).unwrap_or(0);
+            if of != account || Day::parse(&on)? > day {
+                continue;
+            }
+            let known = newest.get(&text("asset"));
+            if known.is_none_or(|(known_on, known_revision, _)| {
+                (on.as_str(), revision) >= (known_on.as_str(), *known_revision)
+            }) {
+                newest.insert(text("asset"), (on, revision, daily));
+            }
+        }
+        Ok(())
+    })?;
+    if newest.is_empty() {
+        return Ok(Answer::says(
+            Ending::NotFound,
+            format!("no closing balance of {account} on or before {day}"),
+        ));
+    }
+    let mut table = Table::new(
+        "closing balances",
+        &["account", "asset", "as_of", "balance", "normal_side", "closed_on", "revision"],
+    );
+    for (asset, (on, revision, daily)) in newest {
+        let text = |field: &str| daily.get(field).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+        table.row([
+            account.into(),
+            asset.into(),
+            day.to_string().into(),
+            Cell::amount(text("balance")),
+            text("normal_side").into(),
+            on.into(),
+            revision.into(),
+        ]);
+    }
+    Ok(Answer::tables(vec![table]))
+}
+
+/// `trial-balance`.
+pub(super) fn trial_balance(books: &Books) -> anyhow::Result<Answer> {
+    type Sums = BTreeMap<String, (u64, Option<i128>, Option<i128>)>;
+    let of_workers = books.settlement(|worker| {
+        let rules = worker.processor().rules();
+        let mut sums = Sums::new();
+        for slot in worker.slots().into_iter().filter_map(|slot| worker.slot(slot)) {
+            for balance in rules.balances(slot) {
+                let minor: i128 = balance.debit_minus_credit_minor.parse().unwrap_or(0);
+                let sum = sums.entry(balance.asset.into_owned()).or_insert((0, Some(0), Some(0)));
+                sum.0 += 1;
+                let of = if minor >= 0 { &mut sum.1 } else { &mut sum.2 };
+                *of = of.and_then(|sum| sum.checked_add(minor));
+            }
+        }
+        sums
+    })?;
+    let mut sums = Sums::new();
+    let add = |a: Option<i128>, b: Option<i128>| a?.checked_add(b?);
+    for (asset, (accounts, debit, credit)) in of_workers.into_iter().flatten() {
+        let sum = sums.entry(asset).or_insert((0, Some(0), Some(0)));
+        *sum = (sum.0 + accounts, add(sum.1, debit), add(sum.2, credit));
+    }
+    let chart = books.setup.read_chart()?;
+    let mut table = Table::new(
+        "trial balance",
+        &["asset", "accounts", "debit_balances", "credit_balances", "difference"],
+    );
+    let mut zero = true;
+    for (asset, (accounts, debit, credit)) in sums {
+        let exponent = chart.assets.get(&asset).map_or(0, |a| a.exponent);
+        let (debit, credit) =
+            (debit.context("debits out of range")?, credit.context("credits out of range")?);
+        let difference = debit.checked_add(credit).context("difference out of range")?;
+        zero &= difference == 0;
+        table.row([
+            asset.into(),
+            accounts.into(),
+            Cell::amount(money::format(debit, exponent)),
+            Cell::amount(money::format(credit.saturating_neg(), exponent)),
+            Cell::amount(money::format(difference, exponent)),
+        ]);
+    }
+    let mut answer = Answer::tables(vec![table]);
+    if !zero {
+        answer.ending = Ending::Wrong;
+        answer.message = Some("not zero: the books are wrong; see `audit`".into());
+    }
+    Ok(answer)
+}
