@@ -18,9 +18,9 @@ use crate::recon::{Recon, Source};
 use schemas::topics::{PartitionCounts, Topic};
 use schemas::wire::journal_item::Item;
 use schemas::wire::{
-    Answer, BatchHeader, Clearing, Command, Credit, DayMarker, DayMarkerSeen, DayTally, Decision, Entry,
-    EventKey, HeldLeg, HoldExpired, HoldLeg, HoldState, Outcome, Received, Reserve, Reserved, Resolution,
-    Verdict, Void, day_tally::Kind,
+    Answer, Answered, BatchHeader, Clearing, Command, Credit, DayMarker, DayMarkerSeen, DayTally, Decision,
+    Entry, EventKey, HeldLeg, HoldExpired, HoldLeg, HoldState, Outcome, Received, Reserve, Reserved,
+    Resolution, Verdict, Void, day_tally::Kind,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -253,75 +253,20 @@ impl Posting {
             Item::Received(received) => self.received(place, received, collected, around),
             Item::Resolution(resolution) => self.resolution(place, resolution, around),
             Item::Reserved(reserved) => Some(self.reserved(place, reserved, collected, around.found)),
-            Item::Answered(answered) => {
-                self.home.answered(place, answered, around.found);
-                let answer = Answer {
-                    event: answered.event.clone(),
-                    reason: answered.reason.clone(),
-                    detail: answered.detail.clone(),
-                };
-                let claim = Claim::Answer(Box::new(answer));
-                Some((answered.from, answered.sequence, claim, answered.item_check))
-            }
+            Item::Answered(answered) => Some(self.answered(place, answered, around.found)),
             Item::Voided(voided) => {
                 self.let_go(voided.event.as_ref());
                 let claim = Claim::Void(Box::new(Void { event: voided.event.clone() }));
                 Some((voided.from, voided.sequence, claim, voided.item_check))
             }
-            Item::Clearing(clearing) => {
-                if let Some(entry) = &clearing.entry {
-                    self.entry(
-                        place,
-                        entry,
-                        (&clearing.book, clearing.accounting_date),
-                        collected,
-                        around.found,
-                    );
-                }
-                collected.clearings.push(clearing);
-                None
-            }
             Item::DayMarkerSeen(seen) => self.marker_seen(seen, collected),
-            Item::DayMarkerSent(sent) => {
-                collected.markers_sent.push(sent);
-                None
-            }
-            Item::DayTally(tally) => {
-                collected.tallies.insert((tally.kind, tally.peer, &tally.book, tally.date), tally);
-                None
-            }
-            Item::Aligned(aligned) => {
-                self.align(place, &aligned.book, aligned.date, around);
-                None
-            }
-            Item::Held(held) => {
-                around.channels.held((held.from, self.partition), held.sequence);
-                None
-            }
-            Item::ResendAsked(asked) => {
-                around.channels.asked((asked.from, self.partition), asked.from_sequence);
-                if asked.sequence > 0 {
-                    collected.send(asked.from, asked.sequence, Claim::Resend(asked.from_sequence));
-                }
-                None
-            }
             Item::ResendTaken(taken) => {
                 Some((taken.from, taken.sequence, Claim::Resend(taken.from_sequence), taken.item_check))
             }
-            Item::Resending(resending) => {
-                let pair = (self.partition, resending.to);
-                around.channels.resending(pair, resending.next > 0, header.batch);
+            own => {
+                self.own(place, header, own, collected, around);
                 None
             }
-            Item::HoldExpired(over) => {
-                self.expired(place, over, around.found);
-                None
-            }
-            Item::Tick(tick) => {
-                self.tick_us = self.tick_us.max(tick.business_time_us);
-                None
-            }
-            Item::HeldTick(_) | Item::Chart(_) => None,
         };
         if let Some((from, sequence, claim, check)) = taken {
             let pair = (from, self.partition);
@@ -331,6 +276,63 @@ impl Posting {
                 around.channels.excuse(pair, sequence);
             }
         }
+    }
+
+    /// An item that says what the partition itself did, and that nothing was taken from a channel for.
+    fn own<'b>(
+        &mut self,
+        place: Place,
+        header: &BatchHeader,
+        item: &'b Item,
+        collected: &mut Collected<'b>,
+        around: &mut Around<'_>,
+    ) {
+        match item {
+            Item::Clearing(clearing) => {
+                let day = (clearing.book.as_str(), clearing.accounting_date);
+                if let Some(entry) = &clearing.entry {
+                    self.entry(place, entry, day, collected, around.found);
+                }
+                collected.clearings.push(clearing);
+            }
+            Item::DayMarkerSent(sent) => collected.markers_sent.push(sent),
+            Item::DayTally(tally) => {
+                collected.tallies.insert((tally.kind, tally.peer, &tally.book, tally.date), tally);
+            }
+            Item::Aligned(aligned) => self.align(place, &aligned.book, aligned.date, around),
+            Item::Held(held) => around.channels.held((held.from, self.partition), held.sequence),
+            Item::ResendAsked(asked) => {
+                around.channels.asked((asked.from, self.partition), asked.from_sequence);
+                if asked.sequence > 0 {
+                    collected.send(asked.from, asked.sequence, Claim::Resend(asked.from_sequence));
+                }
+            }
+            Item::Resending(resending) => {
+                let pair = (self.partition, resending.to);
+                around.channels.resending(pair, resending.next > 0, header.batch);
+            }
+            Item::HoldExpired(over) => self.expired(place, over, around.found),
+            Item::Tick(tick) => self.tick_us = self.tick_us.max(tick.business_time_us),
+            // Those that were taken from a channel are judged there; these change nothing that is audited.
+            Item::Decision(_)
+            | Item::Received(_)
+            | Item::Resolution(_)
+            | Item::Reserved(_)
+            | Item::Answered(_)
+            | Item::Voided(_)
+            | Item::DayMarkerSeen(_)
+            | Item::ResendTaken(_)
+            | Item::HeldTick(_)
+            | Item::Chart(_) => {}
+        }
+    }
+
+    fn answered(&mut self, place: Place, answered: &Answered, found: &mut Findings) -> TakenItem {
+        self.home.answered(place, answered, found);
+        let (event, reason, detail) =
+            (answered.event.clone(), answered.reason.clone(), answered.detail.clone());
+        let claim = Claim::Answer(Box::new(Answer { event, reason, detail }));
+        (answered.from, answered.sequence, claim, answered.item_check)
     }
 
     /// A marker by commands is held against those read; one by credits is an item of its channel.

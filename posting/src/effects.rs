@@ -15,7 +15,7 @@ use prost::Message;
 use schemas::batch::Hash;
 use schemas::reason::Reason;
 use schemas::wire::{
-    Answer, Decision, Entry, HeldLeg, HoldLeg, Outcome, Received, Reserved, journal_item::Item,
+    Answer, Answered, Decision, Entry, HeldLeg, HoldLeg, Outcome, Received, Reserved, journal_item::Item,
 };
 
 /// One change of a slot's state.
@@ -172,12 +172,7 @@ impl Effect {
             Item::Decision(decision) => of_decision(decision, slot, batch, out),
             Item::Received(received) => of_received(received, batch, out),
             Item::Reserved(reserved) => of_reserved(reserved, out),
-            Item::Answered(a) => {
-                out.push(Self::Arrived { from: a.from, sequence: a.sequence, check: a.item_check });
-                let key = key_of(a.event.as_ref());
-                let answer = outcome_of(&Answer { event: None, reason: a.reason, detail: a.detail });
-                out.push(Self::GroupAnswered { key, from: a.from, answer });
-            }
+            Item::Answered(answered) => of_answered(answered, out),
             Item::HoldExpired(over) => out.push(Self::HoldEnded((key_of(over.event.as_ref()), 0))),
             Item::Voided(v) => {
                 out.push(Self::Arrived { from: v.from, sequence: v.sequence, check: v.item_check });
@@ -245,6 +240,13 @@ fn of_received(r: Received, batch: u64, out: &mut Vec<Effect>) {
     }
     out.extend(r.entry.map(|entry| Effect::of_entry(entry, batch)));
     out.push(Effect::Arrived { from: r.from, sequence: r.sequence, check: r.item_check });
+}
+
+fn of_answered(a: Answered, out: &mut Vec<Effect>) {
+    out.push(Effect::Arrived { from: a.from, sequence: a.sequence, check: a.item_check });
+    let key = key_of(a.event.as_ref());
+    let answer = outcome_of(&Answer { event: None, reason: a.reason, detail: a.detail });
+    out.push(Effect::GroupAnswered { key, from: a.from, answer });
 }
 
 fn of_reserved(r: Reserved, out: &mut Vec<Effect>) {

@@ -258,6 +258,7 @@ impl<'a> CommandView<'a> {
 
 /// `CommandItem`.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all items are commands")]
 pub enum CommandItemView<'a> {
     /// An event to be booked.
     Command(CommandView<'a>),

@@ -793,20 +793,7 @@ impl PostingWindow {
                 }));
             }
             credit_item::Item::Reserve(reserve) => self.reserve(world, from, sequence, reserve, check(bytes)),
-            credit_item::Item::Answer(Answer { event, reason, detail }) => {
-                let id = event.clone().unwrap().id;
-                let (.., answers) = world.ledgers[self.p as usize].groups.get_mut(&id).unwrap();
-                answers.insert(from, Some(reason.clone()));
-                let item_check = check(bytes);
-                self.items.push(Item::Answered(Answered {
-                    from,
-                    sequence,
-                    event,
-                    reason,
-                    detail,
-                    item_check,
-                }));
-            }
+            credit_item::Item::Answer(answer) => self.answered(world, from, sequence, answer, check(bytes)),
             credit_item::Item::Void(Void { event }) => {
                 self.items.push(Item::Voided(Voided { from, sequence, event, item_check: check(bytes) }));
             }
@@ -850,6 +837,14 @@ impl PostingWindow {
             item_check,
             reserved: credit.reserved,
         }));
+    }
+
+    fn answered(&mut self, world: &mut World, from: u32, sequence: u64, answer: Answer, item_check: u64) {
+        let Answer { event, reason, detail } = answer;
+        let id = event.clone().unwrap().id;
+        let (.., answers) = world.ledgers[self.p as usize].groups.get_mut(&id).unwrap();
+        answers.insert(from, Some(reason.clone()));
+        self.items.push(Item::Answered(Answered { from, sequence, event, reason, detail, item_check }));
     }
 
     fn reserve(&mut self, world: &mut World, from: u32, sequence: u64, reserve: Reserve, item_check: u64) {

@@ -102,6 +102,7 @@ fn found(p: u32, change: impl Fn(&mut Item) -> bool, drop_it: bool) -> Vec<Check
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a row for each defect")]
 fn defects_of_groups_and_holds() {
     let rows: [(&str, Check, Vec<Check>); 18] = [
         (

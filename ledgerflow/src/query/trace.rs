@@ -231,65 +231,22 @@ fn lies_at(d: &Decision) -> Cell {
     format!("{lane}/{}@{}", d.event_partition, d.event_offset).into()
 }
 
+const DECISION_COLUMNS: [&str; 9] =
+    ["outcome", "reason", "original", "original_at", "date", "rule", "event_at", "journal", "decided_at"];
+
 fn decisions(found: &Found) -> Table {
-    let columns =
-        ["outcome", "reason", "original", "original_at", "date", "rule", "event_at", "journal", "decided_at"];
-    let mut table = Table::new("decisions", &columns);
+    let mut table = Table::new("decisions", &DECISION_COLUMNS);
     for (batch, d) in &found.decisions {
-        let outcome = match d.outcome() {
-            Outcome::Pending if !d.reserve.is_empty() => {
-                let asked: Vec<String> = d.reserve.iter().map(|r| r.partition.to_string()).collect();
-                format!("waits for partitions {}", asked.join(", "))
-            }
-            Outcome::Pending if d.waits_for.is_some() => {
-                format!("waits for event {}", d.waits_for.as_ref().map_or("", |event| &event.id))
-            }
-            Outcome::Pending => format!("forwarded to partition {}", d.forwarded_to),
-            outcome if d.forwarded_from > 0 => {
-                format!("{} for partition {}", word(outcome), d.forwarded_from - 1)
-            }
-            outcome => word(outcome).to_owned(),
-        };
-        let repeated = d.outcome() == Outcome::Duplicate;
-        let original_at = format!("{}#{}", d.original_partition, d.original_batch);
-        table.row([
-            outcome.into(),
-            why(&d.reason, &d.detail).into(),
-            repeated.then(|| word(d.original())).into(),
-            (repeated && d.original_batch > 0).then_some(original_at).into(),
-            Day(d.accounting_date).to_string().into(),
-            (!d.rule.is_empty()).then(|| format!("{} v{}", d.rule, d.rule_version)).into(),
-            lies_at(d),
-            batch.place(),
-            format_instant(batch.written_at_us).into(),
-        ]);
+        table.row(decision_row(*batch, d));
     }
     for (batch, reserved) in &found.reserved {
         let did = if reserved.reason.is_empty() { "on hold" } else { "refused" };
-        table.row([
-            format!("{did} for partition {}", reserved.from).into(),
-            why(&reserved.reason, &reserved.detail).into(),
-            Cell::None,
-            Cell::None,
-            Cell::None,
-            Cell::None,
-            Cell::None,
-            batch.place(),
-            format_instant(batch.written_at_us).into(),
-        ]);
+        let said = format!("{did} for partition {}", reserved.from);
+        table.row(said_row(*batch, said, why(&reserved.reason, &reserved.detail), None));
     }
     for (batch, verdict) in &found.verdicts {
-        table.row([
-            format!("verdict of partition {}: {}", verdict.from, word(verdict.outcome())).into(),
-            verdict.reason.clone().into(),
-            Cell::None,
-            Cell::None,
-            Day(verdict.accounting_date).to_string().into(),
-            Cell::None,
-            Cell::None,
-            batch.place(),
-            format_instant(batch.written_at_us).into(),
-        ]);
+        let said = format!("verdict of partition {}: {}", verdict.from, word(verdict.outcome()));
+        table.row(said_row(*batch, said, verdict.reason.clone(), Some(verdict.accounting_date)));
     }
     for Letter { rejected, record, .. } in &found.letters {
         table.row([
@@ -305,6 +262,51 @@ fn decisions(found: &Found) -> Table {
         ]);
     }
     table
+}
+
+fn decision_row(batch: Batch, d: &Decision) -> [Cell; DECISION_COLUMNS.len()] {
+    let outcome = match d.outcome() {
+        Outcome::Pending if !d.reserve.is_empty() => {
+            let asked: Vec<String> = d.reserve.iter().map(|r| r.partition.to_string()).collect();
+            format!("waits for partitions {}", asked.join(", "))
+        }
+        Outcome::Pending if d.waits_for.is_some() => {
+            format!("waits for event {}", d.waits_for.as_ref().map_or("", |event| &event.id))
+        }
+        Outcome::Pending => format!("forwarded to partition {}", d.forwarded_to),
+        outcome if d.forwarded_from > 0 => {
+            format!("{} for partition {}", word(outcome), d.forwarded_from - 1)
+        }
+        outcome => word(outcome).to_owned(),
+    };
+    let repeated = d.outcome() == Outcome::Duplicate;
+    let original_at = format!("{}#{}", d.original_partition, d.original_batch);
+    [
+        outcome.into(),
+        why(&d.reason, &d.detail).into(),
+        repeated.then(|| word(d.original())).into(),
+        (repeated && d.original_batch > 0).then_some(original_at).into(),
+        Day(d.accounting_date).to_string().into(),
+        (!d.rule.is_empty()).then(|| format!("{} v{}", d.rule, d.rule_version)).into(),
+        lies_at(d),
+        batch.place(),
+        format_instant(batch.written_at_us).into(),
+    ]
+}
+
+/// What another partition said.
+fn said_row(batch: Batch, said: String, reason: String, date: Option<i32>) -> [Cell; DECISION_COLUMNS.len()] {
+    [
+        said.into(),
+        reason.into(),
+        Cell::None,
+        Cell::None,
+        date.map(|date| Day(date).to_string()).into(),
+        Cell::None,
+        Cell::None,
+        batch.place(),
+        format_instant(batch.written_at_us).into(),
+    ]
 }
 
 fn entries(books: &Books, found: &Found) -> anyhow::Result<Table> {

@@ -12,8 +12,8 @@ use prost::Message;
 use schemas::amount_wire::value;
 use schemas::batch::ChainHead;
 use schemas::wire::{
-    Answered, Clearing, CreditItem, DayMarkerSeen, DayTally, Decision, Entry, HeldLeg, JournalItem, Outcome,
-    Received, Reserved, Resolution, Side, day_tally::Kind, journal_item::Item,
+    Answered, Clearing, CreditItem, DayMarkerSeen, DayTally, Decision, Entry, HeldLeg, HoldExpired,
+    JournalItem, Outcome, Received, Reserved, Resolution, Side, day_tally::Kind, journal_item::Item,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -385,13 +385,7 @@ impl<'a> Books<'a> {
                 Item::Resolution(r) => self.resolution(r),
                 Item::Reserved(r) => self.reserved(r),
                 Item::Answered(a) => self.answered(a),
-                Item::HoldExpired(over) => {
-                    outcomes.holds[3] += 1;
-                    let hold = self.placed.remove(&over.event.as_ref().unwrap().id).unwrap();
-                    assert!(hold.expires_us > 0 && hold.expires_us <= self.tick_us, "{hold:?}");
-                    let stated = (&over.account, &over.asset, value(over.amount));
-                    assert_eq!(stated, (&hold.account, &hold.asset, hold.left), "p{}", self.slot);
-                }
+                Item::HoldExpired(over) => self.expired(over, outcomes),
                 Item::Voided(v) => {
                     let void = self.take(v.from, v.sequence);
                     let id = v.event.as_ref().unwrap().id.clone();
@@ -455,29 +449,7 @@ impl<'a> Books<'a> {
         assert_eq!(event.body_hash(), d.body_hash, "{at}");
         self.compare(&at, d, &event, &judged);
         if d.forwarded_from == 0 {
-            if let Judged::Booked | Judged::Refused(_) | Judged::Group(_) | Judged::Wait = &judged {
-                self.deciders.entry(event.id.clone()).or_insert(self.slot);
-            }
-            if let Judged::Ask(at) = &judged {
-                self.deciders.entry(event.id.clone()).or_insert(*at);
-            }
-            match &judged {
-                Judged::Again(_) => outcomes.duplicates += 1,
-                Judged::Refused("conflict") => outcomes.conflicts += 1,
-                Judged::Booked => self.remember(&event, Answer::Booked),
-                Judged::Refused(reason) => self.remember(&event, Answer::Refused((*reason).into())),
-                Judged::Ask(_) => self.remember(&event, Answer::Pending),
-                Judged::Wait => {
-                    outcomes.parked += 1;
-                    assert_eq!(d.deadline_us, self.tick_us + 10_000_000, "{at}");
-                    self.remember(&event, Answer::Pending);
-                    self.parked.insert(event.id.clone(), (event.clone(), d.deadline_us));
-                }
-                Judged::Group(parts) => {
-                    self.remember(&event, Answer::Pending);
-                    self.wait(d, &event, parts.clone());
-                }
-            }
+            self.remember_judged(&at, d, &event, &judged, outcomes);
         }
         outcomes.asked += usize::from(d.forwarded_from != 0);
         if judged == Judged::Booked {
@@ -487,6 +459,48 @@ impl<'a> Books<'a> {
         } else {
             assert_eq!(d.hold, None, "{at}");
         }
+    }
+
+    /// What home remembers of a decision.
+    fn remember_judged(
+        &mut self,
+        at: &str,
+        d: &Decision,
+        event: &Event,
+        judged: &Judged,
+        outcomes: &mut Outcomes,
+    ) {
+        if let Judged::Booked | Judged::Refused(_) | Judged::Group(_) | Judged::Wait = judged {
+            self.deciders.entry(event.id.clone()).or_insert(self.slot);
+        }
+        if let Judged::Ask(at) = judged {
+            self.deciders.entry(event.id.clone()).or_insert(*at);
+        }
+        match judged {
+            Judged::Again(_) => outcomes.duplicates += 1,
+            Judged::Refused("conflict") => outcomes.conflicts += 1,
+            Judged::Booked => self.remember(event, Answer::Booked),
+            Judged::Refused(reason) => self.remember(event, Answer::Refused((*reason).into())),
+            Judged::Ask(_) => self.remember(event, Answer::Pending),
+            Judged::Wait => {
+                outcomes.parked += 1;
+                assert_eq!(d.deadline_us, self.tick_us + 10_000_000, "{at}");
+                self.remember(event, Answer::Pending);
+                self.parked.insert(event.id.clone(), (event.clone(), d.deadline_us));
+            }
+            Judged::Group(parts) => {
+                self.remember(event, Answer::Pending);
+                self.wait(d, event, parts.clone());
+            }
+        }
+    }
+
+    fn expired(&mut self, over: &HoldExpired, outcomes: &mut Outcomes) {
+        outcomes.holds[3] += 1;
+        let hold = self.placed.remove(&over.event.as_ref().unwrap().id).unwrap();
+        assert!(hold.expires_us > 0 && hold.expires_us <= self.tick_us, "{hold:?}");
+        let stated = (&over.account, &over.asset, value(over.amount));
+        assert_eq!(stated, (&hold.account, &hold.asset, hold.left), "p{}", self.slot);
     }
 
     /// What becomes of a hold when an event about it is booked.
