@@ -1,7 +1,7 @@
 //! What a window comes to. Pure: reads the slot's state and the window, writes neither.
 //!
 //! First the plan (which days are announced, how much of each lane is taken, whether a tick is due), because every
-//! batch names the input ranges; then markers, events lane by lane, the tick; then everything is sealed, the batch
+//! batch names the input ranges; then markers, events lane by lane, the tick (the first events come behind a tick, too); then everything is sealed, the batch
 //! of `ingest.state` last.
 
 use crate::command::Command;
@@ -46,6 +46,10 @@ pub(crate) fn decide(
     let mut draft = Draft::new(config, state, window, &plan);
     for day in &plan.switches {
         draft.switch_to(*day);
+    }
+    // Whoever reads the first events of this slot knows what time it is.
+    if state.tick.is_none() && plan.taken != [0; LANES] {
+        draft.first_tick();
     }
     for (lane, taken) in plan.taken.iter().enumerate() {
         let Some(input) = plan.lanes.get(lane).copied().flatten() else { continue };
@@ -258,6 +262,16 @@ impl<'w> Draft<'w> {
                 let time = schemas::dates::format_instant(event.time_us);
                 format!("time: {time} is more than {} s ahead of business time", bound_ms / 1000)
             });
+        }
+    }
+
+    /// Business time to every commands partition, of no lane anything being read yet.
+    fn first_tick(&mut self) {
+        let (business_time_us, ingest_slot) = (self.window.business_us, self.window.slot);
+        let tick = Tick { business_time_us, ingest_slot, lane: Vec::new() };
+        let item = CommandItem { item: Some(Outgoing::Tick(tick)) };
+        for partition in self.partitions() {
+            self.send(partition, &item);
         }
     }
 

@@ -69,6 +69,8 @@ pub enum Command {
     Balance(Balance),
     /// Show the last entries of an account.
     Entries(Entries),
+    /// Show what is on hold, and what its accounts may still spend.
+    Holds(Holds),
     /// Follow one event: event, decision, entries, balances, match.
     Trace(Trace),
     /// Debits, credits and their difference, per asset.
@@ -235,6 +237,16 @@ pub struct Entries {
     pub asset: Option<String>,
     /// Most entries per asset, newest first.
     #[arg(long, default_value_t = 10)]
+    pub limit: usize,
+}
+
+/// Options of `holds`.
+#[derive(Debug, Args)]
+pub struct Holds {
+    /// Account, or a prefix that ends with `:` or `*`; all without it.
+    pub account: Option<String>,
+    /// Most holds.
+    #[arg(long, default_value_t = 50)]
     pub limit: usize,
 }
 

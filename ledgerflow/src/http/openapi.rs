@@ -235,6 +235,36 @@ pub const OPERATIONS: &[Operation] = &[
         pages: false,
     },
     Operation {
+        path: "/v1/holds",
+        id: "listHolds",
+        about: "What is on hold, and what its accounts may still spend.",
+        parameters: &["account", "limit"],
+        tables: &[
+            (
+                "holds",
+                &[
+                    ("account", Text),
+                    ("asset", Text),
+                    ("amount", Amount),
+                    ("event", MaybeText),
+                    ("source", MaybeText),
+                    ("over_at", MaybeText),
+                ],
+            ),
+            (
+                "funds",
+                &[
+                    ("account", Text),
+                    ("asset", Text),
+                    ("balance", Amount),
+                    ("on_hold", Amount),
+                    ("available", MaybeAmount),
+                ],
+            ),
+        ],
+        pages: false,
+    },
+    Operation {
         path: "/v1/breaks",
         id: "listBreaks",
         about: "What does not agree with the providers' bills.",

@@ -180,6 +180,26 @@ pub(super) async fn days(With(state): With<State>, Params(NoParams {}): Params<N
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct HoldsParams {
+    account: Option<String>,
+    limit: Option<u32>,
+}
+
+/// `GET /v1/holds`.
+pub(super) async fn holds(With(state): With<State>, Params(params): Params<HoldsParams>) -> Answered {
+    let limit = limited(params.limit)?;
+    if let Some(account) = &params.account {
+        let begin = account.strip_suffix('*').unwrap_or(account);
+        let begin = begin.strip_suffix(':').unwrap_or(begin);
+        if !begin.is_empty() {
+            check_account(begin)?;
+        }
+    }
+    ask(&state, Question::Holds { account: params.account, limit }).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct BreaksParams {
     kind: Option<String>,
     limit: Option<u32>,

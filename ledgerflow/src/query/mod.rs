@@ -11,6 +11,7 @@ mod days;
 pub mod entries;
 pub mod events;
 pub mod figures;
+pub mod holds;
 pub mod journal;
 pub mod outcomes;
 mod shown;
@@ -37,6 +38,8 @@ pub enum Question {
     EntriesPage { account: String, asset: Option<String>, after: Option<entries::Cursor>, limit: usize },
     /// Newest entries of an account.
     Entries { account: String, asset: Option<String>, limit: usize },
+    /// What is on hold: of an account, of a prefix that ends with `:` or `*`, or of all.
+    Holds { account: Option<String>, limit: usize },
     /// One event's way.
     Trace { id: String, source: Option<String> },
     /// Debit and credit balances per asset.
@@ -163,6 +166,7 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         Question::Entries { account, asset, limit } => {
             entries::entries(books, account, asset.as_deref(), *limit)
         }
+        Question::Holds { account, limit } => holds::holds(books, account.as_deref(), *limit),
         Question::Trace { id, source } => trace::trace(books, id, source.as_deref()),
         Question::TrialBalance => balances::trial_balance(books).and_then(|answer| whole(books, answer)),
         Question::Days => days::days(books),

@@ -302,6 +302,7 @@ fn addresses_methods_and_parameters_that_are_none_are_told() {
         "/v1/accounts/no%20account/balances",
         "/v1/accounts/%ff/balances",
         "/v1/breaks?kind=odd",
+        "/v1/holds?account=users::wallet",
         "/v1/rejected?reason=odd",
         "/v1/rejected/first",
         "/v1/days?limit=1",
@@ -371,6 +372,16 @@ fn every_operation_answers_as_it_is_described() {
             .replace(&schemas::dates::format_instant(stream::clock::wall_us())[..10], "2026-11-21")
     };
     served.post("?wait=booked", JSON, at("c-1")).is(200);
+    let mut held: Value = serde_json::from_str(&at("c-4")).unwrap();
+    held["type"] = "hold.placed".into();
+    held["data"] = json!({ "account": "users:1:wallet", "asset": "CNY", "amount": "0.40" });
+    served.post("?wait=booked", JSON, held.to_string()).is(200);
+    let holds = served.get("/v1/holds?account=users:1:").is(200);
+    let funds = json!([{
+        "account": "users:1:wallet", "asset": "CNY", "balance": "1.00", "on_hold": "0.40", "available": "0.60",
+    }]);
+    assert_eq!((&holds["funds"], &holds["holds"][0]["event"]), (&funds, &json!("c-4")), "{holds}");
+    assert_eq!(served.get("/v1/holds?account=users:2:").is(200)["holds"], json!([]));
     served.post("?wait=booked", JSON, at("c-2").replace("CNY", "XXX")).is(200);
     let data = json!({
         "order_id": "order-2", "merchant_id": "7", "provider": "wechat", "provider_account": ledgerflow_tests::bill::ACCOUNT,
