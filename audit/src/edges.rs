@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use stream::log::{Header, header};
 
 /// Reason codes of refusals by posting; every other code on `rejected` is a dead letter of ingest.
-const REFUSALS: [&str; 8] = [
+const REFUSALS: [&str; 12] = [
     "conflict",
     "insufficient_funds",
     "overflow",
@@ -19,6 +19,10 @@ const REFUSALS: [&str; 8] = [
     "hold_not_open",
     "hold_mismatch",
     "exceeds_hold",
+    "account_not_open",
+    "account_closed",
+    "account_frozen",
+    "account_not_empty",
     "timed_out",
 ];
 

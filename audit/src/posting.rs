@@ -18,9 +18,9 @@ use crate::recon::{Recon, Source};
 use schemas::topics::{PartitionCounts, Topic};
 use schemas::wire::journal_item::Item;
 use schemas::wire::{
-    Answer, Answered, BatchHeader, Clearing, Command, Credit, DayMarker, DayMarkerSeen, DayTally, Decision,
-    Entry, EventKey, HeldLeg, HoldExpired, HoldLeg, HoldState, Outcome, Received, Reserve, Reserved,
-    Resolution, Verdict, Void, day_tally::Kind,
+    AccountStatus, Answer, Answered, BatchHeader, Clearing, Command, Credit, DayMarker, DayMarkerSeen,
+    DayTally, Decision, Entry, EventKey, HeldLeg, HoldExpired, HoldLeg, HoldState, Outcome, Received,
+    Reserve, Reserved, Resolution, Verdict, Void, day_tally::Kind,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -124,6 +124,8 @@ pub struct Posting {
     holds: BTreeMap<HeldBy, BTreeMap<u32, (u32, Place)>>,
     /// Holds that events of their own have placed.
     placed: HashMap<EventKey, HoldState>,
+    /// Accounts whose status an event has changed.
+    statuses: HashMap<String, AccountStatus>,
     tick_us: i64,
 }
 
@@ -412,6 +414,10 @@ impl Posting {
         }
         self.valid(place, decision, around.found);
         self.holds_of(place, decision, collected, around.found);
+        decision.entry.iter().for_each(|entry| self.may_be_booked(place, entry, around.found));
+        if let Some(status) = &decision.account_status {
+            self.statuses.insert(status.account.clone(), status.clone());
+        }
         if let Some(state) = &decision.hold {
             self.hold_changed(place, decision, state, around.found);
         }
@@ -440,8 +446,14 @@ impl Posting {
         let moves = !decision.entry.is_empty() || !decision.remote.is_empty();
         let away = decision.forwarded_from > 0;
         let fits = match decision.outcome() {
-            Outcome::Booked => (moves || decision.hold.is_some()) && decision.reason.is_empty(),
-            Outcome::Refused => !moves && decision.hold.is_none() && !decision.reason.is_empty(),
+            Outcome::Booked => {
+                let changes = decision.hold.is_some() || decision.account_status.is_some();
+                (moves || changes) && decision.reason.is_empty()
+            }
+            Outcome::Refused => {
+                let changes = decision.hold.is_some() || decision.account_status.is_some();
+                !moves && !changes && !decision.reason.is_empty()
+            }
             Outcome::Duplicate => !moves && !away,
             Outcome::Pending if decision.waits_for.is_some() => !moves && !away && !decision.concludes,
             Outcome::Pending if decision.reserve.is_empty() => {
@@ -530,6 +542,15 @@ impl Posting {
         }
     }
 
+    fn may_be_booked(&self, place: Place, entry: &Entry, found: &mut Findings) {
+        let Some(status) = self.statuses.get(&entry.account) else { return };
+        let credit = entry.side == schemas::wire::Side::Credit as i32;
+        let frozen = if credit { status.credits_frozen } else { status.debits_frozen };
+        found.that(Check::AccountStatus, !status.closed && !frozen, || {
+            (format!("{place} {} {}", entry.account, entry.asset), "is closed, or frozen on this side")
+        });
+    }
+
     fn expired(&mut self, place: Place, over: &HoldExpired, found: &mut Findings) {
         let event = over.event.clone().unwrap_or_default();
         let due = |hold: &HoldState| (1..=self.tick_us).contains(&hold.expires_us);
@@ -611,6 +632,9 @@ impl Posting {
             around.found.that(Check::HoldOwner, held.is_some_and(|(home, _)| home == received.from), || {
                 (named(), "ends what was not on hold for it")
             });
+        }
+        if !received.reserved {
+            self.may_be_booked(place, entry, around.found);
         }
         let (book, date) = (received.book.as_str(), received.accounting_date);
         let moved = self.entry(place, entry, (book, date), collected, around.found);

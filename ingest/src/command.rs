@@ -85,6 +85,13 @@ impl Command<'_> {
             MappedOperation::Release { hold: id } => {
                 command.message(20, |release| hold(release, id));
             }
+            MappedOperation::Account { account, action, side } => {
+                command.message(21, |change| {
+                    change.text(1, self.mapped.text(account));
+                    change.int(2, i32::from(action).into());
+                    change.int(3, i32::from(side).into());
+                });
+            }
         }
     }
 
@@ -193,6 +200,13 @@ mod tests {
             }
             MappedOperation::Release { hold } => {
                 wire::command::Operation::ReleaseHold(wire::ReleaseHold { hold: key(hold) })
+            }
+            MappedOperation::Account { account, action, side } => {
+                wire::command::Operation::ChangeAccount(wire::ChangeAccount {
+                    account: command.mapped.text(account).into(),
+                    action: action.into(),
+                    side: side.into(),
+                })
             }
         })
     }

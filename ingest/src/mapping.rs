@@ -11,7 +11,7 @@ use schemas::json::{Kind, Value};
 use schemas::money::{self, AmountError};
 use schemas::reason::Reason;
 use schemas::rejection::{Faults, quote};
-use schemas::wire::Side;
+use schemas::wire::{Side, change_account::Action};
 use std::fmt;
 
 /// First segments of accounts that only the ledger itself books.
@@ -45,6 +45,11 @@ pub(crate) enum MappedOperation {
     },
     Release {
         hold: TextAt,
+    },
+    Account {
+        account: TextAt,
+        action: Action,
+        side: Side,
     },
 }
 
@@ -212,15 +217,24 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
     }
 
     fn operation(&mut self) {
-        self.mapped.operation = match self.rule.operation {
+        self.mapped.operation = match &self.rule.operation {
             OperationTemplate::Book => MappedOperation::Book,
-            OperationTemplate::Hold { expires_after_us } => MappedOperation::Hold { expires_after_us },
+            OperationTemplate::Hold { expires_after_us } => {
+                MappedOperation::Hold { expires_after_us: *expires_after_us }
+            }
             OperationTemplate::Capture { reference, last } => {
                 let last = last.is_some_and(|field| self.flag(field));
-                MappedOperation::Capture { hold: self.reference(reference), last }
+                MappedOperation::Capture { hold: self.reference(*reference), last }
             }
             OperationTemplate::Release { reference } => {
-                MappedOperation::Release { hold: self.reference(reference) }
+                MappedOperation::Release { hold: self.reference(*reference) }
+            }
+            OperationTemplate::Account { account, action, side } => {
+                let side = side.map_or(Side::Unspecified, |field| self.side(field));
+                self.account(account).map_or(MappedOperation::Book, |account| {
+                    self.check_known(account);
+                    MappedOperation::Account { account, action: *action, side }
+                })
             }
         };
     }
@@ -236,6 +250,33 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         let start = self.mapped.texts.len();
         self.mapped.texts.push_str(id);
         self.mapped.text_from(start)
+    }
+
+    fn check_known(&mut self, account: TextAt) {
+        let account = self.mapped.text(account);
+        if is_own(account) {
+            let own = || format!("{account}: only the ledger itself books there");
+            self.faults.note(Reason::UnknownAccount, own);
+        } else if self.chart.resolve(account).is_none() {
+            let unknown = || format!("{account}: no pattern of the chart matches");
+            self.faults.note(Reason::UnknownAccount, unknown);
+        }
+    }
+
+    /// A field that names a side; absent = both.
+    fn side(&mut self, field: usize) -> Side {
+        let Some(value) = self.value(field) else { return Side::Unspecified };
+        let place = self.place(field);
+        match text(Some(value), place, self.faults) {
+            Some("debit") => Side::Debit,
+            Some("credit") => Side::Credit,
+            Some("both") | None => Side::Unspecified,
+            Some(other) => {
+                let detail = || format!("{place}: {}, expected debit, credit or both", quote(other));
+                self.faults.note(Reason::BadField, detail);
+                Side::Unspecified
+            }
+        }
     }
 
     /// A field that is true or false; absent = false.
@@ -464,7 +505,10 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
 
     fn check_balance(self) {
         let held = matches!(self.rule.operation, OperationTemplate::Hold { .. });
-        let legless = matches!(self.rule.operation, OperationTemplate::Release { .. });
+        let legless = matches!(
+            self.rule.operation,
+            OperationTemplate::Release { .. } | OperationTemplate::Account { .. }
+        );
         let apart = || self.mapped.sums.iter().filter(|figures| figures.debits != figures.credits);
         if !held && apart().next().is_some() {
             // Both are sums of amounts above zero, so their difference is in range.
@@ -564,10 +608,15 @@ fn segment<'x>(part: &'x str, place: Place<'_>, faults: &mut Faults) -> Option<&
     None
 }
 
-fn check_account_in_chart(chart: &Chart, account: &str, asset: Asset<'_>, faults: &mut Faults) {
+/// Whether it is one of the ledger's own accounts.
+fn is_own(account: &str) -> bool {
     let is_below =
         |own: &&str| account.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
-    if OWN_ACCOUNTS.iter().any(is_below) {
+    OWN_ACCOUNTS.iter().any(is_below)
+}
+
+fn check_account_in_chart(chart: &Chart, account: &str, asset: Asset<'_>, faults: &mut Faults) {
+    if is_own(account) {
         return faults
             .note(Reason::UnknownAccount, || format!("{account}: only the ledger itself books there"));
     }

@@ -13,7 +13,7 @@ use schemas::body_hash::AmountFields;
 use schemas::chart::Chart;
 use schemas::cloudevents::ATTRIBUTE_BYTES_MAX;
 use schemas::ids;
-use schemas::wire::Side;
+use schemas::wire::{Side, change_account::Action};
 use schemas::yaml::{YamlError, is_empty};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -62,7 +62,7 @@ pub struct Rule {
 }
 
 /// What an event asks for; fields by index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum OperationTemplate {
     /// Its legs are booked.
     Book,
@@ -72,6 +72,8 @@ pub(crate) enum OperationTemplate {
     Capture { reference: usize, last: Option<usize> },
     /// The hold that is named ends.
     Release { reference: usize },
+    /// An account may be used for other things; a field names the side.
+    Account { account: AccountTemplate, action: Action, side: Option<usize> },
 }
 
 /// A field of the data: its keys from the outermost, and how it is written (`data.order.id`).
@@ -152,6 +154,8 @@ struct RuleEntry {
     #[serde(rename = "final")]
     last: Option<String>,
     expires_after_s: Option<u32>,
+    account: Option<String>,
+    side: Option<String>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +164,23 @@ enum OperationEntry {
     Hold,
     Capture,
     Release,
+    Open,
+    Close,
+    Freeze,
+    Unfreeze,
+}
+
+impl OperationEntry {
+    /// What it does to an account; `None` where it is about something else.
+    const fn action(self) -> Option<Action> {
+        Some(match self {
+            Self::Hold | Self::Capture | Self::Release => return None,
+            Self::Open => Action::Open,
+            Self::Close => Action::Close,
+            Self::Freeze => Action::Freeze,
+            Self::Unfreeze => Action::Unfreeze,
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -259,7 +280,7 @@ impl Compiler<'_> {
         let operation = self.operation(&entry).map_err(|message| refused(line, message))?;
         let (least, most) = match operation {
             OperationTemplate::Hold { .. } => (1, 1),
-            OperationTemplate::Release { .. } => (0, 0),
+            OperationTemplate::Release { .. } | OperationTemplate::Account { .. } => (0, 0),
             _ if entry.each.is_some() => (0, LEGS_MAX),
             _ => (2, LEGS_MAX),
         };
@@ -306,14 +327,31 @@ impl Compiler<'_> {
             "expires_after_s",
             "hold",
         )?;
-        if entry.each.is_some() && matches!(asked, Some(OperationEntry::Hold | OperationEntry::Release)) {
+        let action = asked.and_then(OperationEntry::action);
+        let sided = matches!(action, Some(Action::Freeze | Action::Unfreeze));
+        only(entry.account.is_some() && action.is_none(), "account", "open, close, freeze or unfreeze")?;
+        only(entry.side.is_some() && !sided, "side", "freeze or unfreeze")?;
+        if entry.each.is_some() && !matches!(asked, None | Some(OperationEntry::Capture)) {
             return Err("each: expected only where legs are booked".into());
+        }
+        if let Some(action) = action {
+            let account = entry.account.as_deref().ok_or("account: expected the account that it is about")?;
+            let account = self.account(account)?;
+            let side = entry.side.as_deref().map(|path| self.field(path)).transpose()?;
+            return Ok(OperationTemplate::Account { account, action, side });
         }
         let reference = entry.reference.as_deref().map(|path| self.field(path)).transpose()?;
         let named =
             || reference.ok_or_else(|| "reference: expected the field that names the hold".to_owned());
         Ok(match asked {
             None => OperationTemplate::Book,
+            // Those about accounts have been taken.
+            Some(
+                OperationEntry::Open
+                | OperationEntry::Close
+                | OperationEntry::Freeze
+                | OperationEntry::Unfreeze,
+            ) => OperationTemplate::Book,
             Some(OperationEntry::Hold) => {
                 let expires_after_us = i64::from(entry.expires_after_s.unwrap_or(0)) * 1_000_000;
                 OperationTemplate::Hold { expires_after_us }

@@ -28,6 +28,8 @@ pub struct Terms {
     pub normal: Side,
     /// Largest overdraft in minor units; `None` = never refuses.
     pub overdraft: Option<i128>,
+    /// It must be opened by an event before it is used.
+    pub opened_first: bool,
 }
 
 impl Terms {
@@ -52,7 +54,8 @@ impl Terms {
     #[must_use]
     pub fn of(class: &AccountClass, asset: &str) -> Option<Self> {
         let overdraft = || class.overdraft.as_ref().map(|o| o.minor(asset));
-        class.holds(asset).then(|| Self { normal: class.normal, overdraft: overdraft() })
+        let opened_first = class.opened_first;
+        class.holds(asset).then(|| Self { normal: class.normal, overdraft: overdraft(), opened_first })
     }
 }
 
@@ -208,14 +211,14 @@ mod tests {
 
     #[test]
     fn limits_follow_the_normal_side() {
-        let wallet = Terms { normal: Side::Credit, overdraft: Some(100) };
+        let wallet = Terms { normal: Side::Credit, overdraft: Some(100), opened_first: false };
         assert!(wallet.may_refuse(Side::Debit) && !wallet.may_refuse(Side::Credit));
         assert!(wallet.allows(100, 0) && !wallet.allows(101, 0) && wallet.allows(i128::MIN, 0));
         assert!(wallet.allows(93, 7) && !wallet.allows(94, 7) && !wallet.allows(i128::MAX, 7));
-        let cash = Terms { normal: Side::Debit, overdraft: Some(0) };
+        let cash = Terms { normal: Side::Debit, overdraft: Some(0), opened_first: false };
         assert!(cash.may_refuse(Side::Credit) && cash.allows(0, 0) && !cash.allows(-1, 0));
         assert!(cash.allows(7, 7) && !cash.allows(6, 7));
-        let bank = Terms { normal: Side::Debit, overdraft: None };
+        let bank = Terms { normal: Side::Debit, overdraft: None, opened_first: false };
         assert!(!bank.may_refuse(Side::Credit) && bank.allows(i128::MIN, i128::MAX));
     }
 

@@ -66,6 +66,13 @@ impl PostingConfig {
         Ok(Self { chart, chart_hash, map, ingest_slots, tick_ahead_us_max, group_timeout_us })
     }
 
+    /// Where an account lives; `None` when the chart has no such account.
+    #[must_use]
+    pub fn partition_of(&self, account: &str) -> Option<u32> {
+        let class = self.chart.resolve(account)?;
+        Some(self.map.partition_of(ids::prefix(account, class.shard_segments)))
+    }
+
     /// Where an account's balance lives and what the chart says of it in that asset; `None` when the chart has no
     /// such account or it may not hold the asset.
     #[must_use]

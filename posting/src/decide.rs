@@ -17,6 +17,7 @@ use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, body_hash, id_key, remembered};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
+use crate::status::{self, Status};
 use crate::views::{CommandView, EventView, LegView, Operation};
 use schemas::reason::Reason;
 use schemas::wire::{EventKey, HoldLeg, Outcome, Side, Verdict, credit_item};
@@ -98,6 +99,10 @@ fn judge(
     let decider = match command.operation {
         Operation::Book => decider(legs, home),
         Operation::PlaceHold(_) => Decider::At(legs.first().map_or(home, |leg| leg.partition)),
+        Operation::ChangeAccount(change) => {
+            let unknown = || Refusal::new(Reason::UnknownAccount, change.account);
+            Decider::At(o.config.partition_of(change.account).ok_or_else(unknown)?)
+        }
         Operation::CaptureHold { hold, .. } | Operation::ReleaseHold { hold } => {
             match capture::decider(o, &hold) {
                 // It may have overtaken its hold. Before the first tick nothing says how long to wait.
@@ -165,6 +170,7 @@ fn decide_here<'c>(
         Operation::PlaceHold(place) => capture::place(o, command, legs, *place),
         Operation::CaptureHold { hold, last } => capture::capture(o, command, legs, (hold, *last)),
         Operation::ReleaseHold { hold } => capture::release(o, command, hold),
+        Operation::ChangeAccount(change) => status::change(o, command, change),
     }
 }
 
@@ -271,7 +277,7 @@ fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed
     let (least, most) = match command.operation {
         Operation::Book | Operation::CaptureHold { .. } => (1, LEGS_MAX),
         Operation::PlaceHold(_) => (1, 1),
-        Operation::ReleaseHold { .. } => (0, 0),
+        Operation::ReleaseHold { .. } | Operation::ChangeAccount(_) => (0, 0),
     };
     if command.legs.len() < least {
         return Err(Refusal::new(Reason::NoLegs, "the command has no leg"));
@@ -377,6 +383,8 @@ pub struct Booked<'c> {
     remote: Vec<RemoteLine<'c>>,
     /// The hold that it is about, as it is from now on.
     hold: Option<(HoldKey, Hold)>,
+    /// The account that it changes, as it may be used from now on.
+    status: Option<(Box<str>, Status)>,
 }
 
 /// What vouches for the accounts that may refuse.
@@ -395,13 +403,19 @@ impl<'c> Booked<'c> {
     #[must_use]
     pub fn nothing(o: &Overlay<'_>, command: &CommandView<'_>) -> Self {
         let (date, carried_from) = dates(o, command);
-        Self { date, carried_from, entries: Vec::new(), remote: Vec::new(), hold: None }
+        Self { date, carried_from, entries: Vec::new(), remote: Vec::new(), hold: None, status: None }
     }
 
     /// The same, about that hold.
     #[must_use]
     pub fn about(self, hold: Option<(HoldKey, Hold)>) -> Self {
         Self { hold, ..self }
+    }
+
+    /// The same, changing that account.
+    #[must_use]
+    pub fn with_status(self, account: Box<str>, status: Status) -> Self {
+        Self { status: Some((account, status)), ..self }
     }
 
     /// The decision that says so.
@@ -413,6 +427,7 @@ impl<'c> Booked<'c> {
             entries: &self.entries,
             remote: &self.remote,
             hold: self.hold.as_ref(),
+            status: self.status.as_ref(),
             ..DecisionLine::new(command, ingest_slot, Outcome::Booked)
         }
     }
@@ -466,7 +481,7 @@ pub fn book<'c>(
     for leg in &mut remote {
         leg.sequence = send_credit(o, command, *leg, date, carried_from);
     }
-    Ok(Booked { date, carried_from, entries, remote, hold: None })
+    Ok(Booked { date, carried_from, entries, remote, hold: None, status: None })
 }
 
 const fn clearing_to(peer: u32) -> ClearingSide {

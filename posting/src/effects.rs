@@ -10,6 +10,7 @@ use crate::groups::{Group, Member, outcome_of};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, key_of, remembered};
 use crate::resend::{Again, command_of};
+use crate::status::Status;
 use bytes::Bytes;
 use prost::Message;
 use schemas::batch::Hash;
@@ -86,6 +87,13 @@ pub enum Effect {
     HoldEnded(HoldKey),
     /// Everything that was on hold for an event has ended.
     HoldsEnded(IdKey),
+    /// What an account may be used for.
+    Status {
+        /// Account.
+        account: Box<str>,
+        /// From now on.
+        status: Status,
+    },
     /// An event came again whose outcome stands; with another body it is refused as a conflict.
     Repeated {
         /// With another body.
@@ -279,6 +287,10 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
     if let Some(state) = &decision.hold {
         let key = (key_of(state.event.as_ref()), 0);
         out.push(held(key, Hold::of_state(state, slot)));
+    }
+    if let Some(status) = &decision.account_status {
+        let account = status.account.as_str().into();
+        out.push(Effect::Status { account, status: Status::from_wire(status) });
     }
     if !decision.reserve.is_empty() || decision.waits_for.is_some() {
         of_group(&decision, key(), slot, out);

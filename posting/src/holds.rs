@@ -273,7 +273,7 @@ impl Overlay<'_> {
     /// Puts legs of an event on hold, all or none. Accounts that the chart gives no limit are held without a check.
     ///
     /// # Errors
-    /// [`Reason::UnknownAccount`], [`Reason::InsufficientFunds`], [`Reason::Overflow`]; nothing is changed.
+    /// [`Reason::UnknownAccount`], as [`Overlay::check_status`], [`Reason::InsufficientFunds`], [`Reason::Overflow`]; nothing is changed.
     pub fn put_on_hold(&mut self, event: IdKey, legs: &[HoldLeg], home: u32) -> Result<(), Refusal> {
         let mut so_far = Sums::default();
         let mut holds = Vec::with_capacity(legs.len());
@@ -284,6 +284,7 @@ impl Overlay<'_> {
                 let what = format!("{} {}", hold.account, hold.asset);
                 return Err(Refusal::new(Reason::UnknownAccount, what));
             };
+            self.check_status(&hold.account, hold.side, &terms)?;
             if hold.amount <= 0 || hold.amount > CROSSING_MAX {
                 let what = format!("{} {} on hold for {}", hold.amount, hold.asset, hold.account);
                 return Err(Refusal::new(Reason::Overflow, what));

@@ -41,6 +41,7 @@ pub mod refusal;
 pub mod resend;
 pub mod room;
 pub mod state;
+pub mod status;
 pub mod views;
 
 pub use config::PostingConfig;

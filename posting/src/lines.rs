@@ -6,7 +6,8 @@
 use crate::holds::{Hold, HoldKey};
 use crate::ids::IdKey;
 use crate::overlay::Line;
-use crate::views::{CommandView, EventView, Facts};
+use crate::status::Status;
+use crate::views::{CommandView, EventView, Facts, Operation};
 use schemas::amount_wire::{split, value};
 use schemas::reason::Reason;
 use schemas::wire::{HoldLeg, Outcome, Side};
@@ -189,6 +190,8 @@ pub struct DecisionLine<'a> {
     pub hold: Option<&'a (HoldKey, Hold)>,
     /// The event that it waits for.
     pub waits_for: Option<EventView<'a>>,
+    /// The account that it changed, as it may be used from now on.
+    pub status: Option<&'a (Box<str>, Status)>,
 }
 
 impl<'a> DecisionLine<'a> {
@@ -216,6 +219,7 @@ impl<'a> DecisionLine<'a> {
             voided: &[],
             hold: None,
             waits_for: None,
+            status: None,
         }
     }
 
@@ -288,11 +292,29 @@ impl<'a> DecisionLine<'a> {
         if let Some((_, hold)) = self.hold {
             f.message(40, |f| hold_state(f, hold));
         }
-        if self.outcome == Outcome::Pending {
-            command.operation.write(f, 23);
+        // In the order of their numbers: a change of an account stands behind what is waited for.
+        if self.outcome == Outcome::Pending && !matches!(command.operation, Operation::ChangeAccount(_)) {
+            command.operation.write(f, Operation::IN_DECISION);
         }
+        self.write_waiting(f);
+    }
+
+    /// What it waits for, and the account that it changed.
+    fn write_waiting(&self, f: &mut Fields<'_>) {
         if let Some(encoded) = self.waits_for.and_then(|event| event.encoded) {
             f.encoded(44, encoded);
+        }
+        if self.outcome == Outcome::Pending && matches!(self.command.operation, Operation::ChangeAccount(_)) {
+            self.command.operation.write(f, Operation::IN_DECISION);
+        }
+        if let Some((account, status)) = self.status {
+            f.message(46, |f| {
+                f.text(1, account);
+                f.flag(2, status.opened);
+                f.flag(3, status.closed);
+                f.flag(4, status.debits_frozen);
+                f.flag(5, status.credits_frozen);
+            });
         }
     }
 }

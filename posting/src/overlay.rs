@@ -15,6 +15,7 @@ use crate::outbox::Outbox;
 use crate::refusal;
 use crate::resend::Again;
 use crate::state::Slot;
+use crate::status::Status;
 use prost::Message;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use schemas::batch::{BodyBuilder, ChainHead};
@@ -119,6 +120,8 @@ pub struct Overlay<'a> {
     pub(crate) holds: HoldChanges,
     /// Events that wait for answers: `None` = decided in this window.
     pub(crate) groups: BTreeMap<IdKey, Option<Group>>,
+    /// Accounts whose status changed.
+    pub(crate) statuses: BTreeMap<Box<str>, Status>,
     tallies: Vec<(TallyKey, Tally)>,
     clearing: ClearingNets,
     scratch: Vec<u8>,
@@ -165,6 +168,7 @@ impl<'a> Overlay<'a> {
             ids: FxHashMap::with_capacity_and_hasher(items, FxBuildHasher),
             holds: HoldChanges::default(),
             groups: BTreeMap::new(),
+            statuses: BTreeMap::new(),
             tallies: Vec::new(),
             clearing: ClearingNets::default(),
             scratch: Vec::with_capacity(512),
@@ -218,6 +222,9 @@ impl<'a> Overlay<'a> {
             self.effects.extend(effects::concluded(key, line.outcome, line.reason, decider, batch));
         } else if line.outcome == Outcome::Duplicate || line.reason == Some(Reason::Conflict) {
             self.effects.push(Effect::Repeated { conflict: line.outcome == Outcome::Refused });
+        }
+        if let Some((account, status)) = line.status {
+            self.effects.push(Effect::Status { account: account.clone(), status: *status });
         }
         if let Some((key, hold)) = line.hold {
             self.effects.push(effects::held(*key, hold.clone()));
@@ -366,11 +373,14 @@ impl<'a> Overlay<'a> {
     /// Works out the entries of an event's local legs and judges limits on the figures after all of them.
     ///
     /// # Errors
-    /// [`Reason::InsufficientFunds`], then [`Reason::Overflow`]; no figure is changed.
+    /// As [`Overlay::check_status`], then [`Reason::InsufficientFunds`], then [`Reason::Overflow`]; no figure is changed.
     pub fn try_book<'c>(&mut self, legs: &[LocalLeg<'c>]) -> Result<Vec<Line<'c>>, Refusal> {
         let mut lines: Vec<Line<'c>> = Vec::with_capacity(legs.len());
         let mut overflow = None;
         for leg in legs {
+            if let Some(terms) = &leg.terms {
+                self.check_status(leg.account, leg.side, terms)?;
+            }
             let row = self.row(leg.account, leg.asset);
             let so_far = lines.iter().rev().find(|line| line.row == row);
             let (before, seq, previous_batch) = match so_far {

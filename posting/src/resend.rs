@@ -286,6 +286,7 @@ fn operation_of(of: decision::Operation) -> command::Operation {
         decision::Operation::PlaceHold(place) => command::Operation::PlaceHold(place),
         decision::Operation::CaptureHold(capture) => command::Operation::CaptureHold(capture),
         decision::Operation::ReleaseHold(release) => command::Operation::ReleaseHold(release),
+        decision::Operation::ChangeAccount(change) => command::Operation::ChangeAccount(change),
     }
 }
 

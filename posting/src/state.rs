@@ -9,6 +9,7 @@ use crate::groups::{Group, GroupTable};
 use crate::holds::{Hold, HoldKey, HoldTable};
 use crate::ids::{IdKey, IdRecord, IdTable};
 use crate::resend::Again;
+use crate::status::StatusTable;
 use prost::Message;
 use schemas::batch::{ChainHead, Hash};
 use schemas::topics::Topic;
@@ -33,6 +34,8 @@ pub struct Slot {
     pub holds: HoldTable,
     /// Events of this home that wait for answers of other partitions.
     pub groups: GroupTable,
+    /// Accounts that an event has opened, closed or frozen.
+    pub statuses: StatusTable,
     /// Last batch of the own journal.
     pub journal: ChainHead,
     /// Last batch accepted from every ingest slot.
@@ -78,6 +81,7 @@ impl Slot {
             ids: IdTable::default(),
             holds: HoldTable::default(),
             groups: GroupTable::default(),
+            statuses: StatusTable::default(),
             journal: ChainHead::default(),
             commands: BTreeMap::new(),
             incoming: BTreeMap::new(),
@@ -145,6 +149,7 @@ impl Slot {
             Effect::HoldPlaced { key, hold } => self.holds.place(key, *hold),
             Effect::HoldEnded(key) => self.holds.end(key),
             Effect::HoldsEnded(event) => self.holds.end_all(event),
+            Effect::Status { account, status } => self.statuses.set(account, status),
             Effect::Repeated { conflict } => {
                 let count = if conflict { &mut self.conflicts } else { &mut self.duplicates };
                 *count = count.saturating_add(1);
@@ -191,6 +196,7 @@ const KEY_GROUP: u8 = b'g';
 const KEY_HOLD: u8 = b'h';
 const KEY_ID: u8 = b'i';
 const KEY_REST: u8 = b'm';
+const KEY_STATUS: u8 = b's';
 
 fn account_key(key: &mut Vec<u8>, account: &str, asset: &str) {
     key.clear();
@@ -202,6 +208,10 @@ fn account_key(key: &mut Vec<u8>, account: &str, asset: &str) {
 
 fn id_key(id: &IdKey) -> [u8; 17] {
     keyed(KEY_ID, id)
+}
+
+fn status_key(account: &str) -> Vec<u8> {
+    [&[KEY_STATUS], account.as_bytes()].concat()
 }
 
 fn keyed(kind: u8, id: &IdKey) -> [u8; 17] {
@@ -321,6 +331,9 @@ impl SlotState for Slot {
         }
         self.holds.take_dirty(|key, hold| put(&hold_key(&key), hold.map(|hold| hold.encode(key)).as_deref()));
         self.groups.take_dirty(|key, group| put(&group_key(&key), group.map(Group::encode).as_deref()));
+        self.statuses.take_dirty(|account, status| {
+            put(&status_key(account), Some(&status.to_wire(account).encode_to_vec()));
+        });
         put(&[KEY_REST], Some(&self.rest().encode_to_vec()));
     }
 
@@ -329,6 +342,7 @@ impl SlotState for Slot {
             + self.ids.dirty_bytes()
             + self.holds.dirty_bytes()
             + self.groups.dirty_bytes()
+            + self.statuses.dirty_bytes()
     }
 
     fn alarms(&self) -> Vec<String> {
@@ -354,6 +368,7 @@ impl SlotState for Slot {
                 let key = IdKey::try_from(rest).map_err(|_| wrong())?;
                 self.groups.load(key, Group::decode(value).ok_or_else(wrong)?);
             }
+            Some((&KEY_STATUS, _)) => self.statuses.load(value).ok_or_else(wrong)?,
             Some((&KEY_REST, [])) => {
                 let rest = wire::PostingRest::decode(value).map_err(|_| wrong())?;
                 self.load_rest(rest).ok_or("a checkpoint from before repeated events were counted")?;
@@ -378,6 +393,9 @@ impl SlotState for Slot {
         for (key, group) in self.groups.all() {
             put(&group_key(key), Some(&group.encode()));
         }
+        for (account, status) in self.statuses.sorted() {
+            put(&status_key(account), Some(&status.to_wire(account).encode_to_vec()));
+        }
         put(&[KEY_REST], Some(&self.rest().encode_to_vec()));
     }
 
@@ -395,6 +413,8 @@ impl SlotState for Slot {
         all.extend(self.ids.sorted().into_iter().map(|(k, r)| (id_key(&k).to_vec(), r.encode().to_vec())));
         all.extend(self.holds.all().map(|(k, hold)| (hold_key(k).to_vec(), hold.encode(*k))));
         all.extend(self.groups.all().map(|(k, group)| (group_key(k).to_vec(), group.encode())));
+        let statuses = self.statuses.sorted().into_iter();
+        all.extend(statuses.map(|(account, s)| (status_key(account), s.to_wire(account).encode_to_vec())));
         all.push((vec![KEY_REST], self.rest().encode_to_vec()));
         all
     }

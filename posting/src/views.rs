@@ -1,7 +1,9 @@
 //! What posting reads of `commands` and `credits`: the wire types with their texts as slices of the record, so that
 //! a command costs no allocation but its list of legs. A test holds these against the generated types.
 
-use schemas::wire::{Answer, DayMarker, Match, PlaceHold, Resend, Reserve, Side, Verdict, Void};
+use schemas::wire::{
+    Answer, DayMarker, Match, PlaceHold, Resend, Reserve, Side, Verdict, Void, change_account::Action,
+};
 use schemas::wire_read::{Field, WireError, fields};
 use schemas::wire_write::Fields;
 use thiserror::Error;
@@ -164,15 +166,61 @@ pub enum Operation<'a> {
         /// The event that placed it.
         hold: EventView<'a>,
     },
+    /// An account may be used for other things from now on.
+    ChangeAccount(AccountChange<'a>),
+}
+
+/// `ChangeAccount`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AccountChange<'a> {
+    /// Account.
+    pub account: &'a str,
+    action: i32,
+    side: i32,
+}
+
+impl<'a> AccountChange<'a> {
+    /// What becomes of it; unspecified when it is nothing that this version knows.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        Action::try_from(self.action).unwrap_or_default()
+    }
+
+    /// Debits, credits, or both.
+    #[must_use]
+    pub fn side(&self) -> Side {
+        Side::try_from(self.side).unwrap_or_default()
+    }
+
+    fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
+        let mut change = Self::default();
+        for field in fields(encoded) {
+            let field = field?;
+            match field.tag {
+                1 => change.account = field.text()?,
+                2 => change.action = field.int32()?,
+                3 => change.side = field.int32()?,
+                _ => {}
+            }
+        }
+        Ok(change)
+    }
 }
 
 impl<'a> Operation<'a> {
     /// Number of the first operation among the fields of `Command`; the others follow.
     const FIRST: u32 = 18;
+    /// Numbers of the operations in `Command`.
+    pub const IN_COMMAND: [u32; 4] = [18, 19, 20, 21];
+    /// Numbers of the operations in `Decision`.
+    pub const IN_DECISION: [u32; 4] = [41, 42, 43, 45];
 
     fn read(tag: u32, encoded: &'a [u8]) -> Result<Self, ViewError> {
         if tag == Self::FIRST {
             return Ok(Self::PlaceHold(prost::Message::decode(encoded)?));
+        }
+        if tag == Self::FIRST + 3 {
+            return Ok(Self::ChangeAccount(AccountChange::read(encoded)?));
         }
         let (mut hold, mut last) = (EventView::default(), false);
         for field in fields(encoded) {
@@ -186,8 +234,12 @@ impl<'a> Operation<'a> {
         Ok(if tag == Self::FIRST + 1 { Self::CaptureHold { hold, last } } else { Self::ReleaseHold { hold } })
     }
 
-    /// Writes it under the number it has in `Command`, moved on by `by`.
-    pub fn write(&self, f: &mut Fields<'_>, by: u32) {
+    /// Writes it under its number among these.
+    pub fn write(
+        &self,
+        f: &mut Fields<'_>,
+        [place_hold, capture_hold, release_hold, change_account]: [u32; 4],
+    ) {
         let event = |f: &mut Fields<'_>, hold: &EventView<'_>| {
             if let Some(encoded) = hold.encoded {
                 f.encoded(1, encoded);
@@ -196,16 +248,23 @@ impl<'a> Operation<'a> {
         match self {
             Self::Book => {}
             Self::PlaceHold(place) => {
-                f.message(Self::FIRST + by, |f| f.int(1, place.expires_after_us));
+                f.message(place_hold, |f| f.int(1, place.expires_after_us));
             }
             Self::CaptureHold { hold, last } => {
-                f.message(Self::FIRST + 1 + by, |f| {
+                f.message(capture_hold, |f| {
                     event(f, hold);
                     f.flag(2, *last);
                 });
             }
             Self::ReleaseHold { hold } => {
-                f.message(Self::FIRST + 2 + by, |f| event(f, hold));
+                f.message(release_hold, |f| event(f, hold));
+            }
+            Self::ChangeAccount(change) => {
+                f.message(change_account, |f| {
+                    f.text(1, change.account);
+                    f.int(2, change.action.into());
+                    f.int(3, change.side.into());
+                });
             }
         }
     }
@@ -215,7 +274,7 @@ impl<'a> Operation<'a> {
     pub const fn hold(&self) -> Option<&EventView<'a>> {
         match self {
             Self::CaptureHold { hold, .. } | Self::ReleaseHold { hold } => Some(hold),
-            Self::Book | Self::PlaceHold(_) => None,
+            Self::Book | Self::PlaceHold(_) | Self::ChangeAccount(_) => None,
         }
     }
 }
@@ -248,7 +307,7 @@ impl<'a> CommandView<'a> {
                 15 => command.event_offset = field.int()?,
                 16 => facts.traceparent = field.text()?,
                 17 => command.tenant = field.text()?,
-                tag @ 18..=20 => command.operation = Operation::read(tag, field.bytes()?)?,
+                tag @ 18..=21 => command.operation = Operation::read(tag, field.bytes()?)?,
                 _ => {}
             }
         }
@@ -415,8 +474,8 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message;
     use schemas::wire::{
-        CaptureHold, Command, CommandItem, Credit, CreditItem, EventKey, Forward, Leg, ReleaseHold, command,
-        command_item, credit_item,
+        CaptureHold, ChangeAccount, Command, CommandItem, Credit, CreditItem, EventKey, Forward, Leg,
+        ReleaseHold, command, command_item, credit_item,
     };
 
     fn operation() -> impl Strategy<Value = Option<command::Operation>> {
@@ -430,12 +489,15 @@ mod tests {
                 CaptureHold { hold, r#final }
             ))),
             key().prop_map(|hold| Some(command::Operation::ReleaseHold(ReleaseHold { hold }))),
+            ("[a-z:]{0,9}", 0_i32..6, 0_i32..4).prop_map(|(account, action, side)| {
+                Some(command::Operation::ChangeAccount(ChangeAccount { account, action, side }))
+            }),
         ]
     }
 
     fn same_operation(view: &Operation<'_>, of: Option<&command::Operation>) {
         let mut written = Vec::new();
-        view.write(&mut Fields::new(&mut written), 0);
+        view.write(&mut Fields::new(&mut written), Operation::IN_COMMAND);
         let expected = Command { operation: of.cloned(), ..Command::default() };
         assert_eq!(written, expected.encode_to_vec(), "{view:?} {of:?}");
         let key = match of {

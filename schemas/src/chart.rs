@@ -12,7 +12,8 @@
 //!
 //! `*` matches one segment, `**` the rest (one segment or more). The first pattern that matches decides. An account
 //! without `overdraft` never refuses. `overdraft` is how far, in major units of the asset, the balance may pass
-//! zero against its normal side. `shard_segments` (default 2) says how many leading segments are the shard key.
+//! zero against its normal side. `opened_first: true` says that an event must open the account before it is used.
+//! `shard_segments` (default 2) says how many leading segments are the shard key.
 
 use crate::balance_json::NormalSide;
 use crate::ids;
@@ -47,6 +48,8 @@ pub struct AccountClass {
     pub shard_segments: usize,
     /// Assets it may hold; empty = all.
     pub assets: Vec<String>,
+    /// An event must open the account before it is used; else its first entry opens it.
+    pub opened_first: bool,
     segments: Vec<Segment>,
 }
 
@@ -118,6 +121,8 @@ struct ClassEntry {
     shard_segments: Option<usize>,
     #[serde(default)]
     assets: Vec<String>,
+    #[serde(default)]
+    opened_first: bool,
 }
 
 #[derive(Deserialize)]
@@ -229,6 +234,7 @@ fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Resu
         overdraft,
         shard_segments,
         assets: entry.assets,
+        opened_first: entry.opened_first,
         segments,
     })
 }

@@ -57,12 +57,16 @@ reasons! {
     TooManyLegs = 17, "too_many_legs", false, "The event maps to more legs than the limit.", "Split the event.";
     Internal = 18, "internal", true, "The event made a worker fail and was set aside.", "Report it with the position; the day does not close until it is resolved.";
     Conflict = 19, "conflict", false, "This source and id were used before with another body.", "Use a new id for another body; the first body's outcome stands.";
-    InsufficientFunds = 21, "insufficient_funds", true, "An account would pass its limit.", "Fund the account and send again under a new id.";
-    Overflow = 22, "overflow", false, "A balance would leave the 128-bit range.", "Check the amount.";
     UnknownHold = 26, "unknown_hold", true, "No event placed the hold that is named.", "Send it again under a new id when the hold is placed; both need the same partitionkey or subject.";
     HoldNotOpen = 27, "hold_not_open", false, "The hold was refused, captured to its end or released, or its time is over.", "Place a new hold.";
     HoldMismatch = 28, "hold_mismatch", false, "The event takes nothing from the hold it names, or takes from another limited account too.", "The detail names the account. Take from the hold's account alone, in its asset.";
     ExceedsHold = 29, "exceeds_hold", false, "The event takes more than is left on hold.", "The detail says how much is left. Capture less, or pay the rest by an event of its own.";
+    AccountNotOpen = 30, "account_not_open", true, "The chart wants this account opened before it is used, and no event has opened it.", "Open the account, and send again under a new id.";
+    AccountClosed = 31, "account_closed", false, "The account is closed.", "Use another account; an event may open this one again.";
+    AccountFrozen = 32, "account_frozen", true, "The account is frozen on this side.", "Send it again under a new id when the account is unfrozen.";
+    AccountNotEmpty = 33, "account_not_empty", true, "An account is closed only when its balances are zero and nothing is on hold.", "Empty the account first; the detail says what is in it.";
+    InsufficientFunds = 21, "insufficient_funds", true, "An account would pass its limit.", "Fund the account and send again under a new id.";
+    Overflow = 22, "overflow", false, "A balance would leave the 128-bit range.", "Check the amount.";
     TimedOut = 25, "timed_out", true, "The partitions of its accounts did not all answer in time.", "Send it again under a new id; `ledgerflow status` says which partition is behind.";
 }
 
@@ -107,10 +111,11 @@ mod tests {
         let codes = "too_large not_utf8 not_json too_deep duplicate_key not_cloudevent missing_field bad_field \
                      unknown_type bad_amount too_many_decimals unknown_asset bad_account unknown_account unbalanced \
                      no_legs too_many_legs internal conflict insufficient_funds overflow \
-                     amount_not_text amount_exponent timed_out unknown_hold hold_not_open hold_mismatch exceeds_hold";
+                     amount_not_text amount_exponent timed_out unknown_hold hold_not_open hold_mismatch exceeds_hold \
+                     account_not_open account_closed account_frozen account_not_empty";
         let numbers = (1..).filter(|number| *number != 20);
         assert_eq!(by_number, numbers.zip(codes.split_whitespace()).collect::<Vec<_>>());
         assert!(Reason::ALL.iter().all(|reason| Reason::by_number(reason.number()) == Some(*reason)));
-        assert_eq!([0, 20, 30].map(Reason::by_number), [None; 3]);
+        assert_eq!([0, 20, 34].map(Reason::by_number), [None; 3]);
     }
 }

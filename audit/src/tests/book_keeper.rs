@@ -103,6 +103,14 @@ pub fn capture(id: &str, of: &str, user: u32, amount: i128, last: bool) -> Event
     Event { legs, operation, ..pay(id, user, user, 1) }
 }
 
+/// Changes an account of a user.
+pub fn change(id: &str, user: u32, action: change_account::Action) -> Event {
+    let account = format!("users:{user}:wallet");
+    let change = ChangeAccount { account, action: action as i32, side: 0 };
+    let operation = Some(command::Operation::ChangeAccount(change));
+    Event { legs: Vec::new(), operation, ..pay(id, user, user, 1) }
+}
+
 /// Ends a hold.
 pub fn release(id: &str, of: &str, user: u32) -> Event {
     let operation = Some(command::Operation::ReleaseHold(ReleaseHold { hold: key(of) }));
@@ -919,6 +927,18 @@ impl PostingWindow {
                 let left = of(hold.amount.as_ref()) - of(command.leg[0].amount.as_ref());
                 hold.amount = Some(if capture.r#final { 0 } else { left }.into());
                 hold
+            }
+            command::Operation::ChangeAccount(ChangeAccount { account, action, .. }) => {
+                let closed = *action == change_account::Action::Close as i32;
+                let frozen = *action == change_account::Action::Freeze as i32;
+                decision.account_status = Some(AccountStatus {
+                    account: account.clone(),
+                    opened: true,
+                    closed,
+                    debits_frozen: frozen,
+                    credits_frozen: false,
+                });
+                return;
             }
             command::Operation::ReleaseHold(release) => {
                 let hold = placed[&release.hold.clone().unwrap().id].clone();

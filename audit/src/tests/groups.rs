@@ -1,16 +1,17 @@
 //! Events that several partitions must agree to: accepted when each was asked, has answered and is told; found when
 //! anything of that is not so, or something stays on hold.
 
-use super::book_keeper::{Event, Plan, World, capture, hold, leg, pay, release};
+use super::book_keeper::{Event, Plan, World, capture, change, hold, leg, pay, release};
 use super::clean::{QUIESCED, run};
 use crate::Check;
 use crate::{AuditLimit, Report};
 use prost::Message;
 use schemas::topics::Topic;
-use schemas::wire::{Amount, Decision, JournalItem, Outcome, journal_item::Item};
+use schemas::wire::{Amount, Decision, JournalItem, Outcome, change_account::Action, journal_item::Item};
 
 /// Checks whose defects are seeded here.
-pub const SEEDED: [Check; 3] = [Check::OutcomeGroup, Check::HoldOwner, Check::HoldAmount];
+pub const SEEDED: [Check; 4] =
+    [Check::OutcomeGroup, Check::HoldOwner, Check::HoldAmount, Check::AccountStatus];
 
 /// Home is partition 0, which has something to put on hold itself; partition 1 and 2 are asked. One event is booked,
 /// one is refused by partition 2.
@@ -42,6 +43,9 @@ fn history() -> World {
         capture("first", "kept", 3, 100, false),
         capture("last", "kept", 3, 150, true),
         release("release", "freed", 3),
+        change("freeze", 3, Action::Freeze),
+        change("unfreeze", 3, Action::Unfreeze),
+        pay("thawed", 3, 6, 1),
     ];
     world.ingest(0, &later.map(|event| Event { home: 0, ..event }), None);
     world.post(0);
@@ -62,7 +66,7 @@ fn what_every_partition_agreed_to_is_no_defect() {
     assert_eq!((checked(Check::OutcomeGroup), checked(Check::HoldOwner)), (6, 7), "{report}");
     assert_eq!(checked(Check::HoldAmount), 7, "three placed, two captures, a release, one over by time");
     let o = report.conservation.outcomes;
-    assert_eq!((o.booked, o.refused, o.pending), (10, 1, 0));
+    assert_eq!((o.booked, o.refused, o.pending), (13, 1, 0));
 }
 
 /// Changes, drops (`None`) or keeps the first journal item of a partition for which `change` returns true.
@@ -104,7 +108,7 @@ fn found(p: u32, change: impl Fn(&mut Item) -> bool, drop_it: bool) -> Vec<Check
 #[test]
 #[expect(clippy::too_many_lines, reason = "a row for each defect")]
 fn defects_of_groups_and_holds() {
-    let rows: [(&str, Check, Vec<Check>); 18] = [
+    let rows: [(&str, Check, Vec<Check>); 20] = [
         (
             "booked though one refused",
             Check::OutcomeGroup,
@@ -241,6 +245,24 @@ fn defects_of_groups_and_holds() {
                     }
                     _ => false,
                 },
+                false,
+            ),
+        ),
+        (
+            "booked to a frozen account",
+            Check::AccountStatus,
+            found(
+                0,
+                decision("unfreeze", false, |d| d.account_status.as_mut().unwrap().debits_frozen = true),
+                false,
+            ),
+        ),
+        (
+            "booked to a closed account",
+            Check::AccountStatus,
+            found(
+                0,
+                decision("unfreeze", false, |d| d.account_status.as_mut().unwrap().closed = true),
                 false,
             ),
         ),

@@ -14,6 +14,10 @@ fn the_default_rules_are_good() {
     assert_eq!(
         kinds,
         [
+            "account.closed",
+            "account.frozen",
+            "account.opened",
+            "account.unfrozen",
             "hold.captured",
             "hold.placed",
             "hold.released",

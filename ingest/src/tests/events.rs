@@ -107,6 +107,8 @@ fn events_become_legs() {
             &["D users:1:wallet CNY 30.00", "C merchants:7:payable CNY 30.00"],
         ),
         ("hold.released", r#"{"hold":"h-1"}"#, &[]),
+        ("account.frozen", r#"{"account":"users:1:wallet","side":"debit"}"#, &[]),
+        ("account.closed", r#"{"account":"users:1:wallet"}"#, &[]),
     ];
     for (kind, data, legs) in rows {
         assert_eq!(

@@ -585,6 +585,84 @@ later c1 booked by p1
 balance users@1:wallet 6.00 Cr CNY seq 2
 "
 
+an_account_is_frozen_on_a_side_and_thawed: "
+event e0 users@0 | debit bank@0:main 10.00 CNY ; credit users@0:wallet 10.00 CNY
+-> booked
+event f1 users@0 | | freeze users@0:wallet debit
+-> booked
+event e1 users@0 | debit users@0:wallet 1.00 CNY ; credit bank@0:main 1.00 CNY
+-> refused account_frozen retryable
+event h1 users@0 | debit users@0:wallet 1.00 CNY | hold 0
+-> refused account_frozen retryable
+event e2 users@0 | debit bank@0:main 1.00 CNY ; credit users@0:wallet 1.00 CNY
+-> booked
+event f2 users@0 | | freeze users@0:wallet
+-> booked
+event e3 users@0 | debit bank@0:main 1.00 CNY ; credit users@0:wallet 1.00 CNY
+-> refused account_frozen retryable
+event f3 users@0 | | unfreeze users@0:wallet credit
+-> booked
+event e4 users@0 | debit bank@0:main 1.00 CNY ; credit users@0:wallet 1.00 CNY
+-> booked
+event e5 users@0 | debit users@0:wallet 100.00 CNY ; credit bank@0:main 100.00 CNY
+-> refused account_frozen retryable
+event f4 users@0 | | unfreeze users@0:wallet
+-> booked
+event e6 users@0 | debit users@0:wallet 12.00 CNY ; credit bank@0:main 12.00 CNY
+-> booked
+"
+
+an_account_is_closed_when_nothing_is_in_it: "
+event e0 users@0 | debit bank@0:main 10.00 CNY ; credit users@0:wallet 10.00 CNY
+-> booked
+event c1 users@0 | | close users@0:wallet
+-> refused account_not_empty retryable
+event e1 users@0 | debit users@0:wallet 10.00 CNY ; credit bank@0:main 10.00 CNY
+-> booked
+event c2 users@0 | | close users@0:wallet
+-> booked
+event c3 users@0 | | close users@0:wallet
+-> refused account_closed
+event e2 users@0 | debit bank@0:main 1.00 CNY ; credit users@0:wallet 1.00 CNY
+-> refused account_closed
+event o1 users@0 | | open users@0:wallet
+-> booked
+event e3 users@0 | debit bank@0:main 1.00 CNY ; credit users@0:wallet 1.00 CNY
+-> booked
+event c4 users@0 | | close users@0:savings
+-> refused unknown_account
+"
+
+an_account_with_something_on_hold_is_not_closed: "
+event h1 users@0 | debit users@0:credit 1.00 CNY | hold 0
+-> booked
+event c1 users@0 | | close users@0:credit
+-> refused account_not_empty retryable
+event r1 users@0 | | release h1
+-> booked
+event c2 users@0 | | close users@0:credit
+-> booked
+"
+
+an_account_that_must_be_opened_first: "
+event e1 users@0 | debit vault@0:gold 1.00 CNY ; credit bank@0:main 1.00 CNY
+-> refused account_not_open retryable
+event o1 users@0 | | open vault@0:gold
+-> booked
+event e2 users@0 | debit vault@0:gold 1.00 CNY ; credit bank@0:main 1.00 CNY
+-> booked
+"
+
+what_comes_in_for_a_closed_account_elsewhere: "
+partitions 2
+event c1 orders@0 | | close merchants@1:payable
+-> booked by p1
+event e1 users@0 | debit bank@0:main 5.00 CNY ; credit merchants@1:payable 5.00 CNY
+-> booked
+suspense 1 e1 merchants@1:payable account_closed
+balance suspense:p01 5.00 Cr CNY seq 1
+"
+
 a_hold_that_was_refused: "
 event h1 users@0 | debit users@0:wallet 6.00 CNY | hold 0
 -> refused insufficient_funds retryable

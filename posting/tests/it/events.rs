@@ -6,7 +6,10 @@
 use bytes::Bytes;
 use schemas::batch::sha256;
 use schemas::shards::PartitionMap;
-use schemas::wire::{CaptureHold, Command, EventKey, Leg, PlaceHold, ReleaseHold, Side, command};
+use schemas::wire::{
+    CaptureHold, ChangeAccount, Command, EventKey, Leg, PlaceHold, ReleaseHold, Side, change_account::Action,
+    command,
+};
 
 /// The chart of every test that does not bring its own.
 pub const CHART: &str = r#"
@@ -21,6 +24,7 @@ accounts:
   - { pattern: "merchants:*:payable", normal: credit }
   - { pattern: "merchants:*:reserve", normal: credit, limit: { overdraft: "0" }, assets: [CNY] }
   - { pattern: "till:*:cash", normal: debit, limit: { overdraft: "0" } }
+  - { pattern: "vault:*:gold", normal: debit, opened_first: true }
   - { pattern: "bank:**", normal: debit, unlimited: true }
   - { pattern: "fees:**", normal: credit }
 "#;
@@ -65,6 +69,8 @@ pub enum Op {
     /// From the hold of that event; the last time.
     Capture(String, bool),
     Release(String),
+    /// An account, and on which side where that counts.
+    Account(String, Action, Side),
 }
 
 /// One event.
@@ -128,6 +134,11 @@ impl Event {
             Op::Capture(hold, last) => {
                 command::Operation::CaptureHold(CaptureHold { hold: key(hold), r#final: *last })
             }
+            Op::Account(account, action, side) => command::Operation::ChangeAccount(ChangeAccount {
+                account: account.clone(),
+                action: *action as i32,
+                side: *side as i32,
+            }),
             Op::Release(hold) => command::Operation::ReleaseHold(ReleaseHold { hold: key(hold) }),
         })
     }
@@ -154,6 +165,7 @@ pub fn terms_of(account: &str, asset: &str) -> Option<PlainTerms> {
         ["merchants", _, "payable"] => (Side::Credit, None),
         ["merchants", _, "reserve"] if asset == "CNY" => (Side::Credit, Some(0)),
         ["till", _, "cash"] => (Side::Debit, Some(0)),
+        ["vault", _, "gold"] => (Side::Debit, None),
         ["bank", _, ..] => (Side::Debit, None),
         ["fees", _, ..] => (Side::Credit, None),
         _ => return None,

@@ -4,7 +4,7 @@ use crate::cluster::{Cluster, DAY};
 use crate::events::{Event, LegWords, Op, Rng, credit, debit, owner, owner_in};
 use crate::model::{self, Answer, Outcomes};
 use posting::config::RESEND_AFTER_US;
-use schemas::wire::journal_item::Item;
+use schemas::wire::{Side, change_account::Action, journal_item::Item};
 use std::collections::BTreeMap;
 use stream::processor::SlotState;
 
@@ -102,6 +102,10 @@ fn event(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
     if rng.percent(16) {
         return about_a_hold(rng, earlier, large);
     }
+    // What a closed account is sent from another partition goes to suspense: the number of partitions shows.
+    if large && rng.percent(10) {
+        return about_an_account(rng, earlier);
+    }
     let legs = legs(rng, large);
     let subject = match legs.first() {
         Some(leg) if rng.percent(60) => owner(&leg.account).to_owned(),
@@ -117,6 +121,24 @@ fn event(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
         op: Op::Book,
         ingest: 0,
     }
+}
+
+/// An account is opened, closed, frozen or unfrozen.
+fn about_an_account(rng: &mut Rng, earlier: &[Event]) -> Event {
+    let account = match rng.below(10) {
+        0 => "users:1:savings".to_owned(),
+        1 => "vault:1:gold".to_owned(),
+        2 | 3 => merchant(rng),
+        _ => wallet(rng),
+    };
+    let action =
+        *rng.pick(&[Action::Open, Action::Close, Action::Freeze, Action::Unfreeze, Action::Unfreeze]);
+    let side = *rng.pick(&[Side::Unspecified, Side::Debit, Side::Credit]);
+    let subject =
+        if rng.percent(50) { owner(&account).to_owned() } else { format!("orders:{}", rng.below(40)) };
+    let (id, body, legs) = (format!("e{}", earlier.len()), String::new(), Vec::new());
+    let op = Op::Account(account, action, side);
+    Event { id, subject, body, legs, date: DAY, back_dated: false, op, ingest: 0 }
 }
 
 /// A hold; or a capture or a release of an earlier one, now and then of nothing, or from another home.
@@ -386,6 +408,7 @@ impl Seen {
         self.add("decided elsewhere", outcomes.asked);
         self.add("decided with others", outcomes.concluded);
         let [held, captured, released, expired] = outcomes.holds;
+        self.add("accounts", outcomes.statuses);
         self.add("waited for its hold", outcomes.parked);
         self.add("held", held);
         self.add("captured", captured);
@@ -422,7 +445,8 @@ fn histories_follow_the_model() {
     // The histories reach every outcome often enough to mean something.
     let often = "booked duplicate conflict no_legs too_many_legs bad_amount unknown_asset unknown_account \
                  unbalanced insufficient_funds overflow aligned unknown_hold hold_not_open hold_mismatch exceeds_hold held \
-                 captured released expired";
+                 captured released expired account_frozen account_closed account_not_empty \
+                 accounts";
     let repairs = ["lost", "held", "asked", "asked again", "sent in several windows"];
     for what in often
         .split_whitespace()

@@ -11,6 +11,7 @@ use crate::events::{BOOK, Event, LegWords, Op, lives_at, terms_of};
 use prost::Message;
 use schemas::amount_wire::value;
 use schemas::batch::ChainHead;
+use schemas::wire::change_account::Action;
 use schemas::wire::{
     Answered, Clearing, CreditItem, DayMarkerSeen, DayTally, Decision, Entry, HeldLeg, HoldExpired,
     JournalItem, Outcome, Received, Reserved, Resolution, Side, day_tally::Kind, journal_item::Item,
@@ -91,6 +92,8 @@ pub struct Outcomes {
     pub asked: usize,
     /// Events decided by home with the answers of others.
     pub concluded: usize,
+    /// Changes of what an account may be used for.
+    pub statuses: usize,
     /// Events that waited for another one.
     pub parked: usize,
     /// Holds placed, captures, releases, and holds that were over by time.
@@ -311,6 +314,8 @@ struct Books<'a> {
     waiting: BTreeMap<String, Waits>,
     /// Events that wait for another one, with their deadline.
     parked: BTreeMap<String, (Event, i64)>,
+    /// Opened, closed, debits frozen, credits frozen.
+    statuses: BTreeMap<String, [bool; 4]>,
     /// Holds that events of their own have placed, by event.
     placed: BTreeMap<String, PlacedHold>,
     /// Partition that decides an event of this home.
@@ -344,6 +349,7 @@ impl<'a> Books<'a> {
             holds: BTreeMap::new(),
             waiting: BTreeMap::new(),
             parked: BTreeMap::new(),
+            statuses: BTreeMap::new(),
             placed: BTreeMap::new(),
             deciders: BTreeMap::new(),
             tick_us: 0,
@@ -457,7 +463,7 @@ impl<'a> Books<'a> {
             self.change_hold(&at, d, &event, outcomes);
             self.book(&at, d, &event);
         } else {
-            assert_eq!(d.hold, None, "{at}");
+            assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}");
         }
     }
 
@@ -506,7 +512,11 @@ impl<'a> Books<'a> {
     /// What becomes of a hold when an event about it is booked.
     fn change_hold(&mut self, at: &str, d: &Decision, event: &Event, outcomes: &mut Outcomes) {
         let (id, after) = match &event.op {
-            Op::Book => return assert_eq!(d.hold, None, "{at}"),
+            Op::Book => return assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}"),
+            Op::Account(account, action, side) => {
+                outcomes.statuses += 1;
+                return self.change_status(at, d, account, *action, *side);
+            }
             Op::Hold(after) => {
                 outcomes.holds[0] += 1;
                 let leg = &event.legs[0];
@@ -552,9 +562,55 @@ impl<'a> Books<'a> {
                 Some((_, Answer::Refused(_))) => return Judged::Refused("hold_not_open"),
                 Some(_) => self.deciders[hold],
             },
+            Op::Account(account, ..) => match terms_of(account, "CNY") {
+                None => return Judged::Refused("unknown_account"),
+                Some(_) => self.partition(account),
+            },
             _ => self.partition(&event.legs[0].account),
         };
         if at == self.slot { self.judge(event) } else { Judged::Ask(at) }
+    }
+
+    fn change_status(&mut self, at: &str, d: &Decision, account: &str, action: Action, side: Side) {
+        let status = self.statuses.entry(account.to_owned()).or_default();
+        let [opened, closed, debits, credits] = status;
+        match action {
+            Action::Open => (*opened, *closed) = (true, false),
+            Action::Close => *closed = true,
+            Action::Freeze | Action::Unfreeze => {
+                let frozen = action == Action::Freeze;
+                *debits = if side == Side::Credit { *debits } else { frozen };
+                *credits = if side == Side::Debit { *credits } else { frozen };
+            }
+            Action::Unspecified => {}
+        }
+        let stated = d.account_status.as_ref().unwrap_or_else(|| panic!("{at}: says nothing of its account"));
+        let found = [stated.opened, stated.closed, stated.debits_frozen, stated.credits_frozen];
+        assert_eq!((stated.account.as_str(), found), (account, *status), "{at}");
+    }
+
+    /// Why an account takes no entry on that side.
+    fn barred(&self, account: &str, side: Side) -> Option<&'static str> {
+        let [opened, closed, debits, credits] = self.statuses.get(account).copied().unwrap_or_default();
+        if closed {
+            return Some("account_closed");
+        }
+        if account.starts_with("vault:") && !opened {
+            return Some("account_not_open");
+        }
+        (if side == Side::Credit { credits } else { debits }).then_some("account_frozen")
+    }
+
+    fn judge_change(&self, account: &str, action: Action) -> Judged {
+        let closed = self.statuses.get(account).is_some_and(|status| status[1]);
+        if closed && action != Action::Open {
+            return Judged::Refused("account_closed");
+        }
+        let full = |asset: &str| self.balance(account, asset) != 0 || self.held(account, asset) != 0;
+        if action == Action::Close && ["CNY", "USD", "JPY"].into_iter().any(full) {
+            return Judged::Refused("account_not_empty");
+        }
+        Judged::Booked
     }
 
     /// A hold that is not over.
@@ -608,6 +664,9 @@ impl<'a> Books<'a> {
         let mut sums: BTreeMap<(&str, &str), i128> = BTreeMap::new();
         for (n, amount) in legs {
             let leg = &event.legs[*n as usize];
+            if let Some(reason) = self.barred(&leg.account, leg.side) {
+                return Some(reason);
+            }
             if *amount > CROSSING_MAX {
                 return Some("overflow");
             }
@@ -804,6 +863,7 @@ impl<'a> Books<'a> {
                 refused.map_or(Judged::Booked, Judged::Refused)
             }
             Op::Capture(hold, _) => self.judge_capture(event, hold),
+            Op::Account(account, action, _) => self.judge_change(account, *action),
             Op::Release(hold) => {
                 if self.open(hold).is_some() {
                     Judged::Booked
@@ -818,6 +878,9 @@ impl<'a> Books<'a> {
     fn judge_funds(&self, event: &Event, hold: Option<&PlacedHold>) -> Judged {
         let local: Vec<&LegWords> =
             event.legs.iter().filter(|leg| self.partition(&leg.account) == self.slot).collect();
+        if let Some(reason) = local.iter().find_map(|leg| self.barred(&leg.account, leg.side)) {
+            return Judged::Refused(reason);
+        }
         let mut wide: BTreeMap<(&str, &str), Wide> = BTreeMap::new();
         let mut narrow: BTreeMap<(&str, &str), i128> = BTreeMap::new();
         let mut overflow = false;
@@ -857,6 +920,10 @@ impl<'a> Books<'a> {
 
     /// Judges ranges alone: funds are on hold.
     fn judge_range(&self, event: &Event) -> Judged {
+        let mut local = event.legs.iter().filter(|leg| self.partition(&leg.account) == self.slot);
+        if let Some(reason) = local.find_map(|leg| self.barred(&leg.account, leg.side)) {
+            return Judged::Refused(reason);
+        }
         let mut balances: BTreeMap<(&str, &str), i128> = BTreeMap::new();
         for leg in event.legs.iter().filter(|leg| self.partition(&leg.account) == self.slot) {
             let before = self.balance(&leg.account, &leg.asset);
@@ -1003,6 +1070,9 @@ impl<'a> Books<'a> {
         let fits = self.balance(&leg.account, &leg.asset).checked_add(leg.signed()).is_some();
         let reason = match terms_of(&leg.account, &leg.asset) {
             None => "unknown_account",
+            Some(_) if !reserved && self.barred(&leg.account, leg.side).is_some() => {
+                self.barred(&leg.account, leg.side).unwrap()
+            }
             Some(_) if !fits => "overflow",
             Some(_) => "",
         };
@@ -1139,6 +1209,10 @@ impl<'a> Books<'a> {
         assert!(self.parked.is_empty(), "p{slot}: waits for ever: {:?}", self.parked);
         let live = &self.cluster.slots[slot as usize];
         assert!(live.groups.is_empty(), "p{slot}: {:?}", live.groups);
+        let statuses: BTreeMap<String, [bool; 4]> = (live.statuses.sorted().into_iter())
+            .map(|(account, s)| (account.to_owned(), [s.opened, s.closed, s.debits_frozen, s.credits_frozen]))
+            .collect();
+        assert_eq!(statuses, self.statuses, "p{slot}: statuses");
         let held: BTreeMap<String, PlacedHold> = (live.holds.all())
             .map(|(_, hold)| {
                 let placed = hold.placed.clone().unwrap();
@@ -1180,6 +1254,10 @@ fn known(code: &str) -> &'static str {
         "hold_not_open",
         "hold_mismatch",
         "exceeds_hold",
+        "account_not_open",
+        "account_closed",
+        "account_frozen",
+        "account_not_empty",
     ];
     KNOWN.iter().find(|known| **known == code).unwrap_or_else(|| panic!("unknown reason {code:?}"))
 }
@@ -1189,7 +1267,7 @@ fn fault(event: &Event) -> Option<&'static str> {
     let (least, most) = match event.op {
         Op::Book | Op::Capture(..) => (1, LEGS_MAX),
         Op::Hold(_) => (1, 1),
-        Op::Release(_) => (0, 0),
+        Op::Release(_) | Op::Account(..) => (0, 0),
     };
     if event.legs.len() < least {
         return Some("no_legs");
@@ -1267,6 +1345,8 @@ fn totals(cluster: &Cluster, outcomes: &Outcomes, by_body: &BTreeMap<(String, Ve
             }
         }
     }
+    // An account to which nothing came, because all of it went to suspense, has no figures.
+    sums.retain(|key, sum| *sum != 0 || found.contains_key(key));
     assert_eq!(found, sums, "balances are the sum of booked legs");
     let open: Vec<_> = pairs.iter().filter(|(_, sum)| **sum != 0).collect();
     assert!(open.is_empty(), "clearing is not zero at rest: {open:?}");

@@ -6,7 +6,8 @@
 //! -> refused insufficient_funds retryable
 //! balance users@0:wallet 0.00 CNY seq 0
 //! ```
-//! An event may be `hold 60` (over after 60 seconds; 0 = never), `capture h1`, `capture h1 final` or `release h1`.
+//! An event may `open`, `close`, `freeze` or `unfreeze` an account, `freeze users@0:wallet debit` on one side only. It may be
+//! `hold 60` (over after 60 seconds; 0 = never), `capture h1`, `capture h1 final` or `release h1`.
 //! `users@0` is the first `users:N` that lives in partition 0, `users@0b` the second. Amounts are in major units;
 //! `max` is the largest i128 of minor units, `max-7` seven less, `2^100` a power of two. After `->` everything
 //! that is not paused runs until it is quiet. At the end of a script the model walks the journals.
@@ -14,7 +15,7 @@
 use crate::cluster::{ALL, Cluster, DAY};
 use crate::events::{CHART, Event, LegWords, Op, owner_in};
 use crate::model;
-use schemas::wire::{Outcome, Side, command_item, journal_item::Item};
+use schemas::wire::{Outcome, Side, change_account::Action, command_item, journal_item::Item};
 
 /// Runs a script; panics with the line that does not hold.
 pub fn run(name: &str, text: &str) {
@@ -170,6 +171,9 @@ impl Script {
                     let (hold, last) = hold.strip_suffix(" final").map_or((hold, false), |id| (id, true));
                     event.op = Op::Capture(hold.to_owned(), last);
                 }
+                Some((verb @ ("open" | "close" | "freeze" | "unfreeze"), rest)) => {
+                    event.op = self.account_change(verb, rest);
+                }
                 Some(("release", hold)) => event.op = Op::Release(hold.to_owned()),
                 Some(("body", body)) => event.body = body.to_owned(),
                 Some(("ingest", ingest)) => event.ingest = number(ingest),
@@ -185,6 +189,23 @@ impl Script {
         self.last.clone_from(&event.id);
         self.cluster().send(&event);
         self.cluster().flush(event.ingest);
+    }
+
+    /// `freeze users@0:wallet debit`
+    fn account_change(&mut self, verb: &str, rest: &str) -> Op {
+        let action = match verb {
+            "open" => Action::Open,
+            "close" => Action::Close,
+            "freeze" => Action::Freeze,
+            _ => Action::Unfreeze,
+        };
+        let (account, side) = rest.split_once(' ').unwrap_or((rest, ""));
+        let side = match side {
+            "debit" => Side::Debit,
+            "credit" => Side::Credit,
+            _ => Side::Unspecified,
+        };
+        Op::Account(self.name(account), action, side)
     }
 
     fn settle(&mut self) {

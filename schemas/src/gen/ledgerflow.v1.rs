@@ -330,7 +330,7 @@ pub struct Command {
     #[prost(string, tag = "17")]
     pub tenant: ::prost::alloc::string::String,
     /// What it asks for; absent: its legs are booked.
-    #[prost(oneof = "command::Operation", tags = "18, 19, 20")]
+    #[prost(oneof = "command::Operation", tags = "18, 19, 20, 21")]
     pub operation: ::core::option::Option<command::Operation>,
 }
 /// Nested message and enum types in `Command`.
@@ -344,6 +344,8 @@ pub mod command {
         CaptureHold(super::CaptureHold),
         #[prost(message, tag = "20")]
         ReleaseHold(super::ReleaseHold),
+        #[prost(message, tag = "21")]
+        ChangeAccount(super::ChangeAccount),
     }
 }
 /// Puts its only leg on hold: nobody else spends it until it is captured, released, or over.
@@ -362,6 +364,66 @@ pub struct CaptureHold {
     /// What is left goes back.
     #[prost(bool, tag = "2")]
     pub r#final: bool,
+}
+/// Changes what an account may be used for, in all assets; it has no leg.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangeAccount {
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(enumeration = "change_account::Action", tag = "2")]
+    pub action: i32,
+    /// FREEZE and UNFREEZE: debits or credits; unspecified = both.
+    #[prost(enumeration = "Side", tag = "3")]
+    pub side: i32,
+}
+/// Nested message and enum types in `ChangeAccount`.
+pub mod change_account {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Action {
+        Unspecified = 0,
+        Open = 1,
+        /// Only at zero, with nothing on hold.
+        Close = 2,
+        Freeze = 3,
+        Unfreeze = 4,
+    }
+    impl Action {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "ACTION_UNSPECIFIED",
+                Self::Open => "OPEN",
+                Self::Close => "CLOSE",
+                Self::Freeze => "FREEZE",
+                Self::Unfreeze => "UNFREEZE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "ACTION_UNSPECIFIED" => Some(Self::Unspecified),
+                "OPEN" => Some(Self::Open),
+                "CLOSE" => Some(Self::Close),
+                "FREEZE" => Some(Self::Freeze),
+                "UNFREEZE" => Some(Self::Unfreeze),
+                _ => None,
+            }
+        }
+    }
 }
 /// Ends a hold; it has no leg.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -866,8 +928,11 @@ pub struct Decision {
     /// PENDING only: the event that it names and that has not come yet.
     #[prost(message, optional, tag = "44")]
     pub waits_for: ::core::option::Option<EventKey>,
+    /// BOOKED only: the account that this changed, as it may be used from now on.
+    #[prost(message, optional, tag = "46")]
+    pub account_status: ::core::option::Option<AccountStatus>,
     /// PENDING only: the command's operation, so that the Forward can be sent again.
-    #[prost(oneof = "decision::Operation", tags = "41, 42, 43")]
+    #[prost(oneof = "decision::Operation", tags = "41, 42, 43, 45")]
     pub operation: ::core::option::Option<decision::Operation>,
 }
 /// Nested message and enum types in `Decision`.
@@ -881,7 +946,24 @@ pub mod decision {
         CaptureHold(super::CaptureHold),
         #[prost(message, tag = "43")]
         ReleaseHold(super::ReleaseHold),
+        #[prost(message, tag = "45")]
+        ChangeAccount(super::ChangeAccount),
     }
+}
+/// What an account may be used for.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AccountStatus {
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// An event has opened it. Others are opened by their first entry, where the chart allows that.
+    #[prost(bool, tag = "2")]
+    pub opened: bool,
+    #[prost(bool, tag = "3")]
+    pub closed: bool,
+    #[prost(bool, tag = "4")]
+    pub debits_frozen: bool,
+    #[prost(bool, tag = "5")]
+    pub credits_frozen: bool,
 }
 /// A hold as it is from now on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,0 +1,190 @@
+//! What an account may be used for: opened, closed, frozen on a side. In all its assets, and judged where it lives.
+//!
+//! Bounded by the accounts that an event has opened, closed or frozen; all others have the usual status. Order relied on:
+//! none.
+
+use crate::accounts::Terms;
+use crate::decide::Booked;
+use crate::overlay::{Overlay, Refusal};
+use crate::views::{AccountChange, CommandView};
+use prost::Message;
+use rustc_hash::FxHashMap;
+use schemas::money;
+use schemas::reason::Reason;
+use schemas::wire::{AccountStatus, Side, change_account::Action};
+use std::collections::BTreeSet;
+
+/// What an account may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Status {
+    /// An event has opened it.
+    pub opened: bool,
+    /// Nothing is booked to it any more.
+    pub closed: bool,
+    /// No debits.
+    pub debits_frozen: bool,
+    /// No credits.
+    pub credits_frozen: bool,
+}
+
+impl Status {
+    /// As in the journal.
+    #[must_use]
+    pub const fn from_wire(status: &AccountStatus) -> Self {
+        Self {
+            opened: status.opened,
+            closed: status.closed,
+            debits_frozen: status.debits_frozen,
+            credits_frozen: status.credits_frozen,
+        }
+    }
+
+    /// As in the journal.
+    #[must_use]
+    pub fn to_wire(self, account: &str) -> AccountStatus {
+        let Self { opened, closed, debits_frozen, credits_frozen } = self;
+        AccountStatus { account: account.to_owned(), opened, closed, debits_frozen, credits_frozen }
+    }
+
+    /// Why an entry on `side` is refused.
+    fn refusal(self, side: Side, terms: &Terms) -> Option<Reason> {
+        let frozen = if side == Side::Credit { self.credits_frozen } else { self.debits_frozen };
+        if self.closed {
+            return Some(Reason::AccountClosed);
+        }
+        if terms.opened_first && !self.opened {
+            return Some(Reason::AccountNotOpen);
+        }
+        frozen.then_some(Reason::AccountFrozen)
+    }
+
+    fn after(self, change: &AccountChange<'_>) -> Self {
+        let (debits, credits) = match change.side() {
+            Side::Debit => (true, false),
+            Side::Credit => (false, true),
+            Side::Unspecified => (true, true),
+        };
+        match change.action() {
+            Action::Open => Self { opened: true, closed: false, ..self },
+            Action::Close => Self { closed: true, ..self },
+            Action::Freeze => Self {
+                debits_frozen: self.debits_frozen || debits,
+                credits_frozen: self.credits_frozen || credits,
+                ..self
+            },
+            Action::Unfreeze => Self {
+                debits_frozen: self.debits_frozen && !debits,
+                credits_frozen: self.credits_frozen && !credits,
+                ..self
+            },
+            Action::Unspecified => self,
+        }
+    }
+}
+
+/// Accounts whose status an event has changed.
+#[derive(Debug, Default)]
+pub struct StatusTable {
+    by_account: FxHashMap<Box<str>, Status>,
+    dirty: BTreeSet<Box<str>>,
+}
+
+impl StatusTable {
+    /// Whether every account has the usual status.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_account.is_empty()
+    }
+
+    /// Status of an account.
+    #[must_use]
+    pub fn of(&self, account: &str) -> Status {
+        self.by_account.get(account).copied().unwrap_or_default()
+    }
+
+    /// Every account whose status an event has changed, sorted.
+    #[must_use]
+    pub fn sorted(&self) -> Vec<(&str, Status)> {
+        let mut all: Vec<(&str, Status)> = Vec::with_capacity(self.by_account.len());
+        self.by_account.iter().for_each(|(account, status)| all.push((account, *status)));
+        all.sort_unstable_by_key(|(account, _)| *account);
+        all
+    }
+
+    pub(crate) fn set(&mut self, account: Box<str>, status: Status) {
+        self.dirty.insert(account.clone());
+        self.by_account.insert(account, status);
+    }
+
+    pub(crate) fn load(&mut self, value: &[u8]) -> Option<()> {
+        let status = AccountStatus::decode(value).ok()?;
+        self.by_account.insert(status.account.as_str().into(), Status::from_wire(&status));
+        Some(())
+    }
+
+    pub(crate) fn take_dirty(&mut self, mut each: impl FnMut(&str, Status)) {
+        for account in std::mem::take(&mut self.dirty) {
+            each(&account, self.of(&account));
+        }
+    }
+
+    pub(crate) fn dirty_bytes(&self) -> usize {
+        self.dirty.len() * 96
+    }
+}
+
+impl Overlay<'_> {
+    /// Status of an account.
+    #[must_use]
+    pub fn status(&self, account: &str) -> Status {
+        self.statuses.get(account).copied().unwrap_or_else(|| self.base.statuses.of(account))
+    }
+
+    /// Judges whether an account may have an entry on that side.
+    ///
+    /// # Errors
+    /// [`Reason::AccountClosed`], [`Reason::AccountNotOpen`], [`Reason::AccountFrozen`].
+    pub fn check_status(&self, account: &str, side: Side, terms: &Terms) -> Result<(), Refusal> {
+        if self.base.statuses.is_empty() && self.statuses.is_empty() && !terms.opened_first {
+            return Ok(());
+        }
+        match self.status(account).refusal(side, terms) {
+            None => Ok(()),
+            Some(reason) => Err(Refusal::new(reason, account)),
+        }
+    }
+}
+
+/// Changes the status of an account.
+///
+/// # Errors
+/// [`Reason::AccountClosed`], [`Reason::AccountNotEmpty`]; nothing is changed.
+pub fn change<'c>(
+    o: &mut Overlay<'_>,
+    command: &CommandView<'c>,
+    change: &AccountChange<'_>,
+) -> Result<Booked<'c>, Refusal> {
+    let before = o.status(change.account);
+    if before.closed && change.action() != Action::Open {
+        return Err(Refusal::new(Reason::AccountClosed, change.account));
+    }
+    if change.action() == Action::Close {
+        check_empty(o, change.account)?;
+    }
+    let (account, after): (Box<str>, Status) = (change.account.into(), before.after(change));
+    o.statuses.insert(account.clone(), after);
+    Ok(Booked::nothing(o, command).with_status(account, after))
+}
+
+fn check_empty(o: &Overlay<'_>, account: &str) -> Result<(), Refusal> {
+    for (code, asset) in &o.config.chart.assets {
+        let (balance, held) = (o.balance_of(account, code), o.held(account, code));
+        if balance != 0 || held != 0 {
+            let shown = |minor| money::format(minor, asset.exponent);
+            let what =
+                format!("{account} has {} {code}, {} on hold", shown(balance.saturating_abs()), shown(held));
+            return Err(Refusal::new(Reason::AccountNotEmpty, what));
+        }
+    }
+    Ok(())
+}
