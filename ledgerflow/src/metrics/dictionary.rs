@@ -126,8 +126,11 @@ metrics! {
             = "Forwarded events by outcome, counted at the event's home, since the books began. Refused includes conflicts: a known id with another body.";
             "Many refused: `ledgerflow rejected list --summary`. Many duplicates: a sender repeats more than it should, the books are right.";
         PENDING: Gauge "ledgerflow_posting_events_pending" in "events" by ["slot"]
-            = "Forwarded events whose verdict another partition still owes.";
+            = "Forwarded events that are not decided yet: other partitions were asked, or the event that one names has not come.";
             "It is small and changes. If it stays, see the lag of topic credits and the stopped slots of posting.";
+        HOLDS: Gauge "ledgerflow_posting_holds" in "holds" by ["slot"]
+            = "What is on hold: by events that asked for it, and for events that several partitions must agree to.";
+            "`ledgerflow holds` lists them; one that nobody captures or releases ends when its time is over, if it has one.";
         DIFFERENCE: Gauge "ledgerflow_trial_balance_difference" in "minor units" by ["slot", "asset"]
             = "Sum of all balances, debits minus credits. Zero in every slot by itself; at the edge of 64 bits where it is beyond.";
             "Anything but zero is a fault of the books: stop sending, keep the directory as it is, run `ledgerflow audit` and `ledgerflow verify`.";

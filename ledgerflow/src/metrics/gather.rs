@@ -182,13 +182,17 @@ fn of_posting(samples: &mut Samples, workers: &Workers<Posting>) {
         let ids = &slot.ids;
         let waiting: usize = slot.incoming.values().map(|channel| channel.held.len()).sum();
         let outcomes = [ids.booked(), ids.refused() + slot.conflicts, slot.duplicates];
-        (outcomes, ids.pending(), ids.len(), slot.accounts.len(), slot.held_ticks, waiting)
+        let pending = (ids.pending(), slot.holds.len());
+        (outcomes, pending, ids.len(), slot.accounts.len(), slot.held_ticks, waiting)
     };
-    for (slot, (outcomes, pending, ids, accounts, held_ticks, waiting)) in each_slot(workers, figures) {
+    for (slot, (outcomes, (pending, holds), ids, accounts, held_ticks, waiting)) in
+        each_slot(workers, figures)
+    {
         for (outcome, count) in ["booked", "refused", "duplicate"].into_iter().zip(outcomes) {
             samples.count(&of::OUTCOMES, [&slot, &outcome], count);
         }
         samples.count(&of::PENDING, [&slot], pending);
+        samples.count(&of::HOLDS, [&slot], holds as u64);
         samples.count(&of::IDS, [&slot], ids as u64);
         samples.count(&of::ACCOUNTS, [&slot], accounts as u64);
         samples.count(&of::HELD_TICKS, [&slot], held_ticks);
