@@ -377,7 +377,6 @@ impl Posting {
         collected: &mut Collected<'b>,
         around: &mut Around<'_>,
     ) -> Option<TakenItem> {
-        let named = || format!("{place} {}", event_name(decision.event.as_ref()));
         let mut balance: Vec<(&str, i128)> = Vec::new();
         for entry in &decision.entry {
             let day = (decision.book.as_str(), decision.accounting_date);
@@ -400,27 +399,10 @@ impl Posting {
         }
         let outcome = decision.outcome();
         if outcome == Outcome::Booked {
-            let off = balance.iter().find(|(_, sum)| *sum != 0);
-            around.found.that(Check::BalanceEvent, off.is_none(), || {
-                let (asset, sum) = off.copied().unwrap_or_default();
-                (named(), format!("legs in {asset} are off by {sum}"))
-            });
-            let late =
-                !decision.back_dated && self.sent_day(&decision.book) >= Some(decision.accounting_date);
-            around.found.that(Check::DayDated, !late, || {
-                let date = date_text(decision.accounting_date);
-                (named(), format!("dated {date} after this partition's marker of that day"))
-            });
+            self.booked(place, decision, &balance, around.found);
         }
         self.valid(place, decision, around.found);
         self.holds_of(place, decision, collected, around.found);
-        decision.entry.iter().for_each(|entry| self.may_be_booked(place, entry, around.found));
-        if let Some(status) = &decision.account_status {
-            self.statuses.insert(status.account.clone(), status.clone());
-        }
-        if let Some(state) = &decision.hold {
-            self.hold_changed(place, decision, state, around.found);
-        }
         if outcome == Outcome::Pending && decision.reserve.is_empty() && decision.waits_for.is_none() {
             let claim = Claim::Forward(Box::new(forward_of(decision, Some(legs_remote(&decision.asked)))));
             collected.send(decision.forwarded_to, decision.forward_sequence, claim);
@@ -439,6 +421,21 @@ impl Posting {
         let legs = (outcome == Outcome::Booked).then(|| legs_booked(decision));
         let claim = Claim::Forward(Box::new(forward_of(decision, legs)));
         Some((home, decision.from_sequence, claim, decision.item_check))
+    }
+
+    /// An event that is booked balances over all its legs, and in a day that is not over.
+    fn booked(&self, place: Place, decision: &Decision, balance: &[(&str, i128)], found: &mut Findings) {
+        let named = || format!("{place} {}", event_name(decision.event.as_ref()));
+        let off = balance.iter().find(|(_, sum)| *sum != 0);
+        found.that(Check::BalanceEvent, off.is_none(), || {
+            let (asset, sum) = off.copied().unwrap_or_default();
+            (named(), format!("legs in {asset} are off by {sum}"))
+        });
+        let late = !decision.back_dated && self.sent_day(&decision.book) >= Some(decision.accounting_date);
+        found.that(Check::DayDated, !late, || {
+            let date = date_text(decision.accounting_date);
+            (named(), format!("dated {date} after this partition's marker of that day"))
+        });
     }
 
     /// Whether the parts of a decision fit its outcome.
@@ -477,7 +474,7 @@ impl Posting {
         });
     }
 
-    /// What a decision puts on hold here and elsewhere, or lets go.
+    /// What a decision changes of holds and of what accounts may be used for, here and elsewhere.
     fn holds_of(
         &mut self,
         place: Place,
@@ -485,6 +482,13 @@ impl Posting {
         collected: &mut Collected<'_>,
         found: &mut Findings,
     ) {
+        decision.entry.iter().for_each(|entry| self.may_be_booked(place, entry, found));
+        if let Some(status) = &decision.account_status {
+            self.statuses.insert(status.account.clone(), status.clone());
+        }
+        if let Some(state) = &decision.hold {
+            self.hold_changed(place, decision, state, found);
+        }
         let Some(event) = &decision.event else { return };
         let leg = |held: &HeldLeg| {
             let asked =
