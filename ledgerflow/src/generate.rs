@@ -31,6 +31,21 @@ pub fn transfer(id: u64, source: &str, from: u64, to: u64, cents: u64, time: &st
     Made { json, key: from }
 }
 
+/// Writes a payment of two customers to a third one: both may refuse it, and most live in different partitions.
+#[must_use]
+fn shared_payment(id: u64, source: &str, [one, other, to]: [u64; 3], cents: u64, time: &str) -> Made {
+    let amount = |cents: u64| format!("{}.{:02}", cents / 100, cents % 100);
+    let leg = |user: u64, side: &str, cents: u64| {
+        let amount = amount(cents);
+        format!(r#"{{"account":"users:{user}:wallet","side":"{side}","asset":"CNY","amount":"{amount}"}}"#)
+    };
+    let legs = [leg(one, "debit", cents), leg(other, "debit", cents), leg(to, "credit", 2 * cents)].join(",");
+    let json = format!(
+        r#"{{"specversion":"1.0","id":"t-{id}","source":"{source}","type":"transfer","subject":"users:{one}","time":"{time}","datacontenttype":"application/json","data":{{"legs":[{legs}]}}}}"#
+    );
+    Made { json, key: one }
+}
+
 /// Chart for measurements: wallets have a limit that is checked and never reached, so that nothing needs funding.
 pub const BENCH_CHART: &str = r#"
 version: 1
@@ -46,6 +61,7 @@ pub struct Transfers {
     accounts: u64,
     hot_percent: u64,
     duplicate_percent: u64,
+    two_payers_percent: u64,
     next_id: u64,
     last: Option<Made>,
     source: String,
@@ -60,10 +76,17 @@ impl Transfers {
             accounts: accounts.max(2),
             hot_percent: hot_percent.into(),
             duplicate_percent: duplicate_percent.into(),
+            two_payers_percent: 0,
             next_id: 0,
             last: None,
             source: "/bench".into(),
         }
+    }
+
+    /// So many of a hundred events have two payers.
+    #[must_use]
+    pub fn with_two_payers(self, percent: u8) -> Self {
+        Self { two_payers_percent: percent.into(), ..self }
     }
 
     /// The next event; one in `duplicate_percent` of a hundred repeats the one before.
@@ -77,7 +100,14 @@ impl Transfers {
         let from = self.prng.below(self.accounts);
         let to = if self.prng.below(100) < self.hot_percent { 0 } else { self.prng.below(self.accounts) };
         let to = if to == from { (from + 1) % self.accounts } else { to };
-        let made = transfer(self.next_id, &self.source, from, to, 1 + self.prng.below(100_000), time);
+        let cents = 1 + self.prng.below(100_000);
+        let two_payers = self.two_payers_percent > 0 && self.prng.below(100) < self.two_payers_percent;
+        let made = if two_payers {
+            let other = (from + 1 + self.prng.below(self.accounts - 1)) % self.accounts;
+            shared_payment(self.next_id, &self.source, [from, other, to], cents, time)
+        } else {
+            transfer(self.next_id, &self.source, from, to, cents, time)
+        };
         self.last = Some(made.clone());
         made
     }

@@ -28,6 +28,8 @@ enum Expect {
     Booked,
     /// Booked, or refused for want of funds: it depends on what came before.
     IfFunded,
+    /// Booked, or refused for what it says of a hold: it depends on what came before.
+    IfOpen,
 }
 
 /// One thing that comes from outside.
@@ -75,6 +77,7 @@ impl History {
             rows: Vec::new(),
         };
         history.transfers();
+        history.holds();
         history.payments();
         history.unreadable();
         history.shuffle();
@@ -141,6 +144,36 @@ impl History {
             let mut event = Event::transfer(&id, "users:1", time, ("", ""), "");
             event.data = json!({ "legs": legs });
             self.send(&event, Expect::IfFunded);
+        }
+    }
+
+    /// Money on hold, captured in parts and released, in any order and by any lane; an account frozen and thawed.
+    fn holds(&mut self) {
+        for _ in 0..4 {
+            let (hold, wallet, time) = (self.id(), self.wallet(), self.time());
+            let subject = if self.prng.below(2) == 0 { "users:1".to_owned() } else { self.wallet() };
+            let cents = 1 + self.prng.below(3_000);
+            let event = |id: &str, kind, data| {
+                let (id, subject, time) = (id.to_owned(), subject.clone(), time.into());
+                Event { id, kind, subject, time, data }
+            };
+            let data = json!({ "account": wallet, "asset": "CNY", "amount": yuan(cents) });
+            self.send(&event(&hold, "hold.placed", data), Expect::IfOpen);
+            for part in 0..self.prng.below(3) {
+                let (id, to) = (self.id(), self.wallet());
+                let data = json!({ "hold": hold, "account": wallet, "to": to, "asset": "CNY",
+                    "amount": yuan(1 + self.prng.below(cents)), "final": part == 1 });
+                self.send(&event(&id, "hold.captured", data), Expect::IfOpen);
+            }
+            if self.prng.below(3) == 0 {
+                let id = self.id();
+                self.send(&event(&id, "hold.released", json!({ "hold": hold })), Expect::IfOpen);
+            }
+        }
+        for kind in ["account.frozen", "account.unfrozen"] {
+            let (id, time) = (self.id(), self.time().into());
+            let data = json!({ "account": "users:3:wallet", "side": "debit" });
+            self.send(&Event { id, kind, subject: "users:3".into(), time, data }, Expect::Booked);
         }
     }
 
@@ -275,7 +308,20 @@ impl History {
         let holds = match expect {
             Expect::Booked => *outcome == "booked",
             Expect::IfFunded => {
-                ["booked", "refused:insufficient_funds", "refused:timed_out"].contains(outcome)
+                ["booked", "refused:insufficient_funds", "refused:timed_out", "refused:account_frozen"]
+                    .contains(outcome)
+            }
+            Expect::IfOpen => {
+                let reasons = [
+                    "insufficient_funds",
+                    "account_frozen",
+                    "unknown_hold",
+                    "hold_not_open",
+                    "hold_mismatch",
+                    "exceeds_hold",
+                ];
+                let refused = outcome.strip_prefix("refused:");
+                *outcome == "booked" || refused.is_some_and(|reason| reasons.contains(&reason))
             }
         };
         assert!(holds, "{id}: {outcome}, expected {expect:?}");

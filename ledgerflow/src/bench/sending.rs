@@ -27,8 +27,8 @@ pub(super) struct Sending<'a> {
 
 impl<'a> Sending<'a> {
     pub(super) fn new(options: &BenchPipeline, log: &'a dyn Log, partitions: u32) -> Self {
-        let BenchPipeline { accounts, hot, duplicates, .. } = *options;
-        let transfers = Transfers::new(1, accounts, hot, duplicates);
+        let BenchPipeline { accounts, hot, duplicates, two_payers, .. } = *options;
+        let transfers = Transfers::new(1, accounts, hot, duplicates).with_two_payers(two_payers);
         Self { log, partitions, transfers, offsets: BTreeMap::new() }
     }
 

@@ -471,6 +471,9 @@ pub struct BenchPipeline {
     /// Accounts.
     #[arg(long, default_value_t = 1_000_000)]
     pub accounts: u64,
+    /// Percent of events with two payers, which mostly live in different partitions.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub two_payers: u8,
     /// Percent of events that pay one hot account.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub hot: u8,

@@ -323,7 +323,17 @@ fn the_books_are_right_under_every_fault() {
     for point in worker_points() {
         assert!(shown.crashes.contains_key(point.name()), "no crash at {point}");
     }
-    for outcome in ["booked", "duplicate", "refused:conflict", "refused:insufficient_funds"] {
+    let outcomes = [
+        "booked",
+        "duplicate",
+        "refused:conflict",
+        "refused:insufficient_funds",
+        "refused:account_frozen",
+        "refused:hold_not_open",
+        "refused:exceeds_hold",
+        "refused:unknown_hold",
+    ];
+    for outcome in outcomes {
         assert!(shown.outcomes.contains_key(outcome), "no event was {outcome}");
     }
     for outcome in ["booked", "refused:insufficient_funds", "refused:timed_out"] {
