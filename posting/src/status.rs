@@ -8,11 +8,10 @@ use crate::decide::Booked;
 use crate::overlay::{Overlay, Refusal};
 use crate::views::{AccountChange, CommandView};
 use prost::Message;
-use rustc_hash::FxHashMap;
 use schemas::money;
 use schemas::reason::Reason;
 use schemas::wire::{AccountStatus, Side, change_account::Action};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What an account may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,7 +84,7 @@ impl Status {
 /// Accounts whose status an event has changed.
 #[derive(Debug, Default)]
 pub struct StatusTable {
-    by_account: FxHashMap<Box<str>, Status>,
+    by_account: BTreeMap<Box<str>, Status>,
     dirty: BTreeSet<Box<str>>,
 }
 
@@ -105,10 +104,7 @@ impl StatusTable {
     /// Every account whose status an event has changed, sorted.
     #[must_use]
     pub fn sorted(&self) -> Vec<(&str, Status)> {
-        let mut all: Vec<(&str, Status)> = Vec::with_capacity(self.by_account.len());
-        self.by_account.iter().for_each(|(account, status)| all.push((account, *status)));
-        all.sort_unstable_by_key(|(account, _)| *account);
-        all
+        self.by_account.iter().map(|(account, status)| (&**account, *status)).collect()
     }
 
     pub(crate) fn set(&mut self, account: Box<str>, status: Status) {
