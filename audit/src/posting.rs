@@ -79,11 +79,11 @@ impl Total {
     }
 }
 
-/// Source and id of an event that has something on hold.
-type HeldBy = (String, String);
+/// Source and id of an event that has something on hold, and its home: another home may know another event by that name.
+type HeldBy = (String, String, u32);
 
-fn held_by(event: &EventKey) -> HeldBy {
-    (event.source.clone(), event.id.clone())
+fn held_by(event: &EventKey, home: u32) -> HeldBy {
+    (event.source.clone(), event.id.clone(), home)
 }
 
 /// Peer of a day count in a journal: what is counted, and with whom.
@@ -123,7 +123,7 @@ pub struct Posting {
     /// By event, then leg: the partition that decides, and where it was put on hold.
     holds: BTreeMap<HeldBy, BTreeMap<u32, (u32, Place)>>,
     /// Holds that events of their own have placed.
-    placed: HashMap<EventKey, HoldState>,
+    placed: HashMap<HeldBy, HoldState>,
     /// Accounts whose status an event has changed.
     statuses: HashMap<String, AccountStatus>,
     tick_us: i64,
@@ -257,7 +257,7 @@ impl Posting {
             Item::Reserved(reserved) => Some(self.reserved(place, reserved, collected, around.found)),
             Item::Answered(answered) => Some(self.answered(place, answered, around.found)),
             Item::Voided(voided) => {
-                self.let_go(voided.event.as_ref());
+                self.let_go(voided.event.as_ref(), voided.from);
                 let claim = Claim::Void(Box::new(Void { event: voided.event.clone() }));
                 Some((voided.from, voided.sequence, claim, voided.item_check))
             }
@@ -509,7 +509,7 @@ impl Posting {
             self.hold(place, event, &leg(held), self.partition, found);
         }
         if decision.concludes {
-            self.let_go(Some(event));
+            self.let_go(Some(event), self.partition);
         }
     }
 
@@ -523,7 +523,9 @@ impl Posting {
             if entry.side == state.side { amount } else { amount.wrapping_neg() }
         };
         let taken = decision.entry.iter().filter(of_hold).map(towards).fold(0_i128, i128::wrapping_add);
-        let before = self.placed.get(&event);
+        let home = decision.forwarded_from.checked_sub(1).unwrap_or(self.partition);
+        let key = held_by(&event, home);
+        let before = self.placed.get(&key);
         let fits = match before {
             None => state.event == decision.event && after > 0 && taken == 0,
             Some(before) => {
@@ -540,9 +542,9 @@ impl Posting {
             (name, format!("{was} on hold, {taken} taken, {after} left of {}", state.account))
         });
         if after == 0 {
-            self.placed.remove(&event);
+            self.placed.remove(&key);
         } else {
-            self.placed.insert(event, state.clone());
+            self.placed.insert(key, state.clone());
         }
     }
 
@@ -558,7 +560,7 @@ impl Posting {
     fn expired(&mut self, place: Place, over: &HoldExpired, found: &mut Findings) {
         let event = over.event.clone().unwrap_or_default();
         let due = |hold: &HoldState| (1..=self.tick_us).contains(&hold.expires_us);
-        let hold = self.placed.remove(&event);
+        let hold = self.placed.remove(&held_by(&event, over.home));
         let fits = hold.as_ref().is_some_and(|hold| {
             let same =
                 (&hold.account, &hold.asset, &hold.amount) == (&over.account, &over.asset, &over.amount);
@@ -570,19 +572,19 @@ impl Posting {
         });
     }
 
-    fn let_go(&mut self, event: Option<&EventKey>) {
+    fn let_go(&mut self, event: Option<&EventKey>, home: u32) {
         if let Some(event) = event {
-            self.holds.remove(&held_by(event));
+            self.holds.remove(&held_by(event, home));
         }
     }
 
     fn hold(&mut self, place: Place, event: &EventKey, leg: &HoldLeg, home: u32, found: &mut Findings) {
-        let above_zero = amount::of(leg.amount.as_ref()) > 0;
-        let legs = self.holds.entry(held_by(event)).or_default();
+        let some = amount::of(leg.amount.as_ref()) >= 0;
+        let legs = self.holds.entry(held_by(event, home)).or_default();
         let new = legs.insert(leg.leg, (home, place)).is_none();
-        found.that(Check::HoldOwner, above_zero && new, || {
+        found.that(Check::HoldOwner, some && new, || {
             let name = format!("{place} {} leg {}", event_name(Some(event)), leg.leg);
-            (name, "is on hold twice, or for nothing")
+            (name, "is on hold twice, or for less than nothing")
         });
     }
 
@@ -610,7 +612,7 @@ impl Posting {
     /// Everything on hold here: its event, the partition that decides it, and where it was put on hold.
     pub fn on_hold(&self) -> impl Iterator<Item = (EventKey, u32, Place)> {
         let legs = self.holds.iter().flat_map(|(event, legs)| legs.values().map(move |leg| (event, leg)));
-        let key = |(source, id): &HeldBy| EventKey { source: source.clone(), id: id.clone() };
+        let key = |(source, id, _): &HeldBy| EventKey { source: source.clone(), id: id.clone() };
         legs.map(move |(event, (home, place))| (key(event), *home, *place))
     }
 
@@ -627,7 +629,7 @@ impl Posting {
             return None;
         };
         if received.reserved {
-            let event = held_by(&received.event.clone().unwrap_or_default());
+            let event = held_by(&received.event.clone().unwrap_or_default(), received.from);
             let legs = self.holds.get_mut(&event);
             let held = legs.and_then(|legs| legs.remove(&entry.leg));
             if self.holds.get(&event).is_some_and(BTreeMap::is_empty) {

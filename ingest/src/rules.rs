@@ -331,6 +331,9 @@ impl Compiler<'_> {
         let sided = matches!(action, Some(Action::Freeze | Action::Unfreeze));
         only(entry.account.is_some() && action.is_none(), "account", "open, close, freeze or unfreeze")?;
         only(entry.side.is_some() && !sided, "side", "freeze or unfreeze")?;
+        if entry.expires_after_s == Some(0) {
+            return Err("expires_after_s: 0, expected 1 to 4294967295".into());
+        }
         if entry.each.is_some() && !matches!(asked, None | Some(OperationEntry::Capture)) {
             return Err("each: expected only where legs are booked".into());
         }

@@ -30,13 +30,15 @@ pub struct Terms {
     pub overdraft: Option<i128>,
     /// It must be opened by an event before it is used.
     pub opened_first: bool,
+    /// It is asked about every leg, wherever the event is decided.
+    pub guarded: bool,
 }
 
 impl Terms {
-    /// Whether a leg on `side` moves the account towards its limit.
+    /// Whether the account must be asked about a leg on `side`: it moves it towards its limit, or the account is guarded.
     #[must_use]
     pub fn may_refuse(&self, side: Side) -> bool {
-        self.overdraft.is_some() && side != self.normal
+        self.guarded || (self.overdraft.is_some() && side != self.normal)
     }
 
     /// Whether `after` (debits minus credits) lies within the limit where so much is on hold besides.
@@ -54,8 +56,9 @@ impl Terms {
     #[must_use]
     pub fn of(class: &AccountClass, asset: &str) -> Option<Self> {
         let overdraft = || class.overdraft.as_ref().map(|o| o.minor(asset));
-        let opened_first = class.opened_first;
-        class.holds(asset).then(|| Self { normal: class.normal, overdraft: overdraft(), opened_first })
+        let (opened_first, guarded) = (class.opened_first, class.guarded || class.opened_first);
+        let holds = class.holds(asset);
+        holds.then(|| Self { normal: class.normal, overdraft: overdraft(), opened_first, guarded })
     }
 }
 
@@ -211,14 +214,15 @@ mod tests {
 
     #[test]
     fn limits_follow_the_normal_side() {
-        let wallet = Terms { normal: Side::Credit, overdraft: Some(100), opened_first: false };
+        let wallet =
+            Terms { normal: Side::Credit, overdraft: Some(100), opened_first: false, guarded: false };
         assert!(wallet.may_refuse(Side::Debit) && !wallet.may_refuse(Side::Credit));
         assert!(wallet.allows(100, 0) && !wallet.allows(101, 0) && wallet.allows(i128::MIN, 0));
         assert!(wallet.allows(93, 7) && !wallet.allows(94, 7) && !wallet.allows(i128::MAX, 7));
-        let cash = Terms { normal: Side::Debit, overdraft: Some(0), opened_first: false };
+        let cash = Terms { normal: Side::Debit, overdraft: Some(0), opened_first: false, guarded: false };
         assert!(cash.may_refuse(Side::Credit) && cash.allows(0, 0) && !cash.allows(-1, 0));
         assert!(cash.allows(7, 7) && !cash.allows(6, 7));
-        let bank = Terms { normal: Side::Debit, overdraft: None, opened_first: false };
+        let bank = Terms { normal: Side::Debit, overdraft: None, opened_first: false, guarded: false };
         assert!(!bank.may_refuse(Side::Credit) && bank.allows(i128::MIN, i128::MAX));
     }
 

@@ -41,11 +41,12 @@ pub fn place<'c>(
     command: &CommandView<'c>,
     legs: &[Placed<'c>],
     place: PlaceHold,
+    home: u32,
 ) -> Result<Booked<'c>, Refusal> {
     let event = &command.facts.event;
-    let key = (key_of(event), 0);
+    let key = (key_of(event), home, 0);
     let asked: Vec<HoldLeg> = legs.iter().map(Placed::hold_leg).collect();
-    o.put_on_hold(key.0, &asked, o.base.slot)?;
+    o.put_on_hold(key.0, &asked, home)?;
     let over_us =
         if place.expires_after_us > 0 { o.tick_us.saturating_add(place.expires_after_us) } else { 0 };
     let placed = EventKey { source: event.source.to_owned(), id: event.id.to_owned() };
@@ -66,9 +67,10 @@ pub fn release<'c>(
     o: &mut Overlay<'_>,
     command: &CommandView<'c>,
     hold: &EventView<'_>,
+    home: u32,
 ) -> Result<Booked<'c>, Refusal> {
-    let key = (key_of(hold), 0);
-    let open = o.open_hold(key.0).cloned().ok_or_else(|| not_open(hold))?;
+    let key = (key_of(hold), home, 0);
+    let open = o.open_hold(&key).cloned().ok_or_else(|| not_open(hold))?;
     o.end_hold(key);
     Ok(Booked::nothing(o, command).about(Some((key, Hold { amount: 0, ..open }))))
 }
@@ -82,9 +84,10 @@ pub fn capture<'c>(
     command: &'c CommandView<'c>,
     legs: &[Placed<'c>],
     (hold, last): (&EventView<'_>, bool),
+    home: u32,
 ) -> Result<Booked<'c>, Refusal> {
-    let key: HoldKey = (key_of(hold), 0);
-    let open = o.open_hold(key.0).cloned().ok_or_else(|| not_open(hold))?;
+    let key: HoldKey = (key_of(hold), home, 0);
+    let open = o.open_hold(&key).cloned().ok_or_else(|| not_open(hold))?;
     let taken = taken_from(&open, legs);
     if taken <= 0 {
         let what = format!("it takes nothing from {} in {}", open.account, open.asset);

@@ -116,7 +116,7 @@ fn judge(
     };
     match decider {
         Decider::At(at) if at == home => {
-            let booked = decide_here(o, command, legs)?;
+            let booked = decide_here(o, command, legs, home)?;
             o.decided(&booked.line(command, ingest_slot));
             Ok((Outcome::Booked, home))
         }
@@ -154,22 +154,23 @@ pub fn judge_waited(
         forward(o, command, &legs, at, ingest_slot, Some(key));
         return Ok((Outcome::Pending, at));
     }
-    let booked = decide_here(o, command, &legs)?;
+    let booked = decide_here(o, command, &legs, home)?;
     o.decided(&DecisionLine { concludes: Some(key), ..booked.line(command, ingest_slot) });
     Ok((Outcome::Booked, home))
 }
 
-/// Does what a command asks for, or refuses and leaves the overlay as it was.
+/// Does what a command of that home asks for, or refuses and leaves the overlay as it was.
 fn decide_here<'c>(
     o: &mut Overlay<'_>,
     command: &'c CommandView<'c>,
     legs: &[Placed<'c>],
+    home: u32,
 ) -> Result<Booked<'c>, Refusal> {
     match &command.operation {
         Operation::Book => book(o, command, legs, Funds::Judged),
-        Operation::PlaceHold(place) => capture::place(o, command, legs, *place),
-        Operation::CaptureHold { hold, last } => capture::capture(o, command, legs, (hold, *last)),
-        Operation::ReleaseHold { hold } => capture::release(o, command, hold),
+        Operation::PlaceHold(place) => capture::place(o, command, legs, *place, home),
+        Operation::CaptureHold { hold, last } => capture::capture(o, command, legs, (hold, *last), home),
+        Operation::ReleaseHold { hold } => capture::release(o, command, hold, home),
         Operation::ChangeAccount(change) => status::change(o, command, change),
     }
 }
@@ -333,36 +334,36 @@ fn decider(legs: &[Placed<'_>], home: u32) -> Decider {
     if payers.all(|partition| partition == first) {
         return Decider::At(first);
     }
-    let parts = parts(legs);
-    match parts.len() {
-        0 | 1 => Decider::At(parts.into_keys().next().unwrap_or(home)),
-        _ => Decider::Several(parts),
-    }
+    Decider::Several(parts(legs))
 }
 
-/// What each partition must put on hold: for an account as much as the event takes from it over all its legs.
+/// What each partition is asked: every leg of its accounts that may refuse one, and how much of it is put on hold; for
+/// an account as much as the event takes from it over all its legs.
 fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
     let mut parts: BTreeMap<u32, Vec<HoldLeg>> = BTreeMap::new();
     let mut left: Vec<(&str, &str, i128)> = Vec::new();
-    for (index, placed) in (0..).zip(legs).filter(|(_, leg)| leg.terms.may_refuse(leg.side)) {
+    let asked = |placed: &Placed<'_>| {
+        legs.iter().any(|leg| leg.may_refuse() && leg.is_of(placed.leg.account, placed.leg.asset))
+    };
+    for (index, placed) in (0..).zip(legs).filter(|(_, leg)| asked(leg)) {
         let (account, asset) = (placed.leg.account, placed.leg.asset);
-        if !left.iter().any(|(a, b, _)| (*a, *b) == (account, asset)) {
+        let towards = placed.terms.overdraft.is_some() && placed.side != placed.terms.normal;
+        if towards && !left.iter().any(|(a, b, _)| (*a, *b) == (account, asset)) {
             left.push((account, asset, taken_from(legs, placed)));
         }
-        let Some((_, _, left)) = left.iter_mut().find(|(a, b, _)| (*a, *b) == (account, asset)) else {
-            continue;
-        };
-        let amount = placed.leg.amount.min(*left);
-        if amount > 0 {
+        let left = left.iter_mut().find(|(a, b, _)| towards && (*a, *b) == (account, asset));
+        let amount = left.map_or(0, |(_, _, left)| {
+            let amount = placed.leg.amount.min(*left).max(0);
             *left -= amount;
-            parts.entry(placed.partition).or_default().push(HoldLeg {
-                leg: index,
-                account: account.to_owned(),
-                asset: asset.to_owned(),
-                side: placed.side as i32,
-                amount: Some(amount.into()),
-            });
-        }
+            amount
+        });
+        parts.entry(placed.partition).or_default().push(HoldLeg {
+            leg: index,
+            account: account.to_owned(),
+            asset: asset.to_owned(),
+            side: placed.side as i32,
+            amount: Some(amount.into()),
+        });
     }
     parts
 }
@@ -562,7 +563,7 @@ pub fn for_home(
     sequence: u64,
     check: u64,
 ) {
-    let judged = place(o, command).and_then(|legs| decide_here(o, command, &legs));
+    let judged = place(o, command).and_then(|legs| decide_here(o, command, &legs, from));
     let line = match &judged {
         Ok(booked) => booked.line(command, ingest_slot),
         Err(r) => DecisionLine::refused(command, ingest_slot, r.reason, &r.detail),

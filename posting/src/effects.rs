@@ -86,7 +86,12 @@ pub enum Effect {
     /// A hold has ended.
     HoldEnded(HoldKey),
     /// Everything that was on hold for an event has ended.
-    HoldsEnded(IdKey),
+    HoldsEnded {
+        /// Event.
+        event: IdKey,
+        /// Its home.
+        home: u32,
+    },
     /// What an account may be used for.
     Status {
         /// Account.
@@ -181,10 +186,10 @@ impl Effect {
             Item::Received(received) => of_received(received, batch, out),
             Item::Reserved(reserved) => of_reserved(reserved, out),
             Item::Answered(answered) => of_answered(answered, out),
-            Item::HoldExpired(over) => out.push(Self::HoldEnded((key_of(over.event.as_ref()), 0))),
+            Item::HoldExpired(over) => out.push(Self::HoldEnded((key_of(over.event.as_ref()), over.home, 0))),
             Item::Voided(v) => {
                 out.push(Self::Arrived { from: v.from, sequence: v.sequence, check: v.item_check });
-                out.push(Self::HoldsEnded(key_of(v.event.as_ref())));
+                out.push(Self::HoldsEnded { event: key_of(v.event.as_ref()), home: v.from });
             }
             Item::Clearing(clearing) => out.extend(clearing.entry.map(|entry| Self::of_entry(entry, batch))),
             Item::Resolution(r) => {
@@ -244,7 +249,7 @@ impl Effect {
 fn of_received(r: Received, batch: u64, out: &mut Vec<Effect>) {
     if r.reserved {
         let leg = r.entry.as_ref().map_or(0, |entry| entry.leg);
-        out.push(Effect::HoldEnded((key_of(r.event.as_ref()), leg)));
+        out.push(Effect::HoldEnded((key_of(r.event.as_ref()), r.from, leg)));
     }
     out.extend(r.entry.map(|entry| Effect::of_entry(entry, batch)));
     out.push(Effect::Arrived { from: r.from, sequence: r.sequence, check: r.item_check });
@@ -259,8 +264,10 @@ fn of_answered(a: Answered, out: &mut Vec<Effect>) {
 
 fn of_reserved(r: Reserved, out: &mut Vec<Effect>) {
     let key = key_of(r.event.as_ref());
-    let placed =
-        |leg: &HoldLeg| Effect::HoldPlaced { key: (key, leg.leg), hold: Box::new(Hold::of(leg, r.from)) };
+    let placed = |leg: &HoldLeg| Effect::HoldPlaced {
+        key: (key, r.from, leg.leg),
+        hold: Box::new(Hold::of(leg, r.from)),
+    };
     out.extend(r.leg.iter().map(placed));
     out.push(Effect::Arrived { from: r.from, sequence: r.sequence, check: r.item_check });
 }
@@ -274,7 +281,7 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
         out.push(Effect::Arrived { from, sequence: decision.from_sequence, check: decision.item_check });
     } else if decision.concludes {
         let decider = if outcome == Outcome::Pending { decision.forwarded_to } else { slot };
-        out.extend(concluded(key(), outcome, reason, decider, batch));
+        out.extend(concluded(key(), outcome, reason, (slot, decider), batch));
     } else {
         let waits = !decision.reserve.is_empty() || decision.waits_for.is_some();
         let asked = outcome == Outcome::Pending && !waits;
@@ -285,8 +292,10 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
         });
     }
     if let Some(state) = &decision.hold {
-        let key = (key_of(state.event.as_ref()), 0);
-        out.push(held(key, Hold::of_state(state, slot)));
+        // The partition that decides is told by the event's own home.
+        let home = decision.forwarded_from.checked_sub(1).unwrap_or(slot);
+        let key = (key_of(state.event.as_ref()), home, 0);
+        out.push(held(key, Hold::of_state(state, home)));
     }
     if let Some(status) = &decision.account_status {
         let account = status.account.as_str().into();
@@ -308,11 +317,11 @@ pub fn concluded(
     key: IdKey,
     outcome: Outcome,
     reason: Option<Reason>,
-    decider: u32,
+    (home, decider): (u32, u32),
     batch: u64,
 ) -> [Effect; 3] {
     let resolved = Effect::Resolved { key, outcome, reason, decider, batch };
-    [resolved, Effect::HoldsEnded(key), Effect::GroupClosed(key)]
+    [resolved, Effect::HoldsEnded { event: key, home }, Effect::GroupClosed(key)]
 }
 
 fn of_group(decision: &Decision, key: IdKey, slot: u32, out: &mut Vec<Effect>) {
@@ -320,7 +329,7 @@ fn of_group(decision: &Decision, key: IdKey, slot: u32, out: &mut Vec<Effect>) {
         let asked = decision.asked.iter().find(|asked| asked.leg == held.leg)?;
         let (account, asset) = (asked.account.clone(), asked.asset.clone());
         let leg = HoldLeg { leg: held.leg, account, asset, side: asked.side, amount: held.amount };
-        Some(Effect::HoldPlaced { key: (key, held.leg), hold: Box::new(Hold::of(&leg, slot)) })
+        Some(Effect::HoldPlaced { key: (key, slot, held.leg), hold: Box::new(Hold::of(&leg, slot)) })
     };
     out.extend(decision.held.iter().filter_map(held));
     let member = |sent: &schemas::wire::ReserveSent| {

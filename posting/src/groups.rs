@@ -361,7 +361,7 @@ fn conclude_waiting(o: &mut Overlay<'_>, key: IdKey, group: &Group, command: &Co
 }
 
 fn conclude_one(o: &mut Overlay<'_>, key: IdKey, group: &Group, command: &CommandView<'_>) {
-    o.end_holds(key);
+    o.end_holds(key, o.base.slot);
     let judged = match group.refusal() {
         Some(refusal) => Err(refusal),
         None if !group.is_ready() => Err(timed_out(group)),

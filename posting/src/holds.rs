@@ -16,8 +16,8 @@ use schemas::reason::Reason;
 use schemas::wire::{self, EventKey, HoldExpired, HoldLeg, HoldState, Side, journal_item::Item};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// An event and the index of its leg.
-pub type HoldKey = (IdKey, u32);
+/// An event, its home, and the index of its leg. Another home may know another event by the same source and id.
+pub type HoldKey = (IdKey, u32, u32);
 
 /// Something on hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct Hold {
     pub asset: Box<str>,
     /// Side of the leg.
     pub side: Side,
-    /// Minor units, above zero.
+    /// Minor units; zero where its account only agrees to a leg.
     pub amount: i128,
     /// Partition that decides what becomes of it.
     pub home: u32,
@@ -99,6 +99,9 @@ impl Sums {
     }
 
     fn add(&mut self, hold: &Hold, by: i128) {
+        if by == 0 {
+            return;
+        }
         let Some(sums) = self.0.get_mut(&hold.account) else {
             self.0.insert(hold.account.clone(), vec![(hold.asset.clone(), by)]);
             return;
@@ -152,8 +155,8 @@ impl HoldTable {
         self.holds.iter()
     }
 
-    fn of_event(&self, event: IdKey) -> impl Iterator<Item = (&HoldKey, &Hold)> {
-        self.holds.range((event, 0)..=(event, u32::MAX))
+    fn of_event(&self, event: IdKey, home: u32) -> impl Iterator<Item = (&HoldKey, &Hold)> {
+        self.holds.range((event, home, 0)..=(event, home, u32::MAX))
     }
 
     pub(crate) fn place(&mut self, key: HoldKey, hold: Hold) {
@@ -184,8 +187,8 @@ impl HoldTable {
         }
     }
 
-    pub(crate) fn end_all(&mut self, event: IdKey) {
-        let keys: Vec<HoldKey> = self.of_event(event).map(|(key, _)| *key).collect();
+    pub(crate) fn end_all(&mut self, event: IdKey, home: u32) {
+        let keys: Vec<HoldKey> = self.of_event(event, home).map(|(key, _)| *key).collect();
         keys.into_iter().for_each(|key| self.end(key));
     }
 
@@ -202,7 +205,7 @@ impl HoldTable {
 }
 
 impl Hold {
-    pub(crate) fn encode(&self, (_, leg): HoldKey) -> Vec<u8> {
+    pub(crate) fn encode(&self, (_, _, leg): HoldKey) -> Vec<u8> {
         let event = self.placed.as_ref().map(|placed| placed.event.clone());
         let (leg, home, expires_us) = (Some(self.leg(leg)), self.home, self.expires_us());
         wire::StoredHold { leg, home, event, expires_us }.encode_to_vec()
@@ -247,9 +250,9 @@ impl Overlay<'_> {
 
     /// A hold that an event asked for and that is not over.
     #[must_use]
-    pub fn open_hold(&self, event: IdKey) -> Option<&Hold> {
+    pub fn open_hold(&self, key: &HoldKey) -> Option<&Hold> {
         let over = |hold: &&Hold| (1..=self.tick_us).contains(&hold.expires_us());
-        self.hold(&(event, 0)).filter(|hold| hold.placed.is_some() && !over(hold))
+        self.hold(key).filter(|hold| hold.placed.is_some() && !over(hold))
     }
 
     /// Ends a hold; `None` where there is none.
@@ -260,17 +263,18 @@ impl Overlay<'_> {
         Some(hold)
     }
 
-    /// Ends everything that is on hold for an event.
-    pub fn end_holds(&mut self, event: IdKey) {
-        let range = (event, 0)..=(event, u32::MAX);
-        let mut keys: BTreeSet<HoldKey> = self.base.holds.of_event(event).map(|(key, _)| *key).collect();
+    /// Ends everything that is on hold for an event of that home.
+    pub fn end_holds(&mut self, event: IdKey, home: u32) {
+        let range = (event, home, 0)..=(event, home, u32::MAX);
+        let mut keys: BTreeSet<HoldKey> =
+            self.base.holds.of_event(event, home).map(|(key, _)| *key).collect();
         keys.extend(self.holds.changed.range(range).map(|(key, _)| *key));
         for key in keys {
             self.end_hold(key);
         }
     }
 
-    /// Puts legs of an event on hold, all or none. Accounts that the chart gives no limit are held without a check.
+    /// Puts legs of an event on hold, all or none. A leg of zero is agreed to, and nothing of it is held. Accounts that the chart gives no limit are held without a check.
     ///
     /// # Errors
     /// [`Reason::UnknownAccount`], as [`Overlay::check_status`], [`Reason::InsufficientFunds`], [`Reason::Overflow`]; nothing is changed.
@@ -285,21 +289,21 @@ impl Overlay<'_> {
                 return Err(Refusal::new(Reason::UnknownAccount, what));
             };
             self.check_status(&hold.account, hold.side, &terms)?;
-            if hold.amount <= 0 || hold.amount > CROSSING_MAX {
-                let what = format!("{} {} on hold for {}", hold.amount, hold.asset, hold.account);
-                return Err(Refusal::new(Reason::Overflow, what));
-            }
             so_far.add(&hold, hold.amount);
             let held = self.held(&hold.account, &hold.asset);
             let held = held.saturating_add(so_far.of(&hold.account, &hold.asset));
             let balance = self.balance_of(&hold.account, &hold.asset);
-            if !terms.allows(balance, held) {
+            if hold.amount > 0 && !terms.allows(balance, held) {
                 let after = after_hold(&terms, balance, hold.amount);
                 let held = held.saturating_sub(hold.amount);
                 let what = self.shortfall(&hold.account, &hold.asset, &terms, after, held);
                 return Err(Refusal::new(Reason::InsufficientFunds, what));
             }
-            holds.push(((event, leg.leg), hold));
+            if !(0..=CROSSING_MAX).contains(&hold.amount) {
+                let what = format!("what would be on hold of {} in {}", hold.account, hold.asset);
+                return Err(Refusal::new(Reason::Overflow, what));
+            }
+            holds.push(((event, home, leg.leg), hold));
         }
         holds.into_iter().for_each(|(key, hold)| self.place_hold(key, hold));
         Ok(())
@@ -308,7 +312,7 @@ impl Overlay<'_> {
 
 /// Ends the holds whose time is over, as far as the journal batch has room for that.
 pub fn expire(o: &mut Overlay<'_>) {
-    let over = o.base.holds.expiring.range(..=(o.tick_us, ([u8::MAX; 16], u32::MAX)));
+    let over = o.base.holds.expiring.range(..=(o.tick_us, ([u8::MAX; 16], u32::MAX, u32::MAX)));
     let over: Vec<HoldKey> = over.map(|(_, key)| *key).collect();
     for key in over {
         if !room::has_room_for_expiry(o) {
@@ -321,6 +325,7 @@ pub fn expire(o: &mut Overlay<'_>) {
             account: hold.account.into(),
             asset: hold.asset.into(),
             amount: Some(hold.amount.into()),
+            home: hold.home,
         }));
     }
 }
@@ -352,28 +357,32 @@ mod tests {
     fn sums_follow_what_is_on_hold() {
         let mut table = HoldTable::default();
         let (a, b) = ([1; 16], [2; 16]);
-        table.place((a, 0), hold("users:1:wallet", 5));
-        table.place((a, 2), hold("users:1:wallet", 7));
-        table.place((b, 0), hold("users:1:wallet", 11));
-        table.place((b, 0), hold("users:1:wallet", 13));
+        table.place((a, 3, 0), hold("users:1:wallet", 5));
+        table.place((a, 3, 2), hold("users:1:wallet", 7));
+        table.place((b, 3, 0), hold("users:1:wallet", 11));
+        table.place((b, 3, 0), hold("users:1:wallet", 13));
         assert_eq!((table.held("users:1:wallet", "CNY"), table.held("users:1:wallet", "USD")), (25, 0));
-        table.end_all(a);
+        table.place((a, 4, 0), hold("users:1:wallet", 1));
+        table.end_all(a, 3);
+        table.end_all(a, 5);
+        assert_eq!(table.held("users:1:wallet", "CNY"), 14, "another home's is another event");
+        table.end_all(a, 4);
         assert_eq!((table.held("users:1:wallet", "CNY"), table.len()), (13, 1));
-        table.end((b, 0));
-        table.end((b, 0));
+        table.end((b, 3, 0));
+        table.end((b, 3, 0));
         assert!(table.is_empty() && table.sums.0.is_empty());
         let mut gone = Vec::new();
         table.take_dirty(|key, hold| gone.push((key, hold.is_some())));
-        assert_eq!(gone, [((a, 0), false), ((a, 2), false), ((b, 0), false)]);
+        assert_eq!(gone, [((a, 3, 0), false), ((a, 3, 2), false), ((a, 4, 0), false), ((b, 3, 0), false)]);
     }
 
     #[test]
     fn a_hold_survives_its_encoding() {
         let hold = hold("users:1:wallet", i128::MAX);
-        assert_eq!(Hold::decode(&hold.encode(([7; 16], 9))), Some(hold.clone()));
+        assert_eq!(Hold::decode(&hold.encode(([7; 16], 3, 9))), Some(hold.clone()));
         let event = EventKey { source: "/shop".into(), id: "h-1".into() };
         let hold = Hold { placed: Some(Placed { event, expires_us: 5 }), ..hold };
-        assert_eq!(Hold::decode(&hold.encode(([7; 16], 0))), Some(hold));
+        assert_eq!(Hold::decode(&hold.encode(([7; 16], 3, 0))), Some(hold));
         assert_eq!(Hold::decode(&[0xff]), None);
     }
 }

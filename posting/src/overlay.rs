@@ -219,7 +219,8 @@ impl<'a> Overlay<'a> {
         } else if let Some(key) = line.concludes {
             let decider = line.asks.map_or(self.base.slot, |(to, _)| to);
             let batch = self.batch;
-            self.effects.extend(effects::concluded(key, line.outcome, line.reason, decider, batch));
+            let at = (self.base.slot, decider);
+            self.effects.extend(effects::concluded(key, line.outcome, line.reason, at, batch));
         } else if line.outcome == Outcome::Duplicate || line.reason == Some(Reason::Conflict) {
             self.effects.push(Effect::Repeated { conflict: line.outcome == Outcome::Refused });
         }
@@ -249,8 +250,10 @@ impl<'a> Overlay<'a> {
     /// Remembers an event that waits for answers, with what is on hold here for it.
     pub fn open_group(&mut self, key: IdKey, group: Group, held: &[HoldLeg]) {
         let home = self.base.slot;
-        let placed =
-            |leg: &HoldLeg| Effect::HoldPlaced { key: (key, leg.leg), hold: Box::new(Hold::of(leg, home)) };
+        let placed = |leg: &HoldLeg| Effect::HoldPlaced {
+            key: (key, home, leg.leg),
+            hold: Box::new(Hold::of(leg, home)),
+        };
         self.effects.extend(held.iter().map(placed));
         self.effects.push(Effect::GroupOpened { key, group: Box::new(group.clone()) });
         self.groups.insert(key, Some(group));

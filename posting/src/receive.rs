@@ -90,7 +90,7 @@ fn take(o: &mut Overlay<'_>, from: u32, item: CreditItemView<'_>, hash: &Hash) -
             o.journal(Item::Answered(Answered { from, sequence, event, reason, detail, item_check: check }));
         }
         CreditKind::Void(Void { event }) => {
-            o.end_holds(key_of(event.as_ref()));
+            o.end_holds(key_of(event.as_ref()), from);
             o.journal(Item::Voided(Voided { from, sequence, event, item_check: check }));
         }
     }
@@ -158,7 +158,7 @@ fn end_reserved(
         return Ok(None);
     }
     let event = &credit.facts.event;
-    let key = (id_key(event.source, event.id), credit.leg);
+    let key = (id_key(event.source, event.id), from, credit.leg);
     match o.end_hold(key) {
         Some(_) => Ok(Some(key)),
         None => Err(format!("channel p{from:02}: credit {sequence} ends what is not on hold")),

@@ -148,7 +148,7 @@ impl Slot {
             Effect::GroupClosed(key) => self.groups.close(key),
             Effect::HoldPlaced { key, hold } => self.holds.place(key, *hold),
             Effect::HoldEnded(key) => self.holds.end(key),
-            Effect::HoldsEnded(event) => self.holds.end_all(event),
+            Effect::HoldsEnded { event, home } => self.holds.end_all(event, home),
             Effect::Status { account, status } => self.statuses.set(account, status),
             Effect::Repeated { conflict } => {
                 let count = if conflict { &mut self.conflicts } else { &mut self.duplicates };
@@ -224,18 +224,22 @@ fn group_key(id: &IdKey) -> [u8; 17] {
     keyed(KEY_GROUP, id)
 }
 
-/// Event, then leg.
-fn hold_key((id, leg): &HoldKey) -> [u8; 21] {
-    let mut key = [KEY_HOLD; 21];
-    let (event, index) = key.split_at_mut(1).1.split_at_mut(16);
+/// Event, home, leg.
+fn hold_key((id, home, leg): &HoldKey) -> [u8; 25] {
+    let mut key = [KEY_HOLD; 25];
+    let (event, rest) = key.split_at_mut(1).1.split_at_mut(16);
+    let (of, index) = rest.split_at_mut(4);
     event.copy_from_slice(id);
+    of.copy_from_slice(&home.to_be_bytes());
     index.copy_from_slice(&leg.to_be_bytes());
     key
 }
 
 fn hold_key_of(rest: &[u8]) -> Option<HoldKey> {
-    let (id, leg) = rest.split_at_checked(16)?;
-    Some((id.try_into().ok()?, u32::from_be_bytes(leg.try_into().ok()?)))
+    let (id, rest) = rest.split_at_checked(16)?;
+    let (home, leg) = rest.split_at_checked(4)?;
+    let number = |bytes: &[u8]| Some(u32::from_be_bytes(bytes.try_into().ok()?));
+    Some((id.try_into().ok()?, number(home)?, number(leg)?))
 }
 
 fn account_value(figures: Figures) -> [u8; 32] {

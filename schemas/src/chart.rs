@@ -12,7 +12,8 @@
 //!
 //! `*` matches one segment, `**` the rest (one segment or more). The first pattern that matches decides. An account
 //! without `overdraft` never refuses. `overdraft` is how far, in major units of the asset, the balance may pass
-//! zero against its normal side. `opened_first: true` says that an event must open the account before it is used.
+//! zero against its normal side. `opened_first: true` says that an event must open the account before it is used,
+//! `guarded: true` that it is asked about every leg, wherever the event is decided.
 //! `shard_segments` (default 2) says how many leading segments are the shard key.
 
 use crate::balance_json::NormalSide;
@@ -50,6 +51,8 @@ pub struct AccountClass {
     pub assets: Vec<String>,
     /// An event must open the account before it is used; else its first entry opens it.
     pub opened_first: bool,
+    /// It is asked about every leg before anything is booked, as an account with a limit is about some.
+    pub guarded: bool,
     segments: Vec<Segment>,
 }
 
@@ -123,6 +126,8 @@ struct ClassEntry {
     assets: Vec<String>,
     #[serde(default)]
     opened_first: bool,
+    #[serde(default)]
+    guarded: bool,
 }
 
 #[derive(Deserialize)]
@@ -235,6 +240,7 @@ fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Resu
         shard_segments,
         assets: entry.assets,
         opened_first: entry.opened_first,
+        guarded: entry.guarded,
         segments,
     })
 }

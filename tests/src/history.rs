@@ -170,6 +170,10 @@ impl History {
                 self.send(&event(&id, "hold.released", json!({ "hold": hold })), Expect::IfOpen);
             }
         }
+        let (id, time) = (self.id(), self.time().into());
+        let data = json!({ "hold": "nothing" });
+        let nothing = Event { id, kind: "hold.released", subject: "users:2".into(), time, data };
+        self.send(&nothing, Expect::IfOpen);
         for kind in ["account.frozen", "account.unfrozen"] {
             let (id, time) = (self.id(), self.time().into());
             let data = json!({ "account": "users:3:wallet", "side": "debit" });

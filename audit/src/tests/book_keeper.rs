@@ -960,7 +960,7 @@ impl PostingWindow {
             .filter(|hold| of(hold.amount.as_ref()) > 0)
             .collect();
         for HoldState { event, account, asset, amount, .. } in over {
-            self.items.push(Item::HoldExpired(HoldExpired { event, account, asset, amount }));
+            self.items.push(Item::HoldExpired(HoldExpired { event, account, asset, amount, home: self.p }));
         }
     }
 

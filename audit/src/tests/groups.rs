@@ -7,7 +7,7 @@ use crate::Check;
 use crate::{AuditLimit, Report};
 use prost::Message;
 use schemas::topics::Topic;
-use schemas::wire::{Amount, Decision, JournalItem, Outcome, change_account::Action, journal_item::Item};
+use schemas::wire::{Decision, JournalItem, Outcome, change_account::Action, journal_item::Item};
 
 /// Checks whose defects are seeded here.
 pub const SEEDED: [Check; 4] =
@@ -154,9 +154,9 @@ fn defects_of_groups_and_holds() {
             ),
         ),
         (
-            "on hold for nothing",
+            "on hold for less than nothing",
             Check::HoldOwner,
-            found(0, decision("agreed", false, |d| d.held[0].amount = Some(Amount::default())), false),
+            found(0, decision("agreed", false, |d| d.held[0].amount = Some((-1_i128).into())), false),
         ),
         ("never let go", Check::HoldOwner, found(1, |i| matches!(i, Item::Voided(_)), true)),
         (

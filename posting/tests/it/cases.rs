@@ -644,6 +644,44 @@ event c2 users@0 | | close users@0:credit
 -> booked
 "
 
+what_an_account_gives_and_gets_is_agreed_to_together: "
+partitions 2
+event e0 orders@0 | debit bank@0:main 20.00 CNY ; credit users@0:wallet 10.00 CNY ; credit users@1:wallet 10.00 CNY
+-> booked
+event f1 orders@0 | | freeze users@1:wallet credit
+-> booked by p1
+event e1 users@0 | debit users@1:wallet 9.00 CNY ; credit users@1:wallet 8.00 CNY ; debit users@0:wallet 1.00 CNY ; credit merchants@0:payable 2.00 CNY
+-> refused account_frozen retryable
+event f2 orders@0 | | unfreeze users@1:wallet
+-> booked by p1
+event f3 orders@0 | | freeze users@1:wallet debit
+-> booked by p1
+event e2 users@0 | debit users@1:wallet 1.00 CNY ; debit users@0:wallet 5.00 CNY ; credit users@1:wallet 6.00 CNY
+-> refused account_frozen retryable
+balance users@0:wallet 10.00 Cr CNY seq 1
+balance users@1:wallet 10.00 Cr CNY seq 1
+event f4 orders@0 | | unfreeze users@1:wallet
+-> booked by p1
+event e3 users@0 | debit users@1:wallet 1.00 CNY ; debit users@0:wallet 5.00 CNY ; credit users@1:wallet 6.00 CNY
+-> booked
+balance users@1:wallet 15.00 Cr CNY seq 3
+"
+
+an_account_that_is_guarded_is_asked_wherever_it_lives: "
+partitions 2
+event e1 orders@0 | debit vault@1:gold 1.00 CNY ; credit bank@0:main 1.00 CNY
+-> refused account_not_open retryable by p1
+event e2 vault@0 | debit vault@0:gold 1.00 CNY ; debit vault@1:gold 1.00 CNY ; credit bank@0:main 2.00 CNY
+-> refused account_not_open retryable
+event o1 orders@0 | | open vault@1:gold
+-> booked by p1
+event e3 orders@0 | debit vault@1:gold 1.00 CNY ; credit bank@0:main 1.00 CNY
+-> booked by p1
+event e4 vault@0 | debit vault@0:gold 1.00 CNY ; debit vault@1:gold 1.00 CNY ; credit bank@0:main 2.00 CNY
+-> refused account_not_open retryable
+balance vault@1:gold 1.00 Dr CNY seq 1
+"
+
 an_account_that_must_be_opened_first: "
 event e1 users@0 | debit vault@0:gold 1.00 CNY ; credit bank@0:main 1.00 CNY
 -> refused account_not_open retryable

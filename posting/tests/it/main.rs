@@ -13,6 +13,7 @@ mod cluster;
 mod days;
 mod events;
 mod histories;
+mod homes;
 mod model;
 mod resend;
 mod restore;

@@ -667,17 +667,17 @@ impl<'a> Books<'a> {
             if let Some(reason) = self.barred(&leg.account, leg.side) {
                 return Some(reason);
             }
-            if *amount > CROSSING_MAX {
-                return Some("overflow");
-            }
             let sum = sums.entry((&leg.account, &leg.asset)).or_default();
             *sum += amount;
             let terms = terms_of(&leg.account, &leg.asset).unwrap();
             let balance = self.balance(&leg.account, &leg.asset);
             let against = if terms.normal == Side::Credit { balance } else { 0 - balance };
             let taken = Wide::default().plus(against).plus(*sum).plus(self.held(&leg.account, &leg.asset));
-            if terms.overdraft.is_some_and(|overdraft| taken > Wide::default().plus(overdraft)) {
+            if *amount > 0 && terms.overdraft.is_some_and(|o| taken > Wide::default().plus(o)) {
                 return Some("insufficient_funds");
+            }
+            if *amount > CROSSING_MAX {
+                return Some("overflow");
             }
         }
         None
@@ -815,13 +815,12 @@ impl<'a> Books<'a> {
             return self.judge_about(event);
         }
         let at: BTreeSet<u32> = payers(event).map(|leg| self.partition(&leg.account)).collect();
-        let parts = if at.len() > 1 { self.parts(event) } else { Parts::new() };
-        if parts.len() > 1 {
+        if at.len() > 1 {
+            let parts = self.parts(event);
             let own = parts.get(&self.slot).map_or(&[][..], Vec::as_slice);
             return self.cannot_hold(event, own).map_or(Judged::Group(parts.clone()), Judged::Refused);
         }
-        let decider = if at.len() > 1 { parts.keys().next() } else { at.first() };
-        match decider {
+        match at.first() {
             Some(decider) if *decider != self.slot => Judged::Ask(*decider),
             _ => self.judge(event),
         }
@@ -838,12 +837,11 @@ impl<'a> Books<'a> {
             let net = event.legs.iter().filter(of).fold(Wide::default(), |sum, leg| sum.plus(leg.signed()));
             let net = net.high.saturating_mul(1 << 64).saturating_add(net.low as i128);
             let mut left = if normal == Side::Credit { net } else { net.saturating_neg() };
-            for (n, leg) in (0_u32..).zip(&event.legs).filter(|(_, leg)| of(leg) && leg.side != normal) {
-                let amount = leg.minor.min(left);
-                if amount > 0 {
-                    left -= amount;
-                    parts.entry(self.partition(account)).or_default().push((n, amount));
-                }
+            for (n, leg) in (0_u32..).zip(&event.legs).filter(|(_, leg)| of(leg)) {
+                let limited = terms_of(account, asset).unwrap().overdraft.is_some() && leg.side != normal;
+                let amount = if limited { leg.minor.min(left).max(0) } else { 0 };
+                left -= amount;
+                parts.entry(self.partition(account)).or_default().push((n, amount));
             }
         }
         parts.values_mut().for_each(|legs| legs.sort_unstable());
@@ -1306,7 +1304,7 @@ fn taken_from(hold: &PlacedHold, event: &Event) -> i128 {
 fn payers(event: &Event) -> impl Iterator<Item = &LegWords> {
     event.legs.iter().filter(|leg| {
         let terms = terms_of(&leg.account, &leg.asset).unwrap();
-        terms.overdraft.is_some() && leg.side != terms.normal
+        leg.account.starts_with("vault:") || (terms.overdraft.is_some() && leg.side != terms.normal)
     })
 }
 

@@ -518,7 +518,7 @@ pub struct Credit {
     pub r#match: ::core::option::Option<Match>,
     #[prost(string, tag = "17")]
     pub traceparent: ::prost::alloc::string::String,
-    /// What a Reserve has put on hold for this leg ends with its entry.
+    /// Its account has agreed to this leg: what a Reserve has put on hold for it ends with its entry.
     #[prost(bool, tag = "18")]
     pub reserved: bool,
 }
@@ -560,7 +560,7 @@ pub struct Reserve {
     #[prost(message, repeated, tag = "2")]
     pub leg: ::prost::alloc::vec::Vec<HoldLeg>,
 }
-/// What is put on hold for one leg. An account whose other legs of the event give something back has less on hold than
+/// A leg that an account is asked about, and what of it is put on hold. An account whose other legs of the event give something back has less on hold than
 /// the leg's amount.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HoldLeg {
@@ -574,7 +574,7 @@ pub struct HoldLeg {
     /// Side of the leg.
     #[prost(enumeration = "Side", tag = "4")]
     pub side: i32,
-    /// On hold, above zero.
+    /// On hold; zero where the account only agrees to the leg.
     #[prost(message, optional, tag = "5")]
     pub amount: ::core::option::Option<Amount>,
 }
@@ -998,6 +998,9 @@ pub struct HoldExpired {
     /// What was left of it.
     #[prost(message, optional, tag = "4")]
     pub amount: ::core::option::Option<Amount>,
+    /// Home of that event.
+    #[prost(uint32, tag = "5")]
+    pub home: u32,
 }
 /// One Reserve, and the sequence on the channel to that partition.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1009,7 +1012,7 @@ pub struct ReserveSent {
     #[prost(message, repeated, tag = "3")]
     pub leg: ::prost::alloc::vec::Vec<HeldLeg>,
 }
-/// What is on hold for a leg of `asked`.
+/// What is on hold for a leg of `asked`; zero where its account only agrees to it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeldLeg {
     /// Index of the leg in the event.

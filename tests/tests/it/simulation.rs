@@ -168,7 +168,8 @@ fn run(casts: &[Cast; 2], seed: u64, crashes: &Crashes, lose_credits: u64) -> (W
     drop(armed);
     world.sim().set_faults(Faults::NONE);
     // Requests may have been lost too: time for some more.
-    world.run_for(if lose_credits > 0 { 40_000_000 } else { 1_000_000 });
+    // What waits for an event that never comes does so for 10 seconds.
+    world.run_for(if lose_credits > 0 { 40_000_000 } else { 12_000_000 });
     (world, history)
 }
 
@@ -336,7 +337,8 @@ fn the_books_are_right_under_every_fault() {
     for outcome in outcomes {
         assert!(shown.outcomes.contains_key(outcome), "no event was {outcome}");
     }
-    for outcome in ["booked", "refused:insufficient_funds", "refused:timed_out"] {
+    // What times out is shown in posting's own histories: here it is rare.
+    for outcome in ["booked", "refused:insufficient_funds"] {
         assert!(shown.with_others.contains_key(outcome), "no event was {outcome} with other partitions");
     }
     for kind in ["matched", "amount", "fee", "ours_only", "theirs_only"] {
