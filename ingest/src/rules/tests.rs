@@ -95,12 +95,37 @@ fn a_wrong_rule_names_its_line_and_what_was_expected() {
         ("version: 1\nrules: []\n".into(), 2, "at least one"),
         ("# none yet\n".into(), 1, "the file is empty, expected version and rules"),
         (RULE.replace("version: 3", "version: three"), 1, "expected a whole number"),
+        (operation("hold, expires_after_s: 0", ONE_LEG), 3, "expires_after_s: 0, expected 1 to 4294967295"),
+        (operation("hold", ""), 3, "legs: expected 1"),
+        (operation("hold, reference: data.h", ONE_LEG), 3, "reference: expected only with operation capture"),
+        (operation("capture", ONE_LEG), 3, "reference: expected the field that names the hold"),
+        (operation("capture, reference: data.h", ONE_LEG), 3, "legs: expected 2 to 64"),
+        (operation("release, reference: data.h", ONE_LEG), 3, "legs: expected 0"),
+        (
+            operation("release, reference: data.h, final: data.f", ""),
+            3,
+            "final: expected only with operation capture",
+        ),
+        (operation("open", ""), 3, "account: expected the account that it is about"),
+        (
+            operation("open, account: \"bank:a\", side: data.s", ""),
+            3,
+            "side: expected only with operation freeze",
+        ),
+        (operation("close, account: \"nobody:a\"", ""), 3, "no pattern"),
     ];
     for (yaml, line, expected) in rows {
         let error = Rules::parse(&yaml, &chart()).map(|_| yaml.clone()).unwrap_err();
         assert!(error.message.contains(expected), "{error}\nshould say {expected:?}");
         assert!(error.message.contains(&format!("line {line}")), "{error}\nshould name line {line}");
     }
+}
+
+const ONE_LEG: &str = "{ debit: \"bank:a\", asset: CNY, amount: data.a }";
+
+/// A rule with that operation and what follows it, and with these legs.
+fn operation(is: &str, legs: &str) -> String {
+    format!("version: 1\nrules:\n  - {{ type: t, operation: {is}, legs: [{legs}] }}\n")
 }
 
 #[test]
