@@ -47,6 +47,7 @@ rules:
 "#;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of wrong rules")]
 fn a_wrong_rule_names_its_line_and_what_was_expected() {
     assert!(Rules::parse(RULE, &chart()).is_ok());
     let second = RULE.replace("version: 3\nrules:\n", "");
