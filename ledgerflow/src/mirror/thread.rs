@@ -17,7 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use stream::clock;
-use stream::log::{Fetch, FetchLimit, Isolation, Log, LogError, Offset, Reader, TopicPartition, Watermarks};
+use stream::log::{
+    Fetch, FetchLimit, Isolation, Log, LogError, Offset, Reader, Record, TopicPartition, Watermarks,
+};
 
 /// Between two questions to settlement about its slots, microseconds.
 const SLOTS_US: i64 = 1_000_000;
@@ -232,7 +234,7 @@ impl Thread {
         tracing::info!(slot, why, before = mark.map(|mark| mark.offset), "mirror is rebuilt");
         match self.form {
             Form::Records => self.rebuild_from_log(slot, bounds),
-            Form::Batches(_) => self.rebuild_from_state(slot, bounds.high),
+            Form::Batches(_) => self.rebuild_from_state(slot, bounds),
         }
     }
 
@@ -270,7 +272,9 @@ impl Thread {
 
     /// On the embedded log old records of `balances` are gone; the state has what holds now. What comes after `end`, which
     /// was noted before, is read from the log.
-    fn rebuild_from_state(&mut self, slot: u32, end: Offset) -> Result<(), Trouble> {
+    fn rebuild_from_state(&mut self, slot: u32, bounds: Watermarks) -> Result<(), Trouble> {
+        // Whoever comes next tells these books from others by it.
+        let record = last_record(self.books.log.as_ref(), place(slot), bounds)?;
         if let Some(server) = self.server.as_mut() {
             server.unmark(slot)?;
         }
@@ -280,16 +284,16 @@ impl Thread {
         };
         let mark = Watermark {
             generation: complete.generation,
-            offset: end,
+            offset: bounds.high,
             journal_batch: Some(complete.journal_batch),
             business_time: complete.business_time,
             mirrored_at: Some(format_instant(clock::wall_us())),
             rebuild_until: None,
             replication_id: server.replication_id().to_owned(),
-            record: None,
+            record: record.as_ref().map(witness),
         };
         server.advance(&[(slot, Base::Anywhere, mark.clone())])?;
-        followed.follow(mark, end);
+        followed.follow(mark, bounds.high);
         Ok(())
     }
 
@@ -451,6 +455,15 @@ fn keep_newest(all: &mut BTreeMap<(String, String), Entry>, entry: Entry) {
     if all.get(&name).is_none_or(|there| there.version < entry.version) {
         all.insert(name, entry);
     }
+}
+
+/// The last record of a partition, where it has one.
+fn last_record(log: &dyn Log, at: TopicPartition, bounds: Watermarks) -> Result<Option<Record>, LogError> {
+    if bounds.high <= bounds.low {
+        return Ok(None);
+    }
+    let mut reader = log.reader(&[(at, bounds.high - 1)], Isolation::Committed)?;
+    next_record(reader.as_mut(), at, bounds.high)
 }
 
 /// Whether another record lies now where the last one mirrored did; one that is gone cannot be compared.
