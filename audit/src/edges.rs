@@ -11,9 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use stream::log::{Header, header};
 
 /// Reason codes of refusals by posting; every other code on `rejected` is a dead letter of ingest.
-const REFUSALS: [&str; 12] = [
+const REFUSALS: [&str; 13] = [
     "conflict",
     "insufficient_funds",
+    "balance_too_high",
     "overflow",
     "unknown_hold",
     "hold_not_open",

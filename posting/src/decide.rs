@@ -4,7 +4,7 @@
 //! An event is decided where its accounts may refuse it: in their partition where they share one, at home where none
 //! may, and by home with answers of all of them where they lie apart ([`crate::groups`]).
 //!
-//! Precedence of refusals: conflict, insufficient funds, overflow, timed out (see `schemas::reason`);
+//! Precedence of refusals: conflict, insufficient funds, balance too high, overflow, timed out (see `schemas::reason`);
 //! a repeated event is answered before anything else is looked at.
 
 use crate::accounts::Terms;
@@ -260,7 +260,7 @@ impl<'c> Placed<'c> {
             Funds::Reserved(_) => false,
             Funds::Held(hold) => !self.is_of(&hold.account, &hold.asset),
         };
-        let terms = if judged { self.terms } else { Terms { overdraft: None, ..self.terms } };
+        let terms = if judged { self.terms } else { self.terms.unjudged() };
         LocalLeg {
             leg: u32::try_from(index).unwrap_or(u32::MAX),
             account: self.leg.account,
@@ -338,21 +338,22 @@ fn decider(legs: &[Placed<'_>], home: u32) -> Decider {
 }
 
 /// What each partition is asked: every leg of its accounts that may refuse one, and how much of it is put on hold; for
-/// an account as much as the event takes from it over all its legs.
+/// an account as much as the event moves it towards a limit over all its legs.
 fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
     let mut parts: BTreeMap<u32, Vec<HoldLeg>> = BTreeMap::new();
-    let mut left: Vec<(&str, &str, i128)> = Vec::new();
+    // By account, asset and side.
+    let mut left: Vec<((&str, &str, Side), i128)> = Vec::new();
     let asked = |placed: &Placed<'_>| {
         legs.iter().any(|leg| leg.may_refuse() && leg.is_of(placed.leg.account, placed.leg.asset))
     };
     for (index, placed) in (0..).zip(legs).filter(|(_, leg)| asked(leg)) {
         let (account, asset) = (placed.leg.account, placed.leg.asset);
-        let towards = placed.terms.overdraft.is_some() && placed.side != placed.terms.normal;
-        if towards && !left.iter().any(|(a, b, _)| (*a, *b) == (account, asset)) {
-            left.push((account, asset, taken_from(legs, placed)));
+        let (key, towards) = ((account, asset, placed.side), placed.terms.range.limits(placed.side));
+        if towards && !left.iter().any(|(of, _)| *of == key) {
+            left.push((key, moved_towards(legs, placed)));
         }
-        let left = left.iter_mut().find(|(a, b, _)| towards && (*a, *b) == (account, asset));
-        let amount = left.map_or(0, |(_, _, left)| {
+        let left = left.iter_mut().find(|(of, _)| towards && *of == key);
+        let amount = left.map_or(0, |(_, left)| {
             let amount = placed.leg.amount.min(*left).max(0);
             *left -= amount;
             amount
@@ -368,8 +369,8 @@ fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
     parts
 }
 
-/// How far all legs of an account together move it towards its limit; below zero where they move it back.
-fn taken_from(legs: &[Placed<'_>], of: &Placed<'_>) -> i128 {
+/// How far all legs of an account together move it to the side of that leg; below zero where they move it back.
+fn moved_towards(legs: &[Placed<'_>], of: &Placed<'_>) -> i128 {
     let same = |leg: &&Placed<'_>| (leg.leg.account, leg.leg.asset) == (of.leg.account, of.leg.asset);
     let towards = |leg: &Placed<'_>| if leg.side == of.side { leg.leg.amount } else { -leg.leg.amount };
     legs.iter().filter(same).fold(0_i128, |sum, leg| sum.saturating_add(towards(leg)))
@@ -457,7 +458,7 @@ fn dates(o: &Overlay<'_>, command: &CommandView<'_>) -> (i32, i32) {
 /// Books local legs and sends the others, or refuses and leaves the overlay's figures as they were.
 ///
 /// # Errors
-/// [`Reason::InsufficientFunds`], [`Reason::Overflow`].
+/// As [`Overlay::try_book`].
 pub fn book<'c>(
     o: &mut Overlay<'_>,
     command: &'c CommandView<'c>,

@@ -376,7 +376,8 @@ impl<'a> Overlay<'a> {
     /// Works out the entries of an event's local legs and judges limits on the figures after all of them.
     ///
     /// # Errors
-    /// As [`Overlay::check_status`], then [`Reason::InsufficientFunds`], then [`Reason::Overflow`]; no figure is changed.
+    /// As [`Overlay::check_status`], then [`Reason::InsufficientFunds`], [`Reason::BalanceTooHigh`],
+    /// [`Reason::Overflow`]; no figure is changed.
     pub fn try_book<'c>(&mut self, legs: &[LocalLeg<'c>]) -> Result<Vec<Line<'c>>, Refusal> {
         let mut lines: Vec<Line<'c>> = Vec::with_capacity(legs.len());
         let mut overflow = None;
@@ -420,23 +421,28 @@ impl<'a> Overlay<'a> {
     }
 
     fn check_limits(&self, legs: &[LocalLeg<'_>], lines: &[Line<'_>]) -> Result<(), Refusal> {
+        let mut too_high = None;
         for (leg, line) in legs.iter().zip(lines) {
             let Some(terms) = leg.terms.filter(|t| t.may_refuse(leg.side)) else { continue };
             let of_row = |other: &&Line<'_>| other.row == line.row;
             let before = lines.iter().find(of_row).map_or(line.before, |first| first.before);
             let after = lines.iter().rev().find(of_row).map_or(line.after, |last| last.after);
-            // An event may always move an account back towards its limit, however far it is beyond.
-            let worse = match terms.normal {
-                Side::Credit => after > before,
-                _ => after < before,
-            };
-            let held = if worse { self.held(leg.account, leg.asset) } else { 0 };
-            if worse && !terms.allows(after, held) {
-                let what = self.shortfall(leg.account, leg.asset, &terms, after, held);
-                return Err(Refusal::new(Reason::InsufficientFunds, what));
+            if after == before {
+                continue;
+            }
+            // Only the limit that it moves towards: an event may always move an account back, however far it is beyond.
+            let side = if after > before { Side::Debit } else { Side::Credit };
+            let held = self.held(leg.account, leg.asset, side);
+            if !terms.range.allows(side, after, held) {
+                let what = self.beyond_limit(leg.account, leg.asset, &terms, (side, after, held));
+                match terms.beyond(side) {
+                    // Another account's comes before it.
+                    Reason::BalanceTooHigh => too_high = too_high.or(Some(what)),
+                    reason => return Err(Refusal::new(reason, what)),
+                }
             }
         }
-        Ok(())
+        too_high.map_or(Ok(()), |what| Err(Refusal::new(Reason::BalanceTooHigh, what)))
     }
 
     /// Balance of an account, debits minus credits.
@@ -447,21 +453,25 @@ impl<'a> Overlay<'a> {
         row.map_or(0, |row| self.figures(row).balance)
     }
 
-    /// Where an account would stand (debits minus credits), what of that is on hold, and its limit.
-    pub(crate) fn shortfall(
+    /// Where entries on a side would take an account (debits minus credits), what is on hold on that side besides, and
+    /// the limit there, in words.
+    pub(crate) fn beyond_limit(
         &self,
         account: &str,
         asset: &str,
         terms: &Terms,
-        after: i128,
-        held: i128,
+        (side, after, held): (Side, i128, i128),
     ) -> String {
         let exponent = self.config.chart.assets.get(asset).map_or(0, |asset| asset.exponent);
         let shown = |minor| schemas::money::format(minor, exponent);
-        let after = if terms.normal == Side::Credit { after.checked_neg().unwrap_or(after) } else { after };
+        let normal = |figure: i128| match terms.normal {
+            Side::Credit => figure.checked_neg().unwrap_or(i128::MAX),
+            _ => figure,
+        };
         let held = if held == 0 { String::new() } else { format!(" with {} on hold", shown(held)) };
-        let limit = shown(-terms.overdraft.unwrap_or(0));
-        format!("{account} would stand at {} {asset}{held}, its limit is {limit}", shown(after))
+        let limit = if side == Side::Credit { terms.range.lowest } else { terms.range.highest };
+        let (after, limit) = (shown(normal(after)), shown(normal(limit)));
+        format!("{account} would stand at {after} {asset}{held}, its limit is {limit}")
     }
 
     /// Makes entries that were worked out part of the overlay.

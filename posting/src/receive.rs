@@ -207,7 +207,7 @@ fn book<'c>(o: &mut Overlay<'_>, credit: &CreditView<'c>) -> Result<Vec<crate::o
     let known = o.config.chart.assets.contains_key(credit.to.asset);
     let placed = o.config.place(credit.to.account, credit.to.asset).filter(|_| known);
     let (_, terms) = placed.ok_or_else(|| Refusal::new(Reason::UnknownAccount, ""))?;
-    let mut leg = leg_of(credit, Some(Terms { overdraft: None, ..terms }));
+    let mut leg = leg_of(credit, Some(terms.unjudged()));
     if credit.reserved {
         // It was judged when it was put on hold: what has changed since does not undo it.
         leg.terms = None;

@@ -11,13 +11,13 @@
 //! ```
 //!
 //! `*` matches one segment, `**` the rest (one segment or more). The first pattern that matches decides. An account
-//! without `overdraft` never refuses. `overdraft` is how far, in major units of the asset, the balance may pass
-//! zero against its normal side. `opened_first: true` says that an event must open the account before it is used,
-//! `guarded: true` that it is asked about every leg, wherever the event is decided.
+//! without `limit` never refuses; [`crate::limits`] says what a limit is. `opened_first: true` says that an event must
+//! open the account before it is used, `guarded: true` that it is asked about every leg, wherever the event is decided.
 //! `shard_segments` (default 2) says how many leading segments are the shard key.
 
 use crate::balance_json::NormalSide;
 use crate::ids;
+use crate::limits::{LimitEntry, Limits};
 use crate::money;
 use crate::wire::Side;
 use crate::yaml::{YamlError, is_empty};
@@ -43,8 +43,8 @@ pub struct AccountClass {
     pub pattern: String,
     /// Side on which the account normally has its balance.
     pub normal: Side,
-    /// Largest overdraft per asset, minor units; `None` = never refuses.
-    pub overdraft: Option<Overdraft>,
+    /// How little and how much its accounts may hold.
+    pub limits: Limits,
     /// Leading segments that make the shard key.
     pub shard_segments: usize,
     /// Assets it may hold; empty = all.
@@ -54,21 +54,6 @@ pub struct AccountClass {
     /// It is asked about every leg before anything is booked, as an account with a limit is about some.
     pub guarded: bool,
     segments: Vec<Segment>,
-}
-
-/// Limit of an account class.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Overdraft {
-    /// Minor units per asset.
-    by_asset: BTreeMap<String, i128>,
-}
-
-impl Overdraft {
-    /// Largest overdraft in minor units of `asset`, 0 or more.
-    #[must_use]
-    pub fn minor(&self, asset: &str) -> i128 {
-        self.by_asset.get(asset).copied().unwrap_or(0)
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,12 +113,6 @@ struct ClassEntry {
     opened_first: bool,
     #[serde(default)]
     guarded: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LimitEntry {
-    overdraft: String,
 }
 
 impl Chart {
@@ -201,34 +180,14 @@ fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Resu
             return Err(at(line, format!("pattern {:?}: unknown asset {asset:?}", entry.pattern)));
         }
     }
-    let overdraft = match (entry.limit, entry.unlimited) {
-        (Some(_), true) => {
-            return Err(at(
-                line,
-                format!("pattern {:?}: `limit` and `unlimited` exclude each other", entry.pattern),
-            ));
-        }
-        (None, _) => None,
-        (Some(limit), false) => {
-            let mut by_asset = BTreeMap::new();
-            for (code, asset) in assets {
-                let minor = money::parse(&limit.overdraft, asset.exponent).map_err(|e| {
-                    at(
-                        line,
-                        format!(
-                            "pattern {:?}: overdraft {:?} in {code}: {e}",
-                            entry.pattern, limit.overdraft
-                        ),
-                    )
-                })?;
-                if minor < 0 {
-                    return Err(at(line, format!("pattern {:?}: overdraft is below zero", entry.pattern)));
-                }
-                by_asset.insert(code.clone(), minor);
-            }
-            Some(Overdraft { by_asset })
-        }
+    let held = assets.iter().map(|(code, asset)| (code.as_str(), asset.exponent));
+    let held = held.filter(|(code, _)| entry.assets.is_empty() || entry.assets.iter().any(|a| a == code));
+    let limits = match (entry.limit, entry.unlimited) {
+        (Some(_), true) => Err("`limit` and `unlimited` exclude each other".to_owned()),
+        (None, _) => Ok(Limits::default()),
+        (Some(limit), false) => Limits::of(&limit, held),
     };
+    let limits = limits.map_err(|why| at(line, format!("pattern {:?}: {why}", entry.pattern)))?;
     let shard_segments = entry.shard_segments.unwrap_or(SHARD_SEGMENTS_DEFAULT);
     if shard_segments == 0 || shard_segments > ids::ACCOUNT_SEGMENTS_MAX {
         return Err(at(line, format!("pattern {:?}: shard_segments: expected 1 to 8", entry.pattern)));
@@ -236,7 +195,7 @@ fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Resu
     Ok(AccountClass {
         pattern: entry.pattern,
         normal: entry.normal.into(),
-        overdraft,
+        limits,
         shard_segments,
         assets: entry.assets,
         opened_first: entry.opened_first,
@@ -332,8 +291,8 @@ accounts:
         assert_eq!(pattern("merchants:7:payable:cny"), Some("merchants:*:**"));
         assert_eq!(pattern("merchants:7"), None);
         assert_eq!(pattern("bank"), None);
-        let credit = chart.resolve("users:42:credit").unwrap().overdraft.as_ref().unwrap();
-        assert_eq!((credit.minor("CNY"), credit.minor("JPY")), (10_000, 100));
+        let credit = &chart.resolve("users:42:credit").unwrap().limits;
+        assert_eq!((credit.of_asset("CNY").least, credit.of_asset("JPY").least), (-10_000, -100));
         assert_eq!(chart.shard_key("users:42:wallet"), "users:42");
         assert_eq!(chart.shard_key("bank:icbc:main:x"), "bank:icbc:main");
         assert!(!chart.resolve("merchants:7:payable").unwrap().holds("JPY"));

@@ -20,6 +20,7 @@ pub mod days;
 pub mod hex;
 pub mod ids;
 pub mod json;
+pub mod limits;
 pub mod money;
 pub mod reason;
 pub mod recon_json;

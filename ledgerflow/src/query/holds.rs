@@ -9,8 +9,9 @@ use schemas::dates::format_instant;
 use schemas::wire::Side;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A hold with the account's balance and sum on hold, minor units; the balance is debits minus credits.
-type Held = (posting::holds::HoldKey, posting::holds::Hold, i128, i128);
+/// A hold with the account's balance, and what is on hold there for debits and for credits, minor units; the balance is
+/// debits minus credits.
+type Held = (posting::holds::HoldKey, posting::holds::Hold, i128, [i128; 2]);
 
 const HOLD_COLUMNS: [&str; 6] = ["account", "asset", "amount", "event", "source", "over_at"];
 const FUNDS_COLUMNS: [&str; 5] = ["account", "asset", "balance", "on_hold", "available"];
@@ -24,8 +25,9 @@ pub(super) fn holds(books: &Books, account: Option<&str>, limit: usize) -> anyho
             let wanted = slot.holds.all().filter(|(_, hold)| is_wanted(wanted.as_deref(), &hold.account));
             wanted.map(|(key, hold)| {
                 let balance = slot.figures_of(&hold.account, &hold.asset).map_or(0, |f| f.balance);
-                let sum = slot.holds.held(&hold.account, &hold.asset);
-                (*key, hold.clone(), balance, sum)
+                let sums =
+                    [Side::Debit, Side::Credit].map(|side| slot.holds.held(&hold.account, &hold.asset, side));
+                (*key, hold.clone(), balance, sums)
             })
         });
         held.collect::<Vec<Held>>()
@@ -78,16 +80,18 @@ fn holds_table(shown: &Shown, held: &[Held]) -> Table {
 /// Of each account its balance, what is on hold of it, and what of the rest may be spent; nothing where it has no limit.
 fn funds_table(shown: &Shown, chart: &Chart, held: &[Held]) -> Table {
     let mut table = Table::new("funds", &FUNDS_COLUMNS);
-    let funds: BTreeMap<(&str, &str), (i128, i128)> = held
+    let funds: BTreeMap<(&str, &str), (i128, [i128; 2])> = held
         .iter()
-        .map(|(_, hold, balance, sum)| ((&*hold.account, &*hold.asset), (*balance, *sum)))
+        .map(|(_, hold, balance, sums)| ((&*hold.account, &*hold.asset), (*balance, *sums)))
         .collect();
-    for ((account, asset), (balance, sum)) in funds {
+    for ((account, asset), (balance, [debits, credits])) in funds {
         let class = chart.resolve(account);
-        let limit = class.and_then(|class| Some((class.normal, class.overdraft.as_ref()?.minor(asset))));
-        let available = limit.map(|(normal, overdraft)| {
+        // What keeps room for money to come in lowers nothing that may be spent.
+        let sum = class.map_or(0, |class| if class.normal == Side::Credit { debits } else { credits });
+        let bounds = class.map(|class| (class.normal, class.limits.of_asset(asset)));
+        let available = bounds.filter(|(_, bounds)| bounds.has_least()).map(|(normal, bounds)| {
             let has = if normal == Side::Credit { balance.saturating_neg() } else { balance };
-            has.saturating_add(overdraft).saturating_sub(sum)
+            has.saturating_sub(bounds.least).saturating_sub(sum)
         });
         table.row([
             account.into(),

@@ -24,6 +24,8 @@ accounts:
   - { pattern: "merchants:*:payable", normal: credit }
   - { pattern: "merchants:*:reserve", normal: credit, limit: { overdraft: "0" }, assets: [CNY] }
   - { pattern: "till:*:cash", normal: debit, limit: { overdraft: "0" } }
+  - { pattern: "purses:*:cash", normal: credit, limit: { overdraft: "0", max_balance: "50" } }
+  - { pattern: "depots:*:stock", normal: debit, limit: { min_balance: "2", max_balance: "90", by_asset: { JPY: { max_balance: "40" } } } }
   - { pattern: "vault:*:gold", normal: debit, opened_first: true }
   - { pattern: "bank:**", normal: debit, unlimited: true }
   - { pattern: "fees:**", normal: credit }
@@ -144,11 +146,19 @@ impl Event {
     }
 }
 
-/// Side an account counts on, and how far it may pass zero against it (`None` = any distance).
+/// Side an account counts on, and how little and how much it may have there (`None` = any figure).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlainTerms {
     pub normal: Side,
-    pub overdraft: Option<i128>,
+    pub least: Option<i128>,
+    pub most: Option<i128>,
+}
+
+impl PlainTerms {
+    /// Whether a leg on that side may be one too many.
+    pub fn limits(&self, side: Side) -> bool {
+        if side == self.normal { self.most.is_some() } else { self.least.is_some() }
+    }
 }
 
 /// [`CHART`] in plain code.
@@ -158,19 +168,22 @@ pub fn terms_of(account: &str, asset: &str) -> Option<PlainTerms> {
         "JPY" => 1,
         _ => return None,
     };
+    let of = |major: i128| Some(major * minor_of_major);
     let parts: Vec<&str> = account.split(':').collect();
-    let (normal, overdraft) = match parts.as_slice() {
-        ["users", _, "wallet"] => (Side::Credit, Some(0)),
-        ["users", _, "credit"] => (Side::Credit, Some(100 * minor_of_major)),
-        ["merchants", _, "payable"] => (Side::Credit, None),
-        ["merchants", _, "reserve"] if asset == "CNY" => (Side::Credit, Some(0)),
-        ["till", _, "cash"] => (Side::Debit, Some(0)),
-        ["vault", _, "gold"] => (Side::Debit, None),
-        ["bank", _, ..] => (Side::Debit, None),
-        ["fees", _, ..] => (Side::Credit, None),
+    let (normal, least, most) = match parts.as_slice() {
+        ["users", _, "wallet"] => (Side::Credit, of(0), None),
+        ["users", _, "credit"] => (Side::Credit, of(-100), None),
+        ["merchants", _, "payable"] => (Side::Credit, None, None),
+        ["merchants", _, "reserve"] if asset == "CNY" => (Side::Credit, of(0), None),
+        ["till", _, "cash"] => (Side::Debit, of(0), None),
+        ["purses", _, "cash"] => (Side::Credit, of(0), of(50)),
+        ["depots", _, "stock"] => (Side::Debit, of(2), of(if asset == "JPY" { 40 } else { 90 })),
+        ["vault", _, "gold"] => (Side::Debit, None, None),
+        ["bank", _, ..] => (Side::Debit, None, None),
+        ["fees", _, ..] => (Side::Credit, None, None),
         _ => return None,
     };
-    Some(PlainTerms { normal, overdraft })
+    Some(PlainTerms { normal, least, most })
 }
 
 /// Owner part of an account: its first two segments.

@@ -14,6 +14,7 @@ mod days;
 mod events;
 mod histories;
 mod homes;
+mod limits;
 mod model;
 mod resend;
 mod restore;

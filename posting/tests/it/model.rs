@@ -60,6 +60,12 @@ impl Wide {
         let low = self.low + (by as u128 & u128::from(u64::MAX));
         Self { high: self.high + (by >> 64) + (low >> 64) as i128, low: low & u128::from(u64::MAX) }
     }
+
+    /// Zero less it.
+    fn negative(self) -> Self {
+        let low = (u128::from(u64::MAX) - self.low) + 1;
+        Self { high: -1 - self.high + (low >> 64) as i128, low: low & u128::from(u64::MAX) }
+    }
 }
 
 /// What one partition says it sent on a channel.
@@ -309,8 +315,8 @@ struct Books<'a> {
     /// Sum of credits sent and received, as they came, not netted.
     crossed: BTreeMap<(bool, u32, String), i128>,
     ids: BTreeMap<String, (Vec<u8>, Answer)>,
-    /// By event and leg: account, asset, how much is on hold.
-    holds: BTreeMap<(String, u32), (String, String, i128)>,
+    /// By event and leg: account, asset, side, how much is on hold.
+    holds: BTreeMap<(String, u32), (String, String, Side, i128)>,
     waiting: BTreeMap<String, Waits>,
     /// Events that wait for another one, with their deadline.
     parked: BTreeMap<String, (Event, i64)>,
@@ -606,7 +612,10 @@ impl<'a> Books<'a> {
         if closed && action != Action::Open {
             return Judged::Refused("account_closed");
         }
-        let full = |asset: &str| self.balance(account, asset) != 0 || self.held(account, asset) != 0;
+        let full = |asset: &str| {
+            let held = [Side::Debit, Side::Credit].map(|side| self.held(account, asset, side));
+            self.balance(account, asset) != 0 || held != [0, 0]
+        };
         if action == Action::Close && ["CNY", "USD", "JPY"].into_iter().any(full) {
             return Judged::Refused("account_not_empty");
         }
@@ -645,36 +654,58 @@ impl<'a> Books<'a> {
     fn hold(&mut self, event: &Event, legs: &[(u32, i128)]) {
         for (n, amount) in legs {
             let leg = &event.legs[*n as usize];
-            let before =
-                self.holds.insert((event.id.clone(), *n), (leg.account.clone(), leg.asset.clone(), *amount));
+            let held = (leg.account.clone(), leg.asset.clone(), leg.side, *amount);
+            let before = self.holds.insert((event.id.clone(), *n), held);
             assert_eq!(before, None, "p{}: {} leg {n} is on hold", self.slot, event.id);
         }
     }
 
-    /// On hold of an account.
-    fn held(&self, account: &str, asset: &str) -> i128 {
-        let of = self.holds.values().filter(|(a, b, _)| (a.as_str(), b.as_str()) == (account, asset));
+    /// On hold of an account for legs on a side.
+    fn held(&self, account: &str, asset: &str, side: Side) -> i128 {
+        let key = (account, asset, side);
+        let of = self.holds.values().filter(|(a, b, on, _)| (a.as_str(), b.as_str(), *on) == key);
         let placed =
-            self.placed.values().filter(|h| (h.account.as_str(), h.asset.as_str()) == (account, asset));
-        of.map(|h| h.2).sum::<i128>() + placed.map(|h| h.left).sum::<i128>()
+            self.placed.values().filter(|h| (h.account.as_str(), h.asset.as_str(), h.side) == key);
+        of.map(|h| h.3).sum::<i128>() + placed.map(|h| h.left).sum::<i128>()
+    }
+
+    /// What an account has on its normal side.
+    fn has(&self, account: &str, asset: &str) -> Wide {
+        let balance = self.balance(account, asset);
+        Wide::default().plus(match terms_of(account, asset).unwrap().normal {
+            Side::Credit => 0_i128.saturating_sub(balance),
+            _ => balance,
+        })
+    }
+
+    /// Why an account may not have so much on its normal side after a leg on `side`.
+    fn passes(&self, leg: &LegWords, side: Side, after: Wide) -> Option<&'static str> {
+        let terms = terms_of(&leg.account, &leg.asset).unwrap();
+        let held = self.held(&leg.account, &leg.asset, side);
+        if side == terms.normal {
+            let beyond = |most: i128| after.plus(held) > Wide::default().plus(most);
+            return terms.most.is_some_and(beyond).then_some("balance_too_high");
+        }
+        let beyond = |least: i128| after.plus(0 - held) < Wide::default().plus(least);
+        terms.least.is_some_and(beyond).then_some("insufficient_funds")
     }
 
     /// Why a part cannot be put on hold here.
     fn cannot_hold(&self, event: &Event, legs: &[(u32, i128)]) -> Option<&'static str> {
-        let mut sums: BTreeMap<(&str, &str), i128> = BTreeMap::new();
+        let mut sums: BTreeMap<(&str, &str, bool), Wide> = BTreeMap::new();
         for (n, amount) in legs {
             let leg = &event.legs[*n as usize];
             if let Some(reason) = self.barred(&leg.account, leg.side) {
                 return Some(reason);
             }
-            let sum = sums.entry((&leg.account, &leg.asset)).or_default();
-            *sum += amount;
             let terms = terms_of(&leg.account, &leg.asset).unwrap();
-            let balance = self.balance(&leg.account, &leg.asset);
-            let against = if terms.normal == Side::Credit { balance } else { 0 - balance };
-            let taken = Wide::default().plus(against).plus(*sum).plus(self.held(&leg.account, &leg.asset));
-            if *amount > 0 && terms.overdraft.is_some_and(|o| taken > Wide::default().plus(o)) {
-                return Some("insufficient_funds");
+            let fills = leg.side == terms.normal;
+            let after = sums
+                .entry((&leg.account, &leg.asset, fills))
+                .or_insert_with(|| self.has(&leg.account, &leg.asset));
+            *after = after.plus(if fills { *amount } else { 0 - *amount });
+            if let Some(reason) = self.passes(leg, leg.side, *after).filter(|_| *amount > 0) {
+                return Some(reason);
             }
             if *amount > CROSSING_MAX {
                 return Some("overflow");
@@ -832,15 +863,15 @@ impl<'a> Books<'a> {
         let accounts: BTreeSet<(&str, &str)> =
             payers(event).map(|leg| (leg.account.as_str(), leg.asset.as_str())).collect();
         for (account, asset) in accounts {
-            let normal = terms_of(account, asset).unwrap().normal;
+            let terms = terms_of(account, asset).unwrap();
             let of = |leg: &&LegWords| (leg.account.as_str(), leg.asset.as_str()) == (account, asset);
             let net = event.legs.iter().filter(of).fold(Wide::default(), |sum, leg| sum.plus(leg.signed()));
             let net = net.high.saturating_mul(1 << 64).saturating_add(net.low as i128);
-            let mut left = if normal == Side::Credit { net } else { net.saturating_neg() };
+            let mut left = BTreeMap::from([(true, net), (false, net.saturating_neg())]);
             for (n, leg) in (0_u32..).zip(&event.legs).filter(|(_, leg)| of(leg)) {
-                let limited = terms_of(account, asset).unwrap().overdraft.is_some() && leg.side != normal;
-                let amount = if limited { leg.minor.min(left).max(0) } else { 0 };
-                left -= amount;
+                let left = left.get_mut(&(leg.side == Side::Debit)).unwrap();
+                let amount = if terms.limits(leg.side) { leg.minor.min(*left).max(0) } else { 0 };
+                *left -= amount;
                 parts.entry(self.partition(account)).or_default().push((n, amount));
             }
         }
@@ -893,22 +924,24 @@ impl<'a> Books<'a> {
                 None => overflow = true,
             }
         }
+        let mut reasons = BTreeSet::new();
         for leg in &local {
-            let terms = terms_of(&leg.account, &leg.asset).unwrap();
-            let Some(overdraft) = terms.overdraft.filter(|_| leg.side != terms.normal) else { continue };
             if hold.is_some_and(|hold| (&hold.account, &hold.asset) == (&leg.account, &leg.asset)) {
                 continue;
             }
             let after = wide[&(leg.account.as_str(), leg.asset.as_str())];
             let before = Wide::default().plus(self.balance(&leg.account, &leg.asset));
-            let held = self.held(&leg.account, &leg.asset);
-            let short = match terms.normal {
-                Side::Credit => after.plus(held) > Wide::default().plus(overdraft) && after > before,
-                _ => after.plus(0 - held) < Wide::default().plus(0 - overdraft) && after < before,
-            };
-            if short {
-                return Judged::Refused("insufficient_funds");
+            let side = if after > before { Side::Debit } else { Side::Credit };
+            let turned = terms_of(&leg.account, &leg.asset).unwrap().normal == Side::Credit;
+            let stands = if turned { after.negative() } else { after };
+            if after != before {
+                reasons.extend(self.passes(leg, side, stands));
             }
+        }
+        if let Some(reason) =
+            ["insufficient_funds", "balance_too_high"].into_iter().find(|r| reasons.contains(r))
+        {
+            return Judged::Refused(reason);
         }
         if overflow || self.crossing_too_large(event) {
             return Judged::Refused("overflow");
@@ -1246,6 +1279,7 @@ fn known(code: &str) -> &'static str {
         "unknown_account",
         "unbalanced",
         "insufficient_funds",
+        "balance_too_high",
         "overflow",
         "timed_out",
         "unknown_hold",
@@ -1304,7 +1338,7 @@ fn taken_from(hold: &PlacedHold, event: &Event) -> i128 {
 fn payers(event: &Event) -> impl Iterator<Item = &LegWords> {
     event.legs.iter().filter(|leg| {
         let terms = terms_of(&leg.account, &leg.asset).unwrap();
-        leg.account.starts_with("vault:") || (terms.overdraft.is_some() && leg.side != terms.normal)
+        leg.account.starts_with("vault:") || terms.limits(leg.side)
     })
 }
 

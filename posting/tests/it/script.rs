@@ -346,8 +346,8 @@ impl Script {
                 let kept: Vec<&str> = CHART.lines().filter(|line| !line.contains(text)).collect();
                 kept.join("\n")
             }
-            ["overdraft", old, "becomes", new] => {
-                CHART.replace(&format!("overdraft: \"{old}\""), &format!("overdraft: \"{new}\""))
+            [limit, old, "becomes", new] => {
+                CHART.replace(&format!("{limit}: \"{old}\""), &format!("{limit}: \"{new}\""))
             }
             _ => panic!("{}: words", self.at),
         };
