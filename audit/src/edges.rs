@@ -11,8 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use stream::log::{Header, header};
 
 /// Reason codes of refusals by posting; every other code on `rejected` is a dead letter of ingest.
-const REFUSALS: [&str; 13] = [
+const REFUSALS: [&str; 15] = [
     "conflict",
+    "limit_not_in_chart",
+    "limits_contradict",
     "insufficient_funds",
     "balance_too_high",
     "overflow",

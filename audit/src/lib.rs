@@ -30,6 +30,7 @@ mod edges;
 mod envelope;
 mod finding;
 mod ingest;
+mod limits;
 mod merkle;
 mod outcome;
 mod posting;

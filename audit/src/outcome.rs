@@ -127,6 +127,7 @@ pub fn operation_stated(decision: &Decision) -> Vec<u8> {
         decision::Operation::CaptureHold(capture) => command::Operation::CaptureHold(capture),
         decision::Operation::ReleaseHold(release) => command::Operation::ReleaseHold(release),
         decision::Operation::ChangeAccount(change) => command::Operation::ChangeAccount(change),
+        decision::Operation::ChangeLimits(change) => command::Operation::ChangeLimits(change),
     });
     Command { operation, ..Command::default() }.encode_to_vec()
 }

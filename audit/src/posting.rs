@@ -9,6 +9,7 @@ use crate::channel::{Channels, Claim, ForwardClaim};
 use crate::days::DayCounts;
 use crate::envelope::Opened;
 use crate::finding::{Check, Findings, Place};
+use crate::limits::Limits;
 use crate::merkle::Hash;
 use crate::outcome::{
     self, Home, event_name, legs_asked, legs_booked, legs_remote, operation_asked, operation_stated,
@@ -126,6 +127,8 @@ pub struct Posting {
     placed: HashMap<HeldBy, HoldState>,
     /// Accounts whose status an event has changed.
     statuses: HashMap<String, AccountStatus>,
+    /// Limits that events have given accounts.
+    limits: Limits,
     tick_us: i64,
 }
 
@@ -315,6 +318,7 @@ impl Posting {
             }
             Item::HoldExpired(over) => self.expired(place, over, around.found),
             Item::Tick(tick) => self.tick_us = self.tick_us.max(tick.business_time_us),
+            Item::Chart(_) => self.limits.forget(),
             // Those that were taken from a channel are judged there; these change nothing that is audited.
             Item::Decision(_)
             | Item::Received(_)
@@ -324,8 +328,7 @@ impl Posting {
             | Item::Voided(_)
             | Item::DayMarkerSeen(_)
             | Item::ResendTaken(_)
-            | Item::HeldTick(_)
-            | Item::Chart(_) => {}
+            | Item::HeldTick(_) => {}
         }
     }
 
@@ -402,6 +405,7 @@ impl Posting {
             self.booked(place, decision, &balance, around.found);
         }
         self.valid(place, decision, around.found);
+        self.limits.decision(place, decision, around.found);
         self.holds_of(place, decision, collected, around.found);
         if outcome == Outcome::Pending && decision.reserve.is_empty() && decision.waits_for.is_none() {
             let claim = Claim::Forward(Box::new(forward_of(decision, Some(legs_remote(&decision.asked)))));
@@ -444,13 +448,10 @@ impl Posting {
         let away = decision.forwarded_from > 0;
         let fits = match decision.outcome() {
             Outcome::Booked => {
-                let changes = decision.hold.is_some() || decision.account_status.is_some();
+                let changes = changes(decision);
                 (moves || changes) && decision.reason.is_empty()
             }
-            Outcome::Refused => {
-                let changes = decision.hold.is_some() || decision.account_status.is_some();
-                !moves && !changes && !decision.reason.is_empty()
-            }
+            Outcome::Refused => !moves && !changes(decision) && !decision.reason.is_empty(),
             Outcome::Duplicate => !moves && !away,
             Outcome::Pending if decision.waits_for.is_some() => !moves && !away && !decision.concludes,
             Outcome::Pending if decision.reserve.is_empty() => {
@@ -831,6 +832,11 @@ impl Posting {
             });
         }
     }
+}
+
+/// Whether a decision changes a hold or an account.
+fn changes(decision: &Decision) -> bool {
+    decision.hold.is_some() || decision.account_status.is_some() || decision.account_limits.is_some()
 }
 
 fn add_to<'s>(sums: &mut Vec<(&'s str, i128)>, asset: &'s str, moved: i128) {

@@ -2,7 +2,7 @@
 //!
 //! Order relied on: fields ascending, so that the bytes are those of the generated type (a test holds them together).
 
-use crate::mapping::{Mapped, MappedMatch, MappedOperation, TextAt};
+use crate::mapping::{LimitTo, Mapped, MappedMatch, MappedOperation, TextAt};
 use schemas::body_hash::BodyHash;
 use schemas::wire_write::Fields;
 
@@ -92,6 +92,14 @@ impl Command<'_> {
                     change.int(3, i32::from(side).into());
                 });
             }
+            MappedOperation::Limit(limits) => {
+                command.message(24, |change| {
+                    change.text(1, self.mapped.text(limits.account));
+                    change.text(2, self.mapped.text(limits.asset));
+                    write_limit(change, 3, limits.least);
+                    write_limit(change, 4, limits.most);
+                });
+            }
         }
     }
 
@@ -107,6 +115,21 @@ impl Command<'_> {
                     fields.message(5, |fields| write_match(mapped, matched, fields));
                 }
             });
+        }
+    }
+}
+
+fn write_limit(change: &mut Fields<'_>, tag: u32, to: LimitTo) {
+    match to {
+        LimitTo::Stays => {}
+        LimitTo::Figure(minor) => {
+            change.message(tag, |to| to.amount(1, minor));
+        }
+        LimitTo::Unlimited => {
+            change.message(tag, |to| to.flag(2, true));
+        }
+        LimitTo::Chart => {
+            change.message(tag, |to| to.flag(3, true));
         }
     }
 }
@@ -208,7 +231,34 @@ mod tests {
                     side: side.into(),
                 })
             }
+            MappedOperation::Limit(limits) => wire::command::Operation::ChangeLimits(wire::ChangeLimits {
+                account: command.mapped.text(limits.account).into(),
+                asset: command.mapped.text(limits.asset).into(),
+                least: full_limit(limits.least),
+                most: full_limit(limits.most),
+            }),
         })
+    }
+
+    fn full_limit(to: LimitTo) -> Option<wire::LimitChange> {
+        use wire::limit_change::To;
+        let to = match to {
+            LimitTo::Stays => return None,
+            LimitTo::Figure(minor) => To::Figure(minor.into()),
+            LimitTo::Unlimited => To::Unlimited(true),
+            LimitTo::Chart => To::Chart(true),
+        };
+        Some(wire::LimitChange { to: Some(to) })
+    }
+
+    /// A limit as an event may say it.
+    fn limit() -> impl Strategy<Value = Option<String>> {
+        prop_oneof![
+            Just(None),
+            Just(Some("unlimited".to_owned())),
+            Just(Some("chart".to_owned())),
+            (0_u64..1 << 50).prop_map(|minor| Some(format!("{minor}.05"))),
+        ]
     }
 
     /// Data of events with few and many legs, with and without match, with amounts of every size.
@@ -232,21 +282,35 @@ mod tests {
         }
     }
 
+    fn limit_data((overdraft, most): (Option<String>, Option<String>)) -> String {
+        let shown = |limit: Option<String>| limit.map_or("null".to_owned(), |text| format!("{text:?}"));
+        let (overdraft, most) = (shown(overdraft), shown(most));
+        format!(
+            r#"{{"account":"users:1:wallet","asset":"CNY","overdraft":{overdraft},"max_balance":{most}}}"#
+        )
+    }
+
     proptest! {
         #[test]
         fn a_command_is_written_as_the_generated_type_would(
             texts in prop::array::uniform4("[a-zé/:]{0,300}"), body_hash: [u8; 16], numbers: (i64, i32, i32, i64),
             smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, paid: bool,
+            limits in (limit(), limit()),
         ) {
             let chart = Chart::parse(CHART).unwrap();
             let rules = Rules::parse(RULES, &chart).unwrap();
-            let kind = if paid { "order.paid" } else { "transfer" };
-            let text = data(kind, minor, legs);
+            let limited = limits != (None, None);
+            let kind = match (limited, paid) {
+                (true, _) => "account.limited",
+                (false, true) => "order.paid",
+                (false, false) => "transfer",
+            };
+            let text = if limited { limit_data(limits) } else { data(kind, minor, legs) };
             let document = Document::parse(text.as_bytes(), 1 << 20).unwrap();
             let (mut mapped, mut faults) = (Mapped::default(), Faults::default());
             map_event(rules.for_type(kind).unwrap(), &chart, Some(document.root()), &mut mapped, &mut faults);
             prop_assert_eq!(faults.into_first(), None);
-            prop_assert_eq!(mapped.matched.is_some(), paid);
+            prop_assert_eq!(mapped.matched.is_some(), paid && !limited);
             let [source, id, subject, traceparent] = &texts;
             let (rule_version, lane, event_partition) = smalls;
             let (occurred_at_us, accounting_date, value_date, event_offset) = numbers;

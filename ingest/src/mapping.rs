@@ -3,6 +3,10 @@
 //! All checks run, and the first fault in precedence order is kept ([`Faults`]); legs are good only if there is
 //! none. Legs of zero are checked like any other and then left out. Nothing is cut, rounded or guessed.
 
+mod limit;
+
+pub(crate) use limit::{LimitTo, MappedLimits};
+
 use crate::rules::{AccountTemplate, AssetTemplate, FIELDS_MAX, LEGS_MAX, LegTemplate, MATCH_TEXT_BYTES_MAX};
 use crate::rules::{MatchTemplate, Minus, OperationTemplate, Piece, Rule};
 use schemas::chart::Chart;
@@ -51,6 +55,7 @@ pub(crate) enum MappedOperation {
         action: Action,
         side: Side,
     },
+    Limit(MappedLimits),
 }
 
 /// A text of the event, or made from its fields: where it stands among the texts.
@@ -235,6 +240,9 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
                     self.check_known(account);
                     MappedOperation::Account { account, action: *action, side }
                 })
+            }
+            OperationTemplate::Limit(template) => {
+                self.limits(template).map_or(MappedOperation::Book, MappedOperation::Limit)
             }
         };
     }
@@ -507,7 +515,9 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         let held = matches!(self.rule.operation, OperationTemplate::Hold { .. });
         let legless = matches!(
             self.rule.operation,
-            OperationTemplate::Release { .. } | OperationTemplate::Account { .. }
+            OperationTemplate::Release { .. }
+                | OperationTemplate::Account { .. }
+                | OperationTemplate::Limit(_)
         );
         let apart = || self.mapped.sums.iter().filter(|figures| figures.debits != figures.credits);
         if !held && apart().next().is_some() {

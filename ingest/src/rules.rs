@@ -8,7 +8,9 @@
 //! Bounds: [`LEGS_MAX`] legs, [`FIELDS_MAX`] fields, [`OPTIONAL_FIELDS_MAX`] optional ones per rule.
 
 mod balance;
+mod limit;
 
+pub(crate) use limit::LimitTemplate;
 use schemas::body_hash::AmountFields;
 use schemas::chart::Chart;
 use schemas::cloudevents::ATTRIBUTE_BYTES_MAX;
@@ -74,6 +76,8 @@ pub(crate) enum OperationTemplate {
     Release { reference: usize },
     /// An account may be used for other things; a field names the side.
     Account { account: AccountTemplate, action: Action, side: Option<usize> },
+    /// An account gets limits of its own.
+    Limit(LimitTemplate),
 }
 
 /// A field of the data: its keys from the outermost, and how it is written (`data.order.id`).
@@ -156,6 +160,10 @@ struct RuleEntry {
     expires_after_s: Option<u32>,
     account: Option<String>,
     side: Option<String>,
+    asset: Option<String>,
+    overdraft: Option<String>,
+    min_balance: Option<String>,
+    max_balance: Option<String>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
@@ -168,13 +176,14 @@ enum OperationEntry {
     Close,
     Freeze,
     Unfreeze,
+    Limit,
 }
 
 impl OperationEntry {
     /// What it does to an account; `None` where it is about something else.
     const fn action(self) -> Option<Action> {
         Some(match self {
-            Self::Hold | Self::Capture | Self::Release => return None,
+            Self::Hold | Self::Capture | Self::Release | Self::Limit => return None,
             Self::Open => Action::Open,
             Self::Close => Action::Close,
             Self::Freeze => Action::Freeze,
@@ -280,7 +289,9 @@ impl Compiler<'_> {
         let operation = self.operation(&entry).map_err(|message| refused(line, message))?;
         let (least, most) = match operation {
             OperationTemplate::Hold { .. } => (1, 1),
-            OperationTemplate::Release { .. } | OperationTemplate::Account { .. } => (0, 0),
+            OperationTemplate::Release { .. }
+            | OperationTemplate::Account { .. }
+            | OperationTemplate::Limit(_) => (0, 0),
             _ if entry.each.is_some() => (0, LEGS_MAX),
             _ => (2, LEGS_MAX),
         };
@@ -309,7 +320,7 @@ impl Compiler<'_> {
         } else if legs.iter().any(|leg| leg.matched.is_some() || leg.if_present.is_some()) {
             return Err(refused(line, "the leg of a hold has neither `match` nor `if_present`".into()));
         }
-        let amounts = amount_fields(&self.fields, &legs, each);
+        let amounts = amount_fields(&self.fields, &legs, each, &operation);
         Ok(Rule { kind, amounts, fields: self.fields, legs, each, operation })
     }
 
@@ -328,14 +339,19 @@ impl Compiler<'_> {
             "hold",
         )?;
         let action = asked.and_then(OperationEntry::action);
+        limit::check_keys(entry)?;
         let sided = matches!(action, Some(Action::Freeze | Action::Unfreeze));
-        only(entry.account.is_some() && action.is_none(), "account", "open, close, freeze or unfreeze")?;
+        let of_account = action.is_some() || asked == Some(OperationEntry::Limit);
+        only(entry.account.is_some() && !of_account, "account", "open, close, freeze, unfreeze or limit")?;
         only(entry.side.is_some() && !sided, "side", "freeze or unfreeze")?;
         if entry.expires_after_s == Some(0) {
             return Err("expires_after_s: 0, expected 1 to 4294967295".into());
         }
         if entry.each.is_some() && !matches!(asked, None | Some(OperationEntry::Capture)) {
             return Err("each: expected only where legs are booked".into());
+        }
+        if asked == Some(OperationEntry::Limit) {
+            return self.limit(entry).map(OperationTemplate::Limit);
         }
         if let Some(action) = action {
             let account = entry.account.as_deref().ok_or("account: expected the account that it is about")?;
@@ -353,7 +369,8 @@ impl Compiler<'_> {
                 OperationEntry::Open
                 | OperationEntry::Close
                 | OperationEntry::Freeze
-                | OperationEntry::Unfreeze,
+                | OperationEntry::Unfreeze
+                | OperationEntry::Limit,
             ) => OperationTemplate::Book,
             Some(OperationEntry::Hold) => {
                 let expires_after_us = i64::from(entry.expires_after_s.unwrap_or(0)) * 1_000_000;
@@ -490,7 +507,12 @@ fn settle_optional(legs: &mut [LegTemplate]) {
     }
 }
 
-fn amount_fields(fields: &[Field], legs: &[LegTemplate], each: Option<usize>) -> AmountFields {
+fn amount_fields(
+    fields: &[Field],
+    legs: &[LegTemplate],
+    each: Option<usize>,
+    operation: &OperationTemplate,
+) -> AmountFields {
     let path = |index: usize| fields.get(index).map(|field| field.keys.join(".")).unwrap_or_default();
     let mut paths = Vec::new();
     for leg in legs {
@@ -501,6 +523,9 @@ fn amount_fields(fields: &[Field], legs: &[LegTemplate], each: Option<usize>) ->
         );
     }
     paths.extend(each.map(|index| format!("{}[].amount", path(index))));
+    if let OperationTemplate::Limit(limits) = operation {
+        paths.extend(limits.amounts().map(path));
+    }
     AmountFields::new(paths.iter().map(String::as_str))
 }
 

@@ -100,6 +100,15 @@ impl Terms {
         Self { range: Range::ALL, guarded: false, ..self }
     }
 
+    /// A figure of its normal side as debits minus credits, and the other way round.
+    #[must_use]
+    pub const fn signed(&self, figure: i128) -> i128 {
+        match self.normal {
+            Side::Credit => turned(figure),
+            _ => figure,
+        }
+    }
+
     /// Why an entry on `side` that passes a limit is refused.
     #[must_use]
     pub fn beyond(&self, side: Side) -> Reason {

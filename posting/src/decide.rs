@@ -15,10 +15,11 @@ use crate::days::Kind;
 use crate::groups::{self, Group};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, body_hash, id_key, remembered};
+use crate::limits::{self, OwnLimits};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
 use crate::status::{self, Status};
-use crate::views::{CommandView, EventView, LegView, Operation};
+use crate::views::{AccountChange, CommandView, EventView, LegView, LimitsChange, Operation};
 use schemas::reason::Reason;
 use schemas::wire::{EventKey, HoldLeg, Outcome, Side, Verdict, credit_item};
 use std::collections::BTreeMap;
@@ -99,9 +100,10 @@ fn judge(
     let decider = match command.operation {
         Operation::Book => decider(legs, home),
         Operation::PlaceHold(_) => Decider::At(legs.first().map_or(home, |leg| leg.partition)),
-        Operation::ChangeAccount(change) => {
-            let unknown = || Refusal::new(Reason::UnknownAccount, change.account);
-            Decider::At(o.config.partition_of(change.account).ok_or_else(unknown)?)
+        Operation::ChangeAccount(AccountChange { account, .. })
+        | Operation::ChangeLimits(LimitsChange { account, .. }) => {
+            let unknown = || Refusal::new(Reason::UnknownAccount, account);
+            Decider::At(o.config.partition_of(account).ok_or_else(unknown)?)
         }
         Operation::CaptureHold { hold, .. } | Operation::ReleaseHold { hold } => {
             match capture::decider(o, &hold) {
@@ -172,6 +174,7 @@ fn decide_here<'c>(
         Operation::CaptureHold { hold, last } => capture::capture(o, command, legs, (hold, *last), home),
         Operation::ReleaseHold { hold } => capture::release(o, command, hold, home),
         Operation::ChangeAccount(change) => status::change(o, command, change),
+        Operation::ChangeLimits(change) => limits::change(o, command, change),
     }
 }
 
@@ -278,7 +281,7 @@ fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed
     let (least, most) = match command.operation {
         Operation::Book | Operation::CaptureHold { .. } => (1, LEGS_MAX),
         Operation::PlaceHold(_) => (1, 1),
-        Operation::ReleaseHold { .. } | Operation::ChangeAccount(_) => (0, 0),
+        Operation::ReleaseHold { .. } | Operation::ChangeAccount(_) | Operation::ChangeLimits(_) => (0, 0),
     };
     if command.legs.len() < least {
         return Err(Refusal::new(Reason::NoLegs, "the command has no leg"));
@@ -338,7 +341,7 @@ fn decider(legs: &[Placed<'_>], home: u32) -> Decider {
 }
 
 /// What each partition is asked: every leg of its accounts that may refuse one, and how much of it is put on hold; for
-/// an account as much as the event moves it towards a limit over all its legs.
+/// an account as much as the event moves it towards a limit over all its legs. A guarded account may have one of its own.
 fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
     let mut parts: BTreeMap<u32, Vec<HoldLeg>> = BTreeMap::new();
     // By account, asset and side.
@@ -348,7 +351,7 @@ fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
     };
     for (index, placed) in (0..).zip(legs).filter(|(_, leg)| asked(leg)) {
         let (account, asset) = (placed.leg.account, placed.leg.asset);
-        let (key, towards) = ((account, asset, placed.side), placed.terms.range.limits(placed.side));
+        let (key, towards) = ((account, asset, placed.side), placed.may_refuse());
         if towards && !left.iter().any(|(of, _)| *of == key) {
             left.push((key, moved_towards(legs, placed)));
         }
@@ -387,6 +390,8 @@ pub struct Booked<'c> {
     hold: Option<(HoldKey, Hold)>,
     /// The account that it changes, as it may be used from now on.
     status: Option<(Box<str>, Status)>,
+    /// The account and asset whose limits it changes, and these from now on.
+    limits: Option<(Box<str>, Box<str>, OwnLimits)>,
 }
 
 /// What vouches for the accounts that may refuse.
@@ -405,7 +410,15 @@ impl<'c> Booked<'c> {
     #[must_use]
     pub fn nothing(o: &Overlay<'_>, command: &CommandView<'_>) -> Self {
         let (date, carried_from) = dates(o, command);
-        Self { date, carried_from, entries: Vec::new(), remote: Vec::new(), hold: None, status: None }
+        Self {
+            date,
+            carried_from,
+            entries: Vec::new(),
+            remote: Vec::new(),
+            hold: None,
+            status: None,
+            limits: None,
+        }
     }
 
     /// The same, about that hold.
@@ -420,6 +433,12 @@ impl<'c> Booked<'c> {
         Self { status: Some((account, status)), ..self }
     }
 
+    /// The same, changing those limits.
+    #[must_use]
+    pub fn with_limits(self, limits: (Box<str>, Box<str>, OwnLimits)) -> Self {
+        Self { limits: Some(limits), ..self }
+    }
+
     /// The decision that says so.
     #[must_use]
     pub fn line(&'c self, command: &'c CommandView<'c>, ingest_slot: u32) -> DecisionLine<'c> {
@@ -430,6 +449,7 @@ impl<'c> Booked<'c> {
             remote: &self.remote,
             hold: self.hold.as_ref(),
             status: self.status.as_ref(),
+            limits: self.limits.as_ref(),
             ..DecisionLine::new(command, ingest_slot, Outcome::Booked)
         }
     }
@@ -483,7 +503,7 @@ pub fn book<'c>(
     for leg in &mut remote {
         leg.sequence = send_credit(o, command, *leg, date, carried_from);
     }
-    Ok(Booked { date, carried_from, entries, remote, hold: None, status: None })
+    Ok(Booked { date, carried_from, entries, remote, hold: None, status: None, limits: None })
 }
 
 const fn clearing_to(peer: u32) -> ClearingSide {

@@ -9,6 +9,7 @@ use crate::days::{Tally, TallyKey};
 use crate::groups::{Group, Member, outcome_of};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, key_of, remembered};
+use crate::limits::OwnLimits;
 use crate::resend::{Again, command_of};
 use crate::status::Status;
 use bytes::Bytes;
@@ -98,6 +99,15 @@ pub enum Effect {
         account: Box<str>,
         /// From now on.
         status: Status,
+    },
+    /// Limits of an account in an asset.
+    Limits {
+        /// Account.
+        account: Box<str>,
+        /// Asset.
+        asset: Box<str>,
+        /// From now on.
+        limits: OwnLimits,
     },
     /// An event came again whose outcome stands; with another body it is refused as a conflict.
     Repeated {
@@ -300,6 +310,10 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
     if let Some(status) = &decision.account_status {
         let account = status.account.as_str().into();
         out.push(Effect::Status { account, status: Status::from_wire(status) });
+    }
+    if let Some(limits) = &decision.account_limits {
+        let (account, asset) = (limits.account.as_str().into(), limits.asset.as_str().into());
+        out.push(Effect::Limits { account, asset, limits: OwnLimits::from_wire(limits) });
     }
     if !decision.reserve.is_empty() || decision.waits_for.is_some() {
         of_group(&decision, key(), slot, out);

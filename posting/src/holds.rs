@@ -305,6 +305,7 @@ impl Overlay<'_> {
             };
             self.check_status(&hold.account, hold.side, &terms)?;
             so_far.add(&hold, hold.amount);
+            let terms = self.terms_now(&hold.account, &hold.asset, terms);
             self.check_hold(&hold, &terms, so_far.of(&hold.account, &hold.asset, hold.side))?;
             holds.push(((event, home, leg.leg), hold));
         }
@@ -390,7 +391,16 @@ mod tests {
         assert!(table.is_empty() && table.sums.0.is_empty());
         let mut gone = Vec::new();
         table.take_dirty(|key, hold| gone.push((key, hold.is_some())));
-        assert_eq!(gone, [((a, 3, 0), false), ((a, 3, 2), false), ((a, 4, 0), false), ((b, 3, 0), false), ((b, 3, 1), false)]);
+        assert_eq!(
+            gone,
+            [
+                ((a, 3, 0), false),
+                ((a, 3, 2), false),
+                ((a, 4, 0), false),
+                ((b, 3, 0), false),
+                ((b, 3, 1), false)
+            ]
+        );
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub mod gaps;
 pub mod groups;
 pub mod holds;
 pub mod ids;
+pub mod judge;
+pub mod limits;
 pub mod lines;
 pub mod markers;
 pub mod outbox;

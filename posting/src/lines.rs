@@ -5,6 +5,7 @@
 
 use crate::holds::{Hold, HoldKey};
 use crate::ids::IdKey;
+use crate::limits::OwnLimits;
 use crate::overlay::Line;
 use crate::status::Status;
 use crate::views::{CommandView, EventView, Facts, Operation};
@@ -192,6 +193,8 @@ pub struct DecisionLine<'a> {
     pub waits_for: Option<EventView<'a>>,
     /// The account that it changed, as it may be used from now on.
     pub status: Option<&'a (Box<str>, Status)>,
+    /// The account and asset whose limits it changed, and these from now on.
+    pub limits: Option<&'a (Box<str>, Box<str>, OwnLimits)>,
 }
 
 impl<'a> DecisionLine<'a> {
@@ -220,6 +223,7 @@ impl<'a> DecisionLine<'a> {
             hold: None,
             waits_for: None,
             status: None,
+            limits: None,
         }
     }
 
@@ -293,7 +297,7 @@ impl<'a> DecisionLine<'a> {
             f.message(40, |f| hold_state(f, hold));
         }
         // In the order of their numbers: a change of an account stands behind what is waited for.
-        if self.outcome == Outcome::Pending && !matches!(command.operation, Operation::ChangeAccount(_)) {
+        if self.outcome == Outcome::Pending && !command.operation.is_of_account() {
             command.operation.write(f, Operation::IN_DECISION);
         }
         self.write_waiting(f);
@@ -304,7 +308,7 @@ impl<'a> DecisionLine<'a> {
         if let Some(encoded) = self.waits_for.and_then(|event| event.encoded) {
             f.encoded(44, encoded);
         }
-        if self.outcome == Outcome::Pending && matches!(self.command.operation, Operation::ChangeAccount(_)) {
+        if self.outcome == Outcome::Pending && self.command.operation.is_of_account() {
             self.command.operation.write(f, Operation::IN_DECISION);
         }
         if let Some((account, status)) = self.status {
@@ -314,6 +318,14 @@ impl<'a> DecisionLine<'a> {
                 f.flag(3, status.closed);
                 f.flag(4, status.debits_frozen);
                 f.flag(5, status.credits_frozen);
+            });
+        }
+        if let Some((account, asset, limits)) = self.limits {
+            f.message(51, |f| {
+                f.text(1, account);
+                f.text(2, asset);
+                limits.lowest.iter().for_each(|lowest| f.amount(3, *lowest));
+                limits.highest.iter().for_each(|highest| f.amount(4, *highest));
             });
         }
     }

@@ -10,6 +10,7 @@ use crate::effects::{self, Effect};
 use crate::groups::Group;
 use crate::holds::{Hold, HoldChanges};
 use crate::ids::{IdKey, IdRecord};
+use crate::limits::ByAccount;
 use crate::lines::{ClearingLine, DecisionLine, ReceivedLine};
 use crate::outbox::Outbox;
 use crate::refusal;
@@ -100,7 +101,7 @@ pub struct Line<'a> {
     pub previous_batch: u64,
     /// Encoded `Match`.
     pub matched: Option<&'a [u8]>,
-    row: u32,
+    pub(crate) row: u32,
 }
 
 /// The overlay of one window.
@@ -122,6 +123,8 @@ pub struct Overlay<'a> {
     pub(crate) groups: BTreeMap<IdKey, Option<Group>>,
     /// Accounts whose status changed.
     pub(crate) statuses: BTreeMap<Box<str>, Status>,
+    /// Limits that events of this window have given accounts.
+    pub(crate) limits: ByAccount,
     tallies: Vec<(TallyKey, Tally)>,
     clearing: ClearingNets,
     scratch: Vec<u8>,
@@ -169,6 +172,7 @@ impl<'a> Overlay<'a> {
             holds: HoldChanges::default(),
             groups: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            limits: ByAccount::default(),
             tallies: Vec::new(),
             clearing: ClearingNets::default(),
             scratch: Vec::with_capacity(512),
@@ -226,6 +230,10 @@ impl<'a> Overlay<'a> {
         }
         if let Some((account, status)) = line.status {
             self.effects.push(Effect::Status { account: account.clone(), status: *status });
+        }
+        if let Some((account, asset, limits)) = line.limits {
+            let (account, asset) = (account.clone(), asset.clone());
+            self.effects.push(Effect::Limits { account, asset, limits: *limits });
         }
         if let Some((key, hold)) = line.hold {
             self.effects.push(effects::held(*key, hold.clone()));
@@ -399,7 +407,7 @@ impl<'a> Overlay<'a> {
                 let what =
                     format!("the balance of {} in {} would be beyond any amount", leg.account, leg.asset);
                 overflow = Some(Refusal::new(Reason::Overflow, what));
-                // The limits are judged first, and the end of the range is beyond any limit.
+                // The limits are judged first.
                 before.saturating_add(by)
             });
             lines.push(Line {
@@ -416,33 +424,8 @@ impl<'a> Overlay<'a> {
                 row,
             });
         }
-        self.check_limits(legs, &lines)?;
+        self.check_limits(legs, &lines, overflow.is_some())?;
         overflow.map_or(Ok(lines), Err)
-    }
-
-    fn check_limits(&self, legs: &[LocalLeg<'_>], lines: &[Line<'_>]) -> Result<(), Refusal> {
-        let mut too_high = None;
-        for (leg, line) in legs.iter().zip(lines) {
-            let Some(terms) = leg.terms.filter(|t| t.may_refuse(leg.side)) else { continue };
-            let of_row = |other: &&Line<'_>| other.row == line.row;
-            let before = lines.iter().find(of_row).map_or(line.before, |first| first.before);
-            let after = lines.iter().rev().find(of_row).map_or(line.after, |last| last.after);
-            if after == before {
-                continue;
-            }
-            // Only the limit that it moves towards: an event may always move an account back, however far it is beyond.
-            let side = if after > before { Side::Debit } else { Side::Credit };
-            let held = self.held(leg.account, leg.asset, side);
-            if !terms.range.allows(side, after, held) {
-                let what = self.beyond_limit(leg.account, leg.asset, &terms, (side, after, held));
-                match terms.beyond(side) {
-                    // Another account's comes before it.
-                    Reason::BalanceTooHigh => too_high = too_high.or(Some(what)),
-                    reason => return Err(Refusal::new(reason, what)),
-                }
-            }
-        }
-        too_high.map_or(Ok(()), |what| Err(Refusal::new(Reason::BalanceTooHigh, what)))
     }
 
     /// Balance of an account, debits minus credits.
@@ -451,27 +434,6 @@ impl<'a> Overlay<'a> {
         let fresh = || self.fresh.find(account, asset).map(|row| row.saturating_add(known));
         let row = self.base.accounts.find(account, asset).or_else(fresh);
         row.map_or(0, |row| self.figures(row).balance)
-    }
-
-    /// Where entries on a side would take an account (debits minus credits), what is on hold on that side besides, and
-    /// the limit there, in words.
-    pub(crate) fn beyond_limit(
-        &self,
-        account: &str,
-        asset: &str,
-        terms: &Terms,
-        (side, after, held): (Side, i128, i128),
-    ) -> String {
-        let exponent = self.config.chart.assets.get(asset).map_or(0, |asset| asset.exponent);
-        let shown = |minor| schemas::money::format(minor, exponent);
-        let normal = |figure: i128| match terms.normal {
-            Side::Credit => figure.checked_neg().unwrap_or(i128::MAX),
-            _ => figure,
-        };
-        let held = if held == 0 { String::new() } else { format!(" with {} on hold", shown(held)) };
-        let limit = if side == Side::Credit { terms.range.lowest } else { terms.range.highest };
-        let (after, limit) = (shown(normal(after)), shown(normal(limit)));
-        format!("{account} would stand at {after} {asset}{held}, its limit is {limit}")
     }
 
     /// Makes entries that were worked out part of the overlay.

@@ -61,7 +61,7 @@ fn legs_of_command(message: &[u8]) -> (usize, usize) {
         while let Ok(Some(key)) = walk.key() {
             if key == bytes_key(12) {
                 legs += 1;
-            } else if (bytes_key(18)..=bytes_key(21)).contains(&key) {
+            } else if (bytes_key(18)..=bytes_key(21)).contains(&key) || key == bytes_key(24) {
                 // What is said of a hold, or of an account.
                 bytes += HOLD_BYTES;
             }

@@ -8,6 +8,7 @@ use crate::gaps;
 use crate::groups::{Group, GroupTable};
 use crate::holds::{Hold, HoldKey, HoldTable};
 use crate::ids::{IdKey, IdRecord, IdTable};
+use crate::limits::LimitTable;
 use crate::resend::Again;
 use crate::status::StatusTable;
 use prost::Message;
@@ -36,6 +37,8 @@ pub struct Slot {
     pub groups: GroupTable,
     /// Accounts that an event has opened, closed or frozen.
     pub statuses: StatusTable,
+    /// Accounts to which an event has given limits.
+    pub limits: LimitTable,
     /// Last batch of the own journal.
     pub journal: ChainHead,
     /// Last batch accepted from every ingest slot.
@@ -82,6 +85,7 @@ impl Slot {
             holds: HoldTable::default(),
             groups: GroupTable::default(),
             statuses: StatusTable::default(),
+            limits: LimitTable::default(),
             journal: ChainHead::default(),
             commands: BTreeMap::new(),
             incoming: BTreeMap::new(),
@@ -150,6 +154,7 @@ impl Slot {
             Effect::HoldEnded(key) => self.holds.end(key),
             Effect::HoldsEnded { event, home } => self.holds.end_all(event, home),
             Effect::Status { account, status } => self.statuses.set(account, status),
+            Effect::Limits { account, asset, limits } => self.limits.set(account, asset, limits),
             Effect::Repeated { conflict } => {
                 let count = if conflict { &mut self.conflicts } else { &mut self.duplicates };
                 *count = count.saturating_add(1);
@@ -195,12 +200,23 @@ const KEY_ACCOUNT: u8 = b'a';
 const KEY_GROUP: u8 = b'g';
 const KEY_HOLD: u8 = b'h';
 const KEY_ID: u8 = b'i';
+const KEY_LIMITS: u8 = b'l';
 const KEY_REST: u8 = b'm';
 const KEY_STATUS: u8 = b's';
 
 fn account_key(key: &mut Vec<u8>, account: &str, asset: &str) {
+    named(key, KEY_ACCOUNT, account, asset);
+}
+
+fn limits_key(account: &str, asset: &str) -> Vec<u8> {
+    let mut key = Vec::new();
+    named(&mut key, KEY_LIMITS, account, asset);
+    key
+}
+
+fn named(key: &mut Vec<u8>, kind: u8, account: &str, asset: &str) {
     key.clear();
-    key.push(KEY_ACCOUNT);
+    key.push(kind);
     key.extend_from_slice(account.as_bytes());
     key.push(0);
     key.extend_from_slice(asset.as_bytes());
@@ -338,6 +354,10 @@ impl SlotState for Slot {
         self.statuses.take_dirty(|account, status| {
             put(&status_key(account), Some(&status.to_wire(account).encode_to_vec()));
         });
+        self.limits.take_dirty(|account, asset, limits| {
+            let stored = limits.map(|limits| limits.to_wire(account, asset).encode_to_vec());
+            put(&limits_key(account, asset), stored.as_deref());
+        });
         put(&[KEY_REST], Some(&self.rest().encode_to_vec()));
     }
 
@@ -347,6 +367,7 @@ impl SlotState for Slot {
             + self.holds.dirty_bytes()
             + self.groups.dirty_bytes()
             + self.statuses.dirty_bytes()
+            + self.limits.dirty_bytes()
     }
 
     fn alarms(&self) -> Vec<String> {
@@ -372,6 +393,7 @@ impl SlotState for Slot {
                 let key = IdKey::try_from(rest).map_err(|_| wrong())?;
                 self.groups.load(key, Group::decode(value).ok_or_else(wrong)?);
             }
+            Some((&KEY_LIMITS, _)) => self.limits.load(value).ok_or_else(wrong)?,
             Some((&KEY_STATUS, _)) => self.statuses.load(value).ok_or_else(wrong)?,
             Some((&KEY_REST, [])) => {
                 let rest = wire::PostingRest::decode(value).map_err(|_| wrong())?;
@@ -400,6 +422,9 @@ impl SlotState for Slot {
         for (account, status) in self.statuses.sorted() {
             put(&status_key(account), Some(&status.to_wire(account).encode_to_vec()));
         }
+        for (account, asset, limits) in self.limits.sorted() {
+            put(&limits_key(account, asset), Some(&limits.to_wire(account, asset).encode_to_vec()));
+        }
         put(&[KEY_REST], Some(&self.rest().encode_to_vec()));
     }
 
@@ -419,6 +444,10 @@ impl SlotState for Slot {
         all.extend(self.groups.all().map(|(k, group)| (group_key(k).to_vec(), group.encode())));
         let statuses = self.statuses.sorted().into_iter();
         all.extend(statuses.map(|(account, s)| (status_key(account), s.to_wire(account).encode_to_vec())));
+        let limits = self.limits.sorted().into_iter();
+        all.extend(limits.map(|(account, asset, own)| {
+            (limits_key(account, asset), own.to_wire(account, asset).encode_to_vec())
+        }));
         all.push((vec![KEY_REST], self.rest().encode_to_vec()));
         all
     }

@@ -168,6 +168,69 @@ pub enum Operation<'a> {
     },
     /// An account may be used for other things from now on.
     ChangeAccount(AccountChange<'a>),
+    /// An account has limits of its own from now on.
+    ChangeLimits(LimitsChange<'a>),
+}
+
+/// `LimitChange`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LimitTo {
+    /// As it is.
+    #[default]
+    Stays,
+    /// What the chart says.
+    Chart,
+    /// None.
+    Unlimited,
+    /// Minor units on the account's normal side.
+    Figure(i128),
+}
+
+impl LimitTo {
+    fn read(encoded: &[u8]) -> Result<Self, ViewError> {
+        let mut to = Self::Stays;
+        for field in fields(encoded) {
+            let field = field?;
+            match field.tag {
+                1 => to = Self::Figure(field.amount()?),
+                2 => to = Self::Unlimited,
+                3 => to = Self::Chart,
+                _ => {}
+            }
+        }
+        Ok(to)
+    }
+}
+
+/// `ChangeLimits`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LimitsChange<'a> {
+    /// Account.
+    pub account: &'a str,
+    /// Asset.
+    pub asset: &'a str,
+    /// How little it may hold.
+    pub least: LimitTo,
+    /// How much it may hold.
+    pub most: LimitTo,
+    encoded: &'a [u8],
+}
+
+impl<'a> LimitsChange<'a> {
+    fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
+        let mut change = Self { encoded, ..Self::default() };
+        for field in fields(encoded) {
+            let field = field?;
+            match field.tag {
+                1 => change.account = field.text()?,
+                2 => change.asset = field.text()?,
+                3 => change.least = LimitTo::read(field.bytes()?)?,
+                4 => change.most = LimitTo::read(field.bytes()?)?,
+                _ => {}
+            }
+        }
+        Ok(change)
+    }
 }
 
 /// `ChangeAccount`.
@@ -211,9 +274,9 @@ impl<'a> Operation<'a> {
     /// Number of the first operation among the fields of `Command`; the others follow.
     const FIRST: u32 = 18;
     /// Numbers of the operations in `Command`.
-    pub const IN_COMMAND: [u32; 4] = [18, 19, 20, 21];
+    pub const IN_COMMAND: [u32; 5] = [18, 19, 20, 21, 24];
     /// Numbers of the operations in `Decision`.
-    pub const IN_DECISION: [u32; 4] = [41, 42, 43, 45];
+    pub const IN_DECISION: [u32; 5] = [41, 42, 43, 45, 50];
 
     fn read(tag: u32, encoded: &'a [u8]) -> Result<Self, ViewError> {
         if tag == Self::FIRST {
@@ -221,6 +284,9 @@ impl<'a> Operation<'a> {
         }
         if tag == Self::FIRST + 3 {
             return Ok(Self::ChangeAccount(AccountChange::read(encoded)?));
+        }
+        if tag == Self::FIRST + 6 {
+            return Ok(Self::ChangeLimits(LimitsChange::read(encoded)?));
         }
         let (mut hold, mut last) = (EventView::default(), false);
         for field in fields(encoded) {
@@ -238,7 +304,7 @@ impl<'a> Operation<'a> {
     pub fn write(
         &self,
         f: &mut Fields<'_>,
-        [place_hold, capture_hold, release_hold, change_account]: [u32; 4],
+        [place_hold, capture_hold, release_hold, change_account, change_limits]: [u32; 5],
     ) {
         let event = |f: &mut Fields<'_>, hold: &EventView<'_>| {
             if let Some(encoded) = hold.encoded {
@@ -266,7 +332,14 @@ impl<'a> Operation<'a> {
                     f.int(3, change.side.into());
                 });
             }
+            Self::ChangeLimits(change) => f.encoded(change_limits, change.encoded),
         }
+    }
+
+    /// Whether it changes an account.
+    #[must_use]
+    pub const fn is_of_account(&self) -> bool {
+        matches!(self, Self::ChangeAccount(_) | Self::ChangeLimits(_))
     }
 
     /// The hold that it takes from or ends.
@@ -274,7 +347,7 @@ impl<'a> Operation<'a> {
     pub const fn hold(&self) -> Option<&EventView<'a>> {
         match self {
             Self::CaptureHold { hold, .. } | Self::ReleaseHold { hold } => Some(hold),
-            Self::Book | Self::PlaceHold(_) | Self::ChangeAccount(_) => None,
+            Self::Book | Self::PlaceHold(_) | Self::ChangeAccount(_) | Self::ChangeLimits(_) => None,
         }
     }
 }
@@ -307,7 +380,7 @@ impl<'a> CommandView<'a> {
                 15 => command.event_offset = field.int()?,
                 16 => facts.traceparent = field.text()?,
                 17 => command.tenant = field.text()?,
-                tag @ 18..=21 => command.operation = Operation::read(tag, field.bytes()?)?,
+                tag @ (18..=21 | 24) => command.operation = Operation::read(tag, field.bytes()?)?,
                 _ => {}
             }
         }
@@ -474,8 +547,8 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message;
     use schemas::wire::{
-        CaptureHold, ChangeAccount, Command, CommandItem, Credit, CreditItem, EventKey, Forward, Leg,
-        ReleaseHold, command, command_item, credit_item,
+        CaptureHold, ChangeAccount, ChangeLimits, Command, CommandItem, Credit, CreditItem, EventKey,
+        Forward, Leg, LimitChange, ReleaseHold, command, command_item, credit_item, limit_change,
     };
 
     fn operation() -> impl Strategy<Value = Option<command::Operation>> {
@@ -492,7 +565,29 @@ mod tests {
             ("[a-z:]{0,9}", 0_i32..6, 0_i32..4).prop_map(|(account, action, side)| {
                 Some(command::Operation::ChangeAccount(ChangeAccount { account, action, side }))
             }),
+            ("[a-z:]{0,9}", "[A-Z]{0,4}", limit(), limit()).prop_map(|(account, asset, least, most)| {
+                Some(command::Operation::ChangeLimits(ChangeLimits { account, asset, least, most }))
+            }),
         ]
+    }
+
+    fn limit() -> impl Strategy<Value = Option<LimitChange>> {
+        let to = prop_oneof![
+            any::<i128>().prop_map(|figure| limit_change::To::Figure(figure.into())),
+            Just(limit_change::To::Unlimited(true)),
+            Just(limit_change::To::Chart(true)),
+        ];
+        proptest::option::of(to.prop_map(|to| LimitChange { to: Some(to) }))
+    }
+
+    fn same_limit(view: LimitTo, of: Option<&LimitChange>) {
+        let expected = match of.and_then(|change| change.to) {
+            None => LimitTo::Stays,
+            Some(limit_change::To::Figure(figure)) => LimitTo::Figure(figure.into()),
+            Some(limit_change::To::Unlimited(_)) => LimitTo::Unlimited,
+            Some(limit_change::To::Chart(_)) => LimitTo::Chart,
+        };
+        assert_eq!(view, expected);
     }
 
     fn same_operation(view: &Operation<'_>, of: Option<&command::Operation>) {
@@ -500,6 +595,11 @@ mod tests {
         view.write(&mut Fields::new(&mut written), Operation::IN_COMMAND);
         let expected = Command { operation: of.cloned(), ..Command::default() };
         assert_eq!(written, expected.encode_to_vec(), "{view:?} {of:?}");
+        if let (Operation::ChangeLimits(view), Some(command::Operation::ChangeLimits(of))) = (view, of) {
+            assert_eq!((view.account, view.asset), (&*of.account, &*of.asset));
+            same_limit(view.least, of.least.as_ref());
+            same_limit(view.most, of.most.as_ref());
+        }
         let key = match of {
             Some(command::Operation::CaptureHold(CaptureHold { hold, .. })) => hold.as_ref(),
             Some(command::Operation::ReleaseHold(ReleaseHold { hold })) => hold.as_ref(),

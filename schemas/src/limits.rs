@@ -170,7 +170,10 @@ mod tests {
             let limits = &chart.resolve("users:1:wallet").unwrap().limits;
             let found = ["CNY", "JPY"].map(|asset| {
                 let bounds = limits.of_asset(asset);
-                assert_eq!((bounds.has_least(), bounds.has_most()), (bounds.least != none, bounds.most != no));
+                assert_eq!(
+                    (bounds.has_least(), bounds.has_most()),
+                    (bounds.least != none, bounds.most != no)
+                );
                 (bounds.least, bounds.most)
             });
             assert_eq!(found, expected, "{limit}");

@@ -65,6 +65,8 @@ reasons! {
     AccountClosed = 31, "account_closed", false, "The account is closed.", "Use another account; an event may open this one again.";
     AccountFrozen = 32, "account_frozen", true, "The account is frozen on this side.", "Send it again under a new id when the account is unfrozen.";
     AccountNotEmpty = 33, "account_not_empty", true, "An account is closed only when its balances are zero and nothing is on hold.", "Empty the account first; the detail says what is in it.";
+    LimitNotInChart = 39, "limit_not_in_chart", false, "An event gives an account a limit, and nobody would ask the account: the chart gives it none of that kind.", "Give the accounts of that pattern a limit, or `guarded`, in accounts.yaml.";
+    LimitsContradict = 40, "limits_contradict", true, "An account's least balance would be above its largest.", "Change both limits by one event; the detail names them.";
     InsufficientFunds = 21, "insufficient_funds", true, "An account would pass its limit.", "Fund the account and send again under a new id.";
     BalanceTooHigh = 37, "balance_too_high", true, "An account would hold more than its limit.", "Move funds out of the account, and send again under a new id; the detail names the limit.";
     Overflow = 22, "overflow", false, "A balance would leave the 128-bit range.", "Check the amount.";
@@ -109,7 +111,7 @@ mod tests {
         let mut by_number: Vec<(u8, &str)> = Reason::ALL.iter().map(|r| (r.number(), r.code())).collect();
         by_number.sort_unstable();
         // 20 was given once and is not given again.
-        let given: [(u8, &str); 33] = [
+        let given: [(u8, &str); 35] = [
             (1, "too_large"),
             (2, "not_utf8"),
             (3, "not_json"),
@@ -143,6 +145,8 @@ mod tests {
             (32, "account_frozen"),
             (33, "account_not_empty"),
             (37, "balance_too_high"),
+            (39, "limit_not_in_chart"),
+            (40, "limits_contradict"),
         ];
         assert_eq!(by_number, given);
         assert!(Reason::ALL.iter().all(|reason| Reason::by_number(reason.number()) == Some(*reason)));

@@ -111,6 +111,19 @@ pub fn change(id: &str, user: u32, action: change_account::Action) -> Event {
     Event { legs: Vec::new(), operation, ..pay(id, user, user, 1) }
 }
 
+/// Lets a user's balance go up to `highest`, debits minus credits.
+pub fn limit(id: &str, user: u32, highest: i128) -> Event {
+    let to = Some(limit_change::To::Figure(highest.into()));
+    let change = ChangeLimits {
+        account: format!("users:{user}:wallet"),
+        asset: "CNY".into(),
+        least: Some(LimitChange { to }),
+        most: None,
+    };
+    let operation = Some(command::Operation::ChangeLimits(change));
+    Event { legs: Vec::new(), operation, ..pay(id, user, user, 1) }
+}
+
 /// Ends a hold.
 pub fn release(id: &str, of: &str, user: u32) -> Event {
     let operation = Some(command::Operation::ReleaseHold(ReleaseHold { hold: key(of) }));
@@ -938,6 +951,15 @@ impl PostingWindow {
                     debits_frozen: frozen,
                     credits_frozen: false,
                 });
+                return;
+            }
+            command::Operation::ChangeLimits(ChangeLimits { account, asset, least, .. }) => {
+                let highest = match least.and_then(|least| least.to) {
+                    Some(limit_change::To::Figure(highest)) => Some(highest),
+                    _ => None,
+                };
+                let (account, asset) = (account.clone(), asset.clone());
+                decision.account_limits = Some(AccountLimits { account, asset, lowest: None, highest });
                 return;
             }
             command::Operation::ReleaseHold(release) => {

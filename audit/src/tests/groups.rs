@@ -1,7 +1,7 @@
 //! Events that several partitions must agree to: accepted when each was asked, has answered and is told; found when
 //! anything of that is not so, or something stays on hold.
 
-use super::book_keeper::{Event, Plan, World, capture, change, hold, leg, pay, release};
+use super::book_keeper::{Event, Plan, World, capture, change, hold, leg, limit, pay, release};
 use super::clean::{QUIESCED, run};
 use crate::Check;
 use crate::{AuditLimit, Report};
@@ -10,8 +10,8 @@ use schemas::topics::Topic;
 use schemas::wire::{Decision, JournalItem, Outcome, change_account::Action, journal_item::Item};
 
 /// Checks whose defects are seeded here.
-pub const SEEDED: [Check; 4] =
-    [Check::OutcomeGroup, Check::HoldOwner, Check::HoldAmount, Check::AccountStatus];
+pub const SEEDED: [Check; 5] =
+    [Check::OutcomeGroup, Check::HoldOwner, Check::HoldAmount, Check::AccountStatus, Check::AccountLimits];
 
 /// Home is partition 0, which has something to put on hold itself; partition 1 and 2 are asked. One event is booked,
 /// one is refused by partition 2.
@@ -46,6 +46,8 @@ fn history() -> World {
         change("freeze", 3, Action::Freeze),
         change("unfreeze", 3, Action::Unfreeze),
         pay("thawed", 3, 6, 1),
+        limit("limit", 3, 0),
+        pay("within", 3, 6, 1),
     ];
     world.ingest(0, &later.map(|event| Event { home: 0, ..event }), None);
     world.post(0);
@@ -64,9 +66,10 @@ fn what_every_partition_agreed_to_is_no_defect() {
     let checked = |check: Check| report.check(check).unwrap().checked;
     // On hold: three legs of one, two of the other; ended by a credit: two.
     assert_eq!((checked(Check::OutcomeGroup), checked(Check::HoldOwner)), (6, 7), "{report}");
+    assert_eq!(checked(Check::AccountLimits), 1);
     assert_eq!(checked(Check::HoldAmount), 7, "three placed, two captures, a release, one over by time");
     let o = report.conservation.outcomes;
-    assert_eq!((o.booked, o.refused, o.pending), (13, 1, 0));
+    assert_eq!((o.booked, o.refused, o.pending), (15, 1, 0));
 }
 
 /// Changes, drops (`None`) or keeps the first journal item of a partition for which `change` returns true.
@@ -108,7 +111,7 @@ fn found(p: u32, change: impl Fn(&mut Item) -> bool, drop_it: bool) -> Vec<Check
 #[test]
 #[expect(clippy::too_many_lines, reason = "a row for each defect")]
 fn defects_of_groups_and_holds() {
-    let rows: [(&str, Check, Vec<Check>); 20] = [
+    let rows: [(&str, Check, Vec<Check>); 21] = [
         (
             "booked though one refused",
             Check::OutcomeGroup,
@@ -254,6 +257,17 @@ fn defects_of_groups_and_holds() {
             found(
                 0,
                 decision("unfreeze", false, |d| d.account_status.as_mut().unwrap().debits_frozen = true),
+                false,
+            ),
+        ),
+        (
+            "booked beyond an account's limit",
+            Check::AccountLimits,
+            found(
+                0,
+                decision("limit", false, |d| {
+                    d.account_limits.as_mut().unwrap().highest = Some((-900).into());
+                }),
                 false,
             ),
         ),

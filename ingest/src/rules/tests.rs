@@ -16,6 +16,7 @@ fn the_default_rules_are_good() {
         [
             "account.closed",
             "account.frozen",
+            "account.limited",
             "account.opened",
             "account.unfrozen",
             "hold.captured",
@@ -29,6 +30,8 @@ fn the_default_rules_are_good() {
     );
     let paid = rules.for_type("order.paid").unwrap();
     assert_eq!(paid.amounts, AmountFields::new(["amount", "fee", "commission"]));
+    let limited = rules.for_type("account.limited").unwrap();
+    assert_eq!(limited.amounts, AmountFields::new(["overdraft", "min_balance", "max_balance"]));
     let transfer = rules.for_type("transfer").unwrap();
     assert_eq!(transfer.amounts, AmountFields::new(["amount", "legs[].amount"]));
 }
@@ -114,6 +117,23 @@ fn a_wrong_rule_names_its_line_and_what_was_expected() {
             "side: expected only with operation freeze",
         ),
         (operation("close, account: \"nobody:a\"", ""), 3, "no pattern"),
+        (
+            operation("close, account: \"bank:a\", asset: CNY", ""),
+            3,
+            "asset: expected only with operation limit",
+        ),
+        (operation("limit, account: \"bank:a\", max_balance: data.m", ""), 3, "asset: expected the asset"),
+        (operation("limit, asset: CNY, max_balance: data.m", ""), 3, "account: expected the account"),
+        (
+            operation("limit, account: \"bank:a\", asset: CNY", ""),
+            3,
+            "expected overdraft, min_balance or max_balance",
+        ),
+        (
+            operation("limit, account: \"bank:a\", asset: CNY, overdraft: data.o", ONE_LEG),
+            3,
+            "legs: expected 0",
+        ),
     ];
     for (yaml, line, expected) in rows {
         let error = Rules::parse(&yaml, &chart()).map(|_| yaml.clone()).unwrap_err();

@@ -6,7 +6,7 @@ use super::*;
 use serde_json::{Value, json};
 
 const ENVELOPE: &str = include_str!("../../../schemas/json/events/cloudevent.json");
-const SCHEMAS: [&str; 11] = [
+const SCHEMAS: [&str; 12] = [
     include_str!("../../../schemas/json/events/transfer.json"),
     include_str!("../../../schemas/json/events/order.paid.json"),
     include_str!("../../../schemas/json/events/refund.succeeded.json"),
@@ -18,6 +18,7 @@ const SCHEMAS: [&str; 11] = [
     include_str!("../../../schemas/json/events/account.closed.json"),
     include_str!("../../../schemas/json/events/account.frozen.json"),
     include_str!("../../../schemas/json/events/account.unfrozen.json"),
+    include_str!("../../../schemas/json/events/account.limited.json"),
 ];
 
 fn schemas() -> impl Iterator<Item = Value> {
@@ -139,7 +140,7 @@ fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
 #[test]
 fn every_event_on_the_page_is_booked_as_the_page_says() {
     let events = blocks(EVENTS_PAGE, "json");
-    assert_eq!(events.len(), 9);
+    assert_eq!(events.len(), 10);
     let mut kinds = Vec::new();
     for text in events {
         let event: Value = serde_json::from_str(text).unwrap();
@@ -158,6 +159,7 @@ fn every_event_on_the_page_is_booked_as_the_page_says() {
             "hold.captured",
             "hold.released",
             "account.frozen",
+            "account.limited",
         ]
     );
     // The example of binary mode: headers, an empty line, the data.

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use schemas::batch::sha256;
 use schemas::shards::PartitionMap;
 use schemas::wire::{
-    CaptureHold, ChangeAccount, Command, EventKey, Leg, PlaceHold, ReleaseHold, Side, change_account::Action,
-    command,
+    CaptureHold, ChangeAccount, ChangeLimits, Command, EventKey, Leg, LimitChange, PlaceHold, ReleaseHold,
+    Side, change_account::Action, command, limit_change,
 };
 
 /// The chart of every test that does not bring its own.
@@ -73,6 +73,29 @@ pub enum Op {
     Release(String),
     /// An account, and on which side where that counts.
     Account(String, Action, Side),
+    /// Limits of an account in an asset: how little, how much.
+    Limits(String, String, To, To),
+}
+
+/// What becomes of a limit; figures on the account's normal side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    Stays,
+    Chart,
+    Unlimited,
+    Figure(i128),
+}
+
+impl To {
+    fn wire(self) -> Option<LimitChange> {
+        let to = match self {
+            Self::Stays => return None,
+            Self::Chart => limit_change::To::Chart(true),
+            Self::Unlimited => limit_change::To::Unlimited(true),
+            Self::Figure(minor) => limit_change::To::Figure(minor.into()),
+        };
+        Some(LimitChange { to: Some(to) })
+    }
 }
 
 /// One event.
@@ -142,6 +165,12 @@ impl Event {
                 side: *side as i32,
             }),
             Op::Release(hold) => command::Operation::ReleaseHold(ReleaseHold { hold: key(hold) }),
+            Op::Limits(account, asset, least, most) => command::Operation::ChangeLimits(ChangeLimits {
+                account: account.clone(),
+                asset: asset.clone(),
+                least: least.wire(),
+                most: most.wire(),
+            }),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Thousands of small histories: random events, windows, aborts, crashes and day changes against the model.
 
 use crate::cluster::{Cluster, DAY};
-use crate::events::{Event, LegWords, Op, Rng, credit, debit, owner, owner_in};
+use crate::events::{Event, LegWords, Op, Rng, To, credit, debit, owner, owner_in};
 use crate::model::{self, Answer, Outcomes};
 use posting::config::RESEND_AFTER_US;
 use schemas::wire::{Side, change_account::Action, journal_item::Item};
@@ -111,8 +111,11 @@ fn event(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
     if rng.percent(16) {
         return about_a_hold(rng, earlier, large);
     }
+    if rng.percent(5) {
+        return about_limits(rng, earlier);
+    }
     // What a closed account is sent from another partition goes to suspense: the number of partitions shows.
-    if large && rng.percent(10) {
+    if large && rng.percent(13) {
         return about_an_account(rng, earlier);
     }
     let legs = legs(rng, large);
@@ -130,6 +133,32 @@ fn event(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
         op: Op::Book,
         ingest: 0,
     }
+}
+
+/// An account gets limits of its own, or the chart's again.
+fn about_limits(rng: &mut Rng, earlier: &[Event]) -> Event {
+    let account = match rng.below(12) {
+        0 => "users:1:savings".to_owned(),
+        1 => "vault:1:gold".to_owned(),
+        2 => merchant(rng),
+        3..=5 => depot(rng),
+        6..=8 => format!("purses:{}:cash", rng.below(MERCHANTS)),
+        _ => wallet(rng),
+    };
+    let mut to = || match rng.below(8) {
+        0 | 1 => To::Stays,
+        2 => To::Chart,
+        3 => To::Unlimited,
+        4 => To::Figure(0 - 100 * i128::from(rng.below(90))),
+        _ => To::Figure(100 * i128::from(rng.below(90))),
+    };
+    let (least, most) = (to(), to());
+    let asset = asset(rng).to_owned();
+    let subject =
+        if rng.percent(50) { owner(&account).to_owned() } else { format!("orders:{}", rng.below(40)) };
+    let (id, body, legs) = (format!("e{}", earlier.len()), String::new(), Vec::new());
+    let op = Op::Limits(account, asset, least, most);
+    Event { id, subject, body, legs, date: DAY, back_dated: false, op, ingest: 0 }
 }
 
 /// An account is opened, closed, frozen or unfrozen.
@@ -418,6 +447,7 @@ impl Seen {
         self.add("decided with others", outcomes.concluded);
         let [held, captured, released, expired] = outcomes.holds;
         self.add("accounts", outcomes.statuses);
+        self.add("limits", outcomes.limits);
         self.add("waited for its hold", outcomes.parked);
         self.add("held", held);
         self.add("captured", captured);
@@ -455,7 +485,7 @@ fn histories_follow_the_model() {
     let often = "booked duplicate conflict no_legs too_many_legs bad_amount unknown_asset unknown_account \
                  unbalanced insufficient_funds balance_too_high overflow aligned unknown_hold hold_not_open hold_mismatch exceeds_hold held \
                  captured released expired account_frozen account_closed account_not_empty \
-                 accounts";
+                 accounts limits limit_not_in_chart limits_contradict";
     let repairs = ["lost", "held", "asked", "asked again", "sent in several windows"];
     for what in often
         .split_whitespace()

@@ -7,7 +7,7 @@
 //! the journal's own, between partitions that of each channel.
 
 use crate::cluster::{Cluster, Page, items_of};
-use crate::events::{BOOK, Event, LegWords, Op, lives_at, terms_of};
+use crate::events::{BOOK, Event, LegWords, Op, PlainTerms, To, lives_at, terms_of};
 use prost::Message;
 use schemas::amount_wire::value;
 use schemas::batch::ChainHead;
@@ -100,6 +100,8 @@ pub struct Outcomes {
     pub concluded: usize,
     /// Changes of what an account may be used for.
     pub statuses: usize,
+    /// Changes of accounts' limits.
+    pub limits: usize,
     /// Events that waited for another one.
     pub parked: usize,
     /// Holds placed, captures, releases, and holds that were over by time.
@@ -322,6 +324,9 @@ struct Books<'a> {
     parked: BTreeMap<String, (Event, i64)>,
     /// Opened, closed, debits frozen, credits frozen.
     statuses: BTreeMap<String, [bool; 4]>,
+    /// By account and asset, as events have said: how little and how much, on the normal side; the ends of the range = no
+    /// limit, `None` = the chart's.
+    limits: BTreeMap<(String, String), [Option<i128>; 2]>,
     /// Holds that events of their own have placed, by event.
     placed: BTreeMap<String, PlacedHold>,
     /// Partition that decides an event of this home.
@@ -356,6 +361,7 @@ impl<'a> Books<'a> {
             waiting: BTreeMap::new(),
             parked: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            limits: BTreeMap::new(),
             placed: BTreeMap::new(),
             deciders: BTreeMap::new(),
             tick_us: 0,
@@ -469,7 +475,7 @@ impl<'a> Books<'a> {
             self.change_hold(&at, d, &event, outcomes);
             self.book(&at, d, &event);
         } else {
-            assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}");
+            assert_eq!((&d.hold, &d.account_status, &d.account_limits), (&None, &None, &None), "{at}");
         }
     }
 
@@ -517,11 +523,16 @@ impl<'a> Books<'a> {
 
     /// What becomes of a hold when an event about it is booked.
     fn change_hold(&mut self, at: &str, d: &Decision, event: &Event, outcomes: &mut Outcomes) {
+        assert_eq!(d.account_limits.is_some(), matches!(event.op, Op::Limits(..)), "{at}");
         let (id, after) = match &event.op {
             Op::Book => return assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}"),
             Op::Account(account, action, side) => {
                 outcomes.statuses += 1;
                 return self.change_status(at, d, account, *action, *side);
+            }
+            Op::Limits(account, asset, least, most) => {
+                outcomes.limits += 1;
+                return self.change_limits(at, d, (account, asset), [*least, *most]);
             }
             Op::Hold(after) => {
                 outcomes.holds[0] += 1;
@@ -568,7 +579,7 @@ impl<'a> Books<'a> {
                 Some((_, Answer::Refused(_))) => return Judged::Refused("hold_not_open"),
                 Some(_) => self.deciders[hold],
             },
-            Op::Account(account, ..) => match terms_of(account, "CNY") {
+            Op::Account(account, ..) | Op::Limits(account, ..) => match terms_of(account, "CNY") {
                 None => return Judged::Refused("unknown_account"),
                 Some(_) => self.partition(account),
             },
@@ -593,6 +604,62 @@ impl<'a> Books<'a> {
         let stated = d.account_status.as_ref().unwrap_or_else(|| panic!("{at}: says nothing of its account"));
         let found = [stated.opened, stated.closed, stated.debits_frozen, stated.credits_frozen];
         assert_eq!((stated.account.as_str(), found), (account, *status), "{at}");
+    }
+
+    /// What counts of an account's limits once these changes are made.
+    fn limits_after(&self, account: &str, asset: &str, to: [To; 2]) -> [Option<i128>; 2] {
+        let mut own = self.limits.get(&(account.to_owned(), asset.to_owned())).copied().unwrap_or_default();
+        for ((limit, to), none) in own.iter_mut().zip(to).zip([i128::MIN, i128::MAX]) {
+            match to {
+                To::Stays => {}
+                To::Chart => *limit = None,
+                To::Unlimited => *limit = Some(none),
+                To::Figure(figure) => *limit = Some(figure),
+            }
+        }
+        own
+    }
+
+    fn judge_limits(&self, account: &str, asset: &str, to: [To; 2]) -> Judged {
+        if !["CNY", "USD", "JPY"].contains(&asset) {
+            return Judged::Refused("unknown_asset");
+        }
+        let Some(chart) = terms_of(account, asset) else { return Judged::Refused("unknown_account") };
+        if self.statuses.get(account).is_some_and(|status| status[1]) {
+            return Judged::Refused("account_closed");
+        }
+        let asked = [chart.least.is_some(), chart.most.is_some()];
+        if (0..2).any(|n| to[n] != To::Stays && !asked[n] && !account.starts_with("vault:")) {
+            return Judged::Refused("limit_not_in_chart");
+        }
+        let [least, most] = self.limits_after(account, asset, to);
+        let least = least.or(chart.least).unwrap_or(i128::MIN);
+        if least > most.or(chart.most).unwrap_or(i128::MAX) {
+            return Judged::Refused("limits_contradict");
+        }
+        Judged::Booked
+    }
+
+    fn change_limits(&mut self, at: &str, d: &Decision, (account, asset): (&str, &str), to: [To; 2]) {
+        let own = self.limits_after(account, asset, to);
+        let stated = d.account_limits.as_ref().unwrap_or_else(|| panic!("{at}: says nothing of its limits"));
+        assert_eq!((stated.account.as_str(), stated.asset.as_str()), (account, asset), "{at}");
+        let figure = |amount: Option<_>| amount.map(|amount| value(Some(amount)));
+        let found = (figure(stated.lowest), figure(stated.highest));
+        assert_eq!(found, signed_limits(account, asset, own), "{at}");
+        let key = (account.to_owned(), asset.to_owned());
+        if own == [None; 2] {
+            self.limits.remove(&key);
+        } else {
+            self.limits.insert(key, own);
+        }
+    }
+
+    /// What counts for an account now.
+    fn terms(&self, account: &str, asset: &str) -> PlainTerms {
+        let chart = terms_of(account, asset).unwrap();
+        let own = self.limits.get(&(account.to_owned(), asset.to_owned())).copied().unwrap_or_default();
+        PlainTerms { least: own[0].or(chart.least), most: own[1].or(chart.most), ..chart }
     }
 
     /// Why an account takes no entry on that side.
@@ -664,8 +731,7 @@ impl<'a> Books<'a> {
     fn held(&self, account: &str, asset: &str, side: Side) -> i128 {
         let key = (account, asset, side);
         let of = self.holds.values().filter(|(a, b, on, _)| (a.as_str(), b.as_str(), *on) == key);
-        let placed =
-            self.placed.values().filter(|h| (h.account.as_str(), h.asset.as_str(), h.side) == key);
+        let placed = self.placed.values().filter(|h| (h.account.as_str(), h.asset.as_str(), h.side) == key);
         of.map(|h| h.3).sum::<i128>() + placed.map(|h| h.left).sum::<i128>()
     }
 
@@ -680,7 +746,7 @@ impl<'a> Books<'a> {
 
     /// Why an account may not have so much on its normal side after a leg on `side`.
     fn passes(&self, leg: &LegWords, side: Side, after: Wide) -> Option<&'static str> {
-        let terms = terms_of(&leg.account, &leg.asset).unwrap();
+        let terms = self.terms(&leg.account, &leg.asset);
         let held = self.held(&leg.account, &leg.asset, side);
         if side == terms.normal {
             let beyond = |most: i128| after.plus(held) > Wide::default().plus(most);
@@ -870,7 +936,8 @@ impl<'a> Books<'a> {
             let mut left = BTreeMap::from([(true, net), (false, net.saturating_neg())]);
             for (n, leg) in (0_u32..).zip(&event.legs).filter(|(_, leg)| of(leg)) {
                 let left = left.get_mut(&(leg.side == Side::Debit)).unwrap();
-                let amount = if terms.limits(leg.side) { leg.minor.min(*left).max(0) } else { 0 };
+                let asked = terms.limits(leg.side) || account.starts_with("vault:");
+                let amount = if asked { leg.minor.min(*left).max(0) } else { 0 };
                 *left -= amount;
                 parts.entry(self.partition(account)).or_default().push((n, amount));
             }
@@ -893,6 +960,7 @@ impl<'a> Books<'a> {
             }
             Op::Capture(hold, _) => self.judge_capture(event, hold),
             Op::Account(account, action, _) => self.judge_change(account, *action),
+            Op::Limits(account, asset, least, most) => self.judge_limits(account, asset, [*least, *most]),
             Op::Release(hold) => {
                 if self.open(hold).is_some() {
                     Judged::Booked
@@ -1244,6 +1312,12 @@ impl<'a> Books<'a> {
             .map(|(account, s)| (account.to_owned(), [s.opened, s.closed, s.debits_frozen, s.credits_frozen]))
             .collect();
         assert_eq!(statuses, self.statuses, "p{slot}: statuses");
+        let limits: Vec<_> = live.limits.sorted();
+        let limits: BTreeMap<(&str, &str), _> =
+            limits.into_iter().map(|(a, b, own)| ((a, b), (own.lowest, own.highest))).collect();
+        let own =
+            self.limits.iter().map(|((a, b), own)| ((a.as_str(), b.as_str()), signed_limits(a, b, *own)));
+        assert_eq!(limits, own.collect(), "p{slot}: limits");
         let held: BTreeMap<String, PlacedHold> = (live.holds.all())
             .map(|(_, hold)| {
                 let placed = hold.placed.clone().unwrap();
@@ -1290,6 +1364,8 @@ fn known(code: &str) -> &'static str {
         "account_closed",
         "account_frozen",
         "account_not_empty",
+        "limit_not_in_chart",
+        "limits_contradict",
     ];
     KNOWN.iter().find(|known| **known == code).unwrap_or_else(|| panic!("unknown reason {code:?}"))
 }
@@ -1299,7 +1375,7 @@ fn fault(event: &Event) -> Option<&'static str> {
     let (least, most) = match event.op {
         Op::Book | Op::Capture(..) => (1, LEGS_MAX),
         Op::Hold(_) => (1, 1),
-        Op::Release(_) | Op::Account(..) => (0, 0),
+        Op::Release(_) | Op::Account(..) | Op::Limits(..) => (0, 0),
     };
     if event.legs.len() < least {
         return Some("no_legs");
@@ -1326,6 +1402,23 @@ fn fault(event: &Event) -> Option<&'static str> {
     }
     let balanced = matches!(event.op, Op::Hold(_)) || sums.values().all(|sum| *sum == 0);
     (!balanced).then_some("unbalanced")
+}
+
+/// How far down and up a balance may go, debits minus credits, with these limits on its normal side.
+fn signed_limits(
+    account: &str,
+    asset: &str,
+    [least, most]: [Option<i128>; 2],
+) -> (Option<i128>, Option<i128>) {
+    if terms_of(account, asset).unwrap().normal == Side::Debit {
+        return (least, most);
+    }
+    let turned = |limit: i128| match limit {
+        i128::MIN => i128::MAX,
+        i128::MAX => i128::MIN,
+        limit => 0 - limit,
+    };
+    (most.map(turned), least.map(turned))
 }
 
 /// What an event takes from the account of a hold.

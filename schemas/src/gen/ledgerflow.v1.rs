@@ -330,7 +330,7 @@ pub struct Command {
     #[prost(string, tag = "17")]
     pub tenant: ::prost::alloc::string::String,
     /// What it asks for; absent: its legs are booked.
-    #[prost(oneof = "command::Operation", tags = "18, 19, 20, 21")]
+    #[prost(oneof = "command::Operation", tags = "18, 19, 20, 21, 24")]
     pub operation: ::core::option::Option<command::Operation>,
 }
 /// Nested message and enum types in `Command`.
@@ -346,6 +346,8 @@ pub mod command {
         ReleaseHold(super::ReleaseHold),
         #[prost(message, tag = "21")]
         ChangeAccount(super::ChangeAccount),
+        #[prost(message, tag = "24")]
+        ChangeLimits(super::ChangeLimits),
     }
 }
 /// Puts its only leg on hold: nobody else spends it until it is captured, released, or over.
@@ -423,6 +425,40 @@ pub mod change_account {
                 _ => None,
             }
         }
+    }
+}
+/// Changes how little and how much one account may hold of an asset; it has no leg. What is absent stays as it is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangeLimits {
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub asset: ::prost::alloc::string::String,
+    /// Overdraft or minimum balance, and maximum balance.
+    #[prost(message, optional, tag = "3")]
+    pub least: ::core::option::Option<LimitChange>,
+    #[prost(message, optional, tag = "4")]
+    pub most: ::core::option::Option<LimitChange>,
+}
+/// What becomes of a limit.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LimitChange {
+    #[prost(oneof = "limit_change::To", tags = "1, 2, 3")]
+    pub to: ::core::option::Option<limit_change::To>,
+}
+/// Nested message and enum types in `LimitChange`.
+pub mod limit_change {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum To {
+        /// Minor units on the account's normal side: an overdraft is below zero.
+        #[prost(message, tag = "1")]
+        Figure(super::Amount),
+        /// No limit.
+        #[prost(bool, tag = "2")]
+        Unlimited(bool),
+        /// What the chart says, as before any event.
+        #[prost(bool, tag = "3")]
+        Chart(bool),
     }
 }
 /// Ends a hold; it has no leg.
@@ -931,8 +967,11 @@ pub struct Decision {
     /// BOOKED only: the account that this changed, as it may be used from now on.
     #[prost(message, optional, tag = "46")]
     pub account_status: ::core::option::Option<AccountStatus>,
+    /// BOOKED only: the account whose limits this changed, as they are from now on.
+    #[prost(message, optional, tag = "51")]
+    pub account_limits: ::core::option::Option<AccountLimits>,
     /// PENDING only: the command's operation, so that the Forward can be sent again.
-    #[prost(oneof = "decision::Operation", tags = "41, 42, 43, 45")]
+    #[prost(oneof = "decision::Operation", tags = "41, 42, 43, 45, 50")]
     pub operation: ::core::option::Option<decision::Operation>,
 }
 /// Nested message and enum types in `Decision`.
@@ -948,7 +987,24 @@ pub mod decision {
         ReleaseHold(super::ReleaseHold),
         #[prost(message, tag = "45")]
         ChangeAccount(super::ChangeAccount),
+        #[prost(message, tag = "50")]
+        ChangeLimits(super::ChangeLimits),
     }
+}
+/// How far an event lets the balance of one account in one asset go, debits minus credits. What is absent is as the chart
+/// says; the ends of the 128-bit range are no limit.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AccountLimits {
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub asset: ::prost::alloc::string::String,
+    /// Credits may take it down to here.
+    #[prost(message, optional, tag = "3")]
+    pub lowest: ::core::option::Option<Amount>,
+    /// Debits may take it up to here.
+    #[prost(message, optional, tag = "4")]
+    pub highest: ::core::option::Option<Amount>,
 }
 /// What an account may be used for.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
