@@ -11,12 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use stream::log::{Header, header};
 
 /// Reason codes of refusals by posting; every other code on `rejected` is a dead letter of ingest.
-const REFUSALS: [&str; 15] = [
+const REFUSALS: [&str; 16] = [
     "conflict",
     "limit_not_in_chart",
     "limits_contradict",
     "insufficient_funds",
     "balance_too_high",
+    "velocity_exceeded",
     "overflow",
     "unknown_hold",
     "hold_not_open",

@@ -16,6 +16,7 @@ use crate::outcome::{
 };
 use crate::published::Published;
 use crate::recon::{Recon, Source};
+use crate::velocity::Velocity;
 use schemas::topics::{PartitionCounts, Topic};
 use schemas::wire::journal_item::Item;
 use schemas::wire::{
@@ -129,6 +130,8 @@ pub struct Posting {
     statuses: HashMap<String, AccountStatus>,
     /// Limits that events have given accounts.
     limits: Limits,
+    /// What was moved of accounts that have a rule about it.
+    velocity: Velocity,
     tick_us: i64,
 }
 
@@ -210,6 +213,7 @@ impl Posting {
         for item in items {
             self.item(place, &opened.header, item, credits_partial, &mut collected, around);
         }
+        self.velocity.batch(place, items, around.found);
         self.balance(place, &collected, around.found);
         clearing_nets(self.partition, place, &collected, around.found);
         let commands: Vec<_> = consumed.iter().flat_map(|b| b.commands.iter().map(|c| (b.slot, c))).collect();
@@ -319,7 +323,8 @@ impl Posting {
             Item::HoldExpired(over) => self.expired(place, over, around.found),
             Item::Tick(tick) => self.tick_us = self.tick_us.max(tick.business_time_us),
             Item::Chart(_) => self.limits.forget(),
-            // Those that were taken from a channel are judged there; these change nothing that is audited.
+            // Those that were taken from a channel are judged there, what was moved with its batch; these change nothing that is
+            // audited.
             Item::Decision(_)
             | Item::Received(_)
             | Item::Resolution(_)
@@ -328,6 +333,7 @@ impl Posting {
             | Item::Voided(_)
             | Item::DayMarkerSeen(_)
             | Item::ResendTaken(_)
+            | Item::Moved(_)
             | Item::HeldTick(_) => {}
         }
     }

@@ -74,6 +74,41 @@ const fn turned(figure: i128) -> i128 {
     }
 }
 
+/// Sides whose entries count for a rule about velocity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counted {
+    /// Debits do.
+    pub debits: bool,
+    /// Credits do.
+    pub credits: bool,
+}
+
+impl Counted {
+    /// Whether entries on a side count.
+    #[must_use]
+    pub const fn has(self, side: Side) -> bool {
+        match side {
+            Side::Credit => self.credits,
+            _ => self.debits,
+        }
+    }
+
+    /// Whether any do.
+    #[must_use]
+    pub const fn any(self) -> bool {
+        self.debits || self.credits
+    }
+
+    fn of(class: &AccountClass, asset: &str) -> Self {
+        let mut counted = Self::default();
+        for rule in class.velocity.iter().filter(|rule| rule.amount_max(asset).is_some()) {
+            counted.credits |= rule.side == Side::Credit;
+            counted.debits |= rule.side != Side::Credit;
+        }
+        counted
+    }
+}
+
 /// What the chart says of an account in one asset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
@@ -85,19 +120,30 @@ pub struct Terms {
     pub opened_first: bool,
     /// It is asked about every leg, wherever the event is decided.
     pub guarded: bool,
+    /// Which of its entries count for a rule about velocity.
+    pub counted: Counted,
+    /// Something else vouches for its funds: it is not asked any more.
+    pub vouched: bool,
 }
 
 impl Terms {
-    /// Whether the account must be asked about a leg on `side`: it moves it towards a limit, or the account is guarded.
+    /// Whether the account must be asked about a leg on `side`: it moves it towards a limit or counts for a rule, or the
+    /// account is guarded.
     #[must_use]
     pub const fn may_refuse(&self, side: Side) -> bool {
-        self.guarded || self.range.limits(side)
+        !self.vouched && (self.guarded || self.range.limits(side) || self.counted.has(side))
+    }
+
+    /// Whether an event may give the account a limit on `side`: the chart does, or the account is guarded.
+    #[must_use]
+    pub const fn may_be_limited(&self, side: Side) -> bool {
+        !self.vouched && (self.guarded || self.range.limits(side))
     }
 
     /// The same where something else vouches for its funds.
     #[must_use]
     pub const fn unjudged(self) -> Self {
-        Self { range: Range::ALL, guarded: false, ..self }
+        Self { vouched: true, ..self }
     }
 
     /// A figure of its normal side as debits minus credits, and the other way round.
@@ -120,7 +166,14 @@ impl Terms {
     pub fn of(class: &AccountClass, asset: &str) -> Option<Self> {
         let (opened_first, guarded) = (class.opened_first, class.guarded || class.opened_first);
         let range = || Range::of(class.normal, class.limits.of_asset(asset));
-        class.holds(asset).then(|| Self { normal: class.normal, range: range(), opened_first, guarded })
+        class.holds(asset).then(|| Self {
+            normal: class.normal,
+            range: range(),
+            opened_first,
+            guarded,
+            counted: Counted::of(class, asset),
+            vouched: false,
+        })
     }
 }
 
@@ -278,7 +331,8 @@ mod tests {
     fn limits_follow_the_normal_side() {
         let terms = |normal, least, most| {
             let range = Range::of(normal, Bounds { least, most });
-            Terms { normal, range, opened_first: false, guarded: false }
+            let (opened_first, guarded, counted, vouched) = (false, false, Counted::default(), false);
+            Terms { normal, range, opened_first, guarded, counted, vouched }
         };
         let refuses = |t: &Terms| [Side::Debit, Side::Credit].map(|side| t.may_refuse(side));
         let wallet = terms(Side::Credit, -100, i128::MAX);
@@ -303,6 +357,8 @@ mod tests {
         assert!(bank.range.allows(Side::Debit, i128::MIN, i128::MAX));
         let vault = Terms { guarded: true, ..bank };
         assert_eq!((refuses(&vault), refuses(&wallet.unjudged())), ([true, true], [false, false]));
+        let card = Terms { counted: Counted { debits: true, credits: false }, ..bank };
+        assert_eq!((refuses(&card), refuses(&card.unjudged())), ([true, false], [false, false]));
     }
 
     #[test]

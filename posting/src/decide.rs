@@ -4,7 +4,8 @@
 //! An event is decided where its accounts may refuse it: in their partition where they share one, at home where none
 //! may, and by home with answers of all of them where they lie apart ([`crate::groups`]).
 //!
-//! Precedence of refusals: conflict, insufficient funds, balance too high, overflow, timed out (see `schemas::reason`);
+//! Precedence of refusals: conflict, insufficient funds, balance too high, velocity exceeded,
+//! overflow, timed out (see `schemas::reason`);
 //! a repeated event is answered before anything else is looked at.
 
 use crate::accounts::Terms;
@@ -492,6 +493,7 @@ pub fn book<'c>(
     let entries = o.try_book(&local)?;
     check_clearing(o, legs, own)?;
     o.settle(&entries);
+    o.count_entries(&local, &entries);
     let (date, carried_from) = dates(o, command);
     let mut remote: Vec<RemoteLine<'c>> = Vec::with_capacity(legs.len() - local.len());
     remote.extend(legs.iter().enumerate().filter(|leg| !here(leg)).map(|(n, placed)| placed.remote(n, 0)));

@@ -12,6 +12,7 @@ use crate::ids::{IdKey, IdRecord, key_of, remembered};
 use crate::limits::OwnLimits;
 use crate::resend::{Again, command_of};
 use crate::status::Status;
+use crate::velocity::{self, Move};
 use bytes::Bytes;
 use prost::Message;
 use schemas::batch::Hash;
@@ -109,6 +110,8 @@ pub enum Effect {
         /// From now on.
         limits: OwnLimits,
     },
+    /// What was moved of an account in a part of a window.
+    Moved(Box<Move>),
     /// An event came again whose outcome stands; with another body it is refused as a conflict.
     Repeated {
         /// With another body.
@@ -211,6 +214,9 @@ impl Effect {
                     decider: r.from,
                     batch: r.batch,
                 });
+            }
+            Item::Moved(moved) => {
+                out.extend(velocity::of_wire(&moved).map(|of| Self::Moved(Box::new(of))));
             }
             Item::Tick(tick) => out.push(Self::Tick(tick.business_time_us)),
             Item::HeldTick(tick) => out.push(Self::HeldTick(tick.business_time_us)),

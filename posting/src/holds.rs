@@ -12,6 +12,7 @@ use crate::config::CROSSING_MAX;
 use crate::ids::IdKey;
 use crate::overlay::{Overlay, Refusal, signed};
 use crate::room;
+use crate::velocity::Volume;
 use prost::Message;
 use rustc_hash::FxHashMap;
 use schemas::amount_wire::value;
@@ -95,8 +96,8 @@ impl Hold {
 #[derive(Debug, Default)]
 struct Sums(FxHashMap<Box<str>, Vec<AssetSums>>);
 
-/// Of an asset: on hold for debits, and for credits.
-type AssetSums = (Box<str>, [i128; 2]);
+/// Of an asset: on hold for debits, and for credits; minor units and number.
+type AssetSums = (Box<str>, [(i128, i64); 2]);
 
 /// Where the sum of a side lies.
 const fn place_of(side: Side) -> usize {
@@ -107,27 +108,29 @@ const fn place_of(side: Side) -> usize {
 }
 
 impl Sums {
-    fn of(&self, account: &str, asset: &str, side: Side) -> i128 {
+    fn of(&self, account: &str, asset: &str, side: Side) -> (i128, i64) {
         let sums = self.0.get(account).and_then(|sums| sums.iter().find(|(a, _)| &**a == asset));
-        sums.and_then(|(_, sums)| sums.get(place_of(side))).copied().unwrap_or(0)
+        sums.and_then(|(_, sums)| sums.get(place_of(side))).copied().unwrap_or_default()
     }
 
+    /// Adds a hold, or takes it off; one of zero is no hold of anything.
     fn add(&mut self, hold: &Hold, by: i128) {
         if by == 0 {
             return;
         }
+        let one = if by > 0 { 1 } else { -1 };
         if !self.0.contains_key(&hold.account) {
             self.0.insert(hold.account.clone(), Vec::new());
         }
         let Some(sums) = self.0.get_mut(&hold.account) else { return };
         if !sums.iter().any(|(asset, _)| *asset == hold.asset) {
-            sums.push((hold.asset.clone(), [0; 2]));
+            sums.push((hold.asset.clone(), [(0, 0); 2]));
         }
         let of_asset = sums.iter_mut().find(|(asset, _)| *asset == hold.asset);
         if let Some(sum) = of_asset.and_then(|(_, sums)| sums.get_mut(place_of(hold.side))) {
-            *sum = sum.saturating_add(by);
+            *sum = (sum.0.saturating_add(by), sum.1.saturating_add(one));
         }
-        sums.retain(|(_, sums)| *sums != [0; 2]);
+        sums.retain(|(_, sums)| *sums != [(0, 0); 2]);
         if sums.is_empty() {
             self.0.remove(&hold.account);
         }
@@ -160,7 +163,7 @@ impl HoldTable {
     /// On hold of an account for entries on a side, minor units.
     #[must_use]
     pub fn held(&self, account: &str, asset: &str, side: Side) -> i128 {
-        self.sums.of(account, asset, side)
+        self.sums.of(account, asset, side).0
     }
 
     /// Every hold, by event and leg.
@@ -245,8 +248,15 @@ impl Overlay<'_> {
         if self.base.holds.is_empty() && self.holds.changed.is_empty() {
             return 0;
         }
+        self.base.holds.held(account, asset, side).saturating_add(self.holds.sums.of(account, asset, side).0)
+    }
+
+    /// On hold of an account for entries on a side, with the number of holds.
+    pub(crate) fn volume_held(&self, account: &str, asset: &str, side: Side) -> Volume {
+        let base = self.base.holds.sums.of(account, asset, side);
         let changed = self.holds.sums.of(account, asset, side);
-        self.base.holds.held(account, asset, side).saturating_add(changed)
+        let count = u64::try_from(base.1.saturating_add(changed.1)).unwrap_or(0);
+        Volume { amount: base.0.saturating_add(changed.0), count }
     }
 
     /// Puts something on hold, in the place of what was under its key.
@@ -292,7 +302,7 @@ impl Overlay<'_> {
     ///
     /// # Errors
     /// [`Reason::UnknownAccount`], as [`Overlay::check_status`], [`Reason::InsufficientFunds`],
-    /// [`Reason::BalanceTooHigh`], [`Reason::Overflow`]; nothing is changed.
+    /// [`Reason::BalanceTooHigh`], [`Reason::VelocityExceeded`], [`Reason::Overflow`]; nothing is changed.
     pub fn put_on_hold(&mut self, event: IdKey, legs: &[HoldLeg], home: u32) -> Result<(), Refusal> {
         let mut so_far = Sums::default();
         let mut holds = Vec::with_capacity(legs.len());
@@ -314,7 +324,7 @@ impl Overlay<'_> {
     }
 
     /// Judges whether so much may be on hold of an account beside what is already.
-    fn check_hold(&self, hold: &Hold, terms: &Terms, of_event: i128) -> Result<(), Refusal> {
+    fn check_hold(&self, hold: &Hold, terms: &Terms, (of_event, count): (i128, i64)) -> Result<(), Refusal> {
         let Hold { account, asset, side, amount, .. } = hold;
         let (side, amount) = (*side, *amount);
         let held = self.held(account, asset, side).saturating_add(of_event);
@@ -323,6 +333,10 @@ impl Overlay<'_> {
             let after = balance.saturating_add(signed(side, amount));
             let what = self.beyond_limit(account, asset, terms, (side, after, held.saturating_sub(amount)));
             return Err(Refusal::new(terms.beyond(side), what));
+        }
+        if amount > 0 && terms.counted.has(side) {
+            let more = Volume { amount: of_event, count: u64::try_from(count).unwrap_or(0) };
+            self.check_velocity(account, asset, side, more)?;
         }
         if !(0..=CROSSING_MAX).contains(&amount) {
             let what = format!("what would be on hold of {account} in {asset}");

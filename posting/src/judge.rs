@@ -5,6 +5,7 @@
 
 use crate::accounts::Terms;
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
+use crate::velocity::volume;
 use schemas::money;
 use schemas::reason::Reason;
 use schemas::wire::Side;
@@ -13,14 +14,14 @@ impl Overlay<'_> {
     /// Judges entries that were worked out; `overflowed` where a balance left its range on the way.
     ///
     /// # Errors
-    /// [`Reason::InsufficientFunds`], [`Reason::BalanceTooHigh`].
+    /// [`Reason::InsufficientFunds`], [`Reason::BalanceTooHigh`], [`Reason::VelocityExceeded`].
     pub(crate) fn check_limits(
         &self,
         legs: &[LocalLeg<'_>],
         lines: &[Line<'_>],
         overflowed: bool,
     ) -> Result<(), Refusal> {
-        let mut too_high = None;
+        let (mut too_high, mut too_fast) = (None, None);
         for (leg, line) in legs.iter().zip(lines) {
             let Some(terms) = leg.terms.filter(|t| t.may_refuse(leg.side)) else { continue };
             let of_row = |other: &&Line<'_>| other.row == line.row;
@@ -44,8 +45,16 @@ impl Overlay<'_> {
                     reason => return Err(Refusal::new(reason, what)),
                 }
             }
+            if terms.counted.has(side) && too_high.is_none() && too_fast.is_none() {
+                let net = after.saturating_sub(before).saturating_abs();
+                let more = volume(side, net, lines.iter().filter(of_row));
+                too_fast = self.check_velocity(leg.account, leg.asset, side, more).err();
+            }
         }
-        too_high.map_or(Ok(()), |what| Err(Refusal::new(Reason::BalanceTooHigh, what)))
+        match too_high {
+            Some(what) => Err(Refusal::new(Reason::BalanceTooHigh, what)),
+            None => too_fast.map_or(Ok(()), Err),
+        }
     }
 
     /// Where entries on a side would take an account (debits minus credits), what is on hold on that side besides, and

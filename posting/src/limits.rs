@@ -41,11 +41,11 @@ impl OwnLimits {
         AccountLimits { account: account.to_owned(), asset: asset.to_owned(), lowest, highest }
     }
 
-    /// What counts for an account: these, where it is asked about the side, else what the chart says.
+    /// What counts for an account: these, where it may have a limit on the side, else what the chart says.
     #[must_use]
     pub fn over(self, terms: &Terms) -> Range {
         let Range { lowest, highest } = terms.range;
-        let own = |limit: Option<i128>, side| limit.filter(|_| terms.may_refuse(side));
+        let own = |limit: Option<i128>, side| limit.filter(|_| terms.may_be_limited(side));
         Range {
             lowest: own(self.lowest, Side::Credit).unwrap_or(lowest),
             highest: own(self.highest, Side::Debit).unwrap_or(highest),
@@ -188,7 +188,7 @@ pub fn change<'c>(
             LimitTo::Unlimited => Some(none),
             LimitTo::Figure(figure) => Some(figure),
         };
-        if !terms.may_refuse(side) {
+        if !terms.may_be_limited(side) {
             let which = if side == spends { "overdraft or minimum" } else { "maximum" };
             let what = format!("the chart gives {account} no {which} in {asset}");
             return Err(Refusal::new(Reason::LimitNotInChart, what));
@@ -210,15 +210,23 @@ pub fn change<'c>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounts::Counted;
 
     #[test]
     fn an_own_limit_counts_where_the_account_is_asked() {
         let chart = Range { lowest: i128::MIN, highest: 0 };
-        let terms = Terms { normal: Side::Credit, range: chart, opened_first: false, guarded: false };
+        let terms = Terms {
+            normal: Side::Credit,
+            range: chart,
+            opened_first: false,
+            guarded: false,
+            counted: Counted::default(),
+            vouched: false,
+        };
         let own = OwnLimits { lowest: Some(-50), highest: Some(70) };
         assert_eq!(own.over(&terms), Range { highest: 70, ..chart });
         assert_eq!(own.over(&Terms { guarded: true, ..terms }), Range { lowest: -50, highest: 70 });
-        assert_eq!(own.over(&terms.unjudged()), Range::ALL);
+        assert_eq!(own.over(&terms.unjudged()), chart);
         assert_eq!(OwnLimits::default().over(&terms), chart);
     }
 

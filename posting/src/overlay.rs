@@ -17,6 +17,7 @@ use crate::refusal;
 use crate::resend::Again;
 use crate::state::Slot;
 use crate::status::Status;
+use crate::velocity::Moves;
 use prost::Message;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use schemas::batch::{BodyBuilder, ChainHead};
@@ -125,6 +126,8 @@ pub struct Overlay<'a> {
     pub(crate) statuses: BTreeMap<Box<str>, Status>,
     /// Limits that events of this window have given accounts.
     pub(crate) limits: ByAccount,
+    /// What was moved of accounts that have a rule about velocity.
+    pub(crate) moves: Moves,
     tallies: Vec<(TallyKey, Tally)>,
     clearing: ClearingNets,
     scratch: Vec<u8>,
@@ -173,6 +176,7 @@ impl<'a> Overlay<'a> {
             groups: BTreeMap::new(),
             statuses: BTreeMap::new(),
             limits: ByAccount::default(),
+            moves: Moves::default(),
             tallies: Vec::new(),
             clearing: ClearingNets::default(),
             scratch: Vec::with_capacity(512),
@@ -345,11 +349,10 @@ impl<'a> Overlay<'a> {
 
     /// Puts the item that `write` writes on the channel to `to` and returns its sequence.
     pub fn send_with(&mut self, to: u32, write: impl FnOnce(&mut Fields<'_>, u64)) -> u64 {
-        let base = self.base;
-        let outbox = self
-            .sent
-            .entry(to)
-            .or_insert_with(|| Outbox::after(base.outgoing.get(&to).map_or(0, |out| out.sequence)));
+        let (base, bytes_max) = (self.base, self.config.credits_body_bytes_max());
+        let outbox = self.sent.entry(to).or_insert_with(|| {
+            Outbox::after(base.outgoing.get(&to).map_or(0, |out| out.sequence), bytes_max)
+        });
         let sequence = outbox.last() + 1;
         self.scratch.clear();
         write(&mut Fields::new(&mut self.scratch), sequence);
@@ -385,7 +388,7 @@ impl<'a> Overlay<'a> {
     ///
     /// # Errors
     /// As [`Overlay::check_status`], then [`Reason::InsufficientFunds`], [`Reason::BalanceTooHigh`],
-    /// [`Reason::Overflow`]; no figure is changed.
+    /// [`Reason::VelocityExceeded`], [`Reason::Overflow`]; no figure is changed.
     pub fn try_book<'c>(&mut self, legs: &[LocalLeg<'c>]) -> Result<Vec<Line<'c>>, Refusal> {
         let mut lines: Vec<Line<'c>> = Vec::with_capacity(legs.len());
         let mut overflow = None;
@@ -499,6 +502,7 @@ impl<'a> Overlay<'a> {
                 self.journal(Item::DayTally(key.to_wire(tally)));
             }
         }
+        self.journal_moves();
         self.figures_to_effects();
         Ok(())
     }

@@ -11,6 +11,7 @@ use crate::ids::{IdKey, IdRecord, IdTable};
 use crate::limits::LimitTable;
 use crate::resend::Again;
 use crate::status::StatusTable;
+use crate::velocity::VelocityTable;
 use prost::Message;
 use schemas::batch::{ChainHead, Hash};
 use schemas::topics::Topic;
@@ -39,6 +40,8 @@ pub struct Slot {
     pub statuses: StatusTable,
     /// Accounts to which an event has given limits.
     pub limits: LimitTable,
+    /// What was moved of accounts that have a rule about velocity.
+    pub velocity: VelocityTable,
     /// Last batch of the own journal.
     pub journal: ChainHead,
     /// Last batch accepted from every ingest slot.
@@ -86,6 +89,7 @@ impl Slot {
             groups: GroupTable::default(),
             statuses: StatusTable::default(),
             limits: LimitTable::default(),
+            velocity: VelocityTable::default(),
             journal: ChainHead::default(),
             commands: BTreeMap::new(),
             incoming: BTreeMap::new(),
@@ -155,6 +159,7 @@ impl Slot {
             Effect::HoldsEnded { event, home } => self.holds.end_all(event, home),
             Effect::Status { account, status } => self.statuses.set(account, status),
             Effect::Limits { account, asset, limits } => self.limits.set(account, asset, limits),
+            Effect::Moved(of) => self.velocity.set(*of),
             Effect::Repeated { conflict } => {
                 let count = if conflict { &mut self.conflicts } else { &mut self.duplicates };
                 *count = count.saturating_add(1);
@@ -172,7 +177,10 @@ impl Slot {
             }
             Effect::Asked { from, asked } => self.incoming.entry(from).or_default().asked = Some(asked),
             Effect::Again { to, again } => self.outgoing.entry(to).or_default().again = again,
-            Effect::Tick(business_time_us) => self.tick_us = self.tick_us.max(business_time_us),
+            Effect::Tick(business_time_us) => {
+                self.tick_us = self.tick_us.max(business_time_us);
+                self.velocity.forget(self.tick_us);
+            }
             Effect::HeldTick(business_time_us) => {
                 self.held_ticks = self.held_ticks.saturating_add(1);
                 self.held_tick_us = business_time_us;
@@ -203,6 +211,7 @@ const KEY_ID: u8 = b'i';
 const KEY_LIMITS: u8 = b'l';
 const KEY_REST: u8 = b'm';
 const KEY_STATUS: u8 = b's';
+pub(crate) const KEY_VELOCITY: u8 = b'v';
 
 fn account_key(key: &mut Vec<u8>, account: &str, asset: &str) {
     named(key, KEY_ACCOUNT, account, asset);
@@ -358,6 +367,7 @@ impl SlotState for Slot {
             let stored = limits.map(|limits| limits.to_wire(account, asset).encode_to_vec());
             put(&limits_key(account, asset), stored.as_deref());
         });
+        self.velocity.take_dirty(|key, stored| put(key, stored));
         put(&[KEY_REST], Some(&self.rest().encode_to_vec()));
     }
 
@@ -368,6 +378,7 @@ impl SlotState for Slot {
             + self.groups.dirty_bytes()
             + self.statuses.dirty_bytes()
             + self.limits.dirty_bytes()
+            + self.velocity.dirty_bytes()
     }
 
     fn alarms(&self) -> Vec<String> {
@@ -394,6 +405,7 @@ impl SlotState for Slot {
                 self.groups.load(key, Group::decode(value).ok_or_else(wrong)?);
             }
             Some((&KEY_LIMITS, _)) => self.limits.load(value).ok_or_else(wrong)?,
+            Some((&KEY_VELOCITY, rest)) => self.velocity.load(rest, value).ok_or_else(wrong)?,
             Some((&KEY_STATUS, _)) => self.statuses.load(value).ok_or_else(wrong)?,
             Some((&KEY_REST, [])) => {
                 let rest = wire::PostingRest::decode(value).map_err(|_| wrong())?;
@@ -425,6 +437,7 @@ impl SlotState for Slot {
         for (account, asset, limits) in self.limits.sorted() {
             put(&limits_key(account, asset), Some(&limits.to_wire(account, asset).encode_to_vec()));
         }
+        self.velocity.pairs().iter().for_each(|(key, stored)| put(key, Some(stored)));
         put(&[KEY_REST], Some(&self.rest().encode_to_vec()));
     }
 
@@ -448,6 +461,7 @@ impl SlotState for Slot {
         all.extend(limits.map(|(account, asset, own)| {
             (limits_key(account, asset), own.to_wire(account, asset).encode_to_vec())
         }));
+        all.extend(self.velocity.pairs());
         all.push((vec![KEY_REST], self.rest().encode_to_vec()));
         all
     }

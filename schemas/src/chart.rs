@@ -11,7 +11,7 @@
 //! ```
 //!
 //! `*` matches one segment, `**` the rest (one segment or more). The first pattern that matches decides. An account
-//! without `limit` never refuses; [`crate::limits`] says what a limit is. `opened_first: true` says that an event must
+//! without `limit` or `velocity` never refuses; [`crate::limits`] and [`crate::velocity`] say what these are. `opened_first: true` says that an event must
 //! open the account before it is used, `guarded: true` that it is asked about every leg, wherever the event is decided.
 //! `shard_segments` (default 2) says how many leading segments are the shard key.
 
@@ -19,6 +19,7 @@ use crate::balance_json::NormalSide;
 use crate::ids;
 use crate::limits::{LimitEntry, Limits};
 use crate::money;
+use crate::velocity::{self, VelocityEntry, VelocityRule};
 use crate::wire::Side;
 use crate::yaml::{YamlError, is_empty};
 use serde::Deserialize;
@@ -45,6 +46,8 @@ pub struct AccountClass {
     pub normal: Side,
     /// How little and how much its accounts may hold.
     pub limits: Limits,
+    /// How much, and how often, they may be moved.
+    pub velocity: Vec<VelocityRule>,
     /// Leading segments that make the shard key.
     pub shard_segments: usize,
     /// Assets it may hold; empty = all.
@@ -113,9 +116,17 @@ struct ClassEntry {
     opened_first: bool,
     #[serde(default)]
     guarded: bool,
+    #[serde(default)]
+    velocity: Vec<VelocityEntry>,
 }
 
 impl Chart {
+    /// Most rules about velocity that an account has.
+    #[must_use]
+    pub fn velocity_rules_max(&self) -> usize {
+        self.classes.iter().map(|class| class.velocity.len()).max().unwrap_or(0)
+    }
+
     /// Reads `accounts.yaml`.
     ///
     /// # Errors
@@ -185,9 +196,11 @@ fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Resu
     let limits = match (entry.limit, entry.unlimited) {
         (Some(_), true) => Err("`limit` and `unlimited` exclude each other".to_owned()),
         (None, _) => Ok(Limits::default()),
-        (Some(limit), false) => Limits::of(&limit, held),
+        (Some(limit), false) => Limits::of(&limit, held.clone()),
     };
-    let limits = limits.map_err(|why| at(line, format!("pattern {:?}: {why}", entry.pattern)))?;
+    let in_pattern = |why: String| at(line, format!("pattern {:?}: {why}", entry.pattern));
+    let (limits, velocity) = (limits.map_err(in_pattern)?, velocity::rules(&entry.velocity, held));
+    let velocity = velocity.map_err(in_pattern)?;
     let shard_segments = entry.shard_segments.unwrap_or(SHARD_SEGMENTS_DEFAULT);
     if shard_segments == 0 || shard_segments > ids::ACCOUNT_SEGMENTS_MAX {
         return Err(at(line, format!("pattern {:?}: shard_segments: expected 1 to 8", entry.pattern)));
@@ -196,6 +209,7 @@ fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Resu
         pattern: entry.pattern,
         normal: entry.normal.into(),
         limits,
+        velocity,
         shard_segments,
         assets: entry.assets,
         opened_first: entry.opened_first,

@@ -28,6 +28,7 @@ pub mod rejection;
 pub mod sha256;
 pub mod shards;
 pub mod topics;
+pub mod velocity;
 pub mod versioned;
 pub mod wire_read;
 pub mod wire_walk;

@@ -69,6 +69,7 @@ reasons! {
     LimitsContradict = 40, "limits_contradict", true, "An account's least balance would be above its largest.", "Change both limits by one event; the detail names them.";
     InsufficientFunds = 21, "insufficient_funds", true, "An account would pass its limit.", "Fund the account and send again under a new id.";
     BalanceTooHigh = 37, "balance_too_high", true, "An account would hold more than its limit.", "Move funds out of the account, and send again under a new id; the detail names the limit.";
+    VelocityExceeded = 38, "velocity_exceeded", true, "An account would be moved further, or more often, than it may be within a time.", "Send it again under a new id later; the detail names the window.";
     Overflow = 22, "overflow", false, "A balance would leave the 128-bit range.", "Check the amount.";
     TimedOut = 25, "timed_out", true, "The partitions of its accounts did not all answer in time.", "Send it again under a new id; `ledgerflow status` says which partition is behind.";
 }
@@ -111,7 +112,7 @@ mod tests {
         let mut by_number: Vec<(u8, &str)> = Reason::ALL.iter().map(|r| (r.number(), r.code())).collect();
         by_number.sort_unstable();
         // 20 was given once and is not given again.
-        let given: [(u8, &str); 35] = [
+        let given: [(u8, &str); 36] = [
             (1, "too_large"),
             (2, "not_utf8"),
             (3, "not_json"),
@@ -145,6 +146,7 @@ mod tests {
             (32, "account_frozen"),
             (33, "account_not_empty"),
             (37, "balance_too_high"),
+            (38, "velocity_exceeded"),
             (39, "limit_not_in_chart"),
             (40, "limits_contradict"),
         ];

@@ -176,6 +176,9 @@ pub struct World {
     pub drafts: BTreeMap<TopicPartition, Vec<Draft>>,
     pub plain: BTreeMap<TopicPartition, Vec<Record>>,
     pub epoch: u64,
+    /// The account of which debits are counted, and what was counted so far.
+    pub counted: Option<String>,
+    moved: (i128, u64),
     plans: BTreeMap<String, Plan>,
     ledgers: Vec<Ledger>,
     ingest: Vec<Ingest>,
@@ -202,6 +205,8 @@ impl World {
         Self {
             counts: PartitionCounts { events, internal },
             drafts: BTreeMap::new(),
+            counted: None,
+            moved: (0, 0),
             plain: BTreeMap::new(),
             epoch: 1,
             plans: BTreeMap::new(),
@@ -342,6 +347,7 @@ impl World {
         window.expire(self);
         window.markers(self);
         window.clear(self);
+        window.count_moved(self);
         window.seal(self);
     }
 
@@ -1191,6 +1197,24 @@ impl PostingWindow {
         world.ledgers[self.p as usize].sent_days.insert(date);
         let (book, sequence, marker) = (BOOK.into(), sequences, markers);
         self.items.push(Item::DayMarkerSent(DayMarkerSent { book, date, sequence, marker }));
+    }
+
+    /// Says what was moved of the account that is counted.
+    fn count_moved(&mut self, world: &mut World) {
+        let Some(counted) = world.counted.clone() else { return };
+        let of = |entry: &&Entry| entry.account == counted && entry.side() == Side::Debit;
+        let (amount, count) = world.moved;
+        for item in &self.items {
+            let Item::Decision(decision) = item else { continue };
+            for entry in decision.entry.iter().filter(of) {
+                world.moved = (world.moved.0 + entry.amount(), world.moved.1 + 1);
+            }
+        }
+        if world.moved != (amount, count) {
+            let (side, amount) = (Side::Debit as i32, Some(world.moved.0.into()));
+            let part = vec![MovedPart { side, window_s: 86_400, part: 7, amount, count: world.moved.1 }];
+            self.items.push(Item::Moved(Moved { account: counted, asset: "CNY".into(), part }));
+        }
     }
 
     fn clear(&mut self, world: &mut World) {

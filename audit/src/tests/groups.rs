@@ -10,8 +10,14 @@ use schemas::topics::Topic;
 use schemas::wire::{Decision, JournalItem, Outcome, change_account::Action, journal_item::Item};
 
 /// Checks whose defects are seeded here.
-pub const SEEDED: [Check; 5] =
-    [Check::OutcomeGroup, Check::HoldOwner, Check::HoldAmount, Check::AccountStatus, Check::AccountLimits];
+pub const SEEDED: [Check; 6] = [
+    Check::OutcomeGroup,
+    Check::HoldOwner,
+    Check::HoldAmount,
+    Check::AccountStatus,
+    Check::AccountLimits,
+    Check::AccountVelocity,
+];
 
 /// Home is partition 0, which has something to put on hold itself; partition 1 and 2 are asked. One event is booked,
 /// one is refused by partition 2.
@@ -50,8 +56,18 @@ fn history() -> World {
         pay("within", 3, 6, 1),
     ];
     world.ingest(0, &later.map(|event| Event { home: 0, ..event }), None);
+    // Of the fourth user's wallet is counted what it is debited.
+    world.counted = Some("users:6:wallet".into());
+    world.post(0);
+    world.ingest(0, &[pay("counted", 6, 3, 1), pay("again", 6, 3, 1)].map(at_home), None);
+    world.post(0);
+    world.ingest(0, &[at_home(pay("later", 6, 3, 1))], None);
     world.post(0);
     world
+}
+
+fn at_home(event: Event) -> Event {
+    Event { home: 0, ..event }
 }
 
 fn audit(world: &World) -> Report {
@@ -66,10 +82,10 @@ fn what_every_partition_agreed_to_is_no_defect() {
     let checked = |check: Check| report.check(check).unwrap().checked;
     // On hold: three legs of one, two of the other; ended by a credit: two.
     assert_eq!((checked(Check::OutcomeGroup), checked(Check::HoldOwner)), (6, 7), "{report}");
-    assert_eq!(checked(Check::AccountLimits), 1);
+    assert_eq!((checked(Check::AccountLimits), checked(Check::AccountVelocity)), (4, 2));
     assert_eq!(checked(Check::HoldAmount), 7, "three placed, two captures, a release, one over by time");
     let o = report.conservation.outcomes;
-    assert_eq!((o.booked, o.refused, o.pending), (15, 1, 0));
+    assert_eq!((o.booked, o.refused, o.pending), (18, 1, 0));
 }
 
 /// Changes, drops (`None`) or keeps the first journal item of a partition for which `change` returns true.
@@ -99,6 +115,17 @@ fn decision(id: &'static str, concludes: bool, change: fn(&mut Decision)) -> imp
     }
 }
 
+/// Changes the last figure that is counted of an account.
+fn counted(by: i128) -> impl Fn(&mut Item) -> bool {
+    move |item| match item {
+        Item::Moved(moved) if moved.part[0].count == 3 => {
+            moved.part[0].amount = Some((3 + by).into());
+            true
+        }
+        _ => false,
+    }
+}
+
 /// Checks that a falsified history does not pass.
 fn found(p: u32, change: impl Fn(&mut Item) -> bool, drop_it: bool) -> Vec<Check> {
     let mut world = history();
@@ -111,7 +138,7 @@ fn found(p: u32, change: impl Fn(&mut Item) -> bool, drop_it: bool) -> Vec<Check
 #[test]
 #[expect(clippy::too_many_lines, reason = "a row for each defect")]
 fn defects_of_groups_and_holds() {
-    let rows: [(&str, Check, Vec<Check>); 21] = [
+    let rows: [(&str, Check, Vec<Check>); 23] = [
         (
             "booked though one refused",
             Check::OutcomeGroup,
@@ -271,6 +298,8 @@ fn defects_of_groups_and_holds() {
                 false,
             ),
         ),
+        ("more was moved than its entries carry", Check::AccountVelocity, found(0, counted(2), false)),
+        ("nothing more was moved", Check::AccountVelocity, found(0, counted(-1), false)),
         (
             "booked to a closed account",
             Check::AccountStatus,

@@ -26,6 +26,7 @@ accounts:
   - { pattern: "till:*:cash", normal: debit, limit: { overdraft: "0" } }
   - { pattern: "purses:*:cash", normal: credit, limit: { overdraft: "0", max_balance: "50" } }
   - { pattern: "depots:*:stock", normal: debit, limit: { min_balance: "2", max_balance: "90", by_asset: { JPY: { max_balance: "40" } } } }
+  - { pattern: "cards:*:main", normal: credit, limit: { overdraft: "50" }, velocity: [{ side: debit, window_s: 16, amount_max: "40", count_max: 4 }, { side: debit, window_s: 1, amount_max: "30" }, { side: credit, window_s: 80, count_max: 5, assets: [CNY, USD] }] }
   - { pattern: "vault:*:gold", normal: debit, opened_first: true }
   - { pattern: "bank:**", normal: debit, unlimited: true }
   - { pattern: "fees:**", normal: credit }
@@ -190,6 +191,34 @@ impl PlainTerms {
     }
 }
 
+/// How much, and how many legs, an account may be moved to a side within a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlainRule {
+    pub side: Side,
+    pub window_s: u32,
+    pub amount_max: Option<i128>,
+    pub count_max: Option<usize>,
+}
+
+/// The rules about velocity of [`CHART`] in plain code.
+pub fn rules_of(account: &str, asset: &str, side: Side) -> Vec<PlainRule> {
+    let minor = |major: i128| Some(if asset == "JPY" { major } else { major * 100 });
+    let rule = |window_s, amount_max, count_max| PlainRule { side, window_s, amount_max, count_max };
+    match account.split(':').collect::<Vec<_>>().as_slice() {
+        ["cards", _, "main"] if side == Side::Debit => {
+            vec![rule(16, minor(40), Some(4)), rule(1, minor(30), None)]
+        }
+        ["cards", _, "main"] if asset != "JPY" => vec![rule(80, None, Some(5))],
+        _ => Vec::new(),
+    }
+}
+
+/// Whether an account is asked about a leg on that side.
+pub fn is_asked(account: &str, asset: &str, side: Side) -> bool {
+    let limits = terms_of(account, asset).unwrap().limits(side);
+    limits || account.starts_with("vault:") || !rules_of(account, asset, side).is_empty()
+}
+
 /// [`CHART`] in plain code.
 pub fn terms_of(account: &str, asset: &str) -> Option<PlainTerms> {
     let minor_of_major = match asset {
@@ -207,6 +236,7 @@ pub fn terms_of(account: &str, asset: &str) -> Option<PlainTerms> {
         ["till", _, "cash"] => (Side::Debit, of(0), None),
         ["purses", _, "cash"] => (Side::Credit, of(0), of(50)),
         ["depots", _, "stock"] => (Side::Debit, of(2), of(if asset == "JPY" { 40 } else { 90 })),
+        ["cards", _, "main"] => (Side::Credit, of(-50), None),
         ["vault", _, "gold"] => (Side::Debit, None, None),
         ["bank", _, ..] => (Side::Debit, None, None),
         ["fees", _, ..] => (Side::Credit, None, None),

@@ -20,3 +20,4 @@ mod resend;
 mod restore;
 mod script;
 mod sizes;
+mod velocity;

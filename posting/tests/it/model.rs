@@ -7,14 +7,14 @@
 //! the journal's own, between partitions that of each channel.
 
 use crate::cluster::{Cluster, Page, items_of};
-use crate::events::{BOOK, Event, LegWords, Op, PlainTerms, To, lives_at, terms_of};
+use crate::events::{BOOK, Event, LegWords, Op, PlainTerms, To, is_asked, lives_at, rules_of, terms_of};
 use prost::Message;
 use schemas::amount_wire::value;
 use schemas::batch::ChainHead;
 use schemas::wire::change_account::Action;
 use schemas::wire::{
     Answered, Clearing, CreditItem, DayMarkerSeen, DayTally, Decision, Entry, HeldLeg, HoldExpired,
-    JournalItem, Outcome, Received, Reserved, Resolution, Side, day_tally::Kind, journal_item::Item,
+    JournalItem, Moved, Outcome, Received, Reserved, Resolution, Side, day_tally::Kind, journal_item::Item,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -327,6 +327,10 @@ struct Books<'a> {
     /// By account and asset, as events have said: how little and how much, on the normal side; the ends of the range = no
     /// limit, `None` = the chart's.
     limits: BTreeMap<(String, String), [Option<i128>; 2]>,
+    /// What was moved of accounts that have a rule about it, by account, asset and side: when, how much, how many legs.
+    moved: BTreeMap<(String, String, i32), Vec<(i64, i128, u64)>>,
+    /// Of these, what was moved in this batch: side, window, part.
+    moved_now: BTreeMap<(String, String), BTreeSet<(i32, u32, i64)>>,
     /// Holds that events of their own have placed, by event.
     placed: BTreeMap<String, PlacedHold>,
     /// Partition that decides an event of this home.
@@ -362,6 +366,8 @@ impl<'a> Books<'a> {
             parked: BTreeMap::new(),
             statuses: BTreeMap::new(),
             limits: BTreeMap::new(),
+            moved: BTreeMap::new(),
+            moved_now: BTreeMap::new(),
             placed: BTreeMap::new(),
             deciders: BTreeMap::new(),
             tick_us: 0,
@@ -421,6 +427,7 @@ impl<'a> Books<'a> {
                     let asked = self.take(taken.from, taken.sequence);
                     assert_eq!(asked, Sent::Resend(taken.from_sequence), "p{}", self.slot);
                 }
+                Item::Moved(moved) => self.moved(moved),
                 Item::Tick(tick) => self.tick_us = self.tick_us.max(tick.business_time_us),
                 Item::HeldTick(_) | Item::Chart(_) => {}
                 item @ (Item::Held(_) | Item::ResendAsked(_) | Item::Resending(_)) => {
@@ -434,6 +441,7 @@ impl<'a> Books<'a> {
         }
         let open: Vec<_> = sums.iter().filter(|(_, sum)| **sum != Wide::default()).collect();
         assert!(open.is_empty(), "p{} batch {}: does not sum to zero: {open:?}", self.slot, self.batch);
+        assert!(self.moved_now.is_empty(), "p{} batch {}: {:?}", self.slot, self.batch, self.moved_now);
         assert!(self.nets.is_empty(), "p{} batch {}: not cleared: {:?}", self.slot, self.batch, self.nets);
     }
 
@@ -756,9 +764,119 @@ impl<'a> Books<'a> {
         terms.least.is_some_and(beyond).then_some("insufficient_funds")
     }
 
+    /// What was moved of an account to a side in the parts from `first` to `last` of a window.
+    fn moved_in(&self, key: &(String, String, i32), window_s: u32, first: i64, last: i64) -> (i128, u64) {
+        let in_parts = |of: &&(i64, i128, u64)| (first..=last).contains(&part_at(window_s, of.0));
+        let moved = self.moved.get(key).into_iter().flatten().filter(in_parts);
+        moved.fold((0, 0), |sum, (_, amount, count)| (sum.0.saturating_add(*amount), sum.1 + count))
+    }
+
+    /// Whether an account would be moved too far, or too often, if so much more were.
+    fn too_fast(&self, account: &str, asset: &str, side: Side, (amount, count): (i128, u64)) -> bool {
+        let key = (account.to_owned(), asset.to_owned(), side as i32);
+        let of = self.holds.values().filter(|h| (h.0.as_str(), h.1.as_str(), h.2) == (account, asset, side));
+        let placed = self
+            .placed
+            .values()
+            .filter(|h| (h.account.as_str(), h.asset.as_str(), h.side) == (account, asset, side));
+        let held = (of.filter(|h| h.3 > 0).count() + placed.count()) as u64;
+        rules_of(account, asset, side).into_iter().any(|rule| {
+            let now = part_at(rule.window_s, self.tick_us);
+            let moved = self.moved_in(&key, rule.window_s, now - 8, now);
+            let amount = moved.0.saturating_add(self.held(account, asset, side)).saturating_add(amount);
+            let count = moved.1 + held + count;
+            rule.amount_max.is_some_and(|most| amount > most)
+                || rule.count_max.is_some_and(|most| count > most as u64)
+        })
+    }
+
+    fn count_moved(&mut self, account: &str, asset: &str, side: Side, (amount, count): (i128, u64)) {
+        let rules = rules_of(account, asset, side);
+        if amount <= 0 || rules.is_empty() {
+            return;
+        }
+        let key = (account.to_owned(), asset.to_owned(), side as i32);
+        self.moved.entry(key).or_default().push((self.tick_us, amount, count));
+        let now = self.moved_now.entry((account.to_owned(), asset.to_owned())).or_default();
+        now.extend(rules.iter().map(|r| (side as i32, r.window_s, part_at(r.window_s, self.tick_us))));
+    }
+
+    /// Counts what the legs of an event here have moved.
+    fn count_legs(&mut self, event: &Event) {
+        let local: Vec<LegWords> =
+            event.legs.iter().filter(|leg| self.partition(&leg.account) == self.slot).cloned().collect();
+        let accounts: BTreeSet<(&str, &str)> = local.iter().map(|leg| (&*leg.account, &*leg.asset)).collect();
+        for (account, asset) in accounts {
+            let of = |leg: &&LegWords| (leg.account.as_str(), leg.asset.as_str()) == (account, asset);
+            let net = local.iter().filter(of).fold(Wide::default(), |sum, leg| sum.plus(leg.signed()));
+            let side = if net < Wide::default() { Side::Credit } else { Side::Debit };
+            let more = self.carried(&local, (account, asset), side);
+            self.count_moved(account, asset, side, more);
+        }
+    }
+
+    /// How far legs move an account to a side, and how many of them do so, the first ones first.
+    fn carried(&self, legs: &[LegWords], (account, asset): (&str, &str), side: Side) -> (i128, u64) {
+        let of = |leg: &&LegWords| (leg.account.as_str(), leg.asset.as_str()) == (account, asset);
+        let net = legs.iter().filter(of).fold(Wide::default(), |sum, leg| sum.plus(leg.signed()));
+        let net = if side == Side::Credit { net.negative() } else { net };
+        let net = net.high.saturating_mul(1 << 64).saturating_add(net.low as i128);
+        let (mut left, mut count) = (net, 0);
+        for leg in legs.iter().filter(of).filter(|leg| leg.side == side) {
+            if left > 0 {
+                left = left.saturating_sub(leg.minor);
+                count += 1;
+            }
+        }
+        (net, count)
+    }
+
+    /// Each part of a window in which something was moved is told once in a batch, with all that was moved in it.
+    fn moved(&mut self, moved: &Moved) {
+        let name = (moved.account.clone(), moved.asset.clone());
+        let at = format!("p{} batch {} {name:?}", self.slot, self.batch);
+        let mut due = self.moved_now.remove(&name).unwrap_or_else(|| panic!("{at}: nothing was moved"));
+        for part in &moved.part {
+            assert!(due.remove(&(part.side, part.window_s, part.part)), "{at}: {part:?}");
+            let key = (name.0.clone(), name.1.clone(), part.side);
+            let found = (value(part.amount), part.count);
+            assert_eq!(found, self.moved_in(&key, part.window_s, part.part, part.part), "{at} {part:?}");
+        }
+        let later = |(side, window_s, part): &(i32, u32, i64)| {
+            let key = (name.0.clone(), name.1.clone(), *side);
+            self.moved[&key].iter().any(|of| part_at(*window_s, of.0) > part + 8)
+        };
+        assert!(due.iter().all(later), "{at}: {due:?} are not told");
+    }
+
+    /// What counts, or may count again, is in the slot's state, and nothing else.
+    fn moved_at_rest(&self, live: &posting::state::Slot) {
+        let mut kept = BTreeMap::new();
+        for ((account, asset, side, window_s), meter) in live.velocity.all() {
+            let key = (account.to_string(), asset.to_string(), *side);
+            for (part, volume) in meter.parts() {
+                let found = (volume.amount, volume.count);
+                assert_eq!(found, self.moved_in(&key, *window_s, part, part), "p{} {key:?}", self.slot);
+                kept.insert((key.clone(), *window_s, part), ());
+            }
+        }
+        for (key, moved) in &self.moved {
+            let side = Side::try_from(key.2).unwrap();
+            for rule in rules_of(&key.0, &key.1, side) {
+                let now = part_at(rule.window_s, self.tick_us);
+                let counts =
+                    moved.iter().map(|of| part_at(rule.window_s, of.0)).filter(|part| *part >= now - 8);
+                for part in counts {
+                    assert!(kept.contains_key(&(key.clone(), rule.window_s, part)), "p{} {key:?}", self.slot);
+                }
+            }
+        }
+    }
+
     /// Why a part cannot be put on hold here.
     fn cannot_hold(&self, event: &Event, legs: &[(u32, i128)]) -> Option<&'static str> {
         let mut sums: BTreeMap<(&str, &str, bool), Wide> = BTreeMap::new();
+        let mut moved: BTreeMap<(&str, &str, i32), (i128, u64)> = BTreeMap::new();
         for (n, amount) in legs {
             let leg = &event.legs[*n as usize];
             if let Some(reason) = self.barred(&leg.account, leg.side) {
@@ -772,6 +890,13 @@ impl<'a> Books<'a> {
             *after = after.plus(if fills { *amount } else { 0 - *amount });
             if let Some(reason) = self.passes(leg, leg.side, *after).filter(|_| *amount > 0) {
                 return Some(reason);
+            }
+            if *amount > 0 {
+                let more = moved.entry((&leg.account, &leg.asset, leg.side as i32)).or_default();
+                *more = (more.0.saturating_add(*amount), more.1 + 1);
+                if self.too_fast(&leg.account, &leg.asset, leg.side, *more) {
+                    return Some("velocity_exceeded");
+                }
             }
             if *amount > CROSSING_MAX {
                 return Some("overflow");
@@ -929,14 +1054,13 @@ impl<'a> Books<'a> {
         let accounts: BTreeSet<(&str, &str)> =
             payers(event).map(|leg| (leg.account.as_str(), leg.asset.as_str())).collect();
         for (account, asset) in accounts {
-            let terms = terms_of(account, asset).unwrap();
             let of = |leg: &&LegWords| (leg.account.as_str(), leg.asset.as_str()) == (account, asset);
             let net = event.legs.iter().filter(of).fold(Wide::default(), |sum, leg| sum.plus(leg.signed()));
             let net = net.high.saturating_mul(1 << 64).saturating_add(net.low as i128);
             let mut left = BTreeMap::from([(true, net), (false, net.saturating_neg())]);
             for (n, leg) in (0_u32..).zip(&event.legs).filter(|(_, leg)| of(leg)) {
                 let left = left.get_mut(&(leg.side == Side::Debit)).unwrap();
-                let asked = terms.limits(leg.side) || account.starts_with("vault:");
+                let asked = is_asked(account, asset, leg.side);
                 let amount = if asked { leg.minor.min(*left).max(0) } else { 0 };
                 *left -= amount;
                 parts.entry(self.partition(account)).or_default().push((n, amount));
@@ -992,6 +1116,7 @@ impl<'a> Books<'a> {
                 None => overflow = true,
             }
         }
+        let all: Vec<LegWords> = local.iter().map(|leg| (*leg).clone()).collect();
         let mut reasons = BTreeSet::new();
         for leg in &local {
             if hold.is_some_and(|hold| (&hold.account, &hold.asset) == (&leg.account, &leg.asset)) {
@@ -1004,11 +1129,13 @@ impl<'a> Books<'a> {
             let stands = if turned { after.negative() } else { after };
             if after != before {
                 reasons.extend(self.passes(leg, side, stands));
+                let more = self.carried(&all, (&leg.account, &leg.asset), side);
+                let fast = self.too_fast(&leg.account, &leg.asset, side, more);
+                reasons.extend(fast.then_some("velocity_exceeded"));
             }
         }
-        if let Some(reason) =
-            ["insufficient_funds", "balance_too_high"].into_iter().find(|r| reasons.contains(r))
-        {
+        let precedence = ["insufficient_funds", "balance_too_high", "velocity_exceeded"];
+        if let Some(reason) = precedence.into_iter().find(|r| reasons.contains(r)) {
             return Judged::Refused(reason);
         }
         if overflow || self.crossing_too_large(event) {
@@ -1095,6 +1222,9 @@ impl<'a> Books<'a> {
         };
         assert_eq!((d.accounting_date, d.carried_from), dates, "{at}: dates");
         assert_eq!((d.value_date, d.back_dated), (event.date, event.back_dated), "{at}");
+        if !matches!(event.op, Op::Hold(_)) {
+            self.count_legs(event);
+        }
         let booked = if let Op::Hold(_) = event.op { &[][..] } else { &event.legs };
         let legs = (0_u32..).zip(booked);
         let (local, mut remote): (Vec<_>, Vec<_>) =
@@ -1159,9 +1289,11 @@ impl<'a> Books<'a> {
             panic!("{at}: was sent as something else")
         };
         assert_eq!(r.reserved, reserved, "{at}");
+        let mut moved = leg.minor;
         if reserved {
             let key = (id.clone(), r.entry.as_ref().unwrap().leg);
-            assert!(self.holds.remove(&key).is_some(), "{at}: {key:?} is not on hold");
+            let held = self.holds.remove(&key);
+            moved = held.unwrap_or_else(|| panic!("{at}: {key:?} is not on hold")).3;
         }
         assert_eq!(r.event.as_ref().unwrap().id, id, "{at}");
         let found = (r.accounting_date, r.carried_from, r.back_dated);
@@ -1181,6 +1313,8 @@ impl<'a> Books<'a> {
             assert_eq!(r.intended_account, leg.account, "{at}");
             booked.account = format!("suspense:p{:02}", self.slot);
             outcomes.suspended.push((id, leg.clone(), self.slot));
+        } else {
+            self.count_moved(&leg.account, &leg.asset, leg.side, (moved, 1));
         }
         self.entry(&at, r.entry.as_ref().unwrap(), &booked);
         self.cross(false, r.from, r.sequence, &leg.asset, 0 - leg.signed(), date);
@@ -1297,6 +1431,7 @@ impl<'a> Books<'a> {
                 assert_eq!(taken, items.len() as u64, "channel p{from} to p{to} is not empty");
             }
         }
+        self.moved_at_rest(&self.cluster.slots[slot as usize]);
         for (id, (body, answer)) in self.ids {
             assert_ne!(answer, Answer::Pending, "p{slot}: {id} waits for ever");
             let event = &self.by_body[&(id.clone(), body)];
@@ -1354,6 +1489,7 @@ fn known(code: &str) -> &'static str {
         "unbalanced",
         "insufficient_funds",
         "balance_too_high",
+        "velocity_exceeded",
         "overflow",
         "timed_out",
         "unknown_hold",
@@ -1404,6 +1540,11 @@ fn fault(event: &Event) -> Option<&'static str> {
     (!balanced).then_some("unbalanced")
 }
 
+/// The part of a window of so many seconds that a moment lies in: an eighth of it.
+fn part_at(window_s: u32, at_us: i64) -> i64 {
+    at_us * 8 / (i64::from(window_s) * 1_000_000)
+}
+
 /// How far down and up a balance may go, debits minus credits, with these limits on its normal side.
 fn signed_limits(
     account: &str,
@@ -1429,10 +1570,7 @@ fn taken_from(hold: &PlacedHold, event: &Event) -> i128 {
 
 /// Legs whose accounts may refuse them.
 fn payers(event: &Event) -> impl Iterator<Item = &LegWords> {
-    event.legs.iter().filter(|leg| {
-        let terms = terms_of(&leg.account, &leg.asset).unwrap();
-        leg.account.starts_with("vault:") || terms.limits(leg.side)
-    })
+    event.legs.iter().filter(|leg| is_asked(&leg.account, &leg.asset, leg.side))
 }
 
 /// Balances are the sum of booked legs and nothing else; clearing pairs are zero; limits hold.

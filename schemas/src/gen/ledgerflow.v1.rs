@@ -772,7 +772,7 @@ pub struct JournalBody {
 pub struct JournalItem {
     #[prost(
         oneof = "journal_item::Item",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21"
     )]
     pub item: ::core::option::Option<journal_item::Item>,
 }
@@ -819,6 +819,8 @@ pub mod journal_item {
         Voided(super::Voided),
         #[prost(message, tag = "19")]
         HoldExpired(super::HoldExpired),
+        #[prost(message, tag = "21")]
+        Moved(super::Moved),
     }
 }
 /// One line of the books. Within a batch, debits = credits for every asset and accounting date.
@@ -1057,6 +1059,36 @@ pub struct HoldExpired {
     /// Home of that event.
     #[prost(uint32, tag = "5")]
     pub home: u32,
+}
+/// What was moved of an account within the windows that the chart's rules about velocity speak of; absolute. At the end of a
+/// batch, one for each account and asset of which a part changed, with the parts that did. Earlier parts count as long as
+/// their window says; they are forgotten by ticks.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Moved {
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub asset: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "3")]
+    pub part: ::prost::alloc::vec::Vec<MovedPart>,
+}
+/// What was moved in one part of a window.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MovedPart {
+    /// Side of the entries.
+    #[prost(enumeration = "Side", tag = "1")]
+    pub side: i32,
+    /// Length of the window, seconds; a part is an eighth of it.
+    #[prost(uint32, tag = "2")]
+    pub window_s: u32,
+    /// Number of the part, counted from 1970-01-01T00:00:00Z.
+    #[prost(sint64, tag = "3")]
+    pub part: i64,
+    #[prost(message, optional, tag = "4")]
+    pub amount: ::core::option::Option<Amount>,
+    /// Legs.
+    #[prost(uint64, tag = "5")]
+    pub count: u64,
 }
 /// One Reserve, and the sequence on the channel to that partition.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1490,6 +1522,12 @@ pub struct StoredHold {
     pub event: ::core::option::Option<EventKey>,
     #[prost(int64, tag = "4")]
     pub expires_us: i64,
+}
+/// What was moved of an account, by parts of a window that its key names.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StoredMoves {
+    #[prost(message, repeated, tag = "1")]
+    pub part: ::prost::alloc::vec::Vec<MovedPart>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct IncomingChannel {
