@@ -11,8 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use stream::log::{Header, header};
 
 /// Reason codes of refusals by posting; every other code on `rejected` is a dead letter of ingest.
-const REFUSALS: [&str; 16] = [
+const REFUSALS: [&str; 17] = [
     "conflict",
+    "at_most_mismatch",
     "limit_not_in_chart",
     "limits_contradict",
     "insufficient_funds",

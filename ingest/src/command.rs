@@ -100,6 +100,9 @@ impl Command<'_> {
                     write_limit(change, 4, limits.most);
                 });
             }
+            MappedOperation::AtMost(side) => {
+                command.message(25, |book| book.int(1, i32::from(side).into()));
+            }
         }
     }
 
@@ -237,6 +240,9 @@ mod tests {
                 least: full_limit(limits.least),
                 most: full_limit(limits.most),
             }),
+            MappedOperation::AtMost(side) => {
+                wire::command::Operation::BookAtMost(wire::BookAtMost { side: side.into() })
+            }
         })
     }
 
@@ -288,6 +294,58 @@ mod tests {
         format!(
             r#"{{"account":"users:1:wallet","asset":"CNY","overdraft":{overdraft},"max_balance":{most}}}"#
         )
+    }
+
+    #[test]
+    fn at_most_names_a_side() {
+        let chart = Chart::parse(CHART).unwrap();
+        for side in ["debit", "credit"] {
+            let leg = |kind: &str, user: u32| {
+                format!("{{ {kind}: \"users:{user}:wallet\", asset: CNY, amount: data.amount }}")
+            };
+            let (debit, credit) = (leg("debit", 1), leg("credit", 2));
+            let text = format!(
+                "version: 1\nrules:\n  - {{ type: sweep, at_most: {side}, legs: [{debit}, {credit}] }}\n"
+            );
+            let rules = Rules::parse(&text, &chart).unwrap();
+            let document = Document::parse(br#"{"amount":"5.00"}"#, 1 << 20).unwrap();
+            let (mut mapped, mut faults) = (Mapped::default(), Faults::default());
+            map_event(
+                rules.for_type("sweep").unwrap(),
+                &chart,
+                Some(document.root()),
+                &mut mapped,
+                &mut faults,
+            );
+            assert_eq!(faults.into_first(), None);
+            let command = Command {
+                source: "s",
+                id: "i",
+                kind: "sweep",
+                subject: "",
+                body_hash: [0; 16],
+                occurred_at_us: 0,
+                accounting_date: 0,
+                value_date: 0,
+                back_dated: false,
+                book: "main",
+                rule: "sweep",
+                rule_version: 1,
+                mapped: &mapped,
+                lane: 0,
+                event_partition: 0,
+                event_offset: 0,
+                traceparent: "",
+            };
+            let mut written = Vec::new();
+            command.write_item(&mut Fields::new(&mut written));
+            let full = full(&command);
+            assert_eq!(written, full.encode_to_vec());
+            let Some(wire::command_item::Item::Command(full)) = full.item else { panic!("no command") };
+            let side = if side == "debit" { wire::Side::Debit } else { wire::Side::Credit };
+            let asked = wire::command::Operation::BookAtMost(wire::BookAtMost { side: side.into() });
+            assert_eq!((full.operation, full.leg.len()), (Some(asked), 2));
+        }
     }
 
     proptest! {

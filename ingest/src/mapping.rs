@@ -56,6 +56,7 @@ pub(crate) enum MappedOperation {
         side: Side,
     },
     Limit(MappedLimits),
+    AtMost(Side),
 }
 
 /// A text of the event, or made from its fields: where it stands among the texts.
@@ -224,6 +225,7 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
     fn operation(&mut self) {
         self.mapped.operation = match &self.rule.operation {
             OperationTemplate::Book => MappedOperation::Book,
+            OperationTemplate::AtMost(side) => MappedOperation::AtMost(*side),
             OperationTemplate::Hold { expires_after_us } => {
                 MappedOperation::Hold { expires_after_us: *expires_after_us }
             }

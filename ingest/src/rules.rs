@@ -11,6 +11,7 @@ mod balance;
 mod limit;
 
 pub(crate) use limit::LimitTemplate;
+use schemas::balance_json::NormalSide;
 use schemas::body_hash::AmountFields;
 use schemas::chart::Chart;
 use schemas::cloudevents::ATTRIBUTE_BYTES_MAX;
@@ -78,6 +79,8 @@ pub(crate) enum OperationTemplate {
     Account { account: AccountTemplate, action: Action, side: Option<usize> },
     /// An account gets limits of its own.
     Limit(LimitTemplate),
+    /// Its two legs are booked, with at most what the account on that side has available.
+    AtMost(Side),
 }
 
 /// A field of the data: its keys from the outermost, and how it is written (`data.order.id`).
@@ -158,6 +161,7 @@ struct RuleEntry {
     #[serde(rename = "final")]
     last: Option<String>,
     expires_after_s: Option<u32>,
+    at_most: Option<NormalSide>,
     account: Option<String>,
     side: Option<String>,
     asset: Option<String>,
@@ -292,6 +296,7 @@ impl Compiler<'_> {
             OperationTemplate::Release { .. }
             | OperationTemplate::Account { .. }
             | OperationTemplate::Limit(_) => (0, 0),
+            OperationTemplate::AtMost(_) => (2, 2),
             _ if entry.each.is_some() => (0, LEGS_MAX),
             _ => (2, LEGS_MAX),
         };
@@ -317,8 +322,15 @@ impl Compiler<'_> {
         settle_optional(&mut legs);
         if !matches!(operation, OperationTemplate::Hold { .. }) {
             balance::check(&legs, &self.fields).map_err(|message| refused(line, message))?;
-        } else if legs.iter().any(|leg| leg.matched.is_some() || leg.if_present.is_some()) {
-            return Err(refused(line, "the leg of a hold has neither `match` nor `if_present`".into()));
+        }
+        let plain = match operation {
+            OperationTemplate::Hold { .. } => "the leg of a hold",
+            OperationTemplate::AtMost(_) => "a leg beside `at_most`",
+            _ => "",
+        };
+        let is_more = |leg: &LegTemplate| leg.matched.is_some() || leg.if_present.is_some();
+        if !plain.is_empty() && legs.iter().any(is_more) {
+            return Err(refused(line, format!("{plain} has neither `match` nor `if_present`")));
         }
         let amounts = amount_fields(&self.fields, &legs, each, &operation);
         Ok(Rule { kind, amounts, fields: self.fields, legs, each, operation })
@@ -349,6 +361,12 @@ impl Compiler<'_> {
         }
         if entry.each.is_some() && !matches!(asked, None | Some(OperationEntry::Capture)) {
             return Err("each: expected only where legs are booked".into());
+        }
+        if let Some(side) = entry.at_most {
+            return match (asked, &entry.each) {
+                (None, None) => Ok(OperationTemplate::AtMost(side.into())),
+                _ => Err("at_most: expected without operation and each".into()),
+            };
         }
         if asked == Some(OperationEntry::Limit) {
             return self.limit(entry).map(OperationTemplate::Limit);

@@ -9,6 +9,7 @@
 //! a repeated event is answered before anything else is looked at.
 
 use crate::accounts::Terms;
+use crate::at_most;
 use crate::capture;
 use crate::clearing::{Cleared, Side as ClearingSide};
 use crate::config::{CROSSING_MAX, LEGS_MAX};
@@ -30,12 +31,14 @@ use std::hint::black_box;
 pub type Broken = String;
 
 /// A leg, where it lives and what the chart says of its account.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Placed<'c> {
     leg: &'c LegView<'c>,
-    partition: u32,
-    side: Side,
-    terms: Terms,
+    /// Minor units; those of the leg, or what is booked of them.
+    amount: i128,
+    pub(crate) partition: u32,
+    pub(crate) side: Side,
+    pub(crate) terms: Terms,
 }
 
 /// A command with what judging it will look up.
@@ -99,7 +102,7 @@ fn judge(
 ) -> Result<(Outcome, u32), Refusal> {
     let home = o.base.slot;
     let decider = match command.operation {
-        Operation::Book => decider(legs, home),
+        Operation::Book | Operation::BookAtMost(_) => decider(legs, home),
         Operation::PlaceHold(_) => Decider::At(legs.first().map_or(home, |leg| leg.partition)),
         Operation::ChangeAccount(AccountChange { account, .. })
         | Operation::ChangeLimits(LimitsChange { account, .. }) => {
@@ -176,6 +179,7 @@ fn decide_here<'c>(
         Operation::ReleaseHold { hold } => capture::release(o, command, hold, home),
         Operation::ChangeAccount(change) => status::change(o, command, change),
         Operation::ChangeLimits(change) => limits::change(o, command, change),
+        Operation::BookAtMost(side) => at_most::book(o, command, legs, *side),
     }
 }
 
@@ -220,6 +224,18 @@ impl<'c> Placed<'c> {
         self.leg.account
     }
 
+    /// The same with at most so much of its amount.
+    #[must_use]
+    pub fn up_to(self, most: i128) -> Self {
+        Self { amount: self.amount.min(most), ..self }
+    }
+
+    /// Its asset.
+    #[must_use]
+    pub const fn asset(&self) -> &'c str {
+        self.leg.asset
+    }
+
     /// Whether it is of that account and asset.
     #[must_use]
     pub fn is_of(&self, account: &str, asset: &str) -> bool {
@@ -229,7 +245,7 @@ impl<'c> Placed<'c> {
     /// Its amount, below zero where it is on the other side.
     #[must_use]
     pub fn towards(&self, side: Side) -> i128 {
-        if self.side == side { self.leg.amount } else { -self.leg.amount }
+        if self.side == side { self.amount } else { -self.amount }
     }
 
     /// All of it, to be put on hold.
@@ -240,7 +256,7 @@ impl<'c> Placed<'c> {
             account: self.leg.account.to_owned(),
             asset: self.leg.asset.to_owned(),
             side: self.side as i32,
-            amount: Some(self.leg.amount.into()),
+            amount: Some(self.amount.into()),
         }
     }
 
@@ -250,7 +266,7 @@ impl<'c> Placed<'c> {
             account: self.leg.account,
             asset: self.leg.asset,
             side: self.side,
-            amount: self.leg.amount,
+            amount: self.amount,
             matched: self.leg.matched,
             partition: self.partition,
             sequence,
@@ -270,7 +286,7 @@ impl<'c> Placed<'c> {
             account: self.leg.account,
             asset: self.leg.asset,
             side: self.side,
-            amount: self.leg.amount,
+            amount: self.amount,
             matched: self.leg.matched,
             terms: Some(terms),
         }
@@ -280,7 +296,7 @@ impl<'c> Placed<'c> {
 /// Finds each leg's partition and terms, and holds the legs against what ingest promised.
 fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed<'c>>, Refusal> {
     let (least, most) = match command.operation {
-        Operation::Book | Operation::CaptureHold { .. } => (1, LEGS_MAX),
+        Operation::Book | Operation::BookAtMost(_) | Operation::CaptureHold { .. } => (1, LEGS_MAX),
         Operation::PlaceHold(_) => (1, 1),
         Operation::ReleaseHold { .. } | Operation::ChangeAccount(_) | Operation::ChangeLimits(_) => (0, 0),
     };
@@ -314,12 +330,15 @@ fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed
             Some((_, sum)) => *sum = sum.checked_add(by).ok_or_else(overflow)?,
             None => sums.push((leg.asset, by)),
         }
-        legs.push(Placed { leg, partition, side, terms });
+        legs.push(Placed { leg, amount, partition, side, terms });
     }
     let holds = matches!(command.operation, Operation::PlaceHold(_));
     match sums.iter().find(|(_, sum)| *sum != 0 && !holds) {
         Some((asset, sum)) => Err(Refusal::new(Reason::Unbalanced, format!("{asset} by {sum}"))),
-        None => Ok(legs),
+        None => match command.operation {
+            Operation::BookAtMost(side) => at_most::check(&legs, side).map(|()| legs),
+            _ => Ok(legs),
+        },
     }
 }
 
@@ -358,7 +377,7 @@ fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
         }
         let left = left.iter_mut().find(|(of, _)| towards && *of == key);
         let amount = left.map_or(0, |(_, left)| {
-            let amount = placed.leg.amount.min(*left).max(0);
+            let amount = placed.amount.min(*left).max(0);
             *left -= amount;
             amount
         });
@@ -376,7 +395,7 @@ fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
 /// How far all legs of an account together move it to the side of that leg; below zero where they move it back.
 fn moved_towards(legs: &[Placed<'_>], of: &Placed<'_>) -> i128 {
     let same = |leg: &&Placed<'_>| (leg.leg.account, leg.leg.asset) == (of.leg.account, of.leg.asset);
-    let towards = |leg: &Placed<'_>| if leg.side == of.side { leg.leg.amount } else { -leg.leg.amount };
+    let towards = |leg: &Placed<'_>| if leg.side == of.side { leg.amount } else { -leg.amount };
     legs.iter().filter(same).fold(0_i128, |sum, leg| sum.saturating_add(towards(leg)))
 }
 
@@ -515,7 +534,7 @@ const fn clearing_to(peer: u32) -> ClearingSide {
 fn check_clearing(o: &mut Overlay<'_>, legs: &[Placed<'_>], own: u32) -> Result<(), Refusal> {
     let mut sums: Vec<(u32, &str, i128)> = Vec::new();
     for placed in legs.iter().filter(|placed| placed.partition != own) {
-        let (peer, asset, amount) = (placed.partition, placed.leg.asset, placed.leg.amount);
+        let (peer, asset, amount) = (placed.partition, placed.leg.asset, placed.amount);
         let by = signed(placed.side, amount);
         let at = sums.iter().position(|(p, a, _)| *p == peer && *a == asset);
         let so_far = at.and_then(|at| sums.get(at)).map_or(0, |(_, _, sum)| *sum);

@@ -19,6 +19,7 @@
 )]
 
 pub mod accounts;
+pub mod at_most;
 pub mod capture;
 pub mod channels;
 pub mod clearing;

@@ -297,7 +297,9 @@ impl<'a> DecisionLine<'a> {
             f.message(40, |f| hold_state(f, hold));
         }
         // In the order of their numbers: a change of an account stands behind what is waited for.
-        if self.outcome == Outcome::Pending && !command.operation.is_of_account() {
+        // That the amount was fixed here is said of what is booked, too.
+        let fixed = self.outcome == Outcome::Booked && matches!(command.operation, Operation::BookAtMost(_));
+        if fixed || (self.outcome == Outcome::Pending && !command.operation.is_of_account()) {
             command.operation.write(f, Operation::IN_DECISION);
         }
         self.write_waiting(f);

@@ -288,6 +288,7 @@ fn operation_of(of: decision::Operation) -> command::Operation {
         decision::Operation::ReleaseHold(release) => command::Operation::ReleaseHold(release),
         decision::Operation::ChangeAccount(change) => command::Operation::ChangeAccount(change),
         decision::Operation::ChangeLimits(change) => command::Operation::ChangeLimits(change),
+        decision::Operation::BookAtMost(book) => command::Operation::BookAtMost(book),
     }
 }
 

@@ -62,7 +62,10 @@ fn legs_of_command(message: &[u8]) -> (usize, usize) {
         while let Ok(Some(key)) = walk.key() {
             if key == bytes_key(12) {
                 legs += 1;
-            } else if (bytes_key(18)..=bytes_key(21)).contains(&key) || key == bytes_key(24) {
+            } else if (bytes_key(18)..=bytes_key(21)).contains(&key)
+                || key == bytes_key(24)
+                || key == bytes_key(25)
+            {
                 // What is said of a hold, or of an account.
                 bytes += HOLD_BYTES;
             }

@@ -2,7 +2,8 @@
 //! a command costs no allocation but its list of legs. A test holds these against the generated types.
 
 use schemas::wire::{
-    Answer, DayMarker, Match, PlaceHold, Resend, Reserve, Side, Verdict, Void, change_account::Action,
+    Answer, BookAtMost, DayMarker, Match, PlaceHold, Resend, Reserve, Side, Verdict, Void,
+    change_account::Action,
 };
 use schemas::wire_read::{Field, WireError, fields};
 use schemas::wire_write::Fields;
@@ -170,6 +171,8 @@ pub enum Operation<'a> {
     ChangeAccount(AccountChange<'a>),
     /// An account has limits of its own from now on.
     ChangeLimits(LimitsChange<'a>),
+    /// Its two legs are booked, with at most what the account of the leg on that side has available.
+    BookAtMost(Side),
 }
 
 /// `LimitChange`.
@@ -274,9 +277,9 @@ impl<'a> Operation<'a> {
     /// Number of the first operation among the fields of `Command`; the others follow.
     const FIRST: u32 = 18;
     /// Numbers of the operations in `Command`.
-    pub const IN_COMMAND: [u32; 5] = [18, 19, 20, 21, 24];
+    pub const IN_COMMAND: [u32; 6] = [18, 19, 20, 21, 24, 25];
     /// Numbers of the operations in `Decision`.
-    pub const IN_DECISION: [u32; 5] = [41, 42, 43, 45, 50];
+    pub const IN_DECISION: [u32; 6] = [41, 42, 43, 45, 50, 52];
 
     fn read(tag: u32, encoded: &'a [u8]) -> Result<Self, ViewError> {
         if tag == Self::FIRST {
@@ -287,6 +290,10 @@ impl<'a> Operation<'a> {
         }
         if tag == Self::FIRST + 6 {
             return Ok(Self::ChangeLimits(LimitsChange::read(encoded)?));
+        }
+        if tag == Self::FIRST + 7 {
+            let book: BookAtMost = prost::Message::decode(encoded)?;
+            return Ok(Self::BookAtMost(book.side()));
         }
         let (mut hold, mut last) = (EventView::default(), false);
         for field in fields(encoded) {
@@ -304,7 +311,7 @@ impl<'a> Operation<'a> {
     pub fn write(
         &self,
         f: &mut Fields<'_>,
-        [place_hold, capture_hold, release_hold, change_account, change_limits]: [u32; 5],
+        [place_hold, capture_hold, release_hold, change_account, change_limits, book_at_most]: [u32; 6],
     ) {
         let event = |f: &mut Fields<'_>, hold: &EventView<'_>| {
             if let Some(encoded) = hold.encoded {
@@ -333,6 +340,9 @@ impl<'a> Operation<'a> {
                 });
             }
             Self::ChangeLimits(change) => f.encoded(change_limits, change.encoded),
+            Self::BookAtMost(side) => {
+                f.message(book_at_most, |f| f.int(1, i64::from(*side as i32)));
+            }
         }
     }
 
@@ -347,7 +357,11 @@ impl<'a> Operation<'a> {
     pub const fn hold(&self) -> Option<&EventView<'a>> {
         match self {
             Self::CaptureHold { hold, .. } | Self::ReleaseHold { hold } => Some(hold),
-            Self::Book | Self::PlaceHold(_) | Self::ChangeAccount(_) | Self::ChangeLimits(_) => None,
+            Self::Book
+            | Self::BookAtMost(_)
+            | Self::PlaceHold(_)
+            | Self::ChangeAccount(_)
+            | Self::ChangeLimits(_) => None,
         }
     }
 }
@@ -380,7 +394,7 @@ impl<'a> CommandView<'a> {
                 15 => command.event_offset = field.int()?,
                 16 => facts.traceparent = field.text()?,
                 17 => command.tenant = field.text()?,
-                tag @ (18..=21 | 24) => command.operation = Operation::read(tag, field.bytes()?)?,
+                tag @ (18..=21 | 24 | 25) => command.operation = Operation::read(tag, field.bytes()?)?,
                 _ => {}
             }
         }
@@ -565,6 +579,7 @@ mod tests {
             ("[a-z:]{0,9}", 0_i32..6, 0_i32..4).prop_map(|(account, action, side)| {
                 Some(command::Operation::ChangeAccount(ChangeAccount { account, action, side }))
             }),
+            (0_i32..3).prop_map(|side| Some(command::Operation::BookAtMost(BookAtMost { side }))),
             ("[a-z:]{0,9}", "[A-Z]{0,4}", limit(), limit()).prop_map(|(account, asset, least, most)| {
                 Some(command::Operation::ChangeLimits(ChangeLimits { account, asset, least, most }))
             }),

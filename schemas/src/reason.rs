@@ -65,6 +65,7 @@ reasons! {
     AccountClosed = 31, "account_closed", false, "The account is closed.", "Use another account; an event may open this one again.";
     AccountFrozen = 32, "account_frozen", true, "The account is frozen on this side.", "Send it again under a new id when the account is unfrozen.";
     AccountNotEmpty = 33, "account_not_empty", true, "An account is closed only when its balances are zero and nothing is on hold.", "Empty the account first; the detail says what is in it.";
+    AtMostMismatch = 45, "at_most_mismatch", false, "An event books at most what one account has available, and it has not two legs, or the other account may refuse it too.", "Let accounts that may refuse stand on the side that `at_most` names only; the detail names the other.";
     LimitNotInChart = 39, "limit_not_in_chart", false, "An event gives an account a limit, and nobody would ask the account: the chart gives it none of that kind.", "Give the accounts of that pattern a limit, or `guarded`, in accounts.yaml.";
     LimitsContradict = 40, "limits_contradict", true, "An account's least balance would be above its largest.", "Change both limits by one event; the detail names them.";
     InsufficientFunds = 21, "insufficient_funds", true, "An account would pass its limit.", "Fund the account and send again under a new id.";
@@ -112,7 +113,7 @@ mod tests {
         let mut by_number: Vec<(u8, &str)> = Reason::ALL.iter().map(|r| (r.number(), r.code())).collect();
         by_number.sort_unstable();
         // 20 was given once and is not given again.
-        let given: [(u8, &str); 36] = [
+        let given: [(u8, &str); 37] = [
             (1, "too_large"),
             (2, "not_utf8"),
             (3, "not_json"),
@@ -149,6 +150,7 @@ mod tests {
             (38, "velocity_exceeded"),
             (39, "limit_not_in_chart"),
             (40, "limits_contradict"),
+            (45, "at_most_mismatch"),
         ];
         assert_eq!(by_number, given);
         assert!(Reason::ALL.iter().all(|reason| Reason::by_number(reason.number()) == Some(*reason)));

@@ -124,6 +124,14 @@ pub fn limit(id: &str, user: u32, highest: i128) -> Event {
     Event { legs: Vec::new(), operation, ..pay(id, user, user, 1) }
 }
 
+/// A payment of at most `amount`.
+pub fn pay_at_most(id: &str, from: u32, to: u32, amount: i128) -> Event {
+    let operation = Some(command::Operation::BookAtMost(BookAtMost { side: Side::Debit as i32 }));
+    let legs =
+        vec![leg(&format!("users:{from}:wallet"), amount), leg(&format!("users:{to}:wallet"), -amount)];
+    Event { legs, operation, ..pay(id, from, to, amount) }
+}
+
 /// Ends a hold.
 pub fn release(id: &str, of: &str, user: u32) -> Event {
     let operation = Some(command::Operation::ReleaseHold(ReleaseHold { hold: key(of) }));
@@ -178,6 +186,8 @@ pub struct World {
     pub epoch: u64,
     /// The account of which debits are counted, and what was counted so far.
     pub counted: Option<String>,
+    /// What is booked of events that book at most their amount.
+    pub available: i128,
     moved: (i128, u64),
     plans: BTreeMap<String, Plan>,
     ledgers: Vec<Ledger>,
@@ -206,6 +216,7 @@ impl World {
             counts: PartitionCounts { events, internal },
             drafts: BTreeMap::new(),
             counted: None,
+            available: 0,
             moved: (0, 0),
             plain: BTreeMap::new(),
             epoch: 1,
@@ -968,6 +979,11 @@ impl PostingWindow {
                 decision.account_limits = Some(AccountLimits { account, asset, lowest: None, highest });
                 return;
             }
+            command::Operation::BookAtMost(_) => {
+                let mut lower = command.clone();
+                lower.leg.iter_mut().for_each(|leg| leg.amount = Some(world.available.into()));
+                return self.book_legs(world, &lower, decision);
+            }
             command::Operation::ReleaseHold(release) => {
                 let hold = placed[&release.hold.clone().unwrap().id].clone();
                 HoldState { amount: Some(0.into()), ..hold }
@@ -1117,6 +1133,10 @@ impl PostingWindow {
         let to = partition_of(&command.leg[0].account, world.counts.internal);
         decision.outcome = Outcome::Pending as i32;
         decision.forwarded_to = to;
+        decision.operation = match command.operation {
+            Some(command::Operation::BookAtMost(book)) => Some(decision::Operation::BookAtMost(book)),
+            _ => None,
+        };
         let forward = Forward { command: Some(command.clone()), ingest_slot };
         decision.forward_sequence = self.send(world, to, credit_item::Item::Forward(forward));
         decision.asked = (0..).zip(&command.leg).map(|(n, l)| remote(n, l, 0, 0)).collect();

@@ -1,7 +1,7 @@
 //! Events that several partitions must agree to: accepted when each was asked, has answered and is told; found when
 //! anything of that is not so, or something stays on hold.
 
-use super::book_keeper::{Event, Plan, World, capture, change, hold, leg, limit, pay, release};
+use super::book_keeper::{Event, Plan, World, capture, change, hold, leg, limit, pay, pay_at_most, release};
 use super::clean::{QUIESCED, run};
 use crate::Check;
 use crate::{AuditLimit, Report};
@@ -86,6 +86,31 @@ fn what_every_partition_agreed_to_is_no_defect() {
     assert_eq!(checked(Check::HoldAmount), 7, "three placed, two captures, a release, one over by time");
     let o = report.conservation.outcomes;
     assert_eq!((o.booked, o.refused, o.pending), (18, 1, 0));
+}
+
+/// Decided at home, and by the partition of the payer.
+#[test]
+fn no_more_is_booked_than_was_asked_at_most() {
+    let rows: [(i128, &[Check]); 5] = [
+        (1, &[]),
+        (40, &[]),
+        (41, &[Check::OutcomeLegs, Check::ChannelContent]),
+        (0, &[Check::OutcomeLegs, Check::ChannelContent]),
+        (-40, &[Check::OutcomeLegs, Check::ChannelContent]),
+    ];
+    for (available, expected) in rows {
+        let mut world = World::new(1, 2);
+        world.available = available;
+        let at_home = pay_at_most("here", 2, 3, 40);
+        let away = Event { home: 0, plan: Plan::Forward(true), ..pay_at_most("away", 1, 2, 40) };
+        world.ingest(0, &[at_home, away], None);
+        [0, 1, 0, 1].into_iter().for_each(|p| world.post(p));
+        let report = audit(&world);
+        let wrong = |check: Check| report.check(check).unwrap().wrong;
+        for check in [Check::OutcomeLegs, Check::ChannelContent] {
+            assert_eq!(wrong(check) > 0, expected.contains(&check), "{available}: {report}");
+        }
+    }
 }
 
 /// Changes, drops (`None`) or keeps the first journal item of a partition for which `change` returns true.

@@ -129,6 +129,21 @@ fn a_wrong_rule_names_its_line_and_what_was_expected() {
             3,
             "expected overdraft, min_balance or max_balance",
         ),
+        (RULE.replace("  - type: t\n", "  - type: t\n    at_most: debit\n"), 3, "legs: expected 2"),
+        (RULE.replace("  - type: t\n", "  - type: t\n    at_most: both\n"), 4, "expected"),
+        (
+            "version: 3\nrules:\n  - type: t\n    at_most: credit\n    operation: release\n    reference: data.r\n".into(),
+            3,
+            "at_most: expected without operation and each",
+        ),
+        (
+            "version: 3\nrules:\n  - type: t\n    at_most: credit\n    legs:\n      \
+             - { debit: \"bank:a\", asset: CNY, amount: data.a, if_present: data.a }\n      \
+             - { credit: \"bank:b\", asset: CNY, amount: data.a, if_present: data.a }\n"
+                .into(),
+            3,
+            "a leg beside `at_most` has neither `match` nor `if_present`",
+        ),
         (
             operation("limit, account: \"bank:a\", asset: CNY, overdraft: data.o", ONE_LEG),
             3,

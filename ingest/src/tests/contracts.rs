@@ -222,9 +222,11 @@ fn the_bounds_on_the_page_of_rules_are_those_of_the_code() {
 #[test]
 fn charts_and_rules_on_the_pages_are_valid() {
     let [chart] = blocks(ACCOUNTS_PAGE, "yaml")[..] else { panic!("one block") };
-    let [rules, own] = blocks(RULES_PAGE, "yaml")[..] else { panic!("two blocks") };
+    let [rules, at_most, own] = blocks(RULES_PAGE, "yaml")[..] else { panic!("three blocks") };
     Chart::parse(chart).unwrap();
     let chart = Chart::parse(CHART).unwrap();
     Rules::parse(rules, &chart).unwrap();
-    Rules::parse(&format!("version: 1\nrules:\n{own}"), &chart).unwrap();
+    for own in [at_most, own] {
+        Rules::parse(&format!("version: 1\nrules:\n{own}"), &chart).unwrap();
+    }
 }

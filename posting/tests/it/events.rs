@@ -7,8 +7,8 @@ use bytes::Bytes;
 use schemas::batch::sha256;
 use schemas::shards::PartitionMap;
 use schemas::wire::{
-    CaptureHold, ChangeAccount, ChangeLimits, Command, EventKey, Leg, LimitChange, PlaceHold, ReleaseHold,
-    Side, change_account::Action, command, limit_change,
+    BookAtMost, CaptureHold, ChangeAccount, ChangeLimits, Command, EventKey, Leg, LimitChange, PlaceHold,
+    ReleaseHold, Side, change_account::Action, command, limit_change,
 };
 
 /// The chart of every test that does not bring its own.
@@ -74,6 +74,8 @@ pub enum Op {
     Release(String),
     /// An account, and on which side where that counts.
     Account(String, Action, Side),
+    /// As many of its two legs' minor units as the account of the leg on that side has available.
+    AtMost(Side),
     /// Limits of an account in an asset: how little, how much.
     Limits(String, String, To, To),
 }
@@ -156,6 +158,7 @@ impl Event {
         let key = |id: &String| Some(EventKey { source: SOURCE.into(), id: id.clone() });
         Some(match &self.op {
             Op::Book => return None,
+            Op::AtMost(side) => command::Operation::BookAtMost(BookAtMost { side: *side as i32 }),
             Op::Hold(after) => command::Operation::PlaceHold(PlaceHold { expires_after_us: *after }),
             Op::Capture(hold, last) => {
                 command::Operation::CaptureHold(CaptureHold { hold: key(hold), r#final: *last })

@@ -115,6 +115,9 @@ fn event(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
     if rng.percent(5) {
         return about_limits(rng, earlier);
     }
+    if rng.percent(7) {
+        return at_most(rng, earlier, large);
+    }
     // What a closed account is sent from another partition goes to suspense: the number of partitions shows.
     if large && rng.percent(13) {
         return about_an_account(rng, earlier);
@@ -134,6 +137,32 @@ fn event(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
         op: Op::Book,
         ingest: 0,
     }
+}
+
+/// As much as an account has, or may take.
+fn at_most(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
+    let (n, a) = (amount(rng, large), asset(rng));
+    let (legs, side) = match rng.below(10) {
+        0..=3 => (vec![debit(wallet(rng), n, a), credit(merchant(rng), n, a)], Side::Debit),
+        4 => (vec![debit(bank(rng), n, a), credit(wallet(rng), n, a)], Side::Credit),
+        5 => (vec![credit(depot(rng), n, a), debit(bank(rng), n, a)], Side::Credit),
+        6 => (vec![debit(depot(rng), n, a), credit(bank(rng), n, a)], Side::Debit),
+        7 => (vec![debit(merchant(rng), n, a), credit(bank(rng), n, a)], Side::Debit),
+        8 => (
+            vec![debit(wallet(rng), n, a), credit(depot(rng), n, a)],
+            *rng.pick(&[Side::Debit, Side::Credit]),
+        ),
+        _ => {
+            let (one, other) = (n.saturating_sub(1), bank(rng));
+            (vec![debit(wallet(rng), n, a), credit(&*other, one, a), credit(other, 1, a)], Side::Debit)
+        }
+    };
+    let subject = match rng.percent(60) {
+        true => owner(&legs[0].account).to_owned(),
+        false => format!("orders:{}", rng.below(40)),
+    };
+    let (id, body, op) = (format!("e{}", earlier.len()), String::new(), Op::AtMost(side));
+    Event { id, subject, body, legs, date: DAY, back_dated: false, op, ingest: 0 }
 }
 
 /// An account gets limits of its own, or the chart's again.
@@ -207,7 +236,7 @@ fn about_a_hold(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
     let LegWords { account, minor, asset, .. } = of.legs[0].clone();
     let part = match rng.below(10) {
         0..=5 => 1 + minor.max(1) / 3,
-        6 => minor.saturating_add(1),
+        6 | 7 => minor.saturating_add(1),
         _ => minor,
     };
     let mut legs = vec![debit(&*account, part, &asset)];
@@ -449,6 +478,8 @@ impl Seen {
         let [held, captured, released, expired] = outcomes.holds;
         self.add("accounts", outcomes.statuses);
         self.add("limits", outcomes.limits);
+        self.add("at most", outcomes.at_most.len());
+        self.add("lowered", outcomes.lowered);
         self.add("waited for its hold", outcomes.parked);
         self.add("held", held);
         self.add("captured", captured);
@@ -486,7 +517,7 @@ fn histories_follow_the_model() {
     let often = "booked duplicate conflict no_legs too_many_legs bad_amount unknown_asset unknown_account \
                  unbalanced insufficient_funds balance_too_high velocity_exceeded overflow aligned unknown_hold hold_not_open hold_mismatch exceeds_hold held \
                  captured released expired account_frozen account_closed account_not_empty \
-                 accounts limits limit_not_in_chart limits_contradict";
+                 accounts limits limit_not_in_chart limits_contradict at_most_mismatch lowered";
     let repairs = ["lost", "held", "asked", "asked again", "sent in several windows"];
     for what in often
         .split_whitespace()

@@ -6,6 +6,7 @@
 
 extern crate posting as posting;
 
+mod at_most;
 mod cases;
 mod chains;
 mod channels;

@@ -14,7 +14,8 @@ use schemas::batch::ChainHead;
 use schemas::wire::change_account::Action;
 use schemas::wire::{
     Answered, Clearing, CreditItem, DayMarkerSeen, DayTally, Decision, Entry, HeldLeg, HoldExpired,
-    JournalItem, Moved, Outcome, Received, Reserved, Resolution, Side, day_tally::Kind, journal_item::Item,
+    JournalItem, Moved, Outcome, Received, Reserved, Resolution, Side, day_tally::Kind, decision,
+    journal_item::Item,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -102,6 +103,9 @@ pub struct Outcomes {
     pub statuses: usize,
     /// Changes of accounts' limits.
     pub limits: usize,
+    /// What was booked of events that book at most what an account has, minor units, and of how many that was not all.
+    pub at_most: BTreeMap<String, i128>,
+    pub lowered: usize,
     /// Events that waited for another one.
     pub parked: usize,
     /// Holds placed, captures, releases, and holds that were over by time.
@@ -480,8 +484,15 @@ impl<'a> Books<'a> {
         outcomes.asked += usize::from(d.forwarded_from != 0);
         if judged == Judged::Booked {
             outcomes.carried += usize::from(d.carried_from != 0);
+            let booked = self.lowered(&event);
+            let said = matches!(d.operation, Some(decision::Operation::BookAtMost(_)));
+            assert_eq!(said, matches!(event.op, Op::AtMost(_)), "{at}");
+            if said {
+                outcomes.at_most.insert(id, booked.legs[0].minor);
+                outcomes.lowered += usize::from(booked != event);
+            }
             self.change_hold(&at, d, &event, outcomes);
-            self.book(&at, d, &event);
+            self.book(&at, d, &booked);
         } else {
             assert_eq!((&d.hold, &d.account_status, &d.account_limits), (&None, &None, &None), "{at}");
         }
@@ -533,7 +544,9 @@ impl<'a> Books<'a> {
     fn change_hold(&mut self, at: &str, d: &Decision, event: &Event, outcomes: &mut Outcomes) {
         assert_eq!(d.account_limits.is_some(), matches!(event.op, Op::Limits(..)), "{at}");
         let (id, after) = match &event.op {
-            Op::Book => return assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}"),
+            Op::Book | Op::AtMost(_) => {
+                return assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}");
+            }
             Op::Account(account, action, side) => {
                 outcomes.statuses += 1;
                 return self.change_status(at, d, account, *action, *side);
@@ -1033,7 +1046,7 @@ impl<'a> Books<'a> {
         if let Some(reason) = fault(event) {
             return Judged::Refused(reason);
         }
-        if event.op != Op::Book {
+        if !matches!(event.op, Op::Book | Op::AtMost(_)) {
             return self.judge_about(event);
         }
         let at: BTreeSet<u32> = payers(event).map(|leg| self.partition(&leg.account)).collect();
@@ -1078,6 +1091,7 @@ impl<'a> Books<'a> {
     fn judge(&self, event: &Event) -> Judged {
         match &event.op {
             Op::Book => self.judge_funds(event, None),
+            Op::AtMost(side) => self.judge_at_most(event, *side),
             Op::Hold(_) => {
                 let refused = self.cannot_hold(event, &[(0, event.legs[0].minor)]);
                 refused.map_or(Judged::Booked, Judged::Refused)
@@ -1093,6 +1107,42 @@ impl<'a> Books<'a> {
                 }
             }
         }
+    }
+
+    /// What the account on that side has available; more than there is money where nothing bounds it.
+    fn available(&self, event: &Event, side: Side) -> i128 {
+        let leg = event.legs.iter().find(|leg| leg.side == side).unwrap();
+        let terms = self.terms(&leg.account, &leg.asset);
+        let balance = self.balance(&leg.account, &leg.asset);
+        let has = if terms.normal == Side::Credit { 0_i128.saturating_sub(balance) } else { balance };
+        let held = self.held(&leg.account, &leg.asset, side);
+        let room = if side == terms.normal {
+            terms.most.filter(|most| *most != i128::MAX).map(|most| most.saturating_sub(has))
+        } else {
+            terms.least.filter(|least| *least != i128::MIN).map(|least| has.saturating_sub(least))
+        };
+        room.map_or(i128::MAX, |room| room.saturating_sub(held))
+    }
+
+    /// The event with as much as is booked of it.
+    fn lowered(&self, event: &Event) -> Event {
+        let mut event = event.clone();
+        if let Op::AtMost(side) = event.op {
+            let available = self.available(&event, side);
+            event.legs.iter_mut().for_each(|leg| leg.minor = leg.minor.min(available));
+        }
+        event
+    }
+
+    fn judge_at_most(&self, event: &Event, side: Side) -> Judged {
+        let mut local = event.legs.iter().filter(|leg| self.partition(&leg.account) == self.slot);
+        if let Some(reason) = local.find_map(|leg| self.barred(&leg.account, leg.side)) {
+            return Judged::Refused(reason);
+        }
+        if self.available(event, side) <= 0 {
+            return Judged::Refused("insufficient_funds");
+        }
+        self.judge_funds(&self.lowered(event), None)
     }
 
     /// Judges funds and ranges; the account of `hold` is good for what is taken from it.
@@ -1500,6 +1550,7 @@ fn known(code: &str) -> &'static str {
         "account_closed",
         "account_frozen",
         "account_not_empty",
+        "at_most_mismatch",
         "limit_not_in_chart",
         "limits_contradict",
     ];
@@ -1509,7 +1560,7 @@ fn known(code: &str) -> &'static str {
 /// What is wrong with an event whatever the balances are.
 fn fault(event: &Event) -> Option<&'static str> {
     let (least, most) = match event.op {
-        Op::Book | Op::Capture(..) => (1, LEGS_MAX),
+        Op::Book | Op::AtMost(_) | Op::Capture(..) => (1, LEGS_MAX),
         Op::Hold(_) => (1, 1),
         Op::Release(_) | Op::Account(..) | Op::Limits(..) => (0, 0),
     };
@@ -1537,7 +1588,13 @@ fn fault(event: &Event) -> Option<&'static str> {
         }
     }
     let balanced = matches!(event.op, Op::Hold(_)) || sums.values().all(|sum| *sum == 0);
-    (!balanced).then_some("unbalanced")
+    if !balanced {
+        return Some("unbalanced");
+    }
+    let Op::AtMost(side) = event.op else { return None };
+    let mut others = event.legs.iter().filter(|leg| leg.side != side);
+    let asked = others.any(|leg| is_asked(&leg.account, &leg.asset, leg.side));
+    (asked || event.legs.len() != 2).then_some("at_most_mismatch")
 }
 
 /// The part of a window of so many seconds that a moment lies in: an eighth of it.
@@ -1586,7 +1643,9 @@ fn totals(cluster: &Cluster, outcomes: &Outcomes, by_body: &BTreeMap<(String, Ve
         // A later event of the same id is a duplicate or a conflict; homes of one id are the same in these tests.
         if first.insert(&event.id) && outcomes.answers[&event.id] == Answer::Booked {
             let booked = &by_body[&(event.id.clone(), event.body_hash().to_vec())];
+            let most = outcomes.at_most.get(&event.id).copied().unwrap_or(i128::MAX);
             for leg in booked.legs.iter().filter(|_| !matches!(booked.op, Op::Hold(_))) {
+                let leg = LegWords { minor: leg.minor.min(most), ..leg.clone() };
                 add(&mut sums, &leg.account, &leg.asset, leg.signed());
             }
         }

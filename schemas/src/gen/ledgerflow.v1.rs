@@ -330,7 +330,7 @@ pub struct Command {
     #[prost(string, tag = "17")]
     pub tenant: ::prost::alloc::string::String,
     /// What it asks for; absent: its legs are booked.
-    #[prost(oneof = "command::Operation", tags = "18, 19, 20, 21, 24")]
+    #[prost(oneof = "command::Operation", tags = "18, 19, 20, 21, 24, 25")]
     pub operation: ::core::option::Option<command::Operation>,
 }
 /// Nested message and enum types in `Command`.
@@ -348,6 +348,8 @@ pub mod command {
         ChangeAccount(super::ChangeAccount),
         #[prost(message, tag = "24")]
         ChangeLimits(super::ChangeLimits),
+        #[prost(message, tag = "25")]
+        BookAtMost(super::BookAtMost),
     }
 }
 /// Puts its only leg on hold: nobody else spends it until it is captured, released, or over.
@@ -439,6 +441,13 @@ pub struct ChangeLimits {
     pub least: ::core::option::Option<LimitChange>,
     #[prost(message, optional, tag = "4")]
     pub most: ::core::option::Option<LimitChange>,
+}
+/// Books its two legs with at most as much as one account has available; their amounts are the most.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BookAtMost {
+    /// Side of the leg whose account that is.
+    #[prost(enumeration = "Side", tag = "1")]
+    pub side: i32,
 }
 /// What becomes of a limit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -973,7 +982,7 @@ pub struct Decision {
     #[prost(message, optional, tag = "51")]
     pub account_limits: ::core::option::Option<AccountLimits>,
     /// PENDING only: the command's operation, so that the Forward can be sent again.
-    #[prost(oneof = "decision::Operation", tags = "41, 42, 43, 45, 50")]
+    #[prost(oneof = "decision::Operation", tags = "41, 42, 43, 45, 50, 52")]
     pub operation: ::core::option::Option<decision::Operation>,
 }
 /// Nested message and enum types in `Decision`.
@@ -991,6 +1000,9 @@ pub mod decision {
         ChangeAccount(super::ChangeAccount),
         #[prost(message, tag = "50")]
         ChangeLimits(super::ChangeLimits),
+        /// BOOKED too.
+        #[prost(message, tag = "52")]
+        BookAtMost(super::BookAtMost),
     }
 }
 /// How far an event lets the balance of one account in one asset go, debits minus credits. What is absent is as the chart
