@@ -11,10 +11,13 @@ use std::collections::HashMap;
 /// Account, asset, side.
 type Name<'b> = (&'b str, &'b str, i32);
 
+/// Account, asset, side, length of the window.
+type Window = (String, String, i32, u32);
+
 /// What was counted last, by account, asset, side and window: the part, the amount, the number of legs.
 #[derive(Debug, Default)]
 pub struct Velocity {
-    last: HashMap<(String, String, i32, u32), (i64, i128, u64)>,
+    last: HashMap<Window, (i64, i128, u64)>,
 }
 
 impl Velocity {

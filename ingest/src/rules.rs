@@ -363,10 +363,7 @@ impl Compiler<'_> {
             return Err("each: expected only where legs are booked".into());
         }
         if let Some(side) = entry.at_most {
-            return match (asked, &entry.each) {
-                (None, None) => Ok(OperationTemplate::AtMost(side.into())),
-                _ => Err("at_most: expected without operation and each".into()),
-            };
+            return at_most(entry, side.into());
         }
         if asked == Some(OperationEntry::Limit) {
             return self.limit(entry).map(OperationTemplate::Limit);
@@ -522,6 +519,13 @@ fn settle_optional(legs: &mut [LegTemplate]) {
     let optional: Vec<usize> = legs.iter().filter_map(|leg| leg.if_present).collect();
     for minus in legs.iter_mut().filter_map(|leg| leg.minus.as_mut()) {
         minus.optional = optional.contains(&minus.field);
+    }
+}
+
+fn at_most(entry: &RuleEntry, side: Side) -> Result<OperationTemplate, String> {
+    match (entry.operation, &entry.each) {
+        (None, None) => Ok(OperationTemplate::AtMost(side)),
+        _ => Err("at_most: expected without operation and each".into()),
     }
 }
 

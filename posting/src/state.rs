@@ -164,6 +164,49 @@ impl Slot {
                 let count = if conflict { &mut self.conflicts } else { &mut self.duplicates };
                 *count = count.saturating_add(1);
             }
+            Effect::Tick(business_time_us) => {
+                self.tick_us = self.tick_us.max(business_time_us);
+                self.velocity.forget(self.tick_us);
+            }
+            Effect::HeldTick(business_time_us) => {
+                self.held_ticks = self.held_ticks.saturating_add(1);
+                self.held_tick_us = business_time_us;
+            }
+            Effect::Chart(hash) => self.chart_hash = hash,
+            day @ (Effect::MarkerSeen { .. }
+            | Effect::MarkerSent { .. }
+            | Effect::Aligned { .. }
+            | Effect::Tally(_)) => self.take_of_days(day),
+            channel @ (Effect::Arrived { .. }
+            | Effect::Held { .. }
+            | Effect::Dropped { .. }
+            | Effect::Asked { .. }
+            | Effect::Again { .. }) => self.take_of_channels(channel),
+        }
+    }
+
+    fn take_of_days(&mut self, effect: Effect) {
+        match effect {
+            Effect::MarkerSeen { book, date, credits, from } => {
+                let days = self.days.entry(book).or_default();
+                let seen = if credits { &mut days.partitions_seen } else { &mut days.ingest_seen };
+                seen.insert((date, from));
+            }
+            Effect::MarkerSent { book, date } => self.days.entry(book).or_default().sent = Some(date),
+            Effect::Aligned { book, date } => {
+                self.tallies.retain(|key, _| key.book != book || key.date > date);
+                self.days.entry(book).or_default().align(date);
+            }
+            Effect::Tally(tally) => {
+                let (key, tally) = *tally;
+                self.tallies.insert(key, tally);
+            }
+            _ => {}
+        }
+    }
+
+    fn take_of_channels(&mut self, effect: Effect) {
+        match effect {
             Effect::Arrived { from, sequence, check } => {
                 let channel = self.incoming.entry(from).or_default();
                 channel.advance(sequence, check);
@@ -177,29 +220,7 @@ impl Slot {
             }
             Effect::Asked { from, asked } => self.incoming.entry(from).or_default().asked = Some(asked),
             Effect::Again { to, again } => self.outgoing.entry(to).or_default().again = again,
-            Effect::Tick(business_time_us) => {
-                self.tick_us = self.tick_us.max(business_time_us);
-                self.velocity.forget(self.tick_us);
-            }
-            Effect::HeldTick(business_time_us) => {
-                self.held_ticks = self.held_ticks.saturating_add(1);
-                self.held_tick_us = business_time_us;
-            }
-            Effect::MarkerSeen { book, date, credits, from } => {
-                let days = self.days.entry(book).or_default();
-                let seen = if credits { &mut days.partitions_seen } else { &mut days.ingest_seen };
-                seen.insert((date, from));
-            }
-            Effect::MarkerSent { book, date } => self.days.entry(book).or_default().sent = Some(date),
-            Effect::Aligned { book, date } => {
-                self.tallies.retain(|key, _| key.book != book || key.date > date);
-                self.days.entry(book).or_default().align(date);
-            }
-            Effect::Chart(hash) => self.chart_hash = hash,
-            Effect::Tally(tally) => {
-                let (key, tally) = *tally;
-                self.tallies.insert(key, tally);
-            }
+            _ => {}
         }
     }
 }

@@ -292,6 +292,11 @@ struct Waits {
     parts: Parts,
 }
 
+/// An account, an asset and a side.
+type SideOf = (String, String, i32);
+/// A part of a window: side, window in seconds, number.
+type PartOf = (i32, u32, i64);
+
 /// A hold that an event has placed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct PlacedHold {
@@ -332,9 +337,9 @@ struct Books<'a> {
     /// limit, `None` = the chart's.
     limits: BTreeMap<(String, String), [Option<i128>; 2]>,
     /// What was moved of accounts that have a rule about it, by account, asset and side: when, how much, how many legs.
-    moved: BTreeMap<(String, String, i32), Vec<(i64, i128, u64)>>,
+    moved: BTreeMap<SideOf, Vec<(i64, i128, u64)>>,
     /// Of these, what was moved in this batch: side, window, part.
-    moved_now: BTreeMap<(String, String), BTreeSet<(i32, u32, i64)>>,
+    moved_now: BTreeMap<(String, String), BTreeSet<PartOf>>,
     /// Holds that events of their own have placed, by event.
     placed: BTreeMap<String, PlacedHold>,
     /// Partition that decides an event of this home.
@@ -778,7 +783,7 @@ impl<'a> Books<'a> {
     }
 
     /// What was moved of an account to a side in the parts from `first` to `last` of a window.
-    fn moved_in(&self, key: &(String, String, i32), window_s: u32, first: i64, last: i64) -> (i128, u64) {
+    fn moved_in(&self, key: &SideOf, window_s: u32, first: i64, last: i64) -> (i128, u64) {
         let in_parts = |of: &&(i64, i128, u64)| (first..=last).contains(&part_at(window_s, of.0));
         let moved = self.moved.get(key).into_iter().flatten().filter(in_parts);
         moved.fold((0, 0), |sum, (_, amount, count)| (sum.0.saturating_add(*amount), sum.1 + count))
@@ -855,7 +860,7 @@ impl<'a> Books<'a> {
             let found = (value(part.amount), part.count);
             assert_eq!(found, self.moved_in(&key, part.window_s, part.part, part.part), "{at} {part:?}");
         }
-        let later = |(side, window_s, part): &(i32, u32, i64)| {
+        let later = |(side, window_s, part): &PartOf| {
             let key = (name.0.clone(), name.1.clone(), *side);
             self.moved[&key].iter().any(|of| part_at(*window_s, of.0) > part + 8)
         };
