@@ -182,8 +182,9 @@ impl History {
         }
         for overdraft in ["20.00", "0", "chart"] {
             let (id, kind, time) = (self.id(), "account.limited", self.time().into());
+            let subject = self.wallet();
             let data = json!({ "account": "users:4:wallet", "asset": "CNY", "overdraft": overdraft });
-            self.send(&Event { id, kind, subject: self.wallet(), time, data }, Expect::Booked);
+            self.send(&Event { id, kind, subject, time, data }, Expect::Booked);
         }
     }
 
