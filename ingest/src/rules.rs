@@ -75,6 +75,8 @@ pub(crate) enum OperationTemplate {
     Capture { reference: usize, last: Option<usize> },
     /// The hold that is named ends.
     Release { reference: usize },
+    /// The event that is named is given back: by its legs, or, where it has none, whole.
+    Reverse { reference: usize },
     /// An account may be used for other things; a field names the side.
     Account { account: AccountTemplate, action: Action, side: Option<usize> },
     /// An account gets limits of its own.
@@ -176,6 +178,7 @@ enum OperationEntry {
     Hold,
     Capture,
     Release,
+    Reverse,
     Open,
     Close,
     Freeze,
@@ -187,7 +190,7 @@ impl OperationEntry {
     /// What it does to an account; `None` where it is about something else.
     const fn action(self) -> Option<Action> {
         Some(match self {
-            Self::Hold | Self::Capture | Self::Release | Self::Limit => return None,
+            Self::Hold | Self::Capture | Self::Release | Self::Reverse | Self::Limit => return None,
             Self::Open => Action::Open,
             Self::Close => Action::Close,
             Self::Freeze => Action::Freeze,
@@ -298,6 +301,7 @@ impl Compiler<'_> {
             | OperationTemplate::Limit(_) => (0, 0),
             OperationTemplate::AtMost(_) => (2, 2),
             _ if entry.each.is_some() => (0, LEGS_MAX),
+            OperationTemplate::Reverse { .. } if entry.legs.is_empty() => (0, 0),
             _ => (2, LEGS_MAX),
         };
         if !(least..=most).contains(&entry.legs.len()) {
@@ -342,8 +346,11 @@ impl Compiler<'_> {
             false => Ok(()),
         };
         let asked = entry.operation;
-        let names_a_hold = matches!(asked, Some(OperationEntry::Capture | OperationEntry::Release));
-        only(entry.reference.is_some() && !names_a_hold, "reference", "capture or release")?;
+        let names_another = matches!(
+            asked,
+            Some(OperationEntry::Capture | OperationEntry::Release | OperationEntry::Reverse)
+        );
+        only(entry.reference.is_some() && !names_another, "reference", "capture, release or reverse")?;
         only(entry.last.is_some() && asked != Some(OperationEntry::Capture), "final", "capture")?;
         only(
             entry.expires_after_s.is_some() && asked != Some(OperationEntry::Hold),
@@ -359,7 +366,8 @@ impl Compiler<'_> {
         if entry.expires_after_s == Some(0) {
             return Err("expires_after_s: 0, expected 1 to 4294967295".into());
         }
-        if entry.each.is_some() && !matches!(asked, None | Some(OperationEntry::Capture)) {
+        let books = matches!(asked, None | Some(OperationEntry::Capture | OperationEntry::Reverse));
+        if entry.each.is_some() && !books {
             return Err("each: expected only where legs are booked".into());
         }
         if let Some(side) = entry.at_most {
@@ -376,7 +384,7 @@ impl Compiler<'_> {
         }
         let reference = entry.reference.as_deref().map(|path| self.field(path)).transpose()?;
         let named =
-            || reference.ok_or_else(|| "reference: expected the field that names the hold".to_owned());
+            || reference.ok_or_else(|| "reference: expected the field that names the other event".to_owned());
         Ok(match asked {
             None => OperationTemplate::Book,
             // Those about accounts have been taken.
@@ -396,6 +404,7 @@ impl Compiler<'_> {
                 OperationTemplate::Capture { reference: named()?, last }
             }
             Some(OperationEntry::Release) => OperationTemplate::Release { reference: named()? },
+            Some(OperationEntry::Reverse) => OperationTemplate::Reverse { reference: named()? },
         })
     }
 

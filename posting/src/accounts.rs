@@ -124,6 +124,10 @@ pub struct Terms {
     pub counted: Counted,
     /// Something else vouches for its funds: it is not asked any more.
     pub vouched: bool,
+    /// Its limits and its velocity are not asked about what gives an event back.
+    pub reversals_forced: bool,
+    /// This is such an event.
+    pub forced: bool,
 }
 
 impl Terms {
@@ -131,13 +135,20 @@ impl Terms {
     /// account is guarded.
     #[must_use]
     pub const fn may_refuse(&self, side: Side) -> bool {
-        !self.vouched && (self.guarded || self.range.limits(side) || self.counted.has(side))
+        !self.vouched
+            && (self.guarded || (!self.forced && (self.range.limits(side) || self.counted.has(side))))
     }
 
     /// Whether an event may give the account a limit on `side`: the chart does, or the account is guarded.
     #[must_use]
     pub const fn may_be_limited(&self, side: Side) -> bool {
-        !self.vouched && (self.guarded || self.range.limits(side))
+        !self.vouched && !self.forced && (self.guarded || self.range.limits(side))
+    }
+
+    /// The same where its limits and its velocity are not asked; what moves it counts.
+    #[must_use]
+    pub const fn forced(self) -> Self {
+        Self { range: Range::ALL, forced: true, ..self }
     }
 
     /// The same where something else vouches for its funds.
@@ -173,6 +184,8 @@ impl Terms {
             guarded,
             counted: Counted::of(class, asset),
             vouched: false,
+            reversals_forced: class.reversals_forced,
+            forced: false,
         })
     }
 }
@@ -331,8 +344,16 @@ mod tests {
     fn limits_follow_the_normal_side() {
         let terms = |normal, least, most| {
             let range = Range::of(normal, Bounds { least, most });
-            let (opened_first, guarded, counted, vouched) = (false, false, Counted::default(), false);
-            Terms { normal, range, opened_first, guarded, counted, vouched }
+            Terms {
+                normal,
+                range,
+                opened_first: false,
+                guarded: false,
+                counted: Counted::default(),
+                vouched: false,
+                reversals_forced: false,
+                forced: false,
+            }
         };
         let refuses = |t: &Terms| [Side::Debit, Side::Credit].map(|side| t.may_refuse(side));
         let wallet = terms(Side::Credit, -100, i128::MAX);
@@ -359,6 +380,9 @@ mod tests {
         assert_eq!((refuses(&vault), refuses(&wallet.unjudged())), ([true, true], [false, false]));
         let card = Terms { counted: Counted { debits: true, credits: false }, ..bank };
         assert_eq!((refuses(&card), refuses(&card.unjudged())), ([true, false], [false, false]));
+        let back = Terms { counted: card.counted, guarded: true, ..wallet }.forced();
+        assert_eq!(refuses(&back), [true, true], "guarded all the same");
+        assert_eq!(refuses(&Terms { guarded: false, ..back }), [false, false]);
     }
 
     #[test]

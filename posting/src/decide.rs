@@ -14,12 +14,13 @@ use crate::capture;
 use crate::clearing::{Cleared, Side as ClearingSide};
 use crate::config::{CROSSING_MAX, LEGS_MAX};
 use crate::days::Kind;
-use crate::groups::{self, Group};
+use crate::groups::{self, Group, Opening};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, body_hash, id_key, remembered};
 use crate::limits::{self, OwnLimits};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
+use crate::reversal;
 use crate::status::{self, Status};
 use crate::views::{AccountChange, CommandView, EventView, LegView, LimitsChange, Operation};
 use schemas::reason::Reason;
@@ -103,6 +104,10 @@ fn judge(
     let home = o.base.slot;
     let decider = match command.operation {
         Operation::Book | Operation::BookAtMost(_) => decider(legs, home),
+        Operation::ReverseEvent { event } => {
+            reversal::arrived(o, command, &event, &asked(legs), ingest_slot)?;
+            return Ok((Outcome::Pending, home));
+        }
         Operation::PlaceHold(_) => Decider::At(legs.first().map_or(home, |leg| leg.partition)),
         Operation::ChangeAccount(AccountChange { account, .. })
         | Operation::ChangeLimits(LimitsChange { account, .. }) => {
@@ -131,7 +136,7 @@ fn judge(
             Ok((Outcome::Pending, at))
         }
         Decider::Several(parts) => {
-            groups::open(o, command, parts, &asked(legs), ingest_slot)?;
+            groups::open(o, command, parts, &asked(legs), ingest_slot, &Opening::default())?;
             Ok((Outcome::Pending, home))
         }
     }
@@ -173,7 +178,8 @@ fn decide_here<'c>(
     home: u32,
 ) -> Result<Booked<'c>, Refusal> {
     match &command.operation {
-        Operation::Book => book(o, command, legs, Funds::Judged),
+        // A reversal is decided at its home, where it has waited.
+        Operation::Book | Operation::ReverseEvent { .. } => book(o, command, legs, Funds::Judged),
         Operation::PlaceHold(place) => capture::place(o, command, legs, *place, home),
         Operation::CaptureHold { hold, last } => capture::capture(o, command, legs, (hold, *last), home),
         Operation::ReleaseHold { hold } => capture::release(o, command, hold, home),
@@ -206,7 +212,7 @@ fn answer_again(o: &mut Overlay<'_>, command: &CommandView<'_>, original: &IdRec
     let batch = if original.outcome == Outcome::Pending { 0 } else { original.batch };
     o.decided(&DecisionLine {
         reason: original.reason,
-        original: Some(Original { outcome: original.outcome, partition: original.decider, batch }),
+        original: Some(Original { outcome: original.outcome, partition: original.decider.into(), batch }),
         ..DecisionLine::new(command, ingest_slot, Outcome::Duplicate)
     });
 }
@@ -294,9 +300,11 @@ impl<'c> Placed<'c> {
 }
 
 /// Finds each leg's partition and terms, and holds the legs against what ingest promised.
-fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed<'c>>, Refusal> {
+pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed<'c>>, Refusal> {
     let (least, most) = match command.operation {
         Operation::Book | Operation::BookAtMost(_) | Operation::CaptureHold { .. } => (1, LEGS_MAX),
+        // Without a leg it gives everything back.
+        Operation::ReverseEvent { .. } => (0, LEGS_MAX),
         Operation::PlaceHold(_) => (1, 1),
         Operation::ReleaseHold { .. } | Operation::ChangeAccount(_) | Operation::ChangeLimits(_) => (0, 0),
     };
@@ -316,9 +324,12 @@ fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed
         if !o.config.chart.assets.contains_key(leg.asset) {
             return Err(Refusal::new(Reason::UnknownAsset, leg.asset));
         }
-        let Some((partition, terms)) = o.config.place(leg.account, leg.asset) else {
+        let Some((partition, mut terms)) = o.config.place(leg.account, leg.asset) else {
             return Err(Refusal::new(Reason::UnknownAccount, format!("{} {}", leg.account, leg.asset)));
         };
+        if terms.reversals_forced && command.operation.reverses().is_some() {
+            terms = terms.forced();
+        }
         let by = signed(side, amount);
         let overflow = || {
             Refusal::new(
@@ -343,7 +354,7 @@ fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed
 }
 
 /// Who decides.
-enum Decider {
+pub(crate) enum Decider {
     /// One partition.
     At(u32),
     /// Home, when each of these has put its legs on hold.
@@ -351,7 +362,7 @@ enum Decider {
 }
 
 /// The partition of the accounts that may refuse, home where there is none.
-fn decider(legs: &[Placed<'_>], home: u32) -> Decider {
+pub(crate) fn decider(legs: &[Placed<'_>], home: u32) -> Decider {
     let mut payers = legs.iter().filter(|leg| leg.terms.may_refuse(leg.side)).map(|leg| leg.partition);
     let Some(first) = payers.next() else { return Decider::At(home) };
     if payers.all(|partition| partition == first) {
@@ -362,7 +373,7 @@ fn decider(legs: &[Placed<'_>], home: u32) -> Decider {
 
 /// What each partition is asked: every leg of its accounts that may refuse one, and how much of it is put on hold; for
 /// an account as much as the event moves it towards a limit over all its legs. A guarded account may have one of its own.
-fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
+pub(crate) fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
     let mut parts: BTreeMap<u32, Vec<HoldLeg>> = BTreeMap::new();
     // By account, asset and side.
     let mut left: Vec<((&str, &str, Side), i128)> = Vec::new();
@@ -371,7 +382,7 @@ fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
     };
     for (index, placed) in (0..).zip(legs).filter(|(_, leg)| asked(leg)) {
         let (account, asset) = (placed.leg.account, placed.leg.asset);
-        let (key, towards) = ((account, asset, placed.side), placed.may_refuse());
+        let (key, towards) = ((account, asset, placed.side), placed.may_refuse() && !placed.terms.forced);
         if towards && !left.iter().any(|(of, _)| *of == key) {
             left.push((key, moved_towards(legs, placed)));
         }
@@ -573,7 +584,7 @@ fn send_credit(
     sequence
 }
 
-fn asked<'c>(legs: &[Placed<'c>]) -> Vec<RemoteLine<'c>> {
+pub(crate) fn asked<'c>(legs: &[Placed<'c>]) -> Vec<RemoteLine<'c>> {
     legs.iter().enumerate().map(|(n, leg)| leg.remote(n, 0)).collect()
 }
 

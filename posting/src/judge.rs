@@ -45,7 +45,7 @@ impl Overlay<'_> {
                     reason => return Err(Refusal::new(reason, what)),
                 }
             }
-            if terms.counted.has(side) && too_high.is_none() && too_fast.is_none() {
+            if terms.counted.has(side) && !terms.forced && too_high.is_none() && too_fast.is_none() {
                 let net = after.saturating_sub(before).saturating_abs();
                 let more = volume(side, net, lines.iter().filter(of_row));
                 too_fast = self.check_velocity(leg.account, leg.asset, side, more).err();

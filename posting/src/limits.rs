@@ -222,6 +222,8 @@ mod tests {
             guarded: false,
             counted: Counted::default(),
             vouched: false,
+            reversals_forced: false,
+            forced: false,
         };
         let own = OwnLimits { lowest: Some(-50), highest: Some(70) };
         assert_eq!(own.over(&terms), Range { highest: 70, ..chart });

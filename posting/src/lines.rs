@@ -1,12 +1,14 @@
 //! Items of the journal and of the channels, written as bytes the moment they are decided: no message is built and
 //! no text is copied first. A test decodes each with the generated types and compares.
 //!
-//! Fields stand in the order of their numbers, so that the bytes are those of the generated types.
+//! Fields stand in the order of their numbers, an operation in the place of the first of them, so that the bytes are those of
+//! the generated types.
 
 use crate::holds::{Hold, HoldKey};
 use crate::ids::IdKey;
 use crate::limits::OwnLimits;
 use crate::overlay::Line;
+use crate::reversal::Reversed;
 use crate::status::Status;
 use crate::views::{CommandView, EventView, Facts, Operation};
 use schemas::amount_wire::{split, value};
@@ -195,6 +197,8 @@ pub struct DecisionLine<'a> {
     pub status: Option<&'a (Box<str>, Status)>,
     /// The account and asset whose limits it changed, and these from now on.
     pub limits: Option<&'a (Box<str>, Box<str>, OwnLimits)>,
+    /// The event that it gives back, and what of that is given back from now on.
+    pub reversed: Option<&'a Reversed>,
 }
 
 impl<'a> DecisionLine<'a> {
@@ -224,6 +228,7 @@ impl<'a> DecisionLine<'a> {
             waits_for: None,
             status: None,
             limits: None,
+            reversed: None,
         }
     }
 
@@ -296,23 +301,20 @@ impl<'a> DecisionLine<'a> {
         if let Some((_, hold)) = self.hold {
             f.message(40, |f| hold_state(f, hold));
         }
-        // In the order of their numbers: a change of an account stands behind what is waited for.
-        // That the amount was fixed here is said of what is booked, too.
+        // All of them in the place of the first: so do the generated types. That the amount was fixed here is said of what is
+        // booked, too.
         let fixed = self.outcome == Outcome::Booked && matches!(command.operation, Operation::BookAtMost(_));
-        if fixed || (self.outcome == Outcome::Pending && !command.operation.is_of_account()) {
+        if fixed || self.outcome == Outcome::Pending {
             command.operation.write(f, Operation::IN_DECISION);
         }
-        self.write_waiting(f);
-    }
-
-    /// What it waits for, and the account that it changed.
-    fn write_waiting(&self, f: &mut Fields<'_>) {
         if let Some(encoded) = self.waits_for.and_then(|event| event.encoded) {
             f.encoded(44, encoded);
         }
-        if self.outcome == Outcome::Pending && self.command.operation.is_of_account() {
-            self.command.operation.write(f, Operation::IN_DECISION);
-        }
+        self.write_changed(f);
+    }
+
+    /// The account that it changed, and the event that it gives back.
+    fn write_changed(&self, f: &mut Fields<'_>) {
         if let Some((account, status)) = self.status {
             f.message(46, |f| {
                 f.text(1, account);
@@ -321,6 +323,9 @@ impl<'a> DecisionLine<'a> {
                 f.flag(4, status.debits_frozen);
                 f.flag(5, status.credits_frozen);
             });
+        }
+        if let Some(reversed) = self.reversed {
+            f.message(48, |f| f.raw(&reversed.encode()));
         }
         if let Some((account, asset, limits)) = self.limits {
             f.message(51, |f| {

@@ -15,6 +15,7 @@ use crate::lines::{ClearingLine, DecisionLine, ReceivedLine};
 use crate::outbox::Outbox;
 use crate::refusal;
 use crate::resend::Again;
+use crate::reversal::{self, Reversed};
 use crate::state::Slot;
 use crate::status::Status;
 use crate::velocity::Moves;
@@ -128,6 +129,8 @@ pub struct Overlay<'a> {
     pub(crate) limits: ByAccount,
     /// What was moved of accounts that have a rule about velocity.
     pub(crate) moves: Moves,
+    /// Events of which more or less is given back.
+    pub(crate) reversals: BTreeMap<IdKey, Reversed>,
     tallies: Vec<(TallyKey, Tally)>,
     clearing: ClearingNets,
     scratch: Vec<u8>,
@@ -177,6 +180,7 @@ impl<'a> Overlay<'a> {
             statuses: BTreeMap::new(),
             limits: ByAccount::default(),
             moves: Moves::default(),
+            reversals: BTreeMap::new(),
             tallies: Vec::new(),
             clearing: ClearingNets::default(),
             scratch: Vec::with_capacity(512),
@@ -241,6 +245,9 @@ impl<'a> Overlay<'a> {
         }
         if let Some((key, hold)) = line.hold {
             self.effects.push(effects::held(*key, hold.clone()));
+        }
+        if let Some(reversed) = line.reversed {
+            self.effects.push(reversal::effect(reversed.clone()));
         }
         if line.outcome == Outcome::Refused {
             self.refusals.push(refusal::record(self.base.slot, self.batch, line));

@@ -289,6 +289,7 @@ fn operation_of(of: decision::Operation) -> command::Operation {
         decision::Operation::ChangeAccount(change) => command::Operation::ChangeAccount(change),
         decision::Operation::ChangeLimits(change) => command::Operation::ChangeLimits(change),
         decision::Operation::BookAtMost(book) => command::Operation::BookAtMost(book),
+        decision::Operation::ReverseEvent(reverse) => command::Operation::ReverseEvent(reverse),
     }
 }
 

@@ -62,11 +62,11 @@ fn legs_of_command(message: &[u8]) -> (usize, usize) {
         while let Ok(Some(key)) = walk.key() {
             if key == bytes_key(12) {
                 legs += 1;
-            } else if (bytes_key(18)..=bytes_key(21)).contains(&key)
+            } else if (bytes_key(18)..=bytes_key(22)).contains(&key)
                 || key == bytes_key(24)
                 || key == bytes_key(25)
             {
-                // What is said of a hold, or of an account.
+                // What is said of a hold, of an account, or of the event that is given back.
                 bytes += HOLD_BYTES;
             }
             if walk.skip(key).is_err() {

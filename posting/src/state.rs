@@ -7,15 +7,16 @@ use crate::effects::Effect;
 use crate::gaps;
 use crate::groups::{Group, GroupTable};
 use crate::holds::{Hold, HoldKey, HoldTable};
-use crate::ids::{IdKey, IdRecord, IdTable};
+use crate::ids::{IdKey, IdRecord, IdTable, key_of};
 use crate::limits::LimitTable;
 use crate::resend::Again;
+use crate::reversal::{ReversalTable, Reversed};
 use crate::status::StatusTable;
 use crate::velocity::VelocityTable;
 use prost::Message;
 use schemas::batch::{ChainHead, Hash};
 use schemas::topics::Topic;
-use schemas::wire::{self, BatchHeader};
+use schemas::wire::{self, BatchHeader, Outcome};
 use std::collections::BTreeMap;
 use stream::processor::{PutPair, SlotState};
 
@@ -42,6 +43,8 @@ pub struct Slot {
     pub limits: LimitTable,
     /// What was moved of accounts that have a rule about velocity.
     pub velocity: VelocityTable,
+    /// Events of this home of which something is given back.
+    pub reversals: ReversalTable,
     /// Last batch of the own journal.
     pub journal: ChainHead,
     /// Last batch accepted from every ingest slot.
@@ -90,6 +93,7 @@ impl Slot {
             statuses: StatusTable::default(),
             limits: LimitTable::default(),
             velocity: VelocityTable::default(),
+            reversals: ReversalTable::default(),
             journal: ChainHead::default(),
             commands: BTreeMap::new(),
             incoming: BTreeMap::new(),
@@ -144,14 +148,21 @@ impl Slot {
             }
             Effect::Id { key, record } => {
                 self.ids.set(key, record);
-                self.groups.came(key);
+                self.groups.came(key, record.outcome != Outcome::Pending);
             }
             Effect::Resolved { key, outcome, reason, decider, batch } => {
-                if let Some(IdRecord { body, .. }) = self.ids.get(&key).copied() {
-                    self.ids.set(key, IdRecord { body, outcome, reason, decider, batch });
+                if let Some(before) = self.ids.get(&key).copied() {
+                    self.ids.set(key, before.resolved(outcome, reason, decider, batch));
+                    self.groups.came(key, outcome != Outcome::Pending);
                 }
             }
-            Effect::GroupOpened { key, group } => self.groups.open(key, *group),
+            Effect::GroupOpened { key, mut group } => {
+                let other = group.waits_for.as_ref().map(|event| key_of(Some(event)));
+                let decided = |record: &IdRecord| group.decided && record.outcome != Outcome::Pending;
+                group.came = other.is_some_and(|other| self.ids.get(&other).is_some_and(decided));
+                self.groups.open(key, *group);
+            }
+            Effect::Reversed { key, reversed } => self.reversals.set(key, *reversed),
             Effect::GroupAnswered { key, from, answer } => self.groups.answer(key, from, answer),
             Effect::GroupClosed(key) => self.groups.close(key),
             Effect::HoldPlaced { key, hold } => self.holds.place(key, *hold),
@@ -231,6 +242,7 @@ const KEY_HOLD: u8 = b'h';
 const KEY_ID: u8 = b'i';
 const KEY_LIMITS: u8 = b'l';
 const KEY_REST: u8 = b'm';
+const KEY_REVERSED: u8 = b'r';
 const KEY_STATUS: u8 = b's';
 pub(crate) const KEY_VELOCITY: u8 = b'v';
 
@@ -264,6 +276,10 @@ fn keyed(kind: u8, id: &IdKey) -> [u8; 17] {
     let mut key = [kind; 17];
     key.split_at_mut(1).1.copy_from_slice(id);
     key
+}
+
+fn reversed_key(id: &IdKey) -> [u8; 17] {
+    keyed(KEY_REVERSED, id)
 }
 
 fn group_key(id: &IdKey) -> [u8; 17] {
@@ -389,6 +405,9 @@ impl SlotState for Slot {
             put(&limits_key(account, asset), stored.as_deref());
         });
         self.velocity.take_dirty(|key, stored| put(key, stored));
+        self.reversals.take_dirty(|key, reversed| {
+            put(&reversed_key(&key), reversed.map(Reversed::encode).as_deref());
+        });
         put(&[KEY_REST], Some(&self.rest().encode_to_vec()));
     }
 
@@ -400,6 +419,7 @@ impl SlotState for Slot {
             + self.statuses.dirty_bytes()
             + self.limits.dirty_bytes()
             + self.velocity.dirty_bytes()
+            + self.reversals.dirty_bytes()
     }
 
     fn alarms(&self) -> Vec<String> {
@@ -427,6 +447,10 @@ impl SlotState for Slot {
             }
             Some((&KEY_LIMITS, _)) => self.limits.load(value).ok_or_else(wrong)?,
             Some((&KEY_VELOCITY, rest)) => self.velocity.load(rest, value).ok_or_else(wrong)?,
+            Some((&KEY_REVERSED, rest)) => {
+                let key = IdKey::try_from(rest).map_err(|_| wrong())?;
+                self.reversals.load(key, Reversed::decode(value).ok_or_else(wrong)?);
+            }
             Some((&KEY_STATUS, _)) => self.statuses.load(value).ok_or_else(wrong)?,
             Some((&KEY_REST, [])) => {
                 let rest = wire::PostingRest::decode(value).map_err(|_| wrong())?;
@@ -459,6 +483,9 @@ impl SlotState for Slot {
             put(&limits_key(account, asset), Some(&limits.to_wire(account, asset).encode_to_vec()));
         }
         self.velocity.pairs().iter().for_each(|(key, stored)| put(key, Some(stored)));
+        for (key, reversed) in self.reversals.all() {
+            put(&reversed_key(key), Some(&reversed.encode()));
+        }
         put(&[KEY_REST], Some(&self.rest().encode_to_vec()));
     }
 
@@ -483,6 +510,7 @@ impl SlotState for Slot {
             (limits_key(account, asset), own.to_wire(account, asset).encode_to_vec())
         }));
         all.extend(self.velocity.pairs());
+        all.extend(self.reversals.all().map(|(k, reversed)| (reversed_key(k).to_vec(), reversed.encode())));
         all.push((vec![KEY_REST], self.rest().encode_to_vec()));
         all
     }

@@ -38,7 +38,11 @@ pub struct EventView<'a> {
 }
 
 impl<'a> EventView<'a> {
-    fn read(encoded: &'a [u8]) -> Result<Self, WireError> {
+    /// Reads an encoded `EventKey`.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn read(encoded: &'a [u8]) -> Result<Self, WireError> {
         let mut event = Self { encoded: Some(encoded), ..Self::default() };
         for field in fields(encoded) {
             let field = field?;
@@ -167,6 +171,11 @@ pub enum Operation<'a> {
         /// The event that placed it.
         hold: EventView<'a>,
     },
+    /// An event is given back: by its legs, or, where it has none, whole.
+    ReverseEvent {
+        /// The event that was booked.
+        event: EventView<'a>,
+    },
     /// An account may be used for other things from now on.
     ChangeAccount(AccountChange<'a>),
     /// An account has limits of its own from now on.
@@ -277,9 +286,9 @@ impl<'a> Operation<'a> {
     /// Number of the first operation among the fields of `Command`; the others follow.
     const FIRST: u32 = 18;
     /// Numbers of the operations in `Command`.
-    pub const IN_COMMAND: [u32; 6] = [18, 19, 20, 21, 24, 25];
+    pub const IN_COMMAND: [u32; 7] = [18, 19, 20, 21, 22, 24, 25];
     /// Numbers of the operations in `Decision`.
-    pub const IN_DECISION: [u32; 6] = [41, 42, 43, 45, 50, 52];
+    pub const IN_DECISION: [u32; 7] = [41, 42, 43, 45, 47, 50, 52];
 
     fn read(tag: u32, encoded: &'a [u8]) -> Result<Self, ViewError> {
         if tag == Self::FIRST {
@@ -304,14 +313,26 @@ impl<'a> Operation<'a> {
                 _ => {}
             }
         }
-        Ok(if tag == Self::FIRST + 1 { Self::CaptureHold { hold, last } } else { Self::ReleaseHold { hold } })
+        Ok(match tag - Self::FIRST {
+            1 => Self::CaptureHold { hold, last },
+            2 => Self::ReleaseHold { hold },
+            _ => Self::ReverseEvent { event: hold },
+        })
     }
 
     /// Writes it under its number among these.
     pub fn write(
         &self,
         f: &mut Fields<'_>,
-        [place_hold, capture_hold, release_hold, change_account, change_limits, book_at_most]: [u32; 6],
+        [
+            place_hold,
+            capture_hold,
+            release_hold,
+            change_account,
+            reverse_event,
+            change_limits,
+            book_at_most,
+        ]: [u32; 7],
     ) {
         let event = |f: &mut Fields<'_>, hold: &EventView<'_>| {
             if let Some(encoded) = hold.encoded {
@@ -332,6 +353,9 @@ impl<'a> Operation<'a> {
             Self::ReleaseHold { hold } => {
                 f.message(release_hold, |f| event(f, hold));
             }
+            Self::ReverseEvent { event: of } => {
+                f.message(reverse_event, |f| event(f, of));
+            }
             Self::ChangeAccount(change) => {
                 f.message(change_account, |f| {
                     f.text(1, change.account);
@@ -346,22 +370,21 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Whether it changes an account.
-    #[must_use]
-    pub const fn is_of_account(&self) -> bool {
-        matches!(self, Self::ChangeAccount(_) | Self::ChangeLimits(_))
-    }
-
     /// The hold that it takes from or ends.
     #[must_use]
     pub const fn hold(&self) -> Option<&EventView<'a>> {
         match self {
             Self::CaptureHold { hold, .. } | Self::ReleaseHold { hold } => Some(hold),
-            Self::Book
-            | Self::BookAtMost(_)
-            | Self::PlaceHold(_)
-            | Self::ChangeAccount(_)
-            | Self::ChangeLimits(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The event that it gives back.
+    #[must_use]
+    pub const fn reverses(&self) -> Option<&EventView<'a>> {
+        match self {
+            Self::ReverseEvent { event } => Some(event),
+            _ => None,
         }
     }
 }
@@ -394,7 +417,7 @@ impl<'a> CommandView<'a> {
                 15 => command.event_offset = field.int()?,
                 16 => facts.traceparent = field.text()?,
                 17 => command.tenant = field.text()?,
-                tag @ (18..=21 | 24 | 25) => command.operation = Operation::read(tag, field.bytes()?)?,
+                tag @ (18..=22 | 24 | 25) => command.operation = Operation::read(tag, field.bytes()?)?,
                 _ => {}
             }
         }
@@ -562,7 +585,8 @@ mod tests {
     use prost::Message;
     use schemas::wire::{
         CaptureHold, ChangeAccount, ChangeLimits, Command, CommandItem, Credit, CreditItem, EventKey,
-        Forward, Leg, LimitChange, ReleaseHold, command, command_item, credit_item, limit_change,
+        Forward, Leg, LimitChange, ReleaseHold, ReverseEvent, command, command_item, credit_item,
+        limit_change,
     };
 
     fn operation() -> impl Strategy<Value = Option<command::Operation>> {
@@ -576,6 +600,7 @@ mod tests {
                 CaptureHold { hold, r#final }
             ))),
             key().prop_map(|hold| Some(command::Operation::ReleaseHold(ReleaseHold { hold }))),
+            key().prop_map(|event| Some(command::Operation::ReverseEvent(ReverseEvent { event }))),
             ("[a-z:]{0,9}", 0_i32..6, 0_i32..4).prop_map(|(account, action, side)| {
                 Some(command::Operation::ChangeAccount(ChangeAccount { account, action, side }))
             }),
@@ -618,9 +643,11 @@ mod tests {
         let key = match of {
             Some(command::Operation::CaptureHold(CaptureHold { hold, .. })) => hold.as_ref(),
             Some(command::Operation::ReleaseHold(ReleaseHold { hold })) => hold.as_ref(),
+            Some(command::Operation::ReverseEvent(ReverseEvent { event })) => event.as_ref(),
             _ => None,
         };
-        assert_eq!(view.hold().map(|hold| (hold.source, hold.id)), key.map(|k| (&*k.source, &*k.id)));
+        let named = view.hold().or(view.reverses());
+        assert_eq!(named.map(|event| (event.source, event.id)), key.map(|k| (&*k.source, &*k.id)));
     }
 
     prop_compose! {

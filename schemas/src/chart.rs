@@ -11,8 +11,10 @@
 //! ```
 //!
 //! `*` matches one segment, `**` the rest (one segment or more). The first pattern that matches decides. An account
-//! without `limit` or `velocity` never refuses; [`crate::limits`] and [`crate::velocity`] say what these are. `opened_first: true` says that an event must
-//! open the account before it is used, `guarded: true` that it is asked about every leg, wherever the event is decided.
+//! without `limit` or `velocity` never refuses; [`crate::limits`] and [`crate::velocity`] say what these are.
+//! `opened_first: true` says that an event must open the account before it is used, `guarded: true` that it is asked about
+//! every leg, wherever the event is decided. `reversals: force` says that neither limit nor velocity is asked about what
+//! gives an event back.
 //! `shard_segments` (default 2) says how many leading segments are the shard key.
 
 use crate::balance_json::NormalSide;
@@ -56,6 +58,8 @@ pub struct AccountClass {
     pub opened_first: bool,
     /// It is asked about every leg before anything is booked, as an account with a limit is about some.
     pub guarded: bool,
+    /// Its limit is not asked about what gives an event back.
+    pub reversals_forced: bool,
     segments: Vec<Segment>,
 }
 
@@ -118,6 +122,19 @@ struct ClassEntry {
     guarded: bool,
     #[serde(default)]
     velocity: Vec<VelocityEntry>,
+    #[serde(default)]
+    reversals: Reversals,
+}
+
+/// What becomes of a reversal that would take an account past its limit.
+#[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Reversals {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It is booked.
+    Force,
 }
 
 impl Chart {
@@ -193,6 +210,7 @@ fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Resu
     }
     let held = assets.iter().map(|(code, asset)| (code.as_str(), asset.exponent));
     let held = held.filter(|(code, _)| entry.assets.is_empty() || entry.assets.iter().any(|a| a == code));
+    let limited = entry.limit.is_some();
     let limits = match (entry.limit, entry.unlimited) {
         (Some(_), true) => Err("`limit` and `unlimited` exclude each other".to_owned()),
         (None, _) => Ok(Limits::default()),
@@ -201,6 +219,12 @@ fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Resu
     let in_pattern = |why: String| at(line, format!("pattern {:?}: {why}", entry.pattern));
     let (limits, velocity) = (limits.map_err(in_pattern)?, velocity::rules(&entry.velocity, held));
     let velocity = velocity.map_err(in_pattern)?;
+    let reversals_forced = entry.reversals == Reversals::Force;
+    if reversals_forced && !limited && velocity.is_empty() {
+        return Err(in_pattern(
+            "`reversals: force` is for accounts with a limit, the others never refuse".into(),
+        ));
+    }
     let shard_segments = entry.shard_segments.unwrap_or(SHARD_SEGMENTS_DEFAULT);
     if shard_segments == 0 || shard_segments > ids::ACCOUNT_SEGMENTS_MAX {
         return Err(at(line, format!("pattern {:?}: shard_segments: expected 1 to 8", entry.pattern)));
@@ -214,6 +238,7 @@ fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Resu
         assets: entry.assets,
         opened_first: entry.opened_first,
         guarded: entry.guarded,
+        reversals_forced,
         segments,
     })
 }

@@ -61,6 +61,9 @@ reasons! {
     HoldNotOpen = 27, "hold_not_open", false, "The hold was refused, captured to its end or released, or its time is over.", "Place a new hold.";
     HoldMismatch = 28, "hold_mismatch", false, "The event takes nothing from the hold it names, or takes from another limited account too.", "The detail names the account. Take from the hold's account alone, in its asset.";
     ExceedsHold = 29, "exceeds_hold", false, "The event takes more than is left on hold.", "The detail says how much is left. Capture less, or pay the rest by an event of its own.";
+    UnknownEvent = 34, "unknown_event", true, "The event that is to be given back is not known here.", "Send it again under a new id when that event is booked; both need the same source, and the same partitionkey or subject.";
+    NotReversible = 35, "not_reversible", false, "The event that is to be given back was refused, moved nothing, or gives something back itself.", "Book the correction by an event with legs of its own.";
+    ExceedsOriginal = 36, "exceeds_original", false, "More would be given back than the event moved.", "The detail says how much is left. Give back less.";
     AccountNotOpen = 30, "account_not_open", true, "The chart wants this account opened before it is used, and no event has opened it.", "Open the account, and send again under a new id.";
     AccountClosed = 31, "account_closed", false, "The account is closed.", "Use another account; an event may open this one again.";
     AccountFrozen = 32, "account_frozen", true, "The account is frozen on this side.", "Send it again under a new id when the account is unfrozen.";
@@ -113,7 +116,7 @@ mod tests {
         let mut by_number: Vec<(u8, &str)> = Reason::ALL.iter().map(|r| (r.number(), r.code())).collect();
         by_number.sort_unstable();
         // 20 was given once and is not given again.
-        let given: [(u8, &str); 37] = [
+        let given: [(u8, &str); 40] = [
             (1, "too_large"),
             (2, "not_utf8"),
             (3, "not_json"),
@@ -146,6 +149,9 @@ mod tests {
             (31, "account_closed"),
             (32, "account_frozen"),
             (33, "account_not_empty"),
+            (34, "unknown_event"),
+            (35, "not_reversible"),
+            (36, "exceeds_original"),
             (37, "balance_too_high"),
             (38, "velocity_exceeded"),
             (39, "limit_not_in_chart"),

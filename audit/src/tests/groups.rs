@@ -1,7 +1,9 @@
 //! Events that several partitions must agree to: accepted when each was asked, has answered and is told; found when
 //! anything of that is not so, or something stays on hold.
 
-use super::book_keeper::{Event, Plan, World, capture, change, hold, leg, limit, pay, pay_at_most, release};
+use super::book_keeper::{
+    Event, Plan, World, capture, change, hold, leg, limit, pay, pay_at_most, release, reverse,
+};
 use super::clean::{QUIESCED, run};
 use crate::Check;
 use crate::{AuditLimit, Report};
@@ -10,8 +12,9 @@ use schemas::topics::Topic;
 use schemas::wire::{Decision, JournalItem, Outcome, change_account::Action, journal_item::Item};
 
 /// Checks whose defects are seeded here.
-pub const SEEDED: [Check; 6] = [
+pub const SEEDED: [Check; 7] = [
     Check::OutcomeGroup,
+    Check::ReversalAmount,
     Check::HoldOwner,
     Check::HoldAmount,
     Check::AccountStatus,
@@ -52,16 +55,19 @@ fn history() -> World {
         change("freeze", 3, Action::Freeze),
         change("unfreeze", 3, Action::Unfreeze),
         pay("thawed", 3, 6, 1),
+        pay("paid", 3, 6, 100),
+        reverse("a part", "paid", 3, 6, 60),
+        reverse("the rest", "paid", 3, 6, 40),
         limit("limit", 3, 0),
         pay("within", 3, 6, 1),
     ];
     world.ingest(0, &later.map(|event| Event { home: 0, ..event }), None);
-    // Of the fourth user's wallet is counted what it is debited.
-    world.counted = Some("users:6:wallet".into());
+    // Of another user's wallet is counted what it is debited.
+    world.counted = Some("users:9:wallet".into());
     world.post(0);
-    world.ingest(0, &[pay("counted", 6, 3, 1), pay("again", 6, 3, 1)].map(at_home), None);
+    world.ingest(0, &[pay("counted", 9, 12, 1), pay("again", 9, 12, 1)].map(at_home), None);
     world.post(0);
-    world.ingest(0, &[at_home(pay("later", 6, 3, 1))], None);
+    world.ingest(0, &[at_home(pay("later", 9, 12, 1))], None);
     world.post(0);
     world
 }
@@ -80,12 +86,13 @@ fn what_every_partition_agreed_to_is_no_defect() {
     let report = audit(&history());
     assert!(report.passed, "{report}");
     let checked = |check: Check| report.check(check).unwrap().checked;
-    // On hold: three legs of one, two of the other; ended by a credit: two.
-    assert_eq!((checked(Check::OutcomeGroup), checked(Check::HoldOwner)), (6, 7), "{report}");
-    assert_eq!((checked(Check::AccountLimits), checked(Check::AccountVelocity)), (4, 2));
+    // On hold: three legs of one, two of the other; ended by a credit: two. What gives back is looked at as a group.
+    assert_eq!((checked(Check::OutcomeGroup), checked(Check::HoldOwner)), (8, 7), "{report}");
+    assert!(checked(Check::ReversalAmount) >= 2, "{report}");
+    assert_eq!((checked(Check::AccountLimits), checked(Check::AccountVelocity)), (1, 2));
     assert_eq!(checked(Check::HoldAmount), 7, "three placed, two captures, a release, one over by time");
     let o = report.conservation.outcomes;
-    assert_eq!((o.booked, o.refused, o.pending), (18, 1, 0));
+    assert_eq!((o.booked, o.refused, o.pending), (21, 1, 0));
 }
 
 /// Decided at home, and by the partition of the payer.
@@ -163,7 +170,39 @@ fn found(p: u32, change: impl Fn(&mut Item) -> bool, drop_it: bool) -> Vec<Check
 #[test]
 #[expect(clippy::too_many_lines, reason = "a row for each defect")]
 fn defects_of_groups_and_holds() {
-    let rows: [(&str, Check, Vec<Check>); 23] = [
+    let rows: [(&str, Check, Vec<Check>); 27] = [
+        (
+            "gives back what is not counted",
+            Check::ReversalAmount,
+            found(
+                0,
+                decision("the rest", true, |d| d.reversed.as_mut().unwrap().sum[0].sum = Some(60.into())),
+                false,
+            ),
+        ),
+        (
+            "gives back more than was moved",
+            Check::ReversalAmount,
+            found(
+                0,
+                decision("the rest", true, |d| d.reversed.as_mut().unwrap().moved[0].sum = Some(99.into())),
+                false,
+            ),
+        ),
+        (
+            "gives back without waiting",
+            Check::ReversalAmount,
+            found(
+                0,
+                decision("paid", false, |d| d.reversed = Some(schemas::wire::ReversedState::default())),
+                false,
+            ),
+        ),
+        (
+            "gives back other legs than it said",
+            Check::OutcomeGroup,
+            found(0, decision("a part", true, |d| d.entry[0].account = "users:9:wallet".into()), false),
+        ),
         (
             "booked though one refused",
             Check::OutcomeGroup,

@@ -8,7 +8,7 @@ use schemas::batch::sha256;
 use schemas::shards::PartitionMap;
 use schemas::wire::{
     BookAtMost, CaptureHold, ChangeAccount, ChangeLimits, Command, EventKey, Leg, LimitChange, PlaceHold,
-    ReleaseHold, Side, change_account::Action, command, limit_change,
+    ReleaseHold, ReverseEvent, Side, change_account::Action, command, limit_change,
 };
 
 /// The chart of every test that does not bring its own.
@@ -20,7 +20,7 @@ assets:
   JPY: { exponent: 0 }
 accounts:
   - { pattern: "users:*:wallet", normal: credit, limit: { overdraft: "0" } }
-  - { pattern: "users:*:credit", normal: credit, limit: { overdraft: "100" } }
+  - { pattern: "users:*:credit", normal: credit, limit: { overdraft: "100" }, reversals: force }
   - { pattern: "merchants:*:payable", normal: credit }
   - { pattern: "merchants:*:reserve", normal: credit, limit: { overdraft: "0" }, assets: [CNY] }
   - { pattern: "till:*:cash", normal: debit, limit: { overdraft: "0" } }
@@ -72,6 +72,8 @@ pub enum Op {
     /// From the hold of that event; the last time.
     Capture(String, bool),
     Release(String),
+    /// Gives that event back.
+    Reverse(String),
     /// An account, and on which side where that counts.
     Account(String, Action, Side),
     /// As many of its two legs' minor units as the account of the leg on that side has available.
@@ -175,6 +177,7 @@ impl Event {
                 least: least.wire(),
                 most: most.wire(),
             }),
+            Op::Reverse(event) => command::Operation::ReverseEvent(ReverseEvent { event: key(event) }),
         })
     }
 }
