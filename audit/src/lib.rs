@@ -30,6 +30,7 @@ mod edges;
 mod envelope;
 mod finding;
 mod ingest;
+mod limits;
 mod merkle;
 mod outcome;
 mod posting;
@@ -37,6 +38,7 @@ mod published;
 mod recon;
 mod report;
 mod source;
+mod velocity;
 
 pub use auditor::Auditor;
 pub use finding::{Check, CheckResult, Finding};

@@ -9,12 +9,14 @@ use crate::channel::{Channels, Claim, ForwardClaim};
 use crate::days::DayCounts;
 use crate::envelope::Opened;
 use crate::finding::{Check, Findings, Place};
+use crate::limits::Limits;
 use crate::merkle::Hash;
 use crate::outcome::{
     self, Home, event_name, legs_asked, legs_booked, legs_remote, operation_asked, operation_stated,
 };
 use crate::published::Published;
 use crate::recon::{Recon, Source};
+use crate::velocity::Velocity;
 use schemas::topics::{PartitionCounts, Topic};
 use schemas::wire::journal_item::Item;
 use schemas::wire::{
@@ -126,6 +128,10 @@ pub struct Posting {
     placed: HashMap<HeldBy, HoldState>,
     /// Accounts whose status an event has changed.
     statuses: HashMap<String, AccountStatus>,
+    /// Limits that events have given accounts.
+    limits: Limits,
+    /// What was moved of accounts that have a rule about it.
+    velocity: Velocity,
     tick_us: i64,
 }
 
@@ -207,6 +213,7 @@ impl Posting {
         for item in items {
             self.item(place, &opened.header, item, credits_partial, &mut collected, around);
         }
+        self.velocity.batch(place, items, around.found);
         self.balance(place, &collected, around.found);
         clearing_nets(self.partition, place, &collected, around.found);
         let commands: Vec<_> = consumed.iter().flat_map(|b| b.commands.iter().map(|c| (b.slot, c))).collect();
@@ -315,7 +322,9 @@ impl Posting {
             }
             Item::HoldExpired(over) => self.expired(place, over, around.found),
             Item::Tick(tick) => self.tick_us = self.tick_us.max(tick.business_time_us),
-            // Those that were taken from a channel are judged there; these change nothing that is audited.
+            Item::Chart(_) => self.limits.forget(),
+            // Those that were taken from a channel are judged there, what was moved with its batch; these change nothing that is
+            // audited.
             Item::Decision(_)
             | Item::Received(_)
             | Item::Resolution(_)
@@ -324,8 +333,8 @@ impl Posting {
             | Item::Voided(_)
             | Item::DayMarkerSeen(_)
             | Item::ResendTaken(_)
-            | Item::HeldTick(_)
-            | Item::Chart(_) => {}
+            | Item::Moved(_)
+            | Item::HeldTick(_) => {}
         }
     }
 
@@ -402,6 +411,7 @@ impl Posting {
             self.booked(place, decision, &balance, around.found);
         }
         self.valid(place, decision, around.found);
+        self.limits.decision(place, decision, around.found);
         self.holds_of(place, decision, collected, around.found);
         if outcome == Outcome::Pending && decision.reserve.is_empty() && decision.waits_for.is_none() {
             let claim = Claim::Forward(Box::new(forward_of(decision, Some(legs_remote(&decision.asked)))));
@@ -444,13 +454,10 @@ impl Posting {
         let away = decision.forwarded_from > 0;
         let fits = match decision.outcome() {
             Outcome::Booked => {
-                let changes = decision.hold.is_some() || decision.account_status.is_some();
+                let changes = changes(decision);
                 (moves || changes) && decision.reason.is_empty()
             }
-            Outcome::Refused => {
-                let changes = decision.hold.is_some() || decision.account_status.is_some();
-                !moves && !changes && !decision.reason.is_empty()
-            }
+            Outcome::Refused => !moves && !changes(decision) && !decision.reason.is_empty(),
             Outcome::Duplicate => !moves && !away,
             Outcome::Pending if decision.waits_for.is_some() => !moves && !away && !decision.concludes,
             Outcome::Pending if decision.reserve.is_empty() => {
@@ -832,6 +839,11 @@ impl Posting {
             });
         }
     }
+}
+
+/// Whether a decision changes a hold or an account.
+fn changes(decision: &Decision) -> bool {
+    decision.hold.is_some() || decision.account_status.is_some() || decision.account_limits.is_some()
 }
 
 fn add_to<'s>(sums: &mut Vec<(&'s str, i128)>, asset: &'s str, moved: i128) {

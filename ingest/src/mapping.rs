@@ -3,6 +3,10 @@
 //! All checks run, and the first fault in precedence order is kept ([`Faults`]); legs are good only if there is
 //! none. Legs of zero are checked like any other and then left out. Nothing is cut, rounded or guessed.
 
+mod limit;
+
+pub(crate) use limit::{LimitTo, MappedLimits};
+
 use crate::rules::{AccountTemplate, AssetTemplate, FIELDS_MAX, LEGS_MAX, LegTemplate, MATCH_TEXT_BYTES_MAX};
 use crate::rules::{MatchTemplate, Minus, OperationTemplate, Piece, Rule};
 use schemas::chart::Chart;
@@ -55,6 +59,8 @@ pub(crate) enum MappedOperation {
         action: Action,
         side: Side,
     },
+    Limit(MappedLimits),
+    AtMost(Side),
 }
 
 /// A text of the event, or made from its fields: where it stands among the texts.
@@ -223,6 +229,7 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
     fn operation(&mut self) {
         self.mapped.operation = match &self.rule.operation {
             OperationTemplate::Book => MappedOperation::Book,
+            OperationTemplate::AtMost(side) => MappedOperation::AtMost(*side),
             OperationTemplate::Hold { expires_after_us } => {
                 MappedOperation::Hold { expires_after_us: *expires_after_us }
             }
@@ -242,6 +249,9 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
                     self.check_known(account);
                     MappedOperation::Account { account, action: *action, side }
                 })
+            }
+            OperationTemplate::Limit(template) => {
+                self.limits(template).map_or(MappedOperation::Book, MappedOperation::Limit)
             }
         };
     }
@@ -513,7 +523,9 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
     fn check_balance(self) {
         let held = matches!(self.rule.operation, OperationTemplate::Hold { .. });
         let legless = match self.rule.operation {
-            OperationTemplate::Release { .. } | OperationTemplate::Account { .. } => true,
+            OperationTemplate::Release { .. }
+            | OperationTemplate::Account { .. }
+            | OperationTemplate::Limit(_) => true,
             OperationTemplate::Reverse { .. } => self.rule.legs.is_empty() && self.rule.each.is_none(),
             _ => false,
         };

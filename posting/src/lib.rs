@@ -19,6 +19,7 @@
 )]
 
 pub mod accounts;
+pub mod at_most;
 pub mod capture;
 pub mod channels;
 pub mod clearing;
@@ -30,6 +31,8 @@ pub mod gaps;
 pub mod groups;
 pub mod holds;
 pub mod ids;
+pub mod judge;
+pub mod limits;
 pub mod lines;
 pub mod markers;
 pub mod outbox;
@@ -43,6 +46,7 @@ pub mod reversal;
 pub mod room;
 pub mod state;
 pub mod status;
+pub mod velocity;
 pub mod views;
 
 pub use config::PostingConfig;

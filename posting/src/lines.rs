@@ -6,6 +6,7 @@
 
 use crate::holds::{Hold, HoldKey};
 use crate::ids::IdKey;
+use crate::limits::OwnLimits;
 use crate::overlay::Line;
 use crate::reversal::Reversed;
 use crate::status::Status;
@@ -194,6 +195,8 @@ pub struct DecisionLine<'a> {
     pub waits_for: Option<EventView<'a>>,
     /// The account that it changed, as it may be used from now on.
     pub status: Option<&'a (Box<str>, Status)>,
+    /// The account and asset whose limits it changed, and these from now on.
+    pub limits: Option<&'a (Box<str>, Box<str>, OwnLimits)>,
     /// The event that it gives back, and what of that is given back from now on.
     pub reversed: Option<&'a Reversed>,
 }
@@ -224,6 +227,7 @@ impl<'a> DecisionLine<'a> {
             hold: None,
             waits_for: None,
             status: None,
+            limits: None,
             reversed: None,
         }
     }
@@ -297,8 +301,10 @@ impl<'a> DecisionLine<'a> {
         if let Some((_, hold)) = self.hold {
             f.message(40, |f| hold_state(f, hold));
         }
-        // All of them in the place of the first: so do the generated types.
-        if self.outcome == Outcome::Pending {
+        // All of them in the place of the first: so do the generated types. That the amount was fixed here is said of what is
+        // booked, too.
+        let fixed = self.outcome == Outcome::Booked && matches!(command.operation, Operation::BookAtMost(_));
+        if fixed || self.outcome == Outcome::Pending {
             command.operation.write(f, Operation::IN_DECISION);
         }
         if let Some(encoded) = self.waits_for.and_then(|event| event.encoded) {
@@ -320,6 +326,14 @@ impl<'a> DecisionLine<'a> {
         }
         if let Some(reversed) = self.reversed {
             f.message(48, |f| f.raw(&reversed.encode()));
+        }
+        if let Some((account, asset, limits)) = self.limits {
+            f.message(51, |f| {
+                f.text(1, account);
+                f.text(2, asset);
+                limits.lowest.iter().for_each(|lowest| f.amount(3, *lowest));
+                limits.highest.iter().for_each(|highest| f.amount(4, *highest));
+            });
         }
     }
 }

@@ -268,7 +268,14 @@ fn legs_of(decision: Decision) -> Result<Vec<Leg>, Refusal> {
         _ if decision.reversed.is_some() => return Err(refused("gives something back itself")),
         Some(Operation::ReverseEvent(_)) => return Err(refused("gives something back itself")),
         None | Some(Operation::CaptureHold(_)) => true,
-        Some(Operation::PlaceHold(_) | Operation::ReleaseHold(_) | Operation::ChangeAccount(_)) => false,
+        // Where another partition has fixed the amount, home does not know it.
+        Some(Operation::BookAtMost(_)) => return Err(refused("booked at most what was available")),
+        Some(
+            Operation::PlaceHold(_)
+            | Operation::ReleaseHold(_)
+            | Operation::ChangeAccount(_)
+            | Operation::ChangeLimits(_),
+        ) => false,
     };
     let here = decision.entry.into_iter().map(|entry| {
         let amount = Some(entry.amount().into());

@@ -283,11 +283,15 @@ fn about(d: &Decision) -> Option<String> {
         Some(Operation::ReleaseHold(release)) => return named(release.hold.as_ref()),
         Some(Operation::ReverseEvent(reverse)) => return named(reverse.event.as_ref()),
         Some(Operation::ChangeAccount(change)) => return Some(change.account.clone()),
-        Some(Operation::PlaceHold(_)) | None => {}
+        Some(Operation::ChangeLimits(change)) => return Some(change.account.clone()),
+        Some(Operation::PlaceHold(_) | Operation::BookAtMost(_)) | None => {}
     }
     let hold = d.hold.as_ref().and_then(|hold| named(hold.event.as_ref()));
     let reversed = d.reversed.as_ref().and_then(|reversed| named(reversed.event.as_ref()));
-    hold.or(reversed).or_else(|| d.account_status.as_ref().map(|status| status.account.clone()))
+    let limited = || d.account_limits.as_ref().map(|limits| limits.account.clone());
+    hold.or(reversed)
+        .or_else(|| d.account_status.as_ref().map(|status| status.account.clone()))
+        .or_else(limited)
 }
 
 fn decision_row(batch: Batch, d: &Decision) -> [Cell; DECISION_COLUMNS.len()] {

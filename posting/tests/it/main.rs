@@ -6,6 +6,7 @@
 
 extern crate posting as posting;
 
+mod at_most;
 mod cases;
 mod chains;
 mod channels;
@@ -14,6 +15,7 @@ mod days;
 mod events;
 mod histories;
 mod homes;
+mod limits;
 mod model;
 mod pairs;
 mod refusals;
@@ -21,3 +23,4 @@ mod resend;
 mod restore;
 mod script;
 mod sizes;
+mod velocity;
