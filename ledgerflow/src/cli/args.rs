@@ -99,7 +99,7 @@ pub enum Command {
     /// `verify --deep --head` says later whether all of that is still there as it was; `receipt` proves an entry against it.
     /// With `-o json` it is a file for both. While the pipeline runs it takes a second or two.
     Head,
-    /// Prove what an event came to, against a head: a few hundred bytes for each item of the journal, as JSON.
+    /// Prove what an event came to, against a head: an item of the journal and some 20 hashes for each partition, as JSON.
     ///
     /// `docs/receipts/check_receipt.py` checks it without this program.
     Receipt(Receipt),
