@@ -23,8 +23,10 @@ use stream::log::{Isolation, Log, Offset, TopicPartition};
 
 /// A partition that has written nothing for so long is not at work: nothing older is on its way there.
 const AT_WORK_US: i64 = 10_000_000;
-/// How long a head waits for partitions to pass the time at which it was asked for.
-const SETTLING_US: i64 = 5_000_000;
+/// How long a head waits for partitions to pass the time at which it was asked for: until those that stand still count as
+/// not at work. Where nothing at all was written meanwhile, nothing is on its way.
+const SETTLING_US: i64 = 15_000_000;
+const _: () = assert!(SETTLING_US > AT_WORK_US);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Sees each batch of the journal: partition, number, and what it holds.
@@ -145,6 +147,11 @@ impl Histories {
         Head { partitions: self.partitions.iter().map(of).collect() }
     }
 
+    /// Batches of all partitions.
+    fn batches(&self) -> usize {
+        self.partitions.iter().map(|history| history.leaves.len()).sum()
+    }
+
     /// When the newest batch was written.
     fn newest(&self) -> Option<i64> {
         self.partitions.iter().filter_map(|history| history.times.last()).max().copied()
@@ -196,14 +203,14 @@ pub(super) fn take(books: &Books, see: &mut See<'_>) -> anyhow::Result<(Historie
     let log = books.log.as_ref();
     let resting = at_rest(books);
     let mut histories = Histories::read(log, see)?;
-    let asked = histories.newest();
+    let (asked, read) = (histories.newest(), histories.batches());
     let until_us = clock::monotonic_us().saturating_add(SETTLING_US);
     while !resting && histories.settled() <= asked && asked.is_some() && clock::monotonic_us() < until_us {
         std::thread::sleep(LOOK);
         histories.read_on(log, see)?;
     }
     let head = match histories.settled() {
-        Some(settled) if !resting => histories.head(settled),
+        Some(settled) if !resting && histories.batches() > read => histories.head(settled),
         _ => histories.whole(),
     };
     // A head outlives this machine: it covers nothing that a power cut may take.
