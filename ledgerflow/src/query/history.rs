@@ -164,6 +164,14 @@ impl Histories {
         ends.filter(|end| **end >= at_work).min().copied()
     }
 
+    /// What a head taken now covers; `still` = nobody writes.
+    fn covered(&self, still: bool) -> Head {
+        match self.settled() {
+            Some(settled) if !still => self.head(settled),
+            _ => self.whole(),
+        }
+    }
+
     /// The head of that hash, where it is one of everything up to some time.
     pub fn find(&self, wanted: &Hash) -> Option<Head> {
         let nothing = Self::new(u32::try_from(self.partitions.len()).ok()?).whole();
@@ -209,10 +217,8 @@ pub(super) fn take(books: &Books, see: &mut See<'_>) -> anyhow::Result<(Historie
         std::thread::sleep(LOOK);
         histories.read_on(log, see)?;
     }
-    let head = match histories.settled() {
-        Some(settled) if !resting && histories.batches() > read => histories.head(settled),
-        _ => histories.whole(),
-    };
+    let still = resting || histories.batches() == read;
+    let head = histories.covered(still);
     // A head outlives this machine: it covers nothing that a power cut may take.
     if let Some(embedded) = &books.embedded {
         log.wait_durable(embedded.last_sequence(), Duration::from_secs(10))?;
@@ -282,6 +288,9 @@ mod tests {
     fn what_is_settled_is_what_every_partition_at_work_has_passed() {
         let second = 1_000_000;
         assert_eq!(histories(&[&[], &[]]).settled(), None);
+        // What is written at that very time may have a neighbour on its way; where nobody writes there is none.
+        let two = histories(&[&[90 * second, 100 * second], &[99 * second, 101 * second]]);
+        assert_eq!((sizes(&two.covered(false)), sizes(&two.covered(true))), (vec![1, 1], vec![2, 2]));
         assert_eq!(histories(&[&[100 * second], &[101 * second], &[]]).settled(), Some(100 * second));
         // The first has stood still for long.
         assert_eq!(histories(&[&[80 * second], &[101 * second]]).settled(), Some(101 * second));
