@@ -46,6 +46,10 @@ pub(crate) enum MappedOperation {
     Release {
         hold: TextAt,
     },
+    /// Id of the event that is given back, which is of the same source.
+    Reverse {
+        event: TextAt,
+    },
     Account {
         account: TextAt,
         action: Action,
@@ -228,6 +232,9 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
             }
             OperationTemplate::Release { reference } => {
                 MappedOperation::Release { hold: self.reference(*reference) }
+            }
+            OperationTemplate::Reverse { reference } => {
+                MappedOperation::Reverse { event: self.reference(*reference) }
             }
             OperationTemplate::Account { account, action, side } => {
                 let side = side.map_or(Side::Unspecified, |field| self.side(field));
@@ -505,10 +512,11 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
 
     fn check_balance(self) {
         let held = matches!(self.rule.operation, OperationTemplate::Hold { .. });
-        let legless = matches!(
-            self.rule.operation,
-            OperationTemplate::Release { .. } | OperationTemplate::Account { .. }
-        );
+        let legless = match self.rule.operation {
+            OperationTemplate::Release { .. } | OperationTemplate::Account { .. } => true,
+            OperationTemplate::Reverse { .. } => self.rule.legs.is_empty() && self.rule.each.is_none(),
+            _ => false,
+        };
         let apart = || self.mapped.sums.iter().filter(|figures| figures.debits != figures.credits);
         if !held && apart().next().is_some() {
             // Both are sums of amounts above zero, so their difference is in range.

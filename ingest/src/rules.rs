@@ -72,6 +72,8 @@ pub(crate) enum OperationTemplate {
     Capture { reference: usize, last: Option<usize> },
     /// The hold that is named ends.
     Release { reference: usize },
+    /// The event that is named is given back: by its legs, or, where it has none, whole.
+    Reverse { reference: usize },
     /// An account may be used for other things; a field names the side.
     Account { account: AccountTemplate, action: Action, side: Option<usize> },
 }
@@ -164,6 +166,7 @@ enum OperationEntry {
     Hold,
     Capture,
     Release,
+    Reverse,
     Open,
     Close,
     Freeze,
@@ -174,7 +177,7 @@ impl OperationEntry {
     /// What it does to an account; `None` where it is about something else.
     const fn action(self) -> Option<Action> {
         Some(match self {
-            Self::Hold | Self::Capture | Self::Release => return None,
+            Self::Hold | Self::Capture | Self::Release | Self::Reverse => return None,
             Self::Open => Action::Open,
             Self::Close => Action::Close,
             Self::Freeze => Action::Freeze,
@@ -282,6 +285,7 @@ impl Compiler<'_> {
             OperationTemplate::Hold { .. } => (1, 1),
             OperationTemplate::Release { .. } | OperationTemplate::Account { .. } => (0, 0),
             _ if entry.each.is_some() => (0, LEGS_MAX),
+            OperationTemplate::Reverse { .. } if entry.legs.is_empty() => (0, 0),
             _ => (2, LEGS_MAX),
         };
         if !(least..=most).contains(&entry.legs.len()) {
@@ -319,8 +323,11 @@ impl Compiler<'_> {
             false => Ok(()),
         };
         let asked = entry.operation;
-        let names_a_hold = matches!(asked, Some(OperationEntry::Capture | OperationEntry::Release));
-        only(entry.reference.is_some() && !names_a_hold, "reference", "capture or release")?;
+        let names_another = matches!(
+            asked,
+            Some(OperationEntry::Capture | OperationEntry::Release | OperationEntry::Reverse)
+        );
+        only(entry.reference.is_some() && !names_another, "reference", "capture, release or reverse")?;
         only(entry.last.is_some() && asked != Some(OperationEntry::Capture), "final", "capture")?;
         only(
             entry.expires_after_s.is_some() && asked != Some(OperationEntry::Hold),
@@ -334,7 +341,8 @@ impl Compiler<'_> {
         if entry.expires_after_s == Some(0) {
             return Err("expires_after_s: 0, expected 1 to 4294967295".into());
         }
-        if entry.each.is_some() && !matches!(asked, None | Some(OperationEntry::Capture)) {
+        let books = matches!(asked, None | Some(OperationEntry::Capture | OperationEntry::Reverse));
+        if entry.each.is_some() && !books {
             return Err("each: expected only where legs are booked".into());
         }
         if let Some(action) = action {
@@ -345,7 +353,7 @@ impl Compiler<'_> {
         }
         let reference = entry.reference.as_deref().map(|path| self.field(path)).transpose()?;
         let named =
-            || reference.ok_or_else(|| "reference: expected the field that names the hold".to_owned());
+            || reference.ok_or_else(|| "reference: expected the field that names the other event".to_owned());
         Ok(match asked {
             None => OperationTemplate::Book,
             // Those about accounts have been taken.
@@ -364,6 +372,7 @@ impl Compiler<'_> {
                 OperationTemplate::Capture { reference: named()?, last }
             }
             Some(OperationEntry::Release) => OperationTemplate::Release { reference: named()? },
+            Some(OperationEntry::Reverse) => OperationTemplate::Reverse { reference: named()? },
         })
     }
 

@@ -12,11 +12,12 @@ use crate::capture;
 use crate::clearing::{Cleared, Side as ClearingSide};
 use crate::config::{CROSSING_MAX, LEGS_MAX};
 use crate::days::Kind;
-use crate::groups::{self, Group};
+use crate::groups::{self, Group, Opening};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, body_hash, id_key, remembered};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
+use crate::reversal;
 use crate::status::{self, Status};
 use crate::views::{CommandView, EventView, LegView, Operation};
 use schemas::reason::Reason;
@@ -98,6 +99,10 @@ fn judge(
     let home = o.base.slot;
     let decider = match command.operation {
         Operation::Book => decider(legs, home),
+        Operation::ReverseEvent { event } => {
+            reversal::arrived(o, command, &event, &asked(legs), ingest_slot)?;
+            return Ok((Outcome::Pending, home));
+        }
         Operation::PlaceHold(_) => Decider::At(legs.first().map_or(home, |leg| leg.partition)),
         Operation::ChangeAccount(change) => {
             let unknown = || Refusal::new(Reason::UnknownAccount, change.account);
@@ -125,7 +130,7 @@ fn judge(
             Ok((Outcome::Pending, at))
         }
         Decider::Several(parts) => {
-            groups::open(o, command, parts, &asked(legs), ingest_slot)?;
+            groups::open(o, command, parts, &asked(legs), ingest_slot, &Opening::default())?;
             Ok((Outcome::Pending, home))
         }
     }
@@ -167,7 +172,8 @@ fn decide_here<'c>(
     home: u32,
 ) -> Result<Booked<'c>, Refusal> {
     match &command.operation {
-        Operation::Book => book(o, command, legs, Funds::Judged),
+        // A reversal is decided at its home, where it has waited.
+        Operation::Book | Operation::ReverseEvent { .. } => book(o, command, legs, Funds::Judged),
         Operation::PlaceHold(place) => capture::place(o, command, legs, *place, home),
         Operation::CaptureHold { hold, last } => capture::capture(o, command, legs, (hold, *last), home),
         Operation::ReleaseHold { hold } => capture::release(o, command, hold, home),
@@ -198,7 +204,7 @@ fn answer_again(o: &mut Overlay<'_>, command: &CommandView<'_>, original: &IdRec
     let batch = if original.outcome == Outcome::Pending { 0 } else { original.batch };
     o.decided(&DecisionLine {
         reason: original.reason,
-        original: Some(Original { outcome: original.outcome, partition: original.decider, batch }),
+        original: Some(Original { outcome: original.outcome, partition: original.decider.into(), batch }),
         ..DecisionLine::new(command, ingest_slot, Outcome::Duplicate)
     });
 }
@@ -274,9 +280,11 @@ impl<'c> Placed<'c> {
 }
 
 /// Finds each leg's partition and terms, and holds the legs against what ingest promised.
-fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed<'c>>, Refusal> {
+pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed<'c>>, Refusal> {
     let (least, most) = match command.operation {
         Operation::Book | Operation::CaptureHold { .. } => (1, LEGS_MAX),
+        // Without a leg it gives everything back.
+        Operation::ReverseEvent { .. } => (0, LEGS_MAX),
         Operation::PlaceHold(_) => (1, 1),
         Operation::ReleaseHold { .. } | Operation::ChangeAccount(_) => (0, 0),
     };
@@ -296,9 +304,12 @@ fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed
         if !o.config.chart.assets.contains_key(leg.asset) {
             return Err(Refusal::new(Reason::UnknownAsset, leg.asset));
         }
-        let Some((partition, terms)) = o.config.place(leg.account, leg.asset) else {
+        let Some((partition, mut terms)) = o.config.place(leg.account, leg.asset) else {
             return Err(Refusal::new(Reason::UnknownAccount, format!("{} {}", leg.account, leg.asset)));
         };
+        if terms.reversals_forced && command.operation.reverses().is_some() {
+            terms.overdraft = None;
+        }
         let by = signed(side, amount);
         let overflow = || {
             Refusal::new(
@@ -320,7 +331,7 @@ fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed
 }
 
 /// Who decides.
-enum Decider {
+pub(crate) enum Decider {
     /// One partition.
     At(u32),
     /// Home, when each of these has put its legs on hold.
@@ -328,7 +339,7 @@ enum Decider {
 }
 
 /// The partition of the accounts that may refuse, home where there is none.
-fn decider(legs: &[Placed<'_>], home: u32) -> Decider {
+pub(crate) fn decider(legs: &[Placed<'_>], home: u32) -> Decider {
     let mut payers = legs.iter().filter(|leg| leg.terms.may_refuse(leg.side)).map(|leg| leg.partition);
     let Some(first) = payers.next() else { return Decider::At(home) };
     if payers.all(|partition| partition == first) {
@@ -339,7 +350,7 @@ fn decider(legs: &[Placed<'_>], home: u32) -> Decider {
 
 /// What each partition is asked: every leg of its accounts that may refuse one, and how much of it is put on hold; for
 /// an account as much as the event takes from it over all its legs.
-fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
+pub(crate) fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
     let mut parts: BTreeMap<u32, Vec<HoldLeg>> = BTreeMap::new();
     let mut left: Vec<(&str, &str, i128)> = Vec::new();
     let asked = |placed: &Placed<'_>| {
@@ -531,7 +542,7 @@ fn send_credit(
     sequence
 }
 
-fn asked<'c>(legs: &[Placed<'c>]) -> Vec<RemoteLine<'c>> {
+pub(crate) fn asked<'c>(legs: &[Placed<'c>]) -> Vec<RemoteLine<'c>> {
     legs.iter().enumerate().map(|(n, leg)| leg.remote(n, 0)).collect()
 }
 

@@ -1,11 +1,13 @@
 //! Items of the journal and of the channels, written as bytes the moment they are decided: no message is built and
 //! no text is copied first. A test decodes each with the generated types and compares.
 //!
-//! Fields stand in the order of their numbers, so that the bytes are those of the generated types.
+//! Fields stand in the order of their numbers, an operation in the place of the first of them, so that the bytes are those of
+//! the generated types.
 
 use crate::holds::{Hold, HoldKey};
 use crate::ids::IdKey;
 use crate::overlay::Line;
+use crate::reversal::Reversed;
 use crate::status::Status;
 use crate::views::{CommandView, EventView, Facts, Operation};
 use schemas::amount_wire::{split, value};
@@ -192,6 +194,8 @@ pub struct DecisionLine<'a> {
     pub waits_for: Option<EventView<'a>>,
     /// The account that it changed, as it may be used from now on.
     pub status: Option<&'a (Box<str>, Status)>,
+    /// The event that it gives back, and what of that is given back from now on.
+    pub reversed: Option<&'a Reversed>,
 }
 
 impl<'a> DecisionLine<'a> {
@@ -220,6 +224,7 @@ impl<'a> DecisionLine<'a> {
             hold: None,
             waits_for: None,
             status: None,
+            reversed: None,
         }
     }
 
@@ -292,21 +297,18 @@ impl<'a> DecisionLine<'a> {
         if let Some((_, hold)) = self.hold {
             f.message(40, |f| hold_state(f, hold));
         }
-        // In the order of their numbers: a change of an account stands behind what is waited for.
-        if self.outcome == Outcome::Pending && !matches!(command.operation, Operation::ChangeAccount(_)) {
+        // All of them in the place of the first: so do the generated types.
+        if self.outcome == Outcome::Pending {
             command.operation.write(f, Operation::IN_DECISION);
         }
-        self.write_waiting(f);
-    }
-
-    /// What it waits for, and the account that it changed.
-    fn write_waiting(&self, f: &mut Fields<'_>) {
         if let Some(encoded) = self.waits_for.and_then(|event| event.encoded) {
             f.encoded(44, encoded);
         }
-        if self.outcome == Outcome::Pending && matches!(self.command.operation, Operation::ChangeAccount(_)) {
-            self.command.operation.write(f, Operation::IN_DECISION);
-        }
+        self.write_changed(f);
+    }
+
+    /// The account that it changed, and the event that it gives back.
+    fn write_changed(&self, f: &mut Fields<'_>) {
         if let Some((account, status)) = self.status {
             f.message(46, |f| {
                 f.text(1, account);
@@ -315,6 +317,9 @@ impl<'a> DecisionLine<'a> {
                 f.flag(4, status.debits_frozen);
                 f.flag(5, status.credits_frozen);
             });
+        }
+        if let Some(reversed) = self.reversed {
+            f.message(48, |f| f.raw(&reversed.encode()));
         }
     }
 }

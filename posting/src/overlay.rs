@@ -14,6 +14,7 @@ use crate::lines::{ClearingLine, DecisionLine, ReceivedLine};
 use crate::outbox::Outbox;
 use crate::refusal;
 use crate::resend::Again;
+use crate::reversal::{self, Reversed};
 use crate::state::Slot;
 use crate::status::Status;
 use prost::Message;
@@ -122,6 +123,8 @@ pub struct Overlay<'a> {
     pub(crate) groups: BTreeMap<IdKey, Option<Group>>,
     /// Accounts whose status changed.
     pub(crate) statuses: BTreeMap<Box<str>, Status>,
+    /// Events of which more or less is given back.
+    pub(crate) reversals: BTreeMap<IdKey, Reversed>,
     tallies: Vec<(TallyKey, Tally)>,
     clearing: ClearingNets,
     scratch: Vec<u8>,
@@ -169,6 +172,7 @@ impl<'a> Overlay<'a> {
             holds: HoldChanges::default(),
             groups: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            reversals: BTreeMap::new(),
             tallies: Vec::new(),
             clearing: ClearingNets::default(),
             scratch: Vec::with_capacity(512),
@@ -229,6 +233,9 @@ impl<'a> Overlay<'a> {
         }
         if let Some((key, hold)) = line.hold {
             self.effects.push(effects::held(*key, hold.clone()));
+        }
+        if let Some(reversed) = line.reversed {
+            self.effects.push(reversal::effect(reversed.clone()));
         }
         if line.outcome == Outcome::Refused {
             self.refusals.push(refusal::record(self.base.slot, self.batch, line));

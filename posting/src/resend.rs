@@ -287,6 +287,7 @@ fn operation_of(of: decision::Operation) -> command::Operation {
         decision::Operation::CaptureHold(capture) => command::Operation::CaptureHold(capture),
         decision::Operation::ReleaseHold(release) => command::Operation::ReleaseHold(release),
         decision::Operation::ChangeAccount(change) => command::Operation::ChangeAccount(change),
+        decision::Operation::ReverseEvent(reverse) => command::Operation::ReverseEvent(reverse),
     }
 }
 

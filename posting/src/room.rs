@@ -61,8 +61,8 @@ fn legs_of_command(message: &[u8]) -> (usize, usize) {
         while let Ok(Some(key)) = walk.key() {
             if key == bytes_key(12) {
                 legs += 1;
-            } else if (bytes_key(18)..=bytes_key(21)).contains(&key) {
-                // What is said of a hold, or of an account.
+            } else if (bytes_key(18)..=bytes_key(22)).contains(&key) {
+                // What is said of a hold, of an account, or of the event that is given back.
                 bytes += HOLD_BYTES;
             }
             if walk.skip(key).is_err() {

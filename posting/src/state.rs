@@ -7,13 +7,14 @@ use crate::effects::Effect;
 use crate::gaps;
 use crate::groups::{Group, GroupTable};
 use crate::holds::{Hold, HoldKey, HoldTable};
-use crate::ids::{IdKey, IdRecord, IdTable};
+use crate::ids::{IdKey, IdRecord, IdTable, key_of};
 use crate::resend::Again;
+use crate::reversal::{ReversalTable, Reversed};
 use crate::status::StatusTable;
 use prost::Message;
 use schemas::batch::{ChainHead, Hash};
 use schemas::topics::Topic;
-use schemas::wire::{self, BatchHeader};
+use schemas::wire::{self, BatchHeader, Outcome};
 use std::collections::BTreeMap;
 use stream::processor::{PutPair, SlotState};
 
@@ -36,6 +37,8 @@ pub struct Slot {
     pub groups: GroupTable,
     /// Accounts that an event has opened, closed or frozen.
     pub statuses: StatusTable,
+    /// Events of this home of which something is given back.
+    pub reversals: ReversalTable,
     /// Last batch of the own journal.
     pub journal: ChainHead,
     /// Last batch accepted from every ingest slot.
@@ -82,6 +85,7 @@ impl Slot {
             holds: HoldTable::default(),
             groups: GroupTable::default(),
             statuses: StatusTable::default(),
+            reversals: ReversalTable::default(),
             journal: ChainHead::default(),
             commands: BTreeMap::new(),
             incoming: BTreeMap::new(),
@@ -136,14 +140,21 @@ impl Slot {
             }
             Effect::Id { key, record } => {
                 self.ids.set(key, record);
-                self.groups.came(key);
+                self.groups.came(key, record.outcome != Outcome::Pending);
             }
             Effect::Resolved { key, outcome, reason, decider, batch } => {
-                if let Some(IdRecord { body, .. }) = self.ids.get(&key).copied() {
-                    self.ids.set(key, IdRecord { body, outcome, reason, decider, batch });
+                if let Some(before) = self.ids.get(&key).copied() {
+                    self.ids.set(key, before.resolved(outcome, reason, decider, batch));
+                    self.groups.came(key, outcome != Outcome::Pending);
                 }
             }
-            Effect::GroupOpened { key, group } => self.groups.open(key, *group),
+            Effect::GroupOpened { key, mut group } => {
+                let other = group.waits_for.as_ref().map(|event| key_of(Some(event)));
+                let decided = |record: &IdRecord| group.decided && record.outcome != Outcome::Pending;
+                group.came = other.is_some_and(|other| self.ids.get(&other).is_some_and(decided));
+                self.groups.open(key, *group);
+            }
+            Effect::Reversed { key, reversed } => self.reversals.set(key, *reversed),
             Effect::GroupAnswered { key, from, answer } => self.groups.answer(key, from, answer),
             Effect::GroupClosed(key) => self.groups.close(key),
             Effect::HoldPlaced { key, hold } => self.holds.place(key, *hold),
@@ -154,6 +165,46 @@ impl Slot {
                 let count = if conflict { &mut self.conflicts } else { &mut self.duplicates };
                 *count = count.saturating_add(1);
             }
+            Effect::Tick(business_time_us) => self.tick_us = self.tick_us.max(business_time_us),
+            Effect::HeldTick(business_time_us) => {
+                self.held_ticks = self.held_ticks.saturating_add(1);
+                self.held_tick_us = business_time_us;
+            }
+            Effect::Chart(hash) => self.chart_hash = hash,
+            day @ (Effect::MarkerSeen { .. }
+            | Effect::MarkerSent { .. }
+            | Effect::Aligned { .. }
+            | Effect::Tally(_)) => self.take_of_days(day),
+            channel @ (Effect::Arrived { .. }
+            | Effect::Held { .. }
+            | Effect::Dropped { .. }
+            | Effect::Asked { .. }
+            | Effect::Again { .. }) => self.take_of_channels(channel),
+        }
+    }
+
+    fn take_of_days(&mut self, effect: Effect) {
+        match effect {
+            Effect::MarkerSeen { book, date, credits, from } => {
+                let days = self.days.entry(book).or_default();
+                let seen = if credits { &mut days.partitions_seen } else { &mut days.ingest_seen };
+                seen.insert((date, from));
+            }
+            Effect::MarkerSent { book, date } => self.days.entry(book).or_default().sent = Some(date),
+            Effect::Aligned { book, date } => {
+                self.tallies.retain(|key, _| key.book != book || key.date > date);
+                self.days.entry(book).or_default().align(date);
+            }
+            Effect::Tally(tally) => {
+                let (key, tally) = *tally;
+                self.tallies.insert(key, tally);
+            }
+            _ => {}
+        }
+    }
+
+    fn take_of_channels(&mut self, effect: Effect) {
+        match effect {
             Effect::Arrived { from, sequence, check } => {
                 let channel = self.incoming.entry(from).or_default();
                 channel.advance(sequence, check);
@@ -167,26 +218,7 @@ impl Slot {
             }
             Effect::Asked { from, asked } => self.incoming.entry(from).or_default().asked = Some(asked),
             Effect::Again { to, again } => self.outgoing.entry(to).or_default().again = again,
-            Effect::Tick(business_time_us) => self.tick_us = self.tick_us.max(business_time_us),
-            Effect::HeldTick(business_time_us) => {
-                self.held_ticks = self.held_ticks.saturating_add(1);
-                self.held_tick_us = business_time_us;
-            }
-            Effect::MarkerSeen { book, date, credits, from } => {
-                let days = self.days.entry(book).or_default();
-                let seen = if credits { &mut days.partitions_seen } else { &mut days.ingest_seen };
-                seen.insert((date, from));
-            }
-            Effect::MarkerSent { book, date } => self.days.entry(book).or_default().sent = Some(date),
-            Effect::Aligned { book, date } => {
-                self.tallies.retain(|key, _| key.book != book || key.date > date);
-                self.days.entry(book).or_default().align(date);
-            }
-            Effect::Chart(hash) => self.chart_hash = hash,
-            Effect::Tally(tally) => {
-                let (key, tally) = *tally;
-                self.tallies.insert(key, tally);
-            }
+            _ => {}
         }
     }
 }
@@ -196,6 +228,7 @@ const KEY_GROUP: u8 = b'g';
 const KEY_HOLD: u8 = b'h';
 const KEY_ID: u8 = b'i';
 const KEY_REST: u8 = b'm';
+const KEY_REVERSED: u8 = b'r';
 const KEY_STATUS: u8 = b's';
 
 fn account_key(key: &mut Vec<u8>, account: &str, asset: &str) {
@@ -218,6 +251,10 @@ fn keyed(kind: u8, id: &IdKey) -> [u8; 17] {
     let mut key = [kind; 17];
     key.split_at_mut(1).1.copy_from_slice(id);
     key
+}
+
+fn reversed_key(id: &IdKey) -> [u8; 17] {
+    keyed(KEY_REVERSED, id)
 }
 
 fn group_key(id: &IdKey) -> [u8; 17] {
@@ -338,6 +375,9 @@ impl SlotState for Slot {
         self.statuses.take_dirty(|account, status| {
             put(&status_key(account), Some(&status.to_wire(account).encode_to_vec()));
         });
+        self.reversals.take_dirty(|key, reversed| {
+            put(&reversed_key(&key), reversed.map(Reversed::encode).as_deref());
+        });
         put(&[KEY_REST], Some(&self.rest().encode_to_vec()));
     }
 
@@ -347,6 +387,7 @@ impl SlotState for Slot {
             + self.holds.dirty_bytes()
             + self.groups.dirty_bytes()
             + self.statuses.dirty_bytes()
+            + self.reversals.dirty_bytes()
     }
 
     fn alarms(&self) -> Vec<String> {
@@ -371,6 +412,10 @@ impl SlotState for Slot {
             Some((&KEY_GROUP, rest)) => {
                 let key = IdKey::try_from(rest).map_err(|_| wrong())?;
                 self.groups.load(key, Group::decode(value).ok_or_else(wrong)?);
+            }
+            Some((&KEY_REVERSED, rest)) => {
+                let key = IdKey::try_from(rest).map_err(|_| wrong())?;
+                self.reversals.load(key, Reversed::decode(value).ok_or_else(wrong)?);
             }
             Some((&KEY_STATUS, _)) => self.statuses.load(value).ok_or_else(wrong)?,
             Some((&KEY_REST, [])) => {
@@ -400,6 +445,9 @@ impl SlotState for Slot {
         for (account, status) in self.statuses.sorted() {
             put(&status_key(account), Some(&status.to_wire(account).encode_to_vec()));
         }
+        for (key, reversed) in self.reversals.all() {
+            put(&reversed_key(key), Some(&reversed.encode()));
+        }
         put(&[KEY_REST], Some(&self.rest().encode_to_vec()));
     }
 
@@ -419,6 +467,7 @@ impl SlotState for Slot {
         all.extend(self.groups.all().map(|(k, group)| (group_key(k).to_vec(), group.encode())));
         let statuses = self.statuses.sorted().into_iter();
         all.extend(statuses.map(|(account, s)| (status_key(account), s.to_wire(account).encode_to_vec())));
+        all.extend(self.reversals.all().map(|(k, reversed)| (reversed_key(k).to_vec(), reversed.encode())));
         all.push((vec![KEY_REST], self.rest().encode_to_vec()));
         all
     }

@@ -37,7 +37,11 @@ pub struct EventView<'a> {
 }
 
 impl<'a> EventView<'a> {
-    fn read(encoded: &'a [u8]) -> Result<Self, WireError> {
+    /// Reads an encoded `EventKey`.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn read(encoded: &'a [u8]) -> Result<Self, WireError> {
         let mut event = Self { encoded: Some(encoded), ..Self::default() };
         for field in fields(encoded) {
             let field = field?;
@@ -166,6 +170,11 @@ pub enum Operation<'a> {
         /// The event that placed it.
         hold: EventView<'a>,
     },
+    /// An event is given back: by its legs, or, where it has none, whole.
+    ReverseEvent {
+        /// The event that was booked.
+        event: EventView<'a>,
+    },
     /// An account may be used for other things from now on.
     ChangeAccount(AccountChange<'a>),
 }
@@ -211,9 +220,9 @@ impl<'a> Operation<'a> {
     /// Number of the first operation among the fields of `Command`; the others follow.
     const FIRST: u32 = 18;
     /// Numbers of the operations in `Command`.
-    pub const IN_COMMAND: [u32; 4] = [18, 19, 20, 21];
+    pub const IN_COMMAND: [u32; 5] = [18, 19, 20, 21, 22];
     /// Numbers of the operations in `Decision`.
-    pub const IN_DECISION: [u32; 4] = [41, 42, 43, 45];
+    pub const IN_DECISION: [u32; 5] = [41, 42, 43, 45, 47];
 
     fn read(tag: u32, encoded: &'a [u8]) -> Result<Self, ViewError> {
         if tag == Self::FIRST {
@@ -231,14 +240,18 @@ impl<'a> Operation<'a> {
                 _ => {}
             }
         }
-        Ok(if tag == Self::FIRST + 1 { Self::CaptureHold { hold, last } } else { Self::ReleaseHold { hold } })
+        Ok(match tag - Self::FIRST {
+            1 => Self::CaptureHold { hold, last },
+            2 => Self::ReleaseHold { hold },
+            _ => Self::ReverseEvent { event: hold },
+        })
     }
 
     /// Writes it under its number among these.
     pub fn write(
         &self,
         f: &mut Fields<'_>,
-        [place_hold, capture_hold, release_hold, change_account]: [u32; 4],
+        [place_hold, capture_hold, release_hold, change_account, reverse_event]: [u32; 5],
     ) {
         let event = |f: &mut Fields<'_>, hold: &EventView<'_>| {
             if let Some(encoded) = hold.encoded {
@@ -259,6 +272,9 @@ impl<'a> Operation<'a> {
             Self::ReleaseHold { hold } => {
                 f.message(release_hold, |f| event(f, hold));
             }
+            Self::ReverseEvent { event: of } => {
+                f.message(reverse_event, |f| event(f, of));
+            }
             Self::ChangeAccount(change) => {
                 f.message(change_account, |f| {
                     f.text(1, change.account);
@@ -274,7 +290,16 @@ impl<'a> Operation<'a> {
     pub const fn hold(&self) -> Option<&EventView<'a>> {
         match self {
             Self::CaptureHold { hold, .. } | Self::ReleaseHold { hold } => Some(hold),
-            Self::Book | Self::PlaceHold(_) | Self::ChangeAccount(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The event that it gives back.
+    #[must_use]
+    pub const fn reverses(&self) -> Option<&EventView<'a>> {
+        match self {
+            Self::ReverseEvent { event } => Some(event),
+            _ => None,
         }
     }
 }
@@ -307,7 +332,7 @@ impl<'a> CommandView<'a> {
                 15 => command.event_offset = field.int()?,
                 16 => facts.traceparent = field.text()?,
                 17 => command.tenant = field.text()?,
-                tag @ 18..=21 => command.operation = Operation::read(tag, field.bytes()?)?,
+                tag @ 18..=22 => command.operation = Operation::read(tag, field.bytes()?)?,
                 _ => {}
             }
         }
@@ -475,7 +500,7 @@ mod tests {
     use prost::Message;
     use schemas::wire::{
         CaptureHold, ChangeAccount, Command, CommandItem, Credit, CreditItem, EventKey, Forward, Leg,
-        ReleaseHold, command, command_item, credit_item,
+        ReleaseHold, ReverseEvent, command, command_item, credit_item,
     };
 
     fn operation() -> impl Strategy<Value = Option<command::Operation>> {
@@ -489,6 +514,7 @@ mod tests {
                 CaptureHold { hold, r#final }
             ))),
             key().prop_map(|hold| Some(command::Operation::ReleaseHold(ReleaseHold { hold }))),
+            key().prop_map(|event| Some(command::Operation::ReverseEvent(ReverseEvent { event }))),
             ("[a-z:]{0,9}", 0_i32..6, 0_i32..4).prop_map(|(account, action, side)| {
                 Some(command::Operation::ChangeAccount(ChangeAccount { account, action, side }))
             }),
@@ -503,9 +529,11 @@ mod tests {
         let key = match of {
             Some(command::Operation::CaptureHold(CaptureHold { hold, .. })) => hold.as_ref(),
             Some(command::Operation::ReleaseHold(ReleaseHold { hold })) => hold.as_ref(),
+            Some(command::Operation::ReverseEvent(ReverseEvent { event })) => event.as_ref(),
             _ => None,
         };
-        assert_eq!(view.hold().map(|hold| (hold.source, hold.id)), key.map(|k| (&*k.source, &*k.id)));
+        let named = view.hold().or(view.reverses());
+        assert_eq!(named.map(|event| (event.source, event.id)), key.map(|k| (&*k.source, &*k.id)));
     }
 
     prop_compose! {

@@ -107,6 +107,12 @@ fn events_become_legs() {
             &["D users:1:wallet CNY 30.00", "C merchants:7:payable CNY 30.00"],
         ),
         ("hold.released", r#"{"hold":"h-1"}"#, &[]),
+        ("event.reversed", r#"{"event":"t-1"}"#, &[]),
+        (
+            "event.refunded",
+            r#"{"event":"t-1","from":"merchants:7:payable","to":"users:1:wallet","asset":"CNY","amount":"30"}"#,
+            &["D merchants:7:payable CNY 30.00", "C users:1:wallet CNY 30.00"],
+        ),
         ("account.frozen", r#"{"account":"users:1:wallet","side":"debit"}"#, &[]),
         ("account.closed", r#"{"account":"users:1:wallet"}"#, &[]),
     ];

@@ -18,7 +18,7 @@ use schemas::dates::{Day, format_instant};
 use schemas::topics::Topic;
 use schemas::wire::{
     Decision, Entry, EventKey, JournalBody, Match, Outcome, Received, Reserved, Resolution,
-    journal_item::Item,
+    decision::Operation, journal_item::Item,
 };
 use std::collections::BTreeSet;
 use stream::log::{Log, Record, TopicPartition, header};
@@ -231,8 +231,18 @@ fn lies_at(d: &Decision) -> Cell {
     format!("{lane}/{}@{}", d.event_partition, d.event_offset).into()
 }
 
-const DECISION_COLUMNS: [&str; 9] =
-    ["outcome", "reason", "original", "original_at", "date", "rule", "event_at", "journal", "decided_at"];
+const DECISION_COLUMNS: [&str; 10] = [
+    "outcome",
+    "reason",
+    "original",
+    "original_at",
+    "date",
+    "rule",
+    "event_at",
+    "journal",
+    "decided_at",
+    "about",
+];
 
 fn decisions(found: &Found) -> Table {
     let mut table = Table::new("decisions", &DECISION_COLUMNS);
@@ -259,9 +269,25 @@ fn decisions(found: &Found) -> Table {
             rejected.place().into(),
             format!("rejected/{}", rejected.at).into(),
             format_instant(record.timestamp_us).into(),
+            Cell::None,
         ]);
     }
     table
+}
+
+/// What else the event is about: the hold that it places, captures or releases, the event that it gives back, an account.
+fn about(d: &Decision) -> Option<String> {
+    let named = |event: Option<&EventKey>| event.map(|event| event.id.clone());
+    match &d.operation {
+        Some(Operation::CaptureHold(capture)) => return named(capture.hold.as_ref()),
+        Some(Operation::ReleaseHold(release)) => return named(release.hold.as_ref()),
+        Some(Operation::ReverseEvent(reverse)) => return named(reverse.event.as_ref()),
+        Some(Operation::ChangeAccount(change)) => return Some(change.account.clone()),
+        Some(Operation::PlaceHold(_)) | None => {}
+    }
+    let hold = d.hold.as_ref().and_then(|hold| named(hold.event.as_ref()));
+    let reversed = d.reversed.as_ref().and_then(|reversed| named(reversed.event.as_ref()));
+    hold.or(reversed).or_else(|| d.account_status.as_ref().map(|status| status.account.clone()))
 }
 
 fn decision_row(batch: Batch, d: &Decision) -> [Cell; DECISION_COLUMNS.len()] {
@@ -291,6 +317,7 @@ fn decision_row(batch: Batch, d: &Decision) -> [Cell; DECISION_COLUMNS.len()] {
         lies_at(d),
         batch.place(),
         format_instant(batch.written_at_us).into(),
+        about(d).into(),
     ]
 }
 
@@ -306,6 +333,7 @@ fn said_row(batch: Batch, said: String, reason: String, date: Option<i32>) -> [C
         Cell::None,
         batch.place(),
         format_instant(batch.written_at_us).into(),
+        Cell::None,
     ]
 }
 

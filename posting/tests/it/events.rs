@@ -7,8 +7,8 @@ use bytes::Bytes;
 use schemas::batch::sha256;
 use schemas::shards::PartitionMap;
 use schemas::wire::{
-    CaptureHold, ChangeAccount, Command, EventKey, Leg, PlaceHold, ReleaseHold, Side, change_account::Action,
-    command,
+    CaptureHold, ChangeAccount, Command, EventKey, Leg, PlaceHold, ReleaseHold, ReverseEvent, Side,
+    change_account::Action, command,
 };
 
 /// The chart of every test that does not bring its own.
@@ -20,7 +20,7 @@ assets:
   JPY: { exponent: 0 }
 accounts:
   - { pattern: "users:*:wallet", normal: credit, limit: { overdraft: "0" } }
-  - { pattern: "users:*:credit", normal: credit, limit: { overdraft: "100" } }
+  - { pattern: "users:*:credit", normal: credit, limit: { overdraft: "100" }, reversals: force }
   - { pattern: "merchants:*:payable", normal: credit }
   - { pattern: "merchants:*:reserve", normal: credit, limit: { overdraft: "0" }, assets: [CNY] }
   - { pattern: "till:*:cash", normal: debit, limit: { overdraft: "0" } }
@@ -69,6 +69,8 @@ pub enum Op {
     /// From the hold of that event; the last time.
     Capture(String, bool),
     Release(String),
+    /// Gives that event back.
+    Reverse(String),
     /// An account, and on which side where that counts.
     Account(String, Action, Side),
 }
@@ -140,6 +142,7 @@ impl Event {
                 side: *side as i32,
             }),
             Op::Release(hold) => command::Operation::ReleaseHold(ReleaseHold { hold: key(hold) }),
+            Op::Reverse(event) => command::Operation::ReverseEvent(ReverseEvent { event: key(event) }),
         })
     }
 }

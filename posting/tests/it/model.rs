@@ -96,6 +96,8 @@ pub struct Outcomes {
     pub statuses: usize,
     /// Events that waited for another one.
     pub parked: usize,
+    /// Events given back, whole or in part.
+    pub reversed: usize,
     /// Holds placed, captures, releases, and holds that were over by time.
     pub holds: [usize; 4],
     pub carried: usize,
@@ -108,7 +110,8 @@ pub fn check(cluster: &Cluster) -> Outcomes {
     let mut by_body = BTreeMap::new();
     for event in cluster.arrived.iter().flatten() {
         // The first of equal ones is the original; the others may have come by another ingest slot or day.
-        by_body.entry((event.id.clone(), event.body_hash().to_vec())).or_insert_with(|| event.clone());
+        let with_legs = || with_legs(event, cluster);
+        by_body.entry((event.id.clone(), event.body_hash().to_vec())).or_insert_with(with_legs);
     }
     let channels = sent(&pages, &by_body);
     credits_chains(cluster, &channels);
@@ -130,6 +133,21 @@ pub fn check(cluster: &Cluster) -> Outcomes {
     let rejected = refused + outcomes.conflicts;
     assert_eq!(cluster.rejected.len(), rejected, "one record on `rejected` per refusal ({asked} by verdict)");
     outcomes
+}
+
+/// The event itself; one that gives another back whole has the legs of that the other way round.
+fn with_legs(event: &Event, cluster: &Cluster) -> Event {
+    let Op::Reverse(of) = &event.op else { return event.clone() };
+    let original = cluster.arrived.iter().flatten().find(|other| other.id == *of);
+    if !event.legs.is_empty() {
+        return event.clone();
+    }
+    let other_way = |leg: &LegWords| LegWords {
+        side: if leg.side == Side::Debit { Side::Credit } else { Side::Debit },
+        ..leg.clone()
+    };
+    let legs = original.map(|original| original.legs.iter().map(other_way).collect()).unwrap_or_default();
+    Event { legs, ..event.clone() }
 }
 
 /// A duplicate names the batch that holds the original's decision, unless that is still to come.
@@ -318,6 +336,8 @@ struct Books<'a> {
     statuses: BTreeMap<String, [bool; 4]>,
     /// Holds that events of their own have placed, by event.
     placed: BTreeMap<String, PlacedHold>,
+    /// What of an event is given back, sums of debits by asset.
+    returned: BTreeMap<String, BTreeMap<String, i128>>,
     /// Partition that decides an event of this home.
     deciders: BTreeMap<String, u32>,
     tick_us: i64,
@@ -351,6 +371,7 @@ impl<'a> Books<'a> {
             parked: BTreeMap::new(),
             statuses: BTreeMap::new(),
             placed: BTreeMap::new(),
+            returned: BTreeMap::new(),
             deciders: BTreeMap::new(),
             tick_us: 0,
             next_event: 0,
@@ -453,6 +474,7 @@ impl<'a> Books<'a> {
         };
         assert_eq!(event.id, id, "{at}: commands are decided in order");
         assert_eq!(event.body_hash(), d.body_hash, "{at}");
+        assert_eq!(d.reversed, None, "{at}");
         self.compare(&at, d, &event, &judged);
         if d.forwarded_from == 0 {
             self.remember_judged(&at, d, &event, &judged, outcomes);
@@ -490,7 +512,7 @@ impl<'a> Books<'a> {
             Judged::Ask(_) => self.remember(event, Answer::Pending),
             Judged::Wait => {
                 outcomes.parked += 1;
-                assert_eq!(d.deadline_us, self.tick_us + 10_000_000, "{at}");
+                assert_eq!(d.deadline_us, self.due(), "{at}");
                 self.remember(event, Answer::Pending);
                 self.parked.insert(event.id.clone(), (event.clone(), d.deadline_us));
             }
@@ -512,7 +534,9 @@ impl<'a> Books<'a> {
     /// What becomes of a hold when an event about it is booked.
     fn change_hold(&mut self, at: &str, d: &Decision, event: &Event, outcomes: &mut Outcomes) {
         let (id, after) = match &event.op {
-            Op::Book => return assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}"),
+            Op::Book | Op::Reverse(_) => {
+                return assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}");
+            }
             Op::Account(account, action, side) => {
                 outcomes.statuses += 1;
                 return self.change_status(at, d, account, *action, *side);
@@ -556,6 +580,14 @@ impl<'a> Books<'a> {
     /// Judges an event about a hold at its home.
     fn judge_about(&self, event: &Event) -> Judged {
         let at = match &event.op {
+            Op::Reverse(of) => {
+                return match self.ids.get(of) {
+                    _ if *of == event.id => Judged::Refused("not_reversible"),
+                    None if self.tick_us == 0 => Judged::Refused("unknown_event"),
+                    Some((_, Answer::Refused(_))) => Judged::Refused("not_reversible"),
+                    _ => Judged::Wait,
+                };
+            }
             Op::Capture(hold, _) | Op::Release(hold) => match self.ids.get(hold) {
                 None if self.tick_us > 0 && *hold != event.id => return Judged::Wait,
                 None => return Judged::Refused("unknown_hold"),
@@ -630,9 +662,12 @@ impl<'a> Books<'a> {
         self.judge_funds(event, Some(hold))
     }
 
+    fn due(&self) -> i64 {
+        if self.tick_us > 0 { self.tick_us + 10_000_000 } else { 0 }
+    }
+
     fn wait(&mut self, d: &Decision, event: &Event, parts: Parts) {
-        let due = if self.tick_us > 0 { self.tick_us + 10_000_000 } else { 0 };
-        assert_eq!(d.deadline_us, due, "p{} {}", self.slot, event.id);
+        assert_eq!(d.deadline_us, self.due(), "p{} {}", self.slot, event.id);
         let mut answers: BTreeMap<u32, Option<String>> = parts.keys().map(|p| (*p, None)).collect();
         if let Some(own) = parts.get(&self.slot) {
             answers.remove(&self.slot);
@@ -726,6 +761,10 @@ impl<'a> Books<'a> {
     fn end_of_waiting(&mut self, at: &str, d: &Decision, outcomes: &mut Outcomes) {
         let id = d.event.as_ref().unwrap().id.clone();
         let (event, deadline_us) = self.parked.remove(&id).unwrap();
+        if let Op::Reverse(of) = &event.op {
+            return self.end_of_reversal(at, d, &event, (of, deadline_us), outcomes);
+        }
+        assert_eq!(d.reversed, None, "{at}");
         let (Op::Capture(hold, _) | Op::Release(hold)) = &event.op else { panic!("{at}: {event:?}") };
         let judged = if self.ids.contains_key(hold) {
             self.judge_about(&event)
@@ -750,13 +789,110 @@ impl<'a> Books<'a> {
         }
     }
 
+    /// A reversal is decided, or asked about, once its event is decided.
+    fn end_of_reversal(
+        &mut self,
+        at: &str,
+        d: &Decision,
+        event: &Event,
+        (of, deadline_us): (&String, i64),
+        outcomes: &mut Outcomes,
+    ) {
+        let late = deadline_us > 0 && self.tick_us >= deadline_us;
+        let full = self.by_body[&(event.id.clone(), event.body_hash().to_vec())].clone();
+        let judged = match self.ids.get(of) {
+            None if late => Judged::Refused("unknown_event"),
+            Some((_, Answer::Pending)) if late => Judged::Refused("timed_out"),
+            Some((_, Answer::Refused(_))) => Judged::Refused("not_reversible"),
+            Some((body, Answer::Booked)) => {
+                let original = self.by_body[&(of.clone(), body.clone())].clone();
+                self.judge_reversal(&full, &original)
+            }
+            other => panic!("{at}: decided too early: {other:?}"),
+        };
+        let legs = if let Judged::Refused("unknown_event" | "timed_out" | "not_reversible") = judged {
+            event
+        } else {
+            &full
+        };
+        self.compare(at, d, legs, &judged);
+        let answer = match &judged {
+            Judged::Booked => Answer::Booked,
+            Judged::Refused(reason) => Answer::Refused((*reason).into()),
+            _ => Answer::Pending,
+        };
+        self.remember(event, answer);
+        match judged {
+            Judged::Refused(_) => assert_eq!(d.reversed, None, "{at}"),
+            judged => {
+                self.give_back(&full, of, 1);
+                self.check_returned(at, d, of);
+                outcomes.reversed += 1;
+                if let Judged::Group(parts) = judged {
+                    self.wait(d, &full, parts);
+                } else {
+                    self.book(at, d, &full);
+                }
+            }
+        }
+    }
+
+    fn judge_reversal(&self, full: &Event, original: &Event) -> Judged {
+        if !matches!(original.op, Op::Book | Op::Capture(..)) {
+            return Judged::Refused("not_reversible");
+        }
+        let debits = |event: &Event, asset: &str| {
+            let of = |leg: &&LegWords| leg.side == Side::Debit && leg.asset == asset;
+            event.legs.iter().filter(of).fold(Wide::default(), |sum, leg| sum.plus(leg.minor))
+        };
+        let most = Wide::default().plus(i128::MAX);
+        let beyond = |event: &Event| ["CNY", "USD", "JPY"].iter().any(|asset| debits(event, asset) > most);
+        if beyond(original) || beyond(full) {
+            return Judged::Refused("overflow");
+        }
+        for asset in ["CNY", "USD", "JPY"] {
+            let before =
+                self.returned.get(&original.id).and_then(|sums| sums.get(asset)).copied().unwrap_or(0);
+            if debits(full, asset).plus(before) > debits(original, asset) {
+                return Judged::Refused("exceeds_original");
+            }
+        }
+        let at: BTreeSet<u32> = payers(full).map(|leg| self.partition(&leg.account)).collect();
+        if at.iter().all(|partition| *partition == self.slot) {
+            return self.judge(full);
+        }
+        let parts = self.parts(full);
+        let own = parts.get(&self.slot).map_or(&[][..], Vec::as_slice);
+        self.cannot_hold(full, own).map_or(Judged::Group(parts.clone()), Judged::Refused)
+    }
+
+    /// Counts what an event gives back of another, or takes that off again.
+    fn give_back(&mut self, event: &Event, of: &str, sign: i128) {
+        let sums = self.returned.entry(of.to_owned()).or_default();
+        for leg in event.legs.iter().filter(|leg| leg.side == Side::Debit) {
+            *sums.entry(leg.asset.clone()).or_default() += sign * leg.minor;
+        }
+        sums.retain(|_, sum| *sum != 0);
+        if sums.is_empty() {
+            self.returned.remove(of);
+        }
+    }
+
+    fn check_returned(&self, at: &str, d: &Decision, of: &str) {
+        let stated = d.reversed.as_ref().unwrap_or_else(|| panic!("{at}: does not say what it gives back"));
+        assert_eq!(stated.event.as_ref().unwrap().id, of, "{at}");
+        let sums: BTreeMap<String, i128> =
+            stated.sum.iter().map(|s| (s.asset.clone(), value(s.sum))).collect();
+        assert_eq!(sums, self.returned.get(of).cloned().unwrap_or_default(), "{at}: given back");
+    }
+
     /// Home decides what waited: refused when one has refused or the time is over, else booked.
     fn conclusion(&mut self, at: &str, d: &Decision, outcomes: &mut Outcomes) {
         let id = d.event.as_ref().unwrap().id.clone();
         let waits = self.waiting.remove(&id).unwrap_or_else(|| panic!("{at}: does not wait"));
         outcomes.concluded += 1;
         let event = &waits.event;
-        assert_eq!(event.body_hash(), d.body_hash, "{at}");
+        assert_eq!(self.ids[&id].0, d.body_hash, "{at}");
         self.holds.retain(|(of, _), _| *of != id);
         let refused = waits.answers.values().flatten().find(|reason| !reason.is_empty());
         let judged = match refused {
@@ -771,6 +907,15 @@ impl<'a> Books<'a> {
             }
         };
         self.compare(at, d, event, &judged);
+        match &event.op {
+            Op::Reverse(of) => {
+                if judged != Judged::Booked {
+                    self.give_back(event, of, -1);
+                }
+                self.check_returned(at, d, of);
+            }
+            _ => assert_eq!(d.reversed, None, "{at}"),
+        }
         let told: Vec<u32> = d.voided.iter().map(|v| v.partition).collect();
         let holding = |answer: &Option<String>| answer.as_ref().is_none_or(String::is_empty);
         let due: Vec<u32> = waits.answers.iter().filter(|(_, a)| holding(a)).map(|(p, _)| *p).collect();
@@ -838,7 +983,9 @@ impl<'a> Books<'a> {
             let net = net.high.saturating_mul(1 << 64).saturating_add(net.low as i128);
             let mut left = if normal == Side::Credit { net } else { net.saturating_neg() };
             for (n, leg) in (0_u32..).zip(&event.legs).filter(|(_, leg)| of(leg)) {
-                let limited = terms_of(account, asset).unwrap().overdraft.is_some() && leg.side != normal;
+                let limited = terms_of(account, asset).unwrap().overdraft.is_some()
+                    && leg.side != normal
+                    && !forced(event, leg);
                 let amount = if limited { leg.minor.min(left).max(0) } else { 0 };
                 left -= amount;
                 parts.entry(self.partition(account)).or_default().push((n, amount));
@@ -855,7 +1002,7 @@ impl<'a> Books<'a> {
     /// Judges what an event asks for on this partition's figures as they are now.
     fn judge(&self, event: &Event) -> Judged {
         match &event.op {
-            Op::Book => self.judge_funds(event, None),
+            Op::Book | Op::Reverse(_) => self.judge_funds(event, None),
             Op::Hold(_) => {
                 let refused = self.cannot_hold(event, &[(0, event.legs[0].minor)]);
                 refused.map_or(Judged::Booked, Judged::Refused)
@@ -895,7 +1042,8 @@ impl<'a> Books<'a> {
         }
         for leg in &local {
             let terms = terms_of(&leg.account, &leg.asset).unwrap();
-            let Some(overdraft) = terms.overdraft.filter(|_| leg.side != terms.normal) else { continue };
+            let limit = terms.overdraft.filter(|_| leg.side != terms.normal && !forced(event, leg));
+            let Some(overdraft) = limit else { continue };
             if hold.is_some_and(|hold| (&hold.account, &hold.asset) == (&leg.account, &leg.asset)) {
                 continue;
             }
@@ -1220,6 +1368,12 @@ impl<'a> Books<'a> {
             })
             .collect();
         assert_eq!(held, self.placed, "p{slot}: on hold");
+        let returned: BTreeMap<String, BTreeMap<String, i128>> = live
+            .reversals
+            .all()
+            .map(|(_, reversed)| (reversed.event.id.clone(), reversed.sums.clone()))
+            .collect();
+        assert_eq!(returned, self.returned, "p{slot}: given back");
         for (from, channel) in &live.incoming {
             assert!(
                 !channel.gap() && channel.held.is_empty() && channel.asked.is_none(),
@@ -1256,6 +1410,9 @@ fn known(code: &str) -> &'static str {
         "account_closed",
         "account_frozen",
         "account_not_empty",
+        "unknown_event",
+        "not_reversible",
+        "exceeds_original",
     ];
     KNOWN.iter().find(|known| **known == code).unwrap_or_else(|| panic!("unknown reason {code:?}"))
 }
@@ -1264,6 +1421,7 @@ fn known(code: &str) -> &'static str {
 fn fault(event: &Event) -> Option<&'static str> {
     let (least, most) = match event.op {
         Op::Book | Op::Capture(..) => (1, LEGS_MAX),
+        Op::Reverse(_) => (0, LEGS_MAX),
         Op::Hold(_) => (1, 1),
         Op::Release(_) | Op::Account(..) => (0, 0),
     };
@@ -1304,8 +1462,16 @@ fn taken_from(hold: &PlacedHold, event: &Event) -> i128 {
 fn payers(event: &Event) -> impl Iterator<Item = &LegWords> {
     event.legs.iter().filter(|leg| {
         let terms = terms_of(&leg.account, &leg.asset).unwrap();
-        leg.account.starts_with("vault:") || (terms.overdraft.is_some() && leg.side != terms.normal)
+        let limited = terms.overdraft.is_some() && leg.side != terms.normal && !forced(event, leg);
+        leg.account.starts_with("vault:") || limited
     })
+}
+
+/// Whether the leg's account is not asked about its limit: credit accounts take what gives an event back.
+fn forced(event: &Event, leg: &LegWords) -> bool {
+    matches!(event.op, Op::Reverse(_))
+        && leg.account.starts_with("users:")
+        && leg.account.ends_with(":credit")
 }
 
 /// Balances are the sum of booked legs and nothing else; clearing pairs are zero; limits hold.
