@@ -377,24 +377,12 @@ impl Compiler<'_> {
             return self.limit(entry).map(OperationTemplate::Limit);
         }
         if let Some(action) = action {
-            let account = entry.account.as_deref().ok_or("account: expected the account that it is about")?;
-            let account = self.account(account)?;
-            let side = entry.side.as_deref().map(|path| self.field(path)).transpose()?;
-            return Ok(OperationTemplate::Account { account, action, side });
+            return self.change_of_account(entry, action);
         }
         let reference = entry.reference.as_deref().map(|path| self.field(path)).transpose()?;
         let named =
             || reference.ok_or_else(|| "reference: expected the field that names the other event".to_owned());
         Ok(match asked {
-            None => OperationTemplate::Book,
-            // Those about accounts have been taken.
-            Some(
-                OperationEntry::Open
-                | OperationEntry::Close
-                | OperationEntry::Freeze
-                | OperationEntry::Unfreeze
-                | OperationEntry::Limit,
-            ) => OperationTemplate::Book,
             Some(OperationEntry::Hold) => {
                 let expires_after_us = i64::from(entry.expires_after_s.unwrap_or(0)) * 1_000_000;
                 OperationTemplate::Hold { expires_after_us }
@@ -405,7 +393,16 @@ impl Compiler<'_> {
             }
             Some(OperationEntry::Release) => OperationTemplate::Release { reference: named()? },
             Some(OperationEntry::Reverse) => OperationTemplate::Reverse { reference: named()? },
+            // Those about accounts have been taken.
+            _ => OperationTemplate::Book,
         })
+    }
+
+    fn change_of_account(&mut self, entry: &RuleEntry, action: Action) -> Result<OperationTemplate, String> {
+        let account = entry.account.as_deref().ok_or("account: expected the account that it is about")?;
+        let account = self.account(account)?;
+        let side = entry.side.as_deref().map(|path| self.field(path)).transpose()?;
+        Ok(OperationTemplate::Account { account, action, side })
     }
 
     fn leg(&mut self, entry: LegEntry) -> Result<LegTemplate, String> {
