@@ -36,7 +36,7 @@ pub struct ForwardClaim {
     /// Event.
     pub event: Option<EventKey>,
     /// Type, book and rule.
-    pub texts: [String; 3],
+    pub texts: [String; 5],
     /// Rule version, lane, event partition, ingest slot.
     pub numbers: [u32; 4],
     /// Offset of the event and when it occurred.

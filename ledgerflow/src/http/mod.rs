@@ -271,6 +271,7 @@ fn router(state: State) -> Router {
         .route("/v1/trial-balance", get(read::trial_balance))
         .route("/v1/days", get(read::days))
         .route("/v1/holds", get(read::holds))
+        .route("/v1/jobs/{job}", get(read::job))
         .route("/v1/breaks", get(read::breaks))
         .route("/v1/breaks/summary", get(read::break_summary))
         .route("/v1/rejected", get(read::rejected))

@@ -329,6 +329,12 @@ pub struct Command {
     pub traceparent: ::prost::alloc::string::String,
     #[prost(string, tag = "17")]
     pub tenant: ::prost::alloc::string::String,
+    /// What the event is a part of, as the rule's `job` reads it.
+    #[prost(string, tag = "45")]
+    pub job: ::prost::alloc::string::String,
+    /// Rate at which it exchanges, a decimal as it came, as the rule's `rate` reads it.
+    #[prost(string, tag = "46")]
+    pub rate: ::prost::alloc::string::String,
     /// What it asks for; absent: its legs are booked.
     #[prost(oneof = "command::Operation", tags = "18, 19, 20, 21, 22, 24, 25")]
     pub operation: ::core::option::Option<command::Operation>,
@@ -990,6 +996,12 @@ pub struct Decision {
     /// The event that this gives back, and what of it is given back from now on, or about to be.
     #[prost(message, optional, tag = "48")]
     pub reversed: ::core::option::Option<ReversedState>,
+    /// What the event is a part of.
+    #[prost(string, tag = "60")]
+    pub job: ::prost::alloc::string::String,
+    /// Rate at which it exchanges, a decimal as it came.
+    #[prost(string, tag = "61")]
+    pub rate: ::prost::alloc::string::String,
     /// BOOKED only: the account whose limits this changed, as they are from now on.
     #[prost(message, optional, tag = "51")]
     pub account_limits: ::core::option::Option<AccountLimits>,
