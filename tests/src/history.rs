@@ -79,6 +79,7 @@ impl History {
             rows: Vec::new(),
         };
         history.transfers();
+        history.linked();
         history.holds();
         history.payments();
         history.unreadable();
@@ -149,6 +150,27 @@ impl History {
             let mut event = Event::transfer(&id, "users:1", time, ("", ""), "");
             event.data = json!({ "legs": legs });
             self.send(&event, Expect::IfFunded);
+        }
+    }
+
+    /// Transfers that are booked all or not at all, and now and then given back together.
+    fn linked(&mut self) {
+        for _ in 0..3 {
+            let (id, time, subject) = (self.id(), self.time(), self.wallet());
+            let members: Vec<_> = (0..2 + self.prng.below(2))
+                .map(|_| {
+                    let (from, to, cents) = (self.wallet(), self.wallet(), 1 + self.prng.below(2_000));
+                    let data = json!({ "from": from, "to": to, "asset": "CNY", "amount": yuan(cents) });
+                    json!({ "type": "transfer", "data": data })
+                })
+                .collect();
+            let mut event = Event::transfer(&id, &subject, time, ("", ""), "");
+            (event.kind, event.data) = ("events.linked", json!({ "events": members, "job_id": "linked" }));
+            self.send(&event, Expect::IfFunded);
+            if self.prng.below(2) == 0 {
+                let (id, data) = (self.id(), json!({ "event": event.id }));
+                self.send(&Event { id, kind: "event.reversed", data, ..event }, Expect::IfThere);
+            }
         }
     }
 
