@@ -227,10 +227,10 @@ impl History {
             let data = json!({ "account": "users:3:wallet", "side": "debit" });
             self.send(&Event { id, kind, subject: "users:3".into(), time, data }, Expect::Booked);
         }
-        for overdraft in ["20.00", "0", "chart"] {
+        for (limit, figure) in [("min_balance", "1.00"), ("overdraft", "0"), ("overdraft", "chart")] {
             let (id, kind, time) = (self.id(), "account.limited", self.time().into());
             let subject = self.wallet();
-            let data = json!({ "account": "users:4:wallet", "asset": "CNY", "overdraft": overdraft });
+            let data = json!({ "account": "users:4:wallet", "asset": "CNY", limit: figure });
             self.send(&Event { id, kind, subject, time, data }, Expect::Booked);
         }
     }
