@@ -285,6 +285,12 @@ impl World {
         }
     }
 
+    /// Whether records vanished from its log.
+    #[must_use]
+    pub fn has_lost_records(&self) -> bool {
+        matches!(&self.ground, Ground::Sim(log) if log.counters().records_lost > 0)
+    }
+
     /// The simulated log.
     ///
     /// # Panics

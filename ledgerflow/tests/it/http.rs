@@ -371,7 +371,9 @@ fn every_operation_answers_as_it_is_described() {
         transfer(id, "users:1:wallet", "1.00")
             .replace(&schemas::dates::format_instant(stream::clock::wall_us())[..10], "2026-11-21")
     };
-    served.post("?wait=booked", JSON, at("c-1")).is(200);
+    let mut first: Value = serde_json::from_str(&at("c-1")).unwrap();
+    first["data"]["job_id"] = "trip-1".into();
+    served.post("?wait=booked", JSON, first.to_string()).is(200);
     let mut held: Value = serde_json::from_str(&at("c-4")).unwrap();
     held["type"] = "hold.placed".into();
     held["data"] = json!({ "account": "users:1:wallet", "asset": "CNY", "amount": "0.40" });
@@ -417,7 +419,8 @@ fn every_operation_answers_as_it_is_described() {
     assert_eq!(document, openapi::document());
     let mut seen = BTreeSet::new();
     for operation in OPERATIONS {
-        let path = operation.path.replace("{account}", "users:1:wallet").replace("{id}", "c-3");
+        let path = operation.path.replace("{account}", "users:1:wallet");
+        let path = path.replace("{id}", "c-3").replace("{job}", "trip-1");
         let targets = match operation.path {
             "/v1/accounts/{account}/balances" => vec![path.clone(), format!("{path}?as_of=2026-11-21")],
             _ => vec![path.replace("{position}", "0@0")],
