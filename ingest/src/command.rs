@@ -2,7 +2,7 @@
 //!
 //! Order relied on: fields ascending, so that the bytes are those of the generated type (a test holds them together).
 
-use crate::mapping::{Mapped, MappedMatch, MappedOperation, TextAt};
+use crate::mapping::{Mapped, MappedMatch, MappedOperation, MappedProposal, TextAt};
 use schemas::body_hash::BodyHash;
 use schemas::wire_write::Fields;
 
@@ -33,6 +33,8 @@ pub(crate) struct Command<'e> {
     pub(crate) event_offset: i64,
     /// Empty = none.
     pub(crate) traceparent: &'e str,
+    /// Empty = nobody is known.
+    pub(crate) principal: &'e str,
 }
 
 impl Command<'_> {
@@ -62,6 +64,7 @@ impl Command<'_> {
         command.int(15, self.event_offset);
         command.text(16, self.traceparent);
         self.write_operation(command);
+        command.text(40, self.principal);
     }
 
     fn write_operation(&self, command: &mut Fields<'_>) {
@@ -92,7 +95,28 @@ impl Command<'_> {
                     change.int(3, i32::from(side).into());
                 });
             }
+            MappedOperation::Propose => {
+                command.message(26, |_| {});
+            }
+            MappedOperation::Approve(proposal) => {
+                command.message(27, |approve| self.write_proposal(approve, proposal));
+            }
+            MappedOperation::Reject(proposal) => {
+                command.message(28, |reject| self.write_proposal(reject, proposal));
+            }
         }
+    }
+
+    fn write_proposal(&self, fields: &mut Fields<'_>, proposal: MappedProposal) {
+        fields.message(1, |event| {
+            event.text(1, self.source_of(proposal));
+            event.text(2, self.mapped.text(proposal.id));
+        });
+    }
+
+    /// Source of the event that made a proposal: the command's own where none is named.
+    fn source_of(&self, proposal: MappedProposal) -> &str {
+        proposal.source.map_or(self.source, |source| self.mapped.text(source))
     }
 
     fn write_legs(&self, command: &mut Fields<'_>) {
@@ -183,8 +207,14 @@ mod tests {
             traceparent: command.traceparent.into(),
             tenant: String::new(),
             operation: full_operation(command),
+            principal: command.principal.into(),
         };
         wire::CommandItem { item: Some(wire::command_item::Item::Command(full)) }
+    }
+
+    fn full_proposal(command: &Command<'_>, proposal: MappedProposal) -> Option<wire::EventKey> {
+        let source = proposal.source.map_or(command.source, |source| command.mapped.text(source));
+        Some(wire::EventKey { source: source.into(), id: command.mapped.text(proposal.id).into() })
     }
 
     fn full_operation(command: &Command<'_>) -> Option<wire::command::Operation> {
@@ -208,6 +238,17 @@ mod tests {
                     side: side.into(),
                 })
             }
+            MappedOperation::Propose => {
+                wire::command::Operation::ProposeAdjustment(wire::ProposeAdjustment {})
+            }
+            MappedOperation::Approve(proposal) => {
+                let (proposal, proposed_by) = (full_proposal(command, proposal), String::new());
+                wire::command::Operation::ApproveAdjustment(wire::ApproveAdjustment { proposal, proposed_by })
+            }
+            MappedOperation::Reject(proposal) => {
+                let proposal = full_proposal(command, proposal);
+                wire::command::Operation::RejectAdjustment(wire::RejectAdjustment { proposal })
+            }
         })
     }
 
@@ -216,6 +257,10 @@ mod tests {
         match kind {
             "order.paid" => format!(
                 r#"{{"order_id":"o-{minor}","merchant_id":"7","provider":"wechat","provider_account":"1900","currency":"CNY","amount":"{minor}.00","fee":"0.08"}}"#
+            ),
+            "adjustment.approved" | "adjustment.rejected" => format!(
+                r#"{{"proposal":"p-{minor}"{}}}"#,
+                if legs == 0 { "" } else { r#","proposal_source":"/desk""# }
             ),
             _ if legs == 0 => format!(
                 r#"{{"from":"users:1:wallet","to":"users:{minor}:wallet","asset":"CNY","amount":"{minor}.01"}}"#
@@ -236,24 +281,26 @@ mod tests {
         #[test]
         fn a_command_is_written_as_the_generated_type_would(
             texts in prop::array::uniform4("[a-zé/:]{0,300}"), body_hash: [u8; 16], numbers: (i64, i32, i32, i64),
-            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, paid: bool,
+            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..5,
         ) {
             let chart = Chart::parse(CHART).unwrap();
             let rules = Rules::parse(RULES, &chart).unwrap();
-            let kind = if paid { "order.paid" } else { "transfer" };
-            let text = data(kind, minor, legs);
+            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected"];
+            let kind = kinds[kind];
+            let legs = if kind == "adjustment.proposed" { legs + 1 } else { legs };
+            let text = data(kind, minor, legs.min(32));
             let document = Document::parse(text.as_bytes(), 1 << 20).unwrap();
             let (mut mapped, mut faults) = (Mapped::default(), Faults::default());
             map_event(rules.for_type(kind).unwrap(), &chart, Some(document.root()), &mut mapped, &mut faults);
             prop_assert_eq!(faults.into_first(), None);
-            prop_assert_eq!(mapped.matched.is_some(), paid);
+            prop_assert_eq!(mapped.matched.is_some(), kind == "order.paid");
             let [source, id, subject, traceparent] = &texts;
             let (rule_version, lane, event_partition) = smalls;
             let (occurred_at_us, accounting_date, value_date, event_offset) = numbers;
             let command = Command {
                 source, id, kind, subject, body_hash, occurred_at_us, accounting_date, value_date, back_dated,
                 book: "main", rule: kind, rule_version, mapped: &mapped, lane, event_partition, event_offset,
-                traceparent,
+                traceparent, principal: subject,
             };
             let mut written = Vec::new();
             command.write_item(&mut Fields::new(&mut written));

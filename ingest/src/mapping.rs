@@ -4,7 +4,7 @@
 //! none. Legs of zero are checked like any other and then left out. Nothing is cut, rounded or guessed.
 
 use crate::rules::{AccountTemplate, AssetTemplate, FIELDS_MAX, LEGS_MAX, LegTemplate, MATCH_TEXT_BYTES_MAX};
-use crate::rules::{MatchTemplate, Minus, OperationTemplate, Piece, Rule};
+use crate::rules::{MatchTemplate, Minus, OperationTemplate, Piece, ReferenceTemplate, Rule};
 use schemas::chart::Chart;
 use schemas::ids;
 use schemas::json::{Kind, Value};
@@ -51,6 +51,18 @@ pub(crate) enum MappedOperation {
         action: Action,
         side: Side,
     },
+    /// Its legs wait for another principal.
+    Propose,
+    Approve(MappedProposal),
+    Reject(MappedProposal),
+}
+
+/// The event that made a proposal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MappedProposal {
+    pub(crate) id: TextAt,
+    /// `None` = the event's own source.
+    pub(crate) source: Option<TextAt>,
 }
 
 /// A text of the event, or made from its fields: where it stands among the texts.
@@ -236,19 +248,35 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
                     MappedOperation::Account { account, action: *action, side }
                 })
             }
+            OperationTemplate::Propose => MappedOperation::Propose,
+            OperationTemplate::Approve(named) => MappedOperation::Approve(self.proposal(*named)),
+            OperationTemplate::Reject(named) => MappedOperation::Reject(self.proposal(*named)),
         };
     }
 
     /// Writes the id of another event.
     fn reference(&mut self, field: usize) -> TextAt {
+        self.name(field, ids::EVENT_ID_BYTES_MAX, "id")
+    }
+
+    /// Writes id and source of the event that made a proposal.
+    fn proposal(&mut self, named: ReferenceTemplate) -> MappedProposal {
+        let id = self.reference(named.id);
+        let source = named.source.filter(|field| self.value(*field).is_some());
+        let source = source.map(|field| self.name(field, ids::SOURCE_BYTES_MAX, "source"));
+        MappedProposal { id, source }
+    }
+
+    /// Writes a text that names something of another event.
+    fn name(&mut self, field: usize, bytes_max: usize, what: &str) -> TextAt {
         let place = self.place(field);
-        let id = text(self.value(field), place, self.faults).unwrap_or_default();
-        if id.len() > ids::EVENT_ID_BYTES_MAX {
-            let most = ids::EVENT_ID_BYTES_MAX;
-            self.faults.note(Reason::BadField, || format!("{place}: longer than {most} bytes, as no id is"));
+        let name = text(self.value(field), place, self.faults).unwrap_or_default();
+        if name.len() > bytes_max {
+            let long = || format!("{place}: longer than {bytes_max} bytes, as no {what} is");
+            self.faults.note(Reason::BadField, long);
         }
         let start = self.mapped.texts.len();
-        self.mapped.texts.push_str(id);
+        self.mapped.texts.push_str(name);
         self.mapped.text_from(start)
     }
 
@@ -507,7 +535,10 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         let held = matches!(self.rule.operation, OperationTemplate::Hold { .. });
         let legless = matches!(
             self.rule.operation,
-            OperationTemplate::Release { .. } | OperationTemplate::Account { .. }
+            OperationTemplate::Release { .. }
+                | OperationTemplate::Account { .. }
+                | OperationTemplate::Approve(_)
+                | OperationTemplate::Reject(_)
         );
         let apart = || self.mapped.sums.iter().filter(|figures| figures.debits != figures.credits);
         if !held && apart().next().is_some() {

@@ -74,6 +74,21 @@ pub(crate) enum OperationTemplate {
     Release { reference: usize },
     /// An account may be used for other things; a field names the side.
     Account { account: AccountTemplate, action: Action, side: Option<usize> },
+    /// Its legs are written down, and booked when another principal approves them.
+    Propose,
+    /// The legs of the proposal that is named are booked.
+    Approve(ReferenceTemplate),
+    /// The proposal that is named ends.
+    Reject(ReferenceTemplate),
+}
+
+/// Another event, by fields.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReferenceTemplate {
+    /// Field with its id.
+    pub(crate) id: usize,
+    /// Field with its source; absent = the event's own.
+    pub(crate) source: Option<usize>,
 }
 
 /// A field of the data: its keys from the outermost, and how it is written (`data.order.id`).
@@ -151,6 +166,7 @@ struct RuleEntry {
     legs: Vec<Spanned<LegEntry>>,
     operation: Option<OperationEntry>,
     reference: Option<String>,
+    reference_source: Option<String>,
     #[serde(rename = "final")]
     last: Option<String>,
     expires_after_s: Option<u32>,
@@ -168,6 +184,9 @@ enum OperationEntry {
     Close,
     Freeze,
     Unfreeze,
+    Propose,
+    Approve,
+    Reject,
 }
 
 impl OperationEntry {
@@ -175,6 +194,7 @@ impl OperationEntry {
     const fn action(self) -> Option<Action> {
         Some(match self {
             Self::Hold | Self::Capture | Self::Release => return None,
+            Self::Propose | Self::Approve | Self::Reject => return None,
             Self::Open => Action::Open,
             Self::Close => Action::Close,
             Self::Freeze => Action::Freeze,
@@ -281,6 +301,7 @@ impl Compiler<'_> {
         let (least, most) = match operation {
             OperationTemplate::Hold { .. } => (1, 1),
             OperationTemplate::Release { .. } | OperationTemplate::Account { .. } => (0, 0),
+            OperationTemplate::Approve(_) | OperationTemplate::Reject(_) => (0, 0),
             _ if entry.each.is_some() => (0, LEGS_MAX),
             _ => (2, LEGS_MAX),
         };
@@ -320,7 +341,13 @@ impl Compiler<'_> {
         };
         let asked = entry.operation;
         let names_a_hold = matches!(asked, Some(OperationEntry::Capture | OperationEntry::Release));
-        only(entry.reference.is_some() && !names_a_hold, "reference", "capture or release")?;
+        let names_a_proposal = matches!(asked, Some(OperationEntry::Approve | OperationEntry::Reject));
+        only(
+            entry.reference.is_some() && !names_a_hold && !names_a_proposal,
+            "reference",
+            "capture, release, approve or reject",
+        )?;
+        only(entry.reference_source.is_some() && !names_a_proposal, "reference_source", "approve or reject")?;
         only(entry.last.is_some() && asked != Some(OperationEntry::Capture), "final", "capture")?;
         only(
             entry.expires_after_s.is_some() && asked != Some(OperationEntry::Hold),
@@ -334,7 +361,8 @@ impl Compiler<'_> {
         if entry.expires_after_s == Some(0) {
             return Err("expires_after_s: 0, expected 1 to 4294967295".into());
         }
-        if entry.each.is_some() && !matches!(asked, None | Some(OperationEntry::Capture)) {
+        let listed = matches!(asked, None | Some(OperationEntry::Capture | OperationEntry::Propose));
+        if entry.each.is_some() && !listed {
             return Err("each: expected only where legs are booked".into());
         }
         if let Some(action) = action {
@@ -343,18 +371,24 @@ impl Compiler<'_> {
             let side = entry.side.as_deref().map(|path| self.field(path)).transpose()?;
             return Ok(OperationTemplate::Account { account, action, side });
         }
+        if names_a_proposal {
+            return self.about_a_proposal(entry);
+        }
         let reference = entry.reference.as_deref().map(|path| self.field(path)).transpose()?;
         let named =
             || reference.ok_or_else(|| "reference: expected the field that names the hold".to_owned());
         Ok(match asked {
             None => OperationTemplate::Book,
-            // Those about accounts have been taken.
+            // Those about accounts and proposals have been taken.
             Some(
                 OperationEntry::Open
                 | OperationEntry::Close
                 | OperationEntry::Freeze
-                | OperationEntry::Unfreeze,
+                | OperationEntry::Unfreeze
+                | OperationEntry::Approve
+                | OperationEntry::Reject,
             ) => OperationTemplate::Book,
+            Some(OperationEntry::Propose) => OperationTemplate::Propose,
             Some(OperationEntry::Hold) => {
                 let expires_after_us = i64::from(entry.expires_after_s.unwrap_or(0)) * 1_000_000;
                 OperationTemplate::Hold { expires_after_us }
@@ -364,6 +398,18 @@ impl Compiler<'_> {
                 OperationTemplate::Capture { reference: named()?, last }
             }
             Some(OperationEntry::Release) => OperationTemplate::Release { reference: named()? },
+        })
+    }
+
+    /// An approval or a rejection.
+    fn about_a_proposal(&mut self, entry: &RuleEntry) -> Result<OperationTemplate, String> {
+        let id = entry.reference.as_deref();
+        let id = self.field(id.ok_or("reference: expected the field that names the proposal")?)?;
+        let source = entry.reference_source.as_deref().map(|path| self.field(path)).transpose()?;
+        let named = ReferenceTemplate { id, source };
+        Ok(match entry.operation {
+            Some(OperationEntry::Reject) => OperationTemplate::Reject(named),
+            _ => OperationTemplate::Approve(named),
         })
     }
 

@@ -8,6 +8,7 @@
 //! a repeated event is answered before anything else is looked at.
 
 use crate::accounts::Terms;
+use crate::adjustment::{self, Adjust};
 use crate::capture;
 use crate::clearing::{Cleared, Side as ClearingSide};
 use crate::config::{CROSSING_MAX, LEGS_MAX};
@@ -103,11 +104,12 @@ fn judge(
             let unknown = || Refusal::new(Reason::UnknownAccount, change.account);
             Decider::At(o.config.partition_of(change.account).ok_or_else(unknown)?)
         }
+        Operation::Adjust(_) => return adjustment::judge(o, command, legs, ingest_slot),
         Operation::CaptureHold { hold, .. } | Operation::ReleaseHold { hold } => {
             match capture::decider(o, &hold) {
                 // It may have overtaken its hold. Before the first tick nothing says how long to wait.
                 Err(r) if r.reason == Reason::UnknownHold && o.tick_us > 0 && !is_itself(command, &hold) => {
-                    groups::wait_for(o, command, &hold, &asked(legs), ingest_slot);
+                    groups::wait_for(o, command, &hold, &asked(legs), ingest_slot, None);
                     return Ok((Outcome::Pending, home));
                 }
                 decider => Decider::At(decider?),
@@ -125,7 +127,7 @@ fn judge(
             Ok((Outcome::Pending, at))
         }
         Decider::Several(parts) => {
-            groups::open(o, command, parts, &asked(legs), ingest_slot)?;
+            groups::open(o, command, parts, &asked(legs), ingest_slot, None)?;
             Ok((Outcome::Pending, home))
         }
     }
@@ -147,6 +149,9 @@ pub fn judge_waited(
     ingest_slot: u32,
     key: IdKey,
 ) -> Result<(Outcome, u32), Refusal> {
+    if let Operation::Adjust(_) = command.operation {
+        return adjustment::judge_waited(o, command, ingest_slot, key);
+    }
     let legs = place(o, command)?;
     let home = o.base.slot;
     let at = command.operation.hold().map_or(Ok(home), |hold| capture::decider(o, hold))?;
@@ -157,6 +162,35 @@ pub fn judge_waited(
     let booked = decide_here(o, command, &legs, home)?;
     o.decided(&DecisionLine { concludes: Some(key), ..booked.line(command, ingest_slot) });
     Ok((Outcome::Booked, home))
+}
+
+/// Books the legs of a proposal that is approved, or asks the partitions that can.
+///
+/// # Errors
+/// The refusal; nothing is changed.
+pub fn book_approved(
+    o: &mut Overlay<'_>,
+    command: &CommandView<'_>,
+    ingest_slot: u32,
+    key: IdKey,
+) -> Result<(Outcome, u32), Refusal> {
+    let legs = place(o, command)?;
+    let home = o.base.slot;
+    match decider(&legs, home) {
+        Decider::At(at) if at == home => {
+            let booked = book(o, command, &legs, Funds::Judged)?;
+            o.decided(&DecisionLine { concludes: Some(key), ..booked.line(command, ingest_slot) });
+            Ok((Outcome::Booked, home))
+        }
+        Decider::At(at) => {
+            forward(o, command, &legs, at, ingest_slot, Some(key));
+            Ok((Outcome::Pending, at))
+        }
+        Decider::Several(parts) => {
+            groups::open(o, command, parts, &asked(&legs), ingest_slot, Some(key))?;
+            Ok((Outcome::Pending, home))
+        }
+    }
 }
 
 /// Does what a command of that home asks for, or refuses and leaves the overlay as it was.
@@ -172,6 +206,13 @@ fn decide_here<'c>(
         Operation::CaptureHold { hold, last } => capture::capture(o, command, legs, (hold, *last), home),
         Operation::ReleaseHold { hold } => capture::release(o, command, hold, home),
         Operation::ChangeAccount(change) => status::change(o, command, change),
+        // Home has put the legs in, and asks for them to be booked; everything else about proposals it decides itself.
+        Operation::Adjust(Adjust::Approve { proposed_by, .. }) if !proposed_by.is_empty() => {
+            book(o, command, legs, Funds::Judged)
+        }
+        Operation::Adjust(_) => {
+            Err(Refusal::new(Reason::UnknownProposal, "only its home knows what is proposed"))
+        }
     }
 }
 
@@ -279,6 +320,7 @@ fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed
         Operation::Book | Operation::CaptureHold { .. } => (1, LEGS_MAX),
         Operation::PlaceHold(_) => (1, 1),
         Operation::ReleaseHold { .. } | Operation::ChangeAccount(_) => (0, 0),
+        Operation::Adjust(adjust) => adjust.legs(LEGS_MAX),
     };
     if command.legs.len() < least {
         return Err(Refusal::new(Reason::NoLegs, "the command has no leg"));
@@ -531,7 +573,9 @@ fn send_credit(
     sequence
 }
 
-fn asked<'c>(legs: &[Placed<'c>]) -> Vec<RemoteLine<'c>> {
+/// The legs as they are asked about.
+#[must_use]
+pub fn asked<'c>(legs: &[Placed<'c>]) -> Vec<RemoteLine<'c>> {
     legs.iter().enumerate().map(|(n, leg)| leg.remote(n, 0)).collect()
 }
 

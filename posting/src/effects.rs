@@ -4,11 +4,13 @@
 //! items. `verify`, the restore tests and the simulation hold the two against each other.
 
 use crate::accounts::Figures;
+use crate::adjustment;
 use crate::channels::Asked;
 use crate::days::{Tally, TallyKey};
 use crate::groups::{Group, Member, outcome_of};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, key_of, remembered};
+use crate::proposals::Change;
 use crate::resend::{Again, command_of};
 use crate::status::Status;
 use bytes::Bytes;
@@ -99,6 +101,13 @@ pub enum Effect {
         /// From now on.
         status: Status,
     },
+    /// What becomes of a proposed adjustment.
+    Proposal {
+        /// The event that made it.
+        key: IdKey,
+        /// From now on.
+        change: Change,
+    },
     /// An event came again whose outcome stands; with another body it is refused as a conflict.
     Repeated {
         /// With another body.
@@ -187,6 +196,9 @@ impl Effect {
             Item::Reserved(reserved) => of_reserved(reserved, out),
             Item::Answered(answered) => of_answered(answered, out),
             Item::HoldExpired(over) => out.push(Self::HoldEnded((key_of(over.event.as_ref()), over.home, 0))),
+            Item::ProposalExpired(over) => {
+                out.push(Self::Proposal { key: key_of(over.event.as_ref()), change: Change::Closed });
+            }
             Item::Voided(v) => {
                 out.push(Self::Arrived { from: v.from, sequence: v.sequence, check: v.item_check });
                 out.push(Self::HoldsEnded { event: key_of(v.event.as_ref()), home: v.from });
@@ -280,7 +292,8 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
         let from = decision.forwarded_from - 1;
         out.push(Effect::Arrived { from, sequence: decision.from_sequence, check: decision.item_check });
     } else if decision.concludes {
-        let decider = if outcome == Outcome::Pending { decision.forwarded_to } else { slot };
+        let asked = outcome == Outcome::Pending && decision.reserve.is_empty();
+        let decider = if asked { decision.forwarded_to } else { slot };
         out.extend(concluded(key(), outcome, reason, (slot, decider), batch));
     } else {
         let waits = !decision.reserve.is_empty() || decision.waits_for.is_some();
@@ -290,6 +303,9 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
             Some(record) => Effect::Id { key: key(), record },
             None => Effect::Repeated { conflict: outcome == Outcome::Refused },
         });
+    }
+    if decision.forwarded_from == 0 {
+        out.extend(adjustment::effect_of(&decision));
     }
     if let Some(state) = &decision.hold {
         // The partition that decides is told by the event's own home.

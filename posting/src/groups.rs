@@ -13,9 +13,10 @@
 //! Bounded by what a window may write: decisions that do not fit wait for the next one ([`room`]). Order relied on:
 //! that of a channel, so that a Void never comes before its Reserve.
 
+use crate::adjustment;
 use crate::decide::{self, Broken};
 use crate::ids::{IdKey, IdRecord, body_hash, id_key};
-use crate::lines::{DecisionLine, ReserveLine};
+use crate::lines::{DecisionLine, ProposalLine, ReserveLine};
 use crate::overlay::{Overlay, Refusal};
 use crate::room;
 use crate::views::{CommandView, EventView};
@@ -231,19 +232,22 @@ impl Overlay<'_> {
     }
 }
 
-/// Lets a command wait for the event that it names.
+/// Lets a command wait for the event that it names; if that has come already, for the end of the window. `proposal` is
+/// what it makes of a proposal.
 pub fn wait_for(
     o: &mut Overlay<'_>,
     command: &CommandView<'_>,
     event: &EventView<'_>,
     asked: &[crate::lines::RemoteLine<'_>],
     ingest_slot: u32,
+    proposal: Option<ProposalLine<'_>>,
 ) {
     let deadline_us = o.tick_us.saturating_add(o.config.group_timeout_us);
     o.decided(&DecisionLine {
         asked,
         waits_for: Some(*event),
         deadline_us,
+        proposal,
         ..DecisionLine::new(command, ingest_slot, Outcome::Pending)
     });
     let group = Group {
@@ -252,12 +256,13 @@ pub fn wait_for(
         deadline_us,
         members: BTreeMap::new(),
         waits_for: Some(EventKey { source: event.source.to_owned(), id: event.id.to_owned() }),
-        came: false,
+        came: o.id(&id_key(event.source, event.id)).is_some(),
     };
     o.open_group(key_of(command), group, &[]);
 }
 
-/// Asks the partitions of `parts` for what must be on hold there; the own part is put on hold at once.
+/// Asks the partitions of `parts` for what must be on hold there; the own part is put on hold at once. `concludes` is the
+/// key of an event that has waited until now.
 ///
 /// # Errors
 /// The refusal of the own part: nobody is asked.
@@ -267,6 +272,7 @@ pub fn open(
     mut parts: BTreeMap<u32, Vec<HoldLeg>>,
     asked: &[crate::lines::RemoteLine<'_>],
     ingest_slot: u32,
+    concludes: Option<IdKey>,
 ) -> Result<(), Refusal> {
     let (key, own) = (key_of(command), o.base.slot);
     let held = parts.remove(&own).unwrap_or_default();
@@ -297,6 +303,7 @@ pub fn open(
         reserve: &reserve,
         held: &held,
         deadline_us,
+        concludes,
         ..DecisionLine::new(command, ingest_slot, Outcome::Pending)
     });
     o.open_group(key, group, &held);
@@ -333,15 +340,19 @@ pub fn conclude(o: &mut Overlay<'_>) -> Result<(), Broken> {
     for key in o.groups_due() {
         let Some(group) = o.group(&key).cloned() else { continue };
         let command = CommandView::read(&group.command).map_err(|e| format!("an event that waits: {e}"))?;
-        if !room::has_room_for(o, &command, group.members.len()) {
+        let booking = adjustment::booking(o, &command);
+        let booking = booking.as_deref().map(CommandView::read).transpose();
+        let booking = booking.map_err(|e| format!("an approval: {e}"))?;
+        if !room::has_room_for(o, booking.as_ref().unwrap_or(&command), group.members.len()) {
             return Ok(());
         }
+        // One that has waited for another event may wait again, for answers.
+        o.groups.insert(key, None);
         if group.waits_for.is_some() {
             conclude_waiting(o, key, &group, &command);
         } else {
             conclude_one(o, key, &group, &command);
         }
-        o.groups.insert(key, None);
     }
     Ok(())
 }
@@ -358,6 +369,7 @@ fn conclude_waiting(o: &mut Overlay<'_>, key: IdKey, group: &Group, command: &Co
     };
     let (body, batch) = (body_hash(command.body_hash), o.batch);
     o.change_id(key, IdRecord { body, outcome, reason, decider, batch });
+    adjustment::ended(o, &key, outcome);
 }
 
 fn conclude_one(o: &mut Overlay<'_>, key: IdKey, group: &Group, command: &CommandView<'_>) {
@@ -388,6 +400,7 @@ fn conclude_one(o: &mut Overlay<'_>, key: IdKey, group: &Group, command: &Comman
         batch: o.batch,
     };
     o.change_id(key, record);
+    adjustment::ended(o, &key, outcome);
 }
 
 fn timed_out(group: &Group) -> Refusal {

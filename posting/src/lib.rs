@@ -19,6 +19,7 @@
 )]
 
 pub mod accounts;
+pub mod adjustment;
 pub mod capture;
 pub mod channels;
 pub mod clearing;
@@ -35,6 +36,7 @@ pub mod markers;
 pub mod outbox;
 pub mod overlay;
 pub mod processor;
+pub mod proposals;
 pub mod receive;
 pub mod recheck;
 pub mod refusal;

@@ -3,6 +3,7 @@
 //!
 //! Fields stand in the order of their numbers, so that the bytes are those of the generated types.
 
+use crate::adjustment::Adjust;
 use crate::holds::{Hold, HoldKey};
 use crate::ids::IdKey;
 use crate::overlay::Line;
@@ -10,7 +11,7 @@ use crate::status::Status;
 use crate::views::{CommandView, EventView, Facts, Operation};
 use schemas::amount_wire::{split, value};
 use schemas::reason::Reason;
-use schemas::wire::{HoldLeg, Outcome, Side};
+use schemas::wire::{HoldLeg, Outcome, Side, proposal_state::State};
 use schemas::wire_write::Fields;
 
 /// `Entry` of `journal.proto`.
@@ -147,6 +148,35 @@ pub struct Original {
     pub batch: u64,
 }
 
+/// What a decision says of a proposal.
+#[derive(Debug, Clone, Copy)]
+pub struct ProposalLine<'a> {
+    /// The event that made it.
+    pub event: EventView<'a>,
+    /// From now on.
+    pub state: State,
+    /// Who made it.
+    pub proposed_by: &'a str,
+    /// Who approved it; empty = nobody.
+    pub approved_by: &'a str,
+    /// Business time at which it is over, microseconds; 0 = never, or not said.
+    pub expires_us: i64,
+}
+
+impl ProposalLine<'_> {
+    fn write(&self, f: &mut Fields<'_>) {
+        f.message(54, |f| {
+            if let Some(encoded) = self.event.encoded {
+                f.encoded(1, encoded);
+            }
+            f.int(2, i64::from(self.state as i32));
+            f.text(3, self.proposed_by);
+            f.text(4, self.approved_by);
+            f.int(5, self.expires_us);
+        });
+    }
+}
+
 /// What became of one command.
 #[derive(Debug)]
 pub struct DecisionLine<'a> {
@@ -192,6 +222,8 @@ pub struct DecisionLine<'a> {
     pub waits_for: Option<EventView<'a>>,
     /// The account that it changed, as it may be used from now on.
     pub status: Option<&'a (Box<str>, Status)>,
+    /// The proposal that it made, approves or rejected.
+    pub proposal: Option<ProposalLine<'a>>,
 }
 
 impl<'a> DecisionLine<'a> {
@@ -220,6 +252,7 @@ impl<'a> DecisionLine<'a> {
             hold: None,
             waits_for: None,
             status: None,
+            proposal: None,
         }
     }
 
@@ -233,6 +266,22 @@ impl<'a> DecisionLine<'a> {
     ) -> Self {
         let line = Self::new(command, ingest_slot, Outcome::Refused);
         Self { reason: Some(reason), detail, ..line }
+    }
+
+    /// The proposal that it is about: one that is named, or the one whose legs its command books.
+    #[must_use]
+    pub fn proposal(&self) -> Option<ProposalLine<'a>> {
+        let Operation::Adjust(Adjust::Approve { proposal, proposed_by }) = self.command.operation else {
+            return self.proposal;
+        };
+        let state = match self.outcome {
+            Outcome::Booked => State::Approved,
+            Outcome::Pending => State::Approving,
+            _ => return self.proposal,
+        };
+        let approved_by = self.command.principal;
+        let booked = ProposalLine { event: proposal, state, proposed_by, approved_by, expires_us: 0 };
+        self.proposal.or((!proposed_by.is_empty()).then_some(booked))
     }
 
     /// `JournalItem { decision }`.
@@ -292,14 +341,17 @@ impl<'a> DecisionLine<'a> {
         if let Some((_, hold)) = self.hold {
             f.message(40, |f| hold_state(f, hold));
         }
-        // In the order of their numbers: a change of an account stands behind what is waited for.
-        if self.outcome == Outcome::Pending && !matches!(command.operation, Operation::ChangeAccount(_)) {
-            command.operation.write(f, Operation::IN_DECISION);
+        // A change of an account stands behind what is waited for.
+        match &command.operation {
+            _ if self.outcome != Outcome::Pending => {}
+            Operation::ChangeAccount(_) => {}
+            Operation::Adjust(adjust) => adjust.write(f, Adjust::IN_DECISION),
+            operation => operation.write(f, Operation::IN_DECISION),
         }
         self.write_waiting(f);
     }
 
-    /// What it waits for, and the account that it changed.
+    /// What it waits for, the account that it changed, who asked for it, and the proposal that it is about.
     fn write_waiting(&self, f: &mut Fields<'_>) {
         if let Some(encoded) = self.waits_for.and_then(|event| event.encoded) {
             f.encoded(44, encoded);
@@ -315,6 +367,10 @@ impl<'a> DecisionLine<'a> {
                 f.flag(4, status.debits_frozen);
                 f.flag(5, status.credits_frozen);
             });
+        }
+        f.text(53, self.command.principal);
+        if let Some(proposal) = self.proposal() {
+            proposal.write(f);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! so, and the same as effects for `apply`. Dropped whole when the commit fails; nothing here touches the state.
 
 use crate::accounts::{AccountTable, Figures, Terms};
+use crate::adjustment;
 use crate::channels::Incoming;
 use crate::clearing::{Cleared, ClearingNets, Side as ClearingSide};
 use crate::config::PostingConfig;
@@ -12,6 +13,7 @@ use crate::holds::{Hold, HoldChanges};
 use crate::ids::{IdKey, IdRecord};
 use crate::lines::{ClearingLine, DecisionLine, ReceivedLine};
 use crate::outbox::Outbox;
+use crate::proposals::Proposal;
 use crate::refusal;
 use crate::resend::Again;
 use crate::state::Slot;
@@ -120,6 +122,8 @@ pub struct Overlay<'a> {
     pub(crate) holds: HoldChanges,
     /// Events that wait for answers: `None` = decided in this window.
     pub(crate) groups: BTreeMap<IdKey, Option<Group>>,
+    /// Proposals: `None` = over in this window.
+    pub(crate) proposals: BTreeMap<IdKey, Option<Proposal>>,
     /// Accounts whose status changed.
     pub(crate) statuses: BTreeMap<Box<str>, Status>,
     tallies: Vec<(TallyKey, Tally)>,
@@ -168,6 +172,7 @@ impl<'a> Overlay<'a> {
             ids: FxHashMap::with_capacity_and_hasher(items, FxBuildHasher),
             holds: HoldChanges::default(),
             groups: BTreeMap::new(),
+            proposals: BTreeMap::new(),
             statuses: BTreeMap::new(),
             tallies: Vec::new(),
             clearing: ClearingNets::default(),
@@ -223,6 +228,9 @@ impl<'a> Overlay<'a> {
             self.effects.extend(effects::concluded(key, line.outcome, line.reason, at, batch));
         } else if line.outcome == Outcome::Duplicate || line.reason == Some(Reason::Conflict) {
             self.effects.push(Effect::Repeated { conflict: line.outcome == Outcome::Refused });
+        }
+        if let Some(proposal) = line.proposal().filter(|_| line.forwarded.is_none()) {
+            self.effects.push(adjustment::effect(&proposal, line.command));
         }
         if let Some((account, status)) = line.status {
             self.effects.push(Effect::Status { account: account.clone(), status: *status });

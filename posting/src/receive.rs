@@ -13,7 +13,7 @@ use crate::ids::{IdRecord, id_key, key_of};
 use crate::lines::ReceivedLine;
 use crate::overlay::{LocalLeg, Overlay, Refusal, signed};
 use crate::views::{CreditItemView, CreditKind, CreditView};
-use crate::{gaps, groups, markers, recheck, resend};
+use crate::{adjustment, gaps, groups, markers, recheck, resend};
 use schemas::batch::{Hash, sha256};
 use schemas::reason::Reason;
 use schemas::wire::{
@@ -221,6 +221,7 @@ fn resolve(o: &mut Overlay<'_>, from: u32, sequence: u64, check: u64, verdict: V
     if let Some(IdRecord { body, .. }) = o.id(&key) {
         let (outcome, reason) = (verdict.outcome(), Reason::by_code(&verdict.reason));
         o.change_id(key, IdRecord { body, outcome, reason, decider: from, batch: verdict.batch });
+        adjustment::ended(o, &key, outcome);
     }
     o.journal(Item::Resolution(Resolution {
         from,

@@ -278,6 +278,7 @@ pub fn command_of(decision: Decision) -> Command {
         traceparent: decision.traceparent,
         tenant: decision.tenant,
         operation: decision.operation.map(operation_of),
+        principal: decision.principal,
     }
 }
 
@@ -287,6 +288,9 @@ fn operation_of(of: decision::Operation) -> command::Operation {
         decision::Operation::CaptureHold(capture) => command::Operation::CaptureHold(capture),
         decision::Operation::ReleaseHold(release) => command::Operation::ReleaseHold(release),
         decision::Operation::ChangeAccount(change) => command::Operation::ChangeAccount(change),
+        decision::Operation::ProposeAdjustment(propose) => command::Operation::ProposeAdjustment(propose),
+        decision::Operation::ApproveAdjustment(approve) => command::Operation::ApproveAdjustment(approve),
+        decision::Operation::RejectAdjustment(reject) => command::Operation::RejectAdjustment(reject),
     }
 }
 

@@ -7,7 +7,8 @@ use crate::effects::Effect;
 use crate::gaps;
 use crate::groups::{Group, GroupTable};
 use crate::holds::{Hold, HoldKey, HoldTable};
-use crate::ids::{IdKey, IdRecord, IdTable};
+use crate::ids::{IdKey, IdRecord, IdTable, key_of};
+use crate::proposals::{Proposal, ProposalTable};
 use crate::resend::Again;
 use crate::status::StatusTable;
 use prost::Message;
@@ -34,6 +35,8 @@ pub struct Slot {
     pub holds: HoldTable,
     /// Events of this home that wait for answers of other partitions.
     pub groups: GroupTable,
+    /// Proposed adjustments of this home.
+    pub proposals: ProposalTable,
     /// Accounts that an event has opened, closed or frozen.
     pub statuses: StatusTable,
     /// Last batch of the own journal.
@@ -81,6 +84,7 @@ impl Slot {
             ids: IdTable::default(),
             holds: HoldTable::default(),
             groups: GroupTable::default(),
+            proposals: ProposalTable::default(),
             statuses: StatusTable::default(),
             journal: ChainHead::default(),
             commands: BTreeMap::new(),
@@ -142,13 +146,19 @@ impl Slot {
                 if let Some(IdRecord { body, .. }) = self.ids.get(&key).copied() {
                     self.ids.set(key, IdRecord { body, outcome, reason, decider, batch });
                 }
+                self.proposals.decided(&key, outcome);
             }
-            Effect::GroupOpened { key, group } => self.groups.open(key, *group),
+            Effect::GroupOpened { key, mut group } => {
+                let known = |event: &_| self.ids.get(&key_of(Some(event))).is_some();
+                group.came |= group.waits_for.as_ref().is_some_and(known);
+                self.groups.open(key, *group);
+            }
             Effect::GroupAnswered { key, from, answer } => self.groups.answer(key, from, answer),
             Effect::GroupClosed(key) => self.groups.close(key),
             Effect::HoldPlaced { key, hold } => self.holds.place(key, *hold),
             Effect::HoldEnded(key) => self.holds.end(key),
             Effect::HoldsEnded { event, home } => self.holds.end_all(event, home),
+            Effect::Proposal { key, change } => self.proposals.change(key, change),
             Effect::Status { account, status } => self.statuses.set(account, status),
             Effect::Repeated { conflict } => {
                 let count = if conflict { &mut self.conflicts } else { &mut self.duplicates };
@@ -196,6 +206,7 @@ const KEY_GROUP: u8 = b'g';
 const KEY_HOLD: u8 = b'h';
 const KEY_ID: u8 = b'i';
 const KEY_REST: u8 = b'm';
+const KEY_PROPOSAL: u8 = b'p';
 const KEY_STATUS: u8 = b's';
 
 fn account_key(key: &mut Vec<u8>, account: &str, asset: &str) {
@@ -222,6 +233,10 @@ fn keyed(kind: u8, id: &IdKey) -> [u8; 17] {
 
 fn group_key(id: &IdKey) -> [u8; 17] {
     keyed(KEY_GROUP, id)
+}
+
+fn proposal_key(id: &IdKey) -> [u8; 17] {
+    keyed(KEY_PROPOSAL, id)
 }
 
 /// Event, home, leg.
@@ -335,6 +350,9 @@ impl SlotState for Slot {
         }
         self.holds.take_dirty(|key, hold| put(&hold_key(&key), hold.map(|hold| hold.encode(key)).as_deref()));
         self.groups.take_dirty(|key, group| put(&group_key(&key), group.map(Group::encode).as_deref()));
+        self.proposals.take_dirty(|key, proposal| {
+            put(&proposal_key(&key), proposal.map(Proposal::encode).as_deref());
+        });
         self.statuses.take_dirty(|account, status| {
             put(&status_key(account), Some(&status.to_wire(account).encode_to_vec()));
         });
@@ -346,6 +364,7 @@ impl SlotState for Slot {
             + self.ids.dirty_bytes()
             + self.holds.dirty_bytes()
             + self.groups.dirty_bytes()
+            + self.proposals.dirty_bytes()
             + self.statuses.dirty_bytes()
     }
 
@@ -372,6 +391,10 @@ impl SlotState for Slot {
                 let key = IdKey::try_from(rest).map_err(|_| wrong())?;
                 self.groups.load(key, Group::decode(value).ok_or_else(wrong)?);
             }
+            Some((&KEY_PROPOSAL, rest)) => {
+                let key = IdKey::try_from(rest).map_err(|_| wrong())?;
+                self.proposals.load(key, Proposal::decode(value).ok_or_else(wrong)?);
+            }
             Some((&KEY_STATUS, _)) => self.statuses.load(value).ok_or_else(wrong)?,
             Some((&KEY_REST, [])) => {
                 let rest = wire::PostingRest::decode(value).map_err(|_| wrong())?;
@@ -397,6 +420,9 @@ impl SlotState for Slot {
         for (key, group) in self.groups.all() {
             put(&group_key(key), Some(&group.encode()));
         }
+        for (key, proposal) in self.proposals.all() {
+            put(&proposal_key(key), Some(&proposal.encode()));
+        }
         for (account, status) in self.statuses.sorted() {
             put(&status_key(account), Some(&status.to_wire(account).encode_to_vec()));
         }
@@ -417,6 +443,7 @@ impl SlotState for Slot {
         all.extend(self.ids.sorted().into_iter().map(|(k, r)| (id_key(&k).to_vec(), r.encode().to_vec())));
         all.extend(self.holds.all().map(|(k, hold)| (hold_key(k).to_vec(), hold.encode(*k))));
         all.extend(self.groups.all().map(|(k, group)| (group_key(k).to_vec(), group.encode())));
+        all.extend(self.proposals.all().map(|(k, proposal)| (proposal_key(k).to_vec(), proposal.encode())));
         let statuses = self.statuses.sorted().into_iter();
         all.extend(statuses.map(|(account, s)| (status_key(account), s.to_wire(account).encode_to_vec())));
         all.push((vec![KEY_REST], self.rest().encode_to_vec()));

@@ -1,6 +1,7 @@
 //! What posting reads of `commands` and `credits`: the wire types with their texts as slices of the record, so that
 //! a command costs no allocation but its list of legs. A test holds these against the generated types.
 
+use crate::adjustment::Adjust;
 use schemas::wire::{
     Answer, DayMarker, Match, PlaceHold, Resend, Reserve, Side, Verdict, Void, change_account::Action,
 };
@@ -37,7 +38,11 @@ pub struct EventView<'a> {
 }
 
 impl<'a> EventView<'a> {
-    fn read(encoded: &'a [u8]) -> Result<Self, WireError> {
+    /// Reads an encoded `EventKey`.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn read(encoded: &'a [u8]) -> Result<Self, WireError> {
         let mut event = Self { encoded: Some(encoded), ..Self::default() };
         for field in fields(encoded) {
             let field = field?;
@@ -142,6 +147,8 @@ pub struct CommandView<'a> {
     pub tenant: &'a str,
     /// What it asks for.
     pub operation: Operation<'a>,
+    /// Who sent it; empty = nobody is known.
+    pub principal: &'a str,
     /// The message as it stands in the record.
     pub encoded: &'a [u8],
 }
@@ -168,6 +175,8 @@ pub enum Operation<'a> {
     },
     /// An account may be used for other things from now on.
     ChangeAccount(AccountChange<'a>),
+    /// Something about a proposed adjustment.
+    Adjust(Adjust<'a>),
 }
 
 /// `ChangeAccount`.
@@ -266,6 +275,8 @@ impl<'a> Operation<'a> {
                     f.int(3, change.side.into());
                 });
             }
+            // These have numbers of their own.
+            Self::Adjust(adjust) => adjust.write(f, Adjust::IN_COMMAND),
         }
     }
 
@@ -274,7 +285,7 @@ impl<'a> Operation<'a> {
     pub const fn hold(&self) -> Option<&EventView<'a>> {
         match self {
             Self::CaptureHold { hold, .. } | Self::ReleaseHold { hold } => Some(hold),
-            Self::Book | Self::PlaceHold(_) | Self::ChangeAccount(_) => None,
+            Self::Book | Self::PlaceHold(_) | Self::ChangeAccount(_) | Self::Adjust(_) => None,
         }
     }
 }
@@ -308,6 +319,8 @@ impl<'a> CommandView<'a> {
                 16 => facts.traceparent = field.text()?,
                 17 => command.tenant = field.text()?,
                 tag @ 18..=21 => command.operation = Operation::read(tag, field.bytes()?)?,
+                tag @ 26..=28 => command.operation = Operation::Adjust(Adjust::read(tag, field.bytes()?)?),
+                40 => command.principal = field.text()?,
                 _ => {}
             }
         }
@@ -474,8 +487,8 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message;
     use schemas::wire::{
-        CaptureHold, ChangeAccount, Command, CommandItem, Credit, CreditItem, EventKey, Forward, Leg,
-        ReleaseHold, command, command_item, credit_item,
+        ApproveAdjustment, CaptureHold, ChangeAccount, Command, CommandItem, Credit, CreditItem, EventKey,
+        Forward, Leg, ProposeAdjustment, RejectAdjustment, ReleaseHold, command, command_item, credit_item,
     };
 
     fn operation() -> impl Strategy<Value = Option<command::Operation>> {
@@ -492,6 +505,13 @@ mod tests {
             ("[a-z:]{0,9}", 0_i32..6, 0_i32..4).prop_map(|(account, action, side)| {
                 Some(command::Operation::ChangeAccount(ChangeAccount { account, action, side }))
             }),
+            Just(Some(command::Operation::ProposeAdjustment(ProposeAdjustment {}))),
+            (key(), "[a-z:]{0,9}").prop_map(|(proposal, proposed_by)| Some(
+                command::Operation::ApproveAdjustment(ApproveAdjustment { proposal, proposed_by })
+            )),
+            key().prop_map(|proposal| Some(command::Operation::RejectAdjustment(RejectAdjustment {
+                proposal
+            }))),
         ]
     }
 
@@ -518,17 +538,17 @@ mod tests {
 
     prop_compose! {
         fn command()(
-            texts in proptest::array::uniform8("[a-zA-Z0-9/:é-]{0,12}"), numbers in proptest::array::uniform4(any::<i64>()),
+            texts in proptest::array::uniform9("[a-zA-Z0-9/:é-]{0,12}"), numbers in proptest::array::uniform4(any::<i64>()),
             dates in proptest::array::uniform2(any::<i32>()), small in proptest::array::uniform3(any::<u32>()),
             body_hash in proptest::collection::vec(any::<u8>(), 0..17), back_dated in any::<bool>(),
             leg in proptest::collection::vec(leg(), 0..4), operation in operation(),
         ) -> Command {
-            let [source, id, kind, subject, book, rule, traceparent, tenant] = texts;
+            let [source, id, kind, subject, book, rule, traceparent, tenant, principal] = texts;
             Command {
                 event: Some(EventKey { source, id }), r#type: kind, subject, body_hash: body_hash.into(),
                 occurred_at_us: numbers[0], accounting_date: dates[0], value_date: dates[1], back_dated, book, rule,
                 rule_version: small[0], leg, lane: small[1], event_partition: small[2], event_offset: numbers[1],
-                traceparent, tenant, operation,
+                traceparent, tenant, operation, principal,
             }
         }
     }
@@ -561,6 +581,7 @@ mod tests {
             (command.lane, command.event_partition, command.event_offset)
         );
         assert_eq!((f.traceparent, view.tenant), (&*command.traceparent, &*command.tenant));
+        assert_eq!(view.principal, command.principal);
         assert_eq!(view.legs.len(), command.leg.len());
         view.legs.iter().zip(&command.leg).for_each(|(view, leg)| same_leg(view, leg));
         same_operation(&view.operation, command.operation.as_ref());
@@ -599,7 +620,7 @@ mod tests {
             prop_assert_eq!((view.leg, view.carried_from, view.reserved), (c.lane, carried_from, reserved));
             let with = |facts| CommandView {
                 facts, subject: &c.subject, body_hash: &c.body_hash, lane: c.lane, event_partition: c.event_partition,
-                event_offset: c.event_offset, tenant: &c.tenant, ..CommandView::default()
+                event_offset: c.event_offset, tenant: &c.tenant, principal: &c.principal, ..CommandView::default()
             };
             same_command(&with(view.facts), &Command { leg: vec![], operation: None, ..c.clone() });
         }

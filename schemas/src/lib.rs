@@ -21,6 +21,7 @@ pub mod hex;
 pub mod ids;
 pub mod json;
 pub mod money;
+pub mod principal;
 pub mod reason;
 pub mod recon_json;
 pub mod rejection;

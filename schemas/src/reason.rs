@@ -65,6 +65,10 @@ reasons! {
     AccountClosed = 31, "account_closed", false, "The account is closed.", "Use another account; an event may open this one again.";
     AccountFrozen = 32, "account_frozen", true, "The account is frozen on this side.", "Send it again under a new id when the account is unfrozen.";
     AccountNotEmpty = 33, "account_not_empty", true, "An account is closed only when its balances are zero and nothing is on hold.", "Empty the account first; the detail says what is in it.";
+    NoPrincipal = 41, "no_principal", false, "Nobody is known to stand behind the event, and this needs somebody.", "Send it through a door that knows who you are: HTTP with a token, or the command line on this machine.";
+    UnknownProposal = 43, "unknown_proposal", true, "No event proposed the adjustment that is named.", "Send it again under a new id when it is proposed; both need the same partitionkey or subject.";
+    ProposalNotOpen = 44, "proposal_not_open", false, "The proposal is booked, rejected, being booked by another approval, or its time is over.", "Propose it anew, if it is still wanted.";
+    SelfApproval = 42, "self_approval", false, "A proposal cannot be approved by the principal who made it.", "Let somebody else approve it.";
     InsufficientFunds = 21, "insufficient_funds", true, "An account would pass its limit.", "Fund the account and send again under a new id.";
     Overflow = 22, "overflow", false, "A balance would leave the 128-bit range.", "Check the amount.";
     TimedOut = 25, "timed_out", true, "The partitions of its accounts did not all answer in time.", "Send it again under a new id; `ledgerflow status` says which partition is behind.";
@@ -114,8 +118,11 @@ mod tests {
                      amount_not_text amount_exponent timed_out unknown_hold hold_not_open hold_mismatch exceeds_hold \
                      account_not_open account_closed account_frozen account_not_empty";
         let numbers = (1..).filter(|number| *number != 20);
-        assert_eq!(by_number, numbers.zip(codes.split_whitespace()).collect::<Vec<_>>());
+        let mut expected: Vec<(u8, &str)> = numbers.zip(codes.split_whitespace()).collect();
+        expected.extend([(41, "no_principal"), (42, "self_approval"), (43, "unknown_proposal")]);
+        expected.push((44, "proposal_not_open"));
+        assert_eq!(by_number, expected);
         assert!(Reason::ALL.iter().all(|reason| Reason::by_number(reason.number()) == Some(*reason)));
-        assert_eq!([0, 20, 34].map(Reason::by_number), [None; 3]);
+        assert_eq!([0, 20, 45].map(Reason::by_number), [None; 3]);
     }
 }

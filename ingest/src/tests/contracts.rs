@@ -6,7 +6,7 @@ use super::*;
 use serde_json::{Value, json};
 
 const ENVELOPE: &str = include_str!("../../../schemas/json/events/cloudevent.json");
-const SCHEMAS: [&str; 11] = [
+const SCHEMAS: [&str; 14] = [
     include_str!("../../../schemas/json/events/transfer.json"),
     include_str!("../../../schemas/json/events/order.paid.json"),
     include_str!("../../../schemas/json/events/refund.succeeded.json"),
@@ -18,6 +18,9 @@ const SCHEMAS: [&str; 11] = [
     include_str!("../../../schemas/json/events/account.closed.json"),
     include_str!("../../../schemas/json/events/account.frozen.json"),
     include_str!("../../../schemas/json/events/account.unfrozen.json"),
+    include_str!("../../../schemas/json/events/adjustment.proposed.json"),
+    include_str!("../../../schemas/json/events/adjustment.approved.json"),
+    include_str!("../../../schemas/json/events/adjustment.rejected.json"),
 ];
 
 fn schemas() -> impl Iterator<Item = Value> {

@@ -107,6 +107,14 @@ fn events_become_legs() {
             &["D users:1:wallet CNY 30.00", "C merchants:7:payable CNY 30.00"],
         ),
         ("hold.released", r#"{"hold":"h-1"}"#, &[]),
+        (
+            "adjustment.proposed",
+            r#"{"legs":[{"account":"platform:revenue:x","side":"debit","asset":"CNY","amount":"3"},
+                {"account":"users:1:wallet","side":"credit","asset":"CNY","amount":"3.00"}],"reason":"x"}"#,
+            &["D platform:revenue:x CNY 3.00", "C users:1:wallet CNY 3.00"],
+        ),
+        ("adjustment.approved", r#"{"proposal":"p-1"}"#, &[]),
+        ("adjustment.rejected", r#"{"proposal":"p-1","proposal_source":"/desk"}"#, &[]),
         ("account.frozen", r#"{"account":"users:1:wallet","side":"debit"}"#, &[]),
         ("account.closed", r#"{"account":"users:1:wallet"}"#, &[]),
     ];

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use schemas::batch::sha256;
 use schemas::shards::PartitionMap;
 use schemas::wire::{
-    CaptureHold, ChangeAccount, Command, EventKey, Leg, PlaceHold, ReleaseHold, Side, change_account::Action,
-    command,
+    ApproveAdjustment, CaptureHold, ChangeAccount, Command, EventKey, Leg, PlaceHold, ProposeAdjustment,
+    RejectAdjustment, ReleaseHold, Side, change_account::Action, command,
 };
 
 /// The chart of every test that does not bring its own.
@@ -71,6 +71,22 @@ pub enum Op {
     Release(String),
     /// An account, and on which side where that counts.
     Account(String, Action, Side),
+    /// Legs that this principal proposes; empty = nobody is known.
+    Propose(String),
+    /// This principal approves the proposal of that event.
+    Approve(String, String),
+    /// The same the other way.
+    Reject(String, String),
+}
+
+impl Op {
+    /// Who sends it.
+    pub fn principal(&self) -> &str {
+        match self {
+            Self::Propose(who) | Self::Approve(who, _) | Self::Reject(who, _) => who,
+            _ => "",
+        }
+    }
 }
 
 /// One event.
@@ -91,7 +107,9 @@ pub struct Event {
 impl Event {
     /// First 16 bytes of SHA-256 over what the body is made of.
     pub fn body_hash(&self) -> Bytes {
-        let hash = sha256(format!("{}|{}|{:?}|{:?}", self.subject, self.body, self.legs, self.op).as_bytes());
+        // An approval has no legs; the model gives it those of its proposal.
+        let legs = if let Op::Approve(..) = self.op { &[][..] } else { &self.legs };
+        let hash = sha256(format!("{}|{}|{legs:?}|{:?}", self.subject, self.body, self.op).as_bytes());
         Bytes::copy_from_slice(&hash[..16])
     }
 
@@ -120,6 +138,7 @@ impl Event {
             lane: 1,
             event_partition: self.ingest,
             operation: self.operation(),
+            principal: self.op.principal().to_owned(),
             ..Command::default()
         }
     }
@@ -140,6 +159,14 @@ impl Event {
                 side: *side as i32,
             }),
             Op::Release(hold) => command::Operation::ReleaseHold(ReleaseHold { hold: key(hold) }),
+            Op::Propose(_) => command::Operation::ProposeAdjustment(ProposeAdjustment {}),
+            Op::Approve(_, proposal) => command::Operation::ApproveAdjustment(ApproveAdjustment {
+                proposal: key(proposal),
+                proposed_by: String::new(),
+            }),
+            Op::Reject(_, proposal) => {
+                command::Operation::RejectAdjustment(RejectAdjustment { proposal: key(proposal) })
+            }
         })
     }
 }

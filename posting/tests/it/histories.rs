@@ -99,6 +99,9 @@ fn event(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
         }
         return again;
     }
+    if rng.percent(8) {
+        return about_an_adjustment(rng, earlier, large);
+    }
     if rng.percent(16) {
         return about_a_hold(rng, earlier, large);
     }
@@ -121,6 +124,28 @@ fn event(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
         op: Op::Book,
         ingest: 0,
     }
+}
+
+/// Somebody proposes an adjustment; or approves or rejects an earlier one, now and then his own, or something else.
+fn about_an_adjustment(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
+    let proposals: Vec<&Event> = earlier.iter().filter(|e| matches!(e.op, Op::Propose(_))).collect();
+    let who = (*rng.pick(&["anna", "anna", "bert", "bert", "carl", ""])).to_owned();
+    let (id, body) = (format!("e{}", earlier.len()), String::new());
+    let new = |subject: String, legs, op| {
+        let (id, body) = (id.clone(), body.clone());
+        Event { id, subject, body, legs, date: DAY, back_dated: false, op, ingest: 0 }
+    };
+    if proposals.is_empty() || rng.percent(40) {
+        let legs = legs(rng, large);
+        return new(format!("orders:{}", rng.below(40)), legs, Op::Propose(who));
+    }
+    let of = if rng.percent(70) { *proposals.last().unwrap() } else { *rng.pick(&proposals) };
+    // Another home does not know the proposal, unless there is one partition.
+    let subject =
+        if large && rng.percent(10) { format!("orders:{}", rng.below(40)) } else { of.subject.clone() };
+    let named = if rng.percent(5) { "nothing".to_owned() } else { of.id.clone() };
+    let op = if rng.percent(75) { Op::Approve(who, named) } else { Op::Reject(who, named) };
+    new(subject, Vec::new(), op)
 }
 
 /// An account is opened, closed, frozen or unfrozen.
@@ -225,6 +250,17 @@ impl History {
             let (id, op) = (format!("{}-first", event.id), Op::Capture(event.id.clone(), false));
             let first = Event { id, legs, op, ..event.clone() };
             self.cluster.send(&first);
+            if self.rng.percent(50) {
+                self.cluster.flush(event.ingest);
+                let slot = self.any_slot();
+                self.cluster.step(slot, crate::cluster::ALL).unwrap();
+            }
+        }
+        // A proposal that is overtaken by its approval.
+        if matches!(event.op, Op::Propose(_)) && self.rng.percent(15) {
+            let (id, legs) = (format!("{}-first", event.id), Vec::new());
+            let op = Op::Approve("dora".to_owned(), event.id.clone());
+            self.cluster.send(&Event { id, legs, op, ..event.clone() });
             if self.rng.percent(50) {
                 self.cluster.flush(event.ingest);
                 let slot = self.any_slot();
@@ -410,6 +446,16 @@ impl Seen {
         let [held, captured, released, expired] = outcomes.holds;
         self.add("accounts", outcomes.statuses);
         self.add("waited for its hold", outcomes.parked);
+        let [proposed, approved, rejected, over, again] = outcomes.adjustments;
+        for (what, count) in [
+            ("proposed", proposed),
+            ("approved", approved),
+            ("rejected", rejected),
+            ("over", over),
+            ("open_again", again),
+        ] {
+            self.add(what, count);
+        }
         self.add("held", held);
         self.add("captured", captured);
         self.add("released", released);
@@ -446,7 +492,7 @@ fn histories_follow_the_model() {
     let often = "booked duplicate conflict no_legs too_many_legs bad_amount unknown_asset unknown_account \
                  unbalanced insufficient_funds overflow aligned unknown_hold hold_not_open hold_mismatch exceeds_hold held \
                  captured released expired account_frozen account_closed account_not_empty \
-                 accounts";
+                 accounts no_principal self_approval proposal_not_open proposed approved rejected over open_again";
     let repairs = ["lost", "held", "asked", "asked again", "sent in several windows"];
     for what in often
         .split_whitespace()

@@ -15,6 +15,7 @@ use schemas::wire::change_account::Action;
 use schemas::wire::{
     Answered, Clearing, CreditItem, DayMarkerSeen, DayTally, Decision, Entry, HeldLeg, HoldExpired,
     JournalItem, Outcome, Received, Reserved, Resolution, Side, day_tally::Kind, journal_item::Item,
+    proposal_state::State,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +24,8 @@ const LEGS_MAX: usize = 64;
 /// Largest amount of a leg that leaves its partition, and largest clearing balance.
 const CROSSING_MAX: i128 = 1 << 100;
 const CLEARING_MAX: i128 = 1 << 126;
+/// Business time after which a proposal is over.
+const PROPOSAL_US: i64 = 7 * 86_400_000_000;
 
 /// What became of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +101,8 @@ pub struct Outcomes {
     pub parked: usize,
     /// Holds placed, captures, releases, and holds that were over by time.
     pub holds: [usize; 4],
+    /// Adjustments proposed, approved, rejected, over by time, and open again after their approval was refused.
+    pub adjustments: [usize; 5],
     pub carried: usize,
     pub aligned: usize,
 }
@@ -108,7 +113,8 @@ pub fn check(cluster: &Cluster) -> Outcomes {
     let mut by_body = BTreeMap::new();
     for event in cluster.arrived.iter().flatten() {
         // The first of equal ones is the original; the others may have come by another ingest slot or day.
-        by_body.entry((event.id.clone(), event.body_hash().to_vec())).or_insert_with(|| event.clone());
+        let with_legs = || with_legs_of_its_proposal(cluster, event);
+        by_body.entry((event.id.clone(), event.body_hash().to_vec())).or_insert_with(with_legs);
     }
     let channels = sent(&pages, &by_body);
     credits_chains(cluster, &channels);
@@ -130,6 +136,14 @@ pub fn check(cluster: &Cluster) -> Outcomes {
     let rejected = refused + outcomes.conflicts;
     assert_eq!(cluster.rejected.len(), rejected, "one record on `rejected` per refusal ({asked} by verdict)");
     outcomes
+}
+
+/// An approval books the legs of its proposal.
+fn with_legs_of_its_proposal(cluster: &Cluster, event: &Event) -> Event {
+    let Op::Approve(_, proposal) = &event.op else { return event.clone() };
+    let mut all = cluster.arrived.iter().flatten();
+    let proposal = all.find(|other| other.id == *proposal && matches!(other.op, Op::Propose(_)));
+    Event { legs: proposal.map_or_else(Vec::new, |proposal| proposal.legs.clone()), ..event.clone() }
 }
 
 /// A duplicate names the batch that holds the original's decision, unless that is still to come.
@@ -290,6 +304,16 @@ struct PlacedHold {
     expires_us: i64,
 }
 
+/// A proposed adjustment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Proposed {
+    by: String,
+    legs: Vec<LegWords>,
+    expires_us: i64,
+    /// The approval whose decision is still to come.
+    approval: Option<String>,
+}
+
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Net {
     sum: Wide,
@@ -316,6 +340,8 @@ struct Books<'a> {
     parked: BTreeMap<String, (Event, i64)>,
     /// Opened, closed, debits frozen, credits frozen.
     statuses: BTreeMap<String, [bool; 4]>,
+    /// Proposed adjustments, by event.
+    proposals: BTreeMap<String, Proposed>,
     /// Holds that events of their own have placed, by event.
     placed: BTreeMap<String, PlacedHold>,
     /// Partition that decides an event of this home.
@@ -350,6 +376,7 @@ impl<'a> Books<'a> {
             waiting: BTreeMap::new(),
             parked: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            proposals: BTreeMap::new(),
             placed: BTreeMap::new(),
             deciders: BTreeMap::new(),
             tick_us: 0,
@@ -388,7 +415,13 @@ impl<'a> Books<'a> {
                     c.entry.iter().for_each(|entry| add(&c.book, c.accounting_date, entry));
                     self.clearing(c);
                 }
-                Item::Resolution(r) => self.resolution(r),
+                Item::Resolution(r) => self.resolution(r, outcomes),
+                Item::ProposalExpired(over) => {
+                    outcomes.adjustments[3] += 1;
+                    let proposal = self.proposals.remove(&over.event.as_ref().unwrap().id).unwrap();
+                    assert!((1..=self.tick_us).contains(&proposal.expires_us), "{proposal:?}");
+                    assert_eq!(proposal.approval, None);
+                }
                 Item::Reserved(r) => self.reserved(r),
                 Item::Answered(a) => self.answered(a),
                 Item::HoldExpired(over) => self.expired(over, outcomes),
@@ -453,6 +486,7 @@ impl<'a> Books<'a> {
         };
         assert_eq!(event.id, id, "{at}: commands are decided in order");
         assert_eq!(event.body_hash(), d.body_hash, "{at}");
+        assert_eq!(event.op.principal(), d.principal, "{at}");
         self.compare(&at, d, &event, &judged);
         if d.forwarded_from == 0 {
             self.remember_judged(&at, d, &event, &judged, outcomes);
@@ -464,6 +498,7 @@ impl<'a> Books<'a> {
             self.book(&at, d, &event);
         } else {
             assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}");
+            self.approving(&at, d, &event, &judged);
         }
     }
 
@@ -501,6 +536,80 @@ impl<'a> Books<'a> {
         }
     }
 
+    /// An approval that waits has made its proposal its own.
+    fn approving(&mut self, at: &str, d: &Decision, event: &Event, judged: &Judged) {
+        let Op::Approve(who, id) = &event.op else { return assert_eq!(d.proposal, None, "{at}") };
+        let waits = matches!(judged, Judged::Wait | Judged::Ask(_) | Judged::Group(_));
+        let Some(proposal) = self.proposals.get_mut(id).filter(|_| waits) else {
+            return assert_eq!(d.proposal, None, "{at}");
+        };
+        let own = proposal.approval.is_none() || proposal.approval.as_deref() == Some(&event.id);
+        assert!(own && proposal.by != *who && !who.is_empty(), "{at}");
+        proposal.approval = Some(event.id.clone());
+        let by = proposal.by.clone();
+        stated(at, d, id, State::Approving, [&by, who], 0);
+    }
+
+    /// An approval is decided.
+    fn approval_ended(&mut self, id: &str, booked: bool, outcomes: &mut Outcomes) {
+        let mut own = self.proposals.iter().filter(|(_, p)| p.approval.as_deref() == Some(id));
+        let Some(of) = own.next().map(|(of, _)| of.clone()) else { return };
+        if booked {
+            outcomes.adjustments[1] += 1;
+            self.proposals.remove(&of);
+        } else {
+            outcomes.adjustments[4] += 1;
+            self.proposals.get_mut(&of).unwrap().approval = None;
+        }
+    }
+
+    /// Judges an event about a proposal at its home.
+    fn judge_adjustment(&self, event: &Event) -> Judged {
+        let (who, of) = match &event.op {
+            Op::Approve(who, of) | Op::Reject(who, of) => (who, of),
+            op if op.principal().is_empty() => return Judged::Refused("no_principal"),
+            _ => return Judged::Booked,
+        };
+        if who.is_empty() {
+            return Judged::Refused("no_principal");
+        }
+        if !self.ids.contains_key(of) {
+            let waits = self.tick_us > 0 && *of != event.id;
+            return if waits { Judged::Wait } else { Judged::Refused("unknown_proposal") };
+        }
+        match (self.approvable(event), &event.op) {
+            (Err(reason), _) => Judged::Refused(reason),
+            (Ok(()), Op::Reject(..)) => Judged::Booked,
+            (Ok(()), _) => Judged::Wait,
+        }
+    }
+
+    /// Whether its proposal is open, or its own already; an approval is of another principal.
+    fn approvable(&self, event: &Event) -> Result<(), &'static str> {
+        let (Op::Approve(who, of) | Op::Reject(who, of)) = &event.op else { panic!("{event:?}") };
+        let Some(proposal) = self.proposals.get(of) else { return Err("proposal_not_open") };
+        if proposal.approval.as_deref() == Some(&event.id) {
+            return Ok(());
+        }
+        let over = (1..=self.tick_us).contains(&proposal.expires_us);
+        if over || proposal.approval.is_some() {
+            return Err("proposal_not_open");
+        }
+        if matches!(event.op, Op::Approve(..)) && proposal.by == *who {
+            return Err("self_approval");
+        }
+        Ok(())
+    }
+
+    /// Judges the end of an approval's or rejection's wait.
+    fn judge_waited_adjustment(&self, event: &Event) -> Judged {
+        match (self.approvable(event), &event.op) {
+            (Err(reason), _) => Judged::Refused(reason),
+            (Ok(()), Op::Reject(..)) => Judged::Booked,
+            (Ok(()), _) => self.judge_booking(event),
+        }
+    }
+
     fn expired(&mut self, over: &HoldExpired, outcomes: &mut Outcomes) {
         outcomes.holds[3] += 1;
         let hold = self.placed.remove(&over.event.as_ref().unwrap().id).unwrap();
@@ -512,7 +621,14 @@ impl<'a> Books<'a> {
     /// What becomes of a hold when an event about it is booked.
     fn change_hold(&mut self, at: &str, d: &Decision, event: &Event, outcomes: &mut Outcomes) {
         let (id, after) = match &event.op {
-            Op::Book => return assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}"),
+            Op::Book => {
+                assert_eq!(d.proposal, None, "{at}");
+                return assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}");
+            }
+            Op::Propose(_) | Op::Approve(..) | Op::Reject(..) => {
+                assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}");
+                return self.change_proposal(at, d, event, outcomes);
+            }
             Op::Account(account, action, side) => {
                 outcomes.statuses += 1;
                 return self.change_status(at, d, account, *action, *side);
@@ -553,8 +669,47 @@ impl<'a> Books<'a> {
         }
     }
 
+    /// What becomes of a proposal when an event about it is booked.
+    fn change_proposal(&mut self, at: &str, d: &Decision, event: &Event, outcomes: &mut Outcomes) {
+        match &event.op {
+            Op::Propose(who) => {
+                outcomes.adjustments[0] += 1;
+                let expires_us = if self.tick_us > 0 { self.tick_us + PROPOSAL_US } else { 0 };
+                stated(at, d, &event.id, State::Open, [who, ""], expires_us);
+                let asked: Vec<(&str, i128)> =
+                    d.asked.iter().map(|leg| (leg.account.as_str(), value(leg.amount))).collect();
+                let legs: Vec<(&str, i128)> =
+                    event.legs.iter().map(|leg| (leg.account.as_str(), leg.minor)).collect();
+                assert_eq!(asked, legs, "{at}");
+                let (by, legs, approval) = (who.clone(), event.legs.clone(), None);
+                let before =
+                    self.proposals.insert(event.id.clone(), Proposed { by, legs, expires_us, approval });
+                assert_eq!(before, None, "{at}");
+            }
+            Op::Reject(_, of) => {
+                outcomes.adjustments[2] += 1;
+                let proposal = self.proposals.remove(of).unwrap();
+                stated(at, d, of, State::Rejected, [&proposal.by, ""], 0);
+            }
+            Op::Approve(who, of) => {
+                let by = d.proposal.as_ref().map_or("", |proposal| &proposal.proposed_by).to_owned();
+                assert!(!by.is_empty() && by != *who, "{at}");
+                stated(at, d, of, State::Approved, [&by, who], 0);
+                if d.forwarded_from == 0 {
+                    let proposal = self.proposals.remove(of).unwrap();
+                    assert_eq!((&proposal.by, &proposal.legs), (&by, &event.legs), "{at}");
+                    outcomes.adjustments[1] += 1;
+                }
+            }
+            op => panic!("{at}: {op:?}"),
+        }
+    }
+
     /// Judges an event about a hold at its home.
     fn judge_about(&self, event: &Event) -> Judged {
+        if let Op::Propose(_) | Op::Approve(..) | Op::Reject(..) = event.op {
+            return self.judge_adjustment(event);
+        }
         let at = match &event.op {
             Op::Capture(hold, _) | Op::Release(hold) => match self.ids.get(hold) {
                 None if self.tick_us > 0 && *hold != event.id => return Judged::Wait,
@@ -726,12 +881,18 @@ impl<'a> Books<'a> {
     fn end_of_waiting(&mut self, at: &str, d: &Decision, outcomes: &mut Outcomes) {
         let id = d.event.as_ref().unwrap().id.clone();
         let (event, deadline_us) = self.parked.remove(&id).unwrap();
-        let (Op::Capture(hold, _) | Op::Release(hold)) = &event.op else { panic!("{at}: {event:?}") };
-        let judged = if self.ids.contains_key(hold) {
-            self.judge_about(&event)
-        } else {
-            assert!(self.tick_us >= deadline_us, "{at}: decided too early");
-            Judged::Refused("unknown_hold")
+        let event = self.by_body[&(id.clone(), event.body_hash().to_vec())].clone();
+        let judged = match &event.op {
+            Op::Capture(of, _) | Op::Release(of) | Op::Approve(_, of) | Op::Reject(_, of)
+                if !self.ids.contains_key(of) =>
+            {
+                assert!(self.tick_us >= deadline_us, "{at}: decided too early");
+                let adjusts = matches!(event.op, Op::Approve(..) | Op::Reject(..));
+                Judged::Refused(if adjusts { "unknown_proposal" } else { "unknown_hold" })
+            }
+            Op::Capture(..) | Op::Release(_) => self.judge_about(&event),
+            Op::Approve(..) | Op::Reject(..) => self.judge_waited_adjustment(&event),
+            _ => panic!("{at}: {event:?}"),
         };
         self.compare(at, d, &event, &judged);
         let answer = match &judged {
@@ -741,12 +902,21 @@ impl<'a> Books<'a> {
                 self.deciders.insert(id.clone(), *decider);
                 Answer::Pending
             }
+            Judged::Group(parts) => {
+                self.wait(d, &event, parts.clone());
+                Answer::Pending
+            }
             other => panic!("{at}: {other:?}"),
         };
+        if let Answer::Refused(_) = answer {
+            self.approval_ended(&id, false, outcomes);
+        }
         self.remember(&event, answer);
         if judged == Judged::Booked {
             self.change_hold(at, d, &event, outcomes);
             self.book(at, d, &event);
+        } else {
+            self.approving(at, d, &event, &judged);
         }
     }
 
@@ -779,6 +949,11 @@ impl<'a> Books<'a> {
             if judged == Judged::Booked { Vec::new() } else { due },
             "{at}: told of the refusal"
         );
+        if let (Op::Approve(..), Judged::Booked) = (&event.op, &judged) {
+            self.change_proposal(at, d, event, outcomes);
+        } else {
+            self.approval_ended(&id, false, outcomes);
+        }
         let (_, answer) = self.ids.get_mut(&id).unwrap();
         assert_eq!(*answer, Answer::Pending, "{at}");
         match judged {
@@ -814,6 +989,11 @@ impl<'a> Books<'a> {
         if event.op != Op::Book {
             return self.judge_about(event);
         }
+        self.judge_booking(event)
+    }
+
+    /// Judges what is booked or asked for at an event's home.
+    fn judge_booking(&self, event: &Event) -> Judged {
         let at: BTreeSet<u32> = payers(event).map(|leg| self.partition(&leg.account)).collect();
         if at.len() > 1 {
             let parts = self.parts(event);
@@ -855,13 +1035,14 @@ impl<'a> Books<'a> {
     /// Judges what an event asks for on this partition's figures as they are now.
     fn judge(&self, event: &Event) -> Judged {
         match &event.op {
-            Op::Book => self.judge_funds(event, None),
+            Op::Book | Op::Approve(..) => self.judge_funds(event, None),
             Op::Hold(_) => {
                 let refused = self.cannot_hold(event, &[(0, event.legs[0].minor)]);
                 refused.map_or(Judged::Booked, Judged::Refused)
             }
             Op::Capture(hold, _) => self.judge_capture(event, hold),
             Op::Account(account, action, _) => self.judge_change(account, *action),
+            Op::Propose(_) | Op::Reject(..) => panic!("decided at home alone: {event:?}"),
             Op::Release(hold) => {
                 if self.open(hold).is_some() {
                     Judged::Booked
@@ -994,7 +1175,7 @@ impl<'a> Books<'a> {
         };
         assert_eq!((d.accounting_date, d.carried_from), dates, "{at}: dates");
         assert_eq!((d.value_date, d.back_dated), (event.date, event.back_dated), "{at}");
-        let booked = if let Op::Hold(_) = event.op { &[][..] } else { &event.legs };
+        let booked = if let Op::Hold(_) | Op::Propose(_) = event.op { &[][..] } else { &event.legs };
         let legs = (0_u32..).zip(booked);
         let (local, mut remote): (Vec<_>, Vec<_>) =
             legs.partition(|(_, leg)| self.partition(&leg.account) == self.slot);
@@ -1107,12 +1288,13 @@ impl<'a> Books<'a> {
         }
     }
 
-    fn resolution(&mut self, r: &Resolution) {
+    fn resolution(&mut self, r: &Resolution, outcomes: &mut Outcomes) {
         let at = format!("p{} batch {} verdict {} of p{}", self.slot, self.batch, r.sequence, r.from);
         let Sent::Verdict { id, outcome, reason } = self.take(r.from, r.sequence) else {
             panic!("{at}: was sent as something else")
         };
         assert_eq!((&r.event.as_ref().unwrap().id, r.outcome, &r.reason), (&id, outcome, &reason), "{at}");
+        self.approval_ended(&id, r.outcome() == Outcome::Booked, outcomes);
         let (_, answer) = self.ids.get_mut(&id).unwrap();
         assert_eq!(*answer, Answer::Pending, "{at}: one verdict for each question");
         *answer = match r.outcome() {
@@ -1207,6 +1389,21 @@ impl<'a> Books<'a> {
         assert!(self.parked.is_empty(), "p{slot}: waits for ever: {:?}", self.parked);
         let live = &self.cluster.slots[slot as usize];
         assert!(live.groups.is_empty(), "p{slot}: {:?}", live.groups);
+        let proposals: BTreeMap<String, Proposed> = (live.proposals.all())
+            .map(|(_, p)| {
+                let legs = p.legs.iter().map(|leg| LegWords {
+                    side: leg.side(),
+                    account: leg.account.clone(),
+                    minor: value(leg.amount),
+                    asset: leg.asset.clone(),
+                });
+                let (by, legs, expires_us) = (p.proposed_by.clone(), legs.collect(), p.expires_us);
+                let approval = p.approval.as_ref().map(|approval| approval.id.clone());
+                (p.event.id.clone(), Proposed { by, legs, expires_us, approval })
+            })
+            .collect();
+        assert_eq!(proposals, self.proposals, "p{slot}: proposals");
+        assert!(proposals.values().all(|p| p.approval.is_none()), "p{slot}: {proposals:?}");
         let statuses: BTreeMap<String, [bool; 4]> = (live.statuses.sorted().into_iter())
             .map(|(account, s)| (account.to_owned(), [s.opened, s.closed, s.debits_frozen, s.credits_frozen]))
             .collect();
@@ -1235,6 +1432,13 @@ impl<'a> Books<'a> {
     }
 }
 
+/// A decision says this of a proposal.
+fn stated(at: &str, d: &Decision, id: &str, state: State, [by, approved_by]: [&str; 2], expires_us: i64) {
+    let p = d.proposal.as_ref().unwrap_or_else(|| panic!("{at}: says nothing of its proposal"));
+    let found = (&*p.event.as_ref().unwrap().id, p.state(), &*p.proposed_by, &*p.approved_by, p.expires_us);
+    assert_eq!(found, (id, state, by, approved_by, expires_us), "{at}");
+}
+
 /// Reasons as the model names them.
 fn known(code: &str) -> &'static str {
     const KNOWN: &[&str] = &[
@@ -1256,6 +1460,10 @@ fn known(code: &str) -> &'static str {
         "account_closed",
         "account_frozen",
         "account_not_empty",
+        "no_principal",
+        "self_approval",
+        "unknown_proposal",
+        "proposal_not_open",
     ];
     KNOWN.iter().find(|known| **known == code).unwrap_or_else(|| panic!("unknown reason {code:?}"))
 }
@@ -1263,9 +1471,9 @@ fn known(code: &str) -> &'static str {
 /// What is wrong with an event whatever the balances are.
 fn fault(event: &Event) -> Option<&'static str> {
     let (least, most) = match event.op {
-        Op::Book | Op::Capture(..) => (1, LEGS_MAX),
+        Op::Book | Op::Capture(..) | Op::Propose(_) => (1, LEGS_MAX),
         Op::Hold(_) => (1, 1),
-        Op::Release(_) | Op::Account(..) => (0, 0),
+        Op::Release(_) | Op::Account(..) | Op::Approve(..) | Op::Reject(..) => (0, 0),
     };
     if event.legs.len() < least {
         return Some("no_legs");
@@ -1321,7 +1529,7 @@ fn totals(cluster: &Cluster, outcomes: &Outcomes, by_body: &BTreeMap<(String, Ve
         // A later event of the same id is a duplicate or a conflict; homes of one id are the same in these tests.
         if first.insert(&event.id) && outcomes.answers[&event.id] == Answer::Booked {
             let booked = &by_body[&(event.id.clone(), event.body_hash().to_vec())];
-            for leg in booked.legs.iter().filter(|_| !matches!(booked.op, Op::Hold(_))) {
+            for leg in booked.legs.iter().filter(|_| !matches!(booked.op, Op::Hold(_) | Op::Propose(_))) {
                 add(&mut sums, &leg.account, &leg.asset, leg.signed());
             }
         }

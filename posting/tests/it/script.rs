@@ -7,7 +7,8 @@
 //! balance users@0:wallet 0.00 CNY seq 0
 //! ```
 //! An event may `open`, `close`, `freeze` or `unfreeze` an account, `freeze users@0:wallet debit` on one side only. It may be
-//! `hold 60` (over after 60 seconds; 0 = never), `capture h1`, `capture h1 final` or `release h1`.
+//! `hold 60` (over after 60 seconds; 0 = never), `capture h1`, `capture h1 final` or `release h1`. `propose anna`,
+//! `approve bert p1`, `reject bert p1` say who sends it; `-` = nobody is known.
 //! `users@0` is the first `users:N` that lives in partition 0, `users@0b` the second. Amounts are in major units;
 //! `max` is the largest i128 of minor units, `max-7` seven less, `2^100` a power of two. After `->` everything
 //! that is not paused runs until it is quiet. At the end of a script the model walks the journals.
@@ -173,6 +174,13 @@ impl Script {
                 }
                 Some((verb @ ("open" | "close" | "freeze" | "unfreeze"), rest)) => {
                     event.op = self.account_change(verb, rest);
+                }
+                Some(("propose", who)) => event.op = Op::Propose(principal(who)),
+                Some((verb @ ("approve" | "reject"), rest)) => {
+                    let (who, proposal) = rest.split_once(' ').unwrap();
+                    let (who, proposal) = (principal(who), proposal.to_owned());
+                    let approves = verb == "approve";
+                    event.op = if approves { Op::Approve(who, proposal) } else { Op::Reject(who, proposal) };
                 }
                 Some(("release", hold)) => event.op = Op::Release(hold.to_owned()),
                 Some(("body", body)) => event.body = body.to_owned(),
@@ -357,6 +365,11 @@ impl Script {
             if words[0] == "all" { (0..self.partitions).collect() } else { vec![number(words[0])] };
         self.cluster().restart_with(&slots, &chart);
     }
+}
+
+/// `-` = nobody.
+fn principal(word: &str) -> String {
+    if word == "-" { String::new() } else { word.to_owned() }
 }
 
 fn words(outcome: i32, reason: &str, retryable: bool) -> String {

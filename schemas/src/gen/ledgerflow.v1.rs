@@ -329,8 +329,11 @@ pub struct Command {
     pub traceparent: ::prost::alloc::string::String,
     #[prost(string, tag = "17")]
     pub tenant: ::prost::alloc::string::String,
+    /// Who sent it, as the door says by which it came: nothing in the event says so. Empty = nobody is known.
+    #[prost(string, tag = "40")]
+    pub principal: ::prost::alloc::string::String,
     /// What it asks for; absent: its legs are booked.
-    #[prost(oneof = "command::Operation", tags = "18, 19, 20, 21")]
+    #[prost(oneof = "command::Operation", tags = "18, 19, 20, 21, 26, 27, 28")]
     pub operation: ::core::option::Option<command::Operation>,
 }
 /// Nested message and enum types in `Command`.
@@ -346,7 +349,32 @@ pub mod command {
         ReleaseHold(super::ReleaseHold),
         #[prost(message, tag = "21")]
         ChangeAccount(super::ChangeAccount),
+        #[prost(message, tag = "26")]
+        ProposeAdjustment(super::ProposeAdjustment),
+        #[prost(message, tag = "27")]
+        ApproveAdjustment(super::ApproveAdjustment),
+        #[prost(message, tag = "28")]
+        RejectAdjustment(super::RejectAdjustment),
     }
+}
+/// Writes its legs down. Nothing is booked until another principal approves them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProposeAdjustment {}
+/// Books the legs of a proposal. It has no leg of its own.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApproveAdjustment {
+    /// The event that proposed them.
+    #[prost(message, optional, tag = "1")]
+    pub proposal: ::core::option::Option<EventKey>,
+    /// Set by home alone, with the legs of the proposal: the principal that proposed them.
+    #[prost(string, tag = "2")]
+    pub proposed_by: ::prost::alloc::string::String,
+}
+/// Ends a proposal; it has no leg.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RejectAdjustment {
+    #[prost(message, optional, tag = "1")]
+    pub proposal: ::core::option::Option<EventKey>,
 }
 /// Puts its only leg on hold: nobody else spends it until it is captured, released, or over.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -736,7 +764,7 @@ pub struct JournalBody {
 pub struct JournalItem {
     #[prost(
         oneof = "journal_item::Item",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 22"
     )]
     pub item: ::core::option::Option<journal_item::Item>,
 }
@@ -783,6 +811,8 @@ pub mod journal_item {
         Voided(super::Voided),
         #[prost(message, tag = "19")]
         HoldExpired(super::HoldExpired),
+        #[prost(message, tag = "22")]
+        ProposalExpired(super::ProposalExpired),
     }
 }
 /// One line of the books. Within a batch, debits = credits for every asset and accounting date.
@@ -885,7 +915,8 @@ pub struct Decision {
     /// Slot of the ingest worker that sent the command.
     #[prost(uint32, tag = "27")]
     pub ingest_slot: u32,
-    /// PENDING only: the command's legs as asked for, so that the Forward can be sent again.
+    /// PENDING only: the command's legs as asked for, so that the Forward can be sent again. BOOKED: the legs that it
+    /// proposes.
     #[prost(message, repeated, tag = "28")]
     pub asked: ::prost::alloc::vec::Vec<RemoteLeg>,
     /// Forwarded only: sequence of the Forward on the channel from home, and its check (see Received).
@@ -931,8 +962,14 @@ pub struct Decision {
     /// BOOKED only: the account that this changed, as it may be used from now on.
     #[prost(message, optional, tag = "46")]
     pub account_status: ::core::option::Option<AccountStatus>,
+    /// Who sent the event, as the door says by which it came; empty = nobody is known.
+    #[prost(string, tag = "53")]
+    pub principal: ::prost::alloc::string::String,
+    /// The proposal that this made, approved or rejected.
+    #[prost(message, optional, tag = "54")]
+    pub proposal: ::core::option::Option<ProposalState>,
     /// PENDING only: the command's operation, so that the Forward can be sent again.
-    #[prost(oneof = "decision::Operation", tags = "41, 42, 43, 45")]
+    #[prost(oneof = "decision::Operation", tags = "41, 42, 43, 45, 56, 57, 58")]
     pub operation: ::core::option::Option<decision::Operation>,
 }
 /// Nested message and enum types in `Decision`.
@@ -948,7 +985,88 @@ pub mod decision {
         ReleaseHold(super::ReleaseHold),
         #[prost(message, tag = "45")]
         ChangeAccount(super::ChangeAccount),
+        #[prost(message, tag = "56")]
+        ProposeAdjustment(super::ProposeAdjustment),
+        #[prost(message, tag = "57")]
+        ApproveAdjustment(super::ApproveAdjustment),
+        #[prost(message, tag = "58")]
+        RejectAdjustment(super::RejectAdjustment),
     }
+}
+/// A proposed adjustment as it is from now on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProposalState {
+    /// The event that proposed it.
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<EventKey>,
+    #[prost(enumeration = "proposal_state::State", tag = "2")]
+    pub state: i32,
+    #[prost(string, tag = "3")]
+    pub proposed_by: ::prost::alloc::string::String,
+    /// The principal that approved it; empty while nobody has, and where it is rejected.
+    #[prost(string, tag = "4")]
+    pub approved_by: ::prost::alloc::string::String,
+    /// OPEN only: business time at which it is over, microseconds since 1970-01-01T00:00:00Z; 0 = never.
+    #[prost(int64, tag = "5")]
+    pub expires_us: i64,
+}
+/// Nested message and enum types in `ProposalState`.
+pub mod proposal_state {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum State {
+        Unspecified = 0,
+        /// It waits for another principal.
+        Open = 1,
+        /// Another principal has approved it, and its legs are being judged. If they are refused, it is open again.
+        Approving = 2,
+        /// Its legs are booked. Stands on the decision that booked them, wherever that lies.
+        Approved = 3,
+        Rejected = 4,
+    }
+    impl State {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "STATE_UNSPECIFIED",
+                Self::Open => "OPEN",
+                Self::Approving => "APPROVING",
+                Self::Approved => "APPROVED",
+                Self::Rejected => "REJECTED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "STATE_UNSPECIFIED" => Some(Self::Unspecified),
+                "OPEN" => Some(Self::Open),
+                "APPROVING" => Some(Self::Approving),
+                "APPROVED" => Some(Self::Approved),
+                "REJECTED" => Some(Self::Rejected),
+                _ => None,
+            }
+        }
+    }
+}
+/// A proposal is over because its time is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProposalExpired {
+    /// The event that proposed it.
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<EventKey>,
 }
 /// What an account may be used for.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1434,6 +1552,26 @@ pub struct StoredHold {
     pub event: ::core::option::Option<EventKey>,
     #[prost(int64, tag = "4")]
     pub expires_us: i64,
+}
+/// A proposed adjustment that nobody has approved or rejected.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StoredProposal {
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<EventKey>,
+    #[prost(string, tag = "2")]
+    pub r#type: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub subject: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "4")]
+    pub leg: ::prost::alloc::vec::Vec<Leg>,
+    #[prost(string, tag = "5")]
+    pub proposed_by: ::prost::alloc::string::String,
+    /// Business time at which it is over, microseconds; 0 = never.
+    #[prost(int64, tag = "6")]
+    pub expires_us: i64,
+    /// The event that has approved it and is being judged.
+    #[prost(message, optional, tag = "7")]
+    pub approval: ::core::option::Option<EventKey>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct IncomingChannel {
