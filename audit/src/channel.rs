@@ -34,8 +34,8 @@ pub struct LegClaim {
 pub struct ForwardClaim {
     /// Event.
     pub event: Option<EventKey>,
-    /// Type, book and rule.
-    pub texts: [String; 3],
+    /// Type, book, rule and principal.
+    pub texts: [String; 4],
     /// Rule version, lane, event partition, ingest slot.
     pub numbers: [u32; 4],
     /// Offset of the event and when it occurred.

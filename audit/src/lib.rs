@@ -33,6 +33,7 @@ mod ingest;
 mod merkle;
 mod outcome;
 mod posting;
+mod proposals;
 mod published;
 mod recon;
 mod report;

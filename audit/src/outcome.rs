@@ -10,7 +10,7 @@ use prost::Message;
 use rustc_hash::FxHashMap;
 use schemas::wire::{
     Answered, Command, Decision, Entry, EventKey, Leg, Match, Outcome, RemoteLeg, Resolution, command,
-    decision,
+    decision, proposal_state::State,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -127,6 +127,9 @@ pub fn operation_stated(decision: &Decision) -> Vec<u8> {
         decision::Operation::CaptureHold(capture) => command::Operation::CaptureHold(capture),
         decision::Operation::ReleaseHold(release) => command::Operation::ReleaseHold(release),
         decision::Operation::ChangeAccount(change) => command::Operation::ChangeAccount(change),
+        decision::Operation::ProposeAdjustment(propose) => command::Operation::ProposeAdjustment(propose),
+        decision::Operation::ApproveAdjustment(approve) => command::Operation::ApproveAdjustment(approve),
+        decision::Operation::RejectAdjustment(reject) => command::Operation::RejectAdjustment(reject),
     });
     Command { operation, ..Command::default() }.encode_to_vec()
 }
@@ -252,9 +255,10 @@ impl Home {
         let wrong = group.differs(decision);
         found.that(Check::OutcomeGroup, wrong.is_none(), || (named(), wrong.unwrap_or_default()));
         if outcome == Outcome::Pending {
-            // It waited for another event; now another partition is asked.
+            // It waited for another event; now other partitions are asked.
             let (to, sequence) = (decision.forwarded_to, decision.forward_sequence);
-            self.pending.insert(key, Pending { to, sequence, place, group: None });
+            let group = (!decision.reserve.is_empty()).then(|| Box::new(Group::of(decision)));
+            self.pending.insert(key, Pending { to, sequence, place, group });
             return;
         }
         found.holds(Check::OutcomePending, 1);
@@ -305,7 +309,8 @@ impl Group {
             Outcome::Booked if unheard || !refusals.is_empty() => {
                 Some("booked without everybody's part".into())
             }
-            Outcome::Booked if legs_booked(decision) != self.legs => {
+            // Those of an approval are held against its proposal.
+            Outcome::Booked if decision.proposal.is_none() && legs_booked(decision) != self.legs => {
                 Some("booked other legs than asked".into())
             }
             Outcome::Booked if !told.is_empty() => Some("booked and voided".into()),
@@ -430,12 +435,14 @@ fn same(place: Place, command: &Command, decision: &Decision, found: &mut Findin
             decision.outcome() != Outcome::Pending || operation_asked(command) == operation_stated(decision),
             "operation",
         ),
+        (command.principal == decision.principal, "principal"),
     ];
     let differs: Vec<&str> = fields.iter().filter(|(same, _)| !same).map(|(_, name)| *name).collect();
     found.that(Check::OutcomeContent, differs.is_empty(), || {
         (named(), format!("differs from its command in {}", differs.join(", ")))
     });
     let legs = match decision.outcome() {
+        Outcome::Booked if proposes(decision) => decision.asked.iter().map(LegView::away).collect(),
         Outcome::Booked => leg_held(decision).map_or_else(|| legs_moved(decision), |leg| vec![leg]),
         Outcome::Pending => decision.asked.iter().map(LegView::away).collect(),
         _ => return,
@@ -499,6 +506,11 @@ fn leg_held(decision: &Decision) -> Option<LegView<'_>> {
         amount: amount::of(hold.amount.as_ref()),
         matched: None,
     })
+}
+
+/// Whether a decision writes legs down for others to approve.
+fn proposes(decision: &Decision) -> bool {
+    decision.proposal.as_ref().is_some_and(|proposal| proposal.state() == State::Open)
 }
 
 /// Legs that a decision booked here or sent away, by index.

@@ -13,6 +13,7 @@ use crate::merkle::Hash;
 use crate::outcome::{
     self, Home, event_name, legs_asked, legs_booked, legs_remote, operation_asked, operation_stated,
 };
+use crate::proposals::Proposals;
 use crate::published::Published;
 use crate::recon::{Recon, Source};
 use schemas::topics::{PartitionCounts, Topic};
@@ -124,6 +125,8 @@ pub struct Posting {
     holds: BTreeMap<HeldBy, BTreeMap<u32, (u32, Place)>>,
     /// Holds that events of their own have placed.
     placed: HashMap<HeldBy, HoldState>,
+    /// Proposed adjustments.
+    proposals: Proposals,
     /// Accounts whose status an event has changed.
     statuses: HashMap<String, AccountStatus>,
     tick_us: i64,
@@ -314,6 +317,7 @@ impl Posting {
                 around.channels.resending(pair, resending.next > 0, header.batch);
             }
             Item::HoldExpired(over) => self.expired(place, over, around.found),
+            Item::ProposalExpired(over) => self.proposals.expired(place, over, self.tick_us, around.found),
             Item::Tick(tick) => self.tick_us = self.tick_us.max(tick.business_time_us),
             // Those that were taken from a channel are judged there; these change nothing that is audited.
             Item::Decision(_)
@@ -402,6 +406,7 @@ impl Posting {
             self.booked(place, decision, &balance, around.found);
         }
         self.valid(place, decision, around.found);
+        self.proposals.decided(place, decision, self.tick_us, around.found);
         self.holds_of(place, decision, collected, around.found);
         if outcome == Outcome::Pending && decision.reserve.is_empty() && decision.waits_for.is_none() {
             let claim = Claim::Forward(Box::new(forward_of(decision, Some(legs_remote(&decision.asked)))));
@@ -442,15 +447,11 @@ impl Posting {
     fn valid(&self, place: Place, decision: &Decision, found: &mut Findings) {
         let moves = !decision.entry.is_empty() || !decision.remote.is_empty();
         let away = decision.forwarded_from > 0;
+        let changes =
+            decision.hold.is_some() || decision.account_status.is_some() || decision.proposal.is_some();
         let fits = match decision.outcome() {
-            Outcome::Booked => {
-                let changes = decision.hold.is_some() || decision.account_status.is_some();
-                (moves || changes) && decision.reason.is_empty()
-            }
-            Outcome::Refused => {
-                let changes = decision.hold.is_some() || decision.account_status.is_some();
-                !moves && !changes && !decision.reason.is_empty()
-            }
+            Outcome::Booked => (moves || changes) && decision.reason.is_empty(),
+            Outcome::Refused => !moves && !changes && !decision.reason.is_empty(),
             Outcome::Duplicate => !moves && !away,
             Outcome::Pending if decision.waits_for.is_some() => !moves && !away && !decision.concludes,
             Outcome::Pending if decision.reserve.is_empty() => {
@@ -505,11 +506,12 @@ impl Posting {
             let void = Void { event: decision.event.clone() };
             collected.send(voided.partition, voided.sequence, Claim::Void(Box::new(void)));
         }
-        for held in &decision.held {
-            self.hold(place, event, &leg(held), self.partition, found);
-        }
         if decision.concludes {
             self.let_go(Some(event), self.partition);
+        }
+        // One that has waited for another event may wait again, for answers.
+        for held in &decision.held {
+            self.hold(place, event, &leg(held), self.partition, found);
         }
     }
 
@@ -671,6 +673,7 @@ impl Posting {
         around: &mut Around<'_>,
     ) -> Option<TakenItem> {
         self.home.resolved(place, resolution, around.found);
+        self.proposals.resolved(resolution.event.as_ref(), resolution.outcome() == Outcome::Booked);
         let verdict = Verdict {
             event: resolution.event.clone(),
             outcome: resolution.outcome,
@@ -917,7 +920,7 @@ fn verdict_sent(decision: &Decision, batch: u64) -> Verdict {
 fn forward_of(decision: &Decision, legs: Option<Vec<crate::channel::LegClaim>>) -> ForwardClaim {
     ForwardClaim {
         event: decision.event.clone(),
-        texts: [decision.r#type.clone(), decision.book.clone(), decision.rule.clone()],
+        texts: [&decision.r#type, &decision.book, &decision.rule, &decision.principal].map(Clone::clone),
         numbers: [decision.rule_version, decision.lane, decision.event_partition, decision.ingest_slot],
         places: [decision.event_offset, decision.occurred_at_us],
         body_hash: decision.body_hash.clone(),
@@ -931,7 +934,7 @@ fn forward_of(decision: &Decision, legs: Option<Vec<crate::channel::LegClaim>>) 
 pub fn forward_on_channel(command: &Command, ingest_slot: u32) -> ForwardClaim {
     ForwardClaim {
         event: command.event.clone(),
-        texts: [command.r#type.clone(), command.book.clone(), command.rule.clone()],
+        texts: [&command.r#type, &command.book, &command.rule, &command.principal].map(Clone::clone),
         numbers: [command.rule_version, command.lane, command.event_partition, ingest_slot],
         places: [command.event_offset, command.occurred_at_us],
         body_hash: command.body_hash.clone(),

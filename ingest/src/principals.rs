@@ -28,6 +28,15 @@ impl Writers {
         }
     }
 
+    /// Whether a door may write there in the name of that principal; empty = nobody is known.
+    #[must_use]
+    pub fn admits(&self, principal: &str) -> bool {
+        match self {
+            Self::Anyone | Self::Doors => true,
+            Self::One(name) => name == principal,
+        }
+    }
+
     /// Whether a header is a door's own, and no part of the event.
     #[must_use]
     pub fn is_door_header(&self, name: &[u8]) -> bool {
@@ -95,6 +104,21 @@ mod tests {
             (&one, &[][..], "orders"),
         ] {
             assert_eq!(writers.principal(&headers(stated)), principal, "{writers:?} {stated:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_sends_in_the_name_of_a_lane() {
+        let one = Writers::One("orders".to_owned());
+        for (writers, principal, admitted) in [
+            (&Writers::Anyone, "anna", true),
+            (&Writers::Doors, "anna", true),
+            (&Writers::Doors, "", true),
+            (&one, "orders", true),
+            (&one, "anna", false),
+            (&one, "", false),
+        ] {
+            assert_eq!(writers.admits(principal), admitted, "{writers:?} {principal:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use prost::Message;
 use schemas::batch::{BodyBuilder, ChainHead, Hash, sha256};
 use schemas::topics::{PartitionCounts, Topic};
-use schemas::wire::{journal_item::Item, *};
+use schemas::wire::{journal_item::Item, proposal_state::State, *};
 use std::collections::{BTreeMap, BTreeSet};
 use stream::log::{Header, Record, TopicPartition};
 
@@ -50,6 +50,8 @@ pub struct Event {
     pub date: i32,
     pub back_dated: bool,
     pub operation: Option<command::Operation>,
+    /// Who sends it; empty = nobody is known.
+    pub principal: String,
 }
 
 /// Partition of an account: the number in its second segment, modulo the partitions.
@@ -86,7 +88,28 @@ pub fn pay(id: &str, from: u32, to: u32, amount: i128) -> Event {
     ];
     let (lane, home) = (1, from % 2);
     let (id, plan, operation) = (id.into(), Plan::Book, None);
-    Event { lane, id, body: 1, plan, home, legs, date: DAY, back_dated: false, operation }
+    let principal = String::new();
+    Event { lane, id, body: 1, plan, home, legs, date: DAY, back_dated: false, operation, principal }
+}
+
+/// Somebody proposes to give a user money of the bank, at home of partition 0.
+pub fn propose(id: &str, who: &str, user: u32, amount: i128) -> Event {
+    let operation = Some(command::Operation::ProposeAdjustment(ProposeAdjustment {}));
+    let legs = vec![leg("bank:0:main", amount), leg(&format!("users:{user}:wallet"), -amount)];
+    Event { legs, operation, principal: who.into(), home: 0, ..pay(id, user, user, 1) }
+}
+
+/// Somebody approves what was proposed.
+pub fn approve(id: &str, who: &str, of: &str) -> Event {
+    let approve = ApproveAdjustment { proposal: key(of), proposed_by: String::new() };
+    let operation = Some(command::Operation::ApproveAdjustment(approve));
+    Event { legs: Vec::new(), operation, principal: who.into(), home: 0, ..pay(id, 1, 1, 1) }
+}
+
+/// Somebody rejects what was proposed.
+pub fn reject(id: &str, who: &str, of: &str) -> Event {
+    let operation = Some(command::Operation::RejectAdjustment(RejectAdjustment { proposal: key(of) }));
+    Event { legs: Vec::new(), operation, principal: who.into(), home: 0, ..pay(id, 1, 1, 1) }
 }
 
 /// Puts `amount` of a user's money on hold, at the user's own partition.
@@ -135,6 +158,10 @@ struct Ledger {
     held: BTreeMap<u32, BTreeMap<u64, Bytes>>,
     /// Events that wait for answers: the command, its ingest slot, and each partition asked with its answer.
     groups: BTreeMap<String, (Command, u32, Answers)>,
+    /// Legs by the event that proposed them, and who did.
+    proposed: BTreeMap<String, (Vec<Leg>, String)>,
+    /// Approvals to be booked at the end of the window: the command, its ingest slot, and what it approves.
+    approvals: Vec<(Command, u32, String)>,
     /// Holds by the event that placed them.
     placed: BTreeMap<String, HoldState>,
     /// First sequence to be sent again, by receiver.
@@ -590,6 +617,7 @@ fn command_of(event: &Event, slot: u32, offset: i64) -> Command {
         traceparent: String::new(),
         tenant: String::new(),
         operation: event.operation.clone(),
+        principal: event.principal.clone(),
     }
 }
 
@@ -940,6 +968,11 @@ impl PostingWindow {
                 });
                 return;
             }
+            command::Operation::ProposeAdjustment(_)
+            | command::Operation::ApproveAdjustment(_)
+            | command::Operation::RejectAdjustment(_) => {
+                return self.about_adjustment(world, command, operation, decision);
+            }
             command::Operation::ReleaseHold(release) => {
                 let hold = placed[&release.hold.clone().unwrap().id].clone();
                 HoldState { amount: Some(0.into()), ..hold }
@@ -952,8 +985,71 @@ impl PostingWindow {
         decision.hold = Some(after);
     }
 
-    /// Ends the holds whose time is over.
+    fn about_adjustment(
+        &self,
+        world: &mut World,
+        command: &Command,
+        operation: &command::Operation,
+        decision: &mut Decision,
+    ) {
+        let ledger = &mut world.ledgers[self.p as usize];
+        let id = |event: &Option<EventKey>| event.clone().unwrap().id;
+        let state = |event: &Option<EventKey>, state: State, by: &str, approver: &str, expires_us| {
+            let (event, proposed_by, approved_by) = (event.clone(), by.into(), approver.into());
+            Some(ProposalState { event, state: state as i32, proposed_by, approved_by, expires_us })
+        };
+        match operation {
+            command::Operation::ApproveAdjustment(approve) => {
+                decision.outcome = Outcome::Pending as i32;
+                let of = id(&approve.proposal);
+                let by = ledger.proposed[&of].1.clone();
+                decision.waits_for.clone_from(&approve.proposal);
+                decision.deadline_us = 10_000_000;
+                decision.proposal = state(&approve.proposal, State::Approving, &by, &command.principal, 0);
+                decision.operation = Some(decision::Operation::ApproveAdjustment(approve.clone()));
+                ledger.approvals.push((command.clone(), decision.ingest_slot, of));
+            }
+            command::Operation::RejectAdjustment(reject) => {
+                let (_, by) = ledger.proposed.remove(&id(&reject.proposal)).unwrap();
+                decision.proposal = state(&reject.proposal, State::Rejected, &by, "", 0);
+            }
+            _ => {
+                let (legs, by) = (command.leg.clone(), command.principal.clone());
+                decision.asked = (0..).zip(&legs).map(|(n, l)| remote(n, l, 0, 0)).collect();
+                // Business time stands at 1 here.
+                let expires_us = if id(&command.event) == "late" { 1 } else { 9 };
+                decision.proposal = state(&command.event, State::Open, &by, "", expires_us);
+                ledger.proposed.insert(id(&command.event), (legs, by));
+            }
+        }
+    }
+
+    /// Books what was approved in this window.
+    fn book_approved(&mut self, world: &mut World) {
+        for (command, ingest_slot, of) in std::mem::take(&mut world.ledgers[self.p as usize].approvals) {
+            let (legs, by) = world.ledgers[self.p as usize].proposed.remove(&of).unwrap();
+            let mut decision = decision_of(&command, ingest_slot);
+            decision.concludes = true;
+            self.book_legs(world, &Command { leg: legs, ..command.clone() }, &mut decision);
+            decision.proposal = Some(ProposalState {
+                event: key(&of),
+                state: State::Approved as i32,
+                proposed_by: by,
+                approved_by: command.principal.clone(),
+                expires_us: 0,
+            });
+            let id = &command.event.clone().unwrap().id;
+            let known = world.ledgers[self.p as usize].ids.get_mut(id).unwrap();
+            (known.1, known.2) = (decision.outcome, (self.p, self.batch));
+            self.items.push(Item::Decision(decision));
+        }
+    }
+
+    /// Ends the proposals and the holds whose time is over.
     fn expire(&mut self, world: &mut World) {
+        if world.ledgers[self.p as usize].proposed.remove("late").is_some() {
+            self.items.push(Item::ProposalExpired(ProposalExpired { event: key("late") }));
+        }
         let placed = &mut world.ledgers[self.p as usize].placed;
         let over: Vec<HoldState> = (placed.extract_if(.., |_, hold| hold.expires_us == 1))
             .map(|(_, hold)| hold)
@@ -966,6 +1062,7 @@ impl PostingWindow {
 
     /// Decides what every partition has answered.
     fn conclude(&mut self, world: &mut World) {
+        self.book_approved(world);
         let ledger = &mut world.ledgers[self.p as usize];
         let ready = ledger.groups.extract_if(.., |_, (.., answers)| answers.values().all(Option::is_some));
         for (id, (command, ingest_slot, answers)) in ready.collect::<Vec<_>>() {
@@ -1264,6 +1361,7 @@ fn decision_of(command: &Command, ingest_slot: u32) -> Decision {
         event_offset: command.event_offset,
         subject: command.subject.clone(),
         ingest_slot,
+        principal: command.principal.clone(),
         ..Decision::default()
     }
 }

@@ -70,7 +70,7 @@ fn what_every_partition_agreed_to_is_no_defect() {
 }
 
 /// Changes, drops (`None`) or keeps the first journal item of a partition for which `change` returns true.
-fn falsify(world: &mut World, p: u32, change: impl Fn(&mut Item) -> bool, drop_it: bool) {
+pub fn falsify(world: &mut World, p: u32, change: impl Fn(&mut Item) -> bool, drop_it: bool) {
     for draft in world.drafts(Topic::Journal, p) {
         let mut items: Vec<JournalItem> =
             draft.items.iter().map(|bytes| JournalItem::decode(bytes.clone()).unwrap()).collect();

@@ -7,6 +7,7 @@ use super::watch;
 use crate::basis::BasisError;
 use crate::config::{self, EVENT_BYTES_MAX, LogKind, Settings};
 use crate::measure::process;
+use crate::query::adjustments::Adjustment;
 use crate::query::events::Text;
 use crate::query::outcomes::{self, Awaited, Gathered};
 use crate::query::{self, Answer, Ending, Question};
@@ -116,10 +117,11 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         .into()),
         Command::Http => kafka::http(&settings).map(|()| ExitCode::SUCCESS),
         Command::Doctor(of) => show(&doctor::answer(&doctor::examine(&settings, &of.parts)?, out), out),
-        Command::Token(of) => show(&http::make_token(&of.name, &of.may)?, out),
+        Command::Token(of) => show(&http::make_token(&of.name, &of.may, of.principal.as_deref())?, out),
         Command::Topics(args::Topics::Create) => show(&create_topics(&settings)?, out),
         Command::Topics(args::Topics::Asyncapi) => asyncapi(&settings),
         Command::Topics(args::Topics::Acls(options)) => acls(&settings, &options, out),
+        Command::Adjustments(of) => adjustments(&settings, of, out),
         Command::Status(options) => status(&settings, &options, out),
         command => {
             let question = question(command)?;
@@ -460,6 +462,27 @@ fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Resul
         return Ok(ExitCode::SUCCESS);
     }
     wait(settings, &mut asked, groups, out)
+}
+
+/// `adjustments`: what is sent is waited for.
+fn adjustments(settings: &Settings, of: args::Adjustments, out: Output) -> anyhow::Result<ExitCode> {
+    let mut asked = Asked::new(settings);
+    let what = match of {
+        args::Adjustments::List { limit } => {
+            return show(&asked.ask(&Question::Adjustments { limit })?, out);
+        }
+        args::Adjustments::Propose { id, debit, credit, asset, amount, reason } => {
+            Adjustment::Propose { id, debit, credit, asset, amount, reason }
+        }
+        args::Adjustments::Approve(args::Named { id, source }) => Adjustment::Approve { id, source },
+        args::Adjustments::Reject(args::Named { id, source }) => Adjustment::Reject { id, source },
+    };
+    let answer = asked.ask(&Question::Adjust { what, principal: String::new() })?;
+    if answer.ending != Ending::Done {
+        return show(&answer, out);
+    }
+    said(&answer);
+    wait(settings, &mut asked, answer.awaited.into_iter().collect(), out)
 }
 
 fn wait(

@@ -101,6 +101,8 @@ const TRACE: &[(&str, Columns)] = &[
             ("event_at", MaybeText),
             ("journal", Text),
             ("decided_at", Text),
+            ("principal", MaybeText),
+            ("proposed_by", MaybeText),
         ],
     ),
     (
@@ -231,6 +233,28 @@ pub const OPERATIONS: &[Operation] = &[
         tables: &[(
             "days",
             &[("book", Text), ("day", Text), ("state", Text), ("slots_closed", Number), ("slots", Number)],
+        )],
+        pages: false,
+    },
+    Operation {
+        path: "/v1/adjustments",
+        id: "listAdjustments",
+        about: "Adjustments that wait until another principal approves them, leg by leg.",
+        parameters: &["limit"],
+        tables: &[(
+            "adjustments",
+            &[
+                ("adjustment", Text),
+                ("source", Text),
+                ("proposed_by", Text),
+                ("state", Text),
+                ("over_at", MaybeText),
+                ("subject", MaybeText),
+                ("side", Text),
+                ("account", Text),
+                ("amount", Amount),
+                ("asset", Text),
+            ],
         )],
         pages: false,
     },

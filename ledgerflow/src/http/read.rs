@@ -200,6 +200,21 @@ pub(super) async fn holds(With(state): With<State>, Params(params): Params<Holds
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct AdjustmentsParams {
+    limit: Option<u32>,
+}
+
+/// `GET /v1/adjustments`.
+pub(super) async fn adjustments(
+    With(state): With<State>,
+    Params(params): Params<AdjustmentsParams>,
+) -> Answered {
+    let limit = limited(params.limit)?;
+    ask(&state, Question::Adjustments { limit }).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct BreaksParams {
     kind: Option<String>,
     limit: Option<u32>,

@@ -231,8 +231,19 @@ fn lies_at(d: &Decision) -> Cell {
     format!("{lane}/{}@{}", d.event_partition, d.event_offset).into()
 }
 
-const DECISION_COLUMNS: [&str; 9] =
-    ["outcome", "reason", "original", "original_at", "date", "rule", "event_at", "journal", "decided_at"];
+const DECISION_COLUMNS: [&str; 11] = [
+    "outcome",
+    "reason",
+    "original",
+    "original_at",
+    "date",
+    "rule",
+    "event_at",
+    "journal",
+    "decided_at",
+    "principal",
+    "proposed_by",
+];
 
 fn decisions(found: &Found) -> Table {
     let mut table = Table::new("decisions", &DECISION_COLUMNS);
@@ -259,6 +270,8 @@ fn decisions(found: &Found) -> Table {
             rejected.place().into(),
             format!("rejected/{}", rejected.at).into(),
             format_instant(record.timestamp_us).into(),
+            Cell::None,
+            Cell::None,
         ]);
     }
     table
@@ -279,6 +292,7 @@ fn decision_row(batch: Batch, d: &Decision) -> [Cell; DECISION_COLUMNS.len()] {
         }
         outcome => word(outcome).to_owned(),
     };
+    let proposed_by = d.proposal.as_ref().filter(|proposal| proposal.event != d.event);
     let repeated = d.outcome() == Outcome::Duplicate;
     let original_at = format!("{}#{}", d.original_partition, d.original_batch);
     [
@@ -291,6 +305,8 @@ fn decision_row(batch: Batch, d: &Decision) -> [Cell; DECISION_COLUMNS.len()] {
         lies_at(d),
         batch.place(),
         format_instant(batch.written_at_us).into(),
+        (!d.principal.is_empty()).then(|| d.principal.clone()).into(),
+        proposed_by.map(|proposal| proposal.proposed_by.clone()).into(),
     ]
 }
 
@@ -306,6 +322,8 @@ fn said_row(batch: Batch, said: String, reason: String, date: Option<i32>) -> [C
         Cell::None,
         batch.place(),
         format_instant(batch.written_at_us).into(),
+        Cell::None,
+        Cell::None,
     ]
 }
 
