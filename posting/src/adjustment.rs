@@ -1,4 +1,5 @@
-//! Manual adjustments: legs that one principal proposes and another one approves, which books them.
+//! Manual adjustments and the resolution of suspense: legs that one principal proposes and another one approves, which books
+//! them.
 //!
 //! Phases, all at the home of both events: the legs are written down -> another principal approves them, and from then on
 //! the proposal is that approval's -> the legs are judged as those of any event, at home, by another partition or by
@@ -12,16 +13,17 @@ use crate::decide::{self, Booked, Placed};
 use crate::effects::Effect;
 use crate::groups;
 use crate::ids::{IdKey, id_key, key_of};
-use crate::lines::{DecisionLine, ProposalLine};
+use crate::lines::{DecisionLine, ProposalLine, RemoteLine};
 use crate::overlay::{Overlay, Refusal};
 use crate::proposals::{Change, Proposal};
 use crate::room;
+use crate::suspense::CaseKey;
 use crate::views::{CommandView, EventView, Operation, ViewError};
 use prost::Message;
 use schemas::reason::Reason;
 use schemas::wire::{
-    ApproveAdjustment, Command, EventKey, Outcome, ProposalExpired, command, journal_item::Item,
-    proposal_state::State,
+    ApproveAdjustment, Command, EventKey, Outcome, ProposalExpired, SuspenseCase, command,
+    journal_item::Item, proposal_state::State,
 };
 use schemas::wire_read::fields;
 use schemas::wire_write::Fields;
@@ -37,12 +39,25 @@ pub enum Adjust<'a> {
         proposal: EventView<'a>,
         /// Who did; empty until home has put the legs in.
         proposed_by: &'a str,
+        /// The case in suspense that they resolve; home puts it in.
+        case: Option<SuspenseCase>,
     },
     /// A proposal is over.
     Reject {
         /// The event that made it.
         proposal: EventView<'a>,
     },
+    /// The legs that resolve a case in suspense are written down.
+    Resolve(Move<'a>),
+}
+
+/// `ResolveSuspense`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Move<'a> {
+    /// What is moved.
+    pub case: Option<SuspenseCase>,
+    /// Where it goes; empty = where it was meant to go.
+    pub account: &'a str,
 }
 
 impl<'a> Adjust<'a> {
@@ -56,19 +71,22 @@ impl<'a> Adjust<'a> {
     /// # Errors
     /// [`ViewError::Wire`].
     pub fn read(tag: u32, encoded: &'a [u8]) -> Result<Self, ViewError> {
-        let (mut proposal, mut proposed_by) = (EventView::default(), "");
+        let (mut first, mut second, mut case) = (None, "", None);
         for field in fields(encoded) {
             let field = field?;
             match field.tag {
-                1 => proposal = EventView::read(field.bytes()?)?,
-                2 => proposed_by = field.text()?,
+                1 => first = Some(field.bytes()?),
+                2 => second = field.text()?,
+                3 => case = Some(read_case(field.bytes()?)?),
                 _ => {}
             }
         }
+        let proposal = || first.map_or_else(|| Ok(EventView::default()), EventView::read);
         Ok(match tag - Self::IN_COMMAND {
             0 => Self::Propose,
-            1 => Self::Approve { proposal, proposed_by },
-            _ => Self::Reject { proposal },
+            1 => Self::Approve { proposal: proposal()?, proposed_by: second, case },
+            2 => Self::Reject { proposal: proposal()? },
+            _ => Self::Resolve(Move { case: first.map(read_case).transpose()?, account: second }),
         })
     }
 
@@ -83,14 +101,25 @@ impl<'a> Adjust<'a> {
             Self::Propose => {
                 f.message(first, |_| {});
             }
-            Self::Approve { proposal, proposed_by } => {
+            Self::Approve { proposal, proposed_by, case } => {
                 f.message(first + 1, |f| {
                     event(f, proposal);
                     f.text(2, proposed_by);
+                    if let Some(case) = case {
+                        write_case(f, 3, case);
+                    }
                 });
             }
             Self::Reject { proposal } => {
                 f.message(first + 2, |f| event(f, proposal));
+            }
+            Self::Resolve(resolve) => {
+                f.message(first + 3, |f| {
+                    if let Some(case) = &resolve.case {
+                        write_case(f, 1, case);
+                    }
+                    f.text(2, resolve.account);
+                });
             }
         }
     }
@@ -99,7 +128,7 @@ impl<'a> Adjust<'a> {
     #[must_use]
     pub const fn proposal(&self) -> Option<&EventView<'a>> {
         match self {
-            Self::Propose => None,
+            Self::Propose | Self::Resolve(_) => None,
             Self::Approve { proposal, .. } | Self::Reject { proposal } => Some(proposal),
         }
     }
@@ -110,15 +139,39 @@ impl<'a> Adjust<'a> {
         match self {
             Self::Propose => (1, most),
             Self::Approve { proposed_by, .. } if !proposed_by.is_empty() => (1, most),
-            Self::Approve { .. } | Self::Reject { .. } => (0, 0),
+            Self::Approve { .. } | Self::Reject { .. } | Self::Resolve(_) => (0, 0),
         }
     }
+}
+
+fn read_case(encoded: &[u8]) -> Result<SuspenseCase, ViewError> {
+    let mut case = SuspenseCase::default();
+    for field in fields(encoded) {
+        let field = field?;
+        match field.tag {
+            1 => case.partition = field.uint32()?,
+            2 => case.from = field.uint32()?,
+            3 => case.sequence = field.uint()?,
+            _ => {}
+        }
+    }
+    Ok(case)
+}
+
+/// Writes a case under its number.
+pub fn write_case(f: &mut Fields<'_>, tag: u32, case: &SuspenseCase) {
+    f.message(tag, |f| {
+        f.uint(1, case.partition.into());
+        f.uint(2, case.from.into());
+        f.uint(3, case.sequence);
+    });
 }
 
 /// Judges a command about a proposal at its home.
 ///
 /// # Errors
-/// [`Reason::NoPrincipal`], [`Reason::UnknownProposal`], [`Reason::ProposalNotOpen`], [`Reason::SelfApproval`].
+/// [`Reason::NoPrincipal`], [`Reason::UnknownProposal`], [`Reason::ProposalNotOpen`], [`Reason::SelfApproval`],
+/// [`Reason::CaseNotOpen`].
 pub fn judge(
     o: &mut Overlay<'_>,
     command: &CommandView<'_>,
@@ -132,7 +185,10 @@ pub fn judge(
     }
     let home = o.base.slot;
     let Some(proposal) = adjust.proposal() else {
-        propose(o, command, legs, ingest_slot);
+        match adjust {
+            Adjust::Resolve(resolve) => propose_resolution(o, command, &resolve, ingest_slot)?,
+            _ => propose(o, command, &decide::asked(legs), None, ingest_slot),
+        }
         return Ok((Outcome::Booked, home));
     };
     let event = &command.facts.event;
@@ -164,7 +220,7 @@ pub fn judge_waited(
 ) -> Result<(Outcome, u32), Refusal> {
     let Operation::Adjust(adjust) = command.operation else { return Err(unexpected()) };
     match adjust {
-        Adjust::Propose => Err(unexpected()),
+        Adjust::Propose | Adjust::Resolve(_) => Err(unexpected()),
         Adjust::Reject { proposal } => {
             reject(o, command, &proposal, (ingest_slot, Some(key)))?;
             Ok((Outcome::Booked, o.base.slot))
@@ -184,7 +240,7 @@ pub fn judge_waited(
 /// is something else.
 #[must_use]
 pub fn booking(o: &Overlay<'_>, command: &CommandView<'_>) -> Option<Vec<u8>> {
-    let Operation::Adjust(Adjust::Approve { proposal, proposed_by: "" }) = command.operation else {
+    let Operation::Adjust(Adjust::Approve { proposal, proposed_by: "", .. }) = command.operation else {
         return None;
     };
     with_legs(command, o.proposal(&id_key(proposal.source, proposal.id))?).ok()
@@ -196,6 +252,7 @@ fn with_legs(command: &CommandView<'_>, proposal: &Proposal) -> Result<Vec<u8>, 
     let approve = ApproveAdjustment {
         proposal: Some(proposal.event.clone()),
         proposed_by: proposal.proposed_by.clone(),
+        case: proposal.case,
     };
     let operation = Some(command::Operation::ApproveAdjustment(approve));
     Ok(Command { leg: proposal.legs.clone(), operation, ..approval }.encode_to_vec())
@@ -206,19 +263,49 @@ fn unexpected() -> Refusal {
 }
 
 /// Writes a proposal down.
-fn propose(o: &mut Overlay<'_>, command: &CommandView<'_>, legs: &[Placed<'_>], ingest_slot: u32) {
+fn propose(
+    o: &mut Overlay<'_>,
+    command: &CommandView<'_>,
+    asked: &[RemoteLine<'_>],
+    case: Option<SuspenseCase>,
+    ingest_slot: u32,
+) {
     let expires_us = if o.tick_us > 0 { o.tick_us.saturating_add(o.config.proposal_us) } else { 0 };
-    let asked = decide::asked(legs);
-    let line = ProposalLine {
+    let made = ProposalLine {
         event: command.facts.event,
         state: State::Open,
         proposed_by: command.principal,
         approved_by: "",
         expires_us,
+        case,
     };
-    o.proposals.insert(key_of_command(command), Some(Proposal::of_command(command, expires_us)));
     let booked = Booked::nothing(o, command);
-    o.decided(&DecisionLine { asked: &asked, proposal: Some(line), ..booked.line(command, ingest_slot) });
+    let line = DecisionLine { asked, proposal: Some(made), ..booked.line(command, ingest_slot) };
+    o.proposals.insert(key_of_command(command), Some(Proposal::of_line(&line, &made)));
+    o.decided(&line);
+}
+
+/// Writes down how a case in suspense would be resolved.
+fn propose_resolution(
+    o: &mut Overlay<'_>,
+    command: &CommandView<'_>,
+    resolve: &Move<'_>,
+    ingest_slot: u32,
+) -> Result<(), Refusal> {
+    let legs = o.resolution(resolve)?;
+    let event = &command.facts.event;
+    // What its approval would book is judged now as far as it can be.
+    let (event, proposed_by) = (EventKey { source: event.source.to_owned(), id: event.id.to_owned() }, command.principal);
+    let operation = command::Operation::ApproveAdjustment(ApproveAdjustment {
+        proposal: Some(event),
+        proposed_by: proposed_by.to_owned(),
+        case: resolve.case,
+    });
+    let booking = Command { leg: legs, operation: Some(operation), ..Command::default() }.encode_to_vec();
+    let booking = CommandView::read(&booking).map_err(|_| unexpected())?;
+    let legs = decide::place(o, &booking)?;
+    propose(o, command, &decide::asked(&legs), resolve.case, ingest_slot);
+    Ok(())
 }
 
 /// Makes an open proposal this approval's.
@@ -274,7 +361,10 @@ pub fn ended(o: &mut Overlay<'_>, approval: &IdKey, outcome: Outcome) {
     let Some(key) = o.approved_by(approval) else { return };
     let Some(proposal) = o.proposal(&key).cloned() else { return };
     match outcome {
-        Outcome::Booked => drop(o.proposals.insert(key, None)),
+        Outcome::Booked => {
+            o.proposals.insert(key, None);
+            o.cases.extend(proposal.case_key().map(|case| (case, None)));
+        }
         Outcome::Refused => {
             o.proposals.insert(key, Some(Proposal { approval: None, ..proposal }));
         }
@@ -296,6 +386,14 @@ pub fn expire(o: &mut Overlay<'_>) {
 }
 
 impl Overlay<'_> {
+    /// Whether an open proposal would resolve that case.
+    #[must_use]
+    pub fn is_proposed(&self, case: CaseKey) -> bool {
+        let is_its = |proposal: &Proposal| proposal.case_key() == Some(case);
+        let before = self.base.proposals.of_case(case).filter(|key| !self.proposals.contains_key(key));
+        before.is_some() || self.proposals.values().flatten().any(is_its)
+    }
+
     /// A proposal that is not over.
     #[must_use]
     pub fn proposal(&self, key: &IdKey) -> Option<&Proposal> {
@@ -313,29 +411,36 @@ impl Overlay<'_> {
     }
 }
 
-/// What a decision made at home changes of proposals.
-#[must_use]
-pub fn effect(line: &ProposalLine<'_>, command: &CommandView<'_>) -> Effect {
-    let key = id_key(line.event.source, line.event.id);
-    let event = &command.facts.event;
-    let change = match line.state {
-        State::Open => Change::Placed(Box::new(Proposal::of_command(command, line.expires_us))),
+/// What a decision made at home changes of proposals, and of the case that one resolves.
+pub fn effects(line: &DecisionLine<'_>, out: &mut Vec<Effect>) {
+    let Some(proposal) = line.proposal().filter(|_| line.forwarded.is_none()) else { return };
+    let key = id_key(proposal.event.source, proposal.event.id);
+    let event = &line.command.facts.event;
+    let change = match proposal.state {
+        State::Open => Change::Placed(Box::new(Proposal::of_line(line, &proposal))),
         State::Approving => {
             Change::Approving(EventKey { source: event.source.to_owned(), id: event.id.to_owned() })
         }
         State::Approved | State::Rejected | State::Unspecified => Change::Closed,
     };
-    Effect::Proposal { key, change }
+    out.push(Effect::Proposal { key, change });
+    out.extend(resolved(proposal.state, proposal.case));
 }
 
 /// The same of a decision in the journal.
-#[must_use]
-pub fn effect_of(decision: &schemas::wire::Decision) -> Option<Effect> {
-    let state = decision.proposal.as_ref()?;
+pub fn effects_of(decision: &schemas::wire::Decision, out: &mut Vec<Effect>) {
+    let Some(state) = decision.proposal.as_ref().filter(|_| decision.forwarded_from == 0) else { return };
     let change = match state.state() {
         State::Open => Change::Placed(Box::new(Proposal::of_decision(decision, state))),
         State::Approving => Change::Approving(decision.event.clone().unwrap_or_default()),
         State::Approved | State::Rejected | State::Unspecified => Change::Closed,
     };
-    Some(Effect::Proposal { key: key_of(state.event.as_ref()), change })
+    out.push(Effect::Proposal { key: key_of(state.event.as_ref()), change });
+    out.extend(resolved(state.state(), state.case));
+}
+
+/// What an approval makes of a case.
+fn resolved(state: State, case: Option<SuspenseCase>) -> Option<Effect> {
+    let case = case.filter(|_| state == State::Approved)?;
+    Some(Effect::Case { key: (case.from, case.sequence), case: None })
 }

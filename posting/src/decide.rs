@@ -19,6 +19,7 @@ use crate::ids::{IdKey, IdRecord, body_hash, id_key, remembered};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
 use crate::status::{self, Status};
+use crate::suspense;
 use crate::views::{CommandView, EventView, LegView, Operation};
 use schemas::reason::Reason;
 use schemas::wire::{EventKey, HoldLeg, Outcome, Side, Verdict, credit_item};
@@ -176,7 +177,10 @@ pub fn book_approved(
 ) -> Result<(Outcome, u32), Refusal> {
     let legs = place(o, command)?;
     let home = o.base.slot;
-    match decider(&legs, home) {
+    // What lies in suspense here has one owner: the account that it goes to is not asked, only told.
+    let decider =
+        if command.operation.case().is_some() { Decider::At(home) } else { decider(&legs, home) };
+    match decider {
         Decider::At(at) if at == home => {
             let booked = book(o, command, &legs, Funds::Judged)?;
             o.decided(&DecisionLine { concludes: Some(key), ..booked.line(command, ingest_slot) });
@@ -315,7 +319,10 @@ impl<'c> Placed<'c> {
 }
 
 /// Finds each leg's partition and terms, and holds the legs against what ingest promised.
-fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed<'c>>, Refusal> {
+///
+/// # Errors
+/// What is wrong with them whatever the balances are.
+pub fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed<'c>>, Refusal> {
     let (least, most) = match command.operation {
         Operation::Book | Operation::CaptureHold { .. } => (1, LEGS_MAX),
         Operation::PlaceHold(_) => (1, 1),
@@ -338,7 +345,8 @@ fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed
         if !o.config.chart.assets.contains_key(leg.asset) {
             return Err(Refusal::new(Reason::UnknownAsset, leg.asset));
         }
-        let Some((partition, terms)) = o.config.place(leg.account, leg.asset) else {
+        let own = || own_suspense(o, command, leg.account);
+        let Some((partition, terms)) = o.config.place(leg.account, leg.asset).or_else(own) else {
             return Err(Refusal::new(Reason::UnknownAccount, format!("{} {}", leg.account, leg.asset)));
         };
         let by = signed(side, amount);
@@ -359,6 +367,13 @@ fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed
         Some((asset, sum)) => Err(Refusal::new(Reason::Unbalanced, format!("{asset} by {sum}"))),
         None => Ok(legs),
     }
+}
+
+/// The own suspense account, which only the resolution of a case moves.
+fn own_suspense(o: &Overlay<'_>, command: &CommandView<'_>, account: &str) -> Option<(u32, Terms)> {
+    let slot = o.base.slot;
+    let case = command.operation.case().filter(|case| case.partition == slot);
+    case.filter(|_| account == suspense::account_of(slot)).map(|_| (slot, suspense::terms()))
 }
 
 /// Who decides.

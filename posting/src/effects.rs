@@ -13,6 +13,7 @@ use crate::ids::{IdKey, IdRecord, key_of, remembered};
 use crate::proposals::Change;
 use crate::resend::{Again, command_of};
 use crate::status::Status;
+use crate::suspense::{Case, CaseKey};
 use bytes::Bytes;
 use prost::Message;
 use schemas::batch::Hash;
@@ -107,6 +108,13 @@ pub enum Effect {
         key: IdKey,
         /// From now on.
         change: Change,
+    },
+    /// What becomes of a case in suspense.
+    Case {
+        /// Sender and sequence.
+        key: CaseKey,
+        /// As it came; `None` = it is resolved.
+        case: Option<Box<Case>>,
     },
     /// An event came again whose outcome stands; with another body it is refused as a conflict.
     Repeated {
@@ -259,6 +267,9 @@ impl Effect {
 }
 
 fn of_received(r: Received, batch: u64, out: &mut Vec<Effect>) {
+    if let Some(case) = Case::of_received(&r) {
+        out.push(Effect::Case { key: (r.from, r.sequence), case: Some(Box::new(case)) });
+    }
     if r.reserved {
         let leg = r.entry.as_ref().map_or(0, |entry| entry.leg);
         out.push(Effect::HoldEnded((key_of(r.event.as_ref()), r.from, leg)));
@@ -304,9 +315,7 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
             None => Effect::Repeated { conflict: outcome == Outcome::Refused },
         });
     }
-    if decision.forwarded_from == 0 {
-        out.extend(adjustment::effect_of(&decision));
-    }
+    adjustment::effects_of(&decision, out);
     if let Some(state) = &decision.hold {
         // The partition that decides is told by the event's own home.
         let home = decision.forwarded_from.checked_sub(1).unwrap_or(slot);

@@ -44,6 +44,7 @@ pub mod resend;
 pub mod room;
 pub mod state;
 pub mod status;
+pub mod suspense;
 pub mod views;
 
 pub use config::PostingConfig;

@@ -3,7 +3,7 @@
 //!
 //! Fields stand in the order of their numbers, so that the bytes are those of the generated types.
 
-use crate::adjustment::Adjust;
+use crate::adjustment::{Adjust, write_case};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::IdKey;
 use crate::overlay::Line;
@@ -11,7 +11,7 @@ use crate::status::Status;
 use crate::views::{CommandView, EventView, Facts, Operation};
 use schemas::amount_wire::{split, value};
 use schemas::reason::Reason;
-use schemas::wire::{HoldLeg, Outcome, Side, proposal_state::State};
+use schemas::wire::{HoldLeg, Outcome, Side, SuspenseCase, proposal_state::State};
 use schemas::wire_write::Fields;
 
 /// `Entry` of `journal.proto`.
@@ -161,6 +161,8 @@ pub struct ProposalLine<'a> {
     pub approved_by: &'a str,
     /// Business time at which it is over, microseconds; 0 = never, or not said.
     pub expires_us: i64,
+    /// The case in suspense that it resolves; not said where it is approved and not booked yet.
+    pub case: Option<SuspenseCase>,
 }
 
 impl ProposalLine<'_> {
@@ -173,6 +175,9 @@ impl ProposalLine<'_> {
             f.text(3, self.proposed_by);
             f.text(4, self.approved_by);
             f.int(5, self.expires_us);
+            if let Some(case) = &self.case {
+                write_case(f, 6, case);
+            }
         });
     }
 }
@@ -271,7 +276,7 @@ impl<'a> DecisionLine<'a> {
     /// The proposal that it is about: one that is named, or the one whose legs its command books.
     #[must_use]
     pub fn proposal(&self) -> Option<ProposalLine<'a>> {
-        let Operation::Adjust(Adjust::Approve { proposal, proposed_by }) = self.command.operation else {
+        let Operation::Adjust(Adjust::Approve { proposal, proposed_by, case }) = self.command.operation else {
             return self.proposal;
         };
         let state = match self.outcome {
@@ -280,7 +285,7 @@ impl<'a> DecisionLine<'a> {
             _ => return self.proposal,
         };
         let approved_by = self.command.principal;
-        let booked = ProposalLine { event: proposal, state, proposed_by, approved_by, expires_us: 0 };
+        let booked = ProposalLine { event: proposal, state, proposed_by, approved_by, expires_us: 0, case };
         self.proposal.or((!proposed_by.is_empty()).then_some(booked))
     }
 

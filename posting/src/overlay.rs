@@ -17,6 +17,7 @@ use crate::proposals::Proposal;
 use crate::refusal;
 use crate::resend::Again;
 use crate::state::Slot;
+use crate::suspense::{Case, CaseKey};
 use crate::status::Status;
 use prost::Message;
 use rustc_hash::{FxBuildHasher, FxHashMap};
@@ -124,6 +125,8 @@ pub struct Overlay<'a> {
     pub(crate) groups: BTreeMap<IdKey, Option<Group>>,
     /// Proposals: `None` = over in this window.
     pub(crate) proposals: BTreeMap<IdKey, Option<Proposal>>,
+    /// Cases in suspense: `None` = resolved in this window.
+    pub(crate) cases: BTreeMap<CaseKey, Option<Case>>,
     /// Accounts whose status changed.
     pub(crate) statuses: BTreeMap<Box<str>, Status>,
     tallies: Vec<(TallyKey, Tally)>,
@@ -173,6 +176,7 @@ impl<'a> Overlay<'a> {
             holds: HoldChanges::default(),
             groups: BTreeMap::new(),
             proposals: BTreeMap::new(),
+            cases: BTreeMap::new(),
             statuses: BTreeMap::new(),
             tallies: Vec::new(),
             clearing: ClearingNets::default(),
@@ -229,9 +233,7 @@ impl<'a> Overlay<'a> {
         } else if line.outcome == Outcome::Duplicate || line.reason == Some(Reason::Conflict) {
             self.effects.push(Effect::Repeated { conflict: line.outcome == Outcome::Refused });
         }
-        if let Some(proposal) = line.proposal().filter(|_| line.forwarded.is_none()) {
-            self.effects.push(adjustment::effect(&proposal, line.command));
-        }
+        adjustment::effects(line, &mut self.effects);
         if let Some((account, status)) = line.status {
             self.effects.push(Effect::Status { account: account.clone(), status: *status });
         }
@@ -248,6 +250,11 @@ impl<'a> Overlay<'a> {
         self.journal.push_with(|f| line.write(f));
         self.effects.push(Effect::Arrived { from: line.from, sequence: line.sequence, check: line.check });
         self.effects.extend(line.reserved.map(Effect::HoldEnded));
+        if let Some(case) = Case::of_line(line) {
+            let key = (line.from, line.sequence);
+            self.cases.insert(key, Some(case.clone()));
+            self.effects.push(Effect::Case { key, case: Some(Box::new(case)) });
+        }
     }
 
     /// Whether something became of an event in this window.

@@ -3,11 +3,13 @@
 //! Bounded by their time: each is over after so much business time. Order relied on: none.
 
 use crate::ids::{IdKey, key_of};
-use crate::lines::ProposalLine;
-use crate::views::{CommandView, EventView, LegView};
+use crate::lines::{DecisionLine, ProposalLine, RemoteLine};
+use crate::suspense::CaseKey;
+use crate::views::EventView;
 use prost::Message;
 use schemas::wire::{
-    Decision, EventKey, Leg, Match, Outcome, ProposalState, RemoteLeg, StoredProposal, proposal_state::State,
+    Decision, EventKey, Leg, Match, Outcome, ProposalState, RemoteLeg, StoredProposal, SuspenseCase,
+    proposal_state::State,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,28 +30,31 @@ pub struct Proposal {
     pub expires_us: i64,
     /// The event that has approved it and whose decision is still to come.
     pub approval: Option<EventKey>,
+    /// The case in suspense that they resolve.
+    pub case: Option<SuspenseCase>,
 }
 
 impl Proposal {
-    /// What a command proposes.
+    /// What a decision writes down.
     #[must_use]
-    pub fn of_command(command: &CommandView<'_>, expires_us: i64) -> Self {
-        let facts = &command.facts;
-        let leg = |leg: &LegView<'_>| Leg {
+    pub fn of_line(line: &DecisionLine<'_>, proposal: &ProposalLine<'_>) -> Self {
+        let facts = &line.command.facts;
+        let leg = |leg: &RemoteLine<'_>| Leg {
             account: leg.account.to_owned(),
             asset: leg.asset.to_owned(),
-            side: leg.side,
+            side: leg.side as i32,
             amount: Some(leg.amount.into()),
             r#match: leg.matched.and_then(|matched| Match::decode(matched).ok()),
         };
         Self {
             event: EventKey { source: facts.event.source.to_owned(), id: facts.event.id.to_owned() },
             kind: facts.kind.to_owned(),
-            subject: command.subject.to_owned(),
-            legs: command.legs.iter().map(leg).collect(),
-            proposed_by: command.principal.to_owned(),
-            expires_us,
+            subject: line.command.subject.to_owned(),
+            legs: line.asked.iter().map(leg).collect(),
+            proposed_by: proposal.proposed_by.to_owned(),
+            expires_us: proposal.expires_us,
             approval: None,
+            case: proposal.case,
         }
     }
 
@@ -71,6 +76,7 @@ impl Proposal {
             proposed_by: state.proposed_by.clone(),
             expires_us: state.expires_us,
             approval: None,
+            case: state.case,
         }
     }
 
@@ -86,22 +92,29 @@ impl Proposal {
         self.approval.as_ref().map(|approval| key_of(Some(approval)))
     }
 
+    /// Key of the case that it resolves.
+    #[must_use]
+    pub fn case_key(&self) -> Option<CaseKey> {
+        self.case.map(|case| (case.from, case.sequence))
+    }
+
     /// What a decision says of it.
     #[must_use]
     pub fn line<'a>(&'a self, state: State, event: &EventView<'a>, approved_by: &'a str) -> ProposalLine<'a> {
-        ProposalLine { event: *event, state, proposed_by: &self.proposed_by, approved_by, expires_us: 0 }
+        let proposed_by = &self.proposed_by;
+        ProposalLine { event: *event, state, proposed_by, approved_by, expires_us: 0, case: None }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let Self { event, kind, subject, legs, proposed_by, expires_us, approval } = self.clone();
+        let Self { event, kind, subject, legs, proposed_by, expires_us, approval, case } = self.clone();
         let (event, r#type, leg) = (Some(event), kind, legs);
-        StoredProposal { event, r#type, subject, leg, proposed_by, expires_us, approval }.encode_to_vec()
+        StoredProposal { event, r#type, subject, leg, proposed_by, expires_us, approval, case }.encode_to_vec()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let StoredProposal { event, r#type, subject, leg, proposed_by, expires_us, approval } =
+        let StoredProposal { event, r#type, subject, leg, proposed_by, expires_us, approval, case } =
             StoredProposal::decode(bytes).ok()?;
-        Some(Self { event: event?, kind: r#type, subject, legs: leg, proposed_by, expires_us, approval })
+        Some(Self { event: event?, kind: r#type, subject, legs: leg, proposed_by, expires_us, approval, case })
     }
 }
 
@@ -122,6 +135,8 @@ pub struct ProposalTable {
     proposals: BTreeMap<IdKey, Proposal>,
     /// By approval.
     approving: BTreeMap<IdKey, IdKey>,
+    /// By the case that they resolve.
+    of_case: BTreeMap<CaseKey, IdKey>,
     /// Those that are over some time.
     expiring: BTreeSet<(i64, IdKey)>,
     dirty: BTreeSet<IdKey>,
@@ -155,6 +170,12 @@ impl ProposalTable {
         self.approving.get(approval).copied()
     }
 
+    /// The proposal that would resolve a case.
+    #[must_use]
+    pub fn of_case(&self, case: CaseKey) -> Option<IdKey> {
+        self.of_case.get(&case).copied()
+    }
+
     /// Those whose time is over, the oldest first.
     pub(crate) fn over(&self, tick_us: i64) -> Vec<IdKey> {
         self.expiring.range(..=(tick_us, [u8::MAX; 16])).map(|(_, key)| *key).collect()
@@ -168,6 +189,9 @@ impl ProposalTable {
         if let Some(approval) = proposal.approval_key() {
             self.approving.insert(approval, key);
         }
+        if let Some(case) = proposal.case_key() {
+            self.of_case.insert(case, key);
+        }
         self.proposals.insert(key, proposal);
     }
 
@@ -176,6 +200,9 @@ impl ProposalTable {
         self.expiring.remove(&(proposal.expires_us, *key));
         if let Some(approval) = proposal.approval_key() {
             self.approving.remove(&approval);
+        }
+        if let Some(case) = proposal.case_key() {
+            self.of_case.remove(&case);
         }
         Some(proposal)
     }
@@ -231,6 +258,7 @@ mod tests {
             proposed_by: "anna".into(),
             expires_us,
             approval: None,
+            case: Some(SuspenseCase { partition: 2, from: 3, sequence: 17 }),
         }
     }
 
@@ -255,6 +283,7 @@ mod tests {
             (table.approved_by(&approval_key), table.get(&key).unwrap().is_open(5)),
             (Some(key), false)
         );
+        assert_eq!((table.of_case((3, 17)), table.of_case((3, 18))), (Some(key), None));
         table.decided(&approval_key, Outcome::Pending);
         assert_eq!(table.approved_by(&approval_key), Some(key));
         table.decided(&approval_key, Outcome::Refused);
@@ -264,6 +293,7 @@ mod tests {
         table.change(key, Change::Approving(approval));
         table.decided(&approval_key, Outcome::Booked);
         assert!(table.is_empty() && table.approving.is_empty() && table.over(9).is_empty());
+        assert_eq!(table.of_case((3, 17)), None);
         let mut gone = Vec::new();
         table.take_dirty(|key, proposal| gone.push((key, proposal.is_some())));
         assert_eq!(gone, [(key, false)]);

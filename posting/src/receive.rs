@@ -13,7 +13,7 @@ use crate::ids::{IdRecord, id_key, key_of};
 use crate::lines::ReceivedLine;
 use crate::overlay::{LocalLeg, Overlay, Refusal, signed};
 use crate::views::{CreditItemView, CreditKind, CreditView};
-use crate::{adjustment, gaps, groups, markers, recheck, resend};
+use crate::{adjustment, gaps, groups, markers, recheck, resend, suspense};
 use schemas::batch::{Hash, sha256};
 use schemas::reason::Reason;
 use schemas::wire::{
@@ -122,7 +122,7 @@ fn receive(
         o.tally((Kind::CreditsIn, from, date, facts.book), [(to.asset, by)]);
     }
     let reserved = end_reserved(o, from, sequence, credit)?;
-    let suspense = format!("suspense:p{:02}", o.base.slot);
+    let suspense = suspense::account_of(o.base.slot);
     let (lines, why) = match book(o, credit) {
         Ok(lines) => (lines, None),
         Err(refusal) => {

@@ -291,6 +291,7 @@ fn operation_of(of: decision::Operation) -> command::Operation {
         decision::Operation::ProposeAdjustment(propose) => command::Operation::ProposeAdjustment(propose),
         decision::Operation::ApproveAdjustment(approve) => command::Operation::ApproveAdjustment(approve),
         decision::Operation::RejectAdjustment(reject) => command::Operation::RejectAdjustment(reject),
+        decision::Operation::ResolveSuspense(resolve) => command::Operation::ResolveSuspense(resolve),
     }
 }
 

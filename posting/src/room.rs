@@ -26,8 +26,10 @@ const NET_BYTES: usize = 320;
 const DETAIL_BYTES: usize = 640;
 /// A hold as it is from now on: the event that placed it, its account, its asset, figures.
 const HOLD_BYTES: usize = SOURCE_BYTES_MAX + EVENT_ID_BYTES_MAX + ACCOUNT_BYTES_MAX + ASSET_BYTES_MAX + 96;
-/// A proposal as it is from now on: the event that made it, two principals, figures.
-const PROPOSAL_BYTES: usize = SOURCE_BYTES_MAX + EVENT_ID_BYTES_MAX + 2 * principal::BYTES_MAX + 32;
+/// A proposal as it is from now on: the event that made it, two principals, its case, figures.
+const PROPOSAL_BYTES: usize = SOURCE_BYTES_MAX + EVENT_ID_BYTES_MAX + 2 * principal::BYTES_MAX + 64;
+/// A leg that does not stand in its command: its account, its asset, figures.
+const MADE_LEG_BYTES: usize = ACCOUNT_BYTES_MAX + ASSET_BYTES_MAX + LEG_BYTES;
 /// A partition that is told of a refusal.
 const VOID_BYTES: usize = 24;
 /// Bytes of a window that are left to events that have waited, while any waits.
@@ -67,9 +69,10 @@ fn legs_of_command(message: &[u8]) -> (usize, usize) {
             } else if (bytes_key(18)..=bytes_key(21)).contains(&key) {
                 // What is said of a hold, or of an account.
                 bytes += HOLD_BYTES;
-            } else if (bytes_key(26)..=bytes_key(28)).contains(&key) {
-                // What is said of a proposal, and that it is waited for.
-                bytes += 2 * PROPOSAL_BYTES;
+            } else if (bytes_key(26)..=bytes_key(29)).contains(&key) {
+                // What is said of a proposal, and that it is waited for; the legs where home makes them.
+                let made = if key == bytes_key(29) { 2 * MADE_LEG_BYTES } else { 0 };
+                bytes += 2 * PROPOSAL_BYTES + made;
             }
             if walk.skip(key).is_err() {
                 return;

@@ -11,6 +11,7 @@ use crate::ids::{IdKey, IdRecord, IdTable, key_of};
 use crate::proposals::{Proposal, ProposalTable};
 use crate::resend::Again;
 use crate::status::StatusTable;
+use crate::suspense::{Case, CaseKey, CaseTable};
 use prost::Message;
 use schemas::batch::{ChainHead, Hash};
 use schemas::topics::Topic;
@@ -37,6 +38,8 @@ pub struct Slot {
     pub groups: GroupTable,
     /// Proposed adjustments of this home.
     pub proposals: ProposalTable,
+    /// Cases in suspense here.
+    pub cases: CaseTable,
     /// Accounts that an event has opened, closed or frozen.
     pub statuses: StatusTable,
     /// Last batch of the own journal.
@@ -85,6 +88,7 @@ impl Slot {
             holds: HoldTable::default(),
             groups: GroupTable::default(),
             proposals: ProposalTable::default(),
+            cases: CaseTable::default(),
             statuses: StatusTable::default(),
             journal: ChainHead::default(),
             commands: BTreeMap::new(),
@@ -159,6 +163,10 @@ impl Slot {
             Effect::HoldEnded(key) => self.holds.end(key),
             Effect::HoldsEnded { event, home } => self.holds.end_all(event, home),
             Effect::Proposal { key, change } => self.proposals.change(key, change),
+            Effect::Case { key, case } => {
+                let since_us = self.tick_us;
+                self.cases.change(key, case.map(|case| Case { since_us, ..*case }));
+            }
             Effect::Status { account, status } => self.statuses.set(account, status),
             Effect::Repeated { conflict } => {
                 let count = if conflict { &mut self.conflicts } else { &mut self.duplicates };
@@ -208,6 +216,7 @@ const KEY_ID: u8 = b'i';
 const KEY_REST: u8 = b'm';
 const KEY_PROPOSAL: u8 = b'p';
 const KEY_STATUS: u8 = b's';
+const KEY_CASE: u8 = b'u';
 
 fn account_key(key: &mut Vec<u8>, account: &str, asset: &str) {
     key.clear();
@@ -237,6 +246,15 @@ fn group_key(id: &IdKey) -> [u8; 17] {
 
 fn proposal_key(id: &IdKey) -> [u8; 17] {
     keyed(KEY_PROPOSAL, id)
+}
+
+/// Sender, sequence.
+fn case_key((from, sequence): CaseKey) -> [u8; 13] {
+    let mut key = [KEY_CASE; 13];
+    let (of_from, of_sequence) = key.split_at_mut(1).1.split_at_mut(4);
+    of_from.copy_from_slice(&from.to_be_bytes());
+    of_sequence.copy_from_slice(&sequence.to_be_bytes());
+    key
 }
 
 /// Event, home, leg.
@@ -305,6 +323,7 @@ impl Slot {
             held_tick_us: self.held_tick_us,
             duplicates: Some(self.duplicates),
             conflicts: Some(self.conflicts),
+            cases: Some(self.cases.len() as u64),
             chart_hash: self.chart_hash.to_vec().into(),
             resending: self
                 .outgoing
@@ -319,6 +338,7 @@ impl Slot {
     fn load_rest(&mut self, rest: wire::PostingRest) -> Option<()> {
         self.duplicates = rest.duplicates?;
         self.conflicts = rest.conflicts?;
+        rest.cases?;
         let hash = |bytes: &[u8]| Hash::try_from(bytes).unwrap_or_default();
         let head = |m: &wire::ChainMark| ChainHead { sequence: m.sequence, hash: hash(&m.hash) };
         self.journal = rest.journal.as_ref().map(head).unwrap_or_default();
@@ -353,6 +373,7 @@ impl SlotState for Slot {
         self.proposals.take_dirty(|key, proposal| {
             put(&proposal_key(&key), proposal.map(Proposal::encode).as_deref());
         });
+        self.cases.take_dirty(|key, case| put(&case_key(key), case.map(|case| case.encode(key)).as_deref()));
         self.statuses.take_dirty(|account, status| {
             put(&status_key(account), Some(&status.to_wire(account).encode_to_vec()));
         });
@@ -365,6 +386,7 @@ impl SlotState for Slot {
             + self.holds.dirty_bytes()
             + self.groups.dirty_bytes()
             + self.proposals.dirty_bytes()
+            + self.cases.dirty_bytes()
             + self.statuses.dirty_bytes()
     }
 
@@ -395,6 +417,10 @@ impl SlotState for Slot {
                 let key = IdKey::try_from(rest).map_err(|_| wrong())?;
                 self.proposals.load(key, Proposal::decode(value).ok_or_else(wrong)?);
             }
+            Some((&KEY_CASE, _)) => {
+                let (key, case) = Case::decode(value).ok_or_else(wrong)?;
+                self.cases.load(key, case);
+            }
             Some((&KEY_STATUS, _)) => self.statuses.load(value).ok_or_else(wrong)?,
             Some((&KEY_REST, [])) => {
                 let rest = wire::PostingRest::decode(value).map_err(|_| wrong())?;
@@ -423,6 +449,9 @@ impl SlotState for Slot {
         for (key, proposal) in self.proposals.all() {
             put(&proposal_key(key), Some(&proposal.encode()));
         }
+        for (key, case) in self.cases.all() {
+            put(&case_key(*key), Some(&case.encode(*key)));
+        }
         for (account, status) in self.statuses.sorted() {
             put(&status_key(account), Some(&status.to_wire(account).encode_to_vec()));
         }
@@ -444,6 +473,7 @@ impl SlotState for Slot {
         all.extend(self.holds.all().map(|(k, hold)| (hold_key(k).to_vec(), hold.encode(*k))));
         all.extend(self.groups.all().map(|(k, group)| (group_key(k).to_vec(), group.encode())));
         all.extend(self.proposals.all().map(|(k, proposal)| (proposal_key(k).to_vec(), proposal.encode())));
+        all.extend(self.cases.all().map(|(key, case)| (case_key(*key).to_vec(), case.encode(*key))));
         let statuses = self.statuses.sorted().into_iter();
         all.extend(statuses.map(|(account, s)| (status_key(account), s.to_wire(account).encode_to_vec())));
         all.push((vec![KEY_REST], self.rest().encode_to_vec()));

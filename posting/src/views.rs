@@ -3,7 +3,8 @@
 
 use crate::adjustment::Adjust;
 use schemas::wire::{
-    Answer, DayMarker, Match, PlaceHold, Resend, Reserve, Side, Verdict, Void, change_account::Action,
+    Answer, DayMarker, Match, PlaceHold, Resend, Reserve, Side, SuspenseCase, Verdict, Void,
+    change_account::Action,
 };
 use schemas::wire_read::{Field, WireError, fields};
 use schemas::wire_write::Fields;
@@ -280,6 +281,15 @@ impl<'a> Operation<'a> {
         }
     }
 
+    /// The case in suspense that its legs resolve; home has put it in.
+    #[must_use]
+    pub const fn case(&self) -> Option<SuspenseCase> {
+        match self {
+            Self::Adjust(Adjust::Approve { case, .. }) => *case,
+            _ => None,
+        }
+    }
+
     /// The hold that it takes from or ends.
     #[must_use]
     pub const fn hold(&self) -> Option<&EventView<'a>> {
@@ -319,7 +329,7 @@ impl<'a> CommandView<'a> {
                 16 => facts.traceparent = field.text()?,
                 17 => command.tenant = field.text()?,
                 tag @ 18..=21 => command.operation = Operation::read(tag, field.bytes()?)?,
-                tag @ 26..=28 => command.operation = Operation::Adjust(Adjust::read(tag, field.bytes()?)?),
+                tag @ 26..=29 => command.operation = Operation::Adjust(Adjust::read(tag, field.bytes()?)?),
                 40 => command.principal = field.text()?,
                 _ => {}
             }
@@ -488,8 +498,19 @@ mod tests {
     use prost::Message;
     use schemas::wire::{
         ApproveAdjustment, CaptureHold, ChangeAccount, Command, CommandItem, Credit, CreditItem, EventKey,
-        Forward, Leg, ProposeAdjustment, RejectAdjustment, ReleaseHold, command, command_item, credit_item,
+        Forward, Leg, ProposeAdjustment, RejectAdjustment, ReleaseHold, ResolveSuspense, command, command_item,
+        credit_item,
     };
+
+    fn case() -> impl Strategy<Value = Option<SuspenseCase>> {
+        proptest::option::of(
+            (0_u32..3, 0_u32..3, 0_u64..300).prop_map(|(partition, from, sequence)| SuspenseCase {
+                partition,
+                from,
+                sequence,
+            }),
+        )
+    }
 
     fn operation() -> impl Strategy<Value = Option<command::Operation>> {
         let key = || ("[a-z/]{0,9}", "[a-z0-9]{0,9}").prop_map(|(source, id)| Some(EventKey { source, id }));
@@ -506,9 +527,12 @@ mod tests {
                 Some(command::Operation::ChangeAccount(ChangeAccount { account, action, side }))
             }),
             Just(Some(command::Operation::ProposeAdjustment(ProposeAdjustment {}))),
-            (key(), "[a-z:]{0,9}").prop_map(|(proposal, proposed_by)| Some(
-                command::Operation::ApproveAdjustment(ApproveAdjustment { proposal, proposed_by })
+            (key(), "[a-z:]{0,9}", case()).prop_map(|(proposal, proposed_by, case)| Some(
+                command::Operation::ApproveAdjustment(ApproveAdjustment { proposal, proposed_by, case })
             )),
+            (case(), "[a-z:]{0,9}").prop_map(|(case, account)| Some(command::Operation::ResolveSuspense(
+                ResolveSuspense { case, account }
+            ))),
             key().prop_map(|proposal| Some(command::Operation::RejectAdjustment(RejectAdjustment {
                 proposal
             }))),

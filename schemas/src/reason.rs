@@ -68,6 +68,7 @@ reasons! {
     NoPrincipal = 41, "no_principal", false, "Nobody is known to stand behind the event, and this needs somebody.", "Send it through a door that knows who you are: HTTP with a token, or the command line on this machine.";
     UnknownProposal = 43, "unknown_proposal", true, "No event proposed the adjustment that is named.", "Send it again under a new id when it is proposed; both need the same partitionkey or subject.";
     ProposalNotOpen = 44, "proposal_not_open", false, "The proposal is booked, rejected, being booked by another approval, or its time is over.", "Propose it anew, if it is still wanted.";
+    CaseNotOpen = 45, "case_not_open", false, "The case in suspense is resolved, or has a proposal already, or there is none.", "Look at `ledgerflow suspense list`.";
     SelfApproval = 42, "self_approval", false, "A proposal cannot be approved by the principal who made it.", "Let somebody else approve it.";
     InsufficientFunds = 21, "insufficient_funds", true, "An account would pass its limit.", "Fund the account and send again under a new id.";
     Overflow = 22, "overflow", false, "A balance would leave the 128-bit range.", "Check the amount.";
@@ -120,9 +121,9 @@ mod tests {
         let numbers = (1..).filter(|number| *number != 20);
         let mut expected: Vec<(u8, &str)> = numbers.zip(codes.split_whitespace()).collect();
         expected.extend([(41, "no_principal"), (42, "self_approval"), (43, "unknown_proposal")]);
-        expected.push((44, "proposal_not_open"));
+        expected.extend([(44, "proposal_not_open"), (45, "case_not_open")]);
         assert_eq!(by_number, expected);
         assert!(Reason::ALL.iter().all(|reason| Reason::by_number(reason.number()) == Some(*reason)));
-        assert_eq!([0, 20, 45].map(Reason::by_number), [None; 3]);
+        assert_eq!([0, 20, 46].map(Reason::by_number), [None; 3]);
     }
 }

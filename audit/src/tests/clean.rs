@@ -91,8 +91,15 @@ fn a_clean_history_passes_with_every_check_made() {
     let report = run(&log, QUIESCED);
     assert!(report.passed, "{report}");
     let idle: Vec<&str> = report.checks.iter().filter(|c| c.checked == 0).map(|c| c.check).collect();
-    // Of what is on hold tells [`super::groups`].
-    let elsewhere = ["outcome.group", "channel.repeat", "holds.owner", "holds.amount", "accounts.status"];
+    // Of what is on hold tells [`super::groups`], of what two principals do [`super::adjustments`].
+    let elsewhere = [
+        "outcome.group",
+        "channel.repeat",
+        "holds.owner",
+        "holds.amount",
+        "accounts.status",
+        "adjustments.four_eyes",
+    ];
     assert_eq!(idle, elsewhere, "checks that were never made\n{report}");
     let c = report.conservation;
     assert_eq!(

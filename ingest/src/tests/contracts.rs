@@ -142,7 +142,7 @@ fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
 #[test]
 fn every_event_on_the_page_is_booked_as_the_page_says() {
     let events = blocks(EVENTS_PAGE, "json");
-    assert_eq!(events.len(), 9);
+    assert_eq!(events.len(), 11);
     let mut kinds = Vec::new();
     for text in events {
         let event: Value = serde_json::from_str(text).unwrap();

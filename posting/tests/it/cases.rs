@@ -862,6 +862,109 @@ later a3 refused unknown_proposal retryable
 balance users@1:wallet 3.00 Cr CNY seq 1
 "
 
+a_case_in_suspense_is_retried_with_four_eyes: "
+partitions 2
+tick 1000000
+event c1 desk@1 | | close merchants@1:payable
+-> booked
+event e1 bank@0 | debit bank@0:main 5.00 CNY ; credit merchants@1:payable 5.00 CNY
+-> booked
+suspense 1 e1 merchants@1:payable account_closed
+event r1 desk@1 | | resolve anna 1-0-2
+-> refused case_not_open
+event r2 desk@0 | | resolve anna 1-0-1
+-> refused case_not_open
+event r3 desk@1 | | resolve - 1-0-1
+-> refused no_principal
+event r4 desk@1 | | resolve anna 1-0-1
+-> booked
+balance suspense:p01 5.00 Cr CNY seq 1
+event r5 desk@1 | | resolve bert 1-0-1
+-> refused case_not_open
+event a1 desk@1 | | approve anna r4
+-> refused self_approval
+event a2 desk@1 | | approve bert r4
+-> refused account_closed
+event o1 desk@1 | | open merchants@1:payable
+-> booked
+event a3 desk@1 | | approve bert r4
+-> booked
+balance suspense:p01 0.00 CNY seq 2
+balance merchants@1:payable 5.00 Cr CNY seq 1
+event a4 desk@1 | | approve carl r4
+-> refused proposal_not_open
+event r6 desk@1 | | resolve anna 1-0-1
+-> refused case_not_open
+balance suspense:p01 0.00 CNY seq 2
+"
+
+a_case_in_suspense_is_redirected: "
+partitions 2
+chart 1 without merchants:*:payable
+event e1 bank@0 | debit bank@0:main 5.00 CNY ; credit merchants@1:payable 5.00 CNY
+-> booked
+suspense 1 e1 merchants@1:payable unknown_account
+event r1 desk@1 | | resolve anna 1-0-1
+-> refused unknown_account
+event r2 desk@1 | | resolve anna 1-0-1 users@1:wallet
+-> booked
+event a1 desk@1 | | approve bert r2
+-> booked
+balance suspense:p01 0.00 CNY seq 2
+balance users@1:wallet 5.00 Cr CNY seq 1
+"
+
+a_case_that_is_not_resolved_stays_open: "
+partitions 2
+tick 1000000
+event c1 desk@1 | | close merchants@1:payable
+-> booked
+event e1 bank@0 | debit bank@0:main 5.00 CNY ; credit merchants@1:payable 5.00 CNY
+-> booked
+event r1 desk@1 | | resolve anna 1-0-1 users@1:wallet
+-> booked
+event n1 desk@1 | | reject bert r1
+-> booked
+event a1 desk@1 | | approve bert r1
+-> refused proposal_not_open
+event r2 desk@1 | | resolve bert 1-0-1 users@1:wallet
+-> booked
+tick 604801000000
+event a2 desk@1 | | approve anna r2
+-> refused proposal_not_open
+event r3 desk@1 | | resolve bert 1-0-1 users@1:wallet
+-> booked
+event a3 desk@1 | | approve anna r3
+-> booked
+balance suspense:p01 0.00 CNY seq 2
+balance users@1:wallet 5.00 Cr CNY seq 1
+"
+
+a_case_that_goes_to_another_partition_may_be_one_there: "
+partitions 3
+tick 1000000
+event c1 desk@1 | | close merchants@1:payable
+-> booked
+event c2 desk@2 | | close merchants@2:payable
+-> booked
+event e1 bank@0 | debit merchants@1:payable 5.00 CNY ; credit bank@0:main 5.00 CNY
+-> booked
+balance suspense:p01 5.00 Dr CNY seq 1
+event r1 desk@1 | | resolve anna 1-0-1 merchants@2:payable
+-> booked
+event a1 desk@1 | | approve bert r1
+-> booked
+balance suspense:p01 0.00 CNY seq 2
+suspense 2 a1 merchants@2:payable account_closed
+balance suspense:p02 5.00 Dr CNY seq 1
+event r2 desk@2 | | resolve bert 2-1-1 fees@2:card
+-> booked
+event a2 desk@2 | | approve anna r2
+-> booked
+balance suspense:p02 0.00 CNY seq 2
+balance fees@2:card 5.00 Dr CNY seq 1
+"
+
 a_proposal_is_over_when_its_time_is: "
 tick 1000000
 event p1 desk@0 | debit fees@0:card 3.00 CNY ; credit users@0:wallet 3.00 CNY | propose anna

@@ -8,7 +8,7 @@ use schemas::batch::sha256;
 use schemas::shards::PartitionMap;
 use schemas::wire::{
     ApproveAdjustment, CaptureHold, ChangeAccount, Command, EventKey, Leg, PlaceHold, ProposeAdjustment,
-    RejectAdjustment, ReleaseHold, Side, change_account::Action, command,
+    RejectAdjustment, ReleaseHold, ResolveSuspense, Side, SuspenseCase, change_account::Action, command,
 };
 
 /// The chart of every test that does not bring its own.
@@ -77,13 +77,15 @@ pub enum Op {
     Approve(String, String),
     /// The same the other way.
     Reject(String, String),
+    /// This principal proposes to move that case (partition, sender, sequence) to an account; empty = where it was meant.
+    Resolve(String, (u32, u32, u64), String),
 }
 
 impl Op {
     /// Who sends it.
     pub fn principal(&self) -> &str {
         match self {
-            Self::Propose(who) | Self::Approve(who, _) | Self::Reject(who, _) => who,
+            Self::Propose(who) | Self::Approve(who, _) | Self::Reject(who, _) | Self::Resolve(who, ..) => who,
             _ => "",
         }
     }
@@ -107,8 +109,8 @@ pub struct Event {
 impl Event {
     /// First 16 bytes of SHA-256 over what the body is made of.
     pub fn body_hash(&self) -> Bytes {
-        // An approval has no legs; the model gives it those of its proposal.
-        let legs = if let Op::Approve(..) = self.op { &[][..] } else { &self.legs };
+        // An approval has no legs, and what resolves a case neither; the model gives them what their home knows.
+        let legs = if let Op::Approve(..) | Op::Resolve(..) = self.op { &[][..] } else { &self.legs };
         let hash = sha256(format!("{}|{}|{legs:?}|{:?}", self.subject, self.body, self.op).as_bytes());
         Bytes::copy_from_slice(&hash[..16])
     }
@@ -163,7 +165,12 @@ impl Event {
             Op::Approve(_, proposal) => command::Operation::ApproveAdjustment(ApproveAdjustment {
                 proposal: key(proposal),
                 proposed_by: String::new(),
+                case: None,
             }),
+            Op::Resolve(_, (partition, from, sequence), account) => {
+                let case = Some(SuspenseCase { partition: *partition, from: *from, sequence: *sequence });
+                command::Operation::ResolveSuspense(ResolveSuspense { case, account: account.clone() })
+            }
             Op::Reject(_, proposal) => {
                 command::Operation::RejectAdjustment(RejectAdjustment { proposal: key(proposal) })
             }

@@ -128,7 +128,7 @@ fn event(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
 
 /// Somebody proposes an adjustment; or approves or rejects an earlier one, now and then his own, or something else.
 fn about_an_adjustment(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
-    let proposals: Vec<&Event> = earlier.iter().filter(|e| matches!(e.op, Op::Propose(_))).collect();
+    let proposals: Vec<&Event> = earlier.iter().filter(|e| matches!(e.op, Op::Propose(_) | Op::Resolve(..))).collect();
     let who = (*rng.pick(&["anna", "anna", "bert", "bert", "carl", ""])).to_owned();
     let (id, body) = (format!("e{}", earlier.len()), String::new());
     let new = |subject: String, legs, op| {
@@ -237,8 +237,32 @@ impl History {
         self.rng.below(u64::from(self.cluster.partitions())) as u32
     }
 
+    /// Somebody would resolve what lies in suspense somewhere, now and then from a home that does not hold it.
+    fn about_a_case(&mut self) -> Option<Event> {
+        let slots = self.cluster.slots.iter();
+        let cases: Vec<(u32, u32, u64)> =
+            slots.flat_map(|slot| slot.cases.all().map(|(key, _)| (slot.slot, key.0, key.1))).collect();
+        if cases.is_empty() {
+            return None;
+        }
+        let case = *self.rng.pick(&cases);
+        let home = if self.rng.percent(5) { self.any_slot() } else { case.0 };
+        let account = match self.rng.below(6) {
+            0 => "users:1:savings".to_owned(),
+            1..=3 => wallet(&mut self.rng),
+            _ => String::new(),
+        };
+        let who = (*self.rng.pick(&["anna", "bert", "carl", ""])).to_owned();
+        let (id, subject) = (format!("e{}", self.events.len()), owner_in(&self.cluster.map, "orders", home, 0));
+        let (body, op) = (String::new(), Op::Resolve(who, case, account));
+        Some(Event { id, subject, body, legs: Vec::new(), date: DAY, back_dated: false, op, ingest: 0 })
+    }
+
     fn send(&mut self) {
         let mut event = event(&mut self.rng, &self.events, self.large);
+        if self.large && self.rng.percent(40) {
+            event = self.about_a_case().unwrap_or(event);
+        }
         event.ingest = self.rng.below(u64::from(self.cluster.ingest_slots)) as u32;
         event.date = self.dates[event.ingest as usize];
         event.back_dated = event.date > DAY && self.rng.percent(25);
@@ -456,6 +480,9 @@ impl Seen {
         ] {
             self.add(what, count);
         }
+        let [case_proposed, case_resolved] = outcomes.resolutions;
+        self.add("case_proposed", case_proposed);
+        self.add("case_resolved", case_resolved);
         self.add("held", held);
         self.add("captured", captured);
         self.add("released", released);
@@ -501,7 +528,7 @@ fn histories_follow_the_model() {
     {
         assert!(seen.0.get(what).copied().unwrap_or(0) > 100, "{what}: {seen:?}");
     }
-    for what in ["carried", "suspense", "timed_out"] {
+    for what in ["carried", "suspense", "timed_out", "case_not_open", "case_proposed", "case_resolved"] {
         assert!(seen.0.get(what).copied().unwrap_or(0) > 0, "{what}: {seen:?}");
     }
 }

@@ -103,6 +103,8 @@ pub struct Outcomes {
     pub holds: [usize; 4],
     /// Adjustments proposed, approved, rejected, over by time, and open again after their approval was refused.
     pub adjustments: [usize; 5],
+    /// Cases in suspense that somebody would resolve, and that are resolved.
+    pub resolutions: [usize; 2],
     pub carried: usize,
     pub aligned: usize,
 }
@@ -113,7 +115,7 @@ pub fn check(cluster: &Cluster) -> Outcomes {
     let mut by_body = BTreeMap::new();
     for event in cluster.arrived.iter().flatten() {
         // The first of equal ones is the original; the others may have come by another ingest slot or day.
-        let with_legs = || with_legs_of_its_proposal(cluster, event);
+        let with_legs = || with_legs_of_its_proposal(cluster, &pages, event);
         by_body.entry((event.id.clone(), event.body_hash().to_vec())).or_insert_with(with_legs);
     }
     let channels = sent(&pages, &by_body);
@@ -138,12 +140,43 @@ pub fn check(cluster: &Cluster) -> Outcomes {
     outcomes
 }
 
-/// An approval books the legs of its proposal.
-fn with_legs_of_its_proposal(cluster: &Cluster, event: &Event) -> Event {
-    let Op::Approve(_, proposal) = &event.op else { return event.clone() };
-    let mut all = cluster.arrived.iter().flatten();
-    let proposal = all.find(|other| other.id == *proposal && matches!(other.op, Op::Propose(_)));
-    Event { legs: proposal.map_or_else(Vec::new, |proposal| proposal.legs.clone()), ..event.clone() }
+/// An approval books the legs of its proposal, and what resolves a case has those that empty it.
+fn with_legs_of_its_proposal(cluster: &Cluster, pages: &[Vec<Page>], event: &Event) -> Event {
+    let legs = match &event.op {
+        Op::Resolve(_, case, account) => legs_of_case(pages, *case, account),
+        Op::Approve(_, proposal) => {
+            let mut all = cluster.arrived.iter().flatten().filter(|other| other.id == *proposal);
+            all.find_map(|other| match &other.op {
+                Op::Propose(_) => Some(other.legs.clone()),
+                Op::Resolve(_, case, account) => Some(legs_of_case(pages, *case, account)),
+                _ => None,
+            })
+            .unwrap_or_default()
+        }
+        _ => return event.clone(),
+    };
+    Event { legs, ..event.clone() }
+}
+
+/// Out of suspense, and onto the account.
+fn legs_of_case(pages: &[Vec<Page>], (partition, from, sequence): (u32, u32, u64), to: &str) -> Vec<LegWords> {
+    let pages = pages.get(partition as usize).map_or(&[][..], Vec::as_slice);
+    let received = pages.iter().flat_map(|page| &page.items).find_map(|item| match item.item.as_ref() {
+        Some(Item::Received(r)) if (r.from, r.sequence) == (from, sequence) => Some(r),
+        _ => None,
+    });
+    let Some(received) = received.filter(|r| !r.suspense_reason.is_empty()) else { return Vec::new() };
+    let entry = received.entry.as_ref().unwrap();
+    let to = if to.is_empty() { &received.intended_account } else { to };
+    moved(partition, entry.side(), entry.amount(), &entry.asset, to)
+}
+
+/// Out of the suspense account of a partition, and onto an account.
+fn moved(partition: u32, side: Side, minor: i128, asset: &str, to: &str) -> Vec<LegWords> {
+    let back = if side == Side::Credit { Side::Debit } else { Side::Credit };
+    let leg =
+        |side, account: String| LegWords { side, account, minor, asset: asset.to_owned() };
+    vec![leg(back, format!("suspense:p{partition:02}")), leg(side, to.to_owned())]
 }
 
 /// A duplicate names the batch that holds the original's decision, unless that is still to come.
@@ -312,6 +345,17 @@ struct Proposed {
     expires_us: i64,
     /// The approval whose decision is still to come.
     approval: Option<String>,
+    /// The case that it resolves: sender and sequence.
+    case: Option<(u32, u64)>,
+}
+
+/// What lies in suspense.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct InSuspense {
+    /// On the account that it was meant for.
+    leg: LegWords,
+    event: String,
+    since_us: i64,
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -342,6 +386,8 @@ struct Books<'a> {
     statuses: BTreeMap<String, [bool; 4]>,
     /// Proposed adjustments, by event.
     proposals: BTreeMap<String, Proposed>,
+    /// What lies in suspense, by sender and sequence.
+    cases: BTreeMap<(u32, u64), InSuspense>,
     /// Holds that events of their own have placed, by event.
     placed: BTreeMap<String, PlacedHold>,
     /// Partition that decides an event of this home.
@@ -377,6 +423,7 @@ impl<'a> Books<'a> {
             parked: BTreeMap::new(),
             statuses: BTreeMap::new(),
             proposals: BTreeMap::new(),
+            cases: BTreeMap::new(),
             placed: BTreeMap::new(),
             deciders: BTreeMap::new(),
             tick_us: 0,
@@ -568,6 +615,7 @@ impl<'a> Books<'a> {
         let (who, of) = match &event.op {
             Op::Approve(who, of) | Op::Reject(who, of) => (who, of),
             op if op.principal().is_empty() => return Judged::Refused("no_principal"),
+            Op::Resolve(_, case, account) => return self.judge_resolution(*case, account),
             _ => return Judged::Booked,
         };
         if who.is_empty() {
@@ -581,6 +629,19 @@ impl<'a> Books<'a> {
             (Err(reason), _) => Judged::Refused(reason),
             (Ok(()), Op::Reject(..)) => Judged::Booked,
             (Ok(()), _) => Judged::Wait,
+        }
+    }
+
+    /// Judges a proposal to resolve a case.
+    fn judge_resolution(&self, (partition, from, sequence): (u32, u32, u64), account: &str) -> Judged {
+        let key = (from, sequence);
+        let case = self.cases.get(&key).filter(|_| partition == self.slot);
+        let proposed = self.proposals.values().any(|proposal| proposal.case == Some(key));
+        let Some(case) = case.filter(|_| !proposed) else { return Judged::Refused("case_not_open") };
+        let to = if account.is_empty() { &case.leg.account } else { account };
+        match terms_of(to, &case.leg.asset) {
+            Some(_) => Judged::Booked,
+            None => Judged::Refused("unknown_account"),
         }
     }
 
@@ -606,6 +667,8 @@ impl<'a> Books<'a> {
         match (self.approvable(event), &event.op) {
             (Err(reason), _) => Judged::Refused(reason),
             (Ok(()), Op::Reject(..)) => Judged::Booked,
+            // What lies in suspense is moved by its own partition.
+            (Ok(()), Op::Approve(_, of)) if self.proposals[of].case.is_some() => self.judge(event),
             (Ok(()), _) => self.judge_booking(event),
         }
     }
@@ -625,7 +688,7 @@ impl<'a> Books<'a> {
                 assert_eq!(d.proposal, None, "{at}");
                 return assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}");
             }
-            Op::Propose(_) | Op::Approve(..) | Op::Reject(..) => {
+            Op::Propose(_) | Op::Approve(..) | Op::Reject(..) | Op::Resolve(..) => {
                 assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}");
                 return self.change_proposal(at, d, event, outcomes);
             }
@@ -671,20 +734,20 @@ impl<'a> Books<'a> {
 
     /// What becomes of a proposal when an event about it is booked.
     fn change_proposal(&mut self, at: &str, d: &Decision, event: &Event, outcomes: &mut Outcomes) {
+        let expires_us = self.end_of_a_proposal();
         match &event.op {
             Op::Propose(who) => {
                 outcomes.adjustments[0] += 1;
-                let expires_us = if self.tick_us > 0 { self.tick_us + PROPOSAL_US } else { 0 };
                 stated(at, d, &event.id, State::Open, [who, ""], expires_us);
-                let asked: Vec<(&str, i128)> =
-                    d.asked.iter().map(|leg| (leg.account.as_str(), value(leg.amount))).collect();
-                let legs: Vec<(&str, i128)> =
-                    event.legs.iter().map(|leg| (leg.account.as_str(), leg.minor)).collect();
-                assert_eq!(asked, legs, "{at}");
-                let (by, legs, approval) = (who.clone(), event.legs.clone(), None);
-                let before =
-                    self.proposals.insert(event.id.clone(), Proposed { by, legs, expires_us, approval });
-                assert_eq!(before, None, "{at}");
+                self.proposed(at, d, event, None);
+            }
+            Op::Resolve(who, (_, from, sequence), account) => {
+                outcomes.resolutions[0] += 1;
+                stated(at, d, &event.id, State::Open, [who, ""], expires_us);
+                let leg = &self.cases[&(*from, *sequence)].leg;
+                let to = if account.is_empty() { &leg.account } else { account };
+                let legs = moved(self.slot, leg.side, leg.minor, &leg.asset, to);
+                self.proposed(at, d, &Event { legs, ..event.clone() }, Some((*from, *sequence)));
             }
             Op::Reject(_, of) => {
                 outcomes.adjustments[2] += 1;
@@ -699,15 +762,42 @@ impl<'a> Books<'a> {
                     let proposal = self.proposals.remove(of).unwrap();
                     assert_eq!((&proposal.by, &proposal.legs), (&by, &event.legs), "{at}");
                     outcomes.adjustments[1] += 1;
+                    let slot = self.slot;
+                    let case = proposal.case.map(|(from, sequence)| (slot, from, sequence));
+                    let said = d.proposal.as_ref().unwrap().case;
+                    assert_eq!(said.map(|case| (case.partition, case.from, case.sequence)), case, "{at}");
+                    if let Some(case) = proposal.case {
+                        outcomes.resolutions[1] += 1;
+                        assert!(self.cases.remove(&case).is_some(), "{at}: resolved twice");
+                    }
                 }
             }
             op => panic!("{at}: {op:?}"),
         }
     }
 
+    /// When a proposal that is made now is over.
+    const fn end_of_a_proposal(&self) -> i64 {
+        if self.tick_us > 0 { self.tick_us + PROPOSAL_US } else { 0 }
+    }
+
+    /// A proposal with these legs is made.
+    fn proposed(&mut self, at: &str, d: &Decision, event: &Event, case: Option<(u32, u64)>) {
+        let asked: Vec<(&str, i128)> =
+            d.asked.iter().map(|leg| (leg.account.as_str(), value(leg.amount))).collect();
+        let legs: Vec<(&str, i128)> =
+            event.legs.iter().map(|leg| (leg.account.as_str(), leg.minor)).collect();
+        assert_eq!(asked, legs, "{at}");
+        let said = d.proposal.as_ref().unwrap().case;
+        assert_eq!(said.map(|case| (case.from, case.sequence)), case, "{at}");
+        let (by, legs, approval) = (event.op.principal().to_owned(), event.legs.clone(), None);
+        let proposed = Proposed { by, legs, expires_us: self.end_of_a_proposal(), approval, case };
+        assert_eq!(self.proposals.insert(event.id.clone(), proposed), None, "{at}");
+    }
+
     /// Judges an event about a hold at its home.
     fn judge_about(&self, event: &Event) -> Judged {
-        if let Op::Propose(_) | Op::Approve(..) | Op::Reject(..) = event.op {
+        if let Op::Propose(_) | Op::Approve(..) | Op::Reject(..) | Op::Resolve(..) = event.op {
             return self.judge_adjustment(event);
         }
         let at = match &event.op {
@@ -1042,7 +1132,9 @@ impl<'a> Books<'a> {
             }
             Op::Capture(hold, _) => self.judge_capture(event, hold),
             Op::Account(account, action, _) => self.judge_change(account, *action),
-            Op::Propose(_) | Op::Reject(..) => panic!("decided at home alone: {event:?}"),
+            Op::Propose(_) | Op::Reject(..) | Op::Resolve(..) => {
+                panic!("decided at home alone: {event:?}")
+            }
             Op::Release(hold) => {
                 if self.open(hold).is_some() {
                     Judged::Booked
@@ -1075,7 +1167,8 @@ impl<'a> Books<'a> {
             }
         }
         for leg in &local {
-            let terms = terms_of(&leg.account, &leg.asset).unwrap();
+            // A suspense account refuses nothing.
+            let Some(terms) = terms_of(&leg.account, &leg.asset) else { continue };
             let Some(overdraft) = terms.overdraft.filter(|_| leg.side != terms.normal) else { continue };
             if hold.is_some_and(|hold| (&hold.account, &hold.asset) == (&leg.account, &leg.asset)) {
                 continue;
@@ -1175,7 +1268,7 @@ impl<'a> Books<'a> {
         };
         assert_eq!((d.accounting_date, d.carried_from), dates, "{at}: dates");
         assert_eq!((d.value_date, d.back_dated), (event.date, event.back_dated), "{at}");
-        let booked = if let Op::Hold(_) | Op::Propose(_) = event.op { &[][..] } else { &event.legs };
+        let booked = if let Op::Hold(_) | Op::Propose(_) | Op::Resolve(..) = event.op { &[][..] } else { &event.legs };
         let legs = (0_u32..).zip(booked);
         let (local, mut remote): (Vec<_>, Vec<_>) =
             legs.partition(|(_, leg)| self.partition(&leg.account) == self.slot);
@@ -1260,6 +1353,8 @@ impl<'a> Books<'a> {
         if !reason.is_empty() {
             assert_eq!(r.intended_account, leg.account, "{at}");
             booked.account = format!("suspense:p{:02}", self.slot);
+            let case = InSuspense { leg: leg.clone(), event: id.clone(), since_us: self.tick_us };
+            assert_eq!(self.cases.insert((r.from, r.sequence), case), None, "{at}");
             outcomes.suspended.push((id, leg.clone(), self.slot));
         }
         self.entry(&at, r.entry.as_ref().unwrap(), &booked);
@@ -1399,9 +1494,18 @@ impl<'a> Books<'a> {
                 });
                 let (by, legs, expires_us) = (p.proposed_by.clone(), legs.collect(), p.expires_us);
                 let approval = p.approval.as_ref().map(|approval| approval.id.clone());
-                (p.event.id.clone(), Proposed { by, legs, expires_us, approval })
+                let case = p.case.map(|case| (case.from, case.sequence));
+                (p.event.id.clone(), Proposed { by, legs, expires_us, approval, case })
             })
             .collect();
+        let cases: BTreeMap<(u32, u64), InSuspense> = (live.cases.all())
+            .map(|(key, case)| {
+                let (account, asset) = (case.meant.clone(), case.asset.clone());
+                let leg = LegWords { side: case.side, account, minor: case.amount, asset };
+                (*key, InSuspense { leg, event: case.event.id.clone(), since_us: case.since_us })
+            })
+            .collect();
+        assert_eq!(cases, self.cases, "p{slot}: in suspense");
         assert_eq!(proposals, self.proposals, "p{slot}: proposals");
         assert!(proposals.values().all(|p| p.approval.is_none()), "p{slot}: {proposals:?}");
         let statuses: BTreeMap<String, [bool; 4]> = (live.statuses.sorted().into_iter())
@@ -1464,6 +1568,7 @@ fn known(code: &str) -> &'static str {
         "self_approval",
         "unknown_proposal",
         "proposal_not_open",
+        "case_not_open",
     ];
     KNOWN.iter().find(|known| **known == code).unwrap_or_else(|| panic!("unknown reason {code:?}"))
 }
@@ -1473,7 +1578,7 @@ fn fault(event: &Event) -> Option<&'static str> {
     let (least, most) = match event.op {
         Op::Book | Op::Capture(..) | Op::Propose(_) => (1, LEGS_MAX),
         Op::Hold(_) => (1, 1),
-        Op::Release(_) | Op::Account(..) | Op::Approve(..) | Op::Reject(..) => (0, 0),
+        Op::Release(_) | Op::Account(..) | Op::Approve(..) | Op::Reject(..) | Op::Resolve(..) => (0, 0),
     };
     if event.legs.len() < least {
         return Some("no_legs");
@@ -1529,7 +1634,8 @@ fn totals(cluster: &Cluster, outcomes: &Outcomes, by_body: &BTreeMap<(String, Ve
         // A later event of the same id is a duplicate or a conflict; homes of one id are the same in these tests.
         if first.insert(&event.id) && outcomes.answers[&event.id] == Answer::Booked {
             let booked = &by_body[&(event.id.clone(), event.body_hash().to_vec())];
-            for leg in booked.legs.iter().filter(|_| !matches!(booked.op, Op::Hold(_) | Op::Propose(_))) {
+            let moves = !matches!(booked.op, Op::Hold(_) | Op::Propose(_) | Op::Resolve(..));
+            for leg in booked.legs.iter().filter(|_| moves) {
                 add(&mut sums, &leg.account, &leg.asset, leg.signed());
             }
         }

@@ -8,7 +8,8 @@
 //! ```
 //! An event may `open`, `close`, `freeze` or `unfreeze` an account, `freeze users@0:wallet debit` on one side only. It may be
 //! `hold 60` (over after 60 seconds; 0 = never), `capture h1`, `capture h1 final` or `release h1`. `propose anna`,
-//! `approve bert p1`, `reject bert p1` say who sends it; `-` = nobody is known.
+//! `approve bert p1`, `reject bert p1` say who sends it; `-` = nobody is known. `resolve anna 1-0-7` is about what item 7 of
+//! partition 0 left in suspense of partition 1, and may name another account behind it.
 //! `users@0` is the first `users:N` that lives in partition 0, `users@0b` the second. Amounts are in major units;
 //! `max` is the largest i128 of minor units, `max-7` seven less, `2^100` a power of two. After `->` everything
 //! that is not paused runs until it is quiet. At the end of a script the model walks the journals.
@@ -182,6 +183,7 @@ impl Script {
                     let approves = verb == "approve";
                     event.op = if approves { Op::Approve(who, proposal) } else { Op::Reject(who, proposal) };
                 }
+                Some(("resolve", rest)) => event.op = self.resolution(rest),
                 Some(("release", hold)) => event.op = Op::Release(hold.to_owned()),
                 Some(("body", body)) => event.body = body.to_owned(),
                 Some(("ingest", ingest)) => event.ingest = number(ingest),
@@ -287,6 +289,16 @@ impl Script {
             }
         }
         assert_eq!(found, Some((number(words[1]), carried_from)), "{}", self.at);
+    }
+
+    /// `WHO PARTITION-FROM-SEQUENCE [ACCOUNT]`
+    fn resolution(&mut self, rest: &str) -> Op {
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        let account = words.get(2).map_or_else(String::new, |account| self.name(account));
+        let [partition, from, sequence] = words[1].split('-').collect::<Vec<_>>()[..] else {
+            panic!("{}: {rest:?}", self.at)
+        };
+        Op::Resolve(principal(words[0]), (number(partition), number(from), number(sequence)), account)
     }
 
     /// `suspense PARTITION EVENT ACCOUNT REASON`

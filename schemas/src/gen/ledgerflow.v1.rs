@@ -333,7 +333,7 @@ pub struct Command {
     #[prost(string, tag = "40")]
     pub principal: ::prost::alloc::string::String,
     /// What it asks for; absent: its legs are booked.
-    #[prost(oneof = "command::Operation", tags = "18, 19, 20, 21, 26, 27, 28")]
+    #[prost(oneof = "command::Operation", tags = "18, 19, 20, 21, 26, 27, 28, 29")]
     pub operation: ::core::option::Option<command::Operation>,
 }
 /// Nested message and enum types in `Command`.
@@ -355,6 +355,8 @@ pub mod command {
         ApproveAdjustment(super::ApproveAdjustment),
         #[prost(message, tag = "28")]
         RejectAdjustment(super::RejectAdjustment),
+        #[prost(message, tag = "29")]
+        ResolveSuspense(super::ResolveSuspense),
     }
 }
 /// Writes its legs down. Nothing is booked until another principal approves them.
@@ -366,15 +368,38 @@ pub struct ApproveAdjustment {
     /// The event that proposed them.
     #[prost(message, optional, tag = "1")]
     pub proposal: ::core::option::Option<EventKey>,
-    /// Set by home alone, with the legs of the proposal: the principal that proposed them.
+    /// Set by home alone, with the legs of the proposal: the principal that proposed them, and the case that they resolve.
     #[prost(string, tag = "2")]
     pub proposed_by: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub case: ::core::option::Option<SuspenseCase>,
 }
 /// Ends a proposal; it has no leg.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RejectAdjustment {
     #[prost(message, optional, tag = "1")]
     pub proposal: ::core::option::Option<EventKey>,
+}
+/// Proposes to move what lies in suspense to an account. It has no leg: home knows them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResolveSuspense {
+    #[prost(message, optional, tag = "1")]
+    pub case: ::core::option::Option<SuspenseCase>,
+    /// Account that it goes to; empty = the one that it was meant for.
+    #[prost(string, tag = "2")]
+    pub account: ::prost::alloc::string::String,
+}
+/// What one item of a channel left in suspense.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SuspenseCase {
+    /// Partition whose suspense account holds it.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// Partition that sent the item, and its sequence on that channel.
+    #[prost(uint32, tag = "2")]
+    pub from: u32,
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
 }
 /// Puts its only leg on hold: nobody else spends it until it is captured, released, or over.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -969,7 +994,7 @@ pub struct Decision {
     #[prost(message, optional, tag = "54")]
     pub proposal: ::core::option::Option<ProposalState>,
     /// PENDING only: the command's operation, so that the Forward can be sent again.
-    #[prost(oneof = "decision::Operation", tags = "41, 42, 43, 45, 56, 57, 58")]
+    #[prost(oneof = "decision::Operation", tags = "41, 42, 43, 45, 56, 57, 58, 59")]
     pub operation: ::core::option::Option<decision::Operation>,
 }
 /// Nested message and enum types in `Decision`.
@@ -991,6 +1016,8 @@ pub mod decision {
         ApproveAdjustment(super::ApproveAdjustment),
         #[prost(message, tag = "58")]
         RejectAdjustment(super::RejectAdjustment),
+        #[prost(message, tag = "59")]
+        ResolveSuspense(super::ResolveSuspense),
     }
 }
 /// A proposed adjustment as it is from now on.
@@ -1009,6 +1036,9 @@ pub struct ProposalState {
     /// OPEN only: business time at which it is over, microseconds since 1970-01-01T00:00:00Z; 0 = never.
     #[prost(int64, tag = "5")]
     pub expires_us: i64,
+    /// OPEN and APPROVED: the case in suspense that it resolves. Its first leg is that of the suspense account.
+    #[prost(message, optional, tag = "6")]
+    pub case: ::core::option::Option<SuspenseCase>,
 }
 /// Nested message and enum types in `ProposalState`.
 pub mod proposal_state {
@@ -1502,6 +1532,9 @@ pub struct PostingRest {
     pub duplicates: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "14")]
     pub conflicts: ::core::option::Option<u64>,
+    /// Cases in suspense that are not resolved. Absent: they were not kept.
+    #[prost(uint64, optional, tag = "25")]
+    pub cases: ::core::option::Option<u64>,
 }
 /// An event that waits at its home: for answers of other partitions, or for another event.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1572,6 +1605,34 @@ pub struct StoredProposal {
     /// The event that has approved it and is being judged.
     #[prost(message, optional, tag = "7")]
     pub approval: ::core::option::Option<EventKey>,
+    /// The case in suspense that it resolves.
+    #[prost(message, optional, tag = "8")]
+    pub case: ::core::option::Option<SuspenseCase>,
+}
+/// What one item of a channel left in suspense, and nobody has moved yet.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StoredCase {
+    #[prost(uint32, tag = "1")]
+    pub from: u32,
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// Account that it was meant for.
+    #[prost(string, tag = "3")]
+    pub meant: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub asset: ::prost::alloc::string::String,
+    #[prost(enumeration = "Side", tag = "5")]
+    pub side: i32,
+    #[prost(message, optional, tag = "6")]
+    pub amount: ::core::option::Option<Amount>,
+    /// Stable reason code.
+    #[prost(string, tag = "7")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "8")]
+    pub event: ::core::option::Option<EventKey>,
+    /// Business time when it came, microseconds.
+    #[prost(int64, tag = "9")]
+    pub since_us: i64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct IncomingChannel {
