@@ -38,6 +38,7 @@ mod published;
 mod recon;
 mod report;
 mod source;
+mod suspense;
 
 pub use auditor::Auditor;
 pub use finding::{Check, CheckResult, Finding};

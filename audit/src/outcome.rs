@@ -130,6 +130,7 @@ pub fn operation_stated(decision: &Decision) -> Vec<u8> {
         decision::Operation::ProposeAdjustment(propose) => command::Operation::ProposeAdjustment(propose),
         decision::Operation::ApproveAdjustment(approve) => command::Operation::ApproveAdjustment(approve),
         decision::Operation::RejectAdjustment(reject) => command::Operation::RejectAdjustment(reject),
+        decision::Operation::ResolveSuspense(resolve) => command::Operation::ResolveSuspense(resolve),
     });
     Command { operation, ..Command::default() }.encode_to_vec()
 }
@@ -508,9 +509,9 @@ fn leg_held(decision: &Decision) -> Option<LegView<'_>> {
     })
 }
 
-/// Whether a decision writes legs down for others to approve.
+/// Whether a decision writes its command's legs down for others to approve. Those that resolve a case are home's own.
 fn proposes(decision: &Decision) -> bool {
-    decision.proposal.as_ref().is_some_and(|proposal| proposal.state() == State::Open)
+    decision.proposal.as_ref().is_some_and(|made| made.state() == State::Open && made.case.is_none())
 }
 
 /// Legs that a decision booked here or sent away, by index.

@@ -16,6 +16,7 @@ use crate::outcome::{
 use crate::proposals::Proposals;
 use crate::published::Published;
 use crate::recon::{Recon, Source};
+use crate::suspense::{self, Suspense};
 use schemas::topics::{PartitionCounts, Topic};
 use schemas::wire::journal_item::Item;
 use schemas::wire::{
@@ -127,6 +128,8 @@ pub struct Posting {
     placed: HashMap<HeldBy, HoldState>,
     /// Proposed adjustments.
     proposals: Proposals,
+    /// Cases in suspense.
+    suspense: Suspense,
     /// Accounts whose status an event has changed.
     statuses: HashMap<String, AccountStatus>,
     tick_us: i64,
@@ -211,6 +214,7 @@ impl Posting {
             self.item(place, &opened.header, item, credits_partial, &mut collected, around);
         }
         self.balance(place, &collected, around.found);
+        self.suspense.balanced(place, &self.accounts, around.found);
         clearing_nets(self.partition, place, &collected, around.found);
         let commands: Vec<_> = consumed.iter().flat_map(|b| b.commands.iter().map(|c| (b.slot, c))).collect();
         let partial = commands_from < around.covered_from[0];
@@ -407,6 +411,7 @@ impl Posting {
         }
         self.valid(place, decision, around.found);
         self.proposals.decided(place, decision, self.tick_us, around.found);
+        self.suspense.decided(place, decision, around.found);
         self.holds_of(place, decision, collected, around.found);
         if outcome == Outcome::Pending && decision.reserve.is_empty() && decision.waits_for.is_none() {
             let claim = Claim::Forward(Box::new(forward_of(decision, Some(legs_remote(&decision.asked)))));
@@ -653,7 +658,8 @@ impl Posting {
             let peer = (Kind::CreditsIn as i32, received.from);
             self.tallies.count(peer, book, date, std::iter::once((entry.asset.as_str(), moved)));
         }
-        let suspense = format!("suspense:p{:02}", self.partition);
+        self.suspense.received(received);
+        let suspense = suspense::account_of(self.partition);
         let in_suspense = !received.suspense_reason.is_empty();
         let placed = !in_suspense || (entry.account == suspense && !received.intended_account.is_empty());
         around.found.that(Check::ChannelContent, placed, || {

@@ -5,7 +5,9 @@
 use crate::channel::LegClaim;
 use crate::finding::{Check, Findings, Place};
 use crate::outcome::{event_name, legs_booked, legs_remote};
-use schemas::wire::{Decision, EventKey, Outcome, ProposalExpired, ProposalState, proposal_state::State};
+use schemas::wire::{
+    Decision, EventKey, Outcome, ProposalExpired, ProposalState, SuspenseCase, proposal_state::State,
+};
 use std::collections::HashMap;
 
 /// Source and id.
@@ -22,6 +24,8 @@ struct Proposal {
     expires_us: i64,
     /// The approval that is being judged.
     approval: Option<Name>,
+    /// The case in suspense that it would resolve.
+    case: Option<SuspenseCase>,
 }
 
 /// Proposals of one home partition that are not over.
@@ -89,6 +93,9 @@ impl Proposals {
             (State::Approved, Outcome::Booked) if legs_booked(decision) != proposal.legs => {
                 return Some("other legs are booked than were proposed");
             }
+            (State::Approved, Outcome::Booked) if state.case != proposal.case => {
+                return Some("resolves another case than was proposed");
+            }
             (State::Approved | State::Rejected, Outcome::Booked) => {}
             _ => return Some("is said to be what this outcome does not make it"),
         }
@@ -119,7 +126,11 @@ impl Proposals {
         if (1..=tick_us).contains(&expires_us) {
             return Some("is over before it is made");
         }
-        let proposal = Proposal { legs, by: state.proposed_by.clone(), expires_us, approval: None };
+        let case = state.case;
+        if case.is_some() && self.open.values().any(|open| open.case == case) {
+            return Some("would resolve a case that another proposal would");
+        }
+        let proposal = Proposal { legs, by: state.proposed_by.clone(), expires_us, approval: None, case };
         self.open.insert(of, proposal).map(|_| "is proposed twice")
     }
 

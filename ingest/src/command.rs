@@ -104,6 +104,16 @@ impl Command<'_> {
             MappedOperation::Reject(proposal) => {
                 command.message(28, |reject| self.write_proposal(reject, proposal));
             }
+            MappedOperation::Resolve { case, account } => {
+                command.message(29, |resolve| {
+                    resolve.message(1, |f| {
+                        f.uint(1, case.partition.into());
+                        f.uint(2, case.from.into());
+                        f.uint(3, case.sequence);
+                    });
+                    resolve.text(2, account.map_or("", |account| self.mapped.text(account)));
+                });
+            }
         }
     }
 
@@ -242,12 +252,18 @@ mod tests {
                 wire::command::Operation::ProposeAdjustment(wire::ProposeAdjustment {})
             }
             MappedOperation::Approve(proposal) => {
-                let (proposal, proposed_by) = (full_proposal(command, proposal), String::new());
-                wire::command::Operation::ApproveAdjustment(wire::ApproveAdjustment { proposal, proposed_by })
+                let proposal = full_proposal(command, proposal);
+                let approve = wire::ApproveAdjustment { proposal, ..wire::ApproveAdjustment::default() };
+                wire::command::Operation::ApproveAdjustment(approve)
             }
             MappedOperation::Reject(proposal) => {
                 let proposal = full_proposal(command, proposal);
                 wire::command::Operation::RejectAdjustment(wire::RejectAdjustment { proposal })
+            }
+            MappedOperation::Resolve { case, account } => {
+                let account = account.map_or_else(String::new, |account| command.mapped.text(account).into());
+                let resolve = wire::ResolveSuspense { case: Some(case), account };
+                wire::command::Operation::ResolveSuspense(resolve)
             }
         })
     }
@@ -262,6 +278,9 @@ mod tests {
                 r#"{{"proposal":"p-{minor}"{}}}"#,
                 if legs == 0 { "" } else { r#","proposal_source":"/desk""# }
             ),
+            "suspense.retried" | "suspense.redirected" => {
+                format!(r#"{{"case":"p{legs:02}-p00-{minor}","account":"users:{minor}:wallet"}}"#)
+            }
             _ if legs == 0 => format!(
                 r#"{{"from":"users:1:wallet","to":"users:{minor}:wallet","asset":"CNY","amount":"{minor}.01"}}"#
             ),
@@ -281,11 +300,11 @@ mod tests {
         #[test]
         fn a_command_is_written_as_the_generated_type_would(
             texts in prop::array::uniform4("[a-zé/:]{0,300}"), body_hash: [u8; 16], numbers: (i64, i32, i32, i64),
-            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..5,
+            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..7,
         ) {
             let chart = Chart::parse(CHART).unwrap();
             let rules = Rules::parse(RULES, &chart).unwrap();
-            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected"];
+            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected"];
             let kind = kinds[kind];
             let legs = if kind == "adjustment.proposed" { legs + 1 } else { legs };
             let text = data(kind, minor, legs.min(32));

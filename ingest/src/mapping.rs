@@ -11,7 +11,8 @@ use schemas::json::{Kind, Value};
 use schemas::money::{self, AmountError};
 use schemas::reason::Reason;
 use schemas::rejection::{Faults, quote};
-use schemas::wire::{Side, change_account::Action};
+use schemas::suspense_case;
+use schemas::wire::{Side, SuspenseCase, change_account::Action};
 use std::fmt;
 
 /// First segments of accounts that only the ledger itself books.
@@ -55,6 +56,11 @@ pub(crate) enum MappedOperation {
     Propose,
     Approve(MappedProposal),
     Reject(MappedProposal),
+    /// A case in suspense goes to that account, or to the one that it was meant for.
+    Resolve {
+        case: SuspenseCase,
+        account: Option<TextAt>,
+    },
 }
 
 /// The event that made a proposal.
@@ -251,6 +257,14 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
             OperationTemplate::Propose => MappedOperation::Propose,
             OperationTemplate::Approve(named) => MappedOperation::Approve(self.proposal(*named)),
             OperationTemplate::Reject(named) => MappedOperation::Reject(self.proposal(*named)),
+            OperationTemplate::Resolve { case, account } => {
+                let (case, account) =
+                    (self.case(*case), account.as_ref().map(|account| self.account(account)));
+                if let Some(Some(account)) = account {
+                    self.check_known(account);
+                }
+                MappedOperation::Resolve { case, account: account.flatten() }
+            }
         };
     }
 
@@ -265,6 +279,18 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         let source = named.source.filter(|field| self.value(*field).is_some());
         let source = source.map(|field| self.name(field, ids::SOURCE_BYTES_MAX, "source"));
         MappedProposal { id, source }
+    }
+
+    /// The case in suspense that a field names.
+    fn case(&mut self, field: usize) -> SuspenseCase {
+        let place = self.place(field);
+        let Some(named) = text(self.value(field), place, self.faults) else { return SuspenseCase::default() };
+        suspense_case::parse(named).unwrap_or_else(|| {
+            let expected =
+                || format!("{place}: found {}, expected a case such as \"p02-p00-17\"", quote(named));
+            self.faults.note(Reason::BadField, expected);
+            SuspenseCase::default()
+        })
     }
 
     /// Writes a text that names something of another event.
@@ -539,6 +565,7 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
                 | OperationTemplate::Account { .. }
                 | OperationTemplate::Approve(_)
                 | OperationTemplate::Reject(_)
+                | OperationTemplate::Resolve { .. }
         );
         let apart = || self.mapped.sums.iter().filter(|figures| figures.debits != figures.credits);
         if !held && apart().next().is_some() {

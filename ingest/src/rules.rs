@@ -80,6 +80,8 @@ pub(crate) enum OperationTemplate {
     Approve(ReferenceTemplate),
     /// The proposal that is named ends.
     Reject(ReferenceTemplate),
+    /// It is proposed to move a case in suspense: a field names it. Without an account it goes where it was meant to go.
+    Resolve { case: usize, account: Option<AccountTemplate> },
 }
 
 /// Another event, by fields.
@@ -187,6 +189,7 @@ enum OperationEntry {
     Propose,
     Approve,
     Reject,
+    Resolve,
 }
 
 impl OperationEntry {
@@ -194,7 +197,7 @@ impl OperationEntry {
     const fn action(self) -> Option<Action> {
         Some(match self {
             Self::Hold | Self::Capture | Self::Release => return None,
-            Self::Propose | Self::Approve | Self::Reject => return None,
+            Self::Propose | Self::Approve | Self::Reject | Self::Resolve => return None,
             Self::Open => Action::Open,
             Self::Close => Action::Close,
             Self::Freeze => Action::Freeze,
@@ -302,6 +305,7 @@ impl Compiler<'_> {
             OperationTemplate::Hold { .. } => (1, 1),
             OperationTemplate::Release { .. } | OperationTemplate::Account { .. } => (0, 0),
             OperationTemplate::Approve(_) | OperationTemplate::Reject(_) => (0, 0),
+            OperationTemplate::Resolve { .. } => (0, 0),
             _ if entry.each.is_some() => (0, LEGS_MAX),
             _ => (2, LEGS_MAX),
         };
@@ -342,10 +346,11 @@ impl Compiler<'_> {
         let asked = entry.operation;
         let names_a_hold = matches!(asked, Some(OperationEntry::Capture | OperationEntry::Release));
         let names_a_proposal = matches!(asked, Some(OperationEntry::Approve | OperationEntry::Reject));
+        let resolves = asked == Some(OperationEntry::Resolve);
         only(
-            entry.reference.is_some() && !names_a_hold && !names_a_proposal,
+            entry.reference.is_some() && !names_a_hold && !names_a_proposal && !resolves,
             "reference",
-            "capture, release, approve or reject",
+            "capture, release, approve, reject or resolve",
         )?;
         only(entry.reference_source.is_some() && !names_a_proposal, "reference_source", "approve or reject")?;
         only(entry.last.is_some() && asked != Some(OperationEntry::Capture), "final", "capture")?;
@@ -356,7 +361,11 @@ impl Compiler<'_> {
         )?;
         let action = asked.and_then(OperationEntry::action);
         let sided = matches!(action, Some(Action::Freeze | Action::Unfreeze));
-        only(entry.account.is_some() && action.is_none(), "account", "open, close, freeze or unfreeze")?;
+        only(
+            entry.account.is_some() && action.is_none() && !resolves,
+            "account",
+            "open, close, freeze, unfreeze or resolve",
+        )?;
         only(entry.side.is_some() && !sided, "side", "freeze or unfreeze")?;
         if entry.expires_after_s == Some(0) {
             return Err("expires_after_s: 0, expected 1 to 4294967295".into());
@@ -374,19 +383,23 @@ impl Compiler<'_> {
         if names_a_proposal {
             return self.about_a_proposal(entry);
         }
+        if resolves {
+            return self.about_a_case(entry);
+        }
         let reference = entry.reference.as_deref().map(|path| self.field(path)).transpose()?;
         let named =
             || reference.ok_or_else(|| "reference: expected the field that names the hold".to_owned());
         Ok(match asked {
             None => OperationTemplate::Book,
-            // Those about accounts and proposals have been taken.
+            // Those about accounts, proposals and cases have been taken.
             Some(
                 OperationEntry::Open
                 | OperationEntry::Close
                 | OperationEntry::Freeze
                 | OperationEntry::Unfreeze
                 | OperationEntry::Approve
-                | OperationEntry::Reject,
+                | OperationEntry::Reject
+                | OperationEntry::Resolve,
             ) => OperationTemplate::Book,
             Some(OperationEntry::Propose) => OperationTemplate::Propose,
             Some(OperationEntry::Hold) => {
@@ -411,6 +424,14 @@ impl Compiler<'_> {
             Some(OperationEntry::Reject) => OperationTemplate::Reject(named),
             _ => OperationTemplate::Approve(named),
         })
+    }
+
+    /// A proposal to move what lies in suspense.
+    fn about_a_case(&mut self, entry: &RuleEntry) -> Result<OperationTemplate, String> {
+        let case = entry.reference.as_deref();
+        let case = self.field(case.ok_or("reference: expected the field that names the case")?)?;
+        let account = entry.account.as_deref().map(|account| self.account(account)).transpose()?;
+        Ok(OperationTemplate::Resolve { case, account })
     }
 
     fn leg(&mut self, entry: LegEntry) -> Result<LegTemplate, String> {

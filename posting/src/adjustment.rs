@@ -295,7 +295,8 @@ fn propose_resolution(
     let legs = o.resolution(resolve)?;
     let event = &command.facts.event;
     // What its approval would book is judged now as far as it can be.
-    let (event, proposed_by) = (EventKey { source: event.source.to_owned(), id: event.id.to_owned() }, command.principal);
+    let (event, proposed_by) =
+        (EventKey { source: event.source.to_owned(), id: event.id.to_owned() }, command.principal);
     let operation = command::Operation::ApproveAdjustment(ApproveAdjustment {
         proposal: Some(event),
         proposed_by: proposed_by.to_owned(),

@@ -178,8 +178,7 @@ pub fn book_approved(
     let legs = place(o, command)?;
     let home = o.base.slot;
     // What lies in suspense here has one owner: the account that it goes to is not asked, only told.
-    let decider =
-        if command.operation.case().is_some() { Decider::At(home) } else { decider(&legs, home) };
+    let decider = if command.operation.case().is_some() { Decider::At(home) } else { decider(&legs, home) };
     match decider {
         Decider::At(at) if at == home => {
             let booked = book(o, command, &legs, Funds::Judged)?;

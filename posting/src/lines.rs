@@ -276,7 +276,8 @@ impl<'a> DecisionLine<'a> {
     /// The proposal that it is about: one that is named, or the one whose legs its command books.
     #[must_use]
     pub fn proposal(&self) -> Option<ProposalLine<'a>> {
-        let Operation::Adjust(Adjust::Approve { proposal, proposed_by, case }) = self.command.operation else {
+        let Operation::Adjust(Adjust::Approve { proposal, proposed_by, case }) = self.command.operation
+        else {
             return self.proposal;
         };
         let state = match self.outcome {

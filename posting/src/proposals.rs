@@ -108,13 +108,23 @@ impl Proposal {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let Self { event, kind, subject, legs, proposed_by, expires_us, approval, case } = self.clone();
         let (event, r#type, leg) = (Some(event), kind, legs);
-        StoredProposal { event, r#type, subject, leg, proposed_by, expires_us, approval, case }.encode_to_vec()
+        StoredProposal { event, r#type, subject, leg, proposed_by, expires_us, approval, case }
+            .encode_to_vec()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let StoredProposal { event, r#type, subject, leg, proposed_by, expires_us, approval, case } =
             StoredProposal::decode(bytes).ok()?;
-        Some(Self { event: event?, kind: r#type, subject, legs: leg, proposed_by, expires_us, approval, case })
+        Some(Self {
+            event: event?,
+            kind: r#type,
+            subject,
+            legs: leg,
+            proposed_by,
+            expires_us,
+            approval,
+            case,
+        })
     }
 }
 

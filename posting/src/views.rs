@@ -498,8 +498,8 @@ mod tests {
     use prost::Message;
     use schemas::wire::{
         ApproveAdjustment, CaptureHold, ChangeAccount, Command, CommandItem, Credit, CreditItem, EventKey,
-        Forward, Leg, ProposeAdjustment, RejectAdjustment, ReleaseHold, ResolveSuspense, command, command_item,
-        credit_item,
+        Forward, Leg, ProposeAdjustment, RejectAdjustment, ReleaseHold, ResolveSuspense, command,
+        command_item, credit_item,
     };
 
     fn case() -> impl Strategy<Value = Option<SuspenseCase>> {

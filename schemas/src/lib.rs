@@ -27,6 +27,7 @@ pub mod recon_json;
 pub mod rejection;
 pub mod sha256;
 pub mod shards;
+pub mod suspense_case;
 pub mod topics;
 pub mod versioned;
 pub mod wire_read;

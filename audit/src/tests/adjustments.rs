@@ -1,6 +1,6 @@
 //! Adjustments: accepted when another principal has approved what is booked, found when not.
 
-use super::book_keeper::{World, approve, propose, reject};
+use super::book_keeper::{Event, World, approve, leg, pay, propose, reject, resolve};
 use super::clean::{QUIESCED, run};
 use super::groups::falsify;
 use crate::{AuditLimit, Check, Report};
@@ -83,4 +83,79 @@ fn defects_of_adjustments() {
     falsify(&mut world, 0, changed, false);
     assert!(audit(&world).check(Check::Adjustment).unwrap().wrong > 0);
     assert!(!world.drafts(Topic::Journal, 0).is_empty());
+}
+
+/// Two payments whose payee is not known go to suspense; one of them is given to a user.
+fn with_suspense() -> World {
+    let mut world = World::new(1, 2);
+    let lost = |id: &str, amount: i128| {
+        let legs = vec![leg("bank:0:main", amount), leg("odd:1:x", -amount)];
+        Event { legs, home: 0, ..pay(id, 0, 1, 1) }
+    };
+    world.ingest(0, &[lost("lost-1", 300), lost("lost-2", 50)], None);
+    (0..2).for_each(|p| world.post(p));
+    world.ingest(0, &[resolve("give", "anna", 1, 3), resolve("wait", "anna", 2, 3)], None);
+    world.post(1);
+    world.ingest(0, &[Event { home: 1, ..approve("yes", "bert", "give") }], None);
+    world.post(1);
+    world
+}
+
+#[test]
+fn what_leaves_suspense_by_an_approved_proposal_is_no_defect() {
+    let report = audit(&with_suspense());
+    assert!(report.passed, "{report}");
+    // The account after the batch that opens both and after the one that moves one, two proposals, one approval.
+    assert_eq!(report.check(Check::Suspense).unwrap().checked, 5, "{report}");
+    assert_eq!(report.check(Check::Adjustment).unwrap().checked, 4, "{report}");
+}
+
+/// Whether the check finds what is changed in the decision on that event that writes down or books.
+fn found_in_suspense(check: Check, id: &str, change: impl Fn(&mut Decision)) -> bool {
+    let mut world = with_suspense();
+    let changed = |item: &mut Item| match item {
+        Item::Decision(d) if d.event.as_ref().unwrap().id == id && d.waits_for.is_none() => {
+            change(d);
+            true
+        }
+        _ => false,
+    };
+    falsify(&mut world, 1, changed, false);
+    audit(&world).check(check).unwrap().wrong > 0
+}
+
+#[test]
+fn defects_of_suspense() {
+    let state = |d: &mut Decision| d.proposal.take().unwrap();
+    let case = |d: &mut Decision, change: fn(&mut ProposalState)| {
+        let mut state = state(d);
+        change(&mut state);
+        d.proposal = Some(state);
+    };
+    let in_case = |id, change| found_in_suspense(Check::Suspense, id, |d| case(d, change));
+    assert!(in_case("give", |p| p.case.as_mut().unwrap().sequence = 9), "no such case");
+    assert!(in_case("give", |p| p.case.as_mut().unwrap().partition = 0), "of another partition");
+    assert!(in_case("yes", |p| p.case.as_mut().unwrap().sequence = 9), "moves what is not open");
+    assert!(in_case("yes", |p| p.case = None), "moves suspense without a case");
+    let moved = |change: fn(&mut Decision)| found_in_suspense(Check::Suspense, "give", change);
+    assert!(moved(|d| d.asked[0].account = "bank:0:main".into()), "not out of suspense");
+    assert!(moved(|d| d.asked[1].amount = Some(299.into())), "not the whole");
+    assert!(moved(|d| d.asked.truncate(1)), "nowhere");
+    assert!(moved(|d| d.asked[0].side = 3 - d.asked[0].side), "more into it");
+    // Another case than was proposed, and a case with two proposals.
+    let other = |p: &mut ProposalState| p.case.as_mut().unwrap().sequence = 2;
+    assert!(found_in_suspense(Check::Adjustment, "yes", |d| case(d, other)));
+    let first = |p: &mut ProposalState| p.case.as_mut().unwrap().sequence = 1;
+    assert!(found_in_suspense(Check::Adjustment, "wait", |d| case(d, first)));
+    // What lies in suspense and is no case.
+    let mut world = with_suspense();
+    let unsaid = |item: &mut Item| match item {
+        Item::Received(r) => {
+            r.suspense_reason.clear();
+            true
+        }
+        _ => false,
+    };
+    falsify(&mut world, 1, unsaid, false);
+    assert!(audit(&world).check(Check::Suspense).unwrap().wrong > 0);
 }

@@ -56,7 +56,8 @@ pub struct Event {
 
 /// Partition of an account: the number in its second segment, modulo the partitions.
 pub fn partition_of(account: &str, partitions: u32) -> u32 {
-    account.split(':').nth(1).and_then(|n| n.parse::<u32>().ok()).unwrap_or(0) % partitions
+    account.split(':').nth(1).and_then(|n| n.trim_start_matches('p').parse::<u32>().ok()).unwrap_or(0)
+        % partitions
 }
 
 pub fn leg(account: &str, amount: i128) -> Leg {
@@ -101,7 +102,7 @@ pub fn propose(id: &str, who: &str, user: u32, amount: i128) -> Event {
 
 /// Somebody approves what was proposed.
 pub fn approve(id: &str, who: &str, of: &str) -> Event {
-    let approve = ApproveAdjustment { proposal: key(of), proposed_by: String::new() };
+    let approve = ApproveAdjustment { proposal: key(of), ..ApproveAdjustment::default() };
     let operation = Some(command::Operation::ApproveAdjustment(approve));
     Event { legs: Vec::new(), operation, principal: who.into(), home: 0, ..pay(id, 1, 1, 1) }
 }
@@ -110,6 +111,14 @@ pub fn approve(id: &str, who: &str, of: &str) -> Event {
 pub fn reject(id: &str, who: &str, of: &str) -> Event {
     let operation = Some(command::Operation::RejectAdjustment(RejectAdjustment { proposal: key(of) }));
     Event { legs: Vec::new(), operation, principal: who.into(), home: 0, ..pay(id, 1, 1, 1) }
+}
+
+/// Somebody proposes to give a user of partition 1 what item `sequence` of partition 0 left in suspense there.
+pub fn resolve(id: &str, who: &str, sequence: u64, user: u32) -> Event {
+    let case = Some(SuspenseCase { partition: 1, from: 0, sequence });
+    let account = format!("users:{user}:wallet");
+    let operation = Some(command::Operation::ResolveSuspense(ResolveSuspense { case, account }));
+    Event { legs: Vec::new(), operation, principal: who.into(), home: 1, ..pay(id, 1, 1, 1) }
 }
 
 /// Puts `amount` of a user's money on hold, at the user's own partition.
@@ -158,8 +167,10 @@ struct Ledger {
     held: BTreeMap<u32, BTreeMap<u64, Bytes>>,
     /// Events that wait for answers: the command, its ingest slot, and each partition asked with its answer.
     groups: BTreeMap<String, (Command, u32, Answers)>,
-    /// Legs by the event that proposed them, and who did.
-    proposed: BTreeMap<String, (Vec<Leg>, String)>,
+    /// Legs by the event that proposed them, who did, and the case that they resolve.
+    proposed: BTreeMap<String, (Vec<Leg>, String, Option<SuspenseCase>)>,
+    /// What lies in suspense, by sequence: the leg as it was meant.
+    suspense: BTreeMap<u64, Leg>,
     /// Approvals to be booked at the end of the window: the command, its ingest slot, and what it approves.
     approvals: Vec<(Command, u32, String)>,
     /// Holds by the event that placed them.
@@ -853,6 +864,9 @@ impl PostingWindow {
         if !credit.back_dated {
             self.tally(world, day_tally::Kind::CreditsIn, from, credit.accounting_date, amount);
         }
+        if suspense {
+            world.ledgers[self.p as usize].suspense.insert(sequence, leg(&credit.account, amount));
+        }
         self.items.push(Item::Received(Received {
             from,
             sequence,
@@ -970,7 +984,8 @@ impl PostingWindow {
             }
             command::Operation::ProposeAdjustment(_)
             | command::Operation::ApproveAdjustment(_)
-            | command::Operation::RejectAdjustment(_) => {
+            | command::Operation::RejectAdjustment(_)
+            | command::Operation::ResolveSuspense(_) => {
                 return self.about_adjustment(world, command, operation, decision);
             }
             command::Operation::ReleaseHold(release) => {
@@ -996,7 +1011,8 @@ impl PostingWindow {
         let id = |event: &Option<EventKey>| event.clone().unwrap().id;
         let state = |event: &Option<EventKey>, state: State, by: &str, approver: &str, expires_us| {
             let (event, proposed_by, approved_by) = (event.clone(), by.into(), approver.into());
-            Some(ProposalState { event, state: state as i32, proposed_by, approved_by, expires_us })
+            let state = state as i32;
+            Some(ProposalState { event, state, proposed_by, approved_by, expires_us, case: None })
         };
         match operation {
             command::Operation::ApproveAdjustment(approve) => {
@@ -1010,16 +1026,28 @@ impl PostingWindow {
                 ledger.approvals.push((command.clone(), decision.ingest_slot, of));
             }
             command::Operation::RejectAdjustment(reject) => {
-                let (_, by) = ledger.proposed.remove(&id(&reject.proposal)).unwrap();
+                let (_, by, _) = ledger.proposed.remove(&id(&reject.proposal)).unwrap();
                 decision.proposal = state(&reject.proposal, State::Rejected, &by, "", 0);
             }
             _ => {
-                let (legs, by) = (command.leg.clone(), command.principal.clone());
+                let (mut legs, by, mut case) = (command.leg.clone(), command.principal.clone(), None);
+                if let command::Operation::ResolveSuspense(resolve) = operation {
+                    case = resolve.case;
+                    let onto = &ledger.suspense[&case.unwrap().sequence];
+                    let onto = Leg { account: resolve.account.clone(), ..onto.clone() };
+                    let out = Leg {
+                        account: format!("suspense:p{:02}", self.p),
+                        side: 3 - onto.side,
+                        ..onto.clone()
+                    };
+                    legs = vec![out, onto];
+                }
                 decision.asked = (0..).zip(&legs).map(|(n, l)| remote(n, l, 0, 0)).collect();
                 // Business time stands at 1 here.
                 let expires_us = if id(&command.event) == "late" { 1 } else { 9 };
                 decision.proposal = state(&command.event, State::Open, &by, "", expires_us);
-                ledger.proposed.insert(id(&command.event), (legs, by));
+                decision.proposal.as_mut().unwrap().case = case;
+                ledger.proposed.insert(id(&command.event), (legs, by, case));
             }
         }
     }
@@ -1027,7 +1055,7 @@ impl PostingWindow {
     /// Books what was approved in this window.
     fn book_approved(&mut self, world: &mut World) {
         for (command, ingest_slot, of) in std::mem::take(&mut world.ledgers[self.p as usize].approvals) {
-            let (legs, by) = world.ledgers[self.p as usize].proposed.remove(&of).unwrap();
+            let (legs, by, case) = world.ledgers[self.p as usize].proposed.remove(&of).unwrap();
             let mut decision = decision_of(&command, ingest_slot);
             decision.concludes = true;
             self.book_legs(world, &Command { leg: legs, ..command.clone() }, &mut decision);
@@ -1037,6 +1065,7 @@ impl PostingWindow {
                 proposed_by: by,
                 approved_by: command.principal.clone(),
                 expires_us: 0,
+                case,
             });
             let id = &command.event.clone().unwrap().id;
             let known = world.ledgers[self.p as usize].ids.get_mut(id).unwrap();

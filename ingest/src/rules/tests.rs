@@ -27,6 +27,8 @@ fn the_default_rules_are_good() {
             "order.paid",
             "payout.sent",
             "refund.succeeded",
+            "suspense.redirected",
+            "suspense.retried",
             "transfer"
         ]
     );
@@ -104,12 +106,14 @@ fn a_wrong_rule_names_its_line_and_what_was_expected() {
         (
             operation("hold, reference: data.h", ONE_LEG),
             3,
-            "reference: expected only with operation capture, release, approve or reject",
+            "reference: expected only with operation capture, release, approve, reject or resolve",
         ),
         (operation("capture", ONE_LEG), 3, "reference: expected the field that names the hold"),
         (operation("approve", ""), 3, "reference: expected the field that names the proposal"),
         (operation("reject, reference: data.p", ONE_LEG), 3, "legs: expected 0"),
         (operation("propose", ONE_LEG), 3, "legs: expected 2 to 64"),
+        (operation("resolve", ""), 3, "reference: expected the field that names the case"),
+        (operation("resolve, reference: data.c", ONE_LEG), 3, "legs: expected 0"),
         (
             operation("release, reference: data.h, reference_source: data.s", ""),
             3,

@@ -6,7 +6,7 @@ use super::*;
 use serde_json::{Value, json};
 
 const ENVELOPE: &str = include_str!("../../../schemas/json/events/cloudevent.json");
-const SCHEMAS: [&str; 14] = [
+const SCHEMAS: [&str; 16] = [
     include_str!("../../../schemas/json/events/transfer.json"),
     include_str!("../../../schemas/json/events/order.paid.json"),
     include_str!("../../../schemas/json/events/refund.succeeded.json"),
@@ -21,6 +21,8 @@ const SCHEMAS: [&str; 14] = [
     include_str!("../../../schemas/json/events/adjustment.proposed.json"),
     include_str!("../../../schemas/json/events/adjustment.approved.json"),
     include_str!("../../../schemas/json/events/adjustment.rejected.json"),
+    include_str!("../../../schemas/json/events/suspense.retried.json"),
+    include_str!("../../../schemas/json/events/suspense.redirected.json"),
 ];
 
 fn schemas() -> impl Iterator<Item = Value> {
@@ -142,7 +144,7 @@ fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
 #[test]
 fn every_event_on_the_page_is_booked_as_the_page_says() {
     let events = blocks(EVENTS_PAGE, "json");
-    assert_eq!(events.len(), 11);
+    assert_eq!(events.len(), 12);
     let mut kinds = Vec::new();
     for text in events {
         let event: Value = serde_json::from_str(text).unwrap();
@@ -161,6 +163,9 @@ fn every_event_on_the_page_is_booked_as_the_page_says() {
             "hold.captured",
             "hold.released",
             "account.frozen",
+            "adjustment.proposed",
+            "adjustment.approved",
+            "suspense.redirected",
         ]
     );
     // The example of binary mode: headers, an empty line, the data.

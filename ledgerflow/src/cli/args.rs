@@ -74,6 +74,9 @@ pub enum Command {
     /// Adjustments: legs that one principal proposes and another approves.
     #[command(subcommand)]
     Adjustments(Adjustments),
+    /// What could not be booked to the account that it was meant for.
+    #[command(subcommand)]
+    Suspense(Suspense),
     /// Follow one event: event, decision, entries, balances, match.
     Trace(Trace),
     /// Debits, credits and their difference, per asset.
@@ -317,6 +320,31 @@ pub enum Adjustments {
     Approve(Named),
     /// Reject one, also one's own: nothing is booked.
     Reject(Named),
+}
+
+/// Commands of `suspense`.
+///
+/// Moving a case takes two principals: the one who proposes it here, and another who approves it with `adjustments approve`.
+#[derive(Debug, Subcommand)]
+pub enum Suspense {
+    /// List cases: amount, the account they were meant for, why they are there and since when.
+    List {
+        /// Most cases.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Propose to move a case to the account that it was meant for.
+    Retry {
+        /// Its name, as `list` shows it.
+        case: String,
+    },
+    /// Propose to move a case to another account.
+    Redirect {
+        /// Its name, as `list` shows it.
+        case: String,
+        /// Where it goes.
+        account: String,
+    },
 }
 
 /// An adjustment by its name.

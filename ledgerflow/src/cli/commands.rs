@@ -122,6 +122,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Topics(args::Topics::Asyncapi) => asyncapi(&settings),
         Command::Topics(args::Topics::Acls(options)) => acls(&settings, &options, out),
         Command::Adjustments(of) => adjustments(&settings, of, out),
+        Command::Suspense(of) => suspense(&settings, of, out),
         Command::Status(options) => status(&settings, &options, out),
         command => {
             let question = question(command)?;
@@ -464,12 +465,23 @@ fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Resul
     wait(settings, &mut asked, groups, out)
 }
 
+/// `suspense`: what is sent is waited for.
+fn suspense(settings: &Settings, of: args::Suspense, out: Output) -> anyhow::Result<ExitCode> {
+    let what = match of {
+        args::Suspense::List { limit } => {
+            return show(&Asked::new(settings).ask(&Question::Suspense { limit })?, out);
+        }
+        args::Suspense::Retry { case } => Adjustment::Retry { case },
+        args::Suspense::Redirect { case, account } => Adjustment::Redirect { case, account },
+    };
+    adjust(settings, what, out)
+}
+
 /// `adjustments`: what is sent is waited for.
 fn adjustments(settings: &Settings, of: args::Adjustments, out: Output) -> anyhow::Result<ExitCode> {
-    let mut asked = Asked::new(settings);
     let what = match of {
         args::Adjustments::List { limit } => {
-            return show(&asked.ask(&Question::Adjustments { limit })?, out);
+            return show(&Asked::new(settings).ask(&Question::Adjustments { limit })?, out);
         }
         args::Adjustments::Propose { id, debit, credit, asset, amount, reason } => {
             Adjustment::Propose { id, debit, credit, asset, amount, reason }
@@ -477,6 +489,11 @@ fn adjustments(settings: &Settings, of: args::Adjustments, out: Output) -> anyho
         args::Adjustments::Approve(args::Named { id, source }) => Adjustment::Approve { id, source },
         args::Adjustments::Reject(args::Named { id, source }) => Adjustment::Reject { id, source },
     };
+    adjust(settings, what, out)
+}
+
+fn adjust(settings: &Settings, what: Adjustment, out: Output) -> anyhow::Result<ExitCode> {
+    let mut asked = Asked::new(settings);
     let answer = asked.ask(&Question::Adjust { what, principal: String::new() })?;
     if answer.ending != Ending::Done {
         return show(&answer, out);

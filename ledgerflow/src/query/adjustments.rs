@@ -1,4 +1,5 @@
-//! Adjustments: those that wait for another principal, and the events by which somebody proposes, approves or rejects one.
+//! Adjustments: those that wait for another principal, and the events by which somebody proposes, approves or rejects one,
+//! or would move what lies in suspense.
 
 use super::books::Books;
 use super::events::{self, Text};
@@ -11,6 +12,7 @@ use schemas::amount_wire::value;
 use schemas::dates::format_instant;
 use schemas::hex;
 use schemas::shards::PartitionMap;
+use schemas::suspense_case;
 use schemas::wire::{Leg, Side};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -24,7 +26,7 @@ const SOURCE: &str = "/ledgerflow/adjustments";
 /// Names of keys that are tried until one lives where the proposal does; there are at most 256 partitions.
 const KEYS_MAX: u32 = 1 << 16;
 
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 12] = [
     "adjustment",
     "source",
     "proposed_by",
@@ -35,9 +37,11 @@ const COLUMNS: [&str; 10] = [
     "account",
     "amount",
     "asset",
+    "case",
+    "partitionkey",
 ];
 
-/// What is done about an adjustment.
+/// What is done about an adjustment, or about what lies in suspense.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 #[allow(missing_docs)] // the fields are the options of the command of that name
@@ -55,6 +59,10 @@ pub enum Adjustment {
     Approve { id: String, source: Option<String> },
     /// It ends.
     Reject { id: String, source: Option<String> },
+    /// What lies in suspense goes to the account that it was meant for.
+    Retry { case: String },
+    /// What lies in suspense goes to another account.
+    Redirect { case: String, account: String },
 }
 
 /// A proposal and the slot that is its home.
@@ -82,8 +90,9 @@ pub(super) fn list(books: &Books, limit: usize) -> anyhow::Result<Answer> {
         found.iter().flat_map(|(_, p)| p.legs.iter().map(|leg| leg.account.clone())).collect();
     let shown = Shown::of(books, accounts)?;
     let mut table = Table::new("adjustments", &COLUMNS);
-    for (_, proposal) in &found {
-        proposal.legs.iter().for_each(|leg| row(&mut table, &shown, proposal, leg));
+    for (slot, proposal) in &found {
+        let key = key_of(books, *slot, &proposal.event.id)?;
+        proposal.legs.iter().for_each(|leg| row(&mut table, &shown, proposal, leg, &key));
     }
     let mut answer = Answer::tables(vec![table]);
     answer.message = match all {
@@ -94,7 +103,7 @@ pub(super) fn list(books: &Books, limit: usize) -> anyhow::Result<Answer> {
     Ok(answer)
 }
 
-fn row(table: &mut Table, shown: &Shown, proposal: &Proposal, leg: &Leg) {
+fn row(table: &mut Table, shown: &Shown, proposal: &Proposal, leg: &Leg, key: &str) {
     let state = if proposal.approval.is_some() { "approving" } else { "open" };
     let over = (proposal.expires_us > 0).then(|| format_instant(proposal.expires_us));
     table.row([
@@ -108,6 +117,8 @@ fn row(table: &mut Table, shown: &Shown, proposal: &Proposal, leg: &Leg) {
         leg.account.clone().into(),
         shown.amount(value(leg.amount), &leg.asset),
         leg.asset.clone().into(),
+        proposal.case.as_ref().map(suspense_case::name).into(),
+        key.to_owned().into(),
     ]);
 }
 
@@ -123,23 +134,9 @@ pub(super) fn adjust(books: &Books, what: &Adjustment, principal: &str) -> anyho
         Adjustment::Propose { id: Some(id), .. } => id.clone(),
         _ => random_id()?,
     };
-    let (kind, key, data) = match what {
-        Adjustment::Propose { debit, credit, asset, amount, reason, .. } => {
-            let leg =
-                |account, side| json!({"account": account, "side": side, "asset": asset, "amount": amount});
-            let legs = [leg(debit, "debit"), leg(credit, "credit")];
-            ("adjustment.proposed", id.clone(), json!({"legs": legs, "reason": reason}))
-        }
-        Adjustment::Approve { id, source } | Adjustment::Reject { id, source } => {
-            let (slot, proposal) = match one(books, id, source.as_deref())? {
-                Ok(found) => found,
-                Err(answer) => return Ok(answer),
-            };
-            let approves = matches!(what, Adjustment::Approve { .. });
-            let kind = if approves { "adjustment.approved" } else { "adjustment.rejected" };
-            let data = json!({"proposal": id, "proposal_source": proposal.event.source});
-            (kind, key_of(books, slot, id)?, data)
-        }
+    let (kind, key, data) = match asked(books, what, &id)? {
+        Ok(asked) => asked,
+        Err(answer) => return Ok(answer),
     };
     let event = json!({
         "specversion": "1.0", "id": id, "source": SOURCE, "type": kind, "partitionkey": key,
@@ -150,8 +147,47 @@ pub(super) fn adjust(books: &Books, what: &Adjustment, principal: &str) -> anyho
         Adjustment::Propose { .. } => format!("adjustment {id} is sent"),
         Adjustment::Approve { .. } => format!("approval {id} is sent"),
         Adjustment::Reject { .. } => format!("rejection {id} is sent"),
+        Adjustment::Retry { .. } | Adjustment::Redirect { .. } => {
+            format!("proposal {id} is sent; another principal approves it with `adjustments approve {id}`")
+        }
     };
     Ok(Answer { message: Some(message), ..sent })
+}
+
+/// Type, partition key and data of an event.
+type Asked = (&'static str, String, serde_json::Value);
+
+/// What is asked for, as an event of that id; or why it cannot be.
+fn asked(books: &Books, what: &Adjustment, id: &str) -> anyhow::Result<Result<Asked, Answer>> {
+    let (case, account) = match what {
+        Adjustment::Propose { debit, credit, asset, amount, reason, .. } => {
+            let leg =
+                |account, side| json!({"account": account, "side": side, "asset": asset, "amount": amount});
+            let data = json!({"legs": [leg(debit, "debit"), leg(credit, "credit")], "reason": reason});
+            return Ok(Ok(("adjustment.proposed", id.to_owned(), data)));
+        }
+        Adjustment::Approve { id, source } | Adjustment::Reject { id, source } => {
+            let (slot, proposal) = match one(books, id, source.as_deref())? {
+                Ok(found) => found,
+                Err(answer) => return Ok(Err(answer)),
+            };
+            let approves = matches!(what, Adjustment::Approve { .. });
+            let kind = if approves { "adjustment.approved" } else { "adjustment.rejected" };
+            let data = json!({"proposal": id, "proposal_source": proposal.event.source});
+            return Ok(Ok((kind, key_of(books, slot, id)?, data)));
+        }
+        Adjustment::Retry { case } => (case, None),
+        Adjustment::Redirect { case, account } => (case, Some(account)),
+    };
+    let Some(named) = suspense_case::parse(case).filter(|c| c.partition < books.setup.counts.internal) else {
+        let why = format!("no case {case:?} lies in suspense");
+        return Ok(Err(Answer::says(Ending::NotFound, why)));
+    };
+    let key = key_of(books, named.partition, case)?;
+    Ok(Ok(match account {
+        Some(account) => ("suspense.redirected", key, json!({"case": case, "account": account})),
+        None => ("suspense.retried", key, json!({"case": case})),
+    }))
 }
 
 /// The proposal of that id, or why there is not one.
@@ -171,7 +207,7 @@ fn one(books: &Books, id: &str, source: Option<&str>) -> anyhow::Result<Result<F
 }
 
 /// A key whose home is that slot: the id itself, as it was when the adjustment was proposed here, or another.
-fn key_of(books: &Books, slot: u32, id: &str) -> anyhow::Result<String> {
+pub(super) fn key_of(books: &Books, slot: u32, id: &str) -> anyhow::Result<String> {
     let map = PartitionMap::even(books.setup.counts.internal).context("partitions.internal")?;
     let others = (0..KEYS_MAX).map(|number| format!("adjustment:{number}"));
     let mut keys = std::iter::once(id.to_owned()).chain(others);

@@ -17,6 +17,7 @@ pub mod journal;
 pub mod outcomes;
 mod shown;
 pub mod status;
+mod suspense;
 pub mod topics;
 pub mod trace;
 pub mod verify;
@@ -77,7 +78,9 @@ pub enum Question {
     },
     /// Adjustments that wait for another principal.
     Adjustments { limit: usize },
-    /// Propose, approve or reject one.
+    /// What lies in suspense.
+    Suspense { limit: usize },
+    /// Propose, approve or reject an adjustment, or the move of what lies in suspense.
     Adjust {
         what: adjustments::Adjustment,
         /// As of [`Self::Send`].
@@ -207,6 +210,7 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
             events::send(books, *lane, events, traceparents, principal)
         }
         Question::Adjustments { limit } => adjustments::list(books, *limit),
+        Question::Suspense { limit } => suspense::list(books, *limit),
         Question::Adjust { what, principal } => adjustments::adjust(books, what, principal),
         Question::Outcomes { of } => outcomes::outcomes(books, of),
         Question::Work => status::work(books),

@@ -214,3 +214,78 @@ fn without_tokens_nobody_is_known() {
     running.stop();
     company.is_whole();
 }
+
+/// A transfer to users:9 whose home is that of a key.
+fn paid(id: &str, key: &str) -> Value {
+    let data = json!({"from": "funding:cash", "to": "users:9:wallet", "asset": "CNY", "amount": "2.00"});
+    json!({
+        "specversion": "1.0", "id": id, "source": "/shop", "type": "transfer", "partitionkey": key,
+        "time": now(), "data": data,
+    })
+}
+
+fn frozen(id: &str, kind: &str) -> Value {
+    json!({
+        "specversion": "1.0", "id": id, "source": "/shop", "type": kind, "partitionkey": "users:9", "time": now(),
+        "data": {"account": "users:9:wallet"},
+    })
+}
+
+#[test]
+fn what_lies_in_suspense_is_moved_with_four_eyes() {
+    let desk = Desk::new();
+    let running = desk.company.run();
+    assert_eq!(desk.send(&running, &desk.anna, &frozen("f-1", "account.frozen")).0, "booked");
+    // Those that are decided where the account lives are refused; the others have been decided when they come there.
+    let decided: Vec<bool> = (0..12)
+        .map(|n| desk.send(&running, &desk.anna, &paid(&format!("t-{n}"), &format!("k-{n}"))).0 == "booked")
+        .collect();
+    let away = decided.iter().filter(|booked| **booked).count();
+    assert!(away >= 2, "{decided:?}");
+    let list = || desk.cli(&["suspense", "list", "-o", "json"]).ends(0).json().as_array().unwrap().clone();
+    let all = within(PATIENCE, || Some(list()).filter(|cases| cases.len() == away));
+    let all = all.unwrap_or_else(|| panic!("{:?}", list()));
+    for case in &all {
+        let told = ["amount", "meant_for", "reason", "state"].map(|of| case[of].as_str().unwrap());
+        assert_eq!(told, ["2.00", "users:9:wallet", "account_frozen", "open"], "{case}");
+    }
+    let name = |n: usize| all[n]["case"].as_str().unwrap().to_owned();
+    let said = desk.cli(&["suspense", "redirect", &name(0), "users:8:wallet"]).ends(0);
+    assert!(said.out.contains("booked") && said.err.contains("another principal approves it"), "{said:?}");
+    let said = desk.cli(&["suspense", "retry", &name(0)]);
+    assert!(said.out.contains("case_not_open"), "{said:?}");
+    desk.cli(&["suspense", "retry", "p99-p00-1"]).ends(3);
+    assert_eq!(list().iter().filter(|case| case["state"] == "proposed").count(), 1);
+    let waits = || desk.cli(&["adjustments", "list", "-o", "json"]).ends(0).json()[0].clone();
+    let approve = |id: &str, token: &str| {
+        let row = waits();
+        let text = |of: &str| row[of].as_str().unwrap().to_owned();
+        let data = json!({"proposal": text("adjustment"), "proposal_source": text("source")});
+        let mut event = event(id, "desk", "adjustment.approved", data);
+        event["partitionkey"] = text("partitionkey").into();
+        desk.send(&running, token, &event)
+    };
+    assert_eq!(waits()["case"], name(0));
+    let said = desk.cli(&["adjustments", "approve", waits()["adjustment"].as_str().unwrap()]);
+    assert!(said.out.contains("self_approval"), "{said:?}");
+    assert_eq!(approve("a-1", &desk.bert).0, "booked");
+    assert_eq!(list().len(), away - 1);
+    let shows = |account: &str, balance: &str| {
+        let balances = || desk.company.balances(&desk.company.books(), "users:");
+        let shown = || (balances().get(account)? == balance).then_some(());
+        assert!(within(PATIENCE, shown).is_some(), "{account} {:?}", balances());
+    };
+    shows("users:8:wallet", "2.00");
+    // Where it was meant to go, when that can take it again.
+    desk.cli(&["suspense", "retry", &name(1)]).ends(0);
+    refused(&approve("a-2", &desk.bert), "account_frozen");
+    assert_eq!(desk.send(&running, &desk.anna, &frozen("f-2", "account.unfrozen")).0, "booked");
+    assert_eq!(approve("a-3", &desk.bert).0, "booked");
+    shows("users:9:wallet", "2.00");
+    assert_eq!(list().len(), away - 2);
+    let mut client = Client::of(&running);
+    client.token = Some(desk.anna.clone());
+    assert_eq!(client.get("/v1/suspense").is(200)["suspense"], json!(list()));
+    running.stop();
+    desk.company.is_whole();
+}

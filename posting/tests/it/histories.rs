@@ -128,7 +128,8 @@ fn event(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
 
 /// Somebody proposes an adjustment; or approves or rejects an earlier one, now and then his own, or something else.
 fn about_an_adjustment(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
-    let proposals: Vec<&Event> = earlier.iter().filter(|e| matches!(e.op, Op::Propose(_) | Op::Resolve(..))).collect();
+    let proposals: Vec<&Event> =
+        earlier.iter().filter(|e| matches!(e.op, Op::Propose(_) | Op::Resolve(..))).collect();
     let who = (*rng.pick(&["anna", "anna", "bert", "bert", "carl", ""])).to_owned();
     let (id, body) = (format!("e{}", earlier.len()), String::new());
     let new = |subject: String, legs, op| {
@@ -253,7 +254,19 @@ impl History {
             _ => String::new(),
         };
         let who = (*self.rng.pick(&["anna", "bert", "carl", ""])).to_owned();
-        let (id, subject) = (format!("e{}", self.events.len()), owner_in(&self.cluster.map, "orders", home, 0));
+        // What somebody would move is mostly approved.
+        let slot = &self.cluster.slots[case.0 as usize];
+        let proposed = slot.proposals.of_case((case.1, case.2)).and_then(|of| slot.proposals.get(&of));
+        if let Some(proposed) = proposed.map(|proposed| proposed.event.id.clone())
+            && self.rng.percent(70)
+        {
+            let op = Op::Approve("dora".to_owned(), proposed);
+            let (id, body, legs) = (format!("e{}", self.events.len()), String::new(), Vec::new());
+            let subject = owner_in(&self.cluster.map, "orders", case.0, 0);
+            return Some(Event { id, subject, body, legs, date: DAY, back_dated: false, op, ingest: 0 });
+        }
+        let (id, subject) =
+            (format!("e{}", self.events.len()), owner_in(&self.cluster.map, "orders", home, 0));
         let (body, op) = (String::new(), Op::Resolve(who, case, account));
         Some(Event { id, subject, body, legs: Vec::new(), date: DAY, back_dated: false, op, ingest: 0 })
     }

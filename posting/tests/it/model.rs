@@ -159,7 +159,11 @@ fn with_legs_of_its_proposal(cluster: &Cluster, pages: &[Vec<Page>], event: &Eve
 }
 
 /// Out of suspense, and onto the account.
-fn legs_of_case(pages: &[Vec<Page>], (partition, from, sequence): (u32, u32, u64), to: &str) -> Vec<LegWords> {
+fn legs_of_case(
+    pages: &[Vec<Page>],
+    (partition, from, sequence): (u32, u32, u64),
+    to: &str,
+) -> Vec<LegWords> {
     let pages = pages.get(partition as usize).map_or(&[][..], Vec::as_slice);
     let received = pages.iter().flat_map(|page| &page.items).find_map(|item| match item.item.as_ref() {
         Some(Item::Received(r)) if (r.from, r.sequence) == (from, sequence) => Some(r),
@@ -174,8 +178,7 @@ fn legs_of_case(pages: &[Vec<Page>], (partition, from, sequence): (u32, u32, u64
 /// Out of the suspense account of a partition, and onto an account.
 fn moved(partition: u32, side: Side, minor: i128, asset: &str, to: &str) -> Vec<LegWords> {
     let back = if side == Side::Credit { Side::Debit } else { Side::Credit };
-    let leg =
-        |side, account: String| LegWords { side, account, minor, asset: asset.to_owned() };
+    let leg = |side, account: String| LegWords { side, account, minor, asset: asset.to_owned() };
     vec![leg(back, format!("suspense:p{partition:02}")), leg(side, to.to_owned())]
 }
 
@@ -1268,7 +1271,8 @@ impl<'a> Books<'a> {
         };
         assert_eq!((d.accounting_date, d.carried_from), dates, "{at}: dates");
         assert_eq!((d.value_date, d.back_dated), (event.date, event.back_dated), "{at}");
-        let booked = if let Op::Hold(_) | Op::Propose(_) | Op::Resolve(..) = event.op { &[][..] } else { &event.legs };
+        let booked =
+            if let Op::Hold(_) | Op::Propose(_) | Op::Resolve(..) = event.op { &[][..] } else { &event.legs };
         let legs = (0_u32..).zip(booked);
         let (local, mut remote): (Vec<_>, Vec<_>) =
             legs.partition(|(_, leg)| self.partition(&leg.account) == self.slot);
