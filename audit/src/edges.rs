@@ -4,27 +4,12 @@
 
 use crate::amount;
 use crate::finding::{Check, Findings, Place};
+use schemas::reason::Reason;
 use schemas::topics::Topic;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use stream::log::{Header, header};
-
-/// Reason codes of refusals by posting; every other code on `rejected` is a dead letter of ingest.
-const REFUSALS: [&str; 12] = [
-    "conflict",
-    "insufficient_funds",
-    "overflow",
-    "unknown_hold",
-    "hold_not_open",
-    "hold_mismatch",
-    "exceeds_hold",
-    "account_not_open",
-    "account_closed",
-    "account_frozen",
-    "account_not_empty",
-    "timed_out",
-];
 
 /// A record of `rejected`, by its headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +27,7 @@ pub enum Rejected {
 pub fn rejected(headers: &[Header]) -> Rejected {
     let text = |name: &str| header(headers, name).and_then(|value| std::str::from_utf8(value).ok());
     let Some(reason) = text("ledgerflow-reason") else { return Rejected::Unknown };
-    if REFUSALS.contains(&reason) {
+    if Reason::by_code(reason).is_some_and(|reason| !reason.is_dead_letter()) {
         return Rejected::Refusal;
     }
     let lane =

@@ -68,6 +68,7 @@ checks! {
     ChannelInvented = "channel.invented", "What is on a channel or received was sent by its sender's journal.";
     ChannelRepeat = "channel.repeat", "An item sent again is equal to the first.";
     ChannelInFlight = "channel.in_flight", "Nothing is in flight (when quiesced).";
+    ReversalAmount = "reversal.amount", "What is given back of an event is the sum of what gives it back, and no more than the event moved.";
     HoldOwner = "holds.owner", "What is on hold is of an event that waits for its decision, and ends with it.";
     HoldAmount = "holds.amount", "A hold falls by what is captured from it, and ends with what is left when its time is over.";
     AccountStatus = "accounts.status", "Nothing is booked to an account that is closed, or frozen on that side.";

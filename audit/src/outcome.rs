@@ -9,8 +9,8 @@ use crate::finding::{Check, Findings, Place};
 use prost::Message;
 use rustc_hash::FxHashMap;
 use schemas::wire::{
-    Answered, Command, Decision, Entry, EventKey, Leg, Match, Outcome, RemoteLeg, Resolution, command,
-    decision, proposal_state::State,
+    Answered, AssetSum, Command, Decision, Entry, EventKey, Leg, Match, Outcome, RemoteLeg, Resolution, Side,
+    command, decision, proposal_state::State,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -68,6 +68,10 @@ struct Group {
     legs: Vec<LegClaim>,
     /// It waits for another event, and nobody is asked.
     waits: bool,
+    /// It gives another event back, whole: its legs are known when that is.
+    whole: bool,
+    /// It gives another event back, which was counted when it asked.
+    counted: bool,
     /// By partition: its answer, empty = on hold.
     answers: BTreeMap<u32, Option<String>>,
 }
@@ -90,6 +94,8 @@ pub struct Outcomes {
 pub struct Home {
     ids: FxHashMap<KeyDigest, Known>,
     pending: FxHashMap<KeyDigest, Pending>,
+    /// Events given back, by asset: sums of debits.
+    reversed: FxHashMap<KeyDigest, BTreeMap<String, i128>>,
     /// Decisions so far.
     pub outcomes: Outcomes,
 }
@@ -131,6 +137,7 @@ pub fn operation_stated(decision: &Decision) -> Vec<u8> {
         decision::Operation::ApproveAdjustment(approve) => command::Operation::ApproveAdjustment(approve),
         decision::Operation::RejectAdjustment(reject) => command::Operation::RejectAdjustment(reject),
         decision::Operation::ResolveSuspense(resolve) => command::Operation::ResolveSuspense(resolve),
+        decision::Operation::ReverseEvent(reverse) => command::Operation::ReverseEvent(reverse),
     });
     Command { operation, ..Command::default() }.encode_to_vec()
 }
@@ -160,6 +167,9 @@ impl Home {
             Outcome::Pending => self.outcomes.pending += 1,
             Outcome::Unspecified => {}
         }
+        found.that(Check::ReversalAmount, decision.reversed.is_none(), || {
+            (named(), "gives an event back without having waited for it")
+        });
         if outcome == Outcome::Pending {
             let (to, sequence) = (decision.forwarded_to, decision.forward_sequence);
             let waits = !decision.reserve.is_empty() || decision.waits_for.is_some();
@@ -255,8 +265,9 @@ impl Home {
         };
         let wrong = group.differs(decision);
         found.that(Check::OutcomeGroup, wrong.is_none(), || (named(), wrong.unwrap_or_default()));
+        self.given_back(place, decision, &group, found);
         if outcome == Outcome::Pending {
-            // It waited for another event; now other partitions are asked.
+            // It waited for another event; now another partition is asked, or several.
             let (to, sequence) = (decision.forwarded_to, decision.forward_sequence);
             let group = (!decision.reserve.is_empty()).then(|| Box::new(Group::of(decision)));
             self.pending.insert(key, Pending { to, sequence, place, group });
@@ -272,6 +283,42 @@ impl Home {
         if let Some(known) = self.ids.get_mut(&key) {
             known.decided = Decided::new(decision.outcome, place.at.partition, place.batch);
         }
+    }
+
+    /// What is given back of an event grows with each that gives it back, and is taken off again where one is refused
+    /// that was counted when it asked.
+    fn given_back(&mut self, place: Place, decision: &Decision, group: &Group, found: &mut Findings) {
+        let Some(stated) = &decision.reversed else {
+            found.that(Check::ReversalAmount, !group.counted, || {
+                let name = format!("{place} {}", event_name(decision.event.as_ref()));
+                (name, "does not say what is given back once it is decided")
+            });
+            return;
+        };
+        let sums = self.reversed.entry(key_digest(stated.event.as_ref())).or_default();
+        let counted = |legs: &[LegClaim], sums: &mut BTreeMap<String, i128>, refused: bool| {
+            for leg in legs.iter().filter(|leg| leg.side == Side::Debit as i32) {
+                let sum = sums.entry(leg.asset.clone()).or_default();
+                *sum = if refused { sum.wrapping_sub(leg.amount) } else { sum.wrapping_add(leg.amount) };
+            }
+            sums.retain(|_, sum| *sum != 0);
+        };
+        match decision.outcome() {
+            Outcome::Booked if !group.counted => counted(&legs_booked(decision), sums, false),
+            Outcome::Pending if !group.counted => counted(&legs_remote(&decision.asked), sums, false),
+            Outcome::Refused if group.counted => counted(&group.legs, sums, true),
+            _ => {}
+        }
+        let of = |sums: &[AssetSum]| -> BTreeMap<String, i128> {
+            sums.iter().map(|sum| (sum.asset.clone(), amount::of(sum.sum.as_ref()))).collect()
+        };
+        let (is, moved) = (of(&stated.sum), of(&stated.moved));
+        let within = is.iter().all(|(asset, sum)| (0..=moved.get(asset).copied().unwrap_or(0)).contains(sum));
+        found.that(Check::ReversalAmount, is == *sums && within, || {
+            let name = format!("{place} {}", event_name(decision.event.as_ref()));
+            let of = event_name(stated.event.as_ref());
+            (name, format!("{is:?} of {moved:?} of {of} is given back, found {sums:?}"))
+        });
     }
 
     /// Whether an event waits for its decision at this home.
@@ -297,7 +344,10 @@ impl Home {
 impl Group {
     fn of(decision: &Decision) -> Self {
         let answers = decision.reserve.iter().map(|reserve| (reserve.partition, None)).collect();
-        Self { legs: legs_remote(&decision.asked), waits: decision.waits_for.is_some(), answers }
+        let (legs, waits) = (legs_remote(&decision.asked), decision.waits_for.is_some());
+        let reverses = matches!(decision.operation, Some(decision::Operation::ReverseEvent(_)));
+        let (whole, counted) = (reverses && waits && legs.is_empty(), decision.reversed.is_some());
+        Self { legs, waits, whole, counted, answers }
     }
 
     /// Why a decision is not what the answers call for.
@@ -311,7 +361,9 @@ impl Group {
                 Some("booked without everybody's part".into())
             }
             // Those of an approval are held against its proposal.
-            Outcome::Booked if decision.proposal.is_none() && legs_booked(decision) != self.legs => {
+            Outcome::Booked
+                if decision.proposal.is_none() && !self.whole && legs_booked(decision) != self.legs =>
+            {
                 Some("booked other legs than asked".into())
             }
             Outcome::Booked if !told.is_empty() => Some("booked and voided".into()),
@@ -324,7 +376,8 @@ impl Group {
                     return Some(format!("refused, and told partitions {told:?}"));
                 }
                 let known = match decision.reason.as_str() {
-                    "timed_out" => unheard && refusals.is_empty(),
+                    // A partition did not answer, or the event that it waits for was not decided.
+                    "timed_out" => (unheard || self.waits) && refusals.is_empty(),
                     // Home's own range, and a chart that has changed.
                     _ if refusals.is_empty() => !unheard,
                     reason => refusals.iter().any(|refusal| *refusal == reason),

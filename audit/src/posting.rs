@@ -465,7 +465,8 @@ impl Posting {
             Outcome::Pending => {
                 let own = decision.reserve.iter().any(|reserve| reserve.partition == self.partition);
                 let parts = decision.reserve.len() + usize::from(!decision.held.is_empty());
-                !moves && !away && !own && parts > 1
+                // What gives an event back asks where only one partition may refuse it, too.
+                !moves && !away && !own && (parts > 1 || decision.reversed.is_some())
             }
             Outcome::Unspecified => false,
         };

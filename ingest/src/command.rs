@@ -88,6 +88,9 @@ impl Command<'_> {
             MappedOperation::Release { hold: id } => {
                 command.message(20, |release| hold(release, id));
             }
+            MappedOperation::Reverse { event: id } => {
+                command.message(22, |reverse| hold(reverse, id));
+            }
             MappedOperation::Account { account, action, side } => {
                 command.message(21, |change| {
                     change.text(1, self.mapped.text(account));
@@ -240,6 +243,9 @@ mod tests {
             }
             MappedOperation::Release { hold } => {
                 wire::command::Operation::ReleaseHold(wire::ReleaseHold { hold: key(hold) })
+            }
+            MappedOperation::Reverse { event } => {
+                wire::command::Operation::ReverseEvent(wire::ReverseEvent { event: key(event) })
             }
             MappedOperation::Account { account, action, side } => {
                 wire::command::Operation::ChangeAccount(wire::ChangeAccount {

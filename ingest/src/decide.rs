@@ -333,7 +333,8 @@ impl<'w> Draft<'w> {
         let (state_record, head) = self.state_batch(&items, &heads, rejected);
         records.push(state_record);
         let taken = plan.inputs().map(|(_, taken)| taken as u64).sum();
-        Decision { change: Change { head, items }, records, consumed, hash: head.hash, items: taken }
+        let change = Change { head, items, held_back: plan.held_back };
+        Decision { change, records, consumed, hash: head.hash, items: taken }
     }
 
     /// Positions of inputs of which something is left; notes the last record read of each input.

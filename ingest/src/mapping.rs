@@ -47,6 +47,10 @@ pub(crate) enum MappedOperation {
     Release {
         hold: TextAt,
     },
+    /// Id of the event that is given back, which is of the same source.
+    Reverse {
+        event: TextAt,
+    },
     Account {
         account: TextAt,
         action: Action,
@@ -246,6 +250,9 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
             }
             OperationTemplate::Release { reference } => {
                 MappedOperation::Release { hold: self.reference(*reference) }
+            }
+            OperationTemplate::Reverse { reference } => {
+                MappedOperation::Reverse { event: self.reference(*reference) }
             }
             OperationTemplate::Account { account, action, side } => {
                 let side = side.map_or(Side::Unspecified, |field| self.side(field));
@@ -559,14 +566,15 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
 
     fn check_balance(self) {
         let held = matches!(self.rule.operation, OperationTemplate::Hold { .. });
-        let legless = matches!(
-            self.rule.operation,
+        let legless = match self.rule.operation {
             OperationTemplate::Release { .. }
-                | OperationTemplate::Account { .. }
-                | OperationTemplate::Approve(_)
-                | OperationTemplate::Reject(_)
-                | OperationTemplate::Resolve { .. }
-        );
+            | OperationTemplate::Account { .. }
+            | OperationTemplate::Approve(_)
+            | OperationTemplate::Reject(_)
+            | OperationTemplate::Resolve { .. } => true,
+            OperationTemplate::Reverse { .. } => self.rule.legs.is_empty() && self.rule.each.is_none(),
+            _ => false,
+        };
         let apart = || self.mapped.sums.iter().filter(|figures| figures.debits != figures.credits);
         if !held && apart().next().is_some() {
             // Both are sums of amounts above zero, so their difference is in range.

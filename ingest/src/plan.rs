@@ -20,6 +20,8 @@ pub(crate) struct Plan<'w> {
     pub(crate) switches: Vec<Day>,
     /// Records taken of each lane.
     pub(crate) taken: [usize; LANES],
+    /// Lanes that had more to offer than their share of the window.
+    pub(crate) held_back: [bool; LANES],
     pub(crate) tick_due: bool,
 }
 
@@ -36,11 +38,12 @@ impl<'w> Plan<'w> {
         let dated = state.days(&config.book).is_some() || !switches.is_empty();
         let offered = lanes.map(|lane| lane.filter(|_| dated).map_or(0, |input| input.records.len()));
         let taken = lanes::share(offered, &config.lanes());
+        let held_back = std::array::from_fn(|lane| taken.get(lane) < offered.get(lane));
         let tick_due = state.tick.as_ref().is_none_or(|tick| {
             let next = tick.business_time_us.saturating_add(i64::from(config.settings.tick_ms) * 1000);
             window.business_us >= next
         });
-        Ok(Self { days, lanes, switches, taken, tick_due })
+        Ok(Self { days, lanes, switches, taken, held_back, tick_due })
     }
 
     pub(crate) fn is_idle(&self) -> bool {

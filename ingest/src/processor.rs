@@ -3,6 +3,7 @@
 
 use crate::config::{ConfigError, IngestConfig};
 use crate::decide;
+use crate::lanes::LANES;
 use crate::state::{Change, IngestSlot, check_item};
 use schemas::batch;
 use schemas::topics::Topic;
@@ -101,7 +102,7 @@ impl Processor for IngestProcessor {
             .map(|item| check_item(item.item))
             .collect::<Result<_, _>>()
             .map_err(stop)?;
-        slot.apply(Change { head, items });
+        slot.apply(Change { head, items, held_back: [false; LANES] });
         Ok(())
     }
 }

@@ -72,6 +72,8 @@ pub(crate) enum OperationTemplate {
     Capture { reference: usize, last: Option<usize> },
     /// The hold that is named ends.
     Release { reference: usize },
+    /// The event that is named is given back: by its legs, or, where it has none, whole.
+    Reverse { reference: usize },
     /// An account may be used for other things; a field names the side.
     Account { account: AccountTemplate, action: Action, side: Option<usize> },
     /// Its legs are written down, and booked when another principal approves them.
@@ -182,6 +184,7 @@ enum OperationEntry {
     Hold,
     Capture,
     Release,
+    Reverse,
     Open,
     Close,
     Freeze,
@@ -193,10 +196,15 @@ enum OperationEntry {
 }
 
 impl OperationEntry {
+    /// Whether it is about a proposal.
+    const fn names_a_proposal(self) -> bool {
+        matches!(self, Self::Approve | Self::Reject)
+    }
+
     /// What it does to an account; `None` where it is about something else.
     const fn action(self) -> Option<Action> {
         Some(match self {
-            Self::Hold | Self::Capture | Self::Release => return None,
+            Self::Hold | Self::Capture | Self::Release | Self::Reverse => return None,
             Self::Propose | Self::Approve | Self::Reject | Self::Resolve => return None,
             Self::Open => Action::Open,
             Self::Close => Action::Close,
@@ -293,6 +301,43 @@ struct Compiler<'c> {
     fields: Vec<Field>,
 }
 
+/// Whether what a rule says besides its legs goes with its operation.
+fn fits_operation(entry: &RuleEntry) -> Result<(), String> {
+    let only = |given: bool, name: &str, with: &str| match given {
+        true => Err(format!("{name}: expected only with operation {with}")),
+        false => Ok(()),
+    };
+    let asked = entry.operation;
+    let names_another =
+        matches!(asked, Some(OperationEntry::Capture | OperationEntry::Release | OperationEntry::Reverse));
+    let names_a_proposal = asked.is_some_and(OperationEntry::names_a_proposal);
+    let resolves = asked == Some(OperationEntry::Resolve);
+    only(
+        entry.reference.is_some() && !names_another && !names_a_proposal && !resolves,
+        "reference",
+        "capture, release, reverse, approve, reject or resolve",
+    )?;
+    only(entry.reference_source.is_some() && !names_a_proposal, "reference_source", "approve or reject")?;
+    only(entry.last.is_some() && asked != Some(OperationEntry::Capture), "final", "capture")?;
+    only(entry.expires_after_s.is_some() && asked != Some(OperationEntry::Hold), "expires_after_s", "hold")?;
+    let action = asked.and_then(OperationEntry::action);
+    let sided = matches!(action, Some(Action::Freeze | Action::Unfreeze));
+    only(
+        entry.account.is_some() && action.is_none() && !resolves,
+        "account",
+        "open, close, freeze, unfreeze or resolve",
+    )?;
+    only(entry.side.is_some() && !sided, "side", "freeze or unfreeze")?;
+    if entry.expires_after_s == Some(0) {
+        return Err("expires_after_s: 0, expected 1 to 4294967295".into());
+    }
+    let books = matches!(asked, None | Some(OperationEntry::Capture | OperationEntry::Reverse));
+    if entry.each.is_some() && !books && asked != Some(OperationEntry::Propose) {
+        return Err("each: expected only where legs are booked".into());
+    }
+    Ok(())
+}
+
 impl Compiler<'_> {
     fn rule(mut self, entry: RuleEntry, line: u64) -> Result<Rule, RulesError> {
         let kind = entry.kind.clone();
@@ -307,6 +352,7 @@ impl Compiler<'_> {
             OperationTemplate::Approve(_) | OperationTemplate::Reject(_) => (0, 0),
             OperationTemplate::Resolve { .. } => (0, 0),
             _ if entry.each.is_some() => (0, LEGS_MAX),
+            OperationTemplate::Reverse { .. } if entry.legs.is_empty() => (0, 0),
             _ => (2, LEGS_MAX),
         };
         if !(least..=most).contains(&entry.legs.len()) {
@@ -339,56 +385,24 @@ impl Compiler<'_> {
     }
 
     fn operation(&mut self, entry: &RuleEntry) -> Result<OperationTemplate, String> {
-        let only = |given: bool, name: &str, with: &str| match given {
-            true => Err(format!("{name}: expected only with operation {with}")),
-            false => Ok(()),
-        };
+        fits_operation(entry)?;
         let asked = entry.operation;
-        let names_a_hold = matches!(asked, Some(OperationEntry::Capture | OperationEntry::Release));
-        let names_a_proposal = matches!(asked, Some(OperationEntry::Approve | OperationEntry::Reject));
-        let resolves = asked == Some(OperationEntry::Resolve);
-        only(
-            entry.reference.is_some() && !names_a_hold && !names_a_proposal && !resolves,
-            "reference",
-            "capture, release, approve, reject or resolve",
-        )?;
-        only(entry.reference_source.is_some() && !names_a_proposal, "reference_source", "approve or reject")?;
-        only(entry.last.is_some() && asked != Some(OperationEntry::Capture), "final", "capture")?;
-        only(
-            entry.expires_after_s.is_some() && asked != Some(OperationEntry::Hold),
-            "expires_after_s",
-            "hold",
-        )?;
         let action = asked.and_then(OperationEntry::action);
-        let sided = matches!(action, Some(Action::Freeze | Action::Unfreeze));
-        only(
-            entry.account.is_some() && action.is_none() && !resolves,
-            "account",
-            "open, close, freeze, unfreeze or resolve",
-        )?;
-        only(entry.side.is_some() && !sided, "side", "freeze or unfreeze")?;
-        if entry.expires_after_s == Some(0) {
-            return Err("expires_after_s: 0, expected 1 to 4294967295".into());
-        }
-        let listed = matches!(asked, None | Some(OperationEntry::Capture | OperationEntry::Propose));
-        if entry.each.is_some() && !listed {
-            return Err("each: expected only where legs are booked".into());
-        }
         if let Some(action) = action {
             let account = entry.account.as_deref().ok_or("account: expected the account that it is about")?;
             let account = self.account(account)?;
             let side = entry.side.as_deref().map(|path| self.field(path)).transpose()?;
             return Ok(OperationTemplate::Account { account, action, side });
         }
-        if names_a_proposal {
+        if asked.is_some_and(OperationEntry::names_a_proposal) {
             return self.about_a_proposal(entry);
         }
-        if resolves {
+        if asked == Some(OperationEntry::Resolve) {
             return self.about_a_case(entry);
         }
         let reference = entry.reference.as_deref().map(|path| self.field(path)).transpose()?;
         let named =
-            || reference.ok_or_else(|| "reference: expected the field that names the hold".to_owned());
+            || reference.ok_or_else(|| "reference: expected the field that names the other event".to_owned());
         Ok(match asked {
             None => OperationTemplate::Book,
             // Those about accounts, proposals and cases have been taken.
@@ -411,6 +425,7 @@ impl Compiler<'_> {
                 OperationTemplate::Capture { reference: named()?, last }
             }
             Some(OperationEntry::Release) => OperationTemplate::Release { reference: named()? },
+            Some(OperationEntry::Reverse) => OperationTemplate::Reverse { reference: named()? },
         })
     }
 

@@ -6,6 +6,7 @@
 //!
 //! Bounds: one count per commands partition and open date, one head per partition, one position per input.
 
+use crate::lanes::LANES;
 use prost::Message;
 use schemas::batch::{ChainHead, Hash};
 use schemas::dates::Day;
@@ -41,6 +42,8 @@ pub struct Change {
     /// Head of `ingest.state` after the window.
     pub(crate) head: ChainHead,
     pub(crate) items: Vec<Item>,
+    /// Lanes that had more to offer than their share of the window.
+    pub(crate) held_back: [bool; LANES],
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +68,8 @@ pub struct IngestSlot {
     pub(crate) sent: BTreeMap<u32, ChainHead>,
     pub(crate) last_read: BTreeMap<TopicPartition, LastRead>,
     pub(crate) tick: Option<wire::Tick>,
+    /// Tells of this owner's windows alone, and is no state: it depends on how windows were cut.
+    held_back: [u64; LANES],
     dirty: BTreeSet<Key>,
 }
 
@@ -86,6 +91,12 @@ impl IngestSlot {
         &self.counts
     }
 
+    /// Windows of this owner in which each lane was held back to its share of the window.
+    #[must_use]
+    pub const fn held_back(&self) -> [u64; LANES] {
+        self.held_back
+    }
+
     /// Last window committed: number and hash of its `ingest.state` batch.
     #[must_use]
     pub const fn head(&self) -> ChainHead {
@@ -96,6 +107,9 @@ impl IngestSlot {
     pub(crate) fn apply(&mut self, change: Change) {
         self.head = change.head;
         self.dirty.insert(Key::Head);
+        for (windows, held_back) in self.held_back.iter_mut().zip(change.held_back) {
+            *windows += u64::from(held_back);
+        }
         for item in change.items {
             if let Item::DaySwitch(switch) = &item {
                 self.end_days_before(&switch.book, Day(switch.date));

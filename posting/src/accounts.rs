@@ -32,6 +32,8 @@ pub struct Terms {
     pub opened_first: bool,
     /// It is asked about every leg, wherever the event is decided.
     pub guarded: bool,
+    /// Its limit is not asked about what gives an event back.
+    pub reversals_forced: bool,
 }
 
 impl Terms {
@@ -57,8 +59,14 @@ impl Terms {
     pub fn of(class: &AccountClass, asset: &str) -> Option<Self> {
         let overdraft = || class.overdraft.as_ref().map(|o| o.minor(asset));
         let (opened_first, guarded) = (class.opened_first, class.guarded || class.opened_first);
-        let holds = class.holds(asset);
-        holds.then(|| Self { normal: class.normal, overdraft: overdraft(), opened_first, guarded })
+        let (holds, reversals_forced) = (class.holds(asset), class.reversals_forced);
+        holds.then(|| Self {
+            normal: class.normal,
+            overdraft: overdraft(),
+            opened_first,
+            guarded,
+            reversals_forced,
+        })
     }
 }
 
@@ -214,15 +222,21 @@ mod tests {
 
     #[test]
     fn limits_follow_the_normal_side() {
-        let wallet =
-            Terms { normal: Side::Credit, overdraft: Some(100), opened_first: false, guarded: false };
+        let terms = |normal, overdraft| Terms {
+            normal,
+            overdraft,
+            opened_first: false,
+            guarded: false,
+            reversals_forced: false,
+        };
+        let wallet = terms(Side::Credit, Some(100));
         assert!(wallet.may_refuse(Side::Debit) && !wallet.may_refuse(Side::Credit));
         assert!(wallet.allows(100, 0) && !wallet.allows(101, 0) && wallet.allows(i128::MIN, 0));
         assert!(wallet.allows(93, 7) && !wallet.allows(94, 7) && !wallet.allows(i128::MAX, 7));
-        let cash = Terms { normal: Side::Debit, overdraft: Some(0), opened_first: false, guarded: false };
+        let cash = terms(Side::Debit, Some(0));
         assert!(cash.may_refuse(Side::Credit) && cash.allows(0, 0) && !cash.allows(-1, 0));
         assert!(cash.allows(7, 7) && !cash.allows(6, 7));
-        let bank = Terms { normal: Side::Debit, overdraft: None, opened_first: false, guarded: false };
+        let bank = terms(Side::Debit, None);
         assert!(!bank.may_refuse(Side::Credit) && bank.allows(i128::MIN, i128::MAX));
     }
 

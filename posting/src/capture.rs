@@ -20,7 +20,7 @@ pub fn decider(o: &Overlay<'_>, hold: &EventView<'_>) -> Result<u32, Refusal> {
     match o.id(&key_of(hold)) {
         None => Err(Refusal::new(Reason::UnknownHold, format!("{} {}", hold.source, hold.id))),
         Some(record) if record.outcome == Outcome::Refused => Err(not_open(hold)),
-        Some(record) => Ok(record.decider),
+        Some(record) => Ok(record.decider.into()),
     }
 }
 

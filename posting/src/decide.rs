@@ -13,11 +13,12 @@ use crate::capture;
 use crate::clearing::{Cleared, Side as ClearingSide};
 use crate::config::{CROSSING_MAX, LEGS_MAX};
 use crate::days::Kind;
-use crate::groups::{self, Group};
+use crate::groups::{self, Group, Opening};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, body_hash, id_key, remembered};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
+use crate::reversal;
 use crate::status::{self, Status};
 use crate::suspense;
 use crate::views::{CommandView, EventView, LegView, Operation};
@@ -100,6 +101,10 @@ fn judge(
     let home = o.base.slot;
     let decider = match command.operation {
         Operation::Book => decider(legs, home),
+        Operation::ReverseEvent { event } => {
+            reversal::arrived(o, command, &event, &asked(legs), ingest_slot)?;
+            return Ok((Outcome::Pending, home));
+        }
         Operation::PlaceHold(_) => Decider::At(legs.first().map_or(home, |leg| leg.partition)),
         Operation::ChangeAccount(change) => {
             let unknown = || Refusal::new(Reason::UnknownAccount, change.account);
@@ -128,7 +133,7 @@ fn judge(
             Ok((Outcome::Pending, at))
         }
         Decider::Several(parts) => {
-            groups::open(o, command, parts, &asked(legs), ingest_slot, None)?;
+            groups::open(o, command, parts, &asked(legs), ingest_slot, &Opening::default())?;
             Ok((Outcome::Pending, home))
         }
     }
@@ -190,7 +195,8 @@ pub fn book_approved(
             Ok((Outcome::Pending, at))
         }
         Decider::Several(parts) => {
-            groups::open(o, command, parts, &asked(&legs), ingest_slot, Some(key))?;
+            let opening = Opening { concludes: Some(key), reversed: None };
+            groups::open(o, command, parts, &asked(&legs), ingest_slot, &opening)?;
             Ok((Outcome::Pending, home))
         }
     }
@@ -204,7 +210,8 @@ fn decide_here<'c>(
     home: u32,
 ) -> Result<Booked<'c>, Refusal> {
     match &command.operation {
-        Operation::Book => book(o, command, legs, Funds::Judged),
+        // A reversal is decided at its home, where it has waited.
+        Operation::Book | Operation::ReverseEvent { .. } => book(o, command, legs, Funds::Judged),
         Operation::PlaceHold(place) => capture::place(o, command, legs, *place, home),
         Operation::CaptureHold { hold, last } => capture::capture(o, command, legs, (hold, *last), home),
         Operation::ReleaseHold { hold } => capture::release(o, command, hold, home),
@@ -242,7 +249,7 @@ fn answer_again(o: &mut Overlay<'_>, command: &CommandView<'_>, original: &IdRec
     let batch = if original.outcome == Outcome::Pending { 0 } else { original.batch };
     o.decided(&DecisionLine {
         reason: original.reason,
-        original: Some(Original { outcome: original.outcome, partition: original.decider, batch }),
+        original: Some(Original { outcome: original.outcome, partition: original.decider.into(), batch }),
         ..DecisionLine::new(command, ingest_slot, Outcome::Duplicate)
     });
 }
@@ -321,9 +328,11 @@ impl<'c> Placed<'c> {
 ///
 /// # Errors
 /// What is wrong with them whatever the balances are.
-pub fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed<'c>>, Refusal> {
+pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed<'c>>, Refusal> {
     let (least, most) = match command.operation {
         Operation::Book | Operation::CaptureHold { .. } => (1, LEGS_MAX),
+        // Without a leg it gives everything back.
+        Operation::ReverseEvent { .. } => (0, LEGS_MAX),
         Operation::PlaceHold(_) => (1, 1),
         Operation::ReleaseHold { .. } | Operation::ChangeAccount(_) => (0, 0),
         Operation::Adjust(adjust) => adjust.legs(LEGS_MAX),
@@ -345,9 +354,12 @@ pub fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Pl
             return Err(Refusal::new(Reason::UnknownAsset, leg.asset));
         }
         let own = || own_suspense(o, command, leg.account);
-        let Some((partition, terms)) = o.config.place(leg.account, leg.asset).or_else(own) else {
+        let Some((partition, mut terms)) = o.config.place(leg.account, leg.asset).or_else(own) else {
             return Err(Refusal::new(Reason::UnknownAccount, format!("{} {}", leg.account, leg.asset)));
         };
+        if terms.reversals_forced && command.operation.reverses().is_some() {
+            terms.overdraft = None;
+        }
         let by = signed(side, amount);
         let overflow = || {
             Refusal::new(
@@ -376,7 +388,7 @@ fn own_suspense(o: &Overlay<'_>, command: &CommandView<'_>, account: &str) -> Op
 }
 
 /// Who decides.
-enum Decider {
+pub(crate) enum Decider {
     /// One partition.
     At(u32),
     /// Home, when each of these has put its legs on hold.
@@ -384,7 +396,7 @@ enum Decider {
 }
 
 /// The partition of the accounts that may refuse, home where there is none.
-fn decider(legs: &[Placed<'_>], home: u32) -> Decider {
+pub(crate) fn decider(legs: &[Placed<'_>], home: u32) -> Decider {
     let mut payers = legs.iter().filter(|leg| leg.terms.may_refuse(leg.side)).map(|leg| leg.partition);
     let Some(first) = payers.next() else { return Decider::At(home) };
     if payers.all(|partition| partition == first) {
@@ -395,7 +407,7 @@ fn decider(legs: &[Placed<'_>], home: u32) -> Decider {
 
 /// What each partition is asked: every leg of its accounts that may refuse one, and how much of it is put on hold; for
 /// an account as much as the event takes from it over all its legs.
-fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
+pub(crate) fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
     let mut parts: BTreeMap<u32, Vec<HoldLeg>> = BTreeMap::new();
     let mut left: Vec<(&str, &str, i128)> = Vec::new();
     let asked = |placed: &Placed<'_>| {
@@ -588,8 +600,7 @@ fn send_credit(
 }
 
 /// The legs as they are asked about.
-#[must_use]
-pub fn asked<'c>(legs: &[Placed<'c>]) -> Vec<RemoteLine<'c>> {
+pub(crate) fn asked<'c>(legs: &[Placed<'c>]) -> Vec<RemoteLine<'c>> {
     legs.iter().enumerate().map(|(n, leg)| leg.remote(n, 0)).collect()
 }
 

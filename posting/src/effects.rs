@@ -12,6 +12,7 @@ use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, key_of, remembered};
 use crate::proposals::Change;
 use crate::resend::{Again, command_of};
+use crate::reversal::{self, Reversed};
 use crate::status::Status;
 use crate::suspense::{Case, CaseKey};
 use bytes::Bytes;
@@ -19,7 +20,8 @@ use prost::Message;
 use schemas::batch::Hash;
 use schemas::reason::Reason;
 use schemas::wire::{
-    Answer, Answered, Decision, Entry, HeldLeg, HoldLeg, Outcome, Received, Reserved, journal_item::Item,
+    Answer, Answered, Decision, Entry, HeldLeg, HoldLeg, Outcome, Received, Reserved, decision,
+    journal_item::Item,
 };
 
 /// One change of a slot's state.
@@ -94,6 +96,13 @@ pub enum Effect {
         event: IdKey,
         /// Its home.
         home: u32,
+    },
+    /// What of an event is given back.
+    Reversed {
+        /// The event that was booked.
+        key: IdKey,
+        /// From now on.
+        reversed: Box<Reversed>,
     },
     /// What an account may be used for.
     Status {
@@ -303,8 +312,8 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
         let from = decision.forwarded_from - 1;
         out.push(Effect::Arrived { from, sequence: decision.from_sequence, check: decision.item_check });
     } else if decision.concludes {
-        let asked = outcome == Outcome::Pending && decision.reserve.is_empty();
-        let decider = if asked { decision.forwarded_to } else { slot };
+        let forwarded = outcome == Outcome::Pending && decision.reserve.is_empty();
+        let decider = if forwarded { decision.forwarded_to } else { slot };
         out.extend(concluded(key(), outcome, reason, (slot, decider), batch));
     } else {
         let waits = !decision.reserve.is_empty() || decision.waits_for.is_some();
@@ -326,10 +335,17 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
         let account = status.account.as_str().into();
         out.push(Effect::Status { account, status: Status::from_wire(status) });
     }
+    if let Some(state) = &decision.reversed {
+        out.push(reversal::effect(Reversed::from_wire(state)));
+    }
     if !decision.reserve.is_empty() || decision.waits_for.is_some() {
         of_group(&decision, key(), slot, out);
     }
     out.extend(decision.entry.into_iter().map(|entry| Effect::of_entry(entry, batch)));
+}
+
+fn reverses(decision: &Decision) -> bool {
+    matches!(decision.operation, Some(decision::Operation::ReverseEvent(_)))
 }
 
 /// A hold is from now on what it is here; nothing left: it is over.
@@ -368,6 +384,7 @@ fn of_group(decision: &Decision, key: IdKey, slot: u32, out: &mut Vec<Effect>) {
         members: decision.reserve.iter().map(member).collect(),
         waits_for: decision.waits_for.clone(),
         came: false,
+        decided: decision.waits_for.is_some() && reverses(decision),
     };
     out.push(Effect::GroupOpened { key, group: Box::new(group) });
 }

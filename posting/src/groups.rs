@@ -15,9 +15,10 @@
 
 use crate::adjustment;
 use crate::decide::{self, Broken};
-use crate::ids::{IdKey, IdRecord, body_hash, id_key};
+use crate::ids::{IdKey, id_key};
 use crate::lines::{DecisionLine, ProposalLine, ReserveLine};
 use crate::overlay::{Overlay, Refusal};
+use crate::reversal::{self, Reversed};
 use crate::room;
 use crate::views::{CommandView, EventView};
 use bytes::Bytes;
@@ -41,6 +42,8 @@ pub struct Group {
     pub waits_for: Option<EventKey>,
     /// That event has come.
     pub came: bool,
+    /// It waits until that event is decided, not only known: this gives it back ([`crate::reversal`]).
+    pub decided: bool,
 }
 
 /// A partition that was asked.
@@ -85,8 +88,9 @@ impl Group {
         };
         let (command, ingest_slot, deadline_us) = (self.command.clone(), self.ingest_slot, self.deadline_us);
         let member = self.members.iter().map(member).collect();
-        let (waits_for, came) = (self.waits_for.clone(), self.came);
-        wire::OpenGroup { command, ingest_slot, deadline_us, member, waits_for, came }.encode_to_vec()
+        let (waits_for, came, decided) = (self.waits_for.clone(), self.came, self.decided);
+        wire::OpenGroup { command, ingest_slot, deadline_us, member, waits_for, came, decided }
+            .encode_to_vec()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
@@ -101,8 +105,8 @@ impl Group {
         };
         let members = open.member.into_iter().map(member).collect();
         let (command, ingest_slot, deadline_us) = (open.command, open.ingest_slot, open.deadline_us);
-        let (waits_for, came) = (open.waits_for, open.came);
-        Some(Self { command, ingest_slot, deadline_us, members, waits_for, came })
+        let (waits_for, came, decided) = (open.waits_for, open.came, open.decided);
+        Some(Self { command, ingest_slot, deadline_us, members, waits_for, came, decided })
     }
 }
 
@@ -163,17 +167,23 @@ impl GroupTable {
         self.dirty.insert(key);
     }
 
-    /// An event has come: what waited for it can be decided.
-    pub(crate) fn came(&mut self, event: IdKey) {
+    /// Events that those wait for whose legs must be looked up; by the key of who waits.
+    pub(crate) fn to_be_looked_up(&self) -> impl Iterator<Item = &EventKey> {
+        let ready = self.ready.iter().filter_map(|key| self.groups.get(key));
+        ready.filter(|group| group.decided).filter_map(|group| group.waits_for.as_ref())
+    }
+
+    /// An event has come, and perhaps is decided: what waited for that can be decided.
+    pub(crate) fn came(&mut self, event: IdKey, decided: bool) {
         if self.waiting.is_empty() {
             return;
         }
         let waiting: Vec<(IdKey, IdKey)> =
             self.waiting.range((event, [0; 16])..=(event, [u8::MAX; 16])).copied().collect();
         for (event, key) in waiting {
-            self.waiting.remove(&(event, key));
-            if let Some(group) = self.groups.get_mut(&key) {
+            if let Some(group) = self.groups.get_mut(&key).filter(|group| decided || !group.decided) {
                 group.came = true;
+                self.waiting.remove(&(event, key));
                 self.ready.insert(key);
                 self.dirty.insert(key);
             }
@@ -242,7 +252,7 @@ pub fn wait_for(
     ingest_slot: u32,
     proposal: Option<ProposalLine<'_>>,
 ) {
-    let deadline_us = o.tick_us.saturating_add(o.config.group_timeout_us);
+    let deadline_us = deadline(o);
     o.decided(&DecisionLine {
         asked,
         waits_for: Some(*event),
@@ -256,13 +266,28 @@ pub fn wait_for(
         deadline_us,
         members: BTreeMap::new(),
         waits_for: Some(EventKey { source: event.source.to_owned(), id: event.id.to_owned() }),
-        came: o.id(&id_key(event.source, event.id)).is_some(),
+        // A reversal waits for the legs besides, which come with a later window.
+        came: command.operation.reverses().is_none() && o.id(&id_key(event.source, event.id)).is_some(),
+        decided: command.operation.reverses().is_some(),
     };
     o.open_group(key_of(command), group, &[]);
 }
 
-/// Asks the partitions of `parts` for what must be on hold there; the own part is put on hold at once. `concludes` is the
-/// key of an event that has waited until now.
+/// When an event that begins to wait now is refused; 0 = never.
+fn deadline(o: &Overlay<'_>) -> i64 {
+    if o.tick_us > 0 { o.tick_us.saturating_add(o.config.group_timeout_us) } else { 0 }
+}
+
+/// What else the decision says that opens an event of several partitions.
+#[derive(Debug, Default)]
+pub struct Opening<'a> {
+    /// The event waited here before.
+    pub concludes: Option<IdKey>,
+    /// What it gives back, and what of that is given back with it.
+    pub reversed: Option<&'a Reversed>,
+}
+
+/// Asks the partitions of `parts` for what must be on hold there; the own part is put on hold at once.
 ///
 /// # Errors
 /// The refusal of the own part: nobody is asked.
@@ -272,7 +297,7 @@ pub fn open(
     mut parts: BTreeMap<u32, Vec<HoldLeg>>,
     asked: &[crate::lines::RemoteLine<'_>],
     ingest_slot: u32,
-    concludes: Option<IdKey>,
+    opening: &Opening<'_>,
 ) -> Result<(), Refusal> {
     let (key, own) = (key_of(command), o.base.slot);
     let held = parts.remove(&own).unwrap_or_default();
@@ -285,7 +310,7 @@ pub fn open(
             ReserveLine { partition, sequence, legs }
         })
         .collect();
-    let deadline_us = if o.tick_us > 0 { o.tick_us.saturating_add(o.config.group_timeout_us) } else { 0 };
+    let deadline_us = deadline(o);
     let member = |line: &ReserveLine| {
         let legs = line.legs.iter().map(|leg| leg.leg).collect();
         (line.partition, Member { legs, answer: None })
@@ -297,13 +322,15 @@ pub fn open(
         members: reserve.iter().map(member).collect(),
         waits_for: None,
         came: false,
+        decided: false,
     };
     o.decided(&DecisionLine {
         asked,
         reserve: &reserve,
         held: &held,
         deadline_us,
-        concludes,
+        concludes: opening.concludes,
+        reversed: opening.reversed,
         ..DecisionLine::new(command, ingest_slot, Outcome::Pending)
     });
     o.open_group(key, group, &held);
@@ -339,6 +366,10 @@ pub fn outcome_of(answer: &Answer) -> Result<(), (Reason, String)> {
 pub fn conclude(o: &mut Overlay<'_>) -> Result<(), Broken> {
     for key in o.groups_due() {
         let Some(group) = o.group(&key).cloned() else { continue };
+        if group.decided {
+            reversal::conclude(o, key, &group)?;
+            continue;
+        }
         let command = CommandView::read(&group.command).map_err(|e| format!("an event that waits: {e}"))?;
         let booking = adjustment::booking(o, &command);
         let booking = booking.as_deref().map(CommandView::read).transpose();
@@ -367,8 +398,9 @@ fn conclude_waiting(o: &mut Overlay<'_>, key: IdKey, group: &Group, command: &Co
             (Outcome::Refused, Some(r.reason), o.base.slot)
         }
     };
-    let (body, batch) = (body_hash(command.body_hash), o.batch);
-    o.change_id(key, IdRecord { body, outcome, reason, decider, batch });
+    if let Some(record) = o.id(&key) {
+        o.change_id(key, record.resolved(outcome, reason, decider, o.batch));
+    }
     adjustment::ended(o, &key, outcome);
 }
 
@@ -391,15 +423,11 @@ fn conclude_one(o: &mut Overlay<'_>, key: IdKey, group: &Group, command: &Comman
         Ok(booked) => booked.line(command, group.ingest_slot),
         Err(r) => DecisionLine::refused(command, group.ingest_slot, r.reason, &r.detail),
     };
-    o.decided(&DecisionLine { concludes: Some(key), voided: &voided, ..line });
-    let record = IdRecord {
-        body: body_hash(command.body_hash),
-        outcome,
-        reason,
-        decider: o.base.slot,
-        batch: o.batch,
-    };
-    o.change_id(key, record);
+    let reversed = reversal::settled(o, command, judged.is_ok());
+    o.decided(&DecisionLine { concludes: Some(key), voided: &voided, reversed: reversed.as_ref(), ..line });
+    if let Some(record) = o.id(&key) {
+        o.change_id(key, record.resolved(outcome, reason, o.base.slot, o.batch));
+    }
     adjustment::ended(o, &key, outcome);
 }
 
@@ -450,10 +478,11 @@ mod tests {
             members: members.into(),
             waits_for: None,
             came: false,
+            decided: false,
         };
         assert_eq!(Group::decode(&group.encode()), Some(group.clone()));
         let waits_for = Some(EventKey { source: "/shop".into(), id: "h-1".into() });
-        let group = Group { members: BTreeMap::new(), waits_for, came: true, ..group };
+        let group = Group { members: BTreeMap::new(), waits_for, came: true, decided: true, ..group };
         assert_eq!(Group::decode(&group.encode()), Some(group));
     }
 }

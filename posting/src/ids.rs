@@ -49,10 +49,12 @@ pub struct IdRecord {
     pub outcome: Outcome,
     /// Why it was refused.
     pub reason: Option<Reason>,
-    /// Partition that decided (or was asked).
-    pub decider: u32,
+    /// Partition that decided (or was asked). There are 256 at most.
+    pub decider: u16,
     /// Batch of the decider's journal that holds the decision (of home's, while pending).
     pub batch: u64,
+    /// Batch of home's journal that has the event's legs: where it was decided, or asked about.
+    pub home_batch: u64,
 }
 
 /// What home remembers of a decision; `None` for duplicates and conflicts, whose original stands.
@@ -65,10 +67,27 @@ pub fn remembered(
     batch: u64,
 ) -> Option<IdRecord> {
     let stands = outcome != Outcome::Duplicate && reason != Some(Reason::Conflict);
-    stands.then(|| IdRecord { body: body_hash(body), outcome, reason, decider, batch })
+    stands.then(|| {
+        let decider = partition(decider);
+        IdRecord { body: body_hash(body), outcome, reason, decider, batch, home_batch: batch }
+    })
 }
 
-const RECORD_BYTES: usize = 16 + 1 + 1 + 4 + 8;
+/// A partition as it is remembered.
+#[must_use]
+pub fn partition(number: u32) -> u16 {
+    u16::try_from(number).unwrap_or(u16::MAX)
+}
+
+impl IdRecord {
+    /// What is remembered once it is decided, or another partition is asked.
+    #[must_use]
+    pub fn resolved(self, outcome: Outcome, reason: Option<Reason>, decider: u32, batch: u64) -> Self {
+        Self { outcome, reason, decider: partition(decider), batch, ..self }
+    }
+}
+
+const RECORD_BYTES: usize = 16 + 1 + 1 + 2 + 8 + 8;
 
 impl IdRecord {
     pub(crate) fn encode(&self) -> [u8; RECORD_BYTES] {
@@ -79,9 +98,11 @@ impl IdRecord {
         let outcome = u8::try_from(self.outcome as i32).unwrap_or(0);
         let reason = self.reason.map_or(0, Reason::number);
         codes.copy_from_slice(&[outcome, reason]);
-        let (decider, batch) = rest.split_at_mut(4);
+        let (decider, rest) = rest.split_at_mut(2);
         decider.copy_from_slice(&self.decider.to_be_bytes());
+        let (batch, home_batch) = rest.split_at_mut(8);
         batch.copy_from_slice(&self.batch.to_be_bytes());
+        home_batch.copy_from_slice(&self.home_batch.to_be_bytes());
         out
     }
 
@@ -89,7 +110,8 @@ impl IdRecord {
         let bytes: &[u8; RECORD_BYTES] = bytes.try_into().ok()?;
         let (body, rest) = bytes.split_at(16);
         let (codes, rest) = rest.split_at(2);
-        let (decider, batch) = rest.split_at(4);
+        let (decider, rest) = rest.split_at(2);
+        let (batch, home_batch) = rest.split_at(8);
         let [outcome, reason] = <[u8; 2]>::try_from(codes).ok()?;
         let reason = match reason {
             0 => None,
@@ -99,8 +121,9 @@ impl IdRecord {
             body: body.try_into().ok()?,
             outcome: Outcome::try_from(i32::from(outcome)).ok()?,
             reason,
-            decider: u32::from_be_bytes(decider.try_into().ok()?),
+            decider: u16::from_be_bytes(decider.try_into().ok()?),
             batch: u64::from_be_bytes(batch.try_into().ok()?),
+            home_batch: u64::from_be_bytes(home_batch.try_into().ok()?),
         })
     }
 }
@@ -110,6 +133,8 @@ fn hash_of(key: &IdKey) -> u32 {
     let [a, b, c, d, ..] = *key;
     u32::from_be_bytes([a, b, c, d])
 }
+
+const _: () = assert!(size_of::<(IdKey, IdRecord)>() <= 56);
 
 /// Ids of one slot.
 #[derive(Debug, Default)]
@@ -221,7 +246,8 @@ mod tests {
     fn records_survive_their_encoding() {
         for outcome in [Outcome::Booked, Outcome::Refused, Outcome::Pending] {
             for reason in std::iter::once(None).chain(Reason::ALL.iter().copied().map(Some)) {
-                let record = IdRecord { body: [7; 16], outcome, reason, decider: 9, batch: u64::MAX };
+                let record =
+                    IdRecord { body: [7; 16], outcome, reason, decider: 256, batch: u64::MAX, home_batch: 5 };
                 assert_eq!(IdRecord::decode(&record.encode()), Some(record));
             }
         }

@@ -41,6 +41,7 @@ pub mod receive;
 pub mod recheck;
 pub mod refusal;
 pub mod resend;
+pub mod reversal;
 pub mod room;
 pub mod state;
 pub mod status;

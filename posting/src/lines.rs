@@ -1,12 +1,14 @@
 //! Items of the journal and of the channels, written as bytes the moment they are decided: no message is built and
 //! no text is copied first. A test decodes each with the generated types and compares.
 //!
-//! Fields stand in the order of their numbers, so that the bytes are those of the generated types.
+//! Fields stand in the order of their numbers, an operation in the place of the first of them, so that the bytes are those of
+//! the generated types.
 
 use crate::adjustment::{Adjust, write_case};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::IdKey;
 use crate::overlay::Line;
+use crate::reversal::Reversed;
 use crate::status::Status;
 use crate::views::{CommandView, EventView, Facts, Operation};
 use schemas::amount_wire::{split, value};
@@ -229,6 +231,8 @@ pub struct DecisionLine<'a> {
     pub status: Option<&'a (Box<str>, Status)>,
     /// The proposal that it made, approves or rejected.
     pub proposal: Option<ProposalLine<'a>>,
+    /// The event that it gives back, and what of that is given back from now on.
+    pub reversed: Option<&'a Reversed>,
 }
 
 impl<'a> DecisionLine<'a> {
@@ -258,6 +262,7 @@ impl<'a> DecisionLine<'a> {
             waits_for: None,
             status: None,
             proposal: None,
+            reversed: None,
         }
     }
 
@@ -347,24 +352,25 @@ impl<'a> DecisionLine<'a> {
         if let Some((_, hold)) = self.hold {
             f.message(40, |f| hold_state(f, hold));
         }
-        // A change of an account stands behind what is waited for.
+        // All of them in the place of the first: so do the generated types.
         match &command.operation {
             _ if self.outcome != Outcome::Pending => {}
-            Operation::ChangeAccount(_) => {}
             Operation::Adjust(adjust) => adjust.write(f, Adjust::IN_DECISION),
             operation => operation.write(f, Operation::IN_DECISION),
         }
         self.write_waiting(f);
     }
 
-    /// What it waits for, the account that it changed, who asked for it, and the proposal that it is about.
+    /// What it waits for, the account that it changed, what it gives back, who asked for it, and the proposal that it is about.
     fn write_waiting(&self, f: &mut Fields<'_>) {
         if let Some(encoded) = self.waits_for.and_then(|event| event.encoded) {
             f.encoded(44, encoded);
         }
-        if self.outcome == Outcome::Pending && matches!(self.command.operation, Operation::ChangeAccount(_)) {
-            self.command.operation.write(f, Operation::IN_DECISION);
-        }
+        self.write_changed(f);
+    }
+
+    /// The account that it changed, and the event that it gives back.
+    fn write_changed(&self, f: &mut Fields<'_>) {
         if let Some((account, status)) = self.status {
             f.message(46, |f| {
                 f.text(1, account);
@@ -373,6 +379,9 @@ impl<'a> DecisionLine<'a> {
                 f.flag(4, status.debits_frozen);
                 f.flag(5, status.credits_frozen);
             });
+        }
+        if let Some(reversed) = self.reversed {
+            f.message(48, |f| f.raw(&reversed.encode()));
         }
         f.text(53, self.command.principal);
         if let Some(proposal) = self.proposal() {

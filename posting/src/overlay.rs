@@ -16,6 +16,7 @@ use crate::outbox::Outbox;
 use crate::proposals::Proposal;
 use crate::refusal;
 use crate::resend::Again;
+use crate::reversal::{self, Reversed};
 use crate::state::Slot;
 use crate::status::Status;
 use crate::suspense::{Case, CaseKey};
@@ -129,6 +130,8 @@ pub struct Overlay<'a> {
     pub(crate) cases: BTreeMap<CaseKey, Option<Case>>,
     /// Accounts whose status changed.
     pub(crate) statuses: BTreeMap<Box<str>, Status>,
+    /// Events of which more or less is given back.
+    pub(crate) reversals: BTreeMap<IdKey, Reversed>,
     tallies: Vec<(TallyKey, Tally)>,
     clearing: ClearingNets,
     scratch: Vec<u8>,
@@ -178,6 +181,7 @@ impl<'a> Overlay<'a> {
             proposals: BTreeMap::new(),
             cases: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            reversals: BTreeMap::new(),
             tallies: Vec::new(),
             clearing: ClearingNets::default(),
             scratch: Vec::with_capacity(512),
@@ -239,6 +243,9 @@ impl<'a> Overlay<'a> {
         }
         if let Some((key, hold)) = line.hold {
             self.effects.push(effects::held(*key, hold.clone()));
+        }
+        if let Some(reversed) = line.reversed {
+            self.effects.push(reversal::effect(reversed.clone()));
         }
         if line.outcome == Outcome::Refused {
             self.refusals.push(refusal::record(self.base.slot, self.batch, line));

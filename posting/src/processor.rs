@@ -8,7 +8,7 @@ use crate::outbox::Outbox;
 use crate::overlay::Overlay;
 use crate::state::{Change, Slot};
 use crate::views::CommandItemView;
-use crate::{adjustment, decide, gaps, groups, holds, markers, receive, recheck, resend, room};
+use crate::{adjustment, decide, gaps, groups, holds, markers, receive, recheck, resend, reversal, room};
 use bytes::Bytes;
 use prost::Message;
 use schemas::batch::{self, BODY_BYTES_MAX, BatchError, Opened};
@@ -75,13 +75,14 @@ impl Processor for Posting {
     fn looks_back(&self, slot: &Slot, window: &Window<'_>) -> Vec<LookBack> {
         let credits = window.inputs.iter().find(|input| input.from.topic == Topic::Credits);
         let old = credits.and_then(|credits| recheck::looks_back(slot, credits, CREDITS_BYTES_MAX));
-        old.into_iter().chain(resend::looks_back(slot)).collect()
+        old.into_iter().chain(resend::looks_back(slot)).chain(reversal::looks_back(slot)).collect()
     }
 
     fn glean(&self, _slot: u32, sought: &LookBack, batch: &Opened) -> Result<Vec<Bytes>, String> {
         match sought.end {
             ChannelEnd::Taken(from) => recheck::checks_taken(from, sought, batch),
             ChannelEnd::Sent(to) => resend::items_sent(to, sought, batch),
+            ChannelEnd::Batch(event) => reversal::decision_of(event, batch),
         }
     }
 

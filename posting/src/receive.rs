@@ -9,7 +9,7 @@ use crate::config::CROSSING_MAX;
 use crate::days::Kind;
 use crate::decide::{self, Broken};
 use crate::holds::HoldKey;
-use crate::ids::{IdRecord, id_key, key_of};
+use crate::ids::{id_key, key_of};
 use crate::lines::ReceivedLine;
 use crate::overlay::{LocalLeg, Overlay, Refusal, signed};
 use crate::views::{CreditItemView, CreditKind, CreditView};
@@ -218,9 +218,9 @@ fn book<'c>(o: &mut Overlay<'_>, credit: &CreditView<'c>) -> Result<Vec<crate::o
 /// Ends the pending state of a command forwarded earlier.
 fn resolve(o: &mut Overlay<'_>, from: u32, sequence: u64, check: u64, verdict: Verdict) {
     let key = key_of(verdict.event.as_ref());
-    if let Some(IdRecord { body, .. }) = o.id(&key) {
+    if let Some(before) = o.id(&key) {
         let (outcome, reason) = (verdict.outcome(), Reason::by_code(&verdict.reason));
-        o.change_id(key, IdRecord { body, outcome, reason, decider: from, batch: verdict.batch });
+        o.change_id(key, before.resolved(outcome, reason, from, verdict.batch));
         adjustment::ended(o, &key, outcome);
     }
     o.journal(Item::Resolution(Resolution {

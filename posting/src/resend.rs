@@ -292,6 +292,7 @@ fn operation_of(of: decision::Operation) -> command::Operation {
         decision::Operation::ApproveAdjustment(approve) => command::Operation::ApproveAdjustment(approve),
         decision::Operation::RejectAdjustment(reject) => command::Operation::RejectAdjustment(reject),
         decision::Operation::ResolveSuspense(resolve) => command::Operation::ResolveSuspense(resolve),
+        decision::Operation::ReverseEvent(reverse) => command::Operation::ReverseEvent(reverse),
     }
 }
 

@@ -66,8 +66,8 @@ fn legs_of_command(message: &[u8]) -> (usize, usize) {
         while let Ok(Some(key)) = walk.key() {
             if key == bytes_key(12) {
                 legs += 1;
-            } else if (bytes_key(18)..=bytes_key(21)).contains(&key) {
-                // What is said of a hold, or of an account.
+            } else if (bytes_key(18)..=bytes_key(22)).contains(&key) {
+                // What is said of a hold, of an account, or of the event that is given back.
                 bytes += HOLD_BYTES;
             } else if (bytes_key(26)..=bytes_key(29)).contains(&key) {
                 // What is said of a proposal, and that it is waited for; the legs where home makes them.

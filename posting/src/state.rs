@@ -10,12 +10,13 @@ use crate::holds::{Hold, HoldKey, HoldTable};
 use crate::ids::{IdKey, IdRecord, IdTable, key_of};
 use crate::proposals::{Proposal, ProposalTable};
 use crate::resend::Again;
+use crate::reversal::{ReversalTable, Reversed};
 use crate::status::StatusTable;
 use crate::suspense::{Case, CaseKey, CaseTable};
 use prost::Message;
 use schemas::batch::{ChainHead, Hash};
 use schemas::topics::Topic;
-use schemas::wire::{self, BatchHeader};
+use schemas::wire::{self, BatchHeader, Outcome};
 use std::collections::BTreeMap;
 use stream::processor::{PutPair, SlotState};
 
@@ -42,6 +43,8 @@ pub struct Slot {
     pub cases: CaseTable,
     /// Accounts that an event has opened, closed or frozen.
     pub statuses: StatusTable,
+    /// Events of this home of which something is given back.
+    pub reversals: ReversalTable,
     /// Last batch of the own journal.
     pub journal: ChainHead,
     /// Last batch accepted from every ingest slot.
@@ -90,6 +93,7 @@ impl Slot {
             proposals: ProposalTable::default(),
             cases: CaseTable::default(),
             statuses: StatusTable::default(),
+            reversals: ReversalTable::default(),
             journal: ChainHead::default(),
             commands: BTreeMap::new(),
             incoming: BTreeMap::new(),
@@ -144,17 +148,54 @@ impl Slot {
             }
             Effect::Id { key, record } => {
                 self.ids.set(key, record);
-                self.groups.came(key);
+                self.groups.came(key, record.outcome != Outcome::Pending);
             }
             Effect::Resolved { key, outcome, reason, decider, batch } => {
-                if let Some(IdRecord { body, .. }) = self.ids.get(&key).copied() {
-                    self.ids.set(key, IdRecord { body, outcome, reason, decider, batch });
+                if let Some(before) = self.ids.get(&key).copied() {
+                    self.ids.set(key, before.resolved(outcome, reason, decider, batch));
+                    self.groups.came(key, outcome != Outcome::Pending);
                 }
                 self.proposals.decided(&key, outcome);
             }
+            Effect::Reversed { key, reversed } => self.reversals.set(key, *reversed),
+            Effect::Status { account, status } => self.statuses.set(account, status),
+            Effect::Repeated { conflict } => {
+                let count = if conflict { &mut self.conflicts } else { &mut self.duplicates };
+                *count = count.saturating_add(1);
+            }
+            Effect::Tick(business_time_us) => self.tick_us = self.tick_us.max(business_time_us),
+            Effect::HeldTick(business_time_us) => {
+                self.held_ticks = self.held_ticks.saturating_add(1);
+                self.held_tick_us = business_time_us;
+            }
+            Effect::Chart(hash) => self.chart_hash = hash,
+            waits @ (Effect::GroupOpened { .. }
+            | Effect::GroupAnswered { .. }
+            | Effect::GroupClosed(_)
+            | Effect::HoldPlaced { .. }
+            | Effect::HoldEnded(_)
+            | Effect::HoldsEnded { .. }
+            | Effect::Proposal { .. }
+            | Effect::Case { .. }) => self.take_of_waiting(waits),
+            day @ (Effect::MarkerSeen { .. }
+            | Effect::MarkerSent { .. }
+            | Effect::Aligned { .. }
+            | Effect::Tally(_)) => self.take_of_days(day),
+            channel @ (Effect::Arrived { .. }
+            | Effect::Held { .. }
+            | Effect::Dropped { .. }
+            | Effect::Asked { .. }
+            | Effect::Again { .. }) => self.take_of_channels(channel),
+        }
+    }
+
+    /// Of what waits: for other partitions, for another event, for another principal.
+    fn take_of_waiting(&mut self, effect: Effect) {
+        match effect {
             Effect::GroupOpened { key, mut group } => {
-                let known = |event: &_| self.ids.get(&key_of(Some(event))).is_some();
-                group.came |= group.waits_for.as_ref().is_some_and(known);
+                let other = group.waits_for.as_ref().map(|event| key_of(Some(event)));
+                let known = |record: &IdRecord| !group.decided || record.outcome != Outcome::Pending;
+                group.came = other.is_some_and(|other| self.ids.get(&other).is_some_and(known));
                 self.groups.open(key, *group);
             }
             Effect::GroupAnswered { key, from, answer } => self.groups.answer(key, from, answer),
@@ -167,11 +208,32 @@ impl Slot {
                 let since_us = self.tick_us;
                 self.cases.change(key, case.map(|case| Case { since_us, ..*case }));
             }
-            Effect::Status { account, status } => self.statuses.set(account, status),
-            Effect::Repeated { conflict } => {
-                let count = if conflict { &mut self.conflicts } else { &mut self.duplicates };
-                *count = count.saturating_add(1);
+            _ => {}
+        }
+    }
+
+    fn take_of_days(&mut self, effect: Effect) {
+        match effect {
+            Effect::MarkerSeen { book, date, credits, from } => {
+                let days = self.days.entry(book).or_default();
+                let seen = if credits { &mut days.partitions_seen } else { &mut days.ingest_seen };
+                seen.insert((date, from));
             }
+            Effect::MarkerSent { book, date } => self.days.entry(book).or_default().sent = Some(date),
+            Effect::Aligned { book, date } => {
+                self.tallies.retain(|key, _| key.book != book || key.date > date);
+                self.days.entry(book).or_default().align(date);
+            }
+            Effect::Tally(tally) => {
+                let (key, tally) = *tally;
+                self.tallies.insert(key, tally);
+            }
+            _ => {}
+        }
+    }
+
+    fn take_of_channels(&mut self, effect: Effect) {
+        match effect {
             Effect::Arrived { from, sequence, check } => {
                 let channel = self.incoming.entry(from).or_default();
                 channel.advance(sequence, check);
@@ -185,26 +247,7 @@ impl Slot {
             }
             Effect::Asked { from, asked } => self.incoming.entry(from).or_default().asked = Some(asked),
             Effect::Again { to, again } => self.outgoing.entry(to).or_default().again = again,
-            Effect::Tick(business_time_us) => self.tick_us = self.tick_us.max(business_time_us),
-            Effect::HeldTick(business_time_us) => {
-                self.held_ticks = self.held_ticks.saturating_add(1);
-                self.held_tick_us = business_time_us;
-            }
-            Effect::MarkerSeen { book, date, credits, from } => {
-                let days = self.days.entry(book).or_default();
-                let seen = if credits { &mut days.partitions_seen } else { &mut days.ingest_seen };
-                seen.insert((date, from));
-            }
-            Effect::MarkerSent { book, date } => self.days.entry(book).or_default().sent = Some(date),
-            Effect::Aligned { book, date } => {
-                self.tallies.retain(|key, _| key.book != book || key.date > date);
-                self.days.entry(book).or_default().align(date);
-            }
-            Effect::Chart(hash) => self.chart_hash = hash,
-            Effect::Tally(tally) => {
-                let (key, tally) = *tally;
-                self.tallies.insert(key, tally);
-            }
+            _ => {}
         }
     }
 }
@@ -215,6 +258,7 @@ const KEY_HOLD: u8 = b'h';
 const KEY_ID: u8 = b'i';
 const KEY_REST: u8 = b'm';
 const KEY_PROPOSAL: u8 = b'p';
+const KEY_REVERSED: u8 = b'r';
 const KEY_STATUS: u8 = b's';
 const KEY_CASE: u8 = b'u';
 
@@ -238,6 +282,10 @@ fn keyed(kind: u8, id: &IdKey) -> [u8; 17] {
     let mut key = [kind; 17];
     key.split_at_mut(1).1.copy_from_slice(id);
     key
+}
+
+fn reversed_key(id: &IdKey) -> [u8; 17] {
+    keyed(KEY_REVERSED, id)
 }
 
 fn group_key(id: &IdKey) -> [u8; 17] {
@@ -377,6 +425,9 @@ impl SlotState for Slot {
         self.statuses.take_dirty(|account, status| {
             put(&status_key(account), Some(&status.to_wire(account).encode_to_vec()));
         });
+        self.reversals.take_dirty(|key, reversed| {
+            put(&reversed_key(&key), reversed.map(Reversed::encode).as_deref());
+        });
         put(&[KEY_REST], Some(&self.rest().encode_to_vec()));
     }
 
@@ -388,6 +439,7 @@ impl SlotState for Slot {
             + self.proposals.dirty_bytes()
             + self.cases.dirty_bytes()
             + self.statuses.dirty_bytes()
+            + self.reversals.dirty_bytes()
     }
 
     fn alarms(&self) -> Vec<String> {
@@ -420,6 +472,10 @@ impl SlotState for Slot {
             Some((&KEY_CASE, _)) => {
                 let (key, case) = Case::decode(value).ok_or_else(wrong)?;
                 self.cases.load(key, case);
+            }
+            Some((&KEY_REVERSED, rest)) => {
+                let key = IdKey::try_from(rest).map_err(|_| wrong())?;
+                self.reversals.load(key, Reversed::decode(value).ok_or_else(wrong)?);
             }
             Some((&KEY_STATUS, _)) => self.statuses.load(value).ok_or_else(wrong)?,
             Some((&KEY_REST, [])) => {
@@ -455,6 +511,9 @@ impl SlotState for Slot {
         for (account, status) in self.statuses.sorted() {
             put(&status_key(account), Some(&status.to_wire(account).encode_to_vec()));
         }
+        for (key, reversed) in self.reversals.all() {
+            put(&reversed_key(key), Some(&reversed.encode()));
+        }
         put(&[KEY_REST], Some(&self.rest().encode_to_vec()));
     }
 
@@ -476,6 +535,7 @@ impl SlotState for Slot {
         all.extend(self.cases.all().map(|(key, case)| (case_key(*key).to_vec(), case.encode(*key))));
         let statuses = self.statuses.sorted().into_iter();
         all.extend(statuses.map(|(account, s)| (status_key(account), s.to_wire(account).encode_to_vec())));
+        all.extend(self.reversals.all().map(|(k, reversed)| (reversed_key(k).to_vec(), reversed.encode())));
         all.push((vec![KEY_REST], self.rest().encode_to_vec()));
         all
     }

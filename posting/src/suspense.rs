@@ -117,7 +117,13 @@ pub fn account_of(slot: u32) -> String {
 /// What the suspense account refuses: nothing.
 #[must_use]
 pub const fn terms() -> Terms {
-    Terms { normal: Side::Credit, overdraft: None, guarded: false, opened_first: false }
+    Terms {
+        normal: Side::Credit,
+        overdraft: None,
+        guarded: false,
+        opened_first: false,
+        reversals_forced: false,
+    }
 }
 
 /// Cases that are not resolved.

@@ -174,6 +174,11 @@ pub enum Operation<'a> {
         /// The event that placed it.
         hold: EventView<'a>,
     },
+    /// An event is given back: by its legs, or, where it has none, whole.
+    ReverseEvent {
+        /// The event that was booked.
+        event: EventView<'a>,
+    },
     /// An account may be used for other things from now on.
     ChangeAccount(AccountChange<'a>),
     /// Something about a proposed adjustment.
@@ -221,9 +226,9 @@ impl<'a> Operation<'a> {
     /// Number of the first operation among the fields of `Command`; the others follow.
     const FIRST: u32 = 18;
     /// Numbers of the operations in `Command`.
-    pub const IN_COMMAND: [u32; 4] = [18, 19, 20, 21];
+    pub const IN_COMMAND: [u32; 5] = [18, 19, 20, 21, 22];
     /// Numbers of the operations in `Decision`.
-    pub const IN_DECISION: [u32; 4] = [41, 42, 43, 45];
+    pub const IN_DECISION: [u32; 5] = [41, 42, 43, 45, 47];
 
     fn read(tag: u32, encoded: &'a [u8]) -> Result<Self, ViewError> {
         if tag == Self::FIRST {
@@ -241,14 +246,18 @@ impl<'a> Operation<'a> {
                 _ => {}
             }
         }
-        Ok(if tag == Self::FIRST + 1 { Self::CaptureHold { hold, last } } else { Self::ReleaseHold { hold } })
+        Ok(match tag - Self::FIRST {
+            1 => Self::CaptureHold { hold, last },
+            2 => Self::ReleaseHold { hold },
+            _ => Self::ReverseEvent { event: hold },
+        })
     }
 
     /// Writes it under its number among these.
     pub fn write(
         &self,
         f: &mut Fields<'_>,
-        [place_hold, capture_hold, release_hold, change_account]: [u32; 4],
+        [place_hold, capture_hold, release_hold, change_account, reverse_event]: [u32; 5],
     ) {
         let event = |f: &mut Fields<'_>, hold: &EventView<'_>| {
             if let Some(encoded) = hold.encoded {
@@ -268,6 +277,9 @@ impl<'a> Operation<'a> {
             }
             Self::ReleaseHold { hold } => {
                 f.message(release_hold, |f| event(f, hold));
+            }
+            Self::ReverseEvent { event: of } => {
+                f.message(reverse_event, |f| event(f, of));
             }
             Self::ChangeAccount(change) => {
                 f.message(change_account, |f| {
@@ -295,7 +307,16 @@ impl<'a> Operation<'a> {
     pub const fn hold(&self) -> Option<&EventView<'a>> {
         match self {
             Self::CaptureHold { hold, .. } | Self::ReleaseHold { hold } => Some(hold),
-            Self::Book | Self::PlaceHold(_) | Self::ChangeAccount(_) | Self::Adjust(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The event that it gives back.
+    #[must_use]
+    pub const fn reverses(&self) -> Option<&EventView<'a>> {
+        match self {
+            Self::ReverseEvent { event } => Some(event),
+            _ => None,
         }
     }
 }
@@ -328,7 +349,7 @@ impl<'a> CommandView<'a> {
                 15 => command.event_offset = field.int()?,
                 16 => facts.traceparent = field.text()?,
                 17 => command.tenant = field.text()?,
-                tag @ 18..=21 => command.operation = Operation::read(tag, field.bytes()?)?,
+                tag @ 18..=22 => command.operation = Operation::read(tag, field.bytes()?)?,
                 tag @ 26..=29 => command.operation = Operation::Adjust(Adjust::read(tag, field.bytes()?)?),
                 40 => command.principal = field.text()?,
                 _ => {}
@@ -498,8 +519,8 @@ mod tests {
     use prost::Message;
     use schemas::wire::{
         ApproveAdjustment, CaptureHold, ChangeAccount, Command, CommandItem, Credit, CreditItem, EventKey,
-        Forward, Leg, ProposeAdjustment, RejectAdjustment, ReleaseHold, ResolveSuspense, command,
-        command_item, credit_item,
+        Forward, Leg, ProposeAdjustment, RejectAdjustment, ReleaseHold, ResolveSuspense, ReverseEvent,
+        command, command_item, credit_item,
     };
 
     fn case() -> impl Strategy<Value = Option<SuspenseCase>> {
@@ -523,6 +544,7 @@ mod tests {
                 CaptureHold { hold, r#final }
             ))),
             key().prop_map(|hold| Some(command::Operation::ReleaseHold(ReleaseHold { hold }))),
+            key().prop_map(|event| Some(command::Operation::ReverseEvent(ReverseEvent { event }))),
             ("[a-z:]{0,9}", 0_i32..6, 0_i32..4).prop_map(|(account, action, side)| {
                 Some(command::Operation::ChangeAccount(ChangeAccount { account, action, side }))
             }),
@@ -547,9 +569,11 @@ mod tests {
         let key = match of {
             Some(command::Operation::CaptureHold(CaptureHold { hold, .. })) => hold.as_ref(),
             Some(command::Operation::ReleaseHold(ReleaseHold { hold })) => hold.as_ref(),
+            Some(command::Operation::ReverseEvent(ReverseEvent { event })) => event.as_ref(),
             _ => None,
         };
-        assert_eq!(view.hold().map(|hold| (hold.source, hold.id)), key.map(|k| (&*k.source, &*k.id)));
+        let named = view.hold().or(view.reverses());
+        assert_eq!(named.map(|event| (event.source, event.id)), key.map(|k| (&*k.source, &*k.id)));
     }
 
     prop_compose! {

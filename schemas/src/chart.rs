@@ -14,6 +14,7 @@
 //! without `overdraft` never refuses. `overdraft` is how far, in major units of the asset, the balance may pass
 //! zero against its normal side. `opened_first: true` says that an event must open the account before it is used,
 //! `guarded: true` that it is asked about every leg, wherever the event is decided.
+//! `reversals: force` says that its limit is not asked about what gives an event back.
 //! `shard_segments` (default 2) says how many leading segments are the shard key.
 
 use crate::balance_json::NormalSide;
@@ -53,6 +54,8 @@ pub struct AccountClass {
     pub opened_first: bool,
     /// It is asked about every leg before anything is booked, as an account with a limit is about some.
     pub guarded: bool,
+    /// Its limit is not asked about what gives an event back.
+    pub reversals_forced: bool,
     segments: Vec<Segment>,
 }
 
@@ -128,6 +131,19 @@ struct ClassEntry {
     opened_first: bool,
     #[serde(default)]
     guarded: bool,
+    #[serde(default)]
+    reversals: Reversals,
+}
+
+/// What becomes of a reversal that would take an account past its limit.
+#[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Reversals {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It is booked.
+    Force,
 }
 
 #[derive(Deserialize)]
@@ -229,6 +245,11 @@ fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Resu
             Some(Overdraft { by_asset })
         }
     };
+    let reversals_forced = entry.reversals == Reversals::Force;
+    if reversals_forced && overdraft.is_none() {
+        let why = "`reversals: force` is for accounts with a limit, the others never refuse";
+        return Err(at(line, format!("pattern {:?}: {why}", entry.pattern)));
+    }
     let shard_segments = entry.shard_segments.unwrap_or(SHARD_SEGMENTS_DEFAULT);
     if shard_segments == 0 || shard_segments > ids::ACCOUNT_SEGMENTS_MAX {
         return Err(at(line, format!("pattern {:?}: shard_segments: expected 1 to 8", entry.pattern)));
@@ -241,6 +262,7 @@ fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Resu
         assets: entry.assets,
         opened_first: entry.opened_first,
         guarded: entry.guarded,
+        reversals_forced,
         segments,
     })
 }

@@ -61,6 +61,9 @@ reasons! {
     HoldNotOpen = 27, "hold_not_open", false, "The hold was refused, captured to its end or released, or its time is over.", "Place a new hold.";
     HoldMismatch = 28, "hold_mismatch", false, "The event takes nothing from the hold it names, or takes from another limited account too.", "The detail names the account. Take from the hold's account alone, in its asset.";
     ExceedsHold = 29, "exceeds_hold", false, "The event takes more than is left on hold.", "The detail says how much is left. Capture less, or pay the rest by an event of its own.";
+    UnknownEvent = 34, "unknown_event", true, "The event that is to be given back is not known here.", "Send it again under a new id when that event is booked; both need the same source, and the same partitionkey or subject.";
+    NotReversible = 35, "not_reversible", false, "The event that is to be given back was refused, moved nothing, or gives something back itself.", "Book the correction by an event with legs of its own.";
+    ExceedsOriginal = 36, "exceeds_original", false, "More would be given back than the event moved.", "The detail says how much is left. Give back less.";
     AccountNotOpen = 30, "account_not_open", true, "The chart wants this account opened before it is used, and no event has opened it.", "Open the account, and send again under a new id.";
     AccountClosed = 31, "account_closed", false, "The account is closed.", "Use another account; an event may open this one again.";
     AccountFrozen = 32, "account_frozen", true, "The account is frozen on this side.", "Send it again under a new id when the account is unfrozen.";
@@ -117,7 +120,8 @@ mod tests {
                      unknown_type bad_amount too_many_decimals unknown_asset bad_account unknown_account unbalanced \
                      no_legs too_many_legs internal conflict insufficient_funds overflow \
                      amount_not_text amount_exponent timed_out unknown_hold hold_not_open hold_mismatch exceeds_hold \
-                     account_not_open account_closed account_frozen account_not_empty";
+                     account_not_open account_closed account_frozen account_not_empty unknown_event not_reversible \
+                     exceeds_original";
         let numbers = (1..).filter(|number| *number != 20);
         let mut expected: Vec<(u8, &str)> = numbers.zip(codes.split_whitespace()).collect();
         expected.extend([(41, "no_principal"), (42, "self_approval"), (43, "unknown_proposal")]);

@@ -117,16 +117,19 @@ impl<'r> IntoIterator for &'r Records<'_> {
     }
 }
 
-/// One end of a channel, as the headers of the slot's changelog count its items ([`BatchHeader::channel`]).
+/// What is counted in the headers of the slot's changelog: the items of one end of a channel ([`BatchHeader::channel`]), or
+/// its own batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChannelEnd {
     /// Items sent to that partition.
     Sent(u32),
     /// Items taken from that partition.
     Taken(u32),
+    /// The batches themselves, by their number: in them, what a key stands for that only the processor knows.
+    Batch([u8; 16]),
 }
 
-/// Consecutive items of a channel that a slot must find again in its own changelog before it can decide.
+/// Consecutive items of a channel, or a batch, that a slot must find again in its own changelog before it can decide.
 ///
 /// It follows from committed state and the records offered, so the slot's next owner asks for the same. Both bounds
 /// are sequences that the changelog's committed batches count.
@@ -141,16 +144,16 @@ pub struct LookBack {
 }
 
 impl LookBack {
-    /// Last sequence on this channel when the batch of that header was sealed; 0 = none. Never falls from a batch to
-    /// the next.
+    /// Number of the batch, or last sequence on this channel when the batch of that header was sealed; 0 = none. Never
+    /// falls from a batch to the next.
     #[must_use]
     pub fn counted(&self, header: &BatchHeader) -> u64 {
-        let (ChannelEnd::Sent(peer) | ChannelEnd::Taken(peer)) = self.end;
-        let channel = header.channel.iter().find(|channel| channel.partition == peer);
-        channel.map_or(0, |channel| match self.end {
-            ChannelEnd::Sent(_) => channel.sequence,
-            ChannelEnd::Taken(_) => channel.taken,
-        })
+        let of = |peer: u32| header.channel.iter().find(|channel| channel.partition == peer);
+        match self.end {
+            ChannelEnd::Sent(peer) => of(peer).map_or(0, |channel| channel.sequence),
+            ChannelEnd::Taken(peer) => of(peer).map_or(0, |channel| channel.taken),
+            ChannelEnd::Batch(_) => header.batch,
+        }
     }
 }
 

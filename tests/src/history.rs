@@ -30,6 +30,8 @@ enum Expect {
     IfFunded,
     /// Booked, or refused for what it says of a hold or a proposal: it depends on what came before, and on the lane.
     IfOpen,
+    /// Booked, or refused for what it says of the event that it gives back: it depends on what came before.
+    IfThere,
 }
 
 /// One thing that comes from outside.
@@ -128,6 +130,9 @@ impl History {
             }
             let event = Event::transfer(&id, &subject, time, (&from, &to), &yuan(cents));
             self.send(&event, Expect::IfFunded);
+            if self.prng.below(4) == 0 {
+                self.give_back(&event, cents);
+            }
             if self.prng.below(8) == 0 {
                 let other = Event::transfer(&id, &subject, time, (&from, &to), &yuan(cents + 1));
                 self.send(&other, Expect::IfFunded);
@@ -146,6 +151,26 @@ impl History {
             event.data = json!({ "legs": legs });
             self.send(&event, Expect::IfFunded);
         }
+    }
+
+    /// A transfer is given back, whole or in parts, in any order and by any lane.
+    fn give_back(&mut self, transfer: &Event, cents: u64) {
+        for _ in 0..1 + self.prng.below(3) {
+            let id = self.id();
+            let mut event = Event { id, kind: "event.reversed", ..transfer.clone() };
+            event.data = json!({ "event": transfer.id });
+            if self.prng.below(3) > 0 {
+                let (from, to) = (&transfer.data["to"], &transfer.data["from"]);
+                let part = yuan(1 + self.prng.below(cents));
+                event.kind = "event.refunded";
+                event.data =
+                    json!({ "event": transfer.id, "from": from, "to": to, "asset": "CNY", "amount": part });
+            }
+            self.send(&event, Expect::IfThere);
+        }
+        let (id, data) = (self.id(), json!({ "event": "never" }));
+        let nothing = Event { id, kind: "event.reversed", data, ..transfer.clone() };
+        self.send(&nothing, Expect::IfThere);
     }
 
     /// Money on hold, captured in parts and released, in any order and by any lane; an account frozen and thawed.
@@ -202,7 +227,8 @@ impl History {
             self.send(&event(&proposal, "adjustment.proposed", json!({ "legs": legs })), Expect::IfOpen);
             for _ in 0..2 + self.prng.below(3) {
                 let id = self.id();
-                let kind = if self.prng.below(6) == 0 { "adjustment.rejected" } else { "adjustment.approved" };
+                let kind =
+                    if self.prng.below(6) == 0 { "adjustment.rejected" } else { "adjustment.approved" };
                 self.send(&event(&id, kind, json!({ "proposal": proposal })), Expect::IfOpen);
             }
             let (id, case) = (self.id(), format!("p0{}-p0{}-1", self.prng.below(3), self.prng.below(3)));
@@ -343,14 +369,9 @@ impl History {
         let [(outcome, body)] = firsts[..] else { panic!("{id} has one first outcome: {fates:?}") };
         let holds = match expect {
             Expect::Booked => *outcome == "booked",
-            Expect::IfFunded => {
-                ["booked", "refused:insufficient_funds", "refused:timed_out", "refused:account_frozen"]
-                    .contains(outcome)
-            }
+            Expect::IfFunded => stands(outcome, &["timed_out"]),
             Expect::IfOpen => {
                 let reasons = [
-                    "insufficient_funds",
-                    "account_frozen",
                     "unknown_hold",
                     "hold_not_open",
                     "hold_mismatch",
@@ -362,8 +383,10 @@ impl History {
                     "case_not_open",
                     "timed_out",
                 ];
-                let refused = outcome.strip_prefix("refused:");
-                *outcome == "booked" || refused.is_some_and(|reason| reasons.contains(&reason))
+                stands(outcome, &reasons)
+            }
+            Expect::IfThere => {
+                stands(outcome, &["unknown_event", "not_reversible", "exceeds_original", "timed_out"])
             }
         };
         assert!(holds, "{id}: {outcome}, expected {expect:?}");
@@ -373,4 +396,11 @@ impl History {
             assert!(same || self.conflicting.iter().any(|c| c == id), "{id}: {fates:?}");
         }
     }
+}
+
+/// Whether an event is booked, or refused for want of funds, as its account is frozen, or for one of these reasons.
+fn stands(outcome: &str, reasons: &[&str]) -> bool {
+    let refused =
+        |reason| ["insufficient_funds", "account_frozen"].contains(&reason) || reasons.contains(&reason);
+    outcome == "booked" || outcome.strip_prefix("refused:").is_some_and(refused)
 }

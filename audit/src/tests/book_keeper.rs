@@ -143,6 +143,14 @@ pub fn change(id: &str, user: u32, action: change_account::Action) -> Event {
     Event { legs: Vec::new(), operation, ..pay(id, user, user, 1) }
 }
 
+/// Gives `amount` of what a user has paid another back.
+pub fn reverse(id: &str, of: &str, user: u32, other: u32, amount: i128) -> Event {
+    let operation = Some(command::Operation::ReverseEvent(ReverseEvent { event: key(of) }));
+    let legs =
+        vec![leg(&format!("users:{other}:wallet"), amount), leg(&format!("users:{user}:wallet"), -amount)];
+    Event { legs, operation, ..pay(id, user, user, 1) }
+}
+
 /// Ends a hold.
 pub fn release(id: &str, of: &str, user: u32) -> Event {
     let operation = Some(command::Operation::ReleaseHold(ReleaseHold { hold: key(of) }));
@@ -173,6 +181,10 @@ struct Ledger {
     suspense: BTreeMap<u64, Leg>,
     /// Approvals to be booked at the end of the window: the command, its ingest slot, and what it approves.
     approvals: Vec<(Command, u32, String)>,
+    /// Events that give another back and wait for its legs.
+    reversing: Vec<(Command, u32)>,
+    /// What of an event is given back, and what it moved.
+    returned: BTreeMap<String, (i128, i128)>,
     /// Holds by the event that placed them.
     placed: BTreeMap<String, HoldState>,
     /// First sequence to be sent again, by receiver.
@@ -942,6 +954,33 @@ impl PostingWindow {
         world.ledgers[self.p as usize].groups.insert(id, (command.clone(), ingest_slot, answers));
     }
 
+    /// What gives another event back waits for its legs.
+    fn wait(&mut self, world: &mut World, ingest_slot: u32, command: &Command, decision: &mut Decision) {
+        let Some(command::Operation::ReverseEvent(reverse)) = command.operation.clone() else { return };
+        decision.outcome = Outcome::Pending as i32;
+        decision.asked = (0..).zip(&command.leg).map(|(n, l)| remote(n, l, 0, 0)).collect();
+        decision.waits_for.clone_from(&reverse.event);
+        decision.operation = Some(decision::Operation::ReverseEvent(reverse));
+        world.ledgers[self.p as usize].reversing.push((command.clone(), ingest_slot));
+    }
+
+    /// Books what gives another event back: of the 100 that every payment here has moved.
+    fn give_back(&mut self, world: &mut World) {
+        for (command, ingest_slot) in std::mem::take(&mut world.ledgers[self.p as usize].reversing) {
+            let Some(command::Operation::ReverseEvent(reverse)) = &command.operation else { continue };
+            let mut decision = Decision { concludes: true, ..decision_of(&command, ingest_slot) };
+            self.book_legs(world, &command, &mut decision);
+            let ledger = &mut world.ledgers[self.p as usize];
+            let (back, moved) = ledger.returned.entry(reverse.event.clone().unwrap().id).or_insert((0, 100));
+            *back += of(command.leg[0].amount.as_ref());
+            let (sum, moved) = (sum(*back), sum(*moved));
+            decision.reversed = Some(ReversedState { event: reverse.event.clone(), sum, moved });
+            let known = ledger.ids.get_mut(&command.event.clone().unwrap().id).unwrap();
+            (known.1, known.2) = (decision.outcome, (self.p, self.batch));
+            self.items.push(Item::Decision(decision));
+        }
+    }
+
     fn about_hold(
         &mut self,
         world: &mut World,
@@ -988,6 +1027,7 @@ impl PostingWindow {
             | command::Operation::ResolveSuspense(_) => {
                 return self.about_adjustment(world, command, operation, decision);
             }
+            command::Operation::ReverseEvent(_) => return,
             command::Operation::ReleaseHold(release) => {
                 let hold = placed[&release.hold.clone().unwrap().id].clone();
                 HoldState { amount: Some(0.into()), ..hold }
@@ -1092,6 +1132,7 @@ impl PostingWindow {
     /// Decides what every partition has answered.
     fn conclude(&mut self, world: &mut World) {
         self.book_approved(world);
+        self.give_back(world);
         let ledger = &mut world.ledgers[self.p as usize];
         let ready = ledger.groups.extract_if(.., |_, (.., answers)| answers.values().all(Option::is_some));
         for (id, (command, ingest_slot, answers)) in ready.collect::<Vec<_>>() {
@@ -1177,6 +1218,9 @@ impl PostingWindow {
             (0, None, Plan::Forward(_)) => self.forward(world, ingest_slot, command, &mut decision),
             (0, None, Plan::Group(_)) => self.ask(world, ingest_slot, command, &mut decision),
             (_, _, Plan::Refuse | Plan::Forward(false)) => self.refuse(&mut decision, "insufficient_funds"),
+            (0, None, _) if matches!(command.operation, Some(command::Operation::ReverseEvent(_))) => {
+                self.wait(world, ingest_slot, command, &mut decision);
+            }
             _ => match &command.operation {
                 None => self.book_legs(world, command, &mut decision),
                 Some(operation) => self.about_hold(world, command, operation, &mut decision),

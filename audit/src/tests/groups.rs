@@ -1,7 +1,7 @@
 //! Events that several partitions must agree to: accepted when each was asked, has answered and is told; found when
 //! anything of that is not so, or something stays on hold.
 
-use super::book_keeper::{Event, Plan, World, capture, change, hold, leg, pay, release};
+use super::book_keeper::{Event, Plan, World, capture, change, hold, leg, pay, release, reverse};
 use super::clean::{QUIESCED, run};
 use crate::Check;
 use crate::{AuditLimit, Report};
@@ -10,8 +10,8 @@ use schemas::topics::Topic;
 use schemas::wire::{Decision, JournalItem, Outcome, change_account::Action, journal_item::Item};
 
 /// Checks whose defects are seeded here.
-pub const SEEDED: [Check; 4] =
-    [Check::OutcomeGroup, Check::HoldOwner, Check::HoldAmount, Check::AccountStatus];
+pub const SEEDED: [Check; 5] =
+    [Check::OutcomeGroup, Check::ReversalAmount, Check::HoldOwner, Check::HoldAmount, Check::AccountStatus];
 
 /// Home is partition 0, which has something to put on hold itself; partition 1 and 2 are asked. One event is booked,
 /// one is refused by partition 2.
@@ -46,6 +46,9 @@ fn history() -> World {
         change("freeze", 3, Action::Freeze),
         change("unfreeze", 3, Action::Unfreeze),
         pay("thawed", 3, 6, 1),
+        pay("paid", 3, 6, 100),
+        reverse("a part", "paid", 3, 6, 60),
+        reverse("the rest", "paid", 3, 6, 40),
     ];
     world.ingest(0, &later.map(|event| Event { home: 0, ..event }), None);
     world.post(0);
@@ -62,11 +65,12 @@ fn what_every_partition_agreed_to_is_no_defect() {
     let report = audit(&history());
     assert!(report.passed, "{report}");
     let checked = |check: Check| report.check(check).unwrap().checked;
-    // On hold: three legs of one, two of the other; ended by a credit: two.
-    assert_eq!((checked(Check::OutcomeGroup), checked(Check::HoldOwner)), (6, 7), "{report}");
+    // On hold: three legs of one, two of the other; ended by a credit: two. What gives back is looked at as a group.
+    assert_eq!((checked(Check::OutcomeGroup), checked(Check::HoldOwner)), (8, 7), "{report}");
+    assert!(checked(Check::ReversalAmount) >= 2, "{report}");
     assert_eq!(checked(Check::HoldAmount), 7, "three placed, two captures, a release, one over by time");
     let o = report.conservation.outcomes;
-    assert_eq!((o.booked, o.refused, o.pending), (13, 1, 0));
+    assert_eq!((o.booked, o.refused, o.pending), (16, 1, 0));
 }
 
 /// Changes, drops (`None`) or keeps the first journal item of a partition for which `change` returns true.
@@ -108,7 +112,39 @@ fn found(p: u32, change: impl Fn(&mut Item) -> bool, drop_it: bool) -> Vec<Check
 #[test]
 #[expect(clippy::too_many_lines, reason = "a row for each defect")]
 fn defects_of_groups_and_holds() {
-    let rows: [(&str, Check, Vec<Check>); 20] = [
+    let rows: [(&str, Check, Vec<Check>); 24] = [
+        (
+            "gives back what is not counted",
+            Check::ReversalAmount,
+            found(
+                0,
+                decision("the rest", true, |d| d.reversed.as_mut().unwrap().sum[0].sum = Some(60.into())),
+                false,
+            ),
+        ),
+        (
+            "gives back more than was moved",
+            Check::ReversalAmount,
+            found(
+                0,
+                decision("the rest", true, |d| d.reversed.as_mut().unwrap().moved[0].sum = Some(99.into())),
+                false,
+            ),
+        ),
+        (
+            "gives back without waiting",
+            Check::ReversalAmount,
+            found(
+                0,
+                decision("paid", false, |d| d.reversed = Some(schemas::wire::ReversedState::default())),
+                false,
+            ),
+        ),
+        (
+            "gives back other legs than it said",
+            Check::OutcomeGroup,
+            found(0, decision("a part", true, |d| d.entry[0].account = "users:9:wallet".into()), false),
+        ),
         (
             "booked though one refused",
             Check::OutcomeGroup,

@@ -6,7 +6,7 @@ use super::*;
 use serde_json::{Value, json};
 
 const ENVELOPE: &str = include_str!("../../../schemas/json/events/cloudevent.json");
-const SCHEMAS: [&str; 16] = [
+const SCHEMAS: [&str; 18] = [
     include_str!("../../../schemas/json/events/transfer.json"),
     include_str!("../../../schemas/json/events/order.paid.json"),
     include_str!("../../../schemas/json/events/refund.succeeded.json"),
@@ -14,6 +14,8 @@ const SCHEMAS: [&str; 16] = [
     include_str!("../../../schemas/json/events/hold.placed.json"),
     include_str!("../../../schemas/json/events/hold.captured.json"),
     include_str!("../../../schemas/json/events/hold.released.json"),
+    include_str!("../../../schemas/json/events/event.reversed.json"),
+    include_str!("../../../schemas/json/events/event.refunded.json"),
     include_str!("../../../schemas/json/events/account.opened.json"),
     include_str!("../../../schemas/json/events/account.closed.json"),
     include_str!("../../../schemas/json/events/account.frozen.json"),
@@ -144,7 +146,7 @@ fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
 #[test]
 fn every_event_on_the_page_is_booked_as_the_page_says() {
     let events = blocks(EVENTS_PAGE, "json");
-    assert_eq!(events.len(), 12);
+    assert_eq!(events.len(), 14);
     let mut kinds = Vec::new();
     for text in events {
         let event: Value = serde_json::from_str(text).unwrap();
@@ -162,6 +164,8 @@ fn every_event_on_the_page_is_booked_as_the_page_says() {
             "hold.placed",
             "hold.captured",
             "hold.released",
+            "event.reversed",
+            "event.refunded",
             "account.frozen",
             "adjustment.proposed",
             "adjustment.approved",

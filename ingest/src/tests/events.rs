@@ -117,6 +117,12 @@ fn events_become_legs() {
         ("adjustment.rejected", r#"{"proposal":"p-1","proposal_source":"/desk"}"#, &[]),
         ("suspense.retried", r#"{"case":"p02-p00-17"}"#, &[]),
         ("suspense.redirected", r#"{"case":"p02-p00-17","account":"users:1:wallet"}"#, &[]),
+        ("event.reversed", r#"{"event":"t-1"}"#, &[]),
+        (
+            "event.refunded",
+            r#"{"event":"t-1","from":"merchants:7:payable","to":"users:1:wallet","asset":"CNY","amount":"30"}"#,
+            &["D merchants:7:payable CNY 30.00", "C users:1:wallet CNY 30.00"],
+        ),
         ("account.frozen", r#"{"account":"users:1:wallet","side":"debit"}"#, &[]),
         ("account.closed", r#"{"account":"users:1:wallet"}"#, &[]),
     ];

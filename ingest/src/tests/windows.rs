@@ -76,6 +76,11 @@ fn a_window_takes_its_shares_and_leaves_the_rest_in_place() {
         rig.slot.last_read().iter().map(|read| (read.at.topic, read.offset)).collect();
     assert_eq!(read[&Topic::Events0], 13);
     assert_eq!(read[&Topic::Days], 1);
+    assert_eq!(rig.slot.held_back(), [1, 1, 1]);
+    let lanes = [events("d"), vec![], vec![transfer("e", NOON, "1")]];
+    rig.window(Given { lanes, ..Given::default() }).unwrap();
+    assert_eq!(rig.slot.held_back(), [2, 1, 1], "only the first had more than its share");
+    assert_eq!(rig.replayed.held_back(), [0; 3], "of another owner's windows nothing is counted");
 }
 
 #[test]

@@ -38,6 +38,7 @@ const TRANSFER_RULES: &str = r#"
 version: 1
 rules:
   - type: transfer
+    each: data.legs
     legs:
       - { debit: "{data.from}", asset: "{data.asset}", amount: data.amount }
       - { credit: "{data.to}", asset: "{data.asset}", amount: data.amount }

@@ -101,6 +101,7 @@ const TRACE: &[(&str, Columns)] = &[
             ("event_at", MaybeText),
             ("journal", Text),
             ("decided_at", Text),
+            ("about", MaybeText),
             ("principal", MaybeText),
             ("proposed_by", MaybeText),
         ],

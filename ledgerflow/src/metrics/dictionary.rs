@@ -122,6 +122,9 @@ metrics! {
         DEAD_LETTERED: Counter "ledgerflow_ingest_events_dead_lettered" in "events" by ["slot"]
             = "Events that ingest could not read or map; each lies on topic rejected with its reason.";
             "`ledgerflow rejected list --summary` names the reasons; errors.md says what each asks for.";
+        HELD_BACK: Counter "ledgerflow_ingest_windows_held_back" in "windows" by ["slot", "lane"]
+            = "Windows in which a lane had more to offer than its share and waited with the rest, since this process has the slot.";
+            "It grows in bursts while more comes than is taken. For hours: the pipeline is too small for what comes, see the slowest stage of `ledgerflow status`; a low lane alone: the lanes above it are full.";
         OUTCOMES: Counter "ledgerflow_posting_events" in "events" by ["slot", "outcome"]
             = "Forwarded events by outcome, counted at the event's home, since the books began. Refused includes conflicts: a known id with another body.";
             "Many refused: `ledgerflow rejected list --summary`. Many duplicates: a sender repeats more than it should, the books are right.";

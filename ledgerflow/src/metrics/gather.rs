@@ -14,6 +14,7 @@ use crate::runtime::{Deadline, Pipeline, Reached, Stage, Workers};
 use crate::traces::Tracer;
 use ingest::lanes::LANES;
 use ingest::processor::IngestProcessor;
+use ingest::state::IngestSlot;
 use posting::Posting;
 use reconcile::join::{Gate, Join};
 use schemas::recon_json::CaseKind;
@@ -167,10 +168,12 @@ fn each_slot<P: Processor + 'static, R: Send + 'static>(
 }
 
 fn of_ingest(samples: &mut Samples, workers: &Workers<IngestProcessor>) {
-    for (slot, counts) in each_slot(workers, |_, slot| slot.counts().clone()) {
+    let figures = |_: &IngestProcessor, slot: &IngestSlot| (slot.counts().clone(), slot.held_back());
+    for (slot, (counts, held_back)) in each_slot(workers, figures) {
         for lane in 0..LANES {
             let received = counts.received_by_lane.get(lane).copied().unwrap_or(0);
             samples.count(&of::RECEIVED, [&slot, &lane], received);
+            samples.count(&of::HELD_BACK, [&slot, &lane], held_back.get(lane).copied().unwrap_or(0));
         }
         samples.count(&of::FORWARDED, [&slot], counts.forwarded);
         samples.count(&of::DEAD_LETTERED, [&slot], counts.dead_lettered);

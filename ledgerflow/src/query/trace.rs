@@ -18,7 +18,7 @@ use schemas::dates::{Day, format_instant};
 use schemas::topics::Topic;
 use schemas::wire::{
     Decision, Entry, EventKey, JournalBody, Match, Outcome, Received, Reserved, Resolution,
-    journal_item::Item,
+    decision::Operation, journal_item::Item,
 };
 use std::collections::BTreeSet;
 use stream::log::{Log, Record, TopicPartition, header};
@@ -231,7 +231,7 @@ fn lies_at(d: &Decision) -> Cell {
     format!("{lane}/{}@{}", d.event_partition, d.event_offset).into()
 }
 
-const DECISION_COLUMNS: [&str; 11] = [
+const DECISION_COLUMNS: [&str; 12] = [
     "outcome",
     "reason",
     "original",
@@ -241,6 +241,7 @@ const DECISION_COLUMNS: [&str; 11] = [
     "event_at",
     "journal",
     "decided_at",
+    "about",
     "principal",
     "proposed_by",
 ];
@@ -272,9 +273,25 @@ fn decisions(found: &Found) -> Table {
             format_instant(record.timestamp_us).into(),
             Cell::None,
             Cell::None,
+            Cell::None,
         ]);
     }
     table
+}
+
+/// What else the event is about: the hold that it places, captures or releases, the event that it gives back, an account.
+fn about(d: &Decision) -> Option<String> {
+    let named = |event: Option<&EventKey>| event.map(|event| event.id.clone());
+    match &d.operation {
+        Some(Operation::CaptureHold(capture)) => return named(capture.hold.as_ref()),
+        Some(Operation::ReleaseHold(release)) => return named(release.hold.as_ref()),
+        Some(Operation::ReverseEvent(reverse)) => return named(reverse.event.as_ref()),
+        Some(Operation::ChangeAccount(change)) => return Some(change.account.clone()),
+        Some(Operation::PlaceHold(_)) | None => {}
+    }
+    let hold = d.hold.as_ref().and_then(|hold| named(hold.event.as_ref()));
+    let reversed = d.reversed.as_ref().and_then(|reversed| named(reversed.event.as_ref()));
+    hold.or(reversed).or_else(|| d.account_status.as_ref().map(|status| status.account.clone()))
 }
 
 fn decision_row(batch: Batch, d: &Decision) -> [Cell; DECISION_COLUMNS.len()] {
@@ -305,6 +322,7 @@ fn decision_row(batch: Batch, d: &Decision) -> [Cell; DECISION_COLUMNS.len()] {
         lies_at(d),
         batch.place(),
         format_instant(batch.written_at_us).into(),
+        about(d).into(),
         (!d.principal.is_empty()).then(|| d.principal.clone()).into(),
         proposed_by.map(|proposal| proposal.proposed_by.clone()).into(),
     ]
@@ -322,6 +340,7 @@ fn said_row(batch: Batch, said: String, reason: String, date: Option<i32>) -> [C
         Cell::None,
         batch.place(),
         format_instant(batch.written_at_us).into(),
+        Cell::None,
         Cell::None,
         Cell::None,
     ]

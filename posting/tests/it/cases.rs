@@ -585,6 +585,167 @@ later c1 booked by p1
 balance users@1:wallet 6.00 Cr CNY seq 2
 "
 
+an_event_is_given_back_whole_and_only_once: "
+event e1 users@0 | debit bank@0:main 10.00 CNY ; credit users@0:wallet 10.00 CNY
+-> booked
+event e2 users@0 | debit users@0:wallet 6.00 CNY ; credit merchants@0:payable 5.90 CNY ; credit fees@0:card 0.10 CNY
+-> booked
+event r1 users@0 | | reverse e2
+-> pending
+tick 1
+later r1 booked
+balance users@0:wallet 10.00 Cr CNY seq 3
+balance fees@0:card 0.00 CNY seq 2
+event r1 users@0 | | reverse e2
+-> duplicate of booked
+event r2 users@0 | | reverse e2
+-> pending
+tick 2
+later r2 refused exceeds_original
+balance users@0:wallet 10.00 Cr CNY seq 3
+"
+
+a_refund_in_parts_gives_back_no_more_than_was_moved: "
+event e1 users@0 | debit bank@0:main 10.00 CNY ; credit users@0:wallet 10.00 CNY
+-> booked
+event e2 users@0 | debit users@0:wallet 6.00 CNY ; credit merchants@0:payable 6.00 CNY
+-> booked
+event r1 users@0 | debit merchants@0:payable 4.00 CNY ; credit users@0:wallet 4.00 CNY | reverse e2
+event r2 users@0 | debit merchants@0:payable 2.01 CNY ; credit users@0:wallet 2.01 CNY | reverse e2
+-> pending
+tick 1
+later r1 booked
+later r2 refused exceeds_original
+event r3 users@0 | debit merchants@0:payable 0.01 USD ; credit users@0:wallet 0.01 USD | reverse e2
+event r4 users@0 | debit bank@0:main 1.00 CNY ; credit users@0:wallet 1.00 CNY | reverse e2
+event r5 users@0 | | reverse e2
+-> pending
+tick 2
+later r3 refused exceeds_original
+later r4 booked
+later r5 refused exceeds_original
+event r6 users@0 | debit merchants@0:payable 1.00 CNY ; credit users@0:wallet 1.00 CNY | reverse e2
+-> pending
+tick 3
+later r6 booked
+event r7 users@0 | debit merchants@0:payable 0.01 CNY ; credit users@0:wallet 0.01 CNY | reverse e2
+-> pending
+tick 4
+later r7 refused exceeds_original
+balance users@0:wallet 10.00 Cr CNY seq 5
+balance merchants@0:payable 1.00 Cr CNY seq 3
+"
+
+what_cannot_be_given_back: "
+event r0 users@0 | | reverse e9
+-> refused unknown_event retryable
+tick 1
+event r1 users@0 | | reverse r1
+-> refused not_reversible
+event e1 users@0 | debit users@0:wallet 6.00 CNY ; credit merchants@0:payable 6.00 CNY
+-> refused insufficient_funds retryable
+event r2 users@0 | | reverse e1
+-> refused not_reversible
+event h1 users@0 | debit users@0:credit 6.00 CNY | hold 0
+-> booked
+event r3 users@0 | | reverse h1
+event e2 users@0 | debit bank@0:main 1.00 CNY ; credit users@0:wallet 1.00 CNY
+event r4 users@0 | | reverse e2
+event r5 users@0 | | reverse r4
+-> pending
+tick 2
+tick 3
+later r3 refused not_reversible
+later r4 booked
+tick 4
+tick 5
+later r5 refused not_reversible
+event r6 users@0 | | reverse e8
+-> pending
+tick 10000004
+later r6 pending
+tick 10000005
+later r6 refused unknown_event retryable
+balance users@0:wallet 0.00 CNY seq 2
+"
+
+a_reversal_that_overtakes_its_event: "
+partitions 2
+tick 1
+event e0 orders@0 | debit bank@0:main 10.00 CNY ; credit users@1:wallet 10.00 CNY
+-> booked
+event r1 orders@0 | | reverse e1
+-> pending
+event e1 orders@0 | debit users@1:wallet 4.00 CNY ; credit merchants@0:payable 4.00 CNY
+-> booked by p1
+later r1 pending
+tick 2
+later r1 booked
+balance users@1:wallet 10.00 Cr CNY seq 3
+"
+
+who_was_paid_is_asked_before_an_event_is_given_back: "
+partitions 3
+event e0 orders@0 | debit bank@0:main 10.00 CNY ; credit users@1:wallet 10.00 CNY
+-> booked
+event e1 orders@0 | debit users@1:wallet 6.00 CNY ; credit users@2:wallet 6.00 CNY
+-> booked by p1
+event e2 orders@0 | debit users@2:wallet 1.00 CNY ; credit bank@0:main 1.00 CNY
+-> booked by p2
+event r1 orders@0 | | reverse e1
+-> pending
+tick 1
+later r1 refused insufficient_funds retryable
+event r2 orders@0 | debit users@2:wallet 5.00 CNY ; credit users@1:wallet 5.00 CNY | reverse e1
+-> pending
+tick 2
+later r2 booked
+event r3 orders@0 | debit bank@0:main 1.01 CNY ; credit users@1:wallet 1.01 CNY | reverse e1
+event r4 orders@0 | debit bank@0:main 1.00 CNY ; credit users@1:wallet 1.00 CNY | reverse e1
+-> pending
+tick 3
+later r3 refused exceeds_original
+later r4 booked
+balance users@1:wallet 10.00 Cr CNY seq 4
+balance users@2:wallet 0.00 CNY seq 3
+"
+
+an_event_is_given_back_past_a_limit_where_the_chart_forces_it: "
+partitions 2
+event e1 orders@0 | debit bank@0:main 200.00 CNY ; credit users@1:credit 200.00 CNY
+-> booked
+event e2 orders@0 | debit users@1:credit 190.00 CNY ; credit bank@0:main 190.00 CNY
+-> booked by p1
+event r1 orders@0 | | reverse e1
+-> pending
+tick 1
+later r1 booked
+balance users@1:credit 190.00 Dr CNY seq 3
+event e3 orders@0 | debit users@1:credit 1.00 CNY ; credit bank@0:main 1.00 CNY
+-> refused insufficient_funds retryable by p1
+"
+
+a_capture_and_an_event_of_several_payers_are_given_back: "
+partitions 3
+event e0 orders@0 | debit bank@0:main 20.00 CNY ; credit users@1:wallet 10.00 CNY ; credit users@2:wallet 10.00 CNY
+-> booked
+event h1 orders@0 | debit users@1:wallet 6.00 CNY | hold 0
+-> booked by p1
+event c1 orders@0 | debit users@1:wallet 4.00 CNY ; credit merchants@0:payable 4.00 CNY | capture h1
+-> booked by p1
+event e1 orders@0 | debit users@1:wallet 1.00 CNY ; debit users@2:wallet 2.00 CNY ; credit merchants@0:payable 3.00 CNY
+-> booked
+event r1 orders@0 | | reverse c1
+event r2 orders@0 | | reverse e1
+-> pending
+tick 1
+later r1 booked
+later r2 booked
+balance users@1:wallet 10.00 Cr CNY seq 5
+balance users@2:wallet 10.00 Cr CNY seq 3
+balance merchants@0:payable 0.00 CNY seq 4
+"
+
 an_account_is_frozen_on_a_side_and_thawed: "
 event e0 users@0 | debit bank@0:main 10.00 CNY ; credit users@0:wallet 10.00 CNY
 -> booked

@@ -8,7 +8,8 @@ use schemas::batch::sha256;
 use schemas::shards::PartitionMap;
 use schemas::wire::{
     ApproveAdjustment, CaptureHold, ChangeAccount, Command, EventKey, Leg, PlaceHold, ProposeAdjustment,
-    RejectAdjustment, ReleaseHold, ResolveSuspense, Side, SuspenseCase, change_account::Action, command,
+    RejectAdjustment, ReleaseHold, ResolveSuspense, ReverseEvent, Side, SuspenseCase, change_account::Action,
+    command,
 };
 
 /// The chart of every test that does not bring its own.
@@ -20,7 +21,7 @@ assets:
   JPY: { exponent: 0 }
 accounts:
   - { pattern: "users:*:wallet", normal: credit, limit: { overdraft: "0" } }
-  - { pattern: "users:*:credit", normal: credit, limit: { overdraft: "100" } }
+  - { pattern: "users:*:credit", normal: credit, limit: { overdraft: "100" }, reversals: force }
   - { pattern: "merchants:*:payable", normal: credit }
   - { pattern: "merchants:*:reserve", normal: credit, limit: { overdraft: "0" }, assets: [CNY] }
   - { pattern: "till:*:cash", normal: debit, limit: { overdraft: "0" } }
@@ -69,6 +70,8 @@ pub enum Op {
     /// From the hold of that event; the last time.
     Capture(String, bool),
     Release(String),
+    /// Gives that event back.
+    Reverse(String),
     /// An account, and on which side where that counts.
     Account(String, Action, Side),
     /// Legs that this principal proposes; empty = nobody is known.
@@ -174,6 +177,7 @@ impl Event {
             Op::Reject(_, proposal) => {
                 command::Operation::RejectAdjustment(RejectAdjustment { proposal: key(proposal) })
             }
+            Op::Reverse(event) => command::Operation::ReverseEvent(ReverseEvent { event: key(event) }),
         })
     }
 }

@@ -105,8 +105,12 @@ fn event(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
     if rng.percent(16) {
         return about_a_hold(rng, earlier, large);
     }
+    // Whether an event that gives another back waits shows with the number of partitions.
+    if large && rng.percent(12) {
+        return about_another(rng, earlier);
+    }
     // What a closed account is sent from another partition goes to suspense: the number of partitions shows.
-    if large && rng.percent(10) {
+    if large && rng.percent(13) {
         return about_an_account(rng, earlier);
     }
     let legs = legs(rng, large);
@@ -147,6 +151,34 @@ fn about_an_adjustment(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
     let named = if rng.percent(5) { "nothing".to_owned() } else { of.id.clone() };
     let op = if rng.percent(75) { Op::Approve(who, named) } else { Op::Reject(who, named) };
     new(subject, Vec::new(), op)
+}
+
+/// An earlier event is given back, whole or by legs of its own; now and then one that does not exist or comes later.
+fn about_another(rng: &mut Rng, earlier: &[Event]) -> Event {
+    let id = format!("e{}", earlier.len());
+    let booked: Vec<&Event> = earlier.iter().filter(|event| !event.legs.is_empty()).collect();
+    let (of, subject, legs) = if booked.is_empty() || rng.percent(8) {
+        let of = format!("e{}", earlier.len() as u64 + rng.below(3));
+        (of, format!("orders:{}", rng.below(40)), Vec::new())
+    } else {
+        let of = *rng.pick(&booked);
+        let back = |leg: &LegWords, minor| LegWords {
+            side: if leg.side == Side::Debit { Side::Credit } else { Side::Debit },
+            minor,
+            ..leg.clone()
+        };
+        let legs = match (rng.below(10), of.legs.as_slice()) {
+            (0..=3, [one, other]) if one.asset == other.asset => {
+                let part = (one.minor.max(1) / (1 + i128::from(rng.below(4)))).saturating_add(1);
+                vec![back(one, part), back(other, part)]
+            }
+            (4, [one, ..]) => vec![back(one, 5), LegWords { account: bank(rng), minor: 5, ..one.clone() }],
+            _ => Vec::new(),
+        };
+        (of.id.clone(), of.subject.clone(), legs)
+    };
+    let (body, op) = (String::new(), Op::Reverse(of));
+    Event { id, subject, body, legs, date: DAY, back_dated: false, op, ingest: 0 }
 }
 
 /// An account is opened, closed, frozen or unfrozen.
@@ -422,10 +454,12 @@ impl History {
         (0..self.cluster.ingest_slots).for_each(|from| self.cluster.flush(from));
         self.cluster.run().unwrap();
         self.repair();
-        // What waits for an event that never comes is refused.
-        self.cluster.tick(0, 1_000_000_000_000);
-        self.cluster.flush(0);
-        self.cluster.run().unwrap();
+        // What waits for an event that never comes is refused, and what waits for its legs finds them.
+        for tick in 0..6 {
+            self.cluster.tick(0, 1_000_000_000_000 + 20_000_000 * tick);
+            self.cluster.flush(0);
+            self.cluster.run().unwrap();
+        }
         (0..self.cluster.partitions()).for_each(|slot| self.cluster.crash(slot, slot % 2 == 0));
         self.cluster.run().unwrap();
         let closed = self.dates.iter().min().unwrap() - 1;
@@ -496,6 +530,7 @@ impl Seen {
         let [case_proposed, case_resolved] = outcomes.resolutions;
         self.add("case_proposed", case_proposed);
         self.add("case_resolved", case_resolved);
+        self.add("given back", outcomes.reversed);
         self.add("held", held);
         self.add("captured", captured);
         self.add("released", released);
@@ -532,11 +567,12 @@ fn histories_follow_the_model() {
     let often = "booked duplicate conflict no_legs too_many_legs bad_amount unknown_asset unknown_account \
                  unbalanced insufficient_funds overflow aligned unknown_hold hold_not_open hold_mismatch exceeds_hold held \
                  captured released expired account_frozen account_closed account_not_empty \
-                 accounts no_principal self_approval proposal_not_open proposed approved rejected over open_again";
+                 accounts no_principal self_approval proposal_not_open proposed approved rejected over open_again \
+                 not_reversible exceeds_original unknown_event";
     let repairs = ["lost", "held", "asked", "asked again", "sent in several windows"];
     for what in often
         .split_whitespace()
-        .chain(["decided elsewhere", "decided with others", "waited for its hold"])
+        .chain(["decided elsewhere", "decided with others", "waited for its hold", "given back"])
         .chain(repairs)
     {
         assert!(seen.0.get(what).copied().unwrap_or(0) > 100, "{what}: {seen:?}");

@@ -14,8 +14,8 @@ use schemas::batch::ChainHead;
 use schemas::wire::change_account::Action;
 use schemas::wire::{
     Answered, Clearing, CreditItem, DayMarkerSeen, DayTally, Decision, Entry, HeldLeg, HoldExpired,
-    JournalItem, Outcome, Received, Reserved, Resolution, Side, day_tally::Kind, journal_item::Item,
-    proposal_state::State,
+    JournalItem, Outcome, ProposalExpired, Received, Reserved, Resolution, Side, day_tally::Kind,
+    journal_item::Item, proposal_state::State,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,6 +99,8 @@ pub struct Outcomes {
     pub statuses: usize,
     /// Events that waited for another one.
     pub parked: usize,
+    /// Events given back, whole or in part.
+    pub reversed: usize,
     /// Holds placed, captures, releases, and holds that were over by time.
     pub holds: [usize; 4],
     /// Adjustments proposed, approved, rejected, over by time, and open again after their approval was refused.
@@ -115,7 +117,7 @@ pub fn check(cluster: &Cluster) -> Outcomes {
     let mut by_body = BTreeMap::new();
     for event in cluster.arrived.iter().flatten() {
         // The first of equal ones is the original; the others may have come by another ingest slot or day.
-        let with_legs = || with_legs_of_its_proposal(cluster, &pages, event);
+        let with_legs = || with_legs(event, cluster, &pages);
         by_body.entry((event.id.clone(), event.body_hash().to_vec())).or_insert_with(with_legs);
     }
     let channels = sent(&pages, &by_body);
@@ -140,18 +142,29 @@ pub fn check(cluster: &Cluster) -> Outcomes {
     outcomes
 }
 
-/// An approval books the legs of its proposal, and what resolves a case has those that empty it.
-fn with_legs_of_its_proposal(cluster: &Cluster, pages: &[Vec<Page>], event: &Event) -> Event {
+/// The event itself, with the legs that it has without bringing them: an approval books those of its proposal, what resolves a
+/// case those that empty it, and one that gives another back whole has the legs of that the other way round.
+fn with_legs(event: &Event, cluster: &Cluster, pages: &[Vec<Page>]) -> Event {
+    let all = || cluster.arrived.iter().flatten();
     let legs = match &event.op {
         Op::Resolve(_, case, account) => legs_of_case(pages, *case, account),
         Op::Approve(_, proposal) => {
-            let mut all = cluster.arrived.iter().flatten().filter(|other| other.id == *proposal);
-            all.find_map(|other| match &other.op {
-                Op::Propose(_) => Some(other.legs.clone()),
-                Op::Resolve(_, case, account) => Some(legs_of_case(pages, *case, account)),
-                _ => None,
-            })
-            .unwrap_or_default()
+            let mut named = all().filter(|other| other.id == *proposal);
+            named
+                .find_map(|other| match &other.op {
+                    Op::Propose(_) => Some(other.legs.clone()),
+                    Op::Resolve(_, case, account) => Some(legs_of_case(pages, *case, account)),
+                    _ => None,
+                })
+                .unwrap_or_default()
+        }
+        Op::Reverse(of) if event.legs.is_empty() => {
+            let other_way = |leg: &LegWords| LegWords {
+                side: if leg.side == Side::Debit { Side::Credit } else { Side::Debit },
+                ..leg.clone()
+            };
+            let original = all().find(|other| other.id == *of);
+            original.map(|original| original.legs.iter().map(other_way).collect()).unwrap_or_default()
         }
         _ => return event.clone(),
     };
@@ -393,6 +406,8 @@ struct Books<'a> {
     cases: BTreeMap<(u32, u64), InSuspense>,
     /// Holds that events of their own have placed, by event.
     placed: BTreeMap<String, PlacedHold>,
+    /// What of an event is given back, sums of debits by asset.
+    returned: BTreeMap<String, BTreeMap<String, i128>>,
     /// Partition that decides an event of this home.
     deciders: BTreeMap<String, u32>,
     tick_us: i64,
@@ -428,6 +443,7 @@ impl<'a> Books<'a> {
             proposals: BTreeMap::new(),
             cases: BTreeMap::new(),
             placed: BTreeMap::new(),
+            returned: BTreeMap::new(),
             deciders: BTreeMap::new(),
             tick_us: 0,
             next_event: 0,
@@ -466,12 +482,7 @@ impl<'a> Books<'a> {
                     self.clearing(c);
                 }
                 Item::Resolution(r) => self.resolution(r, outcomes),
-                Item::ProposalExpired(over) => {
-                    outcomes.adjustments[3] += 1;
-                    let proposal = self.proposals.remove(&over.event.as_ref().unwrap().id).unwrap();
-                    assert!((1..=self.tick_us).contains(&proposal.expires_us), "{proposal:?}");
-                    assert_eq!(proposal.approval, None);
-                }
+                Item::ProposalExpired(over) => self.proposal_over(over, outcomes),
                 Item::Reserved(r) => self.reserved(r),
                 Item::Answered(a) => self.answered(a),
                 Item::HoldExpired(over) => self.expired(over, outcomes),
@@ -537,6 +548,7 @@ impl<'a> Books<'a> {
         assert_eq!(event.id, id, "{at}: commands are decided in order");
         assert_eq!(event.body_hash(), d.body_hash, "{at}");
         assert_eq!(event.op.principal(), d.principal, "{at}");
+        assert_eq!(d.reversed, None, "{at}");
         self.compare(&at, d, &event, &judged);
         if d.forwarded_from == 0 {
             self.remember_judged(&at, d, &event, &judged, outcomes);
@@ -575,7 +587,7 @@ impl<'a> Books<'a> {
             Judged::Ask(_) => self.remember(event, Answer::Pending),
             Judged::Wait => {
                 outcomes.parked += 1;
-                assert_eq!(d.deadline_us, self.tick_us + 10_000_000, "{at}");
+                assert_eq!(d.deadline_us, self.due(), "{at}");
                 self.remember(event, Answer::Pending);
                 self.parked.insert(event.id.clone(), (event.clone(), d.deadline_us));
             }
@@ -665,6 +677,13 @@ impl<'a> Books<'a> {
         Ok(())
     }
 
+    fn proposal_over(&mut self, over: &ProposalExpired, outcomes: &mut Outcomes) {
+        outcomes.adjustments[3] += 1;
+        let proposal = self.proposals.remove(&over.event.as_ref().unwrap().id).unwrap();
+        assert!((1..=self.tick_us).contains(&proposal.expires_us), "{proposal:?}");
+        assert_eq!(proposal.approval, None);
+    }
+
     /// Judges the end of an approval's or rejection's wait.
     fn judge_waited_adjustment(&self, event: &Event) -> Judged {
         match (self.approvable(event), &event.op) {
@@ -687,7 +706,7 @@ impl<'a> Books<'a> {
     /// What becomes of a hold when an event about it is booked.
     fn change_hold(&mut self, at: &str, d: &Decision, event: &Event, outcomes: &mut Outcomes) {
         let (id, after) = match &event.op {
-            Op::Book => {
+            Op::Book | Op::Reverse(_) => {
                 assert_eq!(d.proposal, None, "{at}");
                 return assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}");
             }
@@ -804,6 +823,14 @@ impl<'a> Books<'a> {
             return self.judge_adjustment(event);
         }
         let at = match &event.op {
+            Op::Reverse(of) => {
+                return match self.ids.get(of) {
+                    _ if *of == event.id => Judged::Refused("not_reversible"),
+                    None if self.tick_us == 0 => Judged::Refused("unknown_event"),
+                    Some((_, Answer::Refused(_))) => Judged::Refused("not_reversible"),
+                    _ => Judged::Wait,
+                };
+            }
             Op::Capture(hold, _) | Op::Release(hold) => match self.ids.get(hold) {
                 None if self.tick_us > 0 && *hold != event.id => return Judged::Wait,
                 None => return Judged::Refused("unknown_hold"),
@@ -878,9 +905,12 @@ impl<'a> Books<'a> {
         self.judge_funds(event, Some(hold))
     }
 
+    fn due(&self) -> i64 {
+        if self.tick_us > 0 { self.tick_us + 10_000_000 } else { 0 }
+    }
+
     fn wait(&mut self, d: &Decision, event: &Event, parts: Parts) {
-        let due = if self.tick_us > 0 { self.tick_us + 10_000_000 } else { 0 };
-        assert_eq!(d.deadline_us, due, "p{} {}", self.slot, event.id);
+        assert_eq!(d.deadline_us, self.due(), "p{} {}", self.slot, event.id);
         let mut answers: BTreeMap<u32, Option<String>> = parts.keys().map(|p| (*p, None)).collect();
         if let Some(own) = parts.get(&self.slot) {
             answers.remove(&self.slot);
@@ -974,6 +1004,10 @@ impl<'a> Books<'a> {
     fn end_of_waiting(&mut self, at: &str, d: &Decision, outcomes: &mut Outcomes) {
         let id = d.event.as_ref().unwrap().id.clone();
         let (event, deadline_us) = self.parked.remove(&id).unwrap();
+        if let Op::Reverse(of) = &event.op {
+            return self.end_of_reversal(at, d, &event, (of, deadline_us), outcomes);
+        }
+        assert_eq!(d.reversed, None, "{at}");
         let event = self.by_body[&(id.clone(), event.body_hash().to_vec())].clone();
         let judged = match &event.op {
             Op::Capture(of, _) | Op::Release(of) | Op::Approve(_, of) | Op::Reject(_, of)
@@ -1013,13 +1047,110 @@ impl<'a> Books<'a> {
         }
     }
 
+    /// A reversal is decided, or asked about, once its event is decided.
+    fn end_of_reversal(
+        &mut self,
+        at: &str,
+        d: &Decision,
+        event: &Event,
+        (of, deadline_us): (&String, i64),
+        outcomes: &mut Outcomes,
+    ) {
+        let late = deadline_us > 0 && self.tick_us >= deadline_us;
+        let full = self.by_body[&(event.id.clone(), event.body_hash().to_vec())].clone();
+        let judged = match self.ids.get(of) {
+            None if late => Judged::Refused("unknown_event"),
+            Some((_, Answer::Pending)) if late => Judged::Refused("timed_out"),
+            Some((_, Answer::Refused(_))) => Judged::Refused("not_reversible"),
+            Some((body, Answer::Booked)) => {
+                let original = self.by_body[&(of.clone(), body.clone())].clone();
+                self.judge_reversal(&full, &original)
+            }
+            other => panic!("{at}: decided too early: {other:?}"),
+        };
+        let legs = if let Judged::Refused("unknown_event" | "timed_out" | "not_reversible") = judged {
+            event
+        } else {
+            &full
+        };
+        self.compare(at, d, legs, &judged);
+        let answer = match &judged {
+            Judged::Booked => Answer::Booked,
+            Judged::Refused(reason) => Answer::Refused((*reason).into()),
+            _ => Answer::Pending,
+        };
+        self.remember(event, answer);
+        match judged {
+            Judged::Refused(_) => assert_eq!(d.reversed, None, "{at}"),
+            judged => {
+                self.give_back(&full, of, 1);
+                self.check_returned(at, d, of);
+                outcomes.reversed += 1;
+                if let Judged::Group(parts) = judged {
+                    self.wait(d, &full, parts);
+                } else {
+                    self.book(at, d, &full);
+                }
+            }
+        }
+    }
+
+    fn judge_reversal(&self, full: &Event, original: &Event) -> Judged {
+        if !matches!(original.op, Op::Book | Op::Capture(..)) {
+            return Judged::Refused("not_reversible");
+        }
+        let debits = |event: &Event, asset: &str| {
+            let of = |leg: &&LegWords| leg.side == Side::Debit && leg.asset == asset;
+            event.legs.iter().filter(of).fold(Wide::default(), |sum, leg| sum.plus(leg.minor))
+        };
+        let most = Wide::default().plus(i128::MAX);
+        let beyond = |event: &Event| ["CNY", "USD", "JPY"].iter().any(|asset| debits(event, asset) > most);
+        if beyond(original) || beyond(full) {
+            return Judged::Refused("overflow");
+        }
+        for asset in ["CNY", "USD", "JPY"] {
+            let before =
+                self.returned.get(&original.id).and_then(|sums| sums.get(asset)).copied().unwrap_or(0);
+            if debits(full, asset).plus(before) > debits(original, asset) {
+                return Judged::Refused("exceeds_original");
+            }
+        }
+        let at: BTreeSet<u32> = payers(full).map(|leg| self.partition(&leg.account)).collect();
+        if at.iter().all(|partition| *partition == self.slot) {
+            return self.judge(full);
+        }
+        let parts = self.parts(full);
+        let own = parts.get(&self.slot).map_or(&[][..], Vec::as_slice);
+        self.cannot_hold(full, own).map_or(Judged::Group(parts.clone()), Judged::Refused)
+    }
+
+    /// Counts what an event gives back of another, or takes that off again.
+    fn give_back(&mut self, event: &Event, of: &str, sign: i128) {
+        let sums = self.returned.entry(of.to_owned()).or_default();
+        for leg in event.legs.iter().filter(|leg| leg.side == Side::Debit) {
+            *sums.entry(leg.asset.clone()).or_default() += sign * leg.minor;
+        }
+        sums.retain(|_, sum| *sum != 0);
+        if sums.is_empty() {
+            self.returned.remove(of);
+        }
+    }
+
+    fn check_returned(&self, at: &str, d: &Decision, of: &str) {
+        let stated = d.reversed.as_ref().unwrap_or_else(|| panic!("{at}: does not say what it gives back"));
+        assert_eq!(stated.event.as_ref().unwrap().id, of, "{at}");
+        let sums: BTreeMap<String, i128> =
+            stated.sum.iter().map(|s| (s.asset.clone(), value(s.sum))).collect();
+        assert_eq!(sums, self.returned.get(of).cloned().unwrap_or_default(), "{at}: given back");
+    }
+
     /// Home decides what waited: refused when one has refused or the time is over, else booked.
     fn conclusion(&mut self, at: &str, d: &Decision, outcomes: &mut Outcomes) {
         let id = d.event.as_ref().unwrap().id.clone();
         let waits = self.waiting.remove(&id).unwrap_or_else(|| panic!("{at}: does not wait"));
         outcomes.concluded += 1;
         let event = &waits.event;
-        assert_eq!(event.body_hash(), d.body_hash, "{at}");
+        assert_eq!(self.ids[&id].0, d.body_hash, "{at}");
         self.holds.retain(|(of, _), _| *of != id);
         let refused = waits.answers.values().flatten().find(|reason| !reason.is_empty());
         let judged = match refused {
@@ -1034,6 +1165,15 @@ impl<'a> Books<'a> {
             }
         };
         self.compare(at, d, event, &judged);
+        match &event.op {
+            Op::Reverse(of) => {
+                if judged != Judged::Booked {
+                    self.give_back(event, of, -1);
+                }
+                self.check_returned(at, d, of);
+            }
+            _ => assert_eq!(d.reversed, None, "{at}"),
+        }
         let told: Vec<u32> = d.voided.iter().map(|v| v.partition).collect();
         let holding = |answer: &Option<String>| answer.as_ref().is_none_or(String::is_empty);
         let due: Vec<u32> = waits.answers.iter().filter(|(_, a)| holding(a)).map(|(p, _)| *p).collect();
@@ -1111,7 +1251,9 @@ impl<'a> Books<'a> {
             let net = net.high.saturating_mul(1 << 64).saturating_add(net.low as i128);
             let mut left = if normal == Side::Credit { net } else { net.saturating_neg() };
             for (n, leg) in (0_u32..).zip(&event.legs).filter(|(_, leg)| of(leg)) {
-                let limited = terms_of(account, asset).unwrap().overdraft.is_some() && leg.side != normal;
+                let limited = terms_of(account, asset).unwrap().overdraft.is_some()
+                    && leg.side != normal
+                    && !forced(event, leg);
                 let amount = if limited { leg.minor.min(left).max(0) } else { 0 };
                 left -= amount;
                 parts.entry(self.partition(account)).or_default().push((n, amount));
@@ -1128,7 +1270,7 @@ impl<'a> Books<'a> {
     /// Judges what an event asks for on this partition's figures as they are now.
     fn judge(&self, event: &Event) -> Judged {
         match &event.op {
-            Op::Book | Op::Approve(..) => self.judge_funds(event, None),
+            Op::Book | Op::Approve(..) | Op::Reverse(_) => self.judge_funds(event, None),
             Op::Hold(_) => {
                 let refused = self.cannot_hold(event, &[(0, event.legs[0].minor)]);
                 refused.map_or(Judged::Booked, Judged::Refused)
@@ -1172,7 +1314,8 @@ impl<'a> Books<'a> {
         for leg in &local {
             // A suspense account refuses nothing.
             let Some(terms) = terms_of(&leg.account, &leg.asset) else { continue };
-            let Some(overdraft) = terms.overdraft.filter(|_| leg.side != terms.normal) else { continue };
+            let limit = terms.overdraft.filter(|_| leg.side != terms.normal && !forced(event, leg));
+            let Some(overdraft) = limit else { continue };
             if hold.is_some_and(|hold| (&hold.account, &hold.asset) == (&leg.account, &leg.asset)) {
                 continue;
             }
@@ -1464,30 +1607,9 @@ impl<'a> Books<'a> {
     }
 
     /// Everything sent was read, nothing is pending, and the slot's figures are the model's.
-    fn at_rest(self, outcomes: &mut Outcomes) {
+    /// Proposals and what lies in suspense are in the state as in the model.
+    fn two_principals_at_rest(&self, live: &posting::state::Slot) {
         let slot = self.slot;
-        assert_eq!(
-            self.next_event,
-            self.cluster.arrived[slot as usize].len(),
-            "p{slot}: events without decision"
-        );
-        for ((from, to), items) in self.channels {
-            if *to == slot {
-                let taken = self.taken.get(from).copied().unwrap_or(0);
-                assert_eq!(taken, items.len() as u64, "channel p{from} to p{to} is not empty");
-            }
-        }
-        for (id, (body, answer)) in self.ids {
-            assert_ne!(answer, Answer::Pending, "p{slot}: {id} waits for ever");
-            let event = &self.by_body[&(id.clone(), body)];
-            assert_eq!(self.cluster.map.partition_of(&event.subject), slot);
-            outcomes.answers.insert(id, answer);
-        }
-        assert!(self.holds.is_empty(), "p{slot}: on hold for ever: {:?}", self.holds);
-        assert!(self.waiting.is_empty(), "p{slot}: waits for ever: {:?}", self.waiting);
-        assert!(self.parked.is_empty(), "p{slot}: waits for ever: {:?}", self.parked);
-        let live = &self.cluster.slots[slot as usize];
-        assert!(live.groups.is_empty(), "p{slot}: {:?}", live.groups);
         let proposals: BTreeMap<String, Proposed> = (live.proposals.all())
             .map(|(_, p)| {
                 let legs = p.legs.iter().map(|leg| LegWords {
@@ -1512,6 +1634,33 @@ impl<'a> Books<'a> {
         assert_eq!(cases, self.cases, "p{slot}: in suspense");
         assert_eq!(proposals, self.proposals, "p{slot}: proposals");
         assert!(proposals.values().all(|p| p.approval.is_none()), "p{slot}: {proposals:?}");
+    }
+
+    fn at_rest(self, outcomes: &mut Outcomes) {
+        let slot = self.slot;
+        assert_eq!(
+            self.next_event,
+            self.cluster.arrived[slot as usize].len(),
+            "p{slot}: events without decision"
+        );
+        for ((from, to), items) in self.channels {
+            if *to == slot {
+                let taken = self.taken.get(from).copied().unwrap_or(0);
+                assert_eq!(taken, items.len() as u64, "channel p{from} to p{to} is not empty");
+            }
+        }
+        for (id, (body, answer)) in self.ids {
+            assert_ne!(answer, Answer::Pending, "p{slot}: {id} waits for ever");
+            let event = &self.by_body[&(id.clone(), body)];
+            assert_eq!(self.cluster.map.partition_of(&event.subject), slot);
+            outcomes.answers.insert(id, answer);
+        }
+        assert!(self.holds.is_empty(), "p{slot}: on hold for ever: {:?}", self.holds);
+        assert!(self.waiting.is_empty(), "p{slot}: waits for ever: {:?}", self.waiting);
+        assert!(self.parked.is_empty(), "p{slot}: waits for ever: {:?}", self.parked);
+        let live = &self.cluster.slots[slot as usize];
+        assert!(live.groups.is_empty(), "p{slot}: {:?}", live.groups);
+        self.two_principals_at_rest(live);
         let statuses: BTreeMap<String, [bool; 4]> = (live.statuses.sorted().into_iter())
             .map(|(account, s)| (account.to_owned(), [s.opened, s.closed, s.debits_frozen, s.credits_frozen]))
             .collect();
@@ -1525,6 +1674,12 @@ impl<'a> Books<'a> {
             })
             .collect();
         assert_eq!(held, self.placed, "p{slot}: on hold");
+        let returned: BTreeMap<String, BTreeMap<String, i128>> = live
+            .reversals
+            .all()
+            .map(|(_, reversed)| (reversed.event.id.clone(), reversed.sums.clone()))
+            .collect();
+        assert_eq!(returned, self.returned, "p{slot}: given back");
         for (from, channel) in &live.incoming {
             assert!(
                 !channel.gap() && channel.held.is_empty() && channel.asked.is_none(),
@@ -1573,6 +1728,9 @@ fn known(code: &str) -> &'static str {
         "unknown_proposal",
         "proposal_not_open",
         "case_not_open",
+        "unknown_event",
+        "not_reversible",
+        "exceeds_original",
     ];
     KNOWN.iter().find(|known| **known == code).unwrap_or_else(|| panic!("unknown reason {code:?}"))
 }
@@ -1581,6 +1739,7 @@ fn known(code: &str) -> &'static str {
 fn fault(event: &Event) -> Option<&'static str> {
     let (least, most) = match event.op {
         Op::Book | Op::Capture(..) | Op::Propose(_) => (1, LEGS_MAX),
+        Op::Reverse(_) => (0, LEGS_MAX),
         Op::Hold(_) => (1, 1),
         Op::Release(_) | Op::Account(..) | Op::Approve(..) | Op::Reject(..) | Op::Resolve(..) => (0, 0),
     };
@@ -1621,8 +1780,16 @@ fn taken_from(hold: &PlacedHold, event: &Event) -> i128 {
 fn payers(event: &Event) -> impl Iterator<Item = &LegWords> {
     event.legs.iter().filter(|leg| {
         let terms = terms_of(&leg.account, &leg.asset).unwrap();
-        leg.account.starts_with("vault:") || (terms.overdraft.is_some() && leg.side != terms.normal)
+        let limited = terms.overdraft.is_some() && leg.side != terms.normal && !forced(event, leg);
+        leg.account.starts_with("vault:") || limited
     })
+}
+
+/// Whether the leg's account is not asked about its limit: credit accounts take what gives an event back.
+fn forced(event: &Event, leg: &LegWords) -> bool {
+    matches!(event.op, Op::Reverse(_))
+        && leg.account.starts_with("users:")
+        && leg.account.ends_with(":credit")
 }
 
 /// Balances are the sum of booked legs and nothing else; clearing pairs are zero; limits hold.

@@ -7,9 +7,10 @@
 //! balance users@0:wallet 0.00 CNY seq 0
 //! ```
 //! An event may `open`, `close`, `freeze` or `unfreeze` an account, `freeze users@0:wallet debit` on one side only. It may be
-//! `hold 60` (over after 60 seconds; 0 = never), `capture h1`, `capture h1 final` or `release h1`. `propose anna`,
-//! `approve bert p1`, `reject bert p1` say who sends it; `-` = nobody is known. `resolve anna 1-0-7` is about what item 7 of
-//! partition 0 left in suspense of partition 1, and may name another account behind it.
+//! `hold 60` (over after 60 seconds; 0 = never), `capture h1`, `capture h1 final` or `release h1`; `reverse e1`, with legs of
+//! its own or without. `propose anna`, `approve bert p1`, `reject bert p1` say who sends it; `-` = nobody is known.
+//! `resolve anna 1-0-7` is about what item 7 of partition 0 left in suspense of partition 1, and may name another account
+//! behind it.
 //! `users@0` is the first `users:N` that lives in partition 0, `users@0b` the second. Amounts are in major units;
 //! `max` is the largest i128 of minor units, `max-7` seven less, `2^100` a power of two. After `->` everything
 //! that is not paused runs until it is quiet. At the end of a script the model walks the journals.
@@ -185,6 +186,7 @@ impl Script {
                 }
                 Some(("resolve", rest)) => event.op = self.resolution(rest),
                 Some(("release", hold)) => event.op = Op::Release(hold.to_owned()),
+                Some(("reverse", of)) => event.op = Op::Reverse(of.to_owned()),
                 Some(("body", body)) => event.body = body.to_owned(),
                 Some(("ingest", ingest)) => event.ingest = number(ingest),
                 Some(("times", times)) => {

@@ -333,7 +333,7 @@ pub struct Command {
     #[prost(string, tag = "40")]
     pub principal: ::prost::alloc::string::String,
     /// What it asks for; absent: its legs are booked.
-    #[prost(oneof = "command::Operation", tags = "18, 19, 20, 21, 26, 27, 28, 29")]
+    #[prost(oneof = "command::Operation", tags = "18, 19, 20, 21, 22, 26, 27, 28, 29")]
     pub operation: ::core::option::Option<command::Operation>,
 }
 /// Nested message and enum types in `Command`.
@@ -349,6 +349,8 @@ pub mod command {
         ReleaseHold(super::ReleaseHold),
         #[prost(message, tag = "21")]
         ChangeAccount(super::ChangeAccount),
+        #[prost(message, tag = "22")]
+        ReverseEvent(super::ReverseEvent),
         #[prost(message, tag = "26")]
         ProposeAdjustment(super::ProposeAdjustment),
         #[prost(message, tag = "27")]
@@ -477,6 +479,13 @@ pub mod change_account {
             }
         }
     }
+}
+/// Gives back what an event moved: its legs, or, where it has none, those of the event the other way round.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReverseEvent {
+    /// The event that was booked.
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<EventKey>,
 }
 /// Ends a hold; it has no leg.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -972,7 +981,7 @@ pub struct Decision {
     #[prost(int64, tag = "37")]
     pub deadline_us: i64,
     /// The decision on an event that was PENDING here: everything this partition has on hold for it ends. One that waited
-    /// for another event may be PENDING again: it is forwarded now.
+    /// for another event may be PENDING again: it is forwarded now, or asks other partitions.
     #[prost(bool, tag = "38")]
     pub concludes: bool,
     /// Refused only: partitions that were told, and the sequence of the Void on the channel to each.
@@ -981,12 +990,15 @@ pub struct Decision {
     /// BOOKED only: the hold that this placed, took from or released, as it is from now on.
     #[prost(message, optional, tag = "40")]
     pub hold: ::core::option::Option<HoldState>,
-    /// PENDING only: the event that it names and that has not come yet.
+    /// PENDING only: the event that it names and that has not come yet, or, for a reversal, is not looked up yet.
     #[prost(message, optional, tag = "44")]
     pub waits_for: ::core::option::Option<EventKey>,
     /// BOOKED only: the account that this changed, as it may be used from now on.
     #[prost(message, optional, tag = "46")]
     pub account_status: ::core::option::Option<AccountStatus>,
+    /// The event that this gives back, and what of it is given back from now on, or about to be.
+    #[prost(message, optional, tag = "48")]
+    pub reversed: ::core::option::Option<ReversedState>,
     /// Who sent the event, as the door says by which it came; empty = nobody is known.
     #[prost(string, tag = "53")]
     pub principal: ::prost::alloc::string::String,
@@ -994,7 +1006,7 @@ pub struct Decision {
     #[prost(message, optional, tag = "54")]
     pub proposal: ::core::option::Option<ProposalState>,
     /// PENDING only: the command's operation, so that the Forward can be sent again.
-    #[prost(oneof = "decision::Operation", tags = "41, 42, 43, 45, 56, 57, 58, 59")]
+    #[prost(oneof = "decision::Operation", tags = "41, 42, 43, 45, 47, 56, 57, 58, 59")]
     pub operation: ::core::option::Option<decision::Operation>,
 }
 /// Nested message and enum types in `Decision`.
@@ -1010,6 +1022,8 @@ pub mod decision {
         ReleaseHold(super::ReleaseHold),
         #[prost(message, tag = "45")]
         ChangeAccount(super::ChangeAccount),
+        #[prost(message, tag = "47")]
+        ReverseEvent(super::ReverseEvent),
         #[prost(message, tag = "56")]
         ProposeAdjustment(super::ProposeAdjustment),
         #[prost(message, tag = "57")]
@@ -1019,6 +1033,19 @@ pub mod decision {
         #[prost(message, tag = "59")]
         ResolveSuspense(super::ResolveSuspense),
     }
+}
+/// What of an event is given back, or about to be.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReversedState {
+    /// The event that was booked.
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<EventKey>,
+    /// Sums of debits; absolute. None: nothing is.
+    #[prost(message, repeated, tag = "2")]
+    pub sum: ::prost::alloc::vec::Vec<AssetSum>,
+    /// Sums of the debits that the event moved.
+    #[prost(message, repeated, tag = "3")]
+    pub moved: ::prost::alloc::vec::Vec<AssetSum>,
 }
 /// A proposed adjustment as it is from now on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1554,6 +1581,9 @@ pub struct OpenGroup {
     pub waits_for: ::core::option::Option<EventKey>,
     #[prost(bool, tag = "6")]
     pub came: bool,
+    /// It waits until that event is decided, not only known.
+    #[prost(bool, tag = "7")]
+    pub decided: bool,
 }
 /// A partition that was asked.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -183,6 +183,15 @@ impl SimLog {
         }
     }
 
+    /// Number of records that readers see, or will see whatever happens: written outside of transactions or by one that is
+    /// decided to commit, its markers written or not.
+    #[must_use]
+    pub fn records_decided(&self) -> usize {
+        let core = self.core();
+        let all = core.partitions.iter().flatten();
+        all.map(|partition| partition.decided(|no| core.is_committed(no))).sum()
+    }
+
     /// Copies of every record of a topic that a committed reader may see.
     #[must_use]
     pub fn visible(&self, topic: Topic) -> Vec<(TopicPartition, Record)> {

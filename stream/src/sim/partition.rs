@@ -190,6 +190,12 @@ impl Partition {
         })
     }
 
+    /// How many records were written by transactions of which `decided` holds, or by none.
+    pub(super) fn decided(&self, decided: impl Fn(TransactionNo) -> bool) -> usize {
+        let is = |slot: &&Slot| matches!(slot, Slot::Record { transaction, .. } if transaction.is_none_or(&decided));
+        self.slots.iter().filter(is).count()
+    }
+
     fn slot(&self, offset: Offset) -> Option<&Slot> {
         self.slots.get(usize::try_from(offset.checked_sub(self.low)?).ok()?)
     }

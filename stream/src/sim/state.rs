@@ -147,6 +147,11 @@ impl Core {
         self.partitions.get_mut(usize::from(at.topic.index()))?.get_mut(index)
     }
 
+    pub(super) fn is_committed(&self, no: TransactionNo) -> bool {
+        let phase = usize::try_from(no).ok().and_then(|no| self.phases.get(no));
+        phase.is_some_and(|phase| matches!(phase, Phase::Committing | Phase::Committed))
+    }
+
     pub(super) fn is_aborted(&self, no: TransactionNo) -> bool {
         usize::try_from(no).ok().and_then(|no| self.phases.get(no)).is_some_and(|phase| phase.is_aborted())
     }

@@ -1,6 +1,7 @@
 //! Looking back: reads again, in the slot's own changelog, what its processor seeks there ([`LookBack`]).
 //!
-//! Phases of a search: halving the offsets until the first batch is found whose header counts the first item sought ->
+//! Phases of a search: halving the offsets (for a batch, whose number is known, going where it should be) until the first
+//! batch is found whose header counts the first item sought ->
 //! batches in order from there, each gleaned by the processor -> complete. Bounded: `Options::look_back_bytes` value
 //! bytes a search and window, at least one record; the next window goes on from there. A slot's searches rest, in the
 //! order named, once [`FOUND_BYTES_MAX`] are found and not yet used. Both are more than a window writes, so that a
@@ -9,13 +10,17 @@
 
 use super::{Worker, WorkerError};
 use crate::log::{FetchLimit, Isolation, Log, LogError, Offset, Reader, Record, TopicPartition};
-use crate::processor::{Changelog, FOUND_BYTES_MAX, LookBack, LookedBack, Processor, Stop, Window};
+use crate::processor::{
+    Changelog, ChannelEnd, FOUND_BYTES_MAX, LookBack, LookedBack, Processor, Stop, Window,
+};
 use bytes::Bytes;
 use schemas::batch::{self, Opened};
 use std::time::Duration;
 
 /// Most records of one poll.
 const RECORDS_MAX: usize = 256;
+/// So often a search for a batch looks where that should be, before it halves.
+const GUESSES_MAX: u32 = 4;
 
 /// What a slot looks back for just now.
 #[derive(Default)]
@@ -32,6 +37,10 @@ struct Search {
     below: Offset,
     /// Raw end of the changelog when the search began.
     end: Offset,
+    /// Of a search for a batch: numbers of the batches before `from` and from `below` on.
+    numbers: Option<(u64, u64)>,
+    /// Offsets looked at to find the first batch.
+    probes: u32,
     /// Count in the header of the last batch read.
     counted: Option<u64>,
     found: Vec<Bytes>,
@@ -84,18 +93,22 @@ impl<P: Processor> Worker<P> {
         let changelog = TopicPartition::new(topic, slot);
         let glean = |sought: &LookBack, batch: &Opened| self.processor.glean(slot, sought, batch);
         let mut searches = std::mem::take(kept);
-        let read = searches.renew(&sought, self.log.as_ref(), changelog).map_err(Fault::Log).and_then(|()| {
-            let Some(reader) = searches.reader.as_deref_mut() else { return Ok(()) };
-            let (wait, bytes) = (self.options.poll_wait, self.options.look_back_bytes.max(1));
-            let kept: usize = searches.open.iter().map(|search| search.found_bytes).sum();
-            let found_left = FOUND_BYTES_MAX.saturating_sub(kept);
-            let mut reading = Reading { reader, changelog, glean: &glean, wait, bytes_left: 0, found_left };
-            for search in searches.open.iter_mut().filter(|search| !search.complete) {
-                reading.bytes_left = bytes;
-                search.advance(&mut reading)?;
-            }
-            Ok(())
-        });
+        let read = searches
+            .renew(&sought, self.log.as_ref(), changelog, window.batch)
+            .map_err(Fault::Log)
+            .and_then(|()| {
+                let Some(reader) = searches.reader.as_deref_mut() else { return Ok(()) };
+                let (wait, bytes) = (self.options.poll_wait, self.options.look_back_bytes.max(1));
+                let kept: usize = searches.open.iter().map(|search| search.found_bytes).sum();
+                let found_left = FOUND_BYTES_MAX.saturating_sub(kept);
+                let mut reading =
+                    Reading { reader, changelog, glean: &glean, wait, bytes_left: 0, found_left };
+                for search in searches.open.iter_mut().filter(|search| !search.complete) {
+                    reading.bytes_left = bytes;
+                    search.advance(&mut reading)?;
+                }
+                Ok(())
+            });
         match read {
             Ok(()) => {}
             // What was found so far is an answer too; the rest comes in a later window.
@@ -111,7 +124,13 @@ impl<P: Processor> Worker<P> {
 
 impl Searches {
     /// Keeps the searches that go on, begins the new ones and forgets the others.
-    fn renew(&mut self, sought: &[LookBack], log: &dyn Log, at: TopicPartition) -> Result<(), LogError> {
+    fn renew(
+        &mut self,
+        sought: &[LookBack],
+        log: &dyn Log,
+        at: TopicPartition,
+        next_batch: u64,
+    ) -> Result<(), LogError> {
         let mut before = std::mem::take(&mut self.open);
         for sought in sought {
             let begun =
@@ -132,6 +151,8 @@ impl Searches {
                 from,
                 below,
                 end: raw.high,
+                numbers: matches!(sought.end, ChannelEnd::Batch(_)).then_some((0, next_batch)),
+                probes: 0,
                 counted: None,
                 found: Vec::new(),
                 found_bytes: 0,
@@ -201,22 +222,46 @@ impl Search {
             if reading.bytes_left == 0 {
                 return Ok(false);
             }
-            let middle = self.from + (self.below - self.from) / 2;
+            let middle = self.probe();
+            self.probes += 1;
             reading.reader.seek(reading.changelog, middle)?;
             match reading.poll(1)?.first() {
                 Some(record) => {
                     let counted = self.sought.counted(&reading.open(record)?.header);
-                    if record.offset < self.below && counted < self.sought.first {
-                        self.from = record.offset + 1;
-                    } else {
-                        self.below = middle;
-                    }
+                    self.narrow(middle, record.offset, counted);
                 }
                 None if reading.passed(self.below) => self.below = middle,
                 None => return Ok(false),
             }
         }
         Ok(true)
+    }
+
+    /// Where to look next: in the middle, or where a batch of that number should be. Where it is not there after a few
+    /// looks, in the middle too, which ends the search in any log.
+    fn probe(&self) -> Offset {
+        let span = self.below - self.from;
+        let guess = self.numbers.filter(|_| self.probes < GUESSES_MAX).and_then(|(before, next)| {
+            let between = i128::from(next.checked_sub(before)?.checked_sub(1)?);
+            let ahead = i128::from(self.sought.first.checked_sub(before)?.checked_sub(1)?);
+            Offset::try_from((i128::from(span) * ahead).checked_div(between)?).ok()
+        });
+        self.from + guess.unwrap_or(span / 2).clamp(0, span - 1)
+    }
+
+    /// Takes into account that the first record from `middle` on lies at `offset` and counts `counted`.
+    fn narrow(&mut self, middle: Offset, offset: Offset, counted: u64) {
+        let (inside, first) = (offset < self.below, self.sought.first);
+        if inside && counted < first {
+            self.from = offset + 1;
+            self.numbers = self.numbers.map(|(_, next)| (counted, next));
+        } else if inside && counted == first && self.numbers.is_some() {
+            // No two batches have one number.
+            (self.from, self.below) = (offset, offset);
+        } else {
+            self.below = middle;
+            self.numbers = self.numbers.map(|(before, next)| (before, if inside { counted } else { next }));
+        }
     }
 
     /// Reads on from the batch that is next.

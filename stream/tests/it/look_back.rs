@@ -2,8 +2,8 @@
 //! changelog, a bounded number of bytes a window and search, while its other input goes on.
 //!
 //! The processor under test is a courier. `commands` and `credits` bring it letters, each for a peer; it numbers them
-//! for each peer and journals them. A question on `commands` names a stretch of a peer's letters, or all from one on; it
-//! is answered on `rejected` with the letters of that stretch, out of the journal, once all are found.
+//! for each peer and journals them. A question on `commands` names a stretch of a peer's letters, or all from one on, or
+//! a batch and a peer; it is answered on `rejected` with those letters, out of the journal, once all are found.
 
 use bytes::Bytes;
 use schemas::batch::{self, BodyBuilder, ChainHead, Opened};
@@ -46,6 +46,9 @@ impl Mail {
             Self::Letter { peer, number } => (0, peer, number.unsigned_abs(), 0),
             Self::Question(LookBack { end: ChannelEnd::Sent(peer), first, last }) => (1, peer, first, last),
             Self::Question(LookBack { end: ChannelEnd::Taken(peer), first, last }) => (2, peer, first, last),
+            Self::Question(LookBack { end: ChannelEnd::Batch(key), first, last }) => {
+                (3, key[0].into(), first, last)
+            }
         };
         [kind, u64::from(peer), a, b].map(u64::to_be_bytes).concat().into()
     }
@@ -58,6 +61,7 @@ impl Mail {
         match kind {
             0 => Self::Letter { peer, number: first as i64 },
             1 => Self::Question(LookBack { end: ChannelEnd::Sent(peer), first, last }),
+            3 => Self::Question(LookBack { end: ChannelEnd::Batch([peer as u8; 16]), first, last }),
             _ => Self::Question(LookBack { end: ChannelEnd::Taken(peer), first, last }),
         }
     }
@@ -123,6 +127,7 @@ fn whose(end: ChannelEnd) -> u32 {
     match end {
         ChannelEnd::Sent(peer) => peer,
         ChannelEnd::Taken(peer) => (peer + 1) % PEERS,
+        ChannelEnd::Batch(key) => key[0].into(),
     }
 }
 
@@ -238,6 +243,10 @@ impl Processor for CourierProcessor {
         let of = whose(sought.end);
         let numbers: Vec<i64> =
             letters(batch).into_iter().filter(|(to, _)| *to == of).map(|(_, number)| number).collect();
+        if matches!(sought.end, ChannelEnd::Batch(_)) {
+            assert_eq!(batch.header.batch, sought.first, "just the batch that is sought");
+            return Ok(numbers.iter().map(|number| Bytes::copy_from_slice(&number.to_be_bytes())).collect());
+        }
         let last = sought.counted(&batch.header);
         let first = last + 1 - numbers.len() as u64;
         if numbers.contains(&13_013) {
@@ -302,24 +311,34 @@ fn read(log: &dyn Log, at: TopicPartition) -> Vec<Record> {
 /// Every question has one answer, in order: the letters that the journal holds under those sequences.
 fn check(log: &dyn Log, asked: &[LookBack]) {
     let mut sent: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+    let mut batches: BTreeMap<(u64, u32), Vec<u8>> = BTreeMap::new();
     for record in read(log, JOURNAL) {
-        for (peer, number) in letters(&batch::open(&record.value).unwrap()) {
+        let batch = batch::open(&record.value).unwrap();
+        for (peer, number) in letters(&batch) {
             sent.entry(peer).or_default().extend(number.to_be_bytes());
+            batches.entry((batch.header.batch, peer)).or_default().extend(number.to_be_bytes());
         }
     }
     let answers = read(log, ANSWERS);
     assert_eq!(answers.len(), asked.len(), "one answer for each question");
     for (asked, answer) in asked.iter().zip(answers) {
         let of = whose(asked.end);
-        let stretch = (asked.first as usize - 1) * 8..asked.last as usize * 8;
-        let expected = [&Mail::Question(*asked).to_bytes()[..], &sent[&of][stretch]].concat();
+        let expected = match asked.end {
+            ChannelEnd::Batch(_) => batches.get(&(asked.first, of)).cloned().unwrap_or_default(),
+            _ => sent[&of][(asked.first as usize - 1) * 8..asked.last as usize * 8].to_vec(),
+        };
+        let expected = [&Mail::Question(*asked).to_bytes()[..], &expected[..]].concat();
         assert!(answer.value == expected, "{asked:?}");
     }
 }
 
-/// Any stretch of what was sent so far.
-fn question(prng: &mut Prng, counts: &BTreeMap<u32, u64>) -> Option<LookBack> {
+/// Any stretch of what was sent so far, or any batch.
+fn question(prng: &mut Prng, counts: &BTreeMap<u32, u64>, batch: u64) -> Option<LookBack> {
     let of = prng.below(u64::from(PEERS)) as u32;
+    if prng.below(3) == 0 && batch > 0 {
+        let first = 1 + prng.below(batch);
+        return Some(LookBack { end: ChannelEnd::Batch([of as u8; 16]), first, last: first });
+    }
     let last = *counts.get(&of).filter(|count| **count > 0)?;
     let first = 1 + prng.below(last);
     let last = first + prng.below(last - first + 1);
@@ -390,6 +409,11 @@ impl Run {
         self.worker.as_ref().and_then(|w| w.slot(0)).map(|slot| slot.counts.clone()).unwrap_or_default()
     }
 
+    /// Number of the last batch of the journal.
+    fn batch(&self) -> u64 {
+        self.worker.as_ref().and_then(|w| w.slot(0)).map_or(0, |slot| slot.head.sequence)
+    }
+
     fn step(&mut self) -> Option<Progress> {
         let us = self.log.now_us();
         let now = Now { business_us: us, wall_us: self.log.wall_us(), monotonic_us: us };
@@ -434,7 +458,8 @@ fn what_is_sought_is_found_under_every_fault_of_the_log() {
             (0..prng.below(4)).for_each(|_| run.letter(&mut prng));
             let counts = run.counts();
             let some = if prng.below(4) == 0 { prng.below(3) } else { 0 };
-            (0..some).filter_map(|_| question(&mut prng, &counts)).for_each(|asked| run.ask(asked));
+            let batch = run.batch();
+            (0..some).filter_map(|_| question(&mut prng, &counts, batch)).for_each(|asked| run.ask(asked));
             run.step();
         }
         run.rest();
@@ -492,6 +517,31 @@ fn a_short_stretch_of_a_long_journal_takes_few_windows() {
         });
         let windows = windows.count();
         assert!(windows <= 4, "{windows} windows of 10,000 bytes for letters {first} of {last}");
+    }
+    run.rest();
+    check(&run.log, &run.asked);
+}
+
+/// A batch is found by its number in a look or two, however long the journal is: batches are about evenly spread.
+#[test]
+fn a_batch_of_a_long_journal_is_found_where_it_should_be() {
+    let mut run = Run::new(3, Faults::NONE, 1);
+    let mut prng = Prng::new(3);
+    for _ in 0..3_000 {
+        run.letter(&mut prng);
+        run.step();
+    }
+    let all = run.batch();
+    assert!(all > 2_000, "{all}");
+    for first in [1, all / 3, all / 2, all - 1, all] {
+        run.ask(LookBack { end: ChannelEnd::Batch([1; 16]), first, last: first });
+        // One record a window is read: so many records were looked at.
+        let windows = (0..100).take_while(|_| {
+            run.step();
+            read(&run.log, ANSWERS).len() < run.asked.len()
+        });
+        let windows = windows.count();
+        assert!(windows <= 4, "{windows} looks for batch {first} of {all}");
     }
     run.rest();
     check(&run.log, &run.asked);
@@ -626,7 +676,7 @@ fn what_is_sought_is_found_on_the_embedded_log() {
             append(at, Mail::Letter { peer: prng.below(3) as u32, number });
             let counts = worker.slot(0).map(|slot| slot.counts.clone()).unwrap_or_default();
             if prng.below(6) == 0
-                && let Some(question) = question(&mut prng, &counts)
+                && let Some(question) = question(&mut prng, &counts, 0)
             {
                 append(COMMANDS, Mail::Question(question));
                 asked.push(question);

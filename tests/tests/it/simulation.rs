@@ -395,7 +395,8 @@ fn slots_move_in_the_middle_of_windows_fifty_times() {
         }
     }
     arrivals.for_each(|arrival| arrive(&mut world, arrival));
-    world.run_for(1_000_000);
+    // What waits for an event that never comes does so for 10 seconds.
+    world.run_for(12_000_000);
     assert_eq!(world.hung_in_windows, MOVES);
     assert_eq!(world.sim().counters().commits_stale, MOVES);
     check(&mut world, &history);
