@@ -1638,6 +1638,7 @@ impl<'a> Books<'a> {
 
     fn at_rest(self, outcomes: &mut Outcomes) {
         let slot = self.slot;
+        self.two_principals_at_rest(&self.cluster.slots[slot as usize]);
         assert_eq!(
             self.next_event,
             self.cluster.arrived[slot as usize].len(),
@@ -1660,7 +1661,6 @@ impl<'a> Books<'a> {
         assert!(self.parked.is_empty(), "p{slot}: waits for ever: {:?}", self.parked);
         let live = &self.cluster.slots[slot as usize];
         assert!(live.groups.is_empty(), "p{slot}: {:?}", live.groups);
-        self.two_principals_at_rest(live);
         let statuses: BTreeMap<String, [bool; 4]> = (live.statuses.sorted().into_iter())
             .map(|(account, s)| (account.to_owned(), [s.opened, s.closed, s.debits_frozen, s.credits_frozen]))
             .collect();
