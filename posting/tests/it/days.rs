@@ -2,8 +2,13 @@
 
 use crate::script;
 
+/// One test per case; the model walks the journals after each.
 macro_rules! cases {
-    ($($name:ident: $text:literal)*) => { $(#[test] fn $name() { script::run(stringify!($name), $text); })* };
+    ($($name:ident: $text:literal)*) => {
+        /// Every case: its name and its lines.
+        pub const ALL: &[(&str, &str)] = &[$((stringify!($name), $text)),*];
+        $(#[test] fn $name() { script::run(stringify!($name), $text); })*
+    };
 }
 
 cases! {

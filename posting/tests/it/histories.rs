@@ -3,6 +3,7 @@
 use crate::cluster::{Cluster, DAY};
 use crate::events::{Event, LegWords, Op, Rng, credit, debit, owner, owner_in};
 use crate::model::{self, Answer, Outcomes};
+use crate::pairs::{self, Pairs};
 use posting::config::RESEND_AFTER_US;
 use schemas::wire::{Side, change_account::Action, journal_item::Item};
 use std::collections::BTreeMap;
@@ -240,7 +241,8 @@ fn about_a_hold(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
     new(subject, legs, Op::Capture(hold, rng.percent(40)))
 }
 
-struct History {
+/// Random events in random windows, from a seed.
+pub struct History {
     rng: Rng,
     cluster: Cluster,
     events: Vec<Event>,
@@ -251,7 +253,7 @@ struct History {
 }
 
 impl History {
-    fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         let mut rng = Rng(seed);
         let partitions = *rng.pick(&[1, 2, 3, 8]);
         let ingest_slots = 1 + rng.below(3) as u32;
@@ -450,7 +452,19 @@ impl History {
         }
     }
 
-    fn end(mut self, seen: &mut Seen) {
+    fn play(&mut self, seen: &mut Seen) {
+        let actions = 20 + self.rng.below(160);
+        (0..actions).for_each(|_| self.act());
+        self.end(seen);
+    }
+
+    /// What became of its events.
+    pub fn played(mut self) -> Pairs {
+        self.play(&mut Seen::default());
+        pairs::of(&self.cluster, &self.events)
+    }
+
+    fn end(&mut self, seen: &mut Seen) {
         (0..self.cluster.ingest_slots).for_each(|from| self.cluster.flush(from));
         self.cluster.run().unwrap();
         self.repair();
@@ -553,10 +567,7 @@ fn histories_follow_the_model() {
     let mut seen = Seen::default();
     for seed in 0..2_500 {
         let run = std::panic::AssertUnwindSafe(|| {
-            let mut history = History::new(seed);
-            let actions = 20 + history.rng.below(160);
-            (0..actions).for_each(|_| history.act());
-            history.end(&mut seen);
+            History::new(seed).play(&mut seen);
         });
         std::panic::catch_unwind(run).unwrap_or_else(|cause| {
             eprintln!("history of seed {seed} does not hold");

@@ -15,6 +15,8 @@ mod events;
 mod histories;
 mod homes;
 mod model;
+mod pairs;
+mod refusals;
 mod resend;
 mod restore;
 mod script;

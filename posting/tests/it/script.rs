@@ -18,10 +18,11 @@
 use crate::cluster::{ALL, Cluster, DAY};
 use crate::events::{CHART, Event, LegWords, Op, owner_in};
 use crate::model;
+use crate::pairs::{self, Pairs};
 use schemas::wire::{Outcome, Side, change_account::Action, command_item, journal_item::Item};
 
-/// Runs a script; panics with the line that does not hold.
-pub fn run(name: &str, text: &str) {
+/// Runs a script; panics with the line that does not hold. What became of its events.
+pub fn run(name: &str, text: &str) -> Pairs {
     let mut script = Script::new(name);
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.split('#').next().unwrap().trim();
@@ -43,6 +44,8 @@ pub fn run(name: &str, text: &str) {
             model::check(script.cluster());
         }
     }
+    let sent = std::mem::take(&mut script.sent);
+    pairs::of(script.cluster(), &sent)
 }
 
 struct Script {
@@ -51,6 +54,7 @@ struct Script {
     ingest: u32,
     cluster: Option<Cluster>,
     last: String,
+    sent: Vec<Event>,
     paused: Vec<u32>,
     stopped: bool,
     chart_changed: bool,
@@ -72,6 +76,7 @@ impl Script {
             ingest: 1,
             cluster: None,
             last: String::new(),
+            sent: Vec::new(),
             paused: Vec::new(),
             stopped: false,
             chart_changed: false,
@@ -201,6 +206,7 @@ impl Script {
         self.last.clone_from(&event.id);
         self.cluster().send(&event);
         self.cluster().flush(event.ingest);
+        self.sent.push(event);
     }
 
     /// `freeze users@0:wallet debit`
