@@ -21,3 +21,4 @@ mod resend;
 mod restore;
 mod script;
 mod sizes;
+mod two_principals;

@@ -3,7 +3,7 @@
 use crate::cluster::Cluster;
 use crate::events::{Event, Op};
 use crate::histories::History;
-use crate::{cases, days, refusals, script};
+use crate::{cases, days, refusals, script, two_principals};
 use schemas::wire::{Decision, EventKey, Outcome, change_account::Action, journal_item::Item};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,10 @@ pub fn word(event: &Event) -> &'static str {
         Op::Account(_, Action::Close, _) => "close",
         Op::Account(_, Action::Freeze, _) => "freeze",
         Op::Account(..) => "unfreeze",
+        Op::Propose(_) => "propose",
+        Op::Approve(..) => "approve",
+        Op::Reject(..) => "reject",
+        Op::Resolve(..) => "resolve",
     }
 }
 
@@ -54,7 +58,7 @@ pub fn of<'e>(cluster: &Cluster, events: impl IntoIterator<Item = &'e Event>) ->
 /// A pair that a history reaches is a promise to users: the cases say in ledger words when it happens.
 #[test]
 fn every_pair_of_operation_and_reason_has_a_row() {
-    let rows: Pairs = [cases::ALL, days::ALL, refusals::ALL]
+    let rows: Pairs = [cases::ALL, days::ALL, refusals::ALL, two_principals::ALL]
         .concat()
         .iter()
         .flat_map(|(name, text)| script::run(name, text))
