@@ -565,7 +565,7 @@ impl Seen {
 #[test]
 fn histories_follow_the_model() {
     let mut seen = Seen::default();
-    for seed in 0..2_500 {
+    for seed in 0..2_800 {
         let run = std::panic::AssertUnwindSafe(|| {
             History::new(seed).play(&mut seen);
         });
