@@ -5,6 +5,7 @@
 use crate::amount;
 use crate::finding::{Check, Findings, Place};
 use crate::merkle::sha256;
+use crate::outcome::is_lower;
 use bytes::Bytes;
 use schemas::wire::{Answer, Credit, DayMarker, EventKey, Match, Reserve, Verdict, Void};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -71,6 +72,16 @@ pub enum Claim {
     Unknown,
 }
 
+impl ForwardClaim {
+    /// Whether a decision, which states no operation, booked at most what was asked for, where that was the operation.
+    fn is_lower(&self, asked: &Self) -> bool {
+        match (&asked.operation, &self.legs, &asked.legs, &self.operation) {
+            (Some(operation), Some(booked), Some(asked), None) => is_lower(operation, booked, asked),
+            _ => false,
+        }
+    }
+}
+
 impl Claim {
     const fn kind(&self) -> &'static str {
         match self {
@@ -97,7 +108,14 @@ impl Claim {
             (Self::Forward(a), Self::Forward(b)) => named(&[
                 (a.event == b.event && a.body_hash == b.body_hash, "event"),
                 (a.texts == b.texts && a.numbers == b.numbers && a.places == b.places, "command"),
-                (a.legs.is_none() || b.legs.is_none() || a.legs == b.legs, "legs"),
+                (
+                    a.legs.is_none()
+                        || b.legs.is_none()
+                        || a.legs == b.legs
+                        || a.is_lower(b)
+                        || b.is_lower(a),
+                    "legs",
+                ),
                 (a.operation.is_none() || b.operation.is_none() || a.operation == b.operation, "operation"),
             ]),
             (Self::Verdict(a), Self::Verdict(b)) => named(&[

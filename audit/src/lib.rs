@@ -30,6 +30,7 @@ mod edges;
 mod envelope;
 mod finding;
 mod ingest;
+mod limits;
 mod merkle;
 mod outcome;
 mod posting;
@@ -39,6 +40,7 @@ mod recon;
 mod report;
 mod source;
 mod suspense;
+mod velocity;
 
 pub use auditor::Auditor;
 pub use finding::{Check, CheckResult, Finding};

@@ -133,6 +133,8 @@ pub fn operation_stated(decision: &Decision) -> Vec<u8> {
         decision::Operation::CaptureHold(capture) => command::Operation::CaptureHold(capture),
         decision::Operation::ReleaseHold(release) => command::Operation::ReleaseHold(release),
         decision::Operation::ChangeAccount(change) => command::Operation::ChangeAccount(change),
+        decision::Operation::ChangeLimits(change) => command::Operation::ChangeLimits(change),
+        decision::Operation::BookAtMost(book) => command::Operation::BookAtMost(book),
         decision::Operation::ProposeAdjustment(propose) => command::Operation::ProposeAdjustment(propose),
         decision::Operation::ApproveAdjustment(approve) => command::Operation::ApproveAdjustment(approve),
         decision::Operation::RejectAdjustment(reject) => command::Operation::RejectAdjustment(reject),
@@ -502,11 +504,27 @@ fn same(place: Place, command: &Command, decision: &Decision, found: &mut Findin
         _ => return,
     };
     let asked: Vec<LegView<'_>> = (0..).zip(&command.leg).map(LegView::asked).collect();
-    found.that(Check::OutcomeLegs, legs == asked, || {
+    let lower = || is_lower(&operation_asked(command), &legs_booked(decision), &legs_asked(&command.leg));
+    let as_asked = legs == asked || (booked && lower());
+    found.that(Check::OutcomeLegs, as_asked, || {
         let differ = legs.iter().zip(&asked).find(|(is, due)| is != due).map(|(is, _)| is.leg);
         let first = differ.map_or_else(String::new, |leg| format!(", first at leg {leg}"));
         (named(), format!("{} legs where the command has {}{first}", legs.len(), asked.len()))
     });
+}
+
+/// Whether an operation, encoded, is to book at most the amounts of its legs, and that was done.
+#[must_use]
+pub fn is_lower(operation: &[u8], booked: &[LegClaim], asked: &[LegClaim]) -> bool {
+    let operation = Command::decode(operation).ok().and_then(|command| command.operation);
+    let amount = booked.first().map_or(0, |leg| leg.amount);
+    let lower = |(is, due): (&LegClaim, &LegClaim)| {
+        let same = LegClaim { amount: due.amount, ..is.clone() } == *due;
+        same && is.amount == amount && amount > 0 && amount <= due.amount
+    };
+    matches!(operation, Some(command::Operation::BookAtMost(_)))
+        && booked.len() == asked.len()
+        && booked.iter().zip(asked).all(lower)
 }
 
 /// One leg, wherever it is stated.

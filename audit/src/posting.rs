@@ -9,6 +9,7 @@ use crate::channel::{Channels, Claim, ForwardClaim};
 use crate::days::DayCounts;
 use crate::envelope::Opened;
 use crate::finding::{Check, Findings, Place};
+use crate::limits::Limits;
 use crate::merkle::Hash;
 use crate::outcome::{
     self, Home, event_name, legs_asked, legs_booked, legs_remote, operation_asked, operation_stated,
@@ -17,6 +18,7 @@ use crate::proposals::Proposals;
 use crate::published::Published;
 use crate::recon::{Recon, Source};
 use crate::suspense::{self, Suspense};
+use crate::velocity::Velocity;
 use schemas::topics::{PartitionCounts, Topic};
 use schemas::wire::journal_item::Item;
 use schemas::wire::{
@@ -132,6 +134,10 @@ pub struct Posting {
     suspense: Suspense,
     /// Accounts whose status an event has changed.
     statuses: HashMap<String, AccountStatus>,
+    /// Limits that events have given accounts.
+    limits: Limits,
+    /// What was moved of accounts that have a rule about it.
+    velocity: Velocity,
     tick_us: i64,
 }
 
@@ -213,6 +219,7 @@ impl Posting {
         for item in items {
             self.item(place, &opened.header, item, credits_partial, &mut collected, around);
         }
+        self.velocity.batch(place, items, around.found);
         self.balance(place, &collected, around.found);
         self.suspense.balanced(place, &self.accounts, around.found);
         clearing_nets(self.partition, place, &collected, around.found);
@@ -323,7 +330,9 @@ impl Posting {
             Item::HoldExpired(over) => self.expired(place, over, around.found),
             Item::ProposalExpired(over) => self.proposals.expired(place, over, self.tick_us, around.found),
             Item::Tick(tick) => self.tick_us = self.tick_us.max(tick.business_time_us),
-            // Those that were taken from a channel are judged there; these change nothing that is audited.
+            Item::Chart(_) => self.limits.forget(),
+            // Those that were taken from a channel are judged there, what was moved with its batch; these change nothing that is
+            // audited.
             Item::Decision(_)
             | Item::Received(_)
             | Item::Resolution(_)
@@ -332,8 +341,8 @@ impl Posting {
             | Item::Voided(_)
             | Item::DayMarkerSeen(_)
             | Item::ResendTaken(_)
-            | Item::HeldTick(_)
-            | Item::Chart(_) => {}
+            | Item::Moved(_)
+            | Item::HeldTick(_) => {}
         }
     }
 
@@ -412,6 +421,7 @@ impl Posting {
         self.valid(place, decision, around.found);
         self.proposals.decided(place, decision, self.tick_us, around.found);
         self.suspense.decided(place, decision, around.found);
+        self.limits.decision(place, decision, around.found);
         self.holds_of(place, decision, collected, around.found);
         if outcome == Outcome::Pending && decision.reserve.is_empty() && decision.waits_for.is_none() {
             let claim = Claim::Forward(Box::new(forward_of(decision, Some(legs_remote(&decision.asked)))));
@@ -452,11 +462,9 @@ impl Posting {
     fn valid(&self, place: Place, decision: &Decision, found: &mut Findings) {
         let moves = !decision.entry.is_empty() || !decision.remote.is_empty();
         let away = decision.forwarded_from > 0;
-        let changes =
-            decision.hold.is_some() || decision.account_status.is_some() || decision.proposal.is_some();
         let fits = match decision.outcome() {
-            Outcome::Booked => (moves || changes) && decision.reason.is_empty(),
-            Outcome::Refused => !moves && !changes && !decision.reason.is_empty(),
+            Outcome::Booked => (moves || changes(decision)) && decision.reason.is_empty(),
+            Outcome::Refused => !moves && !changes(decision) && !decision.reason.is_empty(),
             Outcome::Duplicate => !moves && !away,
             Outcome::Pending if decision.waits_for.is_some() => !moves && !away && !decision.concludes,
             Outcome::Pending if decision.reserve.is_empty() => {
@@ -841,6 +849,14 @@ impl Posting {
             });
         }
     }
+}
+
+/// Whether a decision changes a hold or an account.
+fn changes(decision: &Decision) -> bool {
+    decision.hold.is_some()
+        || decision.account_status.is_some()
+        || decision.account_limits.is_some()
+        || decision.proposal.is_some()
 }
 
 fn add_to<'s>(sums: &mut Vec<(&'s str, i128)>, asset: &'s str, moved: i128) {

@@ -2,7 +2,7 @@
 //!
 //! Order relied on: fields ascending, so that the bytes are those of the generated type (a test holds them together).
 
-use crate::mapping::{Mapped, MappedMatch, MappedOperation, MappedProposal, TextAt};
+use crate::mapping::{LimitTo, Mapped, MappedMatch, MappedOperation, MappedProposal, TextAt};
 use schemas::body_hash::BodyHash;
 use schemas::wire_write::Fields;
 
@@ -98,6 +98,17 @@ impl Command<'_> {
                     change.int(3, i32::from(side).into());
                 });
             }
+            MappedOperation::Limit(limits) => {
+                command.message(24, |change| {
+                    change.text(1, self.mapped.text(limits.account));
+                    change.text(2, self.mapped.text(limits.asset));
+                    write_limit(change, 3, limits.least);
+                    write_limit(change, 4, limits.most);
+                });
+            }
+            MappedOperation::AtMost(side) => {
+                command.message(25, |book| book.int(1, i32::from(side).into()));
+            }
             MappedOperation::Propose => {
                 command.message(26, |_| {});
             }
@@ -144,6 +155,21 @@ impl Command<'_> {
                     fields.message(5, |fields| write_match(mapped, matched, fields));
                 }
             });
+        }
+    }
+}
+
+fn write_limit(change: &mut Fields<'_>, tag: u32, to: LimitTo) {
+    match to {
+        LimitTo::Stays => {}
+        LimitTo::Figure(minor) => {
+            change.message(tag, |to| to.amount(1, minor));
+        }
+        LimitTo::Unlimited => {
+            change.message(tag, |to| to.flag(2, true));
+        }
+        LimitTo::Chart => {
+            change.message(tag, |to| to.flag(3, true));
         }
     }
 }
@@ -254,6 +280,15 @@ mod tests {
                     side: side.into(),
                 })
             }
+            MappedOperation::Limit(limits) => wire::command::Operation::ChangeLimits(wire::ChangeLimits {
+                account: command.mapped.text(limits.account).into(),
+                asset: command.mapped.text(limits.asset).into(),
+                least: full_limit(limits.least),
+                most: full_limit(limits.most),
+            }),
+            MappedOperation::AtMost(side) => {
+                wire::command::Operation::BookAtMost(wire::BookAtMost { side: side.into() })
+            }
             MappedOperation::Propose => {
                 wire::command::Operation::ProposeAdjustment(wire::ProposeAdjustment {})
             }
@@ -272,6 +307,27 @@ mod tests {
                 wire::command::Operation::ResolveSuspense(resolve)
             }
         })
+    }
+
+    fn full_limit(to: LimitTo) -> Option<wire::LimitChange> {
+        use wire::limit_change::To;
+        let to = match to {
+            LimitTo::Stays => return None,
+            LimitTo::Figure(minor) => To::Figure(minor.into()),
+            LimitTo::Unlimited => To::Unlimited(true),
+            LimitTo::Chart => To::Chart(true),
+        };
+        Some(wire::LimitChange { to: Some(to) })
+    }
+
+    /// A limit as an event may say it.
+    fn limit() -> impl Strategy<Value = Option<String>> {
+        prop_oneof![
+            Just(None),
+            Just(Some("unlimited".to_owned())),
+            Just(Some("chart".to_owned())),
+            (0_u64..1 << 50).prop_map(|minor| Some(format!("{minor}.05"))),
+        ]
     }
 
     /// Data of events with few and many legs, with and without match, with amounts of every size.
@@ -302,18 +358,80 @@ mod tests {
         }
     }
 
+    fn limit_data((overdraft, most): (Option<String>, Option<String>)) -> String {
+        let shown = |limit: Option<String>| limit.map_or("null".to_owned(), |text| format!("{text:?}"));
+        let (overdraft, most) = (shown(overdraft), shown(most));
+        format!(
+            r#"{{"account":"users:1:wallet","asset":"CNY","overdraft":{overdraft},"max_balance":{most}}}"#
+        )
+    }
+
+    #[test]
+    fn at_most_names_a_side() {
+        let chart = Chart::parse(CHART).unwrap();
+        for side in ["debit", "credit"] {
+            let leg = |kind: &str, user: u32| {
+                format!("{{ {kind}: \"users:{user}:wallet\", asset: CNY, amount: data.amount }}")
+            };
+            let (debit, credit) = (leg("debit", 1), leg("credit", 2));
+            let text = format!(
+                "version: 1\nrules:\n  - {{ type: sweep, at_most: {side}, legs: [{debit}, {credit}] }}\n"
+            );
+            let rules = Rules::parse(&text, &chart).unwrap();
+            let document = Document::parse(br#"{"amount":"5.00"}"#, 1 << 20).unwrap();
+            let (mut mapped, mut faults) = (Mapped::default(), Faults::default());
+            map_event(
+                rules.for_type("sweep").unwrap(),
+                &chart,
+                Some(document.root()),
+                &mut mapped,
+                &mut faults,
+            );
+            assert_eq!(faults.into_first(), None);
+            let command = Command {
+                source: "s",
+                id: "i",
+                kind: "sweep",
+                subject: "",
+                body_hash: [0; 16],
+                occurred_at_us: 0,
+                accounting_date: 0,
+                value_date: 0,
+                back_dated: false,
+                book: "main",
+                rule: "sweep",
+                rule_version: 1,
+                mapped: &mapped,
+                lane: 0,
+                event_partition: 0,
+                event_offset: 0,
+                traceparent: "",
+            };
+            let mut written = Vec::new();
+            command.write_item(&mut Fields::new(&mut written));
+            let full = full(&command);
+            assert_eq!(written, full.encode_to_vec());
+            let Some(wire::command_item::Item::Command(full)) = full.item else { panic!("no command") };
+            let side = if side == "debit" { wire::Side::Debit } else { wire::Side::Credit };
+            let asked = wire::command::Operation::BookAtMost(wire::BookAtMost { side: side.into() });
+            assert_eq!((full.operation, full.leg.len()), (Some(asked), 2));
+        }
+    }
+
     proptest! {
         #[test]
         fn a_command_is_written_as_the_generated_type_would(
             texts in prop::array::uniform4("[a-zé/:]{0,300}"), body_hash: [u8; 16], numbers: (i64, i32, i32, i64),
-            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..7,
+            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..8,
+            limits in (limit(), limit()),
         ) {
             let chart = Chart::parse(CHART).unwrap();
             let rules = Rules::parse(RULES, &chart).unwrap();
-            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected"];
-            let kind = kinds[kind];
+            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected", "account.limited"];
+            let limited = kinds[kind] == "account.limited" && limits != (None, None);
+            let kind = if limited { "account.limited" } else { kinds[kind % 7] };
             let legs = if kind == "adjustment.proposed" { legs + 1 } else { legs };
-            let text = data(kind, minor, legs.min(32));
+            let text = if limited { limit_data(limits) } else { data(kind, minor, legs.min(32)) };
             let document = Document::parse(text.as_bytes(), 1 << 20).unwrap();
             let (mut mapped, mut faults) = (Mapped::default(), Faults::default());
             map_event(rules.for_type(kind).unwrap(), &chart, Some(document.root()), &mut mapped, &mut faults);

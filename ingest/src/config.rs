@@ -20,6 +20,8 @@ pub const COMMAND_BYTES_MAX: usize = 64 * 1024;
 pub const COMMANDS_BODY_BYTES_MAX: usize = 256 * 1024;
 /// A body that has this much is sealed, so that no command makes it pass [`COMMANDS_BODY_BYTES_MAX`].
 pub const SEAL_BYTES: usize = COMMANDS_BODY_BYTES_MAX - COMMAND_BYTES_MAX;
+/// The same where accounts have rules about velocity: posting writes what it counts of each into that record too.
+pub const SEAL_BYTES_COUNTED: usize = SEAL_BYTES / 4;
 const _: () =
     assert!(COMMANDS_BODY_BYTES_MAX <= BODY_BYTES_MAX && COMMAND_BYTES_MAX < COMMANDS_BODY_BYTES_MAX);
 

@@ -132,7 +132,7 @@ impl<'w> Draft<'w> {
             header,
             dating: state.days(&config.book).map(|days| Dating::new(days, &config.calendar)),
             items: Vec::new(),
-            commands: Commands::new(&state.sent, partitions, events),
+            commands: Commands::new(&state.sent, partitions, events, &config.chart),
             totals: Totals::new(state, &config.book, partitions),
             rejected: Vec::new(),
             counts,

@@ -3,6 +3,10 @@
 //! All checks run, and the first fault in precedence order is kept ([`Faults`]); legs are good only if there is
 //! none. Legs of zero are checked like any other and then left out. Nothing is cut, rounded or guessed.
 
+mod limit;
+
+pub(crate) use limit::{LimitTo, MappedLimits};
+
 use crate::rules::{AccountTemplate, AssetTemplate, FIELDS_MAX, LEGS_MAX, LegTemplate, MATCH_TEXT_BYTES_MAX};
 use crate::rules::{MatchTemplate, Minus, OperationTemplate, Piece, ReferenceTemplate, Rule};
 use schemas::chart::Chart;
@@ -56,6 +60,8 @@ pub(crate) enum MappedOperation {
         action: Action,
         side: Side,
     },
+    Limit(MappedLimits),
+    AtMost(Side),
     /// Its legs wait for another principal.
     Propose,
     Approve(MappedProposal),
@@ -241,6 +247,7 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
     fn operation(&mut self) {
         self.mapped.operation = match &self.rule.operation {
             OperationTemplate::Book => MappedOperation::Book,
+            OperationTemplate::AtMost(side) => MappedOperation::AtMost(*side),
             OperationTemplate::Hold { expires_after_us } => {
                 MappedOperation::Hold { expires_after_us: *expires_after_us }
             }
@@ -271,6 +278,9 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
                     self.check_known(account);
                 }
                 MappedOperation::Resolve { case, account: account.flatten() }
+            }
+            OperationTemplate::Limit(template) => {
+                self.limits(template).map_or(MappedOperation::Book, MappedOperation::Limit)
             }
         };
     }
@@ -571,7 +581,8 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
             | OperationTemplate::Account { .. }
             | OperationTemplate::Approve(_)
             | OperationTemplate::Reject(_)
-            | OperationTemplate::Resolve { .. } => true,
+            | OperationTemplate::Resolve { .. }
+            | OperationTemplate::Limit(_) => true,
             OperationTemplate::Reverse { .. } => self.rule.legs.is_empty() && self.rule.each.is_none(),
             _ => false,
         };

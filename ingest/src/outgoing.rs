@@ -2,8 +2,9 @@
 //!
 //! Order relied on: items of one partition are pushed in the order in which readers are to see them.
 
-use crate::config::SEAL_BYTES;
+use crate::config::{SEAL_BYTES, SEAL_BYTES_COUNTED};
 use schemas::batch::{BodyBuilder, ChainHead};
+use schemas::chart::Chart;
 use schemas::topics::Topic;
 use schemas::wire::BatchHeader;
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ pub(crate) struct Commands {
     by_partition: Vec<CommandsTo>,
     /// Commands that a partition may expect.
     expected: usize,
+    /// A body that has this much is sealed.
+    seal_bytes: usize,
 }
 
 /// What goes to one partition in this window.
@@ -34,7 +37,13 @@ struct CommandsTo {
 
 impl Commands {
     /// Nothing yet; `events` is how many the window takes.
-    pub(crate) fn new(sent: &BTreeMap<u32, ChainHead>, partitions: u32, events: usize) -> Self {
+    pub(crate) fn new(
+        sent: &BTreeMap<u32, ChainHead>,
+        partitions: u32,
+        events: usize,
+        chart: &Chart,
+    ) -> Self {
+        let seal_bytes = if chart.velocity_rules_max() > 0 { SEAL_BYTES_COUNTED } else { SEAL_BYTES };
         let to = |partition| CommandsTo {
             partition,
             head: sent.get(&partition).copied().unwrap_or_default(),
@@ -43,7 +52,8 @@ impl Commands {
         };
         // Keys spread evenly; a partition with more than its share grows.
         let share = events / partitions.max(1) as usize;
-        Self { by_partition: (0..partitions).map(to).collect(), expected: share + share / 8 + 1 }
+        let by_partition = (0..partitions).map(to).collect();
+        Self { by_partition, expected: share + share / 8 + 1, seal_bytes }
     }
 
     /// Appends an item to a partition's body; `header` is completed with the place in the chain when a batch is full.
@@ -55,11 +65,11 @@ impl Commands {
     ) {
         let Some(to) = self.by_partition.get_mut(partition as usize) else { return };
         if to.body.is_empty() {
-            let bytes = (self.expected * COMMAND_BYTES).min(SEAL_BYTES);
+            let bytes = (self.expected * COMMAND_BYTES).min(self.seal_bytes);
             to.body = BodyBuilder::with_capacity(bytes, self.expected, HEADER_BYTES);
         }
         write(&mut to.body);
-        if to.body.len() >= SEAL_BYTES {
+        if to.body.len() >= self.seal_bytes {
             to.seal(header);
         }
     }

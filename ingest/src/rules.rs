@@ -8,7 +8,10 @@
 //! Bounds: [`LEGS_MAX`] legs, [`FIELDS_MAX`] fields, [`OPTIONAL_FIELDS_MAX`] optional ones per rule.
 
 mod balance;
+mod limit;
 
+pub(crate) use limit::LimitTemplate;
+use schemas::balance_json::NormalSide;
 use schemas::body_hash::AmountFields;
 use schemas::chart::Chart;
 use schemas::cloudevents::ATTRIBUTE_BYTES_MAX;
@@ -76,6 +79,10 @@ pub(crate) enum OperationTemplate {
     Reverse { reference: usize },
     /// An account may be used for other things; a field names the side.
     Account { account: AccountTemplate, action: Action, side: Option<usize> },
+    /// An account gets limits of its own.
+    Limit(LimitTemplate),
+    /// Its two legs are booked, with at most what the account on that side has available.
+    AtMost(Side),
     /// Its legs are written down, and booked when another principal approves them.
     Propose,
     /// The legs of the proposal that is named are booked.
@@ -174,8 +181,13 @@ struct RuleEntry {
     #[serde(rename = "final")]
     last: Option<String>,
     expires_after_s: Option<u32>,
+    at_most: Option<NormalSide>,
     account: Option<String>,
     side: Option<String>,
+    asset: Option<String>,
+    overdraft: Option<String>,
+    min_balance: Option<String>,
+    max_balance: Option<String>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
@@ -193,6 +205,7 @@ enum OperationEntry {
     Approve,
     Reject,
     Resolve,
+    Limit,
 }
 
 impl OperationEntry {
@@ -204,7 +217,7 @@ impl OperationEntry {
     /// What it does to an account; `None` where it is about something else.
     const fn action(self) -> Option<Action> {
         Some(match self {
-            Self::Hold | Self::Capture | Self::Release | Self::Reverse => return None,
+            Self::Hold | Self::Capture | Self::Release | Self::Reverse | Self::Limit => return None,
             Self::Propose | Self::Approve | Self::Reject | Self::Resolve => return None,
             Self::Open => Action::Open,
             Self::Close => Action::Close,
@@ -321,11 +334,13 @@ fn fits_operation(entry: &RuleEntry) -> Result<(), String> {
     only(entry.last.is_some() && asked != Some(OperationEntry::Capture), "final", "capture")?;
     only(entry.expires_after_s.is_some() && asked != Some(OperationEntry::Hold), "expires_after_s", "hold")?;
     let action = asked.and_then(OperationEntry::action);
+    limit::check_keys(entry)?;
+    let of_account = action.is_some() || resolves || asked == Some(OperationEntry::Limit);
     let sided = matches!(action, Some(Action::Freeze | Action::Unfreeze));
     only(
-        entry.account.is_some() && action.is_none() && !resolves,
+        entry.account.is_some() && !of_account,
         "account",
-        "open, close, freeze, unfreeze or resolve",
+        "open, close, freeze, unfreeze, limit or resolve",
     )?;
     only(entry.side.is_some() && !sided, "side", "freeze or unfreeze")?;
     if entry.expires_after_s == Some(0) {
@@ -348,9 +363,12 @@ impl Compiler<'_> {
         let operation = self.operation(&entry).map_err(|message| refused(line, message))?;
         let (least, most) = match operation {
             OperationTemplate::Hold { .. } => (1, 1),
-            OperationTemplate::Release { .. } | OperationTemplate::Account { .. } => (0, 0),
+            OperationTemplate::Release { .. }
+            | OperationTemplate::Account { .. }
+            | OperationTemplate::Limit(_) => (0, 0),
             OperationTemplate::Approve(_) | OperationTemplate::Reject(_) => (0, 0),
             OperationTemplate::Resolve { .. } => (0, 0),
+            OperationTemplate::AtMost(_) => (2, 2),
             _ if entry.each.is_some() => (0, LEGS_MAX),
             OperationTemplate::Reverse { .. } if entry.legs.is_empty() => (0, 0),
             _ => (2, LEGS_MAX),
@@ -377,10 +395,17 @@ impl Compiler<'_> {
         settle_optional(&mut legs);
         if !matches!(operation, OperationTemplate::Hold { .. }) {
             balance::check(&legs, &self.fields).map_err(|message| refused(line, message))?;
-        } else if legs.iter().any(|leg| leg.matched.is_some() || leg.if_present.is_some()) {
-            return Err(refused(line, "the leg of a hold has neither `match` nor `if_present`".into()));
         }
-        let amounts = amount_fields(&self.fields, &legs, each);
+        let plain = match operation {
+            OperationTemplate::Hold { .. } => "the leg of a hold",
+            OperationTemplate::AtMost(_) => "a leg beside `at_most`",
+            _ => "",
+        };
+        let is_more = |leg: &LegTemplate| leg.matched.is_some() || leg.if_present.is_some();
+        if !plain.is_empty() && legs.iter().any(is_more) {
+            return Err(refused(line, format!("{plain} has neither `match` nor `if_present`")));
+        }
+        let amounts = amount_fields(&self.fields, &legs, each, &operation);
         Ok(Rule { kind, amounts, fields: self.fields, legs, each, operation })
     }
 
@@ -388,6 +413,12 @@ impl Compiler<'_> {
         fits_operation(entry)?;
         let asked = entry.operation;
         let action = asked.and_then(OperationEntry::action);
+        if let Some(side) = entry.at_most {
+            return at_most(entry, side.into());
+        }
+        if asked == Some(OperationEntry::Limit) {
+            return self.limit(entry).map(OperationTemplate::Limit);
+        }
         if let Some(action) = action {
             let account = entry.account.as_deref().ok_or("account: expected the account that it is about")?;
             let account = self.account(account)?;
@@ -413,7 +444,8 @@ impl Compiler<'_> {
                 | OperationEntry::Unfreeze
                 | OperationEntry::Approve
                 | OperationEntry::Reject
-                | OperationEntry::Resolve,
+                | OperationEntry::Resolve
+                | OperationEntry::Limit,
             ) => OperationTemplate::Book,
             Some(OperationEntry::Propose) => OperationTemplate::Propose,
             Some(OperationEntry::Hold) => {
@@ -572,7 +604,19 @@ fn settle_optional(legs: &mut [LegTemplate]) {
     }
 }
 
-fn amount_fields(fields: &[Field], legs: &[LegTemplate], each: Option<usize>) -> AmountFields {
+fn at_most(entry: &RuleEntry, side: Side) -> Result<OperationTemplate, String> {
+    match (entry.operation, &entry.each) {
+        (None, None) => Ok(OperationTemplate::AtMost(side)),
+        _ => Err("at_most: expected without operation and each".into()),
+    }
+}
+
+fn amount_fields(
+    fields: &[Field],
+    legs: &[LegTemplate],
+    each: Option<usize>,
+    operation: &OperationTemplate,
+) -> AmountFields {
     let path = |index: usize| fields.get(index).map(|field| field.keys.join(".")).unwrap_or_default();
     let mut paths = Vec::new();
     for leg in legs {
@@ -583,6 +627,9 @@ fn amount_fields(fields: &[Field], legs: &[LegTemplate], each: Option<usize>) ->
         );
     }
     paths.extend(each.map(|index| format!("{}[].amount", path(index))));
+    if let OperationTemplate::Limit(limits) = operation {
+        paths.extend(limits.amounts().map(path));
+    }
     AmountFields::new(paths.iter().map(String::as_str))
 }
 

@@ -6,9 +6,11 @@
 //! - [`config`]: `ledgerflow.yaml`, variables and flags;
 //! - [`demo`]: a day of a payment company, end to end;
 //! - [`doctor`]: what the pipeline stands on, with a remedy for each finding;
+//! - [`head`]: heads as people hand them in;
 //! - [`http`]: the HTTP API;
 //! - [`kafka`]: the same pipeline on Kafka, a process for each processor (feature `kafka`);
 //! - [`mirror`]: the balances in Redis;
+//! - [`receipt`]: receipts of events, and whether they are proved;
 //! - [`restore`]: a data directory from a backup;
 //! - [`retention`]: giving up what every reader has passed;
 //! - [`runtime`]: the pipeline, or the part of it that a process runs;
@@ -29,6 +31,7 @@ pub mod config;
 pub mod demo;
 pub mod doctor;
 pub mod generate;
+pub mod head;
 pub mod http;
 #[cfg_attr(not(feature = "kafka"), path = "without_kafka.rs")]
 pub mod kafka;
@@ -36,6 +39,7 @@ pub mod measure;
 pub mod metrics;
 pub mod mirror;
 pub mod query;
+pub mod receipt;
 pub mod restore;
 pub mod retention;
 pub mod runtime;

@@ -6,6 +6,8 @@
 use rustc_hash::FxHasher;
 use schemas::chart::AccountClass;
 use schemas::ids::ACCOUNT_BYTES_MAX;
+use schemas::limits::Bounds;
+use schemas::reason::Reason;
 use schemas::wire::Side;
 use std::hash::Hasher;
 use stream::table::{Changed, Index, Name, Rows, spread};
@@ -21,51 +23,169 @@ pub struct Figures {
     pub last_batch: u64,
 }
 
+/// How far a balance may go, debits minus credits, minor units. The ends of the range are no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// Credits may take it down to here.
+    pub lowest: i128,
+    /// Debits may take it up to here.
+    pub highest: i128,
+}
+
+impl Range {
+    /// No limit.
+    pub const ALL: Self = Self { lowest: i128::MIN, highest: i128::MAX };
+
+    /// The limits of an account on that normal side.
+    #[must_use]
+    pub const fn of(normal: Side, bounds: Bounds) -> Self {
+        match normal {
+            // No limit below is none above: the ends have no negative of their own.
+            Side::Credit => Self { lowest: turned(bounds.most), highest: turned(bounds.least) },
+            _ => Self { lowest: bounds.least, highest: bounds.most },
+        }
+    }
+
+    /// Whether entries on `side` meet a limit.
+    #[must_use]
+    pub const fn limits(&self, side: Side) -> bool {
+        match side {
+            Side::Credit => self.lowest != Self::ALL.lowest,
+            _ => self.highest != Self::ALL.highest,
+        }
+    }
+
+    /// Whether entries on `side` may take the balance to `after` where so much is on hold on that side besides.
+    #[must_use]
+    pub const fn allows(&self, side: Side, after: i128, held: i128) -> bool {
+        match side {
+            Side::Credit => !self.limits(side) || after.saturating_sub(held) >= self.lowest,
+            _ => !self.limits(side) || after.saturating_add(held) <= self.highest,
+        }
+    }
+}
+
+/// The negative; the ends of the range are each other's.
+const fn turned(figure: i128) -> i128 {
+    match figure {
+        i128::MIN => i128::MAX,
+        i128::MAX => i128::MIN,
+        figure => -figure,
+    }
+}
+
+/// Sides whose entries count for a rule about velocity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counted {
+    /// Debits do.
+    pub debits: bool,
+    /// Credits do.
+    pub credits: bool,
+}
+
+impl Counted {
+    /// Whether entries on a side count.
+    #[must_use]
+    pub const fn has(self, side: Side) -> bool {
+        match side {
+            Side::Credit => self.credits,
+            _ => self.debits,
+        }
+    }
+
+    /// Whether any do.
+    #[must_use]
+    pub const fn any(self) -> bool {
+        self.debits || self.credits
+    }
+
+    fn of(class: &AccountClass, asset: &str) -> Self {
+        let mut counted = Self::default();
+        for rule in class.velocity.iter().filter(|rule| rule.amount_max(asset).is_some()) {
+            counted.credits |= rule.side == Side::Credit;
+            counted.debits |= rule.side != Side::Credit;
+        }
+        counted
+    }
+}
+
 /// What the chart says of an account in one asset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
     /// Normal side.
     pub normal: Side,
-    /// Largest overdraft in minor units; `None` = never refuses.
-    pub overdraft: Option<i128>,
+    /// How far its balance may go.
+    pub range: Range,
     /// It must be opened by an event before it is used.
     pub opened_first: bool,
     /// It is asked about every leg, wherever the event is decided.
     pub guarded: bool,
-    /// Its limit is not asked about what gives an event back.
+    /// Which of its entries count for a rule about velocity.
+    pub counted: Counted,
+    /// Something else vouches for its funds: it is not asked any more.
+    pub vouched: bool,
+    /// Its limits and its velocity are not asked about what gives an event back.
     pub reversals_forced: bool,
+    /// This is such an event.
+    pub forced: bool,
 }
 
 impl Terms {
-    /// Whether the account must be asked about a leg on `side`: it moves it towards its limit, or the account is guarded.
+    /// Whether the account must be asked about a leg on `side`: it moves it towards a limit or counts for a rule, or the
+    /// account is guarded.
     #[must_use]
-    pub fn may_refuse(&self, side: Side) -> bool {
-        self.guarded || (self.overdraft.is_some() && side != self.normal)
+    pub const fn may_refuse(&self, side: Side) -> bool {
+        !self.vouched
+            && (self.guarded || (!self.forced && (self.range.limits(side) || self.counted.has(side))))
     }
 
-    /// Whether `after` (debits minus credits) lies within the limit where so much is on hold besides.
+    /// Whether an event may give the account a limit on `side`: the chart does, or the account is guarded.
     #[must_use]
-    pub fn allows(&self, after: i128, held: i128) -> bool {
-        let Some(overdraft) = self.overdraft else { return true };
-        // -overdraft is exact: overdraft is not below zero. The ends of the range are beyond any limit.
+    pub const fn may_be_limited(&self, side: Side) -> bool {
+        !self.vouched && !self.forced && (self.guarded || self.range.limits(side))
+    }
+
+    /// The same where its limits and its velocity are not asked; what moves it counts.
+    #[must_use]
+    pub const fn forced(self) -> Self {
+        Self { range: Range::ALL, forced: true, ..self }
+    }
+
+    /// The same where something else vouches for its funds.
+    #[must_use]
+    pub const fn unjudged(self) -> Self {
+        Self { vouched: true, ..self }
+    }
+
+    /// A figure of its normal side as debits minus credits, and the other way round.
+    #[must_use]
+    pub const fn signed(&self, figure: i128) -> i128 {
         match self.normal {
-            Side::Credit => after.saturating_add(held) <= overdraft,
-            _ => after.saturating_sub(held) >= -overdraft,
+            Side::Credit => turned(figure),
+            _ => figure,
         }
+    }
+
+    /// Why an entry on `side` that passes a limit is refused.
+    #[must_use]
+    pub fn beyond(&self, side: Side) -> Reason {
+        if side == self.normal { Reason::BalanceTooHigh } else { Reason::InsufficientFunds }
     }
 
     /// What a class says of its accounts in an asset; `None` when they may not hold it.
     #[must_use]
     pub fn of(class: &AccountClass, asset: &str) -> Option<Self> {
-        let overdraft = || class.overdraft.as_ref().map(|o| o.minor(asset));
         let (opened_first, guarded) = (class.opened_first, class.guarded || class.opened_first);
-        let (holds, reversals_forced) = (class.holds(asset), class.reversals_forced);
-        holds.then(|| Self {
+        let range = || Range::of(class.normal, class.limits.of_asset(asset));
+        class.holds(asset).then(|| Self {
             normal: class.normal,
-            overdraft: overdraft(),
+            range: range(),
             opened_first,
             guarded,
-            reversals_forced,
+            counted: Counted::of(class, asset),
+            vouched: false,
+            reversals_forced: class.reversals_forced,
+            forced: false,
         })
     }
 }
@@ -222,22 +342,47 @@ mod tests {
 
     #[test]
     fn limits_follow_the_normal_side() {
-        let terms = |normal, overdraft| Terms {
-            normal,
-            overdraft,
-            opened_first: false,
-            guarded: false,
-            reversals_forced: false,
+        let terms = |normal, least, most| {
+            let range = Range::of(normal, Bounds { least, most });
+            Terms {
+                normal,
+                range,
+                opened_first: false,
+                guarded: false,
+                counted: Counted::default(),
+                vouched: false,
+                reversals_forced: false,
+                forced: false,
+            }
         };
-        let wallet = terms(Side::Credit, Some(100));
-        assert!(wallet.may_refuse(Side::Debit) && !wallet.may_refuse(Side::Credit));
-        assert!(wallet.allows(100, 0) && !wallet.allows(101, 0) && wallet.allows(i128::MIN, 0));
-        assert!(wallet.allows(93, 7) && !wallet.allows(94, 7) && !wallet.allows(i128::MAX, 7));
-        let cash = terms(Side::Debit, Some(0));
-        assert!(cash.may_refuse(Side::Credit) && cash.allows(0, 0) && !cash.allows(-1, 0));
-        assert!(cash.allows(7, 7) && !cash.allows(6, 7));
-        let bank = terms(Side::Debit, None);
-        assert!(!bank.may_refuse(Side::Credit) && bank.allows(i128::MIN, i128::MAX));
+        let refuses = |t: &Terms| [Side::Debit, Side::Credit].map(|side| t.may_refuse(side));
+        let wallet = terms(Side::Credit, -100, i128::MAX);
+        assert_eq!(refuses(&wallet), [true, false]);
+        let spends = |after, held| wallet.range.allows(Side::Debit, after, held);
+        assert!(spends(100, 0) && !spends(101, 0) && spends(i128::MIN, 0));
+        assert!(spends(93, 7) && !spends(94, 7) && !spends(i128::MAX, 7));
+        assert!(wallet.range.allows(Side::Credit, i128::MIN, i128::MAX));
+        let cash = terms(Side::Debit, 0, 50);
+        assert_eq!(refuses(&cash), [true, true]);
+        let takes = |after, held| cash.range.allows(Side::Credit, after, held);
+        assert!(takes(0, 0) && !takes(-1, 0) && takes(7, 7) && !takes(6, 7) && takes(60, 0));
+        let gets = |after, held| cash.range.allows(Side::Debit, after, held);
+        assert!(gets(50, 0) && !gets(51, 0) && gets(43, 7) && !gets(44, 7) && gets(-9, 0));
+        assert_eq!(cash.beyond(Side::Credit), Reason::InsufficientFunds);
+        assert_eq!(cash.beyond(Side::Debit), Reason::BalanceTooHigh);
+        let purse = terms(Side::Credit, i128::MIN, 50);
+        assert_eq!(refuses(&purse), [false, true]);
+        assert!(purse.range.allows(Side::Credit, -50, 0) && !purse.range.allows(Side::Credit, -51, 0));
+        let bank = terms(Side::Debit, i128::MIN, i128::MAX);
+        assert_eq!((refuses(&bank), bank.range), ([false, false], Range::ALL));
+        assert!(bank.range.allows(Side::Debit, i128::MIN, i128::MAX));
+        let vault = Terms { guarded: true, ..bank };
+        assert_eq!((refuses(&vault), refuses(&wallet.unjudged())), ([true, true], [false, false]));
+        let card = Terms { counted: Counted { debits: true, credits: false }, ..bank };
+        assert_eq!((refuses(&card), refuses(&card.unjudged())), ([true, false], [false, false]));
+        let back = Terms { counted: card.counted, guarded: true, ..wallet }.forced();
+        assert_eq!(refuses(&back), [true, true], "guarded all the same");
+        assert_eq!(refuses(&Terms { guarded: false, ..back }), [false, false]);
     }
 
     #[test]

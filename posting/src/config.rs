@@ -33,6 +33,8 @@ pub const PROPOSAL_US_DEFAULT: i64 = 7 * 86_400_000_000;
 
 /// Largest body of a batch on `credits`. What its receiver makes of it is part of one record of `journal`.
 pub const CREDITS_BODY_BYTES_MAX: usize = 256 * 1024;
+/// The same where accounts have rules about velocity, as what is counted of each stands in that record too.
+pub const CREDITS_BODY_BYTES_COUNTED: usize = 64 * 1024;
 
 /// Configuration of posting.
 #[derive(Debug, Clone)]
@@ -71,6 +73,12 @@ impl PostingConfig {
         let (tick_ahead_us_max, group_timeout_us) = (TICK_AHEAD_US_MAX_DEFAULT, GROUP_TIMEOUT_US_DEFAULT);
         let proposal_us = PROPOSAL_US_DEFAULT;
         Ok(Self { chart, chart_hash, map, ingest_slots, tick_ahead_us_max, group_timeout_us, proposal_us })
+    }
+
+    /// Largest body of a batch on `credits`.
+    #[must_use]
+    pub fn credits_body_bytes_max(&self) -> usize {
+        if self.chart.velocity_rules_max() > 0 { CREDITS_BODY_BYTES_COUNTED } else { CREDITS_BODY_BYTES_MAX }
     }
 
     /// Where an account lives; `None` when the chart has no such account.

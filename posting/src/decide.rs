@@ -4,11 +4,13 @@
 //! An event is decided where its accounts may refuse it: in their partition where they share one, at home where none
 //! may, and by home with answers of all of them where they lie apart ([`crate::groups`]).
 //!
-//! Precedence of refusals: conflict, insufficient funds, overflow, timed out (see `schemas::reason`);
+//! Precedence of refusals: conflict, insufficient funds, balance too high, velocity exceeded,
+//! overflow, timed out (see `schemas::reason`);
 //! a repeated event is answered before anything else is looked at.
 
 use crate::accounts::Terms;
 use crate::adjustment::{self, Adjust};
+use crate::at_most;
 use crate::capture;
 use crate::clearing::{Cleared, Side as ClearingSide};
 use crate::config::{CROSSING_MAX, LEGS_MAX};
@@ -16,12 +18,13 @@ use crate::days::Kind;
 use crate::groups::{self, Group, Opening};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, body_hash, id_key, remembered};
+use crate::limits::{self, OwnLimits};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
 use crate::reversal;
 use crate::status::{self, Status};
 use crate::suspense;
-use crate::views::{CommandView, EventView, LegView, Operation};
+use crate::views::{AccountChange, CommandView, EventView, LegView, LimitsChange, Operation};
 use schemas::reason::Reason;
 use schemas::wire::{EventKey, HoldLeg, Outcome, Side, Verdict, credit_item};
 use std::collections::BTreeMap;
@@ -31,12 +34,14 @@ use std::hint::black_box;
 pub type Broken = String;
 
 /// A leg, where it lives and what the chart says of its account.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Placed<'c> {
     leg: &'c LegView<'c>,
-    partition: u32,
-    side: Side,
-    terms: Terms,
+    /// Minor units; those of the leg, or what is booked of them.
+    amount: i128,
+    pub(crate) partition: u32,
+    pub(crate) side: Side,
+    pub(crate) terms: Terms,
 }
 
 /// A command with what judging it will look up.
@@ -100,15 +105,16 @@ fn judge(
 ) -> Result<(Outcome, u32), Refusal> {
     let home = o.base.slot;
     let decider = match command.operation {
-        Operation::Book => decider(legs, home),
+        Operation::Book | Operation::BookAtMost(_) => decider(legs, home),
         Operation::ReverseEvent { event } => {
             reversal::arrived(o, command, &event, &asked(legs), ingest_slot)?;
             return Ok((Outcome::Pending, home));
         }
         Operation::PlaceHold(_) => Decider::At(legs.first().map_or(home, |leg| leg.partition)),
-        Operation::ChangeAccount(change) => {
-            let unknown = || Refusal::new(Reason::UnknownAccount, change.account);
-            Decider::At(o.config.partition_of(change.account).ok_or_else(unknown)?)
+        Operation::ChangeAccount(AccountChange { account, .. })
+        | Operation::ChangeLimits(LimitsChange { account, .. }) => {
+            let unknown = || Refusal::new(Reason::UnknownAccount, account);
+            Decider::At(o.config.partition_of(account).ok_or_else(unknown)?)
         }
         Operation::Adjust(_) => return adjustment::judge(o, command, legs, ingest_slot),
         Operation::CaptureHold { hold, .. } | Operation::ReleaseHold { hold } => {
@@ -216,6 +222,8 @@ fn decide_here<'c>(
         Operation::CaptureHold { hold, last } => capture::capture(o, command, legs, (hold, *last), home),
         Operation::ReleaseHold { hold } => capture::release(o, command, hold, home),
         Operation::ChangeAccount(change) => status::change(o, command, change),
+        Operation::ChangeLimits(change) => limits::change(o, command, change),
+        Operation::BookAtMost(side) => at_most::book(o, command, legs, *side),
         // Home has put the legs in, and asks for them to be booked; everything else about proposals it decides itself.
         Operation::Adjust(Adjust::Approve { proposed_by, .. }) if !proposed_by.is_empty() => {
             book(o, command, legs, Funds::Judged)
@@ -267,6 +275,18 @@ impl<'c> Placed<'c> {
         self.leg.account
     }
 
+    /// The same with at most so much of its amount.
+    #[must_use]
+    pub fn up_to(self, most: i128) -> Self {
+        Self { amount: self.amount.min(most), ..self }
+    }
+
+    /// Its asset.
+    #[must_use]
+    pub const fn asset(&self) -> &'c str {
+        self.leg.asset
+    }
+
     /// Whether it is of that account and asset.
     #[must_use]
     pub fn is_of(&self, account: &str, asset: &str) -> bool {
@@ -276,7 +296,7 @@ impl<'c> Placed<'c> {
     /// Its amount, below zero where it is on the other side.
     #[must_use]
     pub fn towards(&self, side: Side) -> i128 {
-        if self.side == side { self.leg.amount } else { -self.leg.amount }
+        if self.side == side { self.amount } else { -self.amount }
     }
 
     /// All of it, to be put on hold.
@@ -287,7 +307,7 @@ impl<'c> Placed<'c> {
             account: self.leg.account.to_owned(),
             asset: self.leg.asset.to_owned(),
             side: self.side as i32,
-            amount: Some(self.leg.amount.into()),
+            amount: Some(self.amount.into()),
         }
     }
 
@@ -297,7 +317,7 @@ impl<'c> Placed<'c> {
             account: self.leg.account,
             asset: self.leg.asset,
             side: self.side,
-            amount: self.leg.amount,
+            amount: self.amount,
             matched: self.leg.matched,
             partition: self.partition,
             sequence,
@@ -311,13 +331,13 @@ impl<'c> Placed<'c> {
             Funds::Reserved(_) => false,
             Funds::Held(hold) => !self.is_of(&hold.account, &hold.asset),
         };
-        let terms = if judged { self.terms } else { Terms { overdraft: None, ..self.terms } };
+        let terms = if judged { self.terms } else { self.terms.unjudged() };
         LocalLeg {
             leg: u32::try_from(index).unwrap_or(u32::MAX),
             account: self.leg.account,
             asset: self.leg.asset,
             side: self.side,
-            amount: self.leg.amount,
+            amount: self.amount,
             matched: self.leg.matched,
             terms: Some(terms),
         }
@@ -330,11 +350,11 @@ impl<'c> Placed<'c> {
 /// What is wrong with them whatever the balances are.
 pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed<'c>>, Refusal> {
     let (least, most) = match command.operation {
-        Operation::Book | Operation::CaptureHold { .. } => (1, LEGS_MAX),
+        Operation::Book | Operation::BookAtMost(_) | Operation::CaptureHold { .. } => (1, LEGS_MAX),
         // Without a leg it gives everything back.
         Operation::ReverseEvent { .. } => (0, LEGS_MAX),
         Operation::PlaceHold(_) => (1, 1),
-        Operation::ReleaseHold { .. } | Operation::ChangeAccount(_) => (0, 0),
+        Operation::ReleaseHold { .. } | Operation::ChangeAccount(_) | Operation::ChangeLimits(_) => (0, 0),
         Operation::Adjust(adjust) => adjust.legs(LEGS_MAX),
     };
     if command.legs.len() < least {
@@ -358,7 +378,7 @@ pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result
             return Err(Refusal::new(Reason::UnknownAccount, format!("{} {}", leg.account, leg.asset)));
         };
         if terms.reversals_forced && command.operation.reverses().is_some() {
-            terms.overdraft = None;
+            terms = terms.forced();
         }
         let by = signed(side, amount);
         let overflow = || {
@@ -371,12 +391,15 @@ pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result
             Some((_, sum)) => *sum = sum.checked_add(by).ok_or_else(overflow)?,
             None => sums.push((leg.asset, by)),
         }
-        legs.push(Placed { leg, partition, side, terms });
+        legs.push(Placed { leg, amount, partition, side, terms });
     }
     let holds = matches!(command.operation, Operation::PlaceHold(_));
     match sums.iter().find(|(_, sum)| *sum != 0 && !holds) {
         Some((asset, sum)) => Err(Refusal::new(Reason::Unbalanced, format!("{asset} by {sum}"))),
-        None => Ok(legs),
+        None => match command.operation {
+            Operation::BookAtMost(side) => at_most::check(&legs, side).map(|()| legs),
+            _ => Ok(legs),
+        },
     }
 }
 
@@ -406,22 +429,23 @@ pub(crate) fn decider(legs: &[Placed<'_>], home: u32) -> Decider {
 }
 
 /// What each partition is asked: every leg of its accounts that may refuse one, and how much of it is put on hold; for
-/// an account as much as the event takes from it over all its legs.
+/// an account as much as the event moves it towards a limit over all its legs. A guarded account may have one of its own.
 pub(crate) fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
     let mut parts: BTreeMap<u32, Vec<HoldLeg>> = BTreeMap::new();
-    let mut left: Vec<(&str, &str, i128)> = Vec::new();
+    // By account, asset and side.
+    let mut left: Vec<((&str, &str, Side), i128)> = Vec::new();
     let asked = |placed: &Placed<'_>| {
         legs.iter().any(|leg| leg.may_refuse() && leg.is_of(placed.leg.account, placed.leg.asset))
     };
     for (index, placed) in (0..).zip(legs).filter(|(_, leg)| asked(leg)) {
         let (account, asset) = (placed.leg.account, placed.leg.asset);
-        let towards = placed.terms.overdraft.is_some() && placed.side != placed.terms.normal;
-        if towards && !left.iter().any(|(a, b, _)| (*a, *b) == (account, asset)) {
-            left.push((account, asset, taken_from(legs, placed)));
+        let (key, towards) = ((account, asset, placed.side), placed.may_refuse() && !placed.terms.forced);
+        if towards && !left.iter().any(|(of, _)| *of == key) {
+            left.push((key, moved_towards(legs, placed)));
         }
-        let left = left.iter_mut().find(|(a, b, _)| towards && (*a, *b) == (account, asset));
-        let amount = left.map_or(0, |(_, _, left)| {
-            let amount = placed.leg.amount.min(*left).max(0);
+        let left = left.iter_mut().find(|(of, _)| towards && *of == key);
+        let amount = left.map_or(0, |(_, left)| {
+            let amount = placed.amount.min(*left).max(0);
             *left -= amount;
             amount
         });
@@ -436,10 +460,10 @@ pub(crate) fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
     parts
 }
 
-/// How far all legs of an account together move it towards its limit; below zero where they move it back.
-fn taken_from(legs: &[Placed<'_>], of: &Placed<'_>) -> i128 {
+/// How far all legs of an account together move it to the side of that leg; below zero where they move it back.
+fn moved_towards(legs: &[Placed<'_>], of: &Placed<'_>) -> i128 {
     let same = |leg: &&Placed<'_>| (leg.leg.account, leg.leg.asset) == (of.leg.account, of.leg.asset);
-    let towards = |leg: &Placed<'_>| if leg.side == of.side { leg.leg.amount } else { -leg.leg.amount };
+    let towards = |leg: &Placed<'_>| if leg.side == of.side { leg.amount } else { -leg.amount };
     legs.iter().filter(same).fold(0_i128, |sum, leg| sum.saturating_add(towards(leg)))
 }
 
@@ -454,6 +478,8 @@ pub struct Booked<'c> {
     hold: Option<(HoldKey, Hold)>,
     /// The account that it changes, as it may be used from now on.
     status: Option<(Box<str>, Status)>,
+    /// The account and asset whose limits it changes, and these from now on.
+    limits: Option<(Box<str>, Box<str>, OwnLimits)>,
 }
 
 /// What vouches for the accounts that may refuse.
@@ -472,7 +498,15 @@ impl<'c> Booked<'c> {
     #[must_use]
     pub fn nothing(o: &Overlay<'_>, command: &CommandView<'_>) -> Self {
         let (date, carried_from) = dates(o, command);
-        Self { date, carried_from, entries: Vec::new(), remote: Vec::new(), hold: None, status: None }
+        Self {
+            date,
+            carried_from,
+            entries: Vec::new(),
+            remote: Vec::new(),
+            hold: None,
+            status: None,
+            limits: None,
+        }
     }
 
     /// The same, about that hold.
@@ -487,6 +521,12 @@ impl<'c> Booked<'c> {
         Self { status: Some((account, status)), ..self }
     }
 
+    /// The same, changing those limits.
+    #[must_use]
+    pub fn with_limits(self, limits: (Box<str>, Box<str>, OwnLimits)) -> Self {
+        Self { limits: Some(limits), ..self }
+    }
+
     /// The decision that says so.
     #[must_use]
     pub fn line(&'c self, command: &'c CommandView<'c>, ingest_slot: u32) -> DecisionLine<'c> {
@@ -497,6 +537,7 @@ impl<'c> Booked<'c> {
             remote: &self.remote,
             hold: self.hold.as_ref(),
             status: self.status.as_ref(),
+            limits: self.limits.as_ref(),
             ..DecisionLine::new(command, ingest_slot, Outcome::Booked)
         }
     }
@@ -525,7 +566,7 @@ fn dates(o: &Overlay<'_>, command: &CommandView<'_>) -> (i32, i32) {
 /// Books local legs and sends the others, or refuses and leaves the overlay's figures as they were.
 ///
 /// # Errors
-/// [`Reason::InsufficientFunds`], [`Reason::Overflow`].
+/// As [`Overlay::try_book`].
 pub fn book<'c>(
     o: &mut Overlay<'_>,
     command: &'c CommandView<'c>,
@@ -539,6 +580,7 @@ pub fn book<'c>(
     let entries = o.try_book(&local)?;
     check_clearing(o, legs, own)?;
     o.settle(&entries);
+    o.count_entries(&local, &entries);
     let (date, carried_from) = dates(o, command);
     let mut remote: Vec<RemoteLine<'c>> = Vec::with_capacity(legs.len() - local.len());
     remote.extend(legs.iter().enumerate().filter(|leg| !here(leg)).map(|(n, placed)| placed.remote(n, 0)));
@@ -550,7 +592,7 @@ pub fn book<'c>(
     for leg in &mut remote {
         leg.sequence = send_credit(o, command, *leg, date, carried_from);
     }
-    Ok(Booked { date, carried_from, entries, remote, hold: None, status: None })
+    Ok(Booked { date, carried_from, entries, remote, hold: None, status: None, limits: None })
 }
 
 const fn clearing_to(peer: u32) -> ClearingSide {
@@ -560,7 +602,7 @@ const fn clearing_to(peer: u32) -> ClearingSide {
 fn check_clearing(o: &mut Overlay<'_>, legs: &[Placed<'_>], own: u32) -> Result<(), Refusal> {
     let mut sums: Vec<(u32, &str, i128)> = Vec::new();
     for placed in legs.iter().filter(|placed| placed.partition != own) {
-        let (peer, asset, amount) = (placed.partition, placed.leg.asset, placed.leg.amount);
+        let (peer, asset, amount) = (placed.partition, placed.leg.asset, placed.amount);
         let by = signed(placed.side, amount);
         let at = sums.iter().position(|(p, a, _)| *p == peer && *a == asset);
         let so_far = at.and_then(|at| sums.get(at)).map_or(0, |(_, _, sum)| *sum);

@@ -10,11 +10,13 @@ use crate::days::{Tally, TallyKey};
 use crate::groups::{Group, Member, outcome_of};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, key_of, remembered};
+use crate::limits::OwnLimits;
 use crate::proposals::Change;
 use crate::resend::{Again, command_of};
 use crate::reversal::{self, Reversed};
 use crate::status::Status;
 use crate::suspense::{Case, CaseKey};
+use crate::velocity::{self, Move};
 use bytes::Bytes;
 use prost::Message;
 use schemas::batch::Hash;
@@ -125,6 +127,17 @@ pub enum Effect {
         /// As it came; `None` = it is resolved.
         case: Option<Box<Case>>,
     },
+    /// Limits of an account in an asset.
+    Limits {
+        /// Account.
+        account: Box<str>,
+        /// Asset.
+        asset: Box<str>,
+        /// From now on.
+        limits: OwnLimits,
+    },
+    /// What was moved of an account in a part of a window.
+    Moved(Box<Move>),
     /// An event came again whose outcome stands; with another body it is refused as a conflict.
     Repeated {
         /// With another body.
@@ -231,6 +244,9 @@ impl Effect {
                     batch: r.batch,
                 });
             }
+            Item::Moved(moved) => {
+                out.extend(velocity::of_wire(&moved).map(|of| Self::Moved(Box::new(of))));
+            }
             Item::Tick(tick) => out.push(Self::Tick(tick.business_time_us)),
             Item::HeldTick(tick) => out.push(Self::HeldTick(tick.business_time_us)),
             Item::DayMarkerSeen(seen) => {
@@ -334,6 +350,10 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
     if let Some(status) = &decision.account_status {
         let account = status.account.as_str().into();
         out.push(Effect::Status { account, status: Status::from_wire(status) });
+    }
+    if let Some(limits) = &decision.account_limits {
+        let (account, asset) = (limits.account.as_str().into(), limits.asset.as_str().into());
+        out.push(Effect::Limits { account, asset, limits: OwnLimits::from_wire(limits) });
     }
     if let Some(state) = &decision.reversed {
         out.push(reversal::effect(Reversed::from_wire(state)));

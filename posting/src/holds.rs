@@ -1,5 +1,8 @@
 //! What is on hold of an account's funds: nobody else spends it until it is booked or let go.
 //!
+//! What is on hold for debits counts against the limit that debits meet, what is on hold for credits against the other:
+//! of an account that may hold only so much, an event that waits keeps its room.
+//!
 //! A hold belongs to a leg of an event. One that was asked for by its event ([`placed`](place)) is captured in one or more parts,
 //! released, or over when its time is; one that a partition put on for an event of several ([`crate::groups`]) is
 //! ended by that event's home alone. Bounded by the events that are open. Order relied on: none.
@@ -7,8 +10,9 @@
 use crate::accounts::Terms;
 use crate::config::CROSSING_MAX;
 use crate::ids::IdKey;
-use crate::overlay::{Overlay, Refusal};
+use crate::overlay::{Overlay, Refusal, signed};
 use crate::room;
+use crate::velocity::Volume;
 use prost::Message;
 use rustc_hash::FxHashMap;
 use schemas::amount_wire::value;
@@ -88,33 +92,45 @@ impl Hold {
     }
 }
 
-/// Sums by account and asset; those of zero are not kept.
+/// Sums by account, asset and side; those of zero are not kept.
 #[derive(Debug, Default)]
-struct Sums(FxHashMap<Box<str>, Vec<(Box<str>, i128)>>);
+struct Sums(FxHashMap<Box<str>, Vec<AssetSums>>);
+
+/// Of an asset: on hold for debits, and for credits; minor units and number.
+type AssetSums = (Box<str>, [(i128, i64); 2]);
+
+/// Where the sum of a side lies.
+const fn place_of(side: Side) -> usize {
+    match side {
+        Side::Credit => 1,
+        _ => 0,
+    }
+}
 
 impl Sums {
-    fn of(&self, account: &str, asset: &str) -> i128 {
-        let sums = self.0.get(account);
-        sums.and_then(|sums| sums.iter().find(|(a, _)| &**a == asset)).map_or(0, |(_, sum)| *sum)
+    fn of(&self, account: &str, asset: &str, side: Side) -> (i128, i64) {
+        let sums = self.0.get(account).and_then(|sums| sums.iter().find(|(a, _)| &**a == asset));
+        sums.and_then(|(_, sums)| sums.get(place_of(side))).copied().unwrap_or_default()
     }
 
+    /// Adds a hold, or takes it off; one of zero is no hold of anything.
     fn add(&mut self, hold: &Hold, by: i128) {
         if by == 0 {
             return;
         }
-        let Some(sums) = self.0.get_mut(&hold.account) else {
-            self.0.insert(hold.account.clone(), vec![(hold.asset.clone(), by)]);
-            return;
-        };
-        match sums.iter().position(|(asset, _)| *asset == hold.asset) {
-            Some(at) => {
-                if let Some((_, sum)) = sums.get_mut(at) {
-                    *sum = sum.saturating_add(by);
-                }
-                sums.retain(|(_, sum)| *sum != 0);
-            }
-            None => sums.push((hold.asset.clone(), by)),
+        let one = if by > 0 { 1 } else { -1 };
+        if !self.0.contains_key(&hold.account) {
+            self.0.insert(hold.account.clone(), Vec::new());
         }
+        let Some(sums) = self.0.get_mut(&hold.account) else { return };
+        if !sums.iter().any(|(asset, _)| *asset == hold.asset) {
+            sums.push((hold.asset.clone(), [(0, 0); 2]));
+        }
+        let of_asset = sums.iter_mut().find(|(asset, _)| *asset == hold.asset);
+        if let Some(sum) = of_asset.and_then(|(_, sums)| sums.get_mut(place_of(hold.side))) {
+            *sum = (sum.0.saturating_add(by), sum.1.saturating_add(one));
+        }
+        sums.retain(|(_, sums)| *sums != [(0, 0); 2]);
         if sums.is_empty() {
             self.0.remove(&hold.account);
         }
@@ -144,10 +160,10 @@ impl HoldTable {
         self.holds.len()
     }
 
-    /// On hold of an account, minor units.
+    /// On hold of an account for entries on a side, minor units.
     #[must_use]
-    pub fn held(&self, account: &str, asset: &str) -> i128 {
-        self.sums.of(account, asset)
+    pub fn held(&self, account: &str, asset: &str, side: Side) -> i128 {
+        self.sums.of(account, asset, side).0
     }
 
     /// Every hold, by event and leg.
@@ -226,13 +242,21 @@ pub struct HoldChanges {
 }
 
 impl Overlay<'_> {
-    /// On hold of an account, minor units.
+    /// On hold of an account for entries on a side, minor units.
     #[must_use]
-    pub fn held(&self, account: &str, asset: &str) -> i128 {
+    pub fn held(&self, account: &str, asset: &str, side: Side) -> i128 {
         if self.base.holds.is_empty() && self.holds.changed.is_empty() {
             return 0;
         }
-        self.base.holds.held(account, asset).saturating_add(self.holds.sums.of(account, asset))
+        self.base.holds.held(account, asset, side).saturating_add(self.holds.sums.of(account, asset, side).0)
+    }
+
+    /// On hold of an account for entries on a side, with the number of holds.
+    pub(crate) fn volume_held(&self, account: &str, asset: &str, side: Side) -> Volume {
+        let base = self.base.holds.sums.of(account, asset, side);
+        let changed = self.holds.sums.of(account, asset, side);
+        let count = u64::try_from(base.1.saturating_add(changed.1)).unwrap_or(0);
+        Volume { amount: base.0.saturating_add(changed.0), count }
     }
 
     /// Puts something on hold, in the place of what was under its key.
@@ -277,7 +301,8 @@ impl Overlay<'_> {
     /// Puts legs of an event on hold, all or none. A leg of zero is agreed to, and nothing of it is held. Accounts that the chart gives no limit are held without a check.
     ///
     /// # Errors
-    /// [`Reason::UnknownAccount`], as [`Overlay::check_status`], [`Reason::InsufficientFunds`], [`Reason::Overflow`]; nothing is changed.
+    /// [`Reason::UnknownAccount`], as [`Overlay::check_status`], [`Reason::InsufficientFunds`],
+    /// [`Reason::BalanceTooHigh`], [`Reason::VelocityExceeded`], [`Reason::Overflow`]; nothing is changed.
     pub fn put_on_hold(&mut self, event: IdKey, legs: &[HoldLeg], home: u32) -> Result<(), Refusal> {
         let mut so_far = Sums::default();
         let mut holds = Vec::with_capacity(legs.len());
@@ -290,22 +315,33 @@ impl Overlay<'_> {
             };
             self.check_status(&hold.account, hold.side, &terms)?;
             so_far.add(&hold, hold.amount);
-            let held = self.held(&hold.account, &hold.asset);
-            let held = held.saturating_add(so_far.of(&hold.account, &hold.asset));
-            let balance = self.balance_of(&hold.account, &hold.asset);
-            if hold.amount > 0 && !terms.allows(balance, held) {
-                let after = after_hold(&terms, balance, hold.amount);
-                let held = held.saturating_sub(hold.amount);
-                let what = self.shortfall(&hold.account, &hold.asset, &terms, after, held);
-                return Err(Refusal::new(Reason::InsufficientFunds, what));
-            }
-            if !(0..=CROSSING_MAX).contains(&hold.amount) {
-                let what = format!("what would be on hold of {} in {}", hold.account, hold.asset);
-                return Err(Refusal::new(Reason::Overflow, what));
-            }
+            let terms = self.terms_now(&hold.account, &hold.asset, terms);
+            self.check_hold(&hold, &terms, so_far.of(&hold.account, &hold.asset, hold.side))?;
             holds.push(((event, home, leg.leg), hold));
         }
         holds.into_iter().for_each(|(key, hold)| self.place_hold(key, hold));
+        Ok(())
+    }
+
+    /// Judges whether so much may be on hold of an account beside what is already.
+    fn check_hold(&self, hold: &Hold, terms: &Terms, (of_event, count): (i128, i64)) -> Result<(), Refusal> {
+        let Hold { account, asset, side, amount, .. } = hold;
+        let (side, amount) = (*side, *amount);
+        let held = self.held(account, asset, side).saturating_add(of_event);
+        let balance = self.balance_of(account, asset);
+        if amount > 0 && !terms.range.allows(side, balance, held) {
+            let after = balance.saturating_add(signed(side, amount));
+            let what = self.beyond_limit(account, asset, terms, (side, after, held.saturating_sub(amount)));
+            return Err(Refusal::new(terms.beyond(side), what));
+        }
+        if amount > 0 && terms.counted.has(side) {
+            let more = Volume { amount: of_event, count: u64::try_from(count).unwrap_or(0) };
+            self.check_velocity(account, asset, side, more)?;
+        }
+        if !(0..=CROSSING_MAX).contains(&amount) {
+            let what = format!("what would be on hold of {account} in {asset}");
+            return Err(Refusal::new(Reason::Overflow, what));
+        }
         Ok(())
     }
 }
@@ -327,14 +363,6 @@ pub fn expire(o: &mut Overlay<'_>) {
             amount: Some(hold.amount.into()),
             home: hold.home,
         }));
-    }
-}
-
-/// The balance once a hold is booked, debits minus credits.
-const fn after_hold(terms: &Terms, balance: i128, amount: i128) -> i128 {
-    match terms.normal {
-        Side::Credit => balance.saturating_add(amount),
-        _ => balance.saturating_sub(amount),
     }
 }
 
@@ -361,19 +389,32 @@ mod tests {
         table.place((a, 3, 2), hold("users:1:wallet", 7));
         table.place((b, 3, 0), hold("users:1:wallet", 11));
         table.place((b, 3, 0), hold("users:1:wallet", 13));
-        assert_eq!((table.held("users:1:wallet", "CNY"), table.held("users:1:wallet", "USD")), (25, 0));
+        let held = |table: &HoldTable, asset| table.held("users:1:wallet", asset, Side::Debit);
+        assert_eq!((held(&table, "CNY"), held(&table, "USD")), (25, 0));
+        table.place((b, 3, 1), Hold { side: Side::Credit, ..hold("users:1:wallet", 17) });
+        assert_eq!((held(&table, "CNY"), table.held("users:1:wallet", "CNY", Side::Credit)), (25, 17));
+        table.end((b, 3, 1));
         table.place((a, 4, 0), hold("users:1:wallet", 1));
         table.end_all(a, 3);
         table.end_all(a, 5);
-        assert_eq!(table.held("users:1:wallet", "CNY"), 14, "another home's is another event");
+        assert_eq!(held(&table, "CNY"), 14, "another home's is another event");
         table.end_all(a, 4);
-        assert_eq!((table.held("users:1:wallet", "CNY"), table.len()), (13, 1));
+        assert_eq!((held(&table, "CNY"), table.len()), (13, 1));
         table.end((b, 3, 0));
         table.end((b, 3, 0));
         assert!(table.is_empty() && table.sums.0.is_empty());
         let mut gone = Vec::new();
         table.take_dirty(|key, hold| gone.push((key, hold.is_some())));
-        assert_eq!(gone, [((a, 3, 0), false), ((a, 3, 2), false), ((a, 4, 0), false), ((b, 3, 0), false)]);
+        assert_eq!(
+            gone,
+            [
+                ((a, 3, 0), false),
+                ((a, 3, 2), false),
+                ((a, 4, 0), false),
+                ((b, 3, 0), false),
+                ((b, 3, 1), false)
+            ]
+        );
     }
 
     #[test]

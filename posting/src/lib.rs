@@ -20,6 +20,7 @@
 
 pub mod accounts;
 pub mod adjustment;
+pub mod at_most;
 pub mod capture;
 pub mod channels;
 pub mod clearing;
@@ -31,6 +32,8 @@ pub mod gaps;
 pub mod groups;
 pub mod holds;
 pub mod ids;
+pub mod judge;
+pub mod limits;
 pub mod lines;
 pub mod markers;
 pub mod outbox;
@@ -46,6 +49,7 @@ pub mod room;
 pub mod state;
 pub mod status;
 pub mod suspense;
+pub mod velocity;
 pub mod views;
 
 pub use config::PostingConfig;

@@ -7,6 +7,7 @@
 use crate::adjustment::{Adjust, write_case};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::IdKey;
+use crate::limits::OwnLimits;
 use crate::overlay::Line;
 use crate::reversal::Reversed;
 use crate::status::Status;
@@ -231,6 +232,8 @@ pub struct DecisionLine<'a> {
     pub status: Option<&'a (Box<str>, Status)>,
     /// The proposal that it made, approves or rejected.
     pub proposal: Option<ProposalLine<'a>>,
+    /// The account and asset whose limits it changed, and these from now on.
+    pub limits: Option<&'a (Box<str>, Box<str>, OwnLimits)>,
     /// The event that it gives back, and what of that is given back from now on.
     pub reversed: Option<&'a Reversed>,
 }
@@ -262,6 +265,7 @@ impl<'a> DecisionLine<'a> {
             waits_for: None,
             status: None,
             proposal: None,
+            limits: None,
             reversed: None,
         }
     }
@@ -352,9 +356,11 @@ impl<'a> DecisionLine<'a> {
         if let Some((_, hold)) = self.hold {
             f.message(40, |f| hold_state(f, hold));
         }
-        // All of them in the place of the first: so do the generated types.
+        // All of them in the place of the first: so do the generated types. That the amount was fixed here is said of what is
+        // booked, too.
+        let fixed = self.outcome == Outcome::Booked && matches!(command.operation, Operation::BookAtMost(_));
         match &command.operation {
-            _ if self.outcome != Outcome::Pending => {}
+            _ if !fixed && self.outcome != Outcome::Pending => {}
             Operation::Adjust(adjust) => adjust.write(f, Adjust::IN_DECISION),
             operation => operation.write(f, Operation::IN_DECISION),
         }
@@ -382,6 +388,14 @@ impl<'a> DecisionLine<'a> {
         }
         if let Some(reversed) = self.reversed {
             f.message(48, |f| f.raw(&reversed.encode()));
+        }
+        if let Some((account, asset, limits)) = self.limits {
+            f.message(51, |f| {
+                f.text(1, account);
+                f.text(2, asset);
+                limits.lowest.iter().for_each(|lowest| f.amount(3, *lowest));
+                limits.highest.iter().for_each(|highest| f.amount(4, *highest));
+            });
         }
         f.text(53, self.command.principal);
         if let Some(proposal) = self.proposal() {

@@ -1,24 +1,24 @@
 //! What a window sends to one other partition: items of the channel, cut into batches by size. What is sent again goes
 //! before what is new, in batches of its own.
 
-use crate::config::CREDITS_BODY_BYTES_MAX;
 use bytes::Bytes;
 use schemas::batch::{BodyBuilder, ChainHead, Sealed};
 use schemas::wire::{BatchHeader, ChannelSequence};
 
 /// Items of one channel, in order. Without items it still says how far the channel was decided.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbox {
     last: u64,
+    bytes_max: usize,
     full: Vec<BodyBuilder>,
     open: BodyBuilder,
 }
 
 impl Outbox {
-    /// A channel whose last item so far is `last`.
+    /// A channel whose last item so far is `last`; batches have at most so many bytes, or one item.
     #[must_use]
-    pub fn after(last: u64) -> Self {
-        Self { last, ..Self::default() }
+    pub fn after(last: u64, bytes_max: usize) -> Self {
+        Self { last, bytes_max, full: Vec::new(), open: BodyBuilder::default() }
     }
 
     /// Sequence of the last item.
@@ -35,7 +35,7 @@ impl Outbox {
 
     /// Adds an encoded item that was sent before: the last sequence stays.
     pub fn push_again(&mut self, encoded: &[u8]) {
-        if !self.open.is_empty() && self.open.len() + encoded.len() > CREDITS_BODY_BYTES_MAX {
+        if !self.open.is_empty() && self.open.len() + encoded.len() > self.bytes_max {
             self.full.push(std::mem::take(&mut self.open));
         }
         self.open.push_encoded(encoded);
@@ -46,7 +46,7 @@ impl Outbox {
     pub fn followed_by(mut self, new: Self) -> Self {
         self.full.push(self.open);
         self.full.extend(new.full);
-        Self { last: new.last, full: self.full, open: new.open }
+        Self { last: new.last, full: self.full, open: new.open, bytes_max: self.bytes_max }
     }
 
     /// Seals the batches after `head`. Returns their values and where the channel to `to` stands after them.
@@ -74,11 +74,12 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::CREDITS_BODY_BYTES_MAX;
     use schemas::batch::{items, open};
 
     #[test]
     fn items_are_cut_by_size_and_stay_in_order() {
-        let mut outbox = Outbox::after(7);
+        let mut outbox = Outbox::after(7, CREDITS_BODY_BYTES_MAX);
         let item = |n: u8| vec![n; CREDITS_BODY_BYTES_MAX / 3];
         (0..5).for_each(|n| outbox.push(&item(n)));
         let (values, channel) = outbox.seal(&BatchHeader::default(), ChainHead::default(), 2);
@@ -97,7 +98,7 @@ mod tests {
 
     #[test]
     fn what_is_sent_again_goes_first_and_does_not_count() {
-        let (mut again, mut new) = (Outbox::after(7), Outbox::after(7));
+        let [mut again, mut new] = [7, 7].map(|last| Outbox::after(last, CREDITS_BODY_BYTES_MAX));
         let item = |n: u8| vec![n; CREDITS_BODY_BYTES_MAX / 3];
         (0..3).for_each(|n| again.push_again(&item(n)));
         (3..5).for_each(|n| new.push(&item(n)));
@@ -108,7 +109,7 @@ mod tests {
         let found: Vec<Vec<u8>> = bodies.map(|b| items(&b).map(|i| i.unwrap()[0]).collect()).collect();
         assert_eq!(found, [vec![0, 1], vec![2], vec![3, 4]]);
         // Nothing to send: no batch, and the head of the chain is not named again.
-        let (values, channel) = Outbox::after(9).seal(&BatchHeader::default(), head, 2);
+        let (values, channel) = Outbox::after(9, 1).seal(&BatchHeader::default(), head, 2);
         assert_eq!(values.len(), 0);
         assert_eq!(channel, ChannelSequence { partition: 2, sequence: 9, ..Default::default() });
     }

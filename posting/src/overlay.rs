@@ -11,6 +11,7 @@ use crate::effects::{self, Effect};
 use crate::groups::Group;
 use crate::holds::{Hold, HoldChanges};
 use crate::ids::{IdKey, IdRecord};
+use crate::limits::ByAccount;
 use crate::lines::{ClearingLine, DecisionLine, ReceivedLine};
 use crate::outbox::Outbox;
 use crate::proposals::Proposal;
@@ -20,6 +21,7 @@ use crate::reversal::{self, Reversed};
 use crate::state::Slot;
 use crate::status::Status;
 use crate::suspense::{Case, CaseKey};
+use crate::velocity::Moves;
 use prost::Message;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use schemas::batch::{BodyBuilder, ChainHead};
@@ -104,7 +106,7 @@ pub struct Line<'a> {
     pub previous_batch: u64,
     /// Encoded `Match`.
     pub matched: Option<&'a [u8]>,
-    row: u32,
+    pub(crate) row: u32,
 }
 
 /// The overlay of one window.
@@ -130,6 +132,10 @@ pub struct Overlay<'a> {
     pub(crate) cases: BTreeMap<CaseKey, Option<Case>>,
     /// Accounts whose status changed.
     pub(crate) statuses: BTreeMap<Box<str>, Status>,
+    /// Limits that events of this window have given accounts.
+    pub(crate) limits: ByAccount,
+    /// What was moved of accounts that have a rule about velocity.
+    pub(crate) moves: Moves,
     /// Events of which more or less is given back.
     pub(crate) reversals: BTreeMap<IdKey, Reversed>,
     tallies: Vec<(TallyKey, Tally)>,
@@ -181,6 +187,8 @@ impl<'a> Overlay<'a> {
             proposals: BTreeMap::new(),
             cases: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            limits: ByAccount::default(),
+            moves: Moves::default(),
             reversals: BTreeMap::new(),
             tallies: Vec::new(),
             clearing: ClearingNets::default(),
@@ -240,6 +248,10 @@ impl<'a> Overlay<'a> {
         adjustment::effects(line, &mut self.effects);
         if let Some((account, status)) = line.status {
             self.effects.push(Effect::Status { account: account.clone(), status: *status });
+        }
+        if let Some((account, asset, limits)) = line.limits {
+            let (account, asset) = (account.clone(), asset.clone());
+            self.effects.push(Effect::Limits { account, asset, limits: *limits });
         }
         if let Some((key, hold)) = line.hold {
             self.effects.push(effects::held(*key, hold.clone()));
@@ -359,11 +371,10 @@ impl<'a> Overlay<'a> {
 
     /// Puts the item that `write` writes on the channel to `to` and returns its sequence.
     pub fn send_with(&mut self, to: u32, write: impl FnOnce(&mut Fields<'_>, u64)) -> u64 {
-        let base = self.base;
-        let outbox = self
-            .sent
-            .entry(to)
-            .or_insert_with(|| Outbox::after(base.outgoing.get(&to).map_or(0, |out| out.sequence)));
+        let (base, bytes_max) = (self.base, self.config.credits_body_bytes_max());
+        let outbox = self.sent.entry(to).or_insert_with(|| {
+            Outbox::after(base.outgoing.get(&to).map_or(0, |out| out.sequence), bytes_max)
+        });
         let sequence = outbox.last() + 1;
         self.scratch.clear();
         write(&mut Fields::new(&mut self.scratch), sequence);
@@ -398,7 +409,8 @@ impl<'a> Overlay<'a> {
     /// Works out the entries of an event's local legs and judges limits on the figures after all of them.
     ///
     /// # Errors
-    /// As [`Overlay::check_status`], then [`Reason::InsufficientFunds`], then [`Reason::Overflow`]; no figure is changed.
+    /// As [`Overlay::check_status`], then [`Reason::InsufficientFunds`], [`Reason::BalanceTooHigh`],
+    /// [`Reason::VelocityExceeded`], [`Reason::Overflow`]; no figure is changed.
     pub fn try_book<'c>(&mut self, legs: &[LocalLeg<'c>]) -> Result<Vec<Line<'c>>, Refusal> {
         let mut lines: Vec<Line<'c>> = Vec::with_capacity(legs.len());
         let mut overflow = None;
@@ -420,7 +432,7 @@ impl<'a> Overlay<'a> {
                 let what =
                     format!("the balance of {} in {} would be beyond any amount", leg.account, leg.asset);
                 overflow = Some(Refusal::new(Reason::Overflow, what));
-                // The limits are judged first, and the end of the range is beyond any limit.
+                // The limits are judged first.
                 before.saturating_add(by)
             });
             lines.push(Line {
@@ -437,28 +449,8 @@ impl<'a> Overlay<'a> {
                 row,
             });
         }
-        self.check_limits(legs, &lines)?;
+        self.check_limits(legs, &lines, overflow.is_some())?;
         overflow.map_or(Ok(lines), Err)
-    }
-
-    fn check_limits(&self, legs: &[LocalLeg<'_>], lines: &[Line<'_>]) -> Result<(), Refusal> {
-        for (leg, line) in legs.iter().zip(lines) {
-            let Some(terms) = leg.terms.filter(|t| t.may_refuse(leg.side)) else { continue };
-            let of_row = |other: &&Line<'_>| other.row == line.row;
-            let before = lines.iter().find(of_row).map_or(line.before, |first| first.before);
-            let after = lines.iter().rev().find(of_row).map_or(line.after, |last| last.after);
-            // An event may always move an account back towards its limit, however far it is beyond.
-            let worse = match terms.normal {
-                Side::Credit => after > before,
-                _ => after < before,
-            };
-            let held = if worse { self.held(leg.account, leg.asset) } else { 0 };
-            if worse && !terms.allows(after, held) {
-                let what = self.shortfall(leg.account, leg.asset, &terms, after, held);
-                return Err(Refusal::new(Reason::InsufficientFunds, what));
-            }
-        }
-        Ok(())
     }
 
     /// Balance of an account, debits minus credits.
@@ -467,23 +459,6 @@ impl<'a> Overlay<'a> {
         let fresh = || self.fresh.find(account, asset).map(|row| row.saturating_add(known));
         let row = self.base.accounts.find(account, asset).or_else(fresh);
         row.map_or(0, |row| self.figures(row).balance)
-    }
-
-    /// Where an account would stand (debits minus credits), what of that is on hold, and its limit.
-    pub(crate) fn shortfall(
-        &self,
-        account: &str,
-        asset: &str,
-        terms: &Terms,
-        after: i128,
-        held: i128,
-    ) -> String {
-        let exponent = self.config.chart.assets.get(asset).map_or(0, |asset| asset.exponent);
-        let shown = |minor| schemas::money::format(minor, exponent);
-        let after = if terms.normal == Side::Credit { after.checked_neg().unwrap_or(after) } else { after };
-        let held = if held == 0 { String::new() } else { format!(" with {} on hold", shown(held)) };
-        let limit = shown(-terms.overdraft.unwrap_or(0));
-        format!("{account} would stand at {} {asset}{held}, its limit is {limit}", shown(after))
     }
 
     /// Makes entries that were worked out part of the overlay.
@@ -549,6 +524,7 @@ impl<'a> Overlay<'a> {
                 self.journal(Item::DayTally(key.to_wire(tally)));
             }
         }
+        self.journal_moves();
         self.figures_to_effects();
         Ok(())
     }

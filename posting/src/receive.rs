@@ -8,10 +8,11 @@ use crate::clearing::{Cleared, Side as ClearingSide};
 use crate::config::CROSSING_MAX;
 use crate::days::Kind;
 use crate::decide::{self, Broken};
-use crate::holds::HoldKey;
+use crate::holds::{Hold, HoldKey};
 use crate::ids::{id_key, key_of};
 use crate::lines::ReceivedLine;
 use crate::overlay::{LocalLeg, Overlay, Refusal, signed};
+use crate::velocity::Volume;
 use crate::views::{CreditItemView, CreditKind, CreditView};
 use crate::{adjustment, gaps, groups, markers, recheck, resend, suspense};
 use schemas::batch::{Hash, sha256};
@@ -123,7 +124,7 @@ fn receive(
     }
     let reserved = end_reserved(o, from, sequence, credit)?;
     let suspense = suspense::account_of(o.base.slot);
-    let (lines, why) = match book(o, credit) {
+    let (lines, why) = match book(o, credit, reserved.as_ref()) {
         Ok(lines) => (lines, None),
         Err(refusal) => {
             let leg = LocalLeg { account: &suspense, matched: None, ..leg_of(credit, None) };
@@ -142,7 +143,7 @@ fn receive(
         carried_from: credit.carried_from,
         entry,
         suspense: why.map(|reason| (reason, to.account)),
-        reserved,
+        reserved: reserved.map(|(key, _)| key),
     });
     Ok(())
 }
@@ -153,14 +154,14 @@ fn end_reserved(
     from: u32,
     sequence: u64,
     credit: &CreditView<'_>,
-) -> Result<Option<HoldKey>, Broken> {
+) -> Result<Option<(HoldKey, Hold)>, Broken> {
     if !credit.reserved {
         return Ok(None);
     }
     let event = &credit.facts.event;
     let key = (id_key(event.source, event.id), from, credit.leg);
     match o.end_hold(key) {
-        Some(_) => Ok(Some(key)),
+        Some(hold) => Ok(Some((key, hold))),
         None => Err(format!("channel p{from:02}: credit {sequence} ends what is not on hold")),
     }
 }
@@ -202,17 +203,27 @@ const fn leg_of<'c>(credit: &CreditView<'c>, terms: Option<Terms>) -> LocalLeg<'
     }
 }
 
-/// Entries on the payee's account, whose limits do not hold for what has been debited elsewhere.
-fn book<'c>(o: &mut Overlay<'_>, credit: &CreditView<'c>) -> Result<Vec<crate::overlay::Line<'c>>, Refusal> {
+/// Entries on the payee's account, whose limits do not hold for what has been debited elsewhere. As much is counted as moved
+/// as was on hold.
+fn book<'c>(
+    o: &mut Overlay<'_>,
+    credit: &CreditView<'c>,
+    reserved: Option<&(HoldKey, Hold)>,
+) -> Result<Vec<crate::overlay::Line<'c>>, Refusal> {
     let known = o.config.chart.assets.contains_key(credit.to.asset);
     let placed = o.config.place(credit.to.account, credit.to.asset).filter(|_| known);
     let (_, terms) = placed.ok_or_else(|| Refusal::new(Reason::UnknownAccount, ""))?;
-    let mut leg = leg_of(credit, Some(Terms { overdraft: None, ..terms }));
+    let mut leg = leg_of(credit, Some(terms.unjudged()));
     if credit.reserved {
         // It was judged when it was put on hold: what has changed since does not undo it.
         leg.terms = None;
     }
-    o.try_book(&[leg])
+    let lines = o.try_book(&[leg])?;
+    if terms.counted.has(leg.side) {
+        let amount = reserved.map_or(leg.amount, |(_, hold)| hold.amount);
+        o.count_moved(leg.account, leg.asset, leg.side, Volume { amount, count: 1 });
+    }
+    Ok(lines)
 }
 
 /// Ends the pending state of a command forwarded earlier.

@@ -107,7 +107,7 @@ pub fn sending(o: &mut Overlay<'_>) -> Result<(), Broken> {
         let new = o.sent.remove(&to);
         let before = o.base.outgoing.get(&to).copied().unwrap_or_default();
         let decided = new.as_ref().map_or(before.sequence, Outbox::last);
-        let (mut outbox, mut now) = (Outbox::after(decided), again(o, to));
+        let (mut outbox, mut now) = (Outbox::after(decided, o.config.credits_body_bytes_max()), again(o, to));
         if now.next > 0 {
             let found = found(o, to, now.next)?;
             found.iter().for_each(|item| outbox.push_again(item));
@@ -292,6 +292,8 @@ fn operation_of(of: decision::Operation) -> command::Operation {
         decision::Operation::ApproveAdjustment(approve) => command::Operation::ApproveAdjustment(approve),
         decision::Operation::RejectAdjustment(reject) => command::Operation::RejectAdjustment(reject),
         decision::Operation::ResolveSuspense(resolve) => command::Operation::ResolveSuspense(resolve),
+        decision::Operation::ChangeLimits(change) => command::Operation::ChangeLimits(change),
+        decision::Operation::BookAtMost(book) => command::Operation::BookAtMost(book),
         decision::Operation::ReverseEvent(reverse) => command::Operation::ReverseEvent(reverse),
     }
 }

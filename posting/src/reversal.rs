@@ -276,7 +276,14 @@ fn legs_of(decision: Decision) -> Result<Vec<Leg>, Refusal> {
             | Operation::ResolveSuspense(_),
         ) => return Err(refused("is of an adjustment: propose the opposite")),
         None | Some(Operation::CaptureHold(_)) => true,
-        Some(Operation::PlaceHold(_) | Operation::ReleaseHold(_) | Operation::ChangeAccount(_)) => false,
+        // Where another partition has fixed the amount, home does not know it.
+        Some(Operation::BookAtMost(_)) => return Err(refused("booked at most what was available")),
+        Some(
+            Operation::PlaceHold(_)
+            | Operation::ReleaseHold(_)
+            | Operation::ChangeAccount(_)
+            | Operation::ChangeLimits(_),
+        ) => false,
     };
     let here = decision.entry.into_iter().map(|entry| {
         let amount = Some(entry.amount().into());

@@ -7,6 +7,7 @@
 
 use crate::config::PostingConfig;
 use crate::overlay::Overlay;
+use crate::velocity;
 use crate::views::{CommandView, Operation};
 use schemas::ids::{ACCOUNT_BYTES_MAX, ASSET_BYTES_MAX, EVENT_ID_BYTES_MAX, SOURCE_BYTES_MAX};
 use schemas::principal;
@@ -66,7 +67,10 @@ fn legs_of_command(message: &[u8]) -> (usize, usize) {
         while let Ok(Some(key)) = walk.key() {
             if key == bytes_key(12) {
                 legs += 1;
-            } else if (bytes_key(18)..=bytes_key(22)).contains(&key) {
+            } else if (bytes_key(18)..=bytes_key(22)).contains(&key)
+                || key == bytes_key(24)
+                || key == bytes_key(25)
+            {
                 // What is said of a hold, of an account, or of the event that is given back.
                 bytes += HOLD_BYTES;
             } else if (bytes_key(26)..=bytes_key(29)).contains(&key) {
@@ -104,7 +108,17 @@ fn each<'m>(message: &'m [u8], tag: u32, mut take: impl FnMut(&'m [u8])) {
 #[must_use]
 pub fn most(config: &PostingConfig, topic: Topic, value: &[u8], nets: usize) -> usize {
     let (bytes, legs) = becomes(topic, value);
+    let bytes =
+        if moved_bytes(config) > 0 { bytes + value.len() + legs * moved_bytes(config) } else { bytes };
     bytes + legs.min(nets_max(config).saturating_sub(nets)) * NET_BYTES
+}
+
+/// Bytes that a leg may take where something is counted of its account, without the names.
+fn moved_bytes(config: &PostingConfig) -> usize {
+    match config.chart.velocity_rules_max() {
+        0 => 0,
+        rules => velocity::MOVED_BYTES + rules * velocity::PART_BYTES,
+    }
 }
 
 /// Most clearing entries of a window.
@@ -121,6 +135,8 @@ pub fn has_room_for(o: &Overlay<'_>, command: &CommandView<'_>, members: usize) 
     let proposal = if matches!(command.operation, Operation::Adjust(_)) { PROPOSAL_BYTES } else { 0 };
     let item = command.encoded.len() + ITEM_BYTES + DETAIL_BYTES + proposal;
     let bytes = item + legs * LEG_BYTES + members * VOID_BYTES + nets;
+    let counted = if moved_bytes(o.config) > 0 { command.encoded.len() } else { 0 };
+    let bytes = bytes + counted + legs * moved_bytes(o.config);
     bytes <= left(o)
 }
 
@@ -133,14 +149,15 @@ pub fn has_room_for_expiry(o: &Overlay<'_>) -> bool {
 /// Bytes left of the journal batch.
 fn left(o: &Overlay<'_>) -> usize {
     let channels = o.config.map.partitions() as usize * CHANNEL_BYTES;
-    RECORD_BYTES_MAX.saturating_sub(o.journal.len() + o.nets() * NET_BYTES + channels)
+    RECORD_BYTES_MAX.saturating_sub(o.journal.len() + o.nets() * NET_BYTES + channels + o.moved_bytes())
 }
 
 /// Whether a record fits beside what the window has written and `reserved` bytes more.
 #[must_use]
 pub fn fits(o: &Overlay<'_>, topic: Topic, value: &[u8], reserved: usize) -> bool {
     let (nets, left) = (o.nets(), left(o).saturating_sub(reserved));
-    value.len() * TIMES_MAX <= left || most(o.config, topic, value, nets) <= left
+    let times = TIMES_MAX + 1 + moved_bytes(o.config).div_ceil(LEAST_BYTES);
+    value.len() * times <= left || most(o.config, topic, value, nets) <= left
 }
 
 #[cfg(test)]

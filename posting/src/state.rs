@@ -8,11 +8,13 @@ use crate::gaps;
 use crate::groups::{Group, GroupTable};
 use crate::holds::{Hold, HoldKey, HoldTable};
 use crate::ids::{IdKey, IdRecord, IdTable, key_of};
+use crate::limits::LimitTable;
 use crate::proposals::{Proposal, ProposalTable};
 use crate::resend::Again;
 use crate::reversal::{ReversalTable, Reversed};
 use crate::status::StatusTable;
 use crate::suspense::{Case, CaseKey, CaseTable};
+use crate::velocity::VelocityTable;
 use prost::Message;
 use schemas::batch::{ChainHead, Hash};
 use schemas::topics::Topic;
@@ -43,6 +45,10 @@ pub struct Slot {
     pub cases: CaseTable,
     /// Accounts that an event has opened, closed or frozen.
     pub statuses: StatusTable,
+    /// Accounts to which an event has given limits.
+    pub limits: LimitTable,
+    /// What was moved of accounts that have a rule about velocity.
+    pub velocity: VelocityTable,
     /// Events of this home of which something is given back.
     pub reversals: ReversalTable,
     /// Last batch of the own journal.
@@ -93,6 +99,8 @@ impl Slot {
             proposals: ProposalTable::default(),
             cases: CaseTable::default(),
             statuses: StatusTable::default(),
+            limits: LimitTable::default(),
+            velocity: VelocityTable::default(),
             reversals: ReversalTable::default(),
             journal: ChainHead::default(),
             commands: BTreeMap::new(),
@@ -159,11 +167,16 @@ impl Slot {
             }
             Effect::Reversed { key, reversed } => self.reversals.set(key, *reversed),
             Effect::Status { account, status } => self.statuses.set(account, status),
+            Effect::Limits { account, asset, limits } => self.limits.set(account, asset, limits),
+            Effect::Moved(of) => self.velocity.set(*of),
             Effect::Repeated { conflict } => {
                 let count = if conflict { &mut self.conflicts } else { &mut self.duplicates };
                 *count = count.saturating_add(1);
             }
-            Effect::Tick(business_time_us) => self.tick_us = self.tick_us.max(business_time_us),
+            Effect::Tick(business_time_us) => {
+                self.tick_us = self.tick_us.max(business_time_us);
+                self.velocity.forget(self.tick_us);
+            }
             Effect::HeldTick(business_time_us) => {
                 self.held_ticks = self.held_ticks.saturating_add(1);
                 self.held_tick_us = business_time_us;
@@ -256,15 +269,27 @@ const KEY_ACCOUNT: u8 = b'a';
 const KEY_GROUP: u8 = b'g';
 const KEY_HOLD: u8 = b'h';
 const KEY_ID: u8 = b'i';
+const KEY_LIMITS: u8 = b'l';
 const KEY_REST: u8 = b'm';
 const KEY_PROPOSAL: u8 = b'p';
 const KEY_REVERSED: u8 = b'r';
 const KEY_STATUS: u8 = b's';
 const KEY_CASE: u8 = b'u';
+pub(crate) const KEY_VELOCITY: u8 = b'v';
 
 fn account_key(key: &mut Vec<u8>, account: &str, asset: &str) {
+    named(key, KEY_ACCOUNT, account, asset);
+}
+
+fn limits_key(account: &str, asset: &str) -> Vec<u8> {
+    let mut key = Vec::new();
+    named(&mut key, KEY_LIMITS, account, asset);
+    key
+}
+
+fn named(key: &mut Vec<u8>, kind: u8, account: &str, asset: &str) {
     key.clear();
-    key.push(KEY_ACCOUNT);
+    key.push(kind);
     key.extend_from_slice(account.as_bytes());
     key.push(0);
     key.extend_from_slice(asset.as_bytes());
@@ -425,6 +450,11 @@ impl SlotState for Slot {
         self.statuses.take_dirty(|account, status| {
             put(&status_key(account), Some(&status.to_wire(account).encode_to_vec()));
         });
+        self.limits.take_dirty(|account, asset, limits| {
+            let stored = limits.map(|limits| limits.to_wire(account, asset).encode_to_vec());
+            put(&limits_key(account, asset), stored.as_deref());
+        });
+        self.velocity.take_dirty(|key, stored| put(key, stored));
         self.reversals.take_dirty(|key, reversed| {
             put(&reversed_key(&key), reversed.map(Reversed::encode).as_deref());
         });
@@ -439,6 +469,8 @@ impl SlotState for Slot {
             + self.proposals.dirty_bytes()
             + self.cases.dirty_bytes()
             + self.statuses.dirty_bytes()
+            + self.limits.dirty_bytes()
+            + self.velocity.dirty_bytes()
             + self.reversals.dirty_bytes()
     }
 
@@ -473,6 +505,8 @@ impl SlotState for Slot {
                 let (key, case) = Case::decode(value).ok_or_else(wrong)?;
                 self.cases.load(key, case);
             }
+            Some((&KEY_LIMITS, _)) => self.limits.load(value).ok_or_else(wrong)?,
+            Some((&KEY_VELOCITY, rest)) => self.velocity.load(rest, value).ok_or_else(wrong)?,
             Some((&KEY_REVERSED, rest)) => {
                 let key = IdKey::try_from(rest).map_err(|_| wrong())?;
                 self.reversals.load(key, Reversed::decode(value).ok_or_else(wrong)?);
@@ -511,6 +545,10 @@ impl SlotState for Slot {
         for (account, status) in self.statuses.sorted() {
             put(&status_key(account), Some(&status.to_wire(account).encode_to_vec()));
         }
+        for (account, asset, limits) in self.limits.sorted() {
+            put(&limits_key(account, asset), Some(&limits.to_wire(account, asset).encode_to_vec()));
+        }
+        self.velocity.pairs().iter().for_each(|(key, stored)| put(key, Some(stored)));
         for (key, reversed) in self.reversals.all() {
             put(&reversed_key(key), Some(&reversed.encode()));
         }
@@ -535,6 +573,11 @@ impl SlotState for Slot {
         all.extend(self.cases.all().map(|(key, case)| (case_key(*key).to_vec(), case.encode(*key))));
         let statuses = self.statuses.sorted().into_iter();
         all.extend(statuses.map(|(account, s)| (status_key(account), s.to_wire(account).encode_to_vec())));
+        let limits = self.limits.sorted().into_iter();
+        all.extend(limits.map(|(account, asset, own)| {
+            (limits_key(account, asset), own.to_wire(account, asset).encode_to_vec())
+        }));
+        all.extend(self.velocity.pairs());
         all.extend(self.reversals.all().map(|(k, reversed)| (reversed_key(k).to_vec(), reversed.encode())));
         all.push((vec![KEY_REST], self.rest().encode_to_vec()));
         all

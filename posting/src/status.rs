@@ -174,7 +174,9 @@ pub fn change<'c>(
 
 fn check_empty(o: &Overlay<'_>, account: &str) -> Result<(), Refusal> {
     for (code, asset) in &o.config.chart.assets {
-        let (balance, held) = (o.balance_of(account, code), o.held(account, code));
+        let held = |side| o.held(account, code, side);
+        let (balance, held) =
+            (o.balance_of(account, code), held(Side::Debit).saturating_add(held(Side::Credit)));
         if balance != 0 || held != 0 {
             let shown = |minor| money::format(minor, asset.exponent);
             let what =

@@ -7,7 +7,7 @@
 //!
 //! Bounded by what lies in suspense. Order relied on: none.
 
-use crate::accounts::Terms;
+use crate::accounts::{Counted, Range, Terms};
 use crate::adjustment::Move;
 use crate::lines::ReceivedLine;
 use crate::overlay::{Overlay, Refusal};
@@ -119,10 +119,13 @@ pub fn account_of(slot: u32) -> String {
 pub const fn terms() -> Terms {
     Terms {
         normal: Side::Credit,
-        overdraft: None,
-        guarded: false,
+        range: Range::ALL,
         opened_first: false,
+        guarded: false,
+        counted: Counted { debits: false, credits: false },
+        vouched: false,
         reversals_forced: false,
+        forced: false,
     }
 }
 

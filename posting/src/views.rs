@@ -3,7 +3,7 @@
 
 use crate::adjustment::Adjust;
 use schemas::wire::{
-    Answer, DayMarker, Match, PlaceHold, Resend, Reserve, Side, SuspenseCase, Verdict, Void,
+    Answer, BookAtMost, DayMarker, Match, PlaceHold, Resend, Reserve, Side, SuspenseCase, Verdict, Void,
     change_account::Action,
 };
 use schemas::wire_read::{Field, WireError, fields};
@@ -183,6 +183,71 @@ pub enum Operation<'a> {
     ChangeAccount(AccountChange<'a>),
     /// Something about a proposed adjustment.
     Adjust(Adjust<'a>),
+    /// An account has limits of its own from now on.
+    ChangeLimits(LimitsChange<'a>),
+    /// Its two legs are booked, with at most what the account of the leg on that side has available.
+    BookAtMost(Side),
+}
+
+/// `LimitChange`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LimitTo {
+    /// As it is.
+    #[default]
+    Stays,
+    /// What the chart says.
+    Chart,
+    /// None.
+    Unlimited,
+    /// Minor units on the account's normal side.
+    Figure(i128),
+}
+
+impl LimitTo {
+    fn read(encoded: &[u8]) -> Result<Self, ViewError> {
+        let mut to = Self::Stays;
+        for field in fields(encoded) {
+            let field = field?;
+            match field.tag {
+                1 => to = Self::Figure(field.amount()?),
+                2 => to = Self::Unlimited,
+                3 => to = Self::Chart,
+                _ => {}
+            }
+        }
+        Ok(to)
+    }
+}
+
+/// `ChangeLimits`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LimitsChange<'a> {
+    /// Account.
+    pub account: &'a str,
+    /// Asset.
+    pub asset: &'a str,
+    /// How little it may hold.
+    pub least: LimitTo,
+    /// How much it may hold.
+    pub most: LimitTo,
+    encoded: &'a [u8],
+}
+
+impl<'a> LimitsChange<'a> {
+    fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
+        let mut change = Self { encoded, ..Self::default() };
+        for field in fields(encoded) {
+            let field = field?;
+            match field.tag {
+                1 => change.account = field.text()?,
+                2 => change.asset = field.text()?,
+                3 => change.least = LimitTo::read(field.bytes()?)?,
+                4 => change.most = LimitTo::read(field.bytes()?)?,
+                _ => {}
+            }
+        }
+        Ok(change)
+    }
 }
 
 /// `ChangeAccount`.
@@ -226,9 +291,9 @@ impl<'a> Operation<'a> {
     /// Number of the first operation among the fields of `Command`; the others follow.
     const FIRST: u32 = 18;
     /// Numbers of the operations in `Command`.
-    pub const IN_COMMAND: [u32; 5] = [18, 19, 20, 21, 22];
+    pub const IN_COMMAND: [u32; 7] = [18, 19, 20, 21, 22, 24, 25];
     /// Numbers of the operations in `Decision`.
-    pub const IN_DECISION: [u32; 5] = [41, 42, 43, 45, 47];
+    pub const IN_DECISION: [u32; 7] = [41, 42, 43, 45, 47, 50, 52];
 
     fn read(tag: u32, encoded: &'a [u8]) -> Result<Self, ViewError> {
         if tag == Self::FIRST {
@@ -236,6 +301,13 @@ impl<'a> Operation<'a> {
         }
         if tag == Self::FIRST + 3 {
             return Ok(Self::ChangeAccount(AccountChange::read(encoded)?));
+        }
+        if tag == Self::FIRST + 6 {
+            return Ok(Self::ChangeLimits(LimitsChange::read(encoded)?));
+        }
+        if tag == Self::FIRST + 7 {
+            let book: BookAtMost = prost::Message::decode(encoded)?;
+            return Ok(Self::BookAtMost(book.side()));
         }
         let (mut hold, mut last) = (EventView::default(), false);
         for field in fields(encoded) {
@@ -257,7 +329,15 @@ impl<'a> Operation<'a> {
     pub fn write(
         &self,
         f: &mut Fields<'_>,
-        [place_hold, capture_hold, release_hold, change_account, reverse_event]: [u32; 5],
+        [
+            place_hold,
+            capture_hold,
+            release_hold,
+            change_account,
+            reverse_event,
+            change_limits,
+            book_at_most,
+        ]: [u32; 7],
     ) {
         let event = |f: &mut Fields<'_>, hold: &EventView<'_>| {
             if let Some(encoded) = hold.encoded {
@@ -287,6 +367,10 @@ impl<'a> Operation<'a> {
                     f.int(2, change.action.into());
                     f.int(3, change.side.into());
                 });
+            }
+            Self::ChangeLimits(change) => f.encoded(change_limits, change.encoded),
+            Self::BookAtMost(side) => {
+                f.message(book_at_most, |f| f.int(1, i64::from(*side as i32)));
             }
             // These have numbers of their own.
             Self::Adjust(adjust) => adjust.write(f, Adjust::IN_COMMAND),
@@ -349,7 +433,7 @@ impl<'a> CommandView<'a> {
                 15 => command.event_offset = field.int()?,
                 16 => facts.traceparent = field.text()?,
                 17 => command.tenant = field.text()?,
-                tag @ 18..=22 => command.operation = Operation::read(tag, field.bytes()?)?,
+                tag @ (18..=22 | 24 | 25) => command.operation = Operation::read(tag, field.bytes()?)?,
                 tag @ 26..=29 => command.operation = Operation::Adjust(Adjust::read(tag, field.bytes()?)?),
                 40 => command.principal = field.text()?,
                 _ => {}
@@ -518,9 +602,9 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message;
     use schemas::wire::{
-        ApproveAdjustment, CaptureHold, ChangeAccount, Command, CommandItem, Credit, CreditItem, EventKey,
-        Forward, Leg, ProposeAdjustment, RejectAdjustment, ReleaseHold, ResolveSuspense, ReverseEvent,
-        command, command_item, credit_item,
+        ApproveAdjustment, CaptureHold, ChangeAccount, ChangeLimits, Command, CommandItem, Credit,
+        CreditItem, EventKey, Forward, Leg, LimitChange, ProposeAdjustment, RejectAdjustment, ReleaseHold,
+        ResolveSuspense, ReverseEvent, command, command_item, credit_item, limit_change,
     };
 
     fn case() -> impl Strategy<Value = Option<SuspenseCase>> {
@@ -558,7 +642,30 @@ mod tests {
             key().prop_map(|proposal| Some(command::Operation::RejectAdjustment(RejectAdjustment {
                 proposal
             }))),
+            (0_i32..3).prop_map(|side| Some(command::Operation::BookAtMost(BookAtMost { side }))),
+            ("[a-z:]{0,9}", "[A-Z]{0,4}", limit(), limit()).prop_map(|(account, asset, least, most)| {
+                Some(command::Operation::ChangeLimits(ChangeLimits { account, asset, least, most }))
+            }),
         ]
+    }
+
+    fn limit() -> impl Strategy<Value = Option<LimitChange>> {
+        let to = prop_oneof![
+            any::<i128>().prop_map(|figure| limit_change::To::Figure(figure.into())),
+            Just(limit_change::To::Unlimited(true)),
+            Just(limit_change::To::Chart(true)),
+        ];
+        proptest::option::of(to.prop_map(|to| LimitChange { to: Some(to) }))
+    }
+
+    fn same_limit(view: LimitTo, of: Option<&LimitChange>) {
+        let expected = match of.and_then(|change| change.to) {
+            None => LimitTo::Stays,
+            Some(limit_change::To::Figure(figure)) => LimitTo::Figure(figure.into()),
+            Some(limit_change::To::Unlimited(_)) => LimitTo::Unlimited,
+            Some(limit_change::To::Chart(_)) => LimitTo::Chart,
+        };
+        assert_eq!(view, expected);
     }
 
     fn same_operation(view: &Operation<'_>, of: Option<&command::Operation>) {
@@ -566,6 +673,11 @@ mod tests {
         view.write(&mut Fields::new(&mut written), Operation::IN_COMMAND);
         let expected = Command { operation: of.cloned(), ..Command::default() };
         assert_eq!(written, expected.encode_to_vec(), "{view:?} {of:?}");
+        if let (Operation::ChangeLimits(view), Some(command::Operation::ChangeLimits(of))) = (view, of) {
+            assert_eq!((view.account, view.asset), (&*of.account, &*of.asset));
+            same_limit(view.least, of.least.as_ref());
+            same_limit(view.most, of.most.as_ref());
+        }
         let key = match of {
             Some(command::Operation::CaptureHold(CaptureHold { hold, .. })) => hold.as_ref(),
             Some(command::Operation::ReleaseHold(ReleaseHold { hold })) => hold.as_ref(),

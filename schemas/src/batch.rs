@@ -166,7 +166,7 @@ impl BodyBuilder {
     pub fn seal(mut self, mut header: BatchHeader) -> Sealed {
         header.format = FORMAT;
         header.count = self.count;
-        header.checksum = crc32c::crc32c(self.body());
+        header.checksum = checksum(self.body());
         let root = merkle_root_of(std::mem::take(&mut self.leaves));
         header.merkle_root = root.map(|h| Bytes::copy_from_slice(&h)).unwrap_or_default();
         let encoded = header.encode_to_vec();
@@ -244,7 +244,7 @@ pub fn open(value: &Bytes) -> Result<Opened, BatchError> {
     if header.format != FORMAT {
         return Err(BatchError::Format { found: header.format });
     }
-    if crc32c::crc32c(&batch.body) != header.checksum {
+    if checksum(&batch.body) != header.checksum {
         return Err(BatchError::Checksum { slot: header.slot, batch: header.batch });
     }
     Ok(Opened { header, body: batch.body, hash })
@@ -268,6 +268,12 @@ impl Opened {
         let (slot, batch, stated) = (self.header.slot, self.header.batch, self.header.count);
         if found == stated { Ok(()) } else { Err(BatchError::Count { slot, batch, stated, found }) }
     }
+}
+
+/// CRC-32C of a body, as its header has it.
+#[must_use]
+pub fn checksum(body: &[u8]) -> u32 {
+    crc32c::crc32c(body)
 }
 
 /// The encoded items of a body, in order, in place.
@@ -328,7 +334,7 @@ pub fn merkle_leaf(leaf: &[u8]) -> Hash {
 }
 
 /// RFC 6962 node hash: SHA-256(0x01 || left || right).
-fn merkle_node([left, right]: &[Hash; 2]) -> Hash {
+pub(crate) fn merkle_node([left, right]: &[Hash; 2]) -> Hash {
     sha256_after(1, [*left, *right].as_flattened())
 }
 

@@ -11,15 +11,17 @@
 //! ```
 //!
 //! `*` matches one segment, `**` the rest (one segment or more). The first pattern that matches decides. An account
-//! without `overdraft` never refuses. `overdraft` is how far, in major units of the asset, the balance may pass
-//! zero against its normal side. `opened_first: true` says that an event must open the account before it is used,
-//! `guarded: true` that it is asked about every leg, wherever the event is decided.
-//! `reversals: force` says that its limit is not asked about what gives an event back.
+//! without `limit` or `velocity` never refuses; [`crate::limits`] and [`crate::velocity`] say what these are.
+//! `opened_first: true` says that an event must open the account before it is used, `guarded: true` that it is asked about
+//! every leg, wherever the event is decided. `reversals: force` says that neither limit nor velocity is asked about what
+//! gives an event back.
 //! `shard_segments` (default 2) says how many leading segments are the shard key.
 
 use crate::balance_json::NormalSide;
 use crate::ids;
+use crate::limits::{LimitEntry, Limits};
 use crate::money;
+use crate::velocity::{self, VelocityEntry, VelocityRule};
 use crate::wire::Side;
 use crate::yaml::{YamlError, is_empty};
 use serde::Deserialize;
@@ -44,8 +46,10 @@ pub struct AccountClass {
     pub pattern: String,
     /// Side on which the account normally has its balance.
     pub normal: Side,
-    /// Largest overdraft per asset, minor units; `None` = never refuses.
-    pub overdraft: Option<Overdraft>,
+    /// How little and how much its accounts may hold.
+    pub limits: Limits,
+    /// How much, and how often, they may be moved.
+    pub velocity: Vec<VelocityRule>,
     /// Leading segments that make the shard key.
     pub shard_segments: usize,
     /// Assets it may hold; empty = all.
@@ -57,21 +61,6 @@ pub struct AccountClass {
     /// Its limit is not asked about what gives an event back.
     pub reversals_forced: bool,
     segments: Vec<Segment>,
-}
-
-/// Limit of an account class.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Overdraft {
-    /// Minor units per asset.
-    by_asset: BTreeMap<String, i128>,
-}
-
-impl Overdraft {
-    /// Largest overdraft in minor units of `asset`, 0 or more.
-    #[must_use]
-    pub fn minor(&self, asset: &str) -> i128 {
-        self.by_asset.get(asset).copied().unwrap_or(0)
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +121,8 @@ struct ClassEntry {
     #[serde(default)]
     guarded: bool,
     #[serde(default)]
+    velocity: Vec<VelocityEntry>,
+    #[serde(default)]
     reversals: Reversals,
 }
 
@@ -146,13 +137,13 @@ enum Reversals {
     Force,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LimitEntry {
-    overdraft: String,
-}
-
 impl Chart {
+    /// Most rules about velocity that an account has.
+    #[must_use]
+    pub fn velocity_rules_max(&self) -> usize {
+        self.classes.iter().map(|class| class.velocity.len()).max().unwrap_or(0)
+    }
+
     /// Reads `accounts.yaml`.
     ///
     /// # Errors
@@ -217,38 +208,22 @@ fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Resu
             return Err(at(line, format!("pattern {:?}: unknown asset {asset:?}", entry.pattern)));
         }
     }
-    let overdraft = match (entry.limit, entry.unlimited) {
-        (Some(_), true) => {
-            return Err(at(
-                line,
-                format!("pattern {:?}: `limit` and `unlimited` exclude each other", entry.pattern),
-            ));
-        }
-        (None, _) => None,
-        (Some(limit), false) => {
-            let mut by_asset = BTreeMap::new();
-            for (code, asset) in assets {
-                let minor = money::parse(&limit.overdraft, asset.exponent).map_err(|e| {
-                    at(
-                        line,
-                        format!(
-                            "pattern {:?}: overdraft {:?} in {code}: {e}",
-                            entry.pattern, limit.overdraft
-                        ),
-                    )
-                })?;
-                if minor < 0 {
-                    return Err(at(line, format!("pattern {:?}: overdraft is below zero", entry.pattern)));
-                }
-                by_asset.insert(code.clone(), minor);
-            }
-            Some(Overdraft { by_asset })
-        }
+    let held = assets.iter().map(|(code, asset)| (code.as_str(), asset.exponent));
+    let held = held.filter(|(code, _)| entry.assets.is_empty() || entry.assets.iter().any(|a| a == code));
+    let limited = entry.limit.is_some();
+    let limits = match (entry.limit, entry.unlimited) {
+        (Some(_), true) => Err("`limit` and `unlimited` exclude each other".to_owned()),
+        (None, _) => Ok(Limits::default()),
+        (Some(limit), false) => Limits::of(&limit, held.clone()),
     };
+    let in_pattern = |why: String| at(line, format!("pattern {:?}: {why}", entry.pattern));
+    let (limits, velocity) = (limits.map_err(in_pattern)?, velocity::rules(&entry.velocity, held));
+    let velocity = velocity.map_err(in_pattern)?;
     let reversals_forced = entry.reversals == Reversals::Force;
-    if reversals_forced && overdraft.is_none() {
-        let why = "`reversals: force` is for accounts with a limit, the others never refuse";
-        return Err(at(line, format!("pattern {:?}: {why}", entry.pattern)));
+    if reversals_forced && !limited && velocity.is_empty() {
+        return Err(in_pattern(
+            "`reversals: force` is for accounts with a limit, the others never refuse".into(),
+        ));
     }
     let shard_segments = entry.shard_segments.unwrap_or(SHARD_SEGMENTS_DEFAULT);
     if shard_segments == 0 || shard_segments > ids::ACCOUNT_SEGMENTS_MAX {
@@ -257,7 +232,8 @@ fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Resu
     Ok(AccountClass {
         pattern: entry.pattern,
         normal: entry.normal.into(),
-        overdraft,
+        limits,
+        velocity,
         shard_segments,
         assets: entry.assets,
         opened_first: entry.opened_first,
@@ -354,8 +330,8 @@ accounts:
         assert_eq!(pattern("merchants:7:payable:cny"), Some("merchants:*:**"));
         assert_eq!(pattern("merchants:7"), None);
         assert_eq!(pattern("bank"), None);
-        let credit = chart.resolve("users:42:credit").unwrap().overdraft.as_ref().unwrap();
-        assert_eq!((credit.minor("CNY"), credit.minor("JPY")), (10_000, 100));
+        let credit = &chart.resolve("users:42:credit").unwrap().limits;
+        assert_eq!((credit.of_asset("CNY").least, credit.of_asset("JPY").least), (-10_000, -100));
         assert_eq!(chart.shard_key("users:42:wallet"), "users:42");
         assert_eq!(chart.shard_key("bank:icbc:main:x"), "bank:icbc:main");
         assert!(!chart.resolve("merchants:7:payable").unwrap().holds("JPY"));

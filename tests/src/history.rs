@@ -173,7 +173,8 @@ impl History {
         self.send(&nothing, Expect::IfThere);
     }
 
-    /// Money on hold, captured in parts and released, in any order and by any lane; an account frozen and thawed.
+    /// Money on hold, captured in parts and released, in any order and by any lane; an account frozen and thawed,
+    /// and one with limits of its own.
     fn holds(&mut self) {
         for _ in 0..4 {
             let (hold, wallet, time) = (self.id(), self.wallet(), self.time());
@@ -204,6 +205,12 @@ impl History {
             let (id, time) = (self.id(), self.time().into());
             let data = json!({ "account": "users:3:wallet", "side": "debit" });
             self.send(&Event { id, kind, subject: "users:3".into(), time, data }, Expect::Booked);
+        }
+        for overdraft in ["20.00", "0", "chart"] {
+            let (id, kind, time) = (self.id(), "account.limited", self.time().into());
+            let subject = self.wallet();
+            let data = json!({ "account": "users:4:wallet", "asset": "CNY", "overdraft": overdraft });
+            self.send(&Event { id, kind, subject, time, data }, Expect::Booked);
         }
     }
 

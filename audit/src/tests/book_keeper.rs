@@ -143,6 +143,27 @@ pub fn change(id: &str, user: u32, action: change_account::Action) -> Event {
     Event { legs: Vec::new(), operation, ..pay(id, user, user, 1) }
 }
 
+/// Lets a user's balance go up to `highest`, debits minus credits.
+pub fn limit(id: &str, user: u32, highest: i128) -> Event {
+    let to = Some(limit_change::To::Figure(highest.into()));
+    let change = ChangeLimits {
+        account: format!("users:{user}:wallet"),
+        asset: "CNY".into(),
+        least: Some(LimitChange { to }),
+        most: None,
+    };
+    let operation = Some(command::Operation::ChangeLimits(change));
+    Event { legs: Vec::new(), operation, ..pay(id, user, user, 1) }
+}
+
+/// A payment of at most `amount`.
+pub fn pay_at_most(id: &str, from: u32, to: u32, amount: i128) -> Event {
+    let operation = Some(command::Operation::BookAtMost(BookAtMost { side: Side::Debit as i32 }));
+    let legs =
+        vec![leg(&format!("users:{from}:wallet"), amount), leg(&format!("users:{to}:wallet"), -amount)];
+    Event { legs, operation, ..pay(id, from, to, amount) }
+}
+
 /// Gives `amount` of what a user has paid another back.
 pub fn reverse(id: &str, of: &str, user: u32, other: u32, amount: i128) -> Event {
     let operation = Some(command::Operation::ReverseEvent(ReverseEvent { event: key(of) }));
@@ -213,6 +234,11 @@ pub struct World {
     pub drafts: BTreeMap<TopicPartition, Vec<Draft>>,
     pub plain: BTreeMap<TopicPartition, Vec<Record>>,
     pub epoch: u64,
+    /// The account of which debits are counted, and what was counted so far.
+    pub counted: Option<String>,
+    /// What is booked of events that book at most their amount.
+    pub available: i128,
+    moved: (i128, u64),
     plans: BTreeMap<String, Plan>,
     ledgers: Vec<Ledger>,
     ingest: Vec<Ingest>,
@@ -239,6 +265,9 @@ impl World {
         Self {
             counts: PartitionCounts { events, internal },
             drafts: BTreeMap::new(),
+            counted: None,
+            available: 0,
+            moved: (0, 0),
             plain: BTreeMap::new(),
             epoch: 1,
             plans: BTreeMap::new(),
@@ -379,6 +408,7 @@ impl World {
         window.expire(self);
         window.markers(self);
         window.clear(self);
+        window.count_moved(self);
         window.seal(self);
     }
 
@@ -1027,6 +1057,20 @@ impl PostingWindow {
             | command::Operation::ResolveSuspense(_) => {
                 return self.about_adjustment(world, command, operation, decision);
             }
+            command::Operation::ChangeLimits(ChangeLimits { account, asset, least, .. }) => {
+                let highest = match least.and_then(|least| least.to) {
+                    Some(limit_change::To::Figure(highest)) => Some(highest),
+                    _ => None,
+                };
+                let (account, asset) = (account.clone(), asset.clone());
+                decision.account_limits = Some(AccountLimits { account, asset, lowest: None, highest });
+                return;
+            }
+            command::Operation::BookAtMost(_) => {
+                let mut lower = command.clone();
+                lower.leg.iter_mut().for_each(|leg| leg.amount = Some(world.available.into()));
+                return self.book_legs(world, &lower, decision);
+            }
             command::Operation::ReverseEvent(_) => return,
             command::Operation::ReleaseHold(release) => {
                 let hold = placed[&release.hold.clone().unwrap().id].clone();
@@ -1259,6 +1303,10 @@ impl PostingWindow {
         let to = partition_of(&command.leg[0].account, world.counts.internal);
         decision.outcome = Outcome::Pending as i32;
         decision.forwarded_to = to;
+        decision.operation = match command.operation {
+            Some(command::Operation::BookAtMost(book)) => Some(decision::Operation::BookAtMost(book)),
+            _ => None,
+        };
         let forward = Forward { command: Some(command.clone()), ingest_slot };
         decision.forward_sequence = self.send(world, to, credit_item::Item::Forward(forward));
         decision.asked = (0..).zip(&command.leg).map(|(n, l)| remote(n, l, 0, 0)).collect();
@@ -1339,6 +1387,24 @@ impl PostingWindow {
         world.ledgers[self.p as usize].sent_days.insert(date);
         let (book, sequence, marker) = (BOOK.into(), sequences, markers);
         self.items.push(Item::DayMarkerSent(DayMarkerSent { book, date, sequence, marker }));
+    }
+
+    /// Says what was moved of the account that is counted.
+    fn count_moved(&mut self, world: &mut World) {
+        let Some(counted) = world.counted.clone() else { return };
+        let of = |entry: &&Entry| entry.account == counted && entry.side() == Side::Debit;
+        let (amount, count) = world.moved;
+        for item in &self.items {
+            let Item::Decision(decision) = item else { continue };
+            for entry in decision.entry.iter().filter(of) {
+                world.moved = (world.moved.0 + entry.amount(), world.moved.1 + 1);
+            }
+        }
+        if world.moved != (amount, count) {
+            let (side, amount) = (Side::Debit as i32, Some(world.moved.0.into()));
+            let part = vec![MovedPart { side, window_s: 86_400, part: 7, amount, count: world.moved.1 }];
+            self.items.push(Item::Moved(Moved { account: counted, asset: "CNY".into(), part }));
+        }
     }
 
     fn clear(&mut self, world: &mut World) {

@@ -1,7 +1,9 @@
 //! Events that several partitions must agree to: accepted when each was asked, has answered and is told; found when
 //! anything of that is not so, or something stays on hold.
 
-use super::book_keeper::{Event, Plan, World, capture, change, hold, leg, pay, release, reverse};
+use super::book_keeper::{
+    Event, Plan, World, capture, change, hold, leg, limit, pay, pay_at_most, release, reverse,
+};
 use super::clean::{QUIESCED, run};
 use crate::Check;
 use crate::{AuditLimit, Report};
@@ -10,8 +12,15 @@ use schemas::topics::Topic;
 use schemas::wire::{Decision, JournalItem, Outcome, change_account::Action, journal_item::Item};
 
 /// Checks whose defects are seeded here.
-pub const SEEDED: [Check; 5] =
-    [Check::OutcomeGroup, Check::ReversalAmount, Check::HoldOwner, Check::HoldAmount, Check::AccountStatus];
+pub const SEEDED: [Check; 7] = [
+    Check::OutcomeGroup,
+    Check::ReversalAmount,
+    Check::HoldOwner,
+    Check::HoldAmount,
+    Check::AccountStatus,
+    Check::AccountLimits,
+    Check::AccountVelocity,
+];
 
 /// Home is partition 0, which has something to put on hold itself; partition 1 and 2 are asked. One event is booked,
 /// one is refused by partition 2.
@@ -49,10 +58,22 @@ fn history() -> World {
         pay("paid", 3, 6, 100),
         reverse("a part", "paid", 3, 6, 60),
         reverse("the rest", "paid", 3, 6, 40),
+        limit("limit", 3, 0),
+        pay("within", 3, 6, 1),
     ];
     world.ingest(0, &later.map(|event| Event { home: 0, ..event }), None);
+    // Of another user's wallet is counted what it is debited.
+    world.counted = Some("users:9:wallet".into());
+    world.post(0);
+    world.ingest(0, &[pay("counted", 9, 12, 1), pay("again", 9, 12, 1)].map(at_home), None);
+    world.post(0);
+    world.ingest(0, &[at_home(pay("later", 9, 12, 1))], None);
     world.post(0);
     world
+}
+
+fn at_home(event: Event) -> Event {
+    Event { home: 0, ..event }
 }
 
 fn audit(world: &World) -> Report {
@@ -68,9 +89,35 @@ fn what_every_partition_agreed_to_is_no_defect() {
     // On hold: three legs of one, two of the other; ended by a credit: two. What gives back is looked at as a group.
     assert_eq!((checked(Check::OutcomeGroup), checked(Check::HoldOwner)), (8, 7), "{report}");
     assert!(checked(Check::ReversalAmount) >= 2, "{report}");
+    assert_eq!((checked(Check::AccountLimits), checked(Check::AccountVelocity)), (1, 2));
     assert_eq!(checked(Check::HoldAmount), 7, "three placed, two captures, a release, one over by time");
     let o = report.conservation.outcomes;
-    assert_eq!((o.booked, o.refused, o.pending), (16, 1, 0));
+    assert_eq!((o.booked, o.refused, o.pending), (21, 1, 0));
+}
+
+/// Decided at home, and by the partition of the payer.
+#[test]
+fn no_more_is_booked_than_was_asked_at_most() {
+    let rows: [(i128, &[Check]); 5] = [
+        (1, &[]),
+        (40, &[]),
+        (41, &[Check::OutcomeLegs, Check::ChannelContent]),
+        (0, &[Check::OutcomeLegs, Check::ChannelContent]),
+        (-40, &[Check::OutcomeLegs, Check::ChannelContent]),
+    ];
+    for (available, expected) in rows {
+        let mut world = World::new(1, 2);
+        world.available = available;
+        let at_home = pay_at_most("here", 2, 3, 40);
+        let away = Event { home: 0, plan: Plan::Forward(true), ..pay_at_most("away", 1, 2, 40) };
+        world.ingest(0, &[at_home, away], None);
+        [0, 1, 0, 1].into_iter().for_each(|p| world.post(p));
+        let report = audit(&world);
+        let wrong = |check: Check| report.check(check).unwrap().wrong;
+        for check in [Check::OutcomeLegs, Check::ChannelContent] {
+            assert_eq!(wrong(check) > 0, expected.contains(&check), "{available}: {report}");
+        }
+    }
 }
 
 /// Changes, drops (`None`) or keeps the first journal item of a partition for which `change` returns true.
@@ -100,6 +147,17 @@ fn decision(id: &'static str, concludes: bool, change: fn(&mut Decision)) -> imp
     }
 }
 
+/// Changes the last figure that is counted of an account.
+fn counted(by: i128) -> impl Fn(&mut Item) -> bool {
+    move |item| match item {
+        Item::Moved(moved) if moved.part[0].count == 3 => {
+            moved.part[0].amount = Some((3 + by).into());
+            true
+        }
+        _ => false,
+    }
+}
+
 /// Checks that a falsified history does not pass.
 fn found(p: u32, change: impl Fn(&mut Item) -> bool, drop_it: bool) -> Vec<Check> {
     let mut world = history();
@@ -112,7 +170,7 @@ fn found(p: u32, change: impl Fn(&mut Item) -> bool, drop_it: bool) -> Vec<Check
 #[test]
 #[expect(clippy::too_many_lines, reason = "a row for each defect")]
 fn defects_of_groups_and_holds() {
-    let rows: [(&str, Check, Vec<Check>); 24] = [
+    let rows: [(&str, Check, Vec<Check>); 27] = [
         (
             "gives back what is not counted",
             Check::ReversalAmount,
@@ -293,6 +351,19 @@ fn defects_of_groups_and_holds() {
                 false,
             ),
         ),
+        (
+            "booked beyond an account's limit",
+            Check::AccountLimits,
+            found(
+                0,
+                decision("limit", false, |d| {
+                    d.account_limits.as_mut().unwrap().highest = Some((-900).into());
+                }),
+                false,
+            ),
+        ),
+        ("more was moved than its entries carry", Check::AccountVelocity, found(0, counted(2), false)),
+        ("nothing more was moved", Check::AccountVelocity, found(0, counted(-1), false)),
         (
             "booked to a closed account",
             Check::AccountStatus,

@@ -16,6 +16,7 @@ fn the_default_rules_are_good() {
         [
             "account.closed",
             "account.frozen",
+            "account.limited",
             "account.opened",
             "account.unfrozen",
             "adjustment.approved",
@@ -36,6 +37,8 @@ fn the_default_rules_are_good() {
     );
     let paid = rules.for_type("order.paid").unwrap();
     assert_eq!(paid.amounts, AmountFields::new(["amount", "fee", "commission"]));
+    let limited = rules.for_type("account.limited").unwrap();
+    assert_eq!(limited.amounts, AmountFields::new(["overdraft", "min_balance", "max_balance"]));
     let transfer = rules.for_type("transfer").unwrap();
     assert_eq!(transfer.amounts, AmountFields::new(["amount", "legs[].amount"]));
 }
@@ -147,6 +150,38 @@ fn a_wrong_rule_names_its_line_and_what_was_expected() {
             "side: expected only with operation freeze",
         ),
         (operation("close, account: \"nobody:a\"", ""), 3, "no pattern"),
+        (
+            operation("close, account: \"bank:a\", asset: CNY", ""),
+            3,
+            "asset: expected only with operation limit",
+        ),
+        (operation("limit, account: \"bank:a\", max_balance: data.m", ""), 3, "asset: expected the asset"),
+        (operation("limit, asset: CNY, max_balance: data.m", ""), 3, "account: expected the account"),
+        (
+            operation("limit, account: \"bank:a\", asset: CNY", ""),
+            3,
+            "expected overdraft, min_balance or max_balance",
+        ),
+        (RULE.replace("  - type: t\n", "  - type: t\n    at_most: debit\n"), 3, "legs: expected 2"),
+        (RULE.replace("  - type: t\n", "  - type: t\n    at_most: both\n"), 4, "expected"),
+        (
+            "version: 3\nrules:\n  - type: t\n    at_most: credit\n    operation: release\n    reference: data.r\n".into(),
+            3,
+            "at_most: expected without operation and each",
+        ),
+        (
+            "version: 3\nrules:\n  - type: t\n    at_most: credit\n    legs:\n      \
+             - { debit: \"bank:a\", asset: CNY, amount: data.a, if_present: data.a }\n      \
+             - { credit: \"bank:b\", asset: CNY, amount: data.a, if_present: data.a }\n"
+                .into(),
+            3,
+            "a leg beside `at_most` has neither `match` nor `if_present`",
+        ),
+        (
+            operation("limit, account: \"bank:a\", asset: CNY, overdraft: data.o", ONE_LEG),
+            3,
+            "legs: expected 0",
+        ),
     ];
     for (yaml, line, expected) in rows {
         let error = Rules::parse(&yaml, &chart()).map(|_| yaml.clone()).unwrap_err();

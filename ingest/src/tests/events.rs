@@ -125,6 +125,12 @@ fn events_become_legs() {
         ),
         ("account.frozen", r#"{"account":"users:1:wallet","side":"debit"}"#, &[]),
         ("account.closed", r#"{"account":"users:1:wallet"}"#, &[]),
+        (
+            "account.limited",
+            r#"{"account":"users:1:wallet","asset":"CNY","overdraft":"500","max_balance":"unlimited"}"#,
+            &[],
+        ),
+        ("account.limited", r#"{"account":"users:1:wallet","asset":"CNY","min_balance":"chart"}"#, &[]),
     ];
     for (kind, data, legs) in rows {
         assert_eq!(
@@ -151,6 +157,10 @@ fn every_bad_input_has_its_own_reason_and_names_the_field() {
     use Reason::*;
     let good = r#"{"from":"users:1:wallet","to":"users:2:wallet","asset":"CNY","amount":"12.50"}"#;
     let with = |from: &str, to: &str| good.replace(from, to);
+    let limits = |more: &str| {
+        let more = if more.is_empty() { String::new() } else { format!(",{more}") };
+        format!(r#"{{"account":"users:1:wallet","asset":"CNY"{more}}}"#)
+    };
     let leg = |account: &str, side: &str, amount: &str| {
         format!(r#"{{"account":"{account}","side":"{side}","asset":"CNY","amount":"{amount}"}}"#)
     };
@@ -242,6 +252,28 @@ fn every_bad_input_has_its_own_reason_and_names_the_field() {
             "data.legs[1].amount",
         ),
         ("transfer", listed(&[debit.clone(), "{}".into()]), MissingField, "data.legs[1].account"),
+        (
+            "account.limited",
+            limits(""),
+            MissingField,
+            "data.overdraft or data.min_balance or data.max_balance",
+        ),
+        ("account.limited", limits(r#""overdraft":1"#), AmountNotText, "data.overdraft"),
+        ("account.limited", limits(r#""overdraft":"none""#), BadAmount, "data.overdraft"),
+        ("account.limited", limits(r#""max_balance":"-1""#), BadAmount, "data.max_balance"),
+        ("account.limited", limits(r#""max_balance":"0.001""#), TooManyDecimals, "data.max_balance"),
+        (
+            "account.limited",
+            limits(r#""overdraft":"1","min_balance":"1""#),
+            BadField,
+            "data.min_balance: not expected beside data.overdraft",
+        ),
+        (
+            "account.limited",
+            r#"{"account":"users:1:points","asset":"CNY","overdraft":"1"}"#.into(),
+            UnknownAccount,
+            "users:1:points: may not hold CNY",
+        ),
         ("transfer", r#"{"legs":{}}"#.into(), BadField, "data.legs: expected a list"),
         (
             "transfer",

@@ -12,9 +12,10 @@ use std::path::PathBuf;
 /// Streaming accounting: events in, double-entry journal, balances, days and reconciled bills out.
 ///
 /// Exit codes: 0 done; 1 failed (the message says why); 2 wrong use of the command line, or a wrong configuration (settings,
-/// chart, rules, mappings); 3 a check found something wrong (verify, audit, health, status, trial-balance, bill, backup,
-/// restore, bench, doctor), or none of the events sent is in the books (send --wait); 4 nothing found for that name or id; 5 the disk is full (run): make room and
-/// start again; 75 the cluster did not answer in time (run, on Kafka): the process is started again.
+/// chart, rules, mappings); 3 a check found something wrong (verify, receipt --check, audit, health, status, trial-balance,
+/// bill, backup, restore, bench, doctor), or none of the events sent is in the books (send --wait); 4 nothing found for that
+/// name or id; 5 the disk is full (run): make room and start again; 75 the cluster did not answer in time (run, on Kafka): the
+/// process is started again.
 #[derive(Debug, Parser)]
 #[command(name = "ledgerflow", version, about, long_about, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
@@ -95,8 +96,19 @@ pub enum Command {
     ///
     /// `docs/operating.md` says what stands where.
     Status(Status),
-    /// Rebuild every state from the log and compare it with the one in use.
-    Verify,
+    /// Rebuild every state from the log and compare it with the one in use. With `--deep`, recompute every hash before that.
+    ///
+    /// `docs/audit-trail.md` says what is found and what is not.
+    Verify(Verify),
+    /// Take one hash of all that lies in the journal, to keep where nobody can change it.
+    ///
+    /// `verify --deep --head` says later whether all of that is still there as it was; `receipt` proves an entry against it.
+    /// With `-o json` it is a file for both. While the pipeline runs it takes a second or two.
+    Head,
+    /// Prove what an event came to, against a head: an item of the journal and some 20 hashes for each partition, as JSON.
+    ///
+    /// `docs/receipts/check_receipt.py` checks it without this program.
+    Receipt(Receipt),
     /// Read the topics with the independent auditor and check the invariants; all but `bills.raw`, which holds the files
     /// themselves, and `books`, which says what the books were opened with.
     Audit(Audit),
@@ -267,6 +279,39 @@ pub struct Trace {
     /// Source of the event; without it the id is looked for under every source.
     #[arg(long)]
     pub source: Option<String>,
+}
+
+/// Options of `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Read every batch of every chain and recompute its hashes: names batches that are edited, removed, reordered, repeated,
+    /// cut off or recomputed.
+    #[arg(long)]
+    pub deep: bool,
+    /// A head taken earlier: its hash, or the file that `head -o json` has printed, which says more closely what is wrong. May
+    /// stand several times.
+    #[arg(long = "head", value_name = "HASH|FILE", requires = "deep")]
+    pub heads: Vec<String>,
+}
+
+/// Options of `receipt`.
+#[derive(Debug, Args)]
+pub struct Receipt {
+    /// Id of the event.
+    #[arg(required_unless_present = "check")]
+    pub id: Option<String>,
+    /// Source of the event; needed where several sources use the id.
+    #[arg(long)]
+    pub source: Option<String>,
+    /// Only what books on this account.
+    #[arg(long)]
+    pub account: Option<String>,
+    /// The head: its hash, or the file that `head -o json` has printed. Without it, the head of now.
+    #[arg(long, value_name = "HASH|FILE")]
+    pub head: Option<String>,
+    /// Check a receipt against `--head` instead of making one. Needs no books. Exit code 3: it proves nothing.
+    #[arg(long, value_name = "FILE", requires = "head", conflicts_with_all = ["id", "source", "account"])]
+    pub check: Option<PathBuf>,
 }
 
 /// Options of `breaks`.

@@ -6,13 +6,14 @@ use super::output::{self, Screen, Table};
 use super::watch;
 use crate::basis::BasisError;
 use crate::config::{self, EVENT_BYTES_MAX, LogKind, Settings};
+use crate::head::HeadAsked;
 use crate::measure::process;
 use crate::query::adjustments::Adjustment;
 use crate::query::events::Text;
 use crate::query::outcomes::{self, Awaited, Gathered};
 use crate::query::{self, Answer, Ending, Question};
 use crate::runtime::Role;
-use crate::{bench, demo, doctor, http, kafka, restore, serve, socket, supervise};
+use crate::{bench, demo, doctor, http, kafka, receipt, restore, serve, socket, supervise};
 use anyhow::{Context, bail};
 use clap::CommandFactory;
 use ingest::rules::RulesError;
@@ -124,6 +125,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Adjustments(of) => adjustments(&settings, of, out),
         Command::Suspense(of) => suspense(&settings, of, out),
         Command::Status(options) => status(&settings, &options, out),
+        Command::Receipt(args::Receipt { check: Some(file), head: Some(head), .. }) => {
+            show(&receipt::check_file(&file, &asked_head(&head)?.hash())?, out)
+        }
         command => {
             let question = question(command)?;
             let answer = Asked::new(&settings).ask(&question)?;
@@ -276,13 +280,28 @@ fn question(command: Command) -> anyhow::Result<Question> {
         }
         Command::Rejected(args::Rejected::Show { position }) => Question::RejectedShow { position },
         Command::Topics(args::Topics::List) => Question::TopicsList,
-        Command::Verify => Question::Verify,
+        Command::Verify(of) if of.deep => Question::VerifyDeep { heads: heads(&of.heads)? },
+        Command::Verify(_) => Question::Verify,
+        Command::Head => Question::Head,
+        Command::Receipt(args::Receipt { id: Some(id), source, account, head, .. }) => {
+            let head = head.as_deref().map(asked_head).transpose()?;
+            Question::Receipt { id, source, account, head }
+        }
         Command::Audit(a) => Question::Audit { quiesced: a.quiesced },
         Command::Backup(b) => Question::Backup { to: absolute(&b.to)? },
         Command::Bill(b) => Question::Bill { file: absolute(&b.file)?, source: b.source, day: b.day },
         Command::Health => Question::Health,
         other => bail!("{other:?} is no question"),
     })
+}
+
+fn heads(all: &[String]) -> anyhow::Result<Vec<HeadAsked>> {
+    all.iter().map(|head| asked_head(head)).collect()
+}
+
+/// What stands after `--head`.
+fn asked_head(text: &str) -> anyhow::Result<HeadAsked> {
+    HeadAsked::parse(text).map_err(|error| WrongUse(format!("--head {text}: {error:#}")).into())
 }
 
 /// The pipeline's process may have started in another folder.
@@ -319,7 +338,10 @@ fn show(answer: &Answer, out: Output) -> anyhow::Result<ExitCode> {
         _ => answer.tables.clone(),
     };
     let mut text = Vec::new();
-    output::write(&mut text, &shown, out, Screen::stdout())?;
+    match &answer.document {
+        Some(document) => text.extend_from_slice(document.as_bytes()),
+        None => output::write(&mut text, &shown, out, Screen::stdout())?,
+    }
     output::print(&text)?;
     Ok(said(answer))
 }

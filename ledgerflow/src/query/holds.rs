@@ -4,13 +4,24 @@ use super::Answer;
 use super::books::Books;
 use super::shown::Shown;
 use crate::cli::output::{Cell, Table};
+use posting::accounts::Terms;
+use posting::limits::OwnLimits;
 use schemas::chart::Chart;
 use schemas::dates::format_instant;
 use schemas::wire::Side;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A hold with the account's balance and sum on hold, minor units; the balance is debits minus credits.
-type Held = (posting::holds::HoldKey, posting::holds::Hold, i128, i128);
+/// A hold with the funds of its account.
+type Held = (posting::holds::HoldKey, posting::holds::Hold, Funds);
+
+/// Balance of an account, debits minus credits, what is on hold there for debits and for credits, minor units, and the
+/// limits that events have given it.
+#[derive(Debug, Clone, Copy)]
+struct Funds {
+    balance: i128,
+    held: [i128; 2],
+    own: OwnLimits,
+}
 
 const HOLD_COLUMNS: [&str; 6] = ["account", "asset", "amount", "event", "source", "over_at"];
 const FUNDS_COLUMNS: [&str; 5] = ["account", "asset", "balance", "on_hold", "available"];
@@ -24,8 +35,10 @@ pub(super) fn holds(books: &Books, account: Option<&str>, limit: usize) -> anyho
             let wanted = slot.holds.all().filter(|(_, hold)| is_wanted(wanted.as_deref(), &hold.account));
             wanted.map(|(key, hold)| {
                 let balance = slot.figures_of(&hold.account, &hold.asset).map_or(0, |f| f.balance);
-                let sum = slot.holds.held(&hold.account, &hold.asset);
-                (*key, hold.clone(), balance, sum)
+                let held =
+                    [Side::Debit, Side::Credit].map(|side| slot.holds.held(&hold.account, &hold.asset, side));
+                let own = slot.limits.of(&hold.account, &hold.asset);
+                (*key, hold.clone(), Funds { balance, held, own })
             })
         });
         held.collect::<Vec<Held>>()
@@ -78,16 +91,21 @@ fn holds_table(shown: &Shown, held: &[Held]) -> Table {
 /// Of each account its balance, what is on hold of it, and what of the rest may be spent; nothing where it has no limit.
 fn funds_table(shown: &Shown, chart: &Chart, held: &[Held]) -> Table {
     let mut table = Table::new("funds", &FUNDS_COLUMNS);
-    let funds: BTreeMap<(&str, &str), (i128, i128)> = held
-        .iter()
-        .map(|(_, hold, balance, sum)| ((&*hold.account, &*hold.asset), (*balance, *sum)))
-        .collect();
-    for ((account, asset), (balance, sum)) in funds {
-        let class = chart.resolve(account);
-        let limit = class.and_then(|class| Some((class.normal, class.overdraft.as_ref()?.minor(asset))));
-        let available = limit.map(|(normal, overdraft)| {
-            let has = if normal == Side::Credit { balance.saturating_neg() } else { balance };
-            has.saturating_add(overdraft).saturating_sub(sum)
+    let funds: BTreeMap<(&str, &str), Funds> =
+        held.iter().map(|(_, hold, funds)| ((&*hold.account, &*hold.asset), *funds)).collect();
+    for ((account, asset), Funds { balance, held: [debits, credits], own }) in funds {
+        let terms = chart.resolve(account).and_then(|class| Terms::of(class, asset));
+        // What keeps room for money to come in lowers nothing that may be spent.
+        let spent_by =
+            terms.map(|terms| if terms.normal == Side::Credit { Side::Debit } else { Side::Credit });
+        let sum = if spent_by == Some(Side::Credit) { credits } else { debits };
+        let limited = terms.zip(spent_by).map(|(terms, side)| (own.over(&terms), side));
+        let available = limited.filter(|(range, side)| range.limits(*side)).map(|(range, side)| {
+            let has = match side {
+                Side::Credit => balance.saturating_sub(range.lowest),
+                _ => range.highest.saturating_sub(balance),
+            };
+            has.saturating_sub(sum)
         });
         table.row([
             account.into(),

@@ -9,12 +9,17 @@ pub mod bill;
 pub mod books;
 mod breaks;
 mod days;
+mod deep;
 pub mod entries;
+mod envelope;
 pub mod events;
 pub mod figures;
+mod head;
+mod history;
 pub mod holds;
 pub mod journal;
 pub mod outcomes;
+mod receipt;
 mod shown;
 pub mod status;
 mod suspense;
@@ -23,6 +28,7 @@ pub mod trace;
 pub mod verify;
 
 use crate::cli::output::Table;
+use crate::head::HeadAsked;
 use books::Books;
 use serde::{Deserialize, Serialize};
 use stream::worker::Worker;
@@ -60,6 +66,12 @@ pub enum Question {
     Status,
     /// Store = replay.
     Verify,
+    /// Every batch of every chain, and heads that were taken of the journal; then store = replay.
+    VerifyDeep { heads: Vec<HeadAsked> },
+    /// One hash for the journal as it is now.
+    Head,
+    /// What an event came to, proved against a head; without one, against the head of now.
+    Receipt { id: String, source: Option<String>, account: Option<String>, head: Option<HeadAsked> },
     /// The auditor.
     Audit { quiesced: bool },
     /// Copy the directory.
@@ -139,6 +151,9 @@ pub enum Ending {
 pub struct Answer {
     /// Tables for standard output.
     pub tables: Vec<Table>,
+    /// A text for standard output as it is, in the place of tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<String>,
     /// A line for standard error.
     pub message: Option<String>,
     /// How it ends.
@@ -155,7 +170,7 @@ impl Answer {
     /// Tables and nothing else.
     #[must_use]
     pub const fn tables(tables: Vec<Table>) -> Self {
-        Self { tables, message: None, ending: Ending::Done, awaited: None, figures: None }
+        Self { tables, document: None, message: None, ending: Ending::Done, awaited: None, figures: None }
     }
 
     /// A message.
@@ -203,6 +218,11 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         Question::TopicsList => topics::topics(books),
         Question::Status => status::status(books),
         Question::Verify => verify::verify(books),
+        Question::VerifyDeep { heads } => deep::verify_deep(books, heads),
+        Question::Head => head::head(books),
+        Question::Receipt { id, source, account, head } => {
+            receipt::receipt(books, id, source.as_deref(), account.as_deref(), head.as_ref())
+        }
         Question::Audit { quiesced } => audit::audit(books, *quiesced),
         Question::Backup { to } => backup::backup(books, to),
         Question::Bill { file, source, day } => bill::bill(books, file, source.as_deref(), day.as_deref()),

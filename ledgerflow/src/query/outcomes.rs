@@ -256,7 +256,7 @@ pub(crate) const fn word(outcome: Outcome) -> &'static str {
 }
 
 /// A reason code with what it says for people.
-pub(super) fn why(code: &str, detail: &str) -> String {
+pub(crate) fn why(code: &str, detail: &str) -> String {
     if detail.is_empty() { code.to_owned() } else { format!("{code}: {detail}") }
 }
 

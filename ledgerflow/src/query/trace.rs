@@ -48,7 +48,7 @@ impl Wanted<'_> {
 }
 
 /// Where `part` begins in `bytes`.
-fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
+pub(super) fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
     if part.is_empty() { Some(0) } else { bytes.windows(part.len()).position(|window| window == part) }
 }
 
@@ -287,11 +287,21 @@ fn about(d: &Decision) -> Option<String> {
         Some(Operation::ReleaseHold(release)) => return named(release.hold.as_ref()),
         Some(Operation::ReverseEvent(reverse)) => return named(reverse.event.as_ref()),
         Some(Operation::ChangeAccount(change)) => return Some(change.account.clone()),
-        Some(Operation::PlaceHold(_)) | None => {}
+        Some(Operation::ChangeLimits(change)) => return Some(change.account.clone()),
+        Some(Operation::ApproveAdjustment(approve)) => return named(approve.proposal.as_ref()),
+        Some(Operation::RejectAdjustment(reject)) => return named(reject.proposal.as_ref()),
+        Some(Operation::ProposeAdjustment(_) | Operation::ResolveSuspense(_)) => {}
+        Some(Operation::PlaceHold(_) | Operation::BookAtMost(_)) | None => {}
     }
     let hold = d.hold.as_ref().and_then(|hold| named(hold.event.as_ref()));
     let reversed = d.reversed.as_ref().and_then(|reversed| named(reversed.event.as_ref()));
-    hold.or(reversed).or_else(|| d.account_status.as_ref().map(|status| status.account.clone()))
+    let proposal = d.proposal.as_ref().filter(|proposal| proposal.event != d.event);
+    let proposal = proposal.and_then(|proposal| named(proposal.event.as_ref()));
+    let limited = || d.account_limits.as_ref().map(|limits| limits.account.clone());
+    hold.or(reversed)
+        .or(proposal)
+        .or_else(|| d.account_status.as_ref().map(|status| status.account.clone()))
+        .or_else(limited)
 }
 
 fn decision_row(batch: Batch, d: &Decision) -> [Cell; DECISION_COLUMNS.len()] {

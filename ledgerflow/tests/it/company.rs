@@ -277,7 +277,7 @@ impl Company {
         };
         let failed: Vec<&str> = audit.out.lines().filter(|line| told(line)).collect();
         assert_eq!(audit.code, Some(0), "{}\n{}", failed.join("\n"), audit.err);
-        self.cli(&["verify"]).ends(0);
+        self.cli(&["verify", "--deep"]).ends(0);
         let rows = self.cli(&["trial-balance", "-o", "json"]).ends(0).json();
         for row in rows.as_array().unwrap() {
             assert_eq!(row["difference"].as_str().unwrap().trim_matches(['0', '.']), "", "{row}");

@@ -1,5 +1,6 @@
 //! What is written down is what the program says. `UPDATE=1` (or `make schemas`) writes what is generated.
 
+use crate::audit_trail::has_python;
 use crate::company::{Company, PATIENCE, Running, within};
 use clap::CommandFactory;
 use ledgerflow_tests::bill::{self, BillRow};
@@ -86,6 +87,8 @@ enum Place {
     Broker,
     /// Beside a pipeline that listens on a port.
     Http,
+    /// In the folder, where there is a Python.
+    Python,
 }
 
 /// The `console` blocks of a page, in order.
@@ -96,6 +99,7 @@ fn examples(page: &str) -> Vec<Example> {
             (false, "<!-- console: background -->") => place = Place::Background,
             (false, "<!-- console: broker -->") => place = Place::Broker,
             (false, "<!-- console: http -->") => place = Place::Http,
+            (false, "<!-- console: python -->") => place = Place::Python,
             (false, "```console") => inside = true,
             (true, "```") => (inside, place) = (false, Place::Folder),
             (true, line) => match (line.strip_prefix("$ "), examples.last_mut()) {
@@ -130,8 +134,13 @@ fn run_examples(page: &str, folder: &Path) -> usize {
 
 /// The same with variables set.
 pub fn run_examples_with(page: &str, folder: &Path, variables: &[(&str, &str)]) -> usize {
-    let here = examples(page).into_iter().filter(|example| example.place == Place::Folder);
-    run(here, folder, variables)
+    let python = has_python();
+    let here = |example: &Example| match example.place {
+        Place::Folder => true,
+        Place::Python => python,
+        _ => false,
+    };
+    run(examples(page).into_iter().filter(here), folder, variables)
 }
 
 /// Runs a page's examples that ask a pipeline at `127.0.0.1:8080`; it is at `address` instead.
@@ -248,6 +257,7 @@ fn the_examples_of_the_docs_say_what_they_say() {
     let company =
         Company::with("business_clock: {mode: offset, at: '2026-11-21T23:59:55Z'}\ningest: {tick_ms: 100}\n");
     as_data(&company);
+    std::os::unix::fs::symlink(docs(""), company.path("docs")).unwrap();
     let running = a_day(&company);
     let mut count = 0;
     // That page is run on a broker, in `kafka.rs`.

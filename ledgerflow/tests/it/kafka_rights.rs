@@ -30,7 +30,7 @@ const USERS: [(&str, Role); 7] = [
 const PROCESSORS: [&str; 4] = ["ingest", "posting", "settlement", "reconcile"];
 const COUNTS: PartitionCounts = PartitionCounts { events: 2, internal: 3 };
 /// What is asked while everything runs.
-const QUESTIONS: [&[&str]; 12] = [
+const QUESTIONS: [&[&str]; 14] = [
     &["balance", "users:"],
     &["entries", "users:1:wallet"],
     &["trace", "e-0"],
@@ -43,6 +43,8 @@ const QUESTIONS: [&[&str]; 12] = [
     &["status"],
     &["balance", "users:", "--as-of", "2020-01-01"],
     &["audit"],
+    &["head"],
+    &["receipt", "e-0"],
 ];
 
 /// A company whose parts have their rights.
@@ -343,9 +345,11 @@ impl Guarded {
         match part {
             "sender" => vec![self.send(batch), self.bill(bill)],
             "admin" => vec![self.cli(part, &["topics", "create"])],
-            _ => {
-                QUESTIONS.iter().chain(&[&["verify"][..]]).map(|question| self.cli(part, question)).collect()
-            }
+            _ => QUESTIONS
+                .iter()
+                .chain(&[&["verify"][..], &["verify", "--deep"]])
+                .map(|question| self.cli(part, question))
+                .collect(),
         }
     }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
 mod adjustments;
+mod audit_trail;
 mod basis;
 mod bench;
 mod bills;

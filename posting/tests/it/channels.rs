@@ -16,7 +16,7 @@ const BANK: &str = "bank";
 /// Two partitions; partition 0 has sent `count` credits of 1.00, 2.00, 3.00 ... to a merchant in partition 1,
 /// which has read none of them. Returns the encoded items.
 fn sent(count: usize) -> (Cluster, Vec<Bytes>, String) {
-    let mut cluster = Cluster::new(2, 1);
+    let mut cluster = Cluster::uncounted(2, 1);
     let bank = owner_in(&cluster.map, BANK, 0, 0);
     let merchant = format!("{}:payable", owner_in(&cluster.map, "merchants", 1, 0));
     for n in 1..=count as i128 {

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use schemas::batch::sha256;
 use schemas::shards::PartitionMap;
 use schemas::wire::{
-    ApproveAdjustment, CaptureHold, ChangeAccount, Command, EventKey, Leg, PlaceHold, ProposeAdjustment,
-    RejectAdjustment, ReleaseHold, ResolveSuspense, ReverseEvent, Side, SuspenseCase, change_account::Action,
-    command,
+    ApproveAdjustment, BookAtMost, CaptureHold, ChangeAccount, ChangeLimits, Command, EventKey, Leg,
+    LimitChange, PlaceHold, ProposeAdjustment, RejectAdjustment, ReleaseHold, ResolveSuspense, ReverseEvent,
+    Side, SuspenseCase, change_account::Action, command, limit_change,
 };
 
 /// The chart of every test that does not bring its own.
@@ -25,6 +25,9 @@ accounts:
   - { pattern: "merchants:*:payable", normal: credit }
   - { pattern: "merchants:*:reserve", normal: credit, limit: { overdraft: "0" }, assets: [CNY] }
   - { pattern: "till:*:cash", normal: debit, limit: { overdraft: "0" } }
+  - { pattern: "purses:*:cash", normal: credit, limit: { overdraft: "0", max_balance: "50" } }
+  - { pattern: "depots:*:stock", normal: debit, limit: { min_balance: "2", max_balance: "90", by_asset: { JPY: { max_balance: "40" } } } }
+  - { pattern: "cards:*:main", normal: credit, limit: { overdraft: "50" }, velocity: [{ side: debit, window_s: 16, amount_max: "40", count_max: 4 }, { side: debit, window_s: 1, amount_max: "30" }, { side: credit, window_s: 80, count_max: 5, assets: [CNY, USD] }] }
   - { pattern: "vault:*:gold", normal: debit, opened_first: true }
   - { pattern: "bank:**", normal: debit, unlimited: true }
   - { pattern: "fees:**", normal: credit }
@@ -74,6 +77,10 @@ pub enum Op {
     Reverse(String),
     /// An account, and on which side where that counts.
     Account(String, Action, Side),
+    /// As many of its two legs' minor units as the account of the leg on that side has available.
+    AtMost(Side),
+    /// Limits of an account in an asset: how little, how much.
+    Limits(String, String, To, To),
     /// Legs that this principal proposes; empty = nobody is known.
     Propose(String),
     /// This principal approves the proposal of that event.
@@ -91,6 +98,27 @@ impl Op {
             Self::Propose(who) | Self::Approve(who, _) | Self::Reject(who, _) | Self::Resolve(who, ..) => who,
             _ => "",
         }
+    }
+}
+
+/// What becomes of a limit; figures on the account's normal side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    Stays,
+    Chart,
+    Unlimited,
+    Figure(i128),
+}
+
+impl To {
+    fn wire(self) -> Option<LimitChange> {
+        let to = match self {
+            Self::Stays => return None,
+            Self::Chart => limit_change::To::Chart(true),
+            Self::Unlimited => limit_change::To::Unlimited(true),
+            Self::Figure(minor) => limit_change::To::Figure(minor.into()),
+        };
+        Some(LimitChange { to: Some(to) })
     }
 }
 
@@ -154,6 +182,7 @@ impl Event {
         let key = |id: &String| Some(EventKey { source: SOURCE.into(), id: id.clone() });
         Some(match &self.op {
             Op::Book => return None,
+            Op::AtMost(side) => command::Operation::BookAtMost(BookAtMost { side: *side as i32 }),
             Op::Hold(after) => command::Operation::PlaceHold(PlaceHold { expires_after_us: *after }),
             Op::Capture(hold, last) => {
                 command::Operation::CaptureHold(CaptureHold { hold: key(hold), r#final: *last })
@@ -177,16 +206,58 @@ impl Event {
             Op::Reject(_, proposal) => {
                 command::Operation::RejectAdjustment(RejectAdjustment { proposal: key(proposal) })
             }
+            Op::Limits(account, asset, least, most) => command::Operation::ChangeLimits(ChangeLimits {
+                account: account.clone(),
+                asset: asset.clone(),
+                least: least.wire(),
+                most: most.wire(),
+            }),
             Op::Reverse(event) => command::Operation::ReverseEvent(ReverseEvent { event: key(event) }),
         })
     }
 }
 
-/// Side an account counts on, and how far it may pass zero against it (`None` = any distance).
+/// Side an account counts on, and how little and how much it may have there (`None` = any figure).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlainTerms {
     pub normal: Side,
-    pub overdraft: Option<i128>,
+    pub least: Option<i128>,
+    pub most: Option<i128>,
+}
+
+impl PlainTerms {
+    /// Whether a leg on that side may be one too many.
+    pub fn limits(&self, side: Side) -> bool {
+        if side == self.normal { self.most.is_some() } else { self.least.is_some() }
+    }
+}
+
+/// How much, and how many legs, an account may be moved to a side within a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlainRule {
+    pub side: Side,
+    pub window_s: u32,
+    pub amount_max: Option<i128>,
+    pub count_max: Option<usize>,
+}
+
+/// The rules about velocity of [`CHART`] in plain code.
+pub fn rules_of(account: &str, asset: &str, side: Side) -> Vec<PlainRule> {
+    let minor = |major: i128| Some(if asset == "JPY" { major } else { major * 100 });
+    let rule = |window_s, amount_max, count_max| PlainRule { side, window_s, amount_max, count_max };
+    match account.split(':').collect::<Vec<_>>().as_slice() {
+        ["cards", _, "main"] if side == Side::Debit => {
+            vec![rule(16, minor(40), Some(4)), rule(1, minor(30), None)]
+        }
+        ["cards", _, "main"] if asset != "JPY" => vec![rule(80, None, Some(5))],
+        _ => Vec::new(),
+    }
+}
+
+/// Whether an account is asked about a leg on that side.
+pub fn is_asked(account: &str, asset: &str, side: Side) -> bool {
+    let limits = terms_of(account, asset).unwrap().limits(side);
+    limits || account.starts_with("vault:") || !rules_of(account, asset, side).is_empty()
 }
 
 /// [`CHART`] in plain code.
@@ -196,19 +267,23 @@ pub fn terms_of(account: &str, asset: &str) -> Option<PlainTerms> {
         "JPY" => 1,
         _ => return None,
     };
+    let of = |major: i128| Some(major * minor_of_major);
     let parts: Vec<&str> = account.split(':').collect();
-    let (normal, overdraft) = match parts.as_slice() {
-        ["users", _, "wallet"] => (Side::Credit, Some(0)),
-        ["users", _, "credit"] => (Side::Credit, Some(100 * minor_of_major)),
-        ["merchants", _, "payable"] => (Side::Credit, None),
-        ["merchants", _, "reserve"] if asset == "CNY" => (Side::Credit, Some(0)),
-        ["till", _, "cash"] => (Side::Debit, Some(0)),
-        ["vault", _, "gold"] => (Side::Debit, None),
-        ["bank", _, ..] => (Side::Debit, None),
-        ["fees", _, ..] => (Side::Credit, None),
+    let (normal, least, most) = match parts.as_slice() {
+        ["users", _, "wallet"] => (Side::Credit, of(0), None),
+        ["users", _, "credit"] => (Side::Credit, of(-100), None),
+        ["merchants", _, "payable"] => (Side::Credit, None, None),
+        ["merchants", _, "reserve"] if asset == "CNY" => (Side::Credit, of(0), None),
+        ["till", _, "cash"] => (Side::Debit, of(0), None),
+        ["purses", _, "cash"] => (Side::Credit, of(0), of(50)),
+        ["depots", _, "stock"] => (Side::Debit, of(2), of(if asset == "JPY" { 40 } else { 90 })),
+        ["cards", _, "main"] => (Side::Credit, of(-50), None),
+        ["vault", _, "gold"] => (Side::Debit, None, None),
+        ["bank", _, ..] => (Side::Debit, None, None),
+        ["fees", _, ..] => (Side::Credit, None, None),
         _ => return None,
     };
-    Some(PlainTerms { normal, overdraft })
+    Some(PlainTerms { normal, least, most })
 }
 
 /// Owner part of an account: its first two segments.

@@ -56,7 +56,7 @@ fn each_captures_and_releases_its_own_hold() {
         send(&mut cluster, "hold", home, legs, Op::Hold(0));
     }
     cluster.run().unwrap();
-    let held = |cluster: &Cluster| cluster.slots[1].holds.held(&account, "CNY");
+    let held = |cluster: &Cluster| cluster.slots[1].holds.held(&account, "CNY", schemas::wire::Side::Debit);
     assert_eq!(held(&cluster), 63);
     let legs = vec![debit(&*account, 5, "CNY"), credit("fees:card", 5, "CNY")];
     send(&mut cluster, "capture", 3, legs, Op::Capture("hold".into(), false));

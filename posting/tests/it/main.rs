@@ -6,6 +6,7 @@
 
 extern crate posting as posting;
 
+mod at_most;
 mod cases;
 mod chains;
 mod channels;
@@ -14,6 +15,7 @@ mod days;
 mod events;
 mod histories;
 mod homes;
+mod limits;
 mod model;
 mod pairs;
 mod refusals;
@@ -22,3 +24,4 @@ mod restore;
 mod script;
 mod sizes;
 mod two_principals;
+mod velocity;

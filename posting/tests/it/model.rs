@@ -7,15 +7,15 @@
 //! the journal's own, between partitions that of each channel.
 
 use crate::cluster::{Cluster, Page, items_of};
-use crate::events::{BOOK, Event, LegWords, Op, lives_at, terms_of};
+use crate::events::{BOOK, Event, LegWords, Op, PlainTerms, To, is_asked, lives_at, rules_of, terms_of};
 use prost::Message;
 use schemas::amount_wire::value;
 use schemas::batch::ChainHead;
 use schemas::wire::change_account::Action;
 use schemas::wire::{
     Answered, Clearing, CreditItem, DayMarkerSeen, DayTally, Decision, Entry, HeldLeg, HoldExpired,
-    JournalItem, Outcome, ProposalExpired, Received, Reserved, Resolution, Side, day_tally::Kind,
-    journal_item::Item, proposal_state::State,
+    JournalItem, Moved, Outcome, ProposalExpired, Received, Reserved, Resolution, Side, day_tally::Kind,
+    decision, journal_item::Item, proposal_state::State,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,6 +63,12 @@ impl Wide {
         let low = self.low + (by as u128 & u128::from(u64::MAX));
         Self { high: self.high + (by >> 64) + (low >> 64) as i128, low: low & u128::from(u64::MAX) }
     }
+
+    /// Zero less it.
+    fn negative(self) -> Self {
+        let low = (u128::from(u64::MAX) - self.low) + 1;
+        Self { high: -1 - self.high + (low >> 64) as i128, low: low & u128::from(u64::MAX) }
+    }
 }
 
 /// What one partition says it sent on a channel.
@@ -97,6 +103,11 @@ pub struct Outcomes {
     pub concluded: usize,
     /// Changes of what an account may be used for.
     pub statuses: usize,
+    /// Changes of accounts' limits.
+    pub limits: usize,
+    /// What was booked of events that book at most what an account has, minor units, and of how many that was not all.
+    pub at_most: BTreeMap<String, i128>,
+    pub lowered: usize,
     /// Events that waited for another one.
     pub parked: usize,
     /// Events given back, whole or in part.
@@ -343,6 +354,11 @@ struct Waits {
     parts: Parts,
 }
 
+/// An account, an asset and a side.
+type SideOf = (String, String, i32);
+/// A part of a window: side, window in seconds, number.
+type PartOf = (i32, u32, i64);
+
 /// A hold that an event has placed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct PlacedHold {
@@ -393,8 +409,8 @@ struct Books<'a> {
     /// Sum of credits sent and received, as they came, not netted.
     crossed: BTreeMap<(bool, u32, String), i128>,
     ids: BTreeMap<String, (Vec<u8>, Answer)>,
-    /// By event and leg: account, asset, how much is on hold.
-    holds: BTreeMap<(String, u32), (String, String, i128)>,
+    /// By event and leg: account, asset, side, how much is on hold.
+    holds: BTreeMap<(String, u32), (String, String, Side, i128)>,
     waiting: BTreeMap<String, Waits>,
     /// Events that wait for another one, with their deadline.
     parked: BTreeMap<String, (Event, i64)>,
@@ -404,6 +420,13 @@ struct Books<'a> {
     proposals: BTreeMap<String, Proposed>,
     /// What lies in suspense, by sender and sequence.
     cases: BTreeMap<(u32, u64), InSuspense>,
+    /// By account and asset, as events have said: how little and how much, on the normal side; the ends of the range = no
+    /// limit, `None` = the chart's.
+    limits: BTreeMap<(String, String), [Option<i128>; 2]>,
+    /// What was moved of accounts that have a rule about it, by account, asset and side: when, how much, how many legs.
+    moved: BTreeMap<SideOf, Vec<(i64, i128, u64)>>,
+    /// Of these, what was moved in this batch: side, window, part.
+    moved_now: BTreeMap<(String, String), BTreeSet<PartOf>>,
     /// Holds that events of their own have placed, by event.
     placed: BTreeMap<String, PlacedHold>,
     /// What of an event is given back, sums of debits by asset.
@@ -442,6 +465,9 @@ impl<'a> Books<'a> {
             statuses: BTreeMap::new(),
             proposals: BTreeMap::new(),
             cases: BTreeMap::new(),
+            limits: BTreeMap::new(),
+            moved: BTreeMap::new(),
+            moved_now: BTreeMap::new(),
             placed: BTreeMap::new(),
             returned: BTreeMap::new(),
             deciders: BTreeMap::new(),
@@ -503,6 +529,7 @@ impl<'a> Books<'a> {
                     let asked = self.take(taken.from, taken.sequence);
                     assert_eq!(asked, Sent::Resend(taken.from_sequence), "p{}", self.slot);
                 }
+                Item::Moved(moved) => self.moved(moved),
                 Item::Tick(tick) => self.tick_us = self.tick_us.max(tick.business_time_us),
                 Item::HeldTick(_) | Item::Chart(_) => {}
                 item @ (Item::Held(_) | Item::ResendAsked(_) | Item::Resending(_)) => {
@@ -516,6 +543,7 @@ impl<'a> Books<'a> {
         }
         let open: Vec<_> = sums.iter().filter(|(_, sum)| **sum != Wide::default()).collect();
         assert!(open.is_empty(), "p{} batch {}: does not sum to zero: {open:?}", self.slot, self.batch);
+        assert!(self.moved_now.is_empty(), "p{} batch {}: {:?}", self.slot, self.batch, self.moved_now);
         assert!(self.nets.is_empty(), "p{} batch {}: not cleared: {:?}", self.slot, self.batch, self.nets);
     }
 
@@ -556,10 +584,17 @@ impl<'a> Books<'a> {
         outcomes.asked += usize::from(d.forwarded_from != 0);
         if judged == Judged::Booked {
             outcomes.carried += usize::from(d.carried_from != 0);
+            let booked = self.lowered(&event);
+            let said = matches!(d.operation, Some(decision::Operation::BookAtMost(_)));
+            assert_eq!(said, matches!(event.op, Op::AtMost(_)), "{at}");
+            if said {
+                outcomes.at_most.insert(id, booked.legs[0].minor);
+                outcomes.lowered += usize::from(booked != event);
+            }
             self.change_hold(&at, d, &event, outcomes);
-            self.book(&at, d, &event);
+            self.book(&at, d, &booked);
         } else {
-            assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}");
+            assert_eq!((&d.hold, &d.account_status, &d.account_limits), (&None, &None, &None), "{at}");
             self.approving(&at, d, &event, &judged);
         }
     }
@@ -705,8 +740,9 @@ impl<'a> Books<'a> {
 
     /// What becomes of a hold when an event about it is booked.
     fn change_hold(&mut self, at: &str, d: &Decision, event: &Event, outcomes: &mut Outcomes) {
+        assert_eq!(d.account_limits.is_some(), matches!(event.op, Op::Limits(..)), "{at}");
         let (id, after) = match &event.op {
-            Op::Book | Op::Reverse(_) => {
+            Op::Book | Op::AtMost(_) | Op::Reverse(_) => {
                 assert_eq!(d.proposal, None, "{at}");
                 return assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}");
             }
@@ -717,6 +753,10 @@ impl<'a> Books<'a> {
             Op::Account(account, action, side) => {
                 outcomes.statuses += 1;
                 return self.change_status(at, d, account, *action, *side);
+            }
+            Op::Limits(account, asset, least, most) => {
+                outcomes.limits += 1;
+                return self.change_limits(at, d, (account, asset), [*least, *most]);
             }
             Op::Hold(after) => {
                 outcomes.holds[0] += 1;
@@ -837,7 +877,7 @@ impl<'a> Books<'a> {
                 Some((_, Answer::Refused(_))) => return Judged::Refused("hold_not_open"),
                 Some(_) => self.deciders[hold],
             },
-            Op::Account(account, ..) => match terms_of(account, "CNY") {
+            Op::Account(account, ..) | Op::Limits(account, ..) => match terms_of(account, "CNY") {
                 None => return Judged::Refused("unknown_account"),
                 Some(_) => self.partition(account),
             },
@@ -864,6 +904,62 @@ impl<'a> Books<'a> {
         assert_eq!((stated.account.as_str(), found), (account, *status), "{at}");
     }
 
+    /// What counts of an account's limits once these changes are made.
+    fn limits_after(&self, account: &str, asset: &str, to: [To; 2]) -> [Option<i128>; 2] {
+        let mut own = self.limits.get(&(account.to_owned(), asset.to_owned())).copied().unwrap_or_default();
+        for ((limit, to), none) in own.iter_mut().zip(to).zip([i128::MIN, i128::MAX]) {
+            match to {
+                To::Stays => {}
+                To::Chart => *limit = None,
+                To::Unlimited => *limit = Some(none),
+                To::Figure(figure) => *limit = Some(figure),
+            }
+        }
+        own
+    }
+
+    fn judge_limits(&self, account: &str, asset: &str, to: [To; 2]) -> Judged {
+        if !["CNY", "USD", "JPY"].contains(&asset) {
+            return Judged::Refused("unknown_asset");
+        }
+        let Some(chart) = terms_of(account, asset) else { return Judged::Refused("unknown_account") };
+        if self.statuses.get(account).is_some_and(|status| status[1]) {
+            return Judged::Refused("account_closed");
+        }
+        let asked = [chart.least.is_some(), chart.most.is_some()];
+        if (0..2).any(|n| to[n] != To::Stays && !asked[n] && !account.starts_with("vault:")) {
+            return Judged::Refused("limit_not_in_chart");
+        }
+        let [least, most] = self.limits_after(account, asset, to);
+        let least = least.or(chart.least).unwrap_or(i128::MIN);
+        if least > most.or(chart.most).unwrap_or(i128::MAX) {
+            return Judged::Refused("limits_contradict");
+        }
+        Judged::Booked
+    }
+
+    fn change_limits(&mut self, at: &str, d: &Decision, (account, asset): (&str, &str), to: [To; 2]) {
+        let own = self.limits_after(account, asset, to);
+        let stated = d.account_limits.as_ref().unwrap_or_else(|| panic!("{at}: says nothing of its limits"));
+        assert_eq!((stated.account.as_str(), stated.asset.as_str()), (account, asset), "{at}");
+        let figure = |amount: Option<_>| amount.map(|amount| value(Some(amount)));
+        let found = (figure(stated.lowest), figure(stated.highest));
+        assert_eq!(found, signed_limits(account, asset, own), "{at}");
+        let key = (account.to_owned(), asset.to_owned());
+        if own == [None; 2] {
+            self.limits.remove(&key);
+        } else {
+            self.limits.insert(key, own);
+        }
+    }
+
+    /// What counts for an account now.
+    fn terms(&self, account: &str, asset: &str) -> PlainTerms {
+        let chart = terms_of(account, asset).unwrap();
+        let own = self.limits.get(&(account.to_owned(), asset.to_owned())).copied().unwrap_or_default();
+        PlainTerms { least: own[0].or(chart.least), most: own[1].or(chart.most), ..chart }
+    }
+
     /// Why an account takes no entry on that side.
     fn barred(&self, account: &str, side: Side) -> Option<&'static str> {
         let [opened, closed, debits, credits] = self.statuses.get(account).copied().unwrap_or_default();
@@ -881,7 +977,10 @@ impl<'a> Books<'a> {
         if closed && action != Action::Open {
             return Judged::Refused("account_closed");
         }
-        let full = |asset: &str| self.balance(account, asset) != 0 || self.held(account, asset) != 0;
+        let full = |asset: &str| {
+            let held = [Side::Debit, Side::Credit].map(|side| self.held(account, asset, side));
+            self.balance(account, asset) != 0 || held != [0, 0]
+        };
         if action == Action::Close && ["CNY", "USD", "JPY"].into_iter().any(full) {
             return Judged::Refused("account_not_empty");
         }
@@ -923,36 +1022,174 @@ impl<'a> Books<'a> {
     fn hold(&mut self, event: &Event, legs: &[(u32, i128)]) {
         for (n, amount) in legs {
             let leg = &event.legs[*n as usize];
-            let before =
-                self.holds.insert((event.id.clone(), *n), (leg.account.clone(), leg.asset.clone(), *amount));
+            let held = (leg.account.clone(), leg.asset.clone(), leg.side, *amount);
+            let before = self.holds.insert((event.id.clone(), *n), held);
             assert_eq!(before, None, "p{}: {} leg {n} is on hold", self.slot, event.id);
         }
     }
 
-    /// On hold of an account.
-    fn held(&self, account: &str, asset: &str) -> i128 {
-        let of = self.holds.values().filter(|(a, b, _)| (a.as_str(), b.as_str()) == (account, asset));
-        let placed =
-            self.placed.values().filter(|h| (h.account.as_str(), h.asset.as_str()) == (account, asset));
-        of.map(|h| h.2).sum::<i128>() + placed.map(|h| h.left).sum::<i128>()
+    /// On hold of an account for legs on a side.
+    fn held(&self, account: &str, asset: &str, side: Side) -> i128 {
+        let key = (account, asset, side);
+        let of = self.holds.values().filter(|(a, b, on, _)| (a.as_str(), b.as_str(), *on) == key);
+        let placed = self.placed.values().filter(|h| (h.account.as_str(), h.asset.as_str(), h.side) == key);
+        of.map(|h| h.3).sum::<i128>() + placed.map(|h| h.left).sum::<i128>()
+    }
+
+    /// What an account has on its normal side.
+    fn has(&self, account: &str, asset: &str) -> Wide {
+        let balance = self.balance(account, asset);
+        Wide::default().plus(match terms_of(account, asset).unwrap().normal {
+            Side::Credit => 0_i128.saturating_sub(balance),
+            _ => balance,
+        })
+    }
+
+    /// Why an account may not have so much on its normal side after a leg on `side`.
+    fn passes(&self, leg: &LegWords, side: Side, after: Wide) -> Option<&'static str> {
+        let terms = self.terms(&leg.account, &leg.asset);
+        let held = self.held(&leg.account, &leg.asset, side);
+        if side == terms.normal {
+            let beyond = |most: i128| after.plus(held) > Wide::default().plus(most);
+            return terms.most.is_some_and(beyond).then_some("balance_too_high");
+        }
+        let beyond = |least: i128| after.plus(0 - held) < Wide::default().plus(least);
+        terms.least.is_some_and(beyond).then_some("insufficient_funds")
+    }
+
+    /// What was moved of an account to a side in the parts from `first` to `last` of a window.
+    fn moved_in(&self, key: &SideOf, window_s: u32, first: i64, last: i64) -> (i128, u64) {
+        let in_parts = |of: &&(i64, i128, u64)| (first..=last).contains(&part_at(window_s, of.0));
+        let moved = self.moved.get(key).into_iter().flatten().filter(in_parts);
+        moved.fold((0, 0), |sum, (_, amount, count)| (sum.0.saturating_add(*amount), sum.1 + count))
+    }
+
+    /// Whether an account would be moved too far, or too often, if so much more were.
+    fn too_fast(&self, account: &str, asset: &str, side: Side, (amount, count): (i128, u64)) -> bool {
+        let key = (account.to_owned(), asset.to_owned(), side as i32);
+        let of = self.holds.values().filter(|h| (h.0.as_str(), h.1.as_str(), h.2) == (account, asset, side));
+        let placed = self
+            .placed
+            .values()
+            .filter(|h| (h.account.as_str(), h.asset.as_str(), h.side) == (account, asset, side));
+        let held = (of.filter(|h| h.3 > 0).count() + placed.count()) as u64;
+        rules_of(account, asset, side).into_iter().any(|rule| {
+            let now = part_at(rule.window_s, self.tick_us);
+            let moved = self.moved_in(&key, rule.window_s, now - 8, now);
+            let amount = moved.0.saturating_add(self.held(account, asset, side)).saturating_add(amount);
+            let count = moved.1 + held + count;
+            rule.amount_max.is_some_and(|most| amount > most)
+                || rule.count_max.is_some_and(|most| count > most as u64)
+        })
+    }
+
+    fn count_moved(&mut self, account: &str, asset: &str, side: Side, (amount, count): (i128, u64)) {
+        let rules = rules_of(account, asset, side);
+        if amount <= 0 || rules.is_empty() {
+            return;
+        }
+        let key = (account.to_owned(), asset.to_owned(), side as i32);
+        self.moved.entry(key).or_default().push((self.tick_us, amount, count));
+        let now = self.moved_now.entry((account.to_owned(), asset.to_owned())).or_default();
+        now.extend(rules.iter().map(|r| (side as i32, r.window_s, part_at(r.window_s, self.tick_us))));
+    }
+
+    /// Counts what the legs of an event here have moved.
+    fn count_legs(&mut self, event: &Event) {
+        let local: Vec<LegWords> =
+            event.legs.iter().filter(|leg| self.partition(&leg.account) == self.slot).cloned().collect();
+        let accounts: BTreeSet<(&str, &str)> = local.iter().map(|leg| (&*leg.account, &*leg.asset)).collect();
+        for (account, asset) in accounts {
+            let of = |leg: &&LegWords| (leg.account.as_str(), leg.asset.as_str()) == (account, asset);
+            let net = local.iter().filter(of).fold(Wide::default(), |sum, leg| sum.plus(leg.signed()));
+            let side = if net < Wide::default() { Side::Credit } else { Side::Debit };
+            let more = self.carried(&local, (account, asset), side);
+            self.count_moved(account, asset, side, more);
+        }
+    }
+
+    /// How far legs move an account to a side, and how many of them do so, the first ones first.
+    fn carried(&self, legs: &[LegWords], (account, asset): (&str, &str), side: Side) -> (i128, u64) {
+        let of = |leg: &&LegWords| (leg.account.as_str(), leg.asset.as_str()) == (account, asset);
+        let net = legs.iter().filter(of).fold(Wide::default(), |sum, leg| sum.plus(leg.signed()));
+        let net = if side == Side::Credit { net.negative() } else { net };
+        let net = net.high.saturating_mul(1 << 64).saturating_add(net.low as i128);
+        let (mut left, mut count) = (net, 0);
+        for leg in legs.iter().filter(of).filter(|leg| leg.side == side) {
+            if left > 0 {
+                left = left.saturating_sub(leg.minor);
+                count += 1;
+            }
+        }
+        (net, count)
+    }
+
+    /// Each part of a window in which something was moved is told once in a batch, with all that was moved in it.
+    fn moved(&mut self, moved: &Moved) {
+        let name = (moved.account.clone(), moved.asset.clone());
+        let at = format!("p{} batch {} {name:?}", self.slot, self.batch);
+        let mut due = self.moved_now.remove(&name).unwrap_or_else(|| panic!("{at}: nothing was moved"));
+        for part in &moved.part {
+            assert!(due.remove(&(part.side, part.window_s, part.part)), "{at}: {part:?}");
+            let key = (name.0.clone(), name.1.clone(), part.side);
+            let found = (value(part.amount), part.count);
+            assert_eq!(found, self.moved_in(&key, part.window_s, part.part, part.part), "{at} {part:?}");
+        }
+        let later = |(side, window_s, part): &PartOf| {
+            let key = (name.0.clone(), name.1.clone(), *side);
+            self.moved[&key].iter().any(|of| part_at(*window_s, of.0) > part + 8)
+        };
+        assert!(due.iter().all(later), "{at}: {due:?} are not told");
+    }
+
+    /// What counts, or may count again, is in the slot's state, and nothing else.
+    fn moved_at_rest(&self, live: &posting::state::Slot) {
+        let mut kept = BTreeMap::new();
+        for ((account, asset, side, window_s), meter) in live.velocity.all() {
+            let key = (account.to_string(), asset.to_string(), *side);
+            for (part, volume) in meter.parts() {
+                let found = (volume.amount, volume.count);
+                assert_eq!(found, self.moved_in(&key, *window_s, part, part), "p{} {key:?}", self.slot);
+                kept.insert((key.clone(), *window_s, part), ());
+            }
+        }
+        for (key, moved) in &self.moved {
+            let side = Side::try_from(key.2).unwrap();
+            for rule in rules_of(&key.0, &key.1, side) {
+                let now = part_at(rule.window_s, self.tick_us);
+                let counts =
+                    moved.iter().map(|of| part_at(rule.window_s, of.0)).filter(|part| *part >= now - 8);
+                for part in counts {
+                    assert!(kept.contains_key(&(key.clone(), rule.window_s, part)), "p{} {key:?}", self.slot);
+                }
+            }
+        }
     }
 
     /// Why a part cannot be put on hold here.
     fn cannot_hold(&self, event: &Event, legs: &[(u32, i128)]) -> Option<&'static str> {
-        let mut sums: BTreeMap<(&str, &str), i128> = BTreeMap::new();
+        let mut sums: BTreeMap<(&str, &str, bool), Wide> = BTreeMap::new();
+        let mut moved: BTreeMap<(&str, &str, i32), (i128, u64)> = BTreeMap::new();
         for (n, amount) in legs {
             let leg = &event.legs[*n as usize];
             if let Some(reason) = self.barred(&leg.account, leg.side) {
                 return Some(reason);
             }
-            let sum = sums.entry((&leg.account, &leg.asset)).or_default();
-            *sum += amount;
             let terms = terms_of(&leg.account, &leg.asset).unwrap();
-            let balance = self.balance(&leg.account, &leg.asset);
-            let against = if terms.normal == Side::Credit { balance } else { 0 - balance };
-            let taken = Wide::default().plus(against).plus(*sum).plus(self.held(&leg.account, &leg.asset));
-            if *amount > 0 && terms.overdraft.is_some_and(|o| taken > Wide::default().plus(o)) {
-                return Some("insufficient_funds");
+            let fills = leg.side == terms.normal;
+            let after = sums
+                .entry((&leg.account, &leg.asset, fills))
+                .or_insert_with(|| self.has(&leg.account, &leg.asset));
+            *after = after.plus(if fills { *amount } else { 0 - *amount });
+            if let Some(reason) = self.passes(leg, leg.side, *after).filter(|_| *amount > 0) {
+                return Some(reason);
+            }
+            if *amount > 0 {
+                let more = moved.entry((&leg.account, &leg.asset, leg.side as i32)).or_default();
+                *more = (more.0.saturating_add(*amount), more.1 + 1);
+                if self.too_fast(&leg.account, &leg.asset, leg.side, *more) {
+                    return Some("velocity_exceeded");
+                }
             }
             if *amount > CROSSING_MAX {
                 return Some("overflow");
@@ -1219,7 +1456,7 @@ impl<'a> Books<'a> {
         if let Some(reason) = fault(event) {
             return Judged::Refused(reason);
         }
-        if event.op != Op::Book {
+        if !matches!(event.op, Op::Book | Op::AtMost(_)) {
             return self.judge_about(event);
         }
         self.judge_booking(event)
@@ -1245,17 +1482,15 @@ impl<'a> Books<'a> {
         let accounts: BTreeSet<(&str, &str)> =
             payers(event).map(|leg| (leg.account.as_str(), leg.asset.as_str())).collect();
         for (account, asset) in accounts {
-            let normal = terms_of(account, asset).unwrap().normal;
             let of = |leg: &&LegWords| (leg.account.as_str(), leg.asset.as_str()) == (account, asset);
             let net = event.legs.iter().filter(of).fold(Wide::default(), |sum, leg| sum.plus(leg.signed()));
             let net = net.high.saturating_mul(1 << 64).saturating_add(net.low as i128);
-            let mut left = if normal == Side::Credit { net } else { net.saturating_neg() };
+            let mut left = BTreeMap::from([(true, net), (false, net.saturating_neg())]);
             for (n, leg) in (0_u32..).zip(&event.legs).filter(|(_, leg)| of(leg)) {
-                let limited = terms_of(account, asset).unwrap().overdraft.is_some()
-                    && leg.side != normal
-                    && !forced(event, leg);
-                let amount = if limited { leg.minor.min(left).max(0) } else { 0 };
-                left -= amount;
+                let left = left.get_mut(&(leg.side == Side::Debit)).unwrap();
+                let asked = is_asked(account, asset, leg.side) && !forced(event, leg);
+                let amount = if asked { leg.minor.min(*left).max(0) } else { 0 };
+                *left -= amount;
                 parts.entry(self.partition(account)).or_default().push((n, amount));
             }
         }
@@ -1271,6 +1506,7 @@ impl<'a> Books<'a> {
     fn judge(&self, event: &Event) -> Judged {
         match &event.op {
             Op::Book | Op::Approve(..) | Op::Reverse(_) => self.judge_funds(event, None),
+            Op::AtMost(side) => self.judge_at_most(event, *side),
             Op::Hold(_) => {
                 let refused = self.cannot_hold(event, &[(0, event.legs[0].minor)]);
                 refused.map_or(Judged::Booked, Judged::Refused)
@@ -1280,6 +1516,7 @@ impl<'a> Books<'a> {
             Op::Propose(_) | Op::Reject(..) | Op::Resolve(..) => {
                 panic!("decided at home alone: {event:?}")
             }
+            Op::Limits(account, asset, least, most) => self.judge_limits(account, asset, [*least, *most]),
             Op::Release(hold) => {
                 if self.open(hold).is_some() {
                     Judged::Booked
@@ -1288,6 +1525,42 @@ impl<'a> Books<'a> {
                 }
             }
         }
+    }
+
+    /// What the account on that side has available; more than there is money where nothing bounds it.
+    fn available(&self, event: &Event, side: Side) -> i128 {
+        let leg = event.legs.iter().find(|leg| leg.side == side).unwrap();
+        let terms = self.terms(&leg.account, &leg.asset);
+        let balance = self.balance(&leg.account, &leg.asset);
+        let has = if terms.normal == Side::Credit { 0_i128.saturating_sub(balance) } else { balance };
+        let held = self.held(&leg.account, &leg.asset, side);
+        let room = if side == terms.normal {
+            terms.most.filter(|most| *most != i128::MAX).map(|most| most.saturating_sub(has))
+        } else {
+            terms.least.filter(|least| *least != i128::MIN).map(|least| has.saturating_sub(least))
+        };
+        room.map_or(i128::MAX, |room| room.saturating_sub(held))
+    }
+
+    /// The event with as much as is booked of it.
+    fn lowered(&self, event: &Event) -> Event {
+        let mut event = event.clone();
+        if let Op::AtMost(side) = event.op {
+            let available = self.available(&event, side);
+            event.legs.iter_mut().for_each(|leg| leg.minor = leg.minor.min(available));
+        }
+        event
+    }
+
+    fn judge_at_most(&self, event: &Event, side: Side) -> Judged {
+        let mut local = event.legs.iter().filter(|leg| self.partition(&leg.account) == self.slot);
+        if let Some(reason) = local.find_map(|leg| self.barred(&leg.account, leg.side)) {
+            return Judged::Refused(reason);
+        }
+        if self.available(event, side) <= 0 {
+            return Judged::Refused("insufficient_funds");
+        }
+        self.judge_funds(&self.lowered(event), None)
     }
 
     /// Judges funds and ranges; the account of `hold` is good for what is taken from it.
@@ -1311,24 +1584,31 @@ impl<'a> Books<'a> {
                 None => overflow = true,
             }
         }
+        let all: Vec<LegWords> = local.iter().map(|leg| (*leg).clone()).collect();
+        let mut reasons = BTreeSet::new();
         for leg in &local {
             // A suspense account refuses nothing.
-            let Some(terms) = terms_of(&leg.account, &leg.asset) else { continue };
-            let limit = terms.overdraft.filter(|_| leg.side != terms.normal && !forced(event, leg));
-            let Some(overdraft) = limit else { continue };
+            if forced(event, leg) || terms_of(&leg.account, &leg.asset).is_none() {
+                continue;
+            }
             if hold.is_some_and(|hold| (&hold.account, &hold.asset) == (&leg.account, &leg.asset)) {
                 continue;
             }
             let after = wide[&(leg.account.as_str(), leg.asset.as_str())];
             let before = Wide::default().plus(self.balance(&leg.account, &leg.asset));
-            let held = self.held(&leg.account, &leg.asset);
-            let short = match terms.normal {
-                Side::Credit => after.plus(held) > Wide::default().plus(overdraft) && after > before,
-                _ => after.plus(0 - held) < Wide::default().plus(0 - overdraft) && after < before,
-            };
-            if short {
-                return Judged::Refused("insufficient_funds");
+            let side = if after > before { Side::Debit } else { Side::Credit };
+            let turned = terms_of(&leg.account, &leg.asset).unwrap().normal == Side::Credit;
+            let stands = if turned { after.negative() } else { after };
+            if after != before {
+                reasons.extend(self.passes(leg, side, stands));
+                let more = self.carried(&all, (&leg.account, &leg.asset), side);
+                let fast = self.too_fast(&leg.account, &leg.asset, side, more);
+                reasons.extend(fast.then_some("velocity_exceeded"));
             }
+        }
+        let precedence = ["insufficient_funds", "balance_too_high", "velocity_exceeded"];
+        if let Some(reason) = precedence.into_iter().find(|r| reasons.contains(r)) {
+            return Judged::Refused(reason);
         }
         if overflow || self.crossing_too_large(event) {
             return Judged::Refused("overflow");
@@ -1416,6 +1696,9 @@ impl<'a> Books<'a> {
         assert_eq!((d.value_date, d.back_dated), (event.date, event.back_dated), "{at}");
         let booked =
             if let Op::Hold(_) | Op::Propose(_) | Op::Resolve(..) = event.op { &[][..] } else { &event.legs };
+        if !booked.is_empty() {
+            self.count_legs(event);
+        }
         let legs = (0_u32..).zip(booked);
         let (local, mut remote): (Vec<_>, Vec<_>) =
             legs.partition(|(_, leg)| self.partition(&leg.account) == self.slot);
@@ -1479,9 +1762,11 @@ impl<'a> Books<'a> {
             panic!("{at}: was sent as something else")
         };
         assert_eq!(r.reserved, reserved, "{at}");
+        let mut moved = leg.minor;
         if reserved {
             let key = (id.clone(), r.entry.as_ref().unwrap().leg);
-            assert!(self.holds.remove(&key).is_some(), "{at}: {key:?} is not on hold");
+            let held = self.holds.remove(&key);
+            moved = held.unwrap_or_else(|| panic!("{at}: {key:?} is not on hold")).3;
         }
         assert_eq!(r.event.as_ref().unwrap().id, id, "{at}");
         let found = (r.accounting_date, r.carried_from, r.back_dated);
@@ -1503,6 +1788,8 @@ impl<'a> Books<'a> {
             let case = InSuspense { leg: leg.clone(), event: id.clone(), since_us: self.tick_us };
             assert_eq!(self.cases.insert((r.from, r.sequence), case), None, "{at}");
             outcomes.suspended.push((id, leg.clone(), self.slot));
+        } else {
+            self.count_moved(&leg.account, &leg.asset, leg.side, (moved, 1));
         }
         self.entry(&at, r.entry.as_ref().unwrap(), &booked);
         self.cross(false, r.from, r.sequence, &leg.asset, 0 - leg.signed(), date);
@@ -1650,6 +1937,7 @@ impl<'a> Books<'a> {
                 assert_eq!(taken, items.len() as u64, "channel p{from} to p{to} is not empty");
             }
         }
+        self.moved_at_rest(&self.cluster.slots[slot as usize]);
         for (id, (body, answer)) in self.ids {
             assert_ne!(answer, Answer::Pending, "p{slot}: {id} waits for ever");
             let event = &self.by_body[&(id.clone(), body)];
@@ -1665,6 +1953,12 @@ impl<'a> Books<'a> {
             .map(|(account, s)| (account.to_owned(), [s.opened, s.closed, s.debits_frozen, s.credits_frozen]))
             .collect();
         assert_eq!(statuses, self.statuses, "p{slot}: statuses");
+        let limits: Vec<_> = live.limits.sorted();
+        let limits: BTreeMap<(&str, &str), _> =
+            limits.into_iter().map(|(a, b, own)| ((a, b), (own.lowest, own.highest))).collect();
+        let own =
+            self.limits.iter().map(|((a, b), own)| ((a.as_str(), b.as_str()), signed_limits(a, b, *own)));
+        assert_eq!(limits, own.collect(), "p{slot}: limits");
         let held: BTreeMap<String, PlacedHold> = (live.holds.all())
             .map(|(_, hold)| {
                 let placed = hold.placed.clone().unwrap();
@@ -1713,6 +2007,8 @@ fn known(code: &str) -> &'static str {
         "unknown_account",
         "unbalanced",
         "insufficient_funds",
+        "balance_too_high",
+        "velocity_exceeded",
         "overflow",
         "timed_out",
         "unknown_hold",
@@ -1728,6 +2024,9 @@ fn known(code: &str) -> &'static str {
         "unknown_proposal",
         "proposal_not_open",
         "case_not_open",
+        "at_most_mismatch",
+        "limit_not_in_chart",
+        "limits_contradict",
         "unknown_event",
         "not_reversible",
         "exceeds_original",
@@ -1738,10 +2037,11 @@ fn known(code: &str) -> &'static str {
 /// What is wrong with an event whatever the balances are.
 fn fault(event: &Event) -> Option<&'static str> {
     let (least, most) = match event.op {
-        Op::Book | Op::Capture(..) | Op::Propose(_) => (1, LEGS_MAX),
+        Op::Book | Op::AtMost(_) | Op::Capture(..) | Op::Propose(_) => (1, LEGS_MAX),
         Op::Reverse(_) => (0, LEGS_MAX),
         Op::Hold(_) => (1, 1),
-        Op::Release(_) | Op::Account(..) | Op::Approve(..) | Op::Reject(..) | Op::Resolve(..) => (0, 0),
+        Op::Release(_) | Op::Account(..) | Op::Limits(..) => (0, 0),
+        Op::Approve(..) | Op::Reject(..) | Op::Resolve(..) => (0, 0),
     };
     if event.legs.len() < least {
         return Some("no_legs");
@@ -1767,7 +2067,35 @@ fn fault(event: &Event) -> Option<&'static str> {
         }
     }
     let balanced = matches!(event.op, Op::Hold(_)) || sums.values().all(|sum| *sum == 0);
-    (!balanced).then_some("unbalanced")
+    if !balanced {
+        return Some("unbalanced");
+    }
+    let Op::AtMost(side) = event.op else { return None };
+    let mut others = event.legs.iter().filter(|leg| leg.side != side);
+    let asked = others.any(|leg| is_asked(&leg.account, &leg.asset, leg.side));
+    (asked || event.legs.len() != 2).then_some("at_most_mismatch")
+}
+
+/// The part of a window of so many seconds that a moment lies in: an eighth of it.
+fn part_at(window_s: u32, at_us: i64) -> i64 {
+    at_us * 8 / (i64::from(window_s) * 1_000_000)
+}
+
+/// How far down and up a balance may go, debits minus credits, with these limits on its normal side.
+fn signed_limits(
+    account: &str,
+    asset: &str,
+    [least, most]: [Option<i128>; 2],
+) -> (Option<i128>, Option<i128>) {
+    if terms_of(account, asset).unwrap().normal == Side::Debit {
+        return (least, most);
+    }
+    let turned = |limit: i128| match limit {
+        i128::MIN => i128::MAX,
+        i128::MAX => i128::MIN,
+        limit => 0 - limit,
+    };
+    (most.map(turned), least.map(turned))
 }
 
 /// What an event takes from the account of a hold.
@@ -1779,9 +2107,8 @@ fn taken_from(hold: &PlacedHold, event: &Event) -> i128 {
 /// Legs whose accounts may refuse them.
 fn payers(event: &Event) -> impl Iterator<Item = &LegWords> {
     event.legs.iter().filter(|leg| {
-        let terms = terms_of(&leg.account, &leg.asset).unwrap();
-        let limited = terms.overdraft.is_some() && leg.side != terms.normal && !forced(event, leg);
-        leg.account.starts_with("vault:") || limited
+        let asked = is_asked(&leg.account, &leg.asset, leg.side) && !forced(event, leg);
+        leg.account.starts_with("vault:") || asked
     })
 }
 
@@ -1805,8 +2132,10 @@ fn totals(cluster: &Cluster, outcomes: &Outcomes, by_body: &BTreeMap<(String, Ve
         // A later event of the same id is a duplicate or a conflict; homes of one id are the same in these tests.
         if first.insert(&event.id) && outcomes.answers[&event.id] == Answer::Booked {
             let booked = &by_body[&(event.id.clone(), event.body_hash().to_vec())];
+            let most = outcomes.at_most.get(&event.id).copied().unwrap_or(i128::MAX);
             let moves = !matches!(booked.op, Op::Hold(_) | Op::Propose(_) | Op::Resolve(..));
             for leg in booked.legs.iter().filter(|_| moves) {
+                let leg = LegWords { minor: leg.minor.min(most), ..leg.clone() };
                 add(&mut sums, &leg.account, &leg.asset, leg.signed());
             }
         }

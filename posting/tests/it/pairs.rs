@@ -23,6 +23,8 @@ pub fn word(event: &Event) -> &'static str {
         Op::Account(_, Action::Close, _) => "close",
         Op::Account(_, Action::Freeze, _) => "freeze",
         Op::Account(..) => "unfreeze",
+        Op::AtMost(_) => "at_most",
+        Op::Limits(..) => "limit",
         Op::Propose(_) => "propose",
         Op::Approve(..) => "approve",
         Op::Reject(..) => "reject",

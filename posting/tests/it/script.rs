@@ -6,7 +6,9 @@
 //! -> refused insufficient_funds retryable
 //! balance users@0:wallet 0.00 CNY seq 0
 //! ```
-//! An event may `open`, `close`, `freeze` or `unfreeze` an account, `freeze users@0:wallet debit` on one side only. It may be
+//! An event may `open`, `close`, `freeze` or `unfreeze` an account, `freeze users@0:wallet debit` on one side only, or `limit`
+//! it: `limit users@0:wallet CNY least -5.00 most unlimited`, figures on its normal side, `chart` for the chart's. It may be
+//! `at_most debit`: no more is booked than the account that is debited has. It may be
 //! `hold 60` (over after 60 seconds; 0 = never), `capture h1`, `capture h1 final` or `release h1`; `reverse e1`, with legs of
 //! its own or without. `propose anna`, `approve bert p1`, `reject bert p1` say who sends it; `-` = nobody is known.
 //! `resolve anna 1-0-7` is about what item 7 of partition 0 left in suspense of partition 1, and may name another account
@@ -16,7 +18,7 @@
 //! that is not paused runs until it is quiet. At the end of a script the model walks the journals.
 
 use crate::cluster::{ALL, Cluster, DAY};
-use crate::events::{CHART, Event, LegWords, Op, owner_in};
+use crate::events::{CHART, Event, LegWords, Op, To, owner_in};
 use crate::model;
 use crate::pairs::{self, Pairs};
 use schemas::wire::{Outcome, Side, change_account::Action, command_item, journal_item::Item};
@@ -190,6 +192,9 @@ impl Script {
                     event.op = if approves { Op::Approve(who, proposal) } else { Op::Reject(who, proposal) };
                 }
                 Some(("resolve", rest)) => event.op = self.resolution(rest),
+                Some(("at_most", "debit")) => event.op = Op::AtMost(Side::Debit),
+                Some(("at_most", "credit")) => event.op = Op::AtMost(Side::Credit),
+                Some(("limit", rest)) => event.op = self.limit_change(rest),
                 Some(("release", hold)) => event.op = Op::Release(hold.to_owned()),
                 Some(("reverse", of)) => event.op = Op::Reverse(of.to_owned()),
                 Some(("body", body)) => event.body = body.to_owned(),
@@ -224,6 +229,21 @@ impl Script {
             _ => Side::Unspecified,
         };
         Op::Account(self.name(account), action, side)
+    }
+
+    /// `limit users@0:wallet CNY least -5.00 most unlimited`; `chart` = what the chart says.
+    fn limit_change(&mut self, rest: &str) -> Op {
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        let (account, asset) = (self.name(words[0]), words[1]);
+        let to = |which: &str| {
+            let at = words.iter().position(|word| *word == which);
+            at.map_or(To::Stays, |at| match words[at + 1] {
+                "chart" => To::Chart,
+                "unlimited" => To::Unlimited,
+                figure => To::Figure(self.minor(figure, asset)),
+            })
+        };
+        Op::Limits(account, asset.to_owned(), to("least"), to("most"))
     }
 
     fn settle(&mut self) {
@@ -374,8 +394,8 @@ impl Script {
                 let kept: Vec<&str> = CHART.lines().filter(|line| !line.contains(text)).collect();
                 kept.join("\n")
             }
-            ["overdraft", old, "becomes", new] => {
-                CHART.replace(&format!("overdraft: \"{old}\""), &format!("overdraft: \"{new}\""))
+            [limit, old, "becomes", new] => {
+                CHART.replace(&format!("{limit}: \"{old}\""), &format!("{limit}: \"{new}\""))
             }
             _ => panic!("{}: words", self.at),
         };

@@ -76,7 +76,7 @@ fn read(page: &Page) -> (i64, i64) {
 
 #[test]
 fn a_backlog_of_full_batches_becomes_several_journal_records() {
-    let mut cluster = Cluster::new(1, 1);
+    let mut cluster = Cluster::uncounted(1, 1);
     let accounts: Vec<String> =
         (0..LEGS).map(|n| [format!("bank:{n}"), format!("fees:{n}")][n % 2].clone()).collect();
     swell(&mut cluster, &accounts, (1 << 125) + (1 << 63));
@@ -95,7 +95,7 @@ fn a_backlog_of_full_batches_becomes_several_journal_records() {
 /// Short commands still go by the hundred thousand bytes.
 #[test]
 fn a_backlog_of_small_events_fills_its_windows() {
-    let mut cluster = Cluster::new(2, 1);
+    let mut cluster = Cluster::uncounted(2, 1);
     let subject = owner_in(&cluster.map, "bank", 0, 0);
     for n in 0..3_000 {
         let legs = vec![debit(format!("{subject}:main"), 5, "CNY"), credit("fees:card", 5, "CNY")];
@@ -115,7 +115,7 @@ fn a_backlog_of_small_events_fills_its_windows() {
 /// Questions of one partition, each with all its legs, come as credits beside the other's own full batches.
 #[test]
 fn credits_and_commands_that_do_not_fit_together_take_turns() {
-    let mut cluster = Cluster::new(2, 1);
+    let mut cluster = Cluster::uncounted(2, 1);
     let till = format!("{}:cash", owner_in(&cluster.map, "till", 1, 0));
     let banks: Vec<String> = (0..LEGS / 2).map(|n| owner_in(&cluster.map, "bank", 1, n)).collect();
     let funding: Vec<String> = banks.iter().flat_map(|bank| [till.clone(), bank.clone()]).collect();
@@ -140,5 +140,31 @@ fn credits_and_commands_that_do_not_fit_together_take_turns() {
     assert_sizes(&cluster);
     let decided = |(_, item): &(u64, Item)| matches!(item, Item::Decision(d) if d.forwarded_from != 0);
     assert_eq!(cluster.items(1).iter().filter(|item| decided(item)).count(), 4 * 130);
+    model::check(&cluster);
+}
+
+/// What is counted of accounts is written beside their entries: batches are cut smaller, and fewer go into a window.
+#[test]
+fn a_backlog_of_counted_accounts_becomes_several_journal_records() {
+    let mut cluster = Cluster::new(1, 1);
+    let subject = owner_in(&cluster.map, "orders", 0, 0);
+    let mut sent = 0;
+    for batch in 0..6 {
+        // Legs of a full event each move another card, which has two rules about debits; as ingest seals them.
+        for n in 0..40 {
+            let cards = (0..LEGS / 2).map(|leg| format!("cards:{}:main", (batch * 40 + n) * LEGS + leg));
+            let accounts: Vec<String> = cards.flat_map(|card| [card, "bank:0:main".into()]).collect();
+            cluster.send(&event(format!("e{sent}"), &subject, &accounts));
+            sent += 1;
+        }
+        cluster.flush(0);
+    }
+    let fullest = cluster.commands[0].0.iter().map(|record| record.value.len()).max().unwrap();
+    assert!((60_000..100_000).contains(&fullest), "{fullest} bytes of commands");
+    cluster.run().unwrap();
+    assert_sizes(&cluster);
+    let moved = cluster.items(0).into_iter().filter(|(_, item)| matches!(item, Item::Moved(_))).count();
+    assert_eq!(moved, sent * LEGS / 2);
+    assert!(cluster.pages(0).len() > 2, "{} windows", cluster.pages(0).len());
     model::check(&cluster);
 }

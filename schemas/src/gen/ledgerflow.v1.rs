@@ -333,7 +333,10 @@ pub struct Command {
     #[prost(string, tag = "40")]
     pub principal: ::prost::alloc::string::String,
     /// What it asks for; absent: its legs are booked.
-    #[prost(oneof = "command::Operation", tags = "18, 19, 20, 21, 22, 26, 27, 28, 29")]
+    #[prost(
+        oneof = "command::Operation",
+        tags = "18, 19, 20, 21, 22, 24, 25, 26, 27, 28, 29"
+    )]
     pub operation: ::core::option::Option<command::Operation>,
 }
 /// Nested message and enum types in `Command`.
@@ -351,6 +354,10 @@ pub mod command {
         ChangeAccount(super::ChangeAccount),
         #[prost(message, tag = "22")]
         ReverseEvent(super::ReverseEvent),
+        #[prost(message, tag = "24")]
+        ChangeLimits(super::ChangeLimits),
+        #[prost(message, tag = "25")]
+        BookAtMost(super::BookAtMost),
         #[prost(message, tag = "26")]
         ProposeAdjustment(super::ProposeAdjustment),
         #[prost(message, tag = "27")]
@@ -486,6 +493,47 @@ pub struct ReverseEvent {
     /// The event that was booked.
     #[prost(message, optional, tag = "1")]
     pub event: ::core::option::Option<EventKey>,
+}
+/// Changes how little and how much one account may hold of an asset; it has no leg. What is absent stays as it is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangeLimits {
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub asset: ::prost::alloc::string::String,
+    /// Overdraft or minimum balance, and maximum balance.
+    #[prost(message, optional, tag = "3")]
+    pub least: ::core::option::Option<LimitChange>,
+    #[prost(message, optional, tag = "4")]
+    pub most: ::core::option::Option<LimitChange>,
+}
+/// Books its two legs with at most as much as one account has available; their amounts are the most.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BookAtMost {
+    /// Side of the leg whose account that is.
+    #[prost(enumeration = "Side", tag = "1")]
+    pub side: i32,
+}
+/// What becomes of a limit.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LimitChange {
+    #[prost(oneof = "limit_change::To", tags = "1, 2, 3")]
+    pub to: ::core::option::Option<limit_change::To>,
+}
+/// Nested message and enum types in `LimitChange`.
+pub mod limit_change {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum To {
+        /// Minor units on the account's normal side: an overdraft is below zero.
+        #[prost(message, tag = "1")]
+        Figure(super::Amount),
+        /// No limit.
+        #[prost(bool, tag = "2")]
+        Unlimited(bool),
+        /// What the chart says, as before any event.
+        #[prost(bool, tag = "3")]
+        Chart(bool),
+    }
 }
 /// Ends a hold; it has no leg.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -798,7 +846,7 @@ pub struct JournalBody {
 pub struct JournalItem {
     #[prost(
         oneof = "journal_item::Item",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 22"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, 22"
     )]
     pub item: ::core::option::Option<journal_item::Item>,
 }
@@ -845,6 +893,8 @@ pub mod journal_item {
         Voided(super::Voided),
         #[prost(message, tag = "19")]
         HoldExpired(super::HoldExpired),
+        #[prost(message, tag = "21")]
+        Moved(super::Moved),
         #[prost(message, tag = "22")]
         ProposalExpired(super::ProposalExpired),
     }
@@ -999,6 +1049,9 @@ pub struct Decision {
     /// The event that this gives back, and what of it is given back from now on, or about to be.
     #[prost(message, optional, tag = "48")]
     pub reversed: ::core::option::Option<ReversedState>,
+    /// BOOKED only: the account whose limits this changed, as they are from now on.
+    #[prost(message, optional, tag = "51")]
+    pub account_limits: ::core::option::Option<AccountLimits>,
     /// Who sent the event, as the door says by which it came; empty = nobody is known.
     #[prost(string, tag = "53")]
     pub principal: ::prost::alloc::string::String,
@@ -1006,7 +1059,10 @@ pub struct Decision {
     #[prost(message, optional, tag = "54")]
     pub proposal: ::core::option::Option<ProposalState>,
     /// PENDING only: the command's operation, so that the Forward can be sent again.
-    #[prost(oneof = "decision::Operation", tags = "41, 42, 43, 45, 47, 56, 57, 58, 59")]
+    #[prost(
+        oneof = "decision::Operation",
+        tags = "41, 42, 43, 45, 47, 50, 52, 56, 57, 58, 59"
+    )]
     pub operation: ::core::option::Option<decision::Operation>,
 }
 /// Nested message and enum types in `Decision`.
@@ -1024,6 +1080,11 @@ pub mod decision {
         ChangeAccount(super::ChangeAccount),
         #[prost(message, tag = "47")]
         ReverseEvent(super::ReverseEvent),
+        #[prost(message, tag = "50")]
+        ChangeLimits(super::ChangeLimits),
+        /// BOOKED too.
+        #[prost(message, tag = "52")]
+        BookAtMost(super::BookAtMost),
         #[prost(message, tag = "56")]
         ProposeAdjustment(super::ProposeAdjustment),
         #[prost(message, tag = "57")]
@@ -1125,6 +1186,21 @@ pub struct ProposalExpired {
     #[prost(message, optional, tag = "1")]
     pub event: ::core::option::Option<EventKey>,
 }
+/// How far an event lets the balance of one account in one asset go, debits minus credits. What is absent is as the chart
+/// says; the ends of the 128-bit range are no limit.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AccountLimits {
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub asset: ::prost::alloc::string::String,
+    /// Credits may take it down to here.
+    #[prost(message, optional, tag = "3")]
+    pub lowest: ::core::option::Option<Amount>,
+    /// Debits may take it up to here.
+    #[prost(message, optional, tag = "4")]
+    pub highest: ::core::option::Option<Amount>,
+}
 /// What an account may be used for.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AccountStatus {
@@ -1176,6 +1252,36 @@ pub struct HoldExpired {
     /// Home of that event.
     #[prost(uint32, tag = "5")]
     pub home: u32,
+}
+/// What was moved of an account within the windows that the chart's rules about velocity speak of; absolute. At the end of a
+/// batch, one for each account and asset of which a part changed, with the parts that did. Earlier parts count as long as
+/// their window says; they are forgotten by ticks.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Moved {
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub asset: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "3")]
+    pub part: ::prost::alloc::vec::Vec<MovedPart>,
+}
+/// What was moved in one part of a window.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MovedPart {
+    /// Side of the entries.
+    #[prost(enumeration = "Side", tag = "1")]
+    pub side: i32,
+    /// Length of the window, seconds; a part is an eighth of it.
+    #[prost(uint32, tag = "2")]
+    pub window_s: u32,
+    /// Number of the part, counted from 1970-01-01T00:00:00Z.
+    #[prost(sint64, tag = "3")]
+    pub part: i64,
+    #[prost(message, optional, tag = "4")]
+    pub amount: ::core::option::Option<Amount>,
+    /// Legs.
+    #[prost(uint64, tag = "5")]
+    pub count: u64,
 }
 /// One Reserve, and the sequence on the channel to that partition.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1663,6 +1769,12 @@ pub struct StoredCase {
     /// Business time when it came, microseconds.
     #[prost(int64, tag = "9")]
     pub since_us: i64,
+}
+/// What was moved of an account, by parts of a window that its key names.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StoredMoves {
+    #[prost(message, repeated, tag = "1")]
+    pub part: ::prost::alloc::vec::Vec<MovedPart>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct IncomingChannel {

@@ -14,7 +14,7 @@
 mod checkpoint;
 mod look_back;
 mod observe;
-mod position;
+pub mod position;
 mod restore;
 mod resume;
 mod window;
