@@ -65,6 +65,8 @@ impl Command<'_> {
         command.text(16, self.traceparent);
         self.write_operation(command);
         command.text(40, self.principal);
+        command.text(45, self.mapped.noted(self.mapped.job));
+        command.text(46, self.mapped.noted(self.mapped.rate));
     }
 
     fn write_operation(&self, command: &mut Fields<'_>) {
@@ -151,7 +153,7 @@ impl Command<'_> {
                 fields.text(2, leg.asset);
                 fields.int(3, i32::from(leg.side).into());
                 fields.amount(4, leg.amount);
-                if let Some((_, matched)) = mapped.matched.as_ref().filter(|(leg, _)| *leg == n) {
+                if let Some(matched) = mapped.match_of(n) {
                     fields.message(5, |fields| write_match(mapped, matched, fields));
                 }
             });
@@ -222,7 +224,7 @@ mod tests {
             asset: leg.asset.into(),
             side: leg.side.into(),
             amount: Some(leg.amount.into()),
-            r#match: mapped.matched.as_ref().filter(|(leg, _)| *leg == n).map(|(_, m)| full_match(m)),
+            r#match: mapped.match_of(n).map(full_match),
         }
     }
 
@@ -245,6 +247,8 @@ mod tests {
             event_offset: command.event_offset,
             traceparent: command.traceparent.into(),
             tenant: String::new(),
+            job: command.mapped.noted(command.mapped.job).to_owned(),
+            rate: command.mapped.noted(command.mapped.rate).to_owned(),
             operation: full_operation(command),
             principal: command.principal.into(),
         };
@@ -382,7 +386,7 @@ mod tests {
             let (mut mapped, mut faults) = (Mapped::default(), Faults::default());
             map_event(
                 rules.for_type("sweep").unwrap(),
-                &chart,
+                (&rules, &chart),
                 Some(document.root()),
                 &mut mapped,
                 &mut faults,
@@ -434,9 +438,9 @@ mod tests {
             let text = if limited { limit_data(limits) } else { data(kind, minor, legs.min(32)) };
             let document = Document::parse(text.as_bytes(), 1 << 20).unwrap();
             let (mut mapped, mut faults) = (Mapped::default(), Faults::default());
-            map_event(rules.for_type(kind).unwrap(), &chart, Some(document.root()), &mut mapped, &mut faults);
+            map_event(rules.for_type(kind).unwrap(), (&rules, &chart), Some(document.root()), &mut mapped, &mut faults);
             prop_assert_eq!(faults.into_first(), None);
-            prop_assert_eq!(mapped.matched.is_some(), kind == "order.paid");
+            prop_assert_eq!(!mapped.matched.is_empty(), kind == "order.paid");
             let [source, id, subject, traceparent] = &texts;
             let (rule_version, lane, event_partition) = smalls;
             let (occurred_at_us, accounting_date, value_date, event_offset) = numbers;

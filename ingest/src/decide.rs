@@ -219,7 +219,7 @@ impl<'w> Draft<'w> {
             faults.note(Reason::UnknownType, || format!("type: {}", schemas::rejection::quote(&event.kind)));
             return None;
         };
-        map_event(rule, &config.chart, event.data(), &mut self.mapped, faults);
+        map_event(rule, (&config.rules, &config.chart), event.data(), &mut self.mapped, faults);
         let hash =
             self.canonical.body_hash(&event.kind, event.subject.as_deref(), event.data(), &rule.amounts);
         let body_hash = hash.unwrap_or_else(|error| {

@@ -3,12 +3,13 @@
 //! All checks run, and the first fault in precedence order is kept ([`Faults`]); legs are good only if there is
 //! none. Legs of zero are checked like any other and then left out. Nothing is cut, rounded or guessed.
 
+mod group;
 mod limit;
 
 pub(crate) use limit::{LimitTo, MappedLimits};
 
 use crate::rules::{AccountTemplate, AssetTemplate, FIELDS_MAX, LEGS_MAX, LegTemplate, MATCH_TEXT_BYTES_MAX};
-use crate::rules::{MatchTemplate, Minus, OperationTemplate, Piece, ReferenceTemplate, Rule};
+use crate::rules::{MatchTemplate, Minus, OperationTemplate, Piece, ReferenceTemplate, Rule, Rules};
 use schemas::chart::Chart;
 use schemas::ids;
 use schemas::json::{Kind, Value};
@@ -19,6 +20,11 @@ use schemas::suspense_case;
 use schemas::wire::{Side, SuspenseCase, change_account::Action};
 use std::fmt;
 
+/// Most bytes of a job's name.
+const JOB_BYTES_MAX: usize = 128;
+/// Most bytes of a rate.
+const RATE_BYTES_MAX: usize = 64;
+
 /// First segments of accounts that only the ledger itself books.
 const OWN_ACCOUNTS: [&str; 2] = ["clearing", "suspense"];
 
@@ -28,8 +34,12 @@ pub(crate) struct Mapped<'c> {
     /// Texts of the legs, one after another.
     texts: String,
     pub(crate) legs: Vec<MappedLeg<'c>>,
-    /// The match of the leg of that index; one leg has one at most.
-    pub(crate) matched: Option<(usize, MappedMatch<'c>)>,
+    /// Matches of legs, by index, ascending; one leg has one at most.
+    pub(crate) matched: Vec<(usize, MappedMatch<'c>)>,
+    /// What the event is a part of.
+    pub(crate) job: Option<TextAt>,
+    /// The rate at which it exchanges.
+    pub(crate) rate: Option<TextAt>,
     pub(crate) operation: MappedOperation,
     /// Per asset; an event has few.
     sums: Vec<AssetFigures<'c>>,
@@ -126,6 +136,16 @@ impl<'c> Mapped<'c> {
         self.sums.iter().map(|figures| (figures.asset.code, figures.debits))
     }
 
+    /// The match of a leg.
+    pub(crate) fn match_of(&self, leg: usize) -> Option<&MappedMatch<'c>> {
+        self.matched.iter().find(|(of, _)| *of == leg).map(|(_, matched)| matched)
+    }
+
+    /// A text that may be missing; empty = none.
+    pub(crate) fn noted(&self, at: Option<TextAt>) -> &str {
+        at.map_or("", |at| self.text(at))
+    }
+
     /// A text of its legs.
     pub(crate) fn text(&self, at: TextAt) -> &str {
         self.texts.get(at.start..at.end).unwrap_or_default()
@@ -134,9 +154,28 @@ impl<'c> Mapped<'c> {
     fn clear(&mut self) {
         self.texts.clear();
         self.legs.clear();
-        self.matched = None;
+        self.matched.clear();
+        (self.job, self.rate) = (None, None);
         self.operation = MappedOperation::Book;
         self.sums.clear();
+    }
+
+    /// Adds sums to those of the legs made last.
+    fn add_sums(&mut self, before: Vec<AssetFigures<'c>>, faults: &mut Faults) {
+        for figures in before {
+            let same = |own: &&mut AssetFigures<'_>| own.asset.code == figures.asset.code;
+            let Some(own) = self.sums.iter_mut().find(same) else {
+                self.sums.push(figures);
+                continue;
+            };
+            let sums = (own.debits.checked_add(figures.debits), own.credits.checked_add(figures.credits));
+            let (Some(debits), Some(credits)) = sums else {
+                let code = own.asset.code;
+                faults.note(Reason::BadAmount, || format!("{code}: the sum of the legs is out of range"));
+                continue;
+            };
+            (own.debits, own.credits) = (debits, credits);
+        }
     }
 
     /// The text that was written from `start` on.
@@ -148,20 +187,40 @@ impl<'c> Mapped<'c> {
 /// Makes the legs of an event; they are good only if `faults` is empty afterwards.
 pub(crate) fn map_event<'c>(
     rule: &'c Rule,
-    chart: &'c Chart,
+    (rules, chart): (&'c Rules, &'c Chart),
     data: Option<Value<'_, '_>>,
     mapped: &mut Mapped<'c>,
     faults: &mut Faults,
 ) {
     mapped.clear();
+    let Some(mut mapping) = map_within(None, rule, chart, data, mapped, faults) else { return };
+    mapping.noted();
+    if let Some(field) = rule.group {
+        let (list, name) = (mapping.value(field), rule.field_name(field));
+        group::map(name, list, (rules, chart), mapped, faults);
+    }
+}
+
+/// Adds the legs of an event, or of one within another, to what is mapped. `None` when it has no data.
+fn map_within<'m, 'c, 'd, 'a>(
+    within: Option<Within<'c>>,
+    rule: &'c Rule,
+    chart: &'c Chart,
+    data: Option<Value<'d, 'a>>,
+    mapped: &'m mut Mapped<'c>,
+    faults: &'m mut Faults,
+) -> Option<Mapping<'m, 'c, 'd, 'a>> {
+    let at = Place { within, at: At::Field("data") };
     let Some(data) = data.filter(|data| !data.is_null()) else {
-        return faults.note(Reason::MissingField, || "data".into());
+        faults.note(Reason::MissingField, || at.to_string());
+        return None;
     };
     if !data.is_object() {
-        return faults.note(Reason::BadField, || "data: expected an object".into());
+        faults.note(Reason::BadField, || format!("{at}: expected an object"));
+        return None;
     }
     let fields = [None; FIELDS_MAX];
-    let mut mapping = Mapping { rule, chart, fields, mapped, made: 0, written: None, faults };
+    let mut mapping = Mapping { within, rule, chart, fields, mapped, made: 0, written: None, faults };
     for (place, field) in mapping.fields.iter_mut().zip(&rule.fields) {
         let found = field.keys.iter().try_fold(data, |value, key| value.get(key));
         *place = found.filter(|value| !value.is_null());
@@ -173,9 +232,11 @@ pub(crate) fn map_event<'c>(
     }
     mapping.operation();
     mapping.check_balance();
+    Some(mapping)
 }
 
 struct Mapping<'m, 'c, 'd, 'a> {
+    within: Option<Within<'c>>,
     rule: &'c Rule,
     chart: &'c Chart,
     fields: [Option<Value<'d, 'a>>; FIELDS_MAX],
@@ -187,18 +248,36 @@ struct Mapping<'m, 'c, 'd, 'a> {
     faults: &'m mut Faults,
 }
 
+/// A place in a list of linked events.
+#[derive(Debug, Clone, Copy)]
+struct Within<'p> {
+    list: &'p str,
+    index: usize,
+}
+
 /// Where a value stands, for details.
 #[derive(Clone, Copy)]
-enum Place<'p> {
+struct Place<'p> {
+    within: Option<Within<'p>>,
+    at: At<'p>,
+}
+
+#[derive(Clone, Copy)]
+enum At<'p> {
     Field(&'p str),
+    Element { list: &'p str, index: usize },
     Listed { list: &'p str, index: usize, name: &'static str },
 }
 
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Field(name) => f.write_str(name),
-            Self::Listed { list, index, name } => write!(f, "{list}[{index}].{name}"),
+        if let Some(Within { list, index }) = self.within {
+            write!(f, "{list}[{index}].")?;
+        }
+        match self.at {
+            At::Field(name) => f.write_str(name),
+            At::Element { list, index } => write!(f, "{list}[{index}]"),
+            At::Listed { list, index, name } => write!(f, "{list}[{index}].{name}"),
         }
     }
 }
@@ -223,7 +302,11 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
     }
 
     fn place(&self, field: usize) -> Place<'c> {
-        Place::Field(self.rule.fields.get(field).map_or("?", |field| field.name.as_str()))
+        self.at(At::Field(self.rule.field_name(field)))
+    }
+
+    const fn at(&self, at: At<'c>) -> Place<'c> {
+        Place { within: self.within, at }
     }
 
     fn templated(&mut self, template: &'c LegTemplate) {
@@ -283,6 +366,37 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
                 self.limits(template).map_or(MappedOperation::Book, MappedOperation::Limit)
             }
         };
+    }
+
+    /// What the entry says besides.
+    fn noted(&mut self) {
+        let job = self.rule.job.filter(|field| self.value(*field).is_some());
+        self.mapped.job = job.map(|field| self.line(field, JOB_BYTES_MAX));
+        let rate = self.rule.rate.filter(|field| self.value(*field).is_some());
+        self.mapped.rate = rate.map(|field| self.rate(field));
+    }
+
+    /// Writes a text of one line.
+    fn line(&mut self, field: usize, bytes_max: usize) -> TextAt {
+        let place = self.place(field);
+        let line = text(self.value(field), place, self.faults).unwrap_or_default();
+        if line.len() > bytes_max || line.bytes().any(|b| b < 0x20 || b == 0x7f) {
+            let expected =
+                || format!("{place}: expected at most {bytes_max} bytes without control characters");
+            self.faults.note(Reason::BadField, expected);
+        }
+        let start = self.mapped.texts.len();
+        self.mapped.texts.push_str(line);
+        self.mapped.text_from(start)
+    }
+
+    /// Writes a rate as it came: a decimal above zero.
+    fn rate(&mut self, field: usize) -> TextAt {
+        let place = self.place(field);
+        if written(self.value(field), place, self.faults).is_some_and(|rate| rate.units == 0) {
+            self.faults.note(Reason::BadAmount, || format!("{place}: a rate is above zero"));
+        }
+        self.line(field, RATE_BYTES_MAX)
     }
 
     /// Writes the id of another event.
@@ -364,28 +478,30 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
     }
 
     fn note_no_list(&mut self) {
-        let place = self.rule.each.map_or(Place::Field("data"), |field| self.place(field));
+        let place = self.rule.each.map_or(self.at(At::Field("data")), |field| self.place(field));
         self.faults.note(Reason::MissingField, || place.to_string());
     }
 
     /// The event lists its legs itself.
     fn listed(&mut self, list: Value<'d, 'a>) {
-        let name =
-            self.rule.each.and_then(|field| self.rule.fields.get(field)).map_or("?", |f| f.name.as_str());
+        let name = self.rule.each.map_or("?", |field| self.rule.field_name(field));
         let templated = self.rule.legs.iter().find(|leg| self.value(leg.amount).is_some());
         if let Some(template) = templated {
             let place = self.place(template.amount);
             self.faults.note(Reason::BadField, || format!("{place}: not expected beside {name}"));
         }
         if list.kind() != Kind::Array {
-            return self.faults.note(Reason::BadField, || format!("{name}: expected a list of legs"));
+            let place = self.at(At::Field(name));
+            return self.faults.note(Reason::BadField, || format!("{place}: expected a list of legs"));
         }
         for (index, element) in list.children().enumerate() {
             if !element.is_object() {
-                self.faults.note(Reason::BadField, || format!("{name}[{index}]: expected an object"));
+                let place = self.at(At::Element { list: name, index });
+                self.faults.note(Reason::BadField, || format!("{place}: expected an object"));
                 continue;
             }
-            let place = |field| Place::Listed { list: name, index, name: field };
+            let within = self.within;
+            let place = |field| Place { within, at: At::Listed { list: name, index, name: field } };
             let member = |field| element.get(field).filter(|value| !value.is_null());
             let account = self.whole_account(member("account"), place("account"));
             let side = text(member("side"), place("side"), self.faults);
@@ -537,7 +653,7 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         self.check_side_of_hold(account, side);
         let Some(amount) = amount.filter(|amount| *amount != 0) else { return };
         if let Some(matched) = matched {
-            self.mapped.matched = Some((self.mapped.legs.len(), matched));
+            self.mapped.matched.push((self.mapped.legs.len(), matched));
         }
         self.mapped.legs.push(MappedLeg { account, asset: asset.code, side, amount });
         self.add_to_sums(asset, side, amount);
@@ -574,7 +690,7 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         }
     }
 
-    fn check_balance(self) {
+    fn check_balance(&mut self) {
         let held = matches!(self.rule.operation, OperationTemplate::Hold { .. });
         let legless = match self.rule.operation {
             OperationTemplate::Release { .. }
@@ -584,7 +700,7 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
             | OperationTemplate::Resolve { .. }
             | OperationTemplate::Limit(_) => true,
             OperationTemplate::Reverse { .. } => self.rule.legs.is_empty() && self.rule.each.is_none(),
-            _ => false,
+            _ => self.rule.group.is_some(),
         };
         let apart = || self.mapped.sums.iter().filter(|figures| figures.debits != figures.credits);
         if !held && apart().next().is_some() {

@@ -57,11 +57,35 @@ pub struct Rule {
     pub kind: String,
     /// Which fields of the data hold amounts.
     pub amounts: AmountFields,
+    /// The same below `data`, but for linked events.
+    paths: Vec<String>,
     pub(crate) fields: Vec<Field>,
     pub(crate) legs: Vec<LegTemplate>,
     /// Field with the event's own list of legs.
     pub(crate) each: Option<usize>,
+    /// Field with a list of events that are booked all or not at all.
+    pub(crate) group: Option<usize>,
+    /// Field with what the event is a part of.
+    pub(crate) job: Option<usize>,
+    /// Field with the rate at which it exchanges.
+    pub(crate) rate: Option<usize>,
     pub(crate) operation: OperationTemplate,
+}
+
+impl Rule {
+    /// Where linked events are, amounts are where those of any rule are.
+    fn find_amounts(&mut self, all: &[String]) {
+        let Some(list) = self.group.and_then(|field| self.fields.get(field)) else { return };
+        let list = list.keys.join(".");
+        let within = all.iter().map(|path| format!("{list}[].data.{path}"));
+        let paths: Vec<String> = self.paths.iter().cloned().chain(within).collect();
+        self.amounts = AmountFields::new(paths.iter().map(String::as_str));
+    }
+
+    /// How a field is written in the file.
+    pub(crate) fn field_name(&self, field: usize) -> &str {
+        self.fields.get(field).map_or("?", |field| field.name.as_str())
+    }
 }
 
 /// What an event asks for; fields by index.
@@ -173,6 +197,9 @@ struct RuleEntry {
     #[serde(rename = "type")]
     kind: String,
     each: Option<String>,
+    group: Option<String>,
+    job: Option<String>,
+    rate: Option<String>,
     #[serde(default)]
     legs: Vec<Spanned<LegEntry>>,
     operation: Option<OperationEntry>,
@@ -286,6 +313,8 @@ impl Rules {
                 ));
             }
         }
+        let amounts: Vec<String> = by_type.values().flat_map(|rule: &Rule| rule.paths.clone()).collect();
+        by_type.values_mut().for_each(|rule| rule.find_amounts(&amounts));
         if by_type.is_empty() {
             return Err(at(file.rules.referenced.line(), "rules: expected at least one rule".into()));
         }
@@ -350,6 +379,9 @@ fn fits_operation(entry: &RuleEntry) -> Result<(), String> {
     if entry.each.is_some() && !books && asked != Some(OperationEntry::Propose) {
         return Err("each: expected only where legs are booked".into());
     }
+    if entry.group.is_some() && (asked.is_some() || entry.at_most.is_some() || entry.each.is_some()) {
+        return Err("group: expected without operation, at_most and each".into());
+    }
     Ok(())
 }
 
@@ -369,6 +401,7 @@ impl Compiler<'_> {
             OperationTemplate::Approve(_) | OperationTemplate::Reject(_) => (0, 0),
             OperationTemplate::Resolve { .. } => (0, 0),
             OperationTemplate::AtMost(_) => (2, 2),
+            _ if entry.group.is_some() => (0, 0),
             _ if entry.each.is_some() => (0, LEGS_MAX),
             OperationTemplate::Reverse { .. } if entry.legs.is_empty() => (0, 0),
             _ => (2, LEGS_MAX),
@@ -377,7 +410,11 @@ impl Compiler<'_> {
             let expected = if least == most { least.to_string() } else { format!("{least} to {most}") };
             return Err(refused(line, format!("legs: expected {expected}")));
         }
-        let each = entry.each.map(|path| self.field(&path)).transpose().map_err(|m| refused(line, m))?;
+        let mut field = |path: &Option<String>| {
+            path.as_deref().map(|path| self.field(path)).transpose().map_err(|m| refused(line, m))
+        };
+        let (each, group) = (field(&entry.each)?, field(&entry.group)?);
+        let (job, rate) = (field(&entry.job)?, field(&entry.rate)?);
         let mut legs = Vec::with_capacity(entry.legs.len());
         for spanned in entry.legs {
             let line = spanned.referenced.line();
@@ -405,8 +442,9 @@ impl Compiler<'_> {
         if !plain.is_empty() && legs.iter().any(is_more) {
             return Err(refused(line, format!("{plain} has neither `match` nor `if_present`")));
         }
-        let amounts = amount_fields(&self.fields, &legs, each, &operation);
-        Ok(Rule { kind, amounts, fields: self.fields, legs, each, operation })
+        let paths = amount_paths(&self.fields, &legs, (each, rate), &operation);
+        let amounts = AmountFields::new(paths.iter().map(String::as_str));
+        Ok(Rule { kind, amounts, paths, fields: self.fields, legs, each, group, job, rate, operation })
     }
 
     fn operation(&mut self, entry: &RuleEntry) -> Result<OperationTemplate, String> {
@@ -420,10 +458,7 @@ impl Compiler<'_> {
             return self.limit(entry).map(OperationTemplate::Limit);
         }
         if let Some(action) = action {
-            let account = entry.account.as_deref().ok_or("account: expected the account that it is about")?;
-            let account = self.account(account)?;
-            let side = entry.side.as_deref().map(|path| self.field(path)).transpose()?;
-            return Ok(OperationTemplate::Account { account, action, side });
+            return self.change_of_account(entry, action);
         }
         if asked.is_some_and(OperationEntry::names_a_proposal) {
             return self.about_a_proposal(entry);
@@ -435,18 +470,6 @@ impl Compiler<'_> {
         let named =
             || reference.ok_or_else(|| "reference: expected the field that names the other event".to_owned());
         Ok(match asked {
-            None => OperationTemplate::Book,
-            // Those about accounts, proposals and cases have been taken.
-            Some(
-                OperationEntry::Open
-                | OperationEntry::Close
-                | OperationEntry::Freeze
-                | OperationEntry::Unfreeze
-                | OperationEntry::Approve
-                | OperationEntry::Reject
-                | OperationEntry::Resolve
-                | OperationEntry::Limit,
-            ) => OperationTemplate::Book,
             Some(OperationEntry::Propose) => OperationTemplate::Propose,
             Some(OperationEntry::Hold) => {
                 let expires_after_us = i64::from(entry.expires_after_s.unwrap_or(0)) * 1_000_000;
@@ -458,6 +481,8 @@ impl Compiler<'_> {
             }
             Some(OperationEntry::Release) => OperationTemplate::Release { reference: named()? },
             Some(OperationEntry::Reverse) => OperationTemplate::Reverse { reference: named()? },
+            // Those about accounts have been taken.
+            _ => OperationTemplate::Book,
         })
     }
 
@@ -479,6 +504,13 @@ impl Compiler<'_> {
         let case = self.field(case.ok_or("reference: expected the field that names the case")?)?;
         let account = entry.account.as_deref().map(|account| self.account(account)).transpose()?;
         Ok(OperationTemplate::Resolve { case, account })
+    }
+
+    fn change_of_account(&mut self, entry: &RuleEntry, action: Action) -> Result<OperationTemplate, String> {
+        let account = entry.account.as_deref().ok_or("account: expected the account that it is about")?;
+        let account = self.account(account)?;
+        let side = entry.side.as_deref().map(|path| self.field(path)).transpose()?;
+        Ok(OperationTemplate::Account { account, action, side })
     }
 
     fn leg(&mut self, entry: LegEntry) -> Result<LegTemplate, String> {
@@ -611,12 +643,12 @@ fn at_most(entry: &RuleEntry, side: Side) -> Result<OperationTemplate, String> {
     }
 }
 
-fn amount_fields(
+fn amount_paths(
     fields: &[Field],
     legs: &[LegTemplate],
-    each: Option<usize>,
+    (each, rate): (Option<usize>, Option<usize>),
     operation: &OperationTemplate,
-) -> AmountFields {
+) -> Vec<String> {
     let path = |index: usize| fields.get(index).map(|field| field.keys.join(".")).unwrap_or_default();
     let mut paths = Vec::new();
     for leg in legs {
@@ -627,10 +659,11 @@ fn amount_fields(
         );
     }
     paths.extend(each.map(|index| format!("{}[].amount", path(index))));
+    paths.extend(rate.map(path));
     if let OperationTemplate::Limit(limits) = operation {
         paths.extend(limits.amounts().map(path));
     }
-    AmountFields::new(paths.iter().map(String::as_str))
+    paths
 }
 
 #[cfg(test)]

@@ -373,6 +373,13 @@ impl<'a> DecisionLine<'a> {
             f.encoded(44, encoded);
         }
         self.write_changed(f);
+        self.write_noted(f);
+    }
+
+    /// What the event is a part of, and the rate at which it exchanges.
+    fn write_noted(&self, f: &mut Fields<'_>) {
+        f.text(60, self.command.job);
+        f.text(61, self.command.rate);
     }
 
     /// The account that it changed, and the event that it gives back.

@@ -277,6 +277,8 @@ pub fn command_of(decision: Decision) -> Command {
         event_offset: decision.event_offset,
         traceparent: decision.traceparent,
         tenant: decision.tenant,
+        job: decision.job,
+        rate: decision.rate,
         operation: decision.operation.map(operation_of),
         principal: decision.principal,
     }

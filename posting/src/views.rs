@@ -146,6 +146,10 @@ pub struct CommandView<'a> {
     pub event_offset: i64,
     /// Tenant.
     pub tenant: &'a str,
+    /// What the event is a part of; empty = nothing.
+    pub job: &'a str,
+    /// Rate at which it exchanges, a decimal as it came; empty = none.
+    pub rate: &'a str,
     /// What it asks for.
     pub operation: Operation<'a>,
     /// Who sent it; empty = nobody is known.
@@ -433,6 +437,8 @@ impl<'a> CommandView<'a> {
                 15 => command.event_offset = field.int()?,
                 16 => facts.traceparent = field.text()?,
                 17 => command.tenant = field.text()?,
+                45 => command.job = field.text()?,
+                46 => command.rate = field.text()?,
                 tag @ (18..=22 | 24 | 25) => command.operation = Operation::read(tag, field.bytes()?)?,
                 tag @ 26..=29 => command.operation = Operation::Adjust(Adjust::read(tag, field.bytes()?)?),
                 40 => command.principal = field.text()?,
@@ -698,17 +704,17 @@ mod tests {
 
     prop_compose! {
         fn command()(
-            texts in proptest::array::uniform9("[a-zA-Z0-9/:é-]{0,12}"), numbers in proptest::array::uniform4(any::<i64>()),
+            texts in proptest::array::uniform11("[a-zA-Z0-9/:é-]{0,12}"), numbers in proptest::array::uniform4(any::<i64>()),
             dates in proptest::array::uniform2(any::<i32>()), small in proptest::array::uniform3(any::<u32>()),
             body_hash in proptest::collection::vec(any::<u8>(), 0..17), back_dated in any::<bool>(),
             leg in proptest::collection::vec(leg(), 0..4), operation in operation(),
         ) -> Command {
-            let [source, id, kind, subject, book, rule, traceparent, tenant, principal] = texts;
+            let [source, id, kind, subject, book, rule, traceparent, tenant, principal, job, rate] = texts;
             Command {
                 event: Some(EventKey { source, id }), r#type: kind, subject, body_hash: body_hash.into(),
                 occurred_at_us: numbers[0], accounting_date: dates[0], value_date: dates[1], back_dated, book, rule,
                 rule_version: small[0], leg, lane: small[1], event_partition: small[2], event_offset: numbers[1],
-                traceparent, tenant, operation, principal,
+                traceparent, tenant, job, rate, operation, principal,
             }
         }
     }
@@ -742,6 +748,7 @@ mod tests {
         );
         assert_eq!((f.traceparent, view.tenant), (&*command.traceparent, &*command.tenant));
         assert_eq!(view.principal, command.principal);
+        assert_eq!((view.job, view.rate), (&*command.job, &*command.rate));
         assert_eq!(view.legs.len(), command.leg.len());
         view.legs.iter().zip(&command.leg).for_each(|(view, leg)| same_leg(view, leg));
         same_operation(&view.operation, command.operation.as_ref());
@@ -780,7 +787,7 @@ mod tests {
             prop_assert_eq!((view.leg, view.carried_from, view.reserved), (c.lane, carried_from, reserved));
             let with = |facts| CommandView {
                 facts, subject: &c.subject, body_hash: &c.body_hash, lane: c.lane, event_partition: c.event_partition,
-                event_offset: c.event_offset, tenant: &c.tenant, principal: &c.principal, ..CommandView::default()
+                event_offset: c.event_offset, tenant: &c.tenant, principal: &c.principal, job: &c.job, rate: &c.rate, ..CommandView::default()
             };
             same_command(&with(view.facts), &Command { leg: vec![], operation: None, ..c.clone() });
         }

@@ -79,6 +79,7 @@ impl History {
             rows: Vec::new(),
         };
         history.transfers();
+        history.linked();
         history.holds();
         history.adjustments();
         history.payments();
@@ -153,6 +154,27 @@ impl History {
         }
     }
 
+    /// Transfers that are booked all or not at all, and now and then given back together.
+    fn linked(&mut self) {
+        for _ in 0..3 {
+            let (id, time, subject) = (self.id(), self.time(), self.wallet());
+            let members: Vec<_> = (0..2 + self.prng.below(2))
+                .map(|_| {
+                    let (from, to, cents) = (self.wallet(), self.wallet(), 1 + self.prng.below(2_000));
+                    let data = json!({ "from": from, "to": to, "asset": "CNY", "amount": yuan(cents) });
+                    json!({ "type": "transfer", "data": data })
+                })
+                .collect();
+            let mut event = Event::transfer(&id, &subject, time, ("", ""), "");
+            (event.kind, event.data) = ("events.linked", json!({ "events": members, "job_id": "linked" }));
+            self.send(&event, Expect::IfFunded);
+            if self.prng.below(2) == 0 {
+                let (id, data) = (self.id(), json!({ "event": event.id }));
+                self.send(&Event { id, kind: "event.reversed", data, ..event }, Expect::IfThere);
+            }
+        }
+    }
+
     /// A transfer is given back, whole or in parts, in any order and by any lane.
     fn give_back(&mut self, transfer: &Event, cents: u64) {
         for _ in 0..1 + self.prng.below(3) {
@@ -206,10 +228,10 @@ impl History {
             let data = json!({ "account": "users:3:wallet", "side": "debit" });
             self.send(&Event { id, kind, subject: "users:3".into(), time, data }, Expect::Booked);
         }
-        for overdraft in ["20.00", "0", "chart"] {
+        for (limit, figure) in [("min_balance", "1.00"), ("overdraft", "0"), ("overdraft", "chart")] {
             let (id, kind, time) = (self.id(), "account.limited", self.time().into());
             let subject = self.wallet();
-            let data = json!({ "account": "users:4:wallet", "asset": "CNY", "overdraft": overdraft });
+            let data = json!({ "account": "users:4:wallet", "asset": "CNY", limit: figure });
             self.send(&Event { id, kind, subject, time, data }, Expect::Booked);
         }
     }

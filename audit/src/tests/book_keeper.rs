@@ -669,6 +669,8 @@ fn command_of(event: &Event, slot: u32, offset: i64) -> Command {
         event_offset: offset,
         traceparent: String::new(),
         tenant: String::new(),
+        job: format!("job of {}", event.id),
+        rate: "7.1".into(),
         operation: event.operation.clone(),
         principal: event.principal.clone(),
     }
@@ -1486,6 +1488,8 @@ fn remote(n: u32, leg: &Leg, partition: u32, sequence: u64) -> RemoteLeg {
 fn decision_of(command: &Command, ingest_slot: u32) -> Decision {
     Decision {
         event: command.event.clone(),
+        job: command.job.clone(),
+        rate: command.rate.clone(),
         r#type: command.r#type.clone(),
         body_hash: command.body_hash.clone(),
         occurred_at_us: command.occurred_at_us,

@@ -22,8 +22,10 @@ fn the_default_rules_are_good() {
             "adjustment.approved",
             "adjustment.proposed",
             "adjustment.rejected",
+            "currency.exchanged",
             "event.refunded",
             "event.reversed",
+            "events.linked",
             "hold.captured",
             "hold.placed",
             "hold.released",
@@ -126,6 +128,17 @@ fn a_wrong_rule_names_its_line_and_what_was_expected() {
         ),
         (operation("capture, reference: data.h", ONE_LEG), 3, "legs: expected 2 to 64"),
         (operation("release, reference: data.h", ONE_LEG), 3, "legs: expected 0"),
+        (
+            "version: 1\nrules:\n  - { type: t, group: data.e, operation: hold }\n".into(),
+            3,
+            "group: expected without operation, at_most and each",
+        ),
+        (
+            format!("version: 1\nrules:\n  - {{ type: t, group: data.e, legs: [{ONE_LEG}, {ONE_LEG}] }}\n"),
+            3,
+            "legs: expected 0",
+        ),
+        ("version: 1\nrules:\n  - { type: t, group: e, }\n".into(), 3, "data."),
         (operation("reverse", ""), 3, "reference: expected the field that names the other event"),
         (operation("reverse, reference: data.e", ONE_LEG), 3, "legs: expected 2 to 64"),
         (

@@ -6,7 +6,7 @@ use super::*;
 use serde_json::{Value, json};
 
 const ENVELOPE: &str = include_str!("../../../schemas/json/events/cloudevent.json");
-const SCHEMAS: [&str; 19] = [
+const SCHEMAS: [&str; 21] = [
     include_str!("../../../schemas/json/events/transfer.json"),
     include_str!("../../../schemas/json/events/order.paid.json"),
     include_str!("../../../schemas/json/events/refund.succeeded.json"),
@@ -16,6 +16,8 @@ const SCHEMAS: [&str; 19] = [
     include_str!("../../../schemas/json/events/hold.released.json"),
     include_str!("../../../schemas/json/events/event.reversed.json"),
     include_str!("../../../schemas/json/events/event.refunded.json"),
+    include_str!("../../../schemas/json/events/currency.exchanged.json"),
+    include_str!("../../../schemas/json/events/events.linked.json"),
     include_str!("../../../schemas/json/events/account.opened.json"),
     include_str!("../../../schemas/json/events/account.closed.json"),
     include_str!("../../../schemas/json/events/account.frozen.json"),
@@ -147,7 +149,7 @@ fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
 #[test]
 fn every_event_on_the_page_is_booked_as_the_page_says() {
     let events = blocks(EVENTS_PAGE, "json");
-    assert_eq!(events.len(), 15);
+    assert_eq!(events.len(), 17);
     let mut kinds = Vec::new();
     for text in events {
         let event: Value = serde_json::from_str(text).unwrap();
@@ -167,6 +169,8 @@ fn every_event_on_the_page_is_booked_as_the_page_says() {
             "hold.released",
             "event.reversed",
             "event.refunded",
+            "currency.exchanged",
+            "events.linked",
             "account.frozen",
             "account.limited",
             "adjustment.proposed",

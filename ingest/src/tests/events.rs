@@ -119,6 +119,26 @@ fn events_become_legs() {
         ("suspense.redirected", r#"{"case":"p02-p00-17","account":"users:1:wallet"}"#, &[]),
         ("event.reversed", r#"{"event":"t-1"}"#, &[]),
         (
+            "currency.exchanged",
+            r#"{"account":"users:1:wallet","from_asset":"CNY","from_amount":"71.2","to_asset":"USD","to_amount":"10","rate":"7.12"}"#,
+            &[
+                "D users:1:wallet CNY 71.20",
+                "C bank:fx CNY 71.20",
+                "D bank:fx USD 10.00",
+                "C users:1:wallet USD 10.00",
+            ],
+        ),
+        (
+            "events.linked",
+            r#"{"events":[{"type":"transfer","data":{"from":"users:1:wallet","to":"users:2:wallet","asset":"CNY","amount":"1"}},{"type":"payout.sent","data":{"payout_id":"p","merchant_id":7,"bank":"icbc","currency":"CNY","amount":"5","fee":"0"}}]}"#,
+            &[
+                "D users:1:wallet CNY 1.00",
+                "C users:2:wallet CNY 1.00",
+                "D merchants:7:payable CNY 5.00",
+                "C bank:icbc:payouts CNY 5.00",
+            ],
+        ),
+        (
             "event.refunded",
             r#"{"event":"t-1","from":"merchants:7:payable","to":"users:1:wallet","asset":"CNY","amount":"30"}"#,
             &["D merchants:7:payable CNY 30.00", "C users:1:wallet CNY 30.00"],
@@ -470,4 +490,110 @@ fn the_body_hash_is_of_the_meaning_and_not_of_the_writing() {
     let commented =
         r#"{"from":"users:1:wallet","to":"users:2:wallet","asset":"CNY","amount":"12.50","note":""}"#;
     assert_ne!(base, hash(event("1", "transfer", NOON, commented)));
+}
+
+/// Linked events that cannot be booked all: what is wrong, and with which of them.
+#[test]
+fn linked_events_are_read_whole() {
+    let good = r#"{"type":"transfer","data":{"from":"users:1:wallet","to":"users:2:wallet","asset":"CNY","amount":"1"}}"#;
+    let legs = |n: usize| vec![good; n].join(",");
+    let apart = r#"{"type":"transfer","data":{"legs":[{"account":"users:1:wallet","side":"debit","asset":"CNY","amount":"1"}]}}"#;
+    let back = r#"{"type":"transfer","data":{"legs":[{"account":"users:1:wallet","side":"credit","asset":"CNY","amount":"1"}]}}"#;
+    let rows: [(String, Reason, &str); 14] = [
+        ("{}".into(), Reason::MissingField, "data.events"),
+        (r#"{"events":7}"#.into(), Reason::BadField, "data.events: expected a list of events"),
+        (r#"{"events":[]}"#.into(), Reason::NoLegs, "data.events: no event"),
+        (format!(r#"{{"events":[{good},7]}}"#), Reason::BadField, "data.events[1]: expected an object"),
+        (r#"{"events":[{"data":{}}]}"#.into(), Reason::MissingField, "data.events[0].type"),
+        (r#"{"events":[{"type":7}]}"#.into(), Reason::BadField, "data.events[0].type: expected a text"),
+        (
+            r#"{"events":[{"type":"nothing"}]}"#.into(),
+            Reason::UnknownType,
+            "data.events[0].type: \"nothing\"",
+        ),
+        (
+            r#"{"events":[{"type":"hold.released","data":{"hold":"h"}}]}"#.into(),
+            Reason::BadField,
+            "data.events[0].type: \"hold.released\", expected a type whose legs are booked",
+        ),
+        (
+            r#"{"events":[{"type":"events.linked","data":{"events":[]}}]}"#.into(),
+            Reason::BadField,
+            "data.events[0].type: \"events.linked\", expected a type whose legs are booked",
+        ),
+        (r#"{"events":[{"type":"transfer"}]}"#.into(), Reason::MissingField, "data.events[0].data"),
+        (
+            format!(r#"{{"events":[{good},{}]}}"#, good.replace("\"1\"", "\"1.005\"")),
+            Reason::TooManyDecimals,
+            "data.events[1].data.amount: more decimals than the 2 of CNY",
+        ),
+        (format!(r#"{{"events":[{apart},{back}]}}"#), Reason::Unbalanced, "debits less credits: CNY 1.00"),
+        (format!(r#"{{"events":[{}]}}"#, legs(33)), Reason::TooManyLegs, "66 legs, the limit is 64"),
+        (format!(r#"{{"events":[{}]}}"#, legs(65)), Reason::TooManyLegs, "65 events, the limit is 64"),
+    ];
+    for (data, reason, expected) in rows {
+        assert_eq!(
+            judge(event("1", "events.linked", NOON, &data)),
+            Err((reason, expected.to_owned())),
+            "{data}"
+        );
+    }
+    let most = format!(r#"{{"events":[{}]}}"#, legs(32));
+    assert_eq!(judge(event("1", "events.linked", NOON, &most)).unwrap().len(), 64);
+}
+
+/// Each of them keeps its match, and amounts within are amounts: written otherwise they are the same event.
+#[test]
+fn linked_events_keep_their_matches_and_are_hashed_as_amounts() {
+    let paid = |order: &str, amount: &str| {
+        format!(
+            r#"{{"type":"order.paid","data":{{"order_id":"{order}","merchant_id":"7","provider":"wechat","provider_account":"1900","currency":"CNY","amount":"{amount}"}}}}"#
+        )
+    };
+    let linked = |amount: &str| {
+        let data = format!(r#"{{"events":[{},{}],"job_id":"trip-9"}}"#, paid("a", "3"), paid("b", amount));
+        let came = Rig::open().judge(vec![event("1", "events.linked", NOON, &data)]);
+        Command::clone(came.commands()[0])
+    };
+    let command = linked("5");
+    let orders: Vec<_> =
+        command.leg.iter().map(|leg| leg.r#match.as_ref().map(|of| of.order.clone())).collect();
+    assert_eq!(orders, [Some("a".to_owned()), None, Some("b".to_owned()), None]);
+    assert_eq!((&*command.job, &*command.rate), ("trip-9", ""));
+    assert_eq!(command.body_hash, linked("5.00").body_hash);
+    assert_ne!(command.body_hash, linked("5.01").body_hash);
+}
+
+#[test]
+fn a_job_and_a_rate_are_texts_of_bounded_length() {
+    let exchanged = |job: &str, rate: &str| {
+        let data = format!(
+            r#"{{"account":"users:1:wallet","from_asset":"CNY","from_amount":"71.2","to_asset":"USD","to_amount":"10","rate":{rate},"job_id":{job}}}"#
+        );
+        let came = Rig::open().judge(vec![event("1", "currency.exchanged", NOON, &data)]);
+        match came.commands().first() {
+            Some(command) => Ok((command.job.clone(), command.rate.clone())),
+            None => Err(text_header(&came.rejected[0], "__streams.errors.message")),
+        }
+    };
+    let noted = |job: &str, rate: &str| Ok((job.to_owned(), rate.to_owned()));
+    assert_eq!(exchanged("\"trip-9\"", "\"7.120\""), noted("trip-9", "7.120"));
+    assert_eq!(exchanged("9", "null"), noted("9", ""));
+    assert_eq!(exchanged("null", "null"), noted("", ""));
+    for (job, rate, expected) in [
+        (
+            format!("\"{}\"", "x".repeat(129)),
+            "null",
+            "data.job_id: expected at most 128 bytes without control characters",
+        ),
+        ("\"a\\nb\"".into(), "null", "data.job_id: expected at most 128 bytes without control characters"),
+        ("[]".into(), "null", "data.job_id: expected a text"),
+        ("null".into(), "7.1", "data.rate: amount must be a string such as \"12.50\""),
+        ("null".into(), "\"0.00\"", "data.rate: a rate is above zero"),
+        ("null".into(), "\"-1\"", "data.rate: \"-1\" is below zero"),
+        ("null".into(), "\"1e3\"", "data.rate: \"1e3\":"),
+    ] {
+        let said = exchanged(&job, rate).unwrap_err();
+        assert!(said.starts_with(expected), "{said}");
+    }
 }

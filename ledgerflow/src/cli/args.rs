@@ -72,6 +72,8 @@ pub enum Command {
     Entries(Entries),
     /// Show what is on hold, and what its accounts may still spend.
     Holds(Holds),
+    /// Show a job: the events that name it, their entries, and what these come to in each account.
+    Job(Job),
     /// Adjustments: legs that one principal proposes and another approves.
     #[command(subcommand)]
     Adjustments(Adjustments),
@@ -269,6 +271,13 @@ pub struct Holds {
     /// Most holds.
     #[arg(long, default_value_t = 50)]
     pub limit: usize,
+}
+
+/// Options of `job`.
+#[derive(Debug, Args)]
+pub struct Job {
+    /// What the events' rules read as `job`.
+    pub job: String,
 }
 
 /// Options of `trace`.

@@ -275,6 +275,7 @@ fn router(state: State) -> Router {
         .route("/v1/trial-balance", get(read::trial_balance))
         .route("/v1/days", get(read::days))
         .route("/v1/holds", get(read::holds))
+        .route("/v1/jobs/{job}", get(read::job))
         .route("/v1/adjustments", get(read::adjustments))
         .route("/v1/suspense", get(read::suspense))
         .route("/v1/breaks", get(read::breaks))

@@ -76,6 +76,40 @@ const BALANCES: Columns = &[
 ];
 
 /// One event's way. What came as a dead letter may lack any attribute.
+const JOB: &[(&str, Columns)] = &[
+    (
+        "events",
+        &[
+            ("event", Text),
+            ("source", Text),
+            ("type", Text),
+            ("outcome", Text),
+            ("reason", Text),
+            ("date", Text),
+            ("rate", MaybeText),
+            ("journal", Text),
+        ],
+    ),
+    (
+        "entries",
+        &[
+            ("event", Text),
+            ("account", Text),
+            ("asset", Text),
+            ("side", Text),
+            ("amount", Amount),
+            ("balance_after", Amount),
+            ("date", Text),
+            ("journal", Text),
+        ],
+    ),
+    (
+        "accounts",
+        &[("account", Text), ("asset", Text), ("debits", Amount), ("credits", Amount), ("net", Amount)],
+    ),
+    ("sums", &[("asset", Text), ("debits", Amount), ("credits", Amount), ("difference", Amount)]),
+];
+
 const TRACE: &[(&str, Columns)] = &[
     (
         "events",
@@ -207,6 +241,14 @@ pub const OPERATIONS: &[Operation] = &[
         about: "One event's way: where it lies, what was decided, its entries, what it was matched with.",
         parameters: &["source"],
         tables: TRACE,
+        pages: false,
+    },
+    Operation {
+        path: "/v1/jobs/{job}",
+        id: "showJob",
+        about: "The events that name a job, their entries, and what these come to in each account.",
+        parameters: &[],
+        tables: JOB,
         pages: false,
     },
     Operation {

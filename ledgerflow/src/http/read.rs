@@ -173,6 +173,15 @@ pub(super) async fn trial_balance(
     ask(&state, Question::TrialBalance).await
 }
 
+/// `GET /v1/jobs/{job}`.
+pub(super) async fn job(
+    With(state): With<State>,
+    Segment(job): Segment,
+    Params(NoParams {}): Params<NoParams>,
+) -> Answered {
+    ask(&state, Question::Job { job }).await
+}
+
 /// `GET /v1/days`.
 pub(super) async fn days(With(state): With<State>, Params(NoParams {}): Params<NoParams>) -> Answered {
     ask(&state, Question::Days).await

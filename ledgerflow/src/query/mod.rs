@@ -17,6 +17,7 @@ pub mod figures;
 mod head;
 mod history;
 pub mod holds;
+mod job;
 pub mod journal;
 pub mod outcomes;
 mod receipt;
@@ -48,6 +49,8 @@ pub enum Question {
     Entries { account: String, asset: Option<String>, limit: usize },
     /// What is on hold: of an account, of a prefix that ends with `:` or `*`, or of all.
     Holds { account: Option<String>, limit: usize },
+    /// The events of a job and what they have booked.
+    Job { job: String },
     /// One event's way.
     Trace { id: String, source: Option<String> },
     /// Debit and credit balances per asset.
@@ -207,6 +210,7 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
             entries::entries(books, account, asset.as_deref(), *limit)
         }
         Question::Holds { account, limit } => holds::holds(books, account.as_deref(), *limit),
+        Question::Job { job } => job::job(books, job),
         Question::Trace { id, source } => trace::trace(books, id, source.as_deref()),
         Question::TrialBalance => balances::trial_balance(books).and_then(|answer| whole(books, answer)),
         Question::Days => days::days(books),

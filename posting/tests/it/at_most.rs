@@ -4,7 +4,11 @@ use crate::script;
 
 /// One test per case; the model walks the journals after each.
 macro_rules! cases {
-    ($($name:ident: $text:literal)*) => { $(#[test] fn $name() { script::run(stringify!($name), $text); })* };
+    ($($name:ident: $text:literal)*) => {
+        /// Every case: its name and its lines.
+        pub const ALL: &[(&str, &str)] = &[$((stringify!($name), $text)),*];
+        $(#[test] fn $name() { script::run(stringify!($name), $text); })*
+    };
 }
 
 cases! {
@@ -84,6 +88,27 @@ event e1 cards@0 | debit cards@0:main 30.00 CNY ; credit bank@0:main 30.00 CNY |
 -> booked
 event e2 cards@0 | debit cards@0:main 30.00 CNY ; credit bank@0:main 30.00 CNY | at_most debit
 -> refused velocity_exceeded retryable
+"
+
+at_most_is_refused_like_a_payment: "
+event e1 users@0 | debit users@0:wallet 0.00 CNY ; credit bank@0:main 0.00 CNY | at_most debit
+-> refused bad_amount
+event e2 users@0 | debit users@0:wallet 1.00 EUR ; credit bank@0:main 1.00 EUR | at_most debit
+-> refused unknown_asset
+event e3 users@0 | debit merchants@0:reserve 1.00 USD ; credit bank@0:main 1.00 USD | at_most debit
+-> refused unknown_account
+event e4 bank@0 | debit bank@0:main 1.00 CNY ; credit fees:card 1.00 CNY | at_most debit
+-> booked
+event e4 bank@0 | debit bank@0:main 2.00 CNY ; credit fees:card 2.00 CNY | at_most debit, body other
+-> refused conflict
+event e5 fees@0 | debit fees@0:card max JPY ; credit bank@0:main max JPY
+-> booked
+event e6 fees@0 | debit merchants@0:payable max JPY ; credit bank@0:main max JPY | at_most debit
+-> refused overflow
+event c1 users@0 | | close users@0:wallet
+-> booked
+event e7 users@0 | debit users@0:wallet 1.00 CNY ; credit bank@0:main 1.00 CNY | at_most debit
+-> refused account_closed
 "
 
 a_closed_account_comes_before_an_empty_one: "

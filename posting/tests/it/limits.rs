@@ -4,7 +4,11 @@ use crate::script;
 
 /// One test per case; the model walks the journals after each.
 macro_rules! cases {
-    ($($name:ident: $text:literal)*) => { $(#[test] fn $name() { script::run(stringify!($name), $text); })* };
+    ($($name:ident: $text:literal)*) => {
+        /// Every case: its name and its lines.
+        pub const ALL: &[(&str, &str)] = &[$((stringify!($name), $text)),*];
+        $(#[test] fn $name() { script::run(stringify!($name), $text); })*
+    };
 }
 
 cases! {
@@ -277,5 +281,14 @@ later l1 booked by p1
 later e1 booked by p1
 later l2 booked by p1
 later e2 refused insufficient_funds retryable by p1
+"
+
+another_limit_under_the_same_id: "
+event l1 users@0 | | limit users@0:wallet CNY least -5.00
+-> booked
+event l1 users@0 | | limit users@0:wallet CNY least -6.00, body other
+-> refused conflict
+event e1 users@0 | debit users@0:wallet 5.01 CNY ; credit bank@0:main 5.01 CNY
+-> refused insufficient_funds retryable
 "
 }

@@ -1893,6 +1893,15 @@ impl<'a> Books<'a> {
         assert_eq!((tally.count, sums), counted, "p{} batch {}: {tally:?}", self.slot, self.batch);
     }
 
+    fn limits_at_rest(&self, live: &posting::state::Slot) {
+        let limits: Vec<_> = live.limits.sorted();
+        let limits: BTreeMap<(&str, &str), _> =
+            limits.into_iter().map(|(a, b, own)| ((a, b), (own.lowest, own.highest))).collect();
+        let own =
+            self.limits.iter().map(|((a, b), own)| ((a.as_str(), b.as_str()), signed_limits(a, b, *own)));
+        assert_eq!(limits, own.collect(), "p{}: limits", self.slot);
+    }
+
     /// Everything sent was read, nothing is pending, and the slot's figures are the model's.
     /// Proposals and what lies in suspense are in the state as in the model.
     fn two_principals_at_rest(&self, live: &posting::state::Slot) {
@@ -1938,6 +1947,7 @@ impl<'a> Books<'a> {
             }
         }
         self.moved_at_rest(&self.cluster.slots[slot as usize]);
+        self.limits_at_rest(&self.cluster.slots[slot as usize]);
         for (id, (body, answer)) in self.ids {
             assert_ne!(answer, Answer::Pending, "p{slot}: {id} waits for ever");
             let event = &self.by_body[&(id.clone(), body)];
@@ -1953,12 +1963,6 @@ impl<'a> Books<'a> {
             .map(|(account, s)| (account.to_owned(), [s.opened, s.closed, s.debits_frozen, s.credits_frozen]))
             .collect();
         assert_eq!(statuses, self.statuses, "p{slot}: statuses");
-        let limits: Vec<_> = live.limits.sorted();
-        let limits: BTreeMap<(&str, &str), _> =
-            limits.into_iter().map(|(a, b, own)| ((a, b), (own.lowest, own.highest))).collect();
-        let own =
-            self.limits.iter().map(|((a, b), own)| ((a.as_str(), b.as_str()), signed_limits(a, b, *own)));
-        assert_eq!(limits, own.collect(), "p{slot}: limits");
         let held: BTreeMap<String, PlacedHold> = (live.holds.all())
             .map(|(_, hold)| {
                 let placed = hold.placed.clone().unwrap();

@@ -3,7 +3,7 @@
 use crate::cluster::Cluster;
 use crate::events::{Event, Op};
 use crate::histories::History;
-use crate::{cases, days, refusals, script, two_principals};
+use crate::{at_most, cases, days, limits, refusals, script, two_principals, velocity};
 use schemas::wire::{Decision, EventKey, Outcome, change_account::Action, journal_item::Item};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +14,8 @@ pub type Pairs = BTreeSet<(&'static str, String)>;
 pub fn word(event: &Event) -> &'static str {
     match &event.op {
         Op::Book => "book",
+        Op::AtMost(_) => "book at most",
+        Op::Limits(..) => "limit",
         Op::Hold(_) => "hold",
         Op::Capture(..) => "capture",
         Op::Release(_) => "release",
@@ -60,7 +62,7 @@ pub fn of<'e>(cluster: &Cluster, events: impl IntoIterator<Item = &'e Event>) ->
 /// A pair that a history reaches is a promise to users: the cases say in ledger words when it happens.
 #[test]
 fn every_pair_of_operation_and_reason_has_a_row() {
-    let rows: Pairs = [cases::ALL, days::ALL, refusals::ALL, two_principals::ALL]
+    let rows: Pairs = [cases::ALL, days::ALL, refusals::ALL, at_most::ALL, limits::ALL, velocity::ALL, two_principals::ALL]
         .concat()
         .iter()
         .flat_map(|(name, text)| script::run(name, text))

@@ -86,6 +86,31 @@ event u3 users@0 | | unfreeze users@0b:wallet, body other
 -> refused conflict
 "
 
+a_capture_of_an_account_frozen_or_to_one_closed_since: "
+event e1 users@0 | debit bank@0:main 10.00 CNY ; credit users@0:wallet 10.00 CNY
+-> booked
+event h1 users@0 | debit users@0:wallet 5.00 CNY | hold 60
+-> booked
+event c1 users@0 | | close merchants@0:payable
+-> booked
+event c2 users@0 | debit users@0:wallet 1.00 CNY ; credit merchants@0:payable 1.00 CNY | capture h1
+-> refused account_closed
+event f1 users@0 | | freeze users@0:wallet debit
+-> booked
+event c3 users@0 | debit users@0:wallet 1.00 CNY ; credit bank@0:main 1.00 CNY | capture h1
+-> refused account_frozen retryable
+"
+
+a_refund_beyond_any_amount: "
+tick 1
+event e1 bank@0 | debit bank@0:main max JPY ; credit merchants@0:payable max JPY
+-> booked
+event r1 bank@0 | debit fees@0:card 5 JPY ; credit merchants@0:payable 5 JPY | reverse e1
+-> pending
+tick 2
+later r1 refused overflow
+"
+
 a_refund_is_refused_like_a_payment: "
 tick 1
 event e1 users@0 | debit bank@0:main 10.00 CNY ; credit users@0:wallet 10.00 CNY

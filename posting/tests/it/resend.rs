@@ -625,6 +625,8 @@ fn an_item_with_every_field_set_is_rebuilt_as_it_was() {
             event_offset: 1 << 40,
             traceparent: "00-trace-parent-01".into(),
             tenant: "tenant".into(),
+            job: "job-7".into(),
+            rate: "7.1".into(),
             operation: None,
         };
         pair.cluster.put(0, 0, command_item::Item::Command(command));

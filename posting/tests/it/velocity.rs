@@ -10,7 +10,11 @@ use stream::processor::SlotState;
 
 /// One test per case; the model walks the journals after each.
 macro_rules! cases {
-    ($($name:ident: $text:literal)*) => { $(#[test] fn $name() { script::run(stringify!($name), $text); })* };
+    ($($name:ident: $text:literal)*) => {
+        /// Every case: its name and its lines.
+        pub const ALL: &[(&str, &str)] = &[$((stringify!($name), $text)),*];
+        $(#[test] fn $name() { script::run(stringify!($name), $text); })*
+    };
 }
 
 cases! {
@@ -112,6 +116,21 @@ event c1 cards@0 | debit cards@0:main 20.00 CNY ; credit bank@0:main 20.00 CNY |
 -> booked
 event e2 cards@0 | debit cards@0:main 0.01 CNY ; credit bank@0:main 0.01 CNY
 -> refused velocity_exceeded retryable
+"
+
+giving_back_counts_like_a_payment: "
+tick 1
+event e1 cards@0 | debit bank@0:main 5.00 CNY ; credit cards@0:main 1.00 CNY ; credit cards@0:main 1.00 CNY ; credit cards@0:main 1.00 CNY ; credit cards@0:main 1.00 CNY ; credit cards@0:main 1.00 CNY
+-> booked
+event e2 cards@0 | debit cards@0:main 1.00 CNY ; credit bank@0:main 1.00 CNY
+-> booked
+event r1 cards@0 | | reverse e2
+event r2 cards@0 | debit bank@0:main 0.50 CNY ; credit cards@0:main 0.50 CNY | reverse e2
+-> pending
+tick 2
+later r1 refused velocity_exceeded retryable
+later r2 refused velocity_exceeded retryable
+balance cards@0:main 4.00 Cr CNY seq 6
 "
 
 accounts_of_several_partitions: "

@@ -329,6 +329,12 @@ pub struct Command {
     pub traceparent: ::prost::alloc::string::String,
     #[prost(string, tag = "17")]
     pub tenant: ::prost::alloc::string::String,
+    /// What the event is a part of, as the rule's `job` reads it.
+    #[prost(string, tag = "45")]
+    pub job: ::prost::alloc::string::String,
+    /// Rate at which it exchanges, a decimal as it came, as the rule's `rate` reads it.
+    #[prost(string, tag = "46")]
+    pub rate: ::prost::alloc::string::String,
     /// Who sent it, as the door says by which it came: nothing in the event says so. Empty = nobody is known.
     #[prost(string, tag = "40")]
     pub principal: ::prost::alloc::string::String,
@@ -1049,6 +1055,12 @@ pub struct Decision {
     /// The event that this gives back, and what of it is given back from now on, or about to be.
     #[prost(message, optional, tag = "48")]
     pub reversed: ::core::option::Option<ReversedState>,
+    /// What the event is a part of.
+    #[prost(string, tag = "60")]
+    pub job: ::prost::alloc::string::String,
+    /// Rate at which it exchanges, a decimal as it came.
+    #[prost(string, tag = "61")]
+    pub rate: ::prost::alloc::string::String,
     /// BOOKED only: the account whose limits this changed, as they are from now on.
     #[prost(message, optional, tag = "51")]
     pub account_limits: ::core::option::Option<AccountLimits>,
