@@ -35,8 +35,8 @@ pub struct LegClaim {
 pub struct ForwardClaim {
     /// Event.
     pub event: Option<EventKey>,
-    /// Type, book and rule.
-    pub texts: [String; 5],
+    /// Type, book, rule, principal, job and rate.
+    pub texts: [String; 6],
     /// Rule version, lane, event partition, ingest slot.
     pub numbers: [u32; 4],
     /// Offset of the event and when it occurred.

@@ -74,6 +74,8 @@ checks! {
     AccountStatus = "accounts.status", "Nothing is booked to an account that is closed, or frozen on that side.";
     AccountLimits = "accounts.limits", "No event takes an account beyond a limit that an event has given it.";
     AccountVelocity = "accounts.velocity", "What is counted as moved of an account grows by what its entries carry, and no more.";
+    Adjustment = "adjustments.four_eyes", "An adjustment is booked once, with the legs that were proposed, when another principal has approved it.";
+    Suspense = "suspense.cases", "What lies in suspense is the sum of its open cases; each is moved whole and once, by an approved proposal.";
     ClearingNet = "clearing.net", "Clearing entries equal the credits they stand for, with their range and count.";
     ClearingInFlight = "clearing.in_flight", "clearing:out + clearing:in of a pair equal its credits in flight, per asset.";
     DayMarker = "days.marker", "A marker's count and sums equal the items before it.";

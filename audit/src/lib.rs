@@ -34,10 +34,12 @@ mod limits;
 mod merkle;
 mod outcome;
 mod posting;
+mod proposals;
 mod published;
 mod recon;
 mod report;
 mod source;
+mod suspense;
 mod velocity;
 
 pub use auditor::Auditor;

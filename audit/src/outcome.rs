@@ -10,7 +10,7 @@ use prost::Message;
 use rustc_hash::FxHashMap;
 use schemas::wire::{
     Answered, AssetSum, Command, Decision, Entry, EventKey, Leg, Match, Outcome, RemoteLeg, Resolution, Side,
-    command, decision,
+    command, decision, proposal_state::State,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -135,6 +135,10 @@ pub fn operation_stated(decision: &Decision) -> Vec<u8> {
         decision::Operation::ChangeAccount(change) => command::Operation::ChangeAccount(change),
         decision::Operation::ChangeLimits(change) => command::Operation::ChangeLimits(change),
         decision::Operation::BookAtMost(book) => command::Operation::BookAtMost(book),
+        decision::Operation::ProposeAdjustment(propose) => command::Operation::ProposeAdjustment(propose),
+        decision::Operation::ApproveAdjustment(approve) => command::Operation::ApproveAdjustment(approve),
+        decision::Operation::RejectAdjustment(reject) => command::Operation::RejectAdjustment(reject),
+        decision::Operation::ResolveSuspense(resolve) => command::Operation::ResolveSuspense(resolve),
         decision::Operation::ReverseEvent(reverse) => command::Operation::ReverseEvent(reverse),
     });
     Command { operation, ..Command::default() }.encode_to_vec()
@@ -358,7 +362,10 @@ impl Group {
             Outcome::Booked if unheard || !refusals.is_empty() => {
                 Some("booked without everybody's part".into())
             }
-            Outcome::Booked if !self.whole && legs_booked(decision) != self.legs => {
+            // Those of an approval are held against its proposal.
+            Outcome::Booked
+                if decision.proposal.is_none() && !self.whole && legs_booked(decision) != self.legs =>
+            {
                 Some("booked other legs than asked".into())
             }
             Outcome::Booked if !told.is_empty() => Some("booked and voided".into()),
@@ -485,12 +492,14 @@ fn same(place: Place, command: &Command, decision: &Decision, found: &mut Findin
             decision.outcome() != Outcome::Pending || operation_asked(command) == operation_stated(decision),
             "operation",
         ),
+        (command.principal == decision.principal, "principal"),
     ];
     let differs: Vec<&str> = fields.iter().filter(|(same, _)| !same).map(|(_, name)| *name).collect();
     found.that(Check::OutcomeContent, differs.is_empty(), || {
         (named(), format!("differs from its command in {}", differs.join(", ")))
     });
     let legs = match decision.outcome() {
+        Outcome::Booked if proposes(decision) => decision.asked.iter().map(LegView::away).collect(),
         Outcome::Booked => leg_held(decision).map_or_else(|| legs_moved(decision), |leg| vec![leg]),
         Outcome::Pending => decision.asked.iter().map(LegView::away).collect(),
         _ => return,
@@ -570,6 +579,11 @@ fn leg_held(decision: &Decision) -> Option<LegView<'_>> {
         amount: amount::of(hold.amount.as_ref()),
         matched: None,
     })
+}
+
+/// Whether a decision writes its command's legs down for others to approve. Those that resolve a case are home's own.
+fn proposes(decision: &Decision) -> bool {
+    decision.proposal.as_ref().is_some_and(|made| made.state() == State::Open && made.case.is_none())
 }
 
 /// Legs that a decision booked here or sent away, by index.

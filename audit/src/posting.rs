@@ -14,8 +14,10 @@ use crate::merkle::Hash;
 use crate::outcome::{
     self, Home, event_name, legs_asked, legs_booked, legs_remote, operation_asked, operation_stated,
 };
+use crate::proposals::Proposals;
 use crate::published::Published;
 use crate::recon::{Recon, Source};
+use crate::suspense::{self, Suspense};
 use crate::velocity::Velocity;
 use schemas::topics::{PartitionCounts, Topic};
 use schemas::wire::journal_item::Item;
@@ -126,6 +128,10 @@ pub struct Posting {
     holds: BTreeMap<HeldBy, BTreeMap<u32, (u32, Place)>>,
     /// Holds that events of their own have placed.
     placed: HashMap<HeldBy, HoldState>,
+    /// Proposed adjustments.
+    proposals: Proposals,
+    /// Cases in suspense.
+    suspense: Suspense,
     /// Accounts whose status an event has changed.
     statuses: HashMap<String, AccountStatus>,
     /// Limits that events have given accounts.
@@ -215,6 +221,7 @@ impl Posting {
         }
         self.velocity.batch(place, items, around.found);
         self.balance(place, &collected, around.found);
+        self.suspense.balanced(place, &self.accounts, around.found);
         clearing_nets(self.partition, place, &collected, around.found);
         let commands: Vec<_> = consumed.iter().flat_map(|b| b.commands.iter().map(|c| (b.slot, c))).collect();
         let partial = commands_from < around.covered_from[0];
@@ -321,6 +328,7 @@ impl Posting {
                 around.channels.resending(pair, resending.next > 0, header.batch);
             }
             Item::HoldExpired(over) => self.expired(place, over, around.found),
+            Item::ProposalExpired(over) => self.proposals.expired(place, over, self.tick_us, around.found),
             Item::Tick(tick) => self.tick_us = self.tick_us.max(tick.business_time_us),
             Item::Chart(_) => self.limits.forget(),
             // Those that were taken from a channel are judged there, what was moved with its batch; these change nothing that is
@@ -411,6 +419,8 @@ impl Posting {
             self.booked(place, decision, &balance, around.found);
         }
         self.valid(place, decision, around.found);
+        self.proposals.decided(place, decision, self.tick_us, around.found);
+        self.suspense.decided(place, decision, around.found);
         self.limits.decision(place, decision, around.found);
         self.holds_of(place, decision, collected, around.found);
         if outcome == Outcome::Pending && decision.reserve.is_empty() && decision.waits_for.is_none() {
@@ -453,10 +463,7 @@ impl Posting {
         let moves = !decision.entry.is_empty() || !decision.remote.is_empty();
         let away = decision.forwarded_from > 0;
         let fits = match decision.outcome() {
-            Outcome::Booked => {
-                let changes = changes(decision);
-                (moves || changes) && decision.reason.is_empty()
-            }
+            Outcome::Booked => (moves || changes(decision)) && decision.reason.is_empty(),
             Outcome::Refused => !moves && !changes(decision) && !decision.reason.is_empty(),
             Outcome::Duplicate => !moves && !away,
             Outcome::Pending if decision.waits_for.is_some() => !moves && !away && !decision.concludes,
@@ -513,11 +520,12 @@ impl Posting {
             let void = Void { event: decision.event.clone() };
             collected.send(voided.partition, voided.sequence, Claim::Void(Box::new(void)));
         }
-        for held in &decision.held {
-            self.hold(place, event, &leg(held), self.partition, found);
-        }
         if decision.concludes {
             self.let_go(Some(event), self.partition);
+        }
+        // One that has waited for another event may wait again, for answers.
+        for held in &decision.held {
+            self.hold(place, event, &leg(held), self.partition, found);
         }
     }
 
@@ -659,7 +667,8 @@ impl Posting {
             let peer = (Kind::CreditsIn as i32, received.from);
             self.tallies.count(peer, book, date, std::iter::once((entry.asset.as_str(), moved)));
         }
-        let suspense = format!("suspense:p{:02}", self.partition);
+        self.suspense.received(received);
+        let suspense = suspense::account_of(self.partition);
         let in_suspense = !received.suspense_reason.is_empty();
         let placed = !in_suspense || (entry.account == suspense && !received.intended_account.is_empty());
         around.found.that(Check::ChannelContent, placed, || {
@@ -679,6 +688,7 @@ impl Posting {
         around: &mut Around<'_>,
     ) -> Option<TakenItem> {
         self.home.resolved(place, resolution, around.found);
+        self.proposals.resolved(resolution.event.as_ref(), resolution.outcome() == Outcome::Booked);
         let verdict = Verdict {
             event: resolution.event.clone(),
             outcome: resolution.outcome,
@@ -843,7 +853,10 @@ impl Posting {
 
 /// Whether a decision changes a hold or an account.
 fn changes(decision: &Decision) -> bool {
-    decision.hold.is_some() || decision.account_status.is_some() || decision.account_limits.is_some()
+    decision.hold.is_some()
+        || decision.account_status.is_some()
+        || decision.account_limits.is_some()
+        || decision.proposal.is_some()
 }
 
 fn add_to<'s>(sums: &mut Vec<(&'s str, i128)>, asset: &'s str, moved: i128) {
@@ -930,8 +943,7 @@ fn verdict_sent(decision: &Decision, batch: u64) -> Verdict {
 fn forward_of(decision: &Decision, legs: Option<Vec<crate::channel::LegClaim>>) -> ForwardClaim {
     ForwardClaim {
         event: decision.event.clone(),
-        texts: [&decision.r#type, &decision.book, &decision.rule, &decision.job, &decision.rate]
-            .map(String::clone),
+        texts: [&decision.r#type, &decision.book, &decision.rule, &decision.principal, &decision.job, &decision.rate].map(String::clone),
         numbers: [decision.rule_version, decision.lane, decision.event_partition, decision.ingest_slot],
         places: [decision.event_offset, decision.occurred_at_us],
         body_hash: decision.body_hash.clone(),
@@ -945,8 +957,7 @@ fn forward_of(decision: &Decision, legs: Option<Vec<crate::channel::LegClaim>>) 
 pub fn forward_on_channel(command: &Command, ingest_slot: u32) -> ForwardClaim {
     ForwardClaim {
         event: command.event.clone(),
-        texts: [&command.r#type, &command.book, &command.rule, &command.job, &command.rate]
-            .map(String::clone),
+        texts: [&command.r#type, &command.book, &command.rule, &command.principal, &command.job, &command.rate].map(String::clone),
         numbers: [command.rule_version, command.lane, command.event_partition, ingest_slot],
         places: [command.event_offset, command.occurred_at_us],
         body_hash: command.body_hash.clone(),

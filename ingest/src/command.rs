@@ -2,7 +2,7 @@
 //!
 //! Order relied on: fields ascending, so that the bytes are those of the generated type (a test holds them together).
 
-use crate::mapping::{LimitTo, Mapped, MappedMatch, MappedOperation, TextAt};
+use crate::mapping::{LimitTo, Mapped, MappedMatch, MappedOperation, MappedProposal, TextAt};
 use schemas::body_hash::BodyHash;
 use schemas::wire_write::Fields;
 
@@ -33,6 +33,8 @@ pub(crate) struct Command<'e> {
     pub(crate) event_offset: i64,
     /// Empty = none.
     pub(crate) traceparent: &'e str,
+    /// Empty = nobody is known.
+    pub(crate) principal: &'e str,
 }
 
 impl Command<'_> {
@@ -62,6 +64,7 @@ impl Command<'_> {
         command.int(15, self.event_offset);
         command.text(16, self.traceparent);
         self.write_operation(command);
+        command.text(40, self.principal);
         command.text(45, self.mapped.noted(self.mapped.job));
         command.text(46, self.mapped.noted(self.mapped.rate));
     }
@@ -108,7 +111,38 @@ impl Command<'_> {
             MappedOperation::AtMost(side) => {
                 command.message(25, |book| book.int(1, i32::from(side).into()));
             }
+            MappedOperation::Propose => {
+                command.message(26, |_| {});
+            }
+            MappedOperation::Approve(proposal) => {
+                command.message(27, |approve| self.write_proposal(approve, proposal));
+            }
+            MappedOperation::Reject(proposal) => {
+                command.message(28, |reject| self.write_proposal(reject, proposal));
+            }
+            MappedOperation::Resolve { case, account } => {
+                command.message(29, |resolve| {
+                    resolve.message(1, |f| {
+                        f.uint(1, case.partition.into());
+                        f.uint(2, case.from.into());
+                        f.uint(3, case.sequence);
+                    });
+                    resolve.text(2, account.map_or("", |account| self.mapped.text(account)));
+                });
+            }
         }
+    }
+
+    fn write_proposal(&self, fields: &mut Fields<'_>, proposal: MappedProposal) {
+        fields.message(1, |event| {
+            event.text(1, self.source_of(proposal));
+            event.text(2, self.mapped.text(proposal.id));
+        });
+    }
+
+    /// Source of the event that made a proposal: the command's own where none is named.
+    fn source_of(&self, proposal: MappedProposal) -> &str {
+        proposal.source.map_or(self.source, |source| self.mapped.text(source))
     }
 
     fn write_legs(&self, command: &mut Fields<'_>) {
@@ -216,8 +250,14 @@ mod tests {
             job: command.mapped.noted(command.mapped.job).to_owned(),
             rate: command.mapped.noted(command.mapped.rate).to_owned(),
             operation: full_operation(command),
+            principal: command.principal.into(),
         };
         wire::CommandItem { item: Some(wire::command_item::Item::Command(full)) }
+    }
+
+    fn full_proposal(command: &Command<'_>, proposal: MappedProposal) -> Option<wire::EventKey> {
+        let source = proposal.source.map_or(command.source, |source| command.mapped.text(source));
+        Some(wire::EventKey { source: source.into(), id: command.mapped.text(proposal.id).into() })
     }
 
     fn full_operation(command: &Command<'_>) -> Option<wire::command::Operation> {
@@ -253,6 +293,23 @@ mod tests {
             MappedOperation::AtMost(side) => {
                 wire::command::Operation::BookAtMost(wire::BookAtMost { side: side.into() })
             }
+            MappedOperation::Propose => {
+                wire::command::Operation::ProposeAdjustment(wire::ProposeAdjustment {})
+            }
+            MappedOperation::Approve(proposal) => {
+                let proposal = full_proposal(command, proposal);
+                let approve = wire::ApproveAdjustment { proposal, ..wire::ApproveAdjustment::default() };
+                wire::command::Operation::ApproveAdjustment(approve)
+            }
+            MappedOperation::Reject(proposal) => {
+                let proposal = full_proposal(command, proposal);
+                wire::command::Operation::RejectAdjustment(wire::RejectAdjustment { proposal })
+            }
+            MappedOperation::Resolve { case, account } => {
+                let account = account.map_or_else(String::new, |account| command.mapped.text(account).into());
+                let resolve = wire::ResolveSuspense { case: Some(case), account };
+                wire::command::Operation::ResolveSuspense(resolve)
+            }
         })
     }
 
@@ -283,6 +340,13 @@ mod tests {
             "order.paid" => format!(
                 r#"{{"order_id":"o-{minor}","merchant_id":"7","provider":"wechat","provider_account":"1900","currency":"CNY","amount":"{minor}.00","fee":"0.08"}}"#
             ),
+            "adjustment.approved" | "adjustment.rejected" => format!(
+                r#"{{"proposal":"p-{minor}"{}}}"#,
+                if legs == 0 { "" } else { r#","proposal_source":"/desk""# }
+            ),
+            "suspense.retried" | "suspense.redirected" => {
+                format!(r#"{{"case":"p{legs:02}-p00-{minor}","account":"users:{minor}:wallet"}}"#)
+            }
             _ if legs == 0 => format!(
                 r#"{{"from":"users:1:wallet","to":"users:{minor}:wallet","asset":"CNY","amount":"{minor}.01"}}"#
             ),
@@ -362,30 +426,28 @@ mod tests {
         #[test]
         fn a_command_is_written_as_the_generated_type_would(
             texts in prop::array::uniform4("[a-zé/:]{0,300}"), body_hash: [u8; 16], numbers: (i64, i32, i32, i64),
-            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, paid: bool,
+            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..8,
             limits in (limit(), limit()),
         ) {
             let chart = Chart::parse(CHART).unwrap();
             let rules = Rules::parse(RULES, &chart).unwrap();
-            let limited = limits != (None, None);
-            let kind = match (limited, paid) {
-                (true, _) => "account.limited",
-                (false, true) => "order.paid",
-                (false, false) => "transfer",
-            };
-            let text = if limited { limit_data(limits) } else { data(kind, minor, legs) };
+            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected", "account.limited"];
+            let limited = kinds[kind] == "account.limited" && limits != (None, None);
+            let kind = if limited { "account.limited" } else { kinds[kind % 7] };
+            let legs = if kind == "adjustment.proposed" { legs + 1 } else { legs };
+            let text = if limited { limit_data(limits) } else { data(kind, minor, legs.min(32)) };
             let document = Document::parse(text.as_bytes(), 1 << 20).unwrap();
             let (mut mapped, mut faults) = (Mapped::default(), Faults::default());
             map_event(rules.for_type(kind).unwrap(), (&rules, &chart), Some(document.root()), &mut mapped, &mut faults);
             prop_assert_eq!(faults.into_first(), None);
-            prop_assert_eq!(!mapped.matched.is_empty(), paid && !limited);
+            prop_assert_eq!(!mapped.matched.is_empty(), kind == "order.paid");
             let [source, id, subject, traceparent] = &texts;
             let (rule_version, lane, event_partition) = smalls;
             let (occurred_at_us, accounting_date, value_date, event_offset) = numbers;
             let command = Command {
                 source, id, kind, subject, body_hash, occurred_at_us, accounting_date, value_date, back_dated,
                 book: "main", rule: kind, rule_version, mapped: &mapped, lane, event_partition, event_offset,
-                traceparent,
+                traceparent, principal: subject,
             };
             let mut written = Vec::new();
             command.write_item(&mut Fields::new(&mut written));

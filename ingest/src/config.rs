@@ -1,12 +1,14 @@
 //! What ingest is configured with. Bounds are checked once, when the processor is made.
 
 use crate::lanes::LaneShares;
+use crate::principals::Writers;
 use crate::rules::{LEGS_MAX, MATCH_TEXT_BYTES_MAX, Rules};
 use schemas::batch::BODY_BYTES_MAX;
 use schemas::chart::Chart;
 use schemas::cloudevents::ATTRIBUTE_BYTES_MAX;
 use schemas::dates::Calendar;
 use schemas::ids;
+use schemas::principal;
 use schemas::shards::PartitionMap;
 use serde::Deserialize;
 use thiserror::Error;
@@ -31,6 +33,9 @@ const _: () = assert!(
         + ids::SOURCE_BYTES_MAX
         + ids::EVENT_ID_BYTES_MAX
         + 5 * ATTRIBUTE_BYTES_MAX
+        + ids::SOURCE_BYTES_MAX
+        + ids::EVENT_ID_BYTES_MAX
+        + 2 * principal::BYTES_MAX
         + 2 * FRAME_BYTES
         < COMMAND_BYTES_MAX
 );
@@ -64,6 +69,9 @@ pub struct IngestSettings {
     pub late_events: LateEvents,
     /// How far `time` may lie ahead of the business clock, milliseconds; 0 = no bound.
     pub future_bound_ms: u64,
+    /// Who may write to each lane, highest first.
+    #[serde(skip)]
+    pub writers: [Writers; 3],
 }
 
 impl Default for IngestSettings {
@@ -77,6 +85,7 @@ impl Default for IngestSettings {
             window_records: lanes.window_records,
             late_events: LateEvents::BackDate,
             future_bound_ms: 48 * 3600 * 1000,
+            writers: Default::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::lanes::LANES;
 use crate::mapping::{Mapped, map_event};
 use crate::outgoing::Commands;
 use crate::plan::{Plan, position_after};
+use crate::principals::Writers;
 use crate::rules::Rule;
 use crate::state::{Change, Days, IngestSlot};
 use crate::state::{day_count_item, last_read_item, sent_item};
@@ -174,7 +175,9 @@ impl<'w> Draft<'w> {
             *received += 1;
         }
         let mut faults = Faults::default();
+        let writers = self.config.settings.writers.get(lane).unwrap_or(&Writers::Anyone);
         let headers = record.headers.iter().map(|header| (header.name.as_ref(), header.value.as_ref()));
+        let headers = headers.filter(|(name, _)| !writers.is_door_header(name));
         let bytes_max = self.config.settings.event_bytes_max;
         let space = std::mem::take(&mut self.space);
         let event = cloudevents::read_in(space, headers, &record.value, bytes_max, &mut faults);
@@ -182,7 +185,8 @@ impl<'w> Draft<'w> {
         match (faults.into_first(), judged) {
             (None, Some((event, judged))) => {
                 self.counts.forwarded += 1;
-                self.send_command(lane, record.offset, event, &judged);
+                let principal = writers.principal(&record.headers);
+                self.send_command((lane, record.offset), event, &judged, principal);
             }
             (rejection, _) => self.reject(from, record, rejection),
         }
@@ -230,7 +234,13 @@ impl<'w> Draft<'w> {
         Some(Judged { rule, body_hash, dates, home })
     }
 
-    fn send_command(&mut self, lane: usize, offset: Offset, event: &Event<'_>, judged: &Judged<'_>) {
+    fn send_command(
+        &mut self,
+        (lane, offset): (usize, Offset),
+        event: &Event<'_>,
+        judged: &Judged<'_>,
+        principal: &str,
+    ) {
         let Judged { rule, body_hash, dates, home } = judged;
         let command = Command {
             source: &event.source,
@@ -250,6 +260,7 @@ impl<'w> Draft<'w> {
             event_partition: self.window.slot,
             event_offset: offset,
             traceparent: event.traceparent.as_deref().unwrap_or_default(),
+            principal,
         };
         self.commands.push(*home, &self.header, |body| body.push_with(|item| command.write_item(item)));
     }

@@ -33,6 +33,7 @@ pub mod lanes;
 mod mapping;
 mod outgoing;
 mod plan;
+pub mod principals;
 pub mod processor;
 pub mod rules;
 pub mod state;

@@ -9,14 +9,15 @@ mod limit;
 pub(crate) use limit::{LimitTo, MappedLimits};
 
 use crate::rules::{AccountTemplate, AssetTemplate, FIELDS_MAX, LEGS_MAX, LegTemplate, MATCH_TEXT_BYTES_MAX};
-use crate::rules::{MatchTemplate, Minus, OperationTemplate, Piece, Rule, Rules};
+use crate::rules::{MatchTemplate, Minus, OperationTemplate, Piece, ReferenceTemplate, Rule, Rules};
 use schemas::chart::Chart;
 use schemas::ids;
 use schemas::json::{Kind, Value};
 use schemas::money::{self, AmountError};
 use schemas::reason::Reason;
 use schemas::rejection::{Faults, quote};
-use schemas::wire::{Side, change_account::Action};
+use schemas::suspense_case;
+use schemas::wire::{Side, SuspenseCase, change_account::Action};
 use std::fmt;
 
 /// Most bytes of a job's name.
@@ -71,6 +72,23 @@ pub(crate) enum MappedOperation {
     },
     Limit(MappedLimits),
     AtMost(Side),
+    /// Its legs wait for another principal.
+    Propose,
+    Approve(MappedProposal),
+    Reject(MappedProposal),
+    /// A case in suspense goes to that account, or to the one that it was meant for.
+    Resolve {
+        case: SuspenseCase,
+        account: Option<TextAt>,
+    },
+}
+
+/// The event that made a proposal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MappedProposal {
+    pub(crate) id: TextAt,
+    /// `None` = the event's own source.
+    pub(crate) source: Option<TextAt>,
 }
 
 /// A text of the event, or made from its fields: where it stands among the texts.
@@ -333,6 +351,17 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
                     MappedOperation::Account { account, action: *action, side }
                 })
             }
+            OperationTemplate::Propose => MappedOperation::Propose,
+            OperationTemplate::Approve(named) => MappedOperation::Approve(self.proposal(*named)),
+            OperationTemplate::Reject(named) => MappedOperation::Reject(self.proposal(*named)),
+            OperationTemplate::Resolve { case, account } => {
+                let (case, account) =
+                    (self.case(*case), account.as_ref().map(|account| self.account(account)));
+                if let Some(Some(account)) = account {
+                    self.check_known(account);
+                }
+                MappedOperation::Resolve { case, account: account.flatten() }
+            }
             OperationTemplate::Limit(template) => {
                 self.limits(template).map_or(MappedOperation::Book, MappedOperation::Limit)
             }
@@ -372,14 +401,39 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
 
     /// Writes the id of another event.
     fn reference(&mut self, field: usize) -> TextAt {
+        self.name(field, ids::EVENT_ID_BYTES_MAX, "id")
+    }
+
+    /// Writes id and source of the event that made a proposal.
+    fn proposal(&mut self, named: ReferenceTemplate) -> MappedProposal {
+        let id = self.reference(named.id);
+        let source = named.source.filter(|field| self.value(*field).is_some());
+        let source = source.map(|field| self.name(field, ids::SOURCE_BYTES_MAX, "source"));
+        MappedProposal { id, source }
+    }
+
+    /// The case in suspense that a field names.
+    fn case(&mut self, field: usize) -> SuspenseCase {
         let place = self.place(field);
-        let id = text(self.value(field), place, self.faults).unwrap_or_default();
-        if id.len() > ids::EVENT_ID_BYTES_MAX {
-            let most = ids::EVENT_ID_BYTES_MAX;
-            self.faults.note(Reason::BadField, || format!("{place}: longer than {most} bytes, as no id is"));
+        let Some(named) = text(self.value(field), place, self.faults) else { return SuspenseCase::default() };
+        suspense_case::parse(named).unwrap_or_else(|| {
+            let expected =
+                || format!("{place}: found {}, expected a case such as \"p02-p00-17\"", quote(named));
+            self.faults.note(Reason::BadField, expected);
+            SuspenseCase::default()
+        })
+    }
+
+    /// Writes a text that names something of another event.
+    fn name(&mut self, field: usize, bytes_max: usize, what: &str) -> TextAt {
+        let place = self.place(field);
+        let name = text(self.value(field), place, self.faults).unwrap_or_default();
+        if name.len() > bytes_max {
+            let long = || format!("{place}: longer than {bytes_max} bytes, as no {what} is");
+            self.faults.note(Reason::BadField, long);
         }
         let start = self.mapped.texts.len();
-        self.mapped.texts.push_str(id);
+        self.mapped.texts.push_str(name);
         self.mapped.text_from(start)
     }
 
@@ -641,6 +695,9 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         let legless = match self.rule.operation {
             OperationTemplate::Release { .. }
             | OperationTemplate::Account { .. }
+            | OperationTemplate::Approve(_)
+            | OperationTemplate::Reject(_)
+            | OperationTemplate::Resolve { .. }
             | OperationTemplate::Limit(_) => true,
             OperationTemplate::Reverse { .. } => self.rule.legs.is_empty() && self.rule.each.is_none(),
             _ => self.rule.group.is_some(),

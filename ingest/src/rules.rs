@@ -107,6 +107,23 @@ pub(crate) enum OperationTemplate {
     Limit(LimitTemplate),
     /// Its two legs are booked, with at most what the account on that side has available.
     AtMost(Side),
+    /// Its legs are written down, and booked when another principal approves them.
+    Propose,
+    /// The legs of the proposal that is named are booked.
+    Approve(ReferenceTemplate),
+    /// The proposal that is named ends.
+    Reject(ReferenceTemplate),
+    /// It is proposed to move a case in suspense: a field names it. Without an account it goes where it was meant to go.
+    Resolve { case: usize, account: Option<AccountTemplate> },
+}
+
+/// Another event, by fields.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReferenceTemplate {
+    /// Field with its id.
+    pub(crate) id: usize,
+    /// Field with its source; absent = the event's own.
+    pub(crate) source: Option<usize>,
 }
 
 /// A field of the data: its keys from the outermost, and how it is written (`data.order.id`).
@@ -187,6 +204,7 @@ struct RuleEntry {
     legs: Vec<Spanned<LegEntry>>,
     operation: Option<OperationEntry>,
     reference: Option<String>,
+    reference_source: Option<String>,
     #[serde(rename = "final")]
     last: Option<String>,
     expires_after_s: Option<u32>,
@@ -210,14 +228,24 @@ enum OperationEntry {
     Close,
     Freeze,
     Unfreeze,
+    Propose,
+    Approve,
+    Reject,
+    Resolve,
     Limit,
 }
 
 impl OperationEntry {
+    /// Whether it is about a proposal.
+    const fn names_a_proposal(self) -> bool {
+        matches!(self, Self::Approve | Self::Reject)
+    }
+
     /// What it does to an account; `None` where it is about something else.
     const fn action(self) -> Option<Action> {
         Some(match self {
             Self::Hold | Self::Capture | Self::Release | Self::Reverse | Self::Limit => return None,
+            Self::Propose | Self::Approve | Self::Reject | Self::Resolve => return None,
             Self::Open => Action::Open,
             Self::Close => Action::Close,
             Self::Freeze => Action::Freeze,
@@ -315,6 +343,48 @@ struct Compiler<'c> {
     fields: Vec<Field>,
 }
 
+/// Whether what a rule says besides its legs goes with its operation.
+fn fits_operation(entry: &RuleEntry) -> Result<(), String> {
+    let only = |given: bool, name: &str, with: &str| match given {
+        true => Err(format!("{name}: expected only with operation {with}")),
+        false => Ok(()),
+    };
+    let asked = entry.operation;
+    let names_another =
+        matches!(asked, Some(OperationEntry::Capture | OperationEntry::Release | OperationEntry::Reverse));
+    let names_a_proposal = asked.is_some_and(OperationEntry::names_a_proposal);
+    let resolves = asked == Some(OperationEntry::Resolve);
+    only(
+        entry.reference.is_some() && !names_another && !names_a_proposal && !resolves,
+        "reference",
+        "capture, release, reverse, approve, reject or resolve",
+    )?;
+    only(entry.reference_source.is_some() && !names_a_proposal, "reference_source", "approve or reject")?;
+    only(entry.last.is_some() && asked != Some(OperationEntry::Capture), "final", "capture")?;
+    only(entry.expires_after_s.is_some() && asked != Some(OperationEntry::Hold), "expires_after_s", "hold")?;
+    let action = asked.and_then(OperationEntry::action);
+    limit::check_keys(entry)?;
+    let of_account = action.is_some() || resolves || asked == Some(OperationEntry::Limit);
+    let sided = matches!(action, Some(Action::Freeze | Action::Unfreeze));
+    only(
+        entry.account.is_some() && !of_account,
+        "account",
+        "open, close, freeze, unfreeze, limit or resolve",
+    )?;
+    only(entry.side.is_some() && !sided, "side", "freeze or unfreeze")?;
+    if entry.expires_after_s == Some(0) {
+        return Err("expires_after_s: 0, expected 1 to 4294967295".into());
+    }
+    let books = matches!(asked, None | Some(OperationEntry::Capture | OperationEntry::Reverse));
+    if entry.each.is_some() && !books && asked != Some(OperationEntry::Propose) {
+        return Err("each: expected only where legs are booked".into());
+    }
+    if entry.group.is_some() && (asked.is_some() || entry.at_most.is_some() || entry.each.is_some()) {
+        return Err("group: expected without operation, at_most and each".into());
+    }
+    Ok(())
+}
+
 impl Compiler<'_> {
     fn rule(mut self, entry: RuleEntry, line: u64) -> Result<Rule, RulesError> {
         let kind = entry.kind.clone();
@@ -328,6 +398,8 @@ impl Compiler<'_> {
             OperationTemplate::Release { .. }
             | OperationTemplate::Account { .. }
             | OperationTemplate::Limit(_) => (0, 0),
+            OperationTemplate::Approve(_) | OperationTemplate::Reject(_) => (0, 0),
+            OperationTemplate::Resolve { .. } => (0, 0),
             OperationTemplate::AtMost(_) => (2, 2),
             _ if entry.group.is_some() => (0, 0),
             _ if entry.each.is_some() => (0, LEGS_MAX),
@@ -376,38 +448,9 @@ impl Compiler<'_> {
     }
 
     fn operation(&mut self, entry: &RuleEntry) -> Result<OperationTemplate, String> {
-        let only = |given: bool, name: &str, with: &str| match given {
-            true => Err(format!("{name}: expected only with operation {with}")),
-            false => Ok(()),
-        };
+        fits_operation(entry)?;
         let asked = entry.operation;
-        let names_another = matches!(
-            asked,
-            Some(OperationEntry::Capture | OperationEntry::Release | OperationEntry::Reverse)
-        );
-        only(entry.reference.is_some() && !names_another, "reference", "capture, release or reverse")?;
-        only(entry.last.is_some() && asked != Some(OperationEntry::Capture), "final", "capture")?;
-        only(
-            entry.expires_after_s.is_some() && asked != Some(OperationEntry::Hold),
-            "expires_after_s",
-            "hold",
-        )?;
         let action = asked.and_then(OperationEntry::action);
-        limit::check_keys(entry)?;
-        let sided = matches!(action, Some(Action::Freeze | Action::Unfreeze));
-        let of_account = action.is_some() || asked == Some(OperationEntry::Limit);
-        only(entry.account.is_some() && !of_account, "account", "open, close, freeze, unfreeze or limit")?;
-        only(entry.side.is_some() && !sided, "side", "freeze or unfreeze")?;
-        if entry.expires_after_s == Some(0) {
-            return Err("expires_after_s: 0, expected 1 to 4294967295".into());
-        }
-        let books = matches!(asked, None | Some(OperationEntry::Capture | OperationEntry::Reverse));
-        if entry.each.is_some() && !books {
-            return Err("each: expected only where legs are booked".into());
-        }
-        if entry.group.is_some() && (asked.is_some() || entry.at_most.is_some() || entry.each.is_some()) {
-            return Err("group: expected without operation, at_most and each".into());
-        }
         if let Some(side) = entry.at_most {
             return at_most(entry, side.into());
         }
@@ -417,10 +460,17 @@ impl Compiler<'_> {
         if let Some(action) = action {
             return self.change_of_account(entry, action);
         }
+        if asked.is_some_and(OperationEntry::names_a_proposal) {
+            return self.about_a_proposal(entry);
+        }
+        if asked == Some(OperationEntry::Resolve) {
+            return self.about_a_case(entry);
+        }
         let reference = entry.reference.as_deref().map(|path| self.field(path)).transpose()?;
         let named =
             || reference.ok_or_else(|| "reference: expected the field that names the other event".to_owned());
         Ok(match asked {
+            Some(OperationEntry::Propose) => OperationTemplate::Propose,
             Some(OperationEntry::Hold) => {
                 let expires_after_us = i64::from(entry.expires_after_s.unwrap_or(0)) * 1_000_000;
                 OperationTemplate::Hold { expires_after_us }
@@ -434,6 +484,26 @@ impl Compiler<'_> {
             // Those about accounts have been taken.
             _ => OperationTemplate::Book,
         })
+    }
+
+    /// An approval or a rejection.
+    fn about_a_proposal(&mut self, entry: &RuleEntry) -> Result<OperationTemplate, String> {
+        let id = entry.reference.as_deref();
+        let id = self.field(id.ok_or("reference: expected the field that names the proposal")?)?;
+        let source = entry.reference_source.as_deref().map(|path| self.field(path)).transpose()?;
+        let named = ReferenceTemplate { id, source };
+        Ok(match entry.operation {
+            Some(OperationEntry::Reject) => OperationTemplate::Reject(named),
+            _ => OperationTemplate::Approve(named),
+        })
+    }
+
+    /// A proposal to move what lies in suspense.
+    fn about_a_case(&mut self, entry: &RuleEntry) -> Result<OperationTemplate, String> {
+        let case = entry.reference.as_deref();
+        let case = self.field(case.ok_or("reference: expected the field that names the case")?)?;
+        let account = entry.account.as_deref().map(|account| self.account(account)).transpose()?;
+        Ok(OperationTemplate::Resolve { case, account })
     }
 
     fn change_of_account(&mut self, entry: &RuleEntry, action: Action) -> Result<OperationTemplate, String> {

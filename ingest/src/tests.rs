@@ -6,6 +6,7 @@ mod contracts;
 mod days;
 mod events;
 mod laws;
+mod principals;
 mod windows;
 
 use crate::config::{COMMANDS_BODY_BYTES_MAX, IngestConfig, IngestSettings};

@@ -32,14 +32,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens in `dir` and answers with `handler` (a request line to an answer line). The caller holds the
-    /// directory's lock, so a socket file that is there belongs to a dead process.
+    /// Listens in `dir` and answers with `handler` (a request line, and the number of the user who asks, to an answer
+    /// line). The caller holds the directory's lock, so a socket file that is there belongs to a dead process.
     ///
     /// # Errors
     /// The socket cannot be made.
     pub fn start(
         dir: &Path,
-        handler: impl Fn(&str) -> String + Send + Sync + 'static,
+        handler: impl Fn(&str, u32) -> String + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
         let path = dir.join(NAME);
         match std::fs::remove_file(&path) {
@@ -75,7 +75,7 @@ impl Drop for Server {
 
 fn accept<H>(listener: &UnixListener, handler: &Arc<H>, stop: &AtomicBool)
 where
-    H: Fn(&str) -> String + Send + Sync + 'static,
+    H: Fn(&str, u32) -> String + Send + Sync + 'static,
 {
     let open = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
@@ -114,15 +114,17 @@ impl Drop for Connection {
     }
 }
 
-fn answer(stream: &UnixStream, handler: &impl Fn(&str) -> String) -> anyhow::Result<()> {
+fn answer(stream: &UnixStream, handler: &impl Fn(&str, u32) -> String) -> anyhow::Result<()> {
     stream.set_read_timeout(Some(IO_WAIT))?;
     stream.set_write_timeout(Some(IO_WAIT))?;
+    // The kernel says so, as of the moment of the connection.
+    let peer = rustix::net::sockopt::socket_peercred(stream).context("who is at the other end")?;
     let mut line = String::new();
     BufReader::new(stream.take(REQUEST_BYTES_MAX)).read_line(&mut line)?;
     if !line.ends_with('\n') {
         bail!("request without end");
     }
-    let mut out = handler(line.trim_end());
+    let mut out = handler(line.trim_end(), peer.uid.as_raw());
     out.push('\n');
     let mut stream = stream;
     stream.write_all(out.as_bytes())?;
@@ -180,7 +182,11 @@ mod tests {
     fn a_question_gets_its_answer_and_the_file_goes_with_the_server() {
         let dir = tempfile::tempdir().unwrap();
         assert!(ask::<_, String>(dir.path(), &"anyone?").unwrap().is_none());
-        let server = Server::start(dir.path(), |line| line.to_owned()).unwrap();
+        let server = Server::start(dir.path(), |line, uid| {
+            assert_eq!(uid, rustix::process::geteuid().as_raw());
+            line.to_owned()
+        })
+        .unwrap();
         let mode = std::fs::metadata(dir.path().join(NAME)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(ask::<_, String>(dir.path(), &"echo").unwrap().as_deref(), Some("echo"));

@@ -28,6 +28,9 @@ pub const RESEND_DOUBLINGS_MAX: u32 = 6;
 /// microseconds.
 pub const GROUP_TIMEOUT_US_DEFAULT: i64 = 10_000_000;
 
+/// Business time after which a proposed adjustment is over, unless said otherwise, microseconds.
+pub const PROPOSAL_US_DEFAULT: i64 = 7 * 86_400_000_000;
+
 /// Largest body of a batch on `credits`. What its receiver makes of it is part of one record of `journal`.
 pub const CREDITS_BODY_BYTES_MAX: usize = 256 * 1024;
 /// The same where accounts have rules about velocity, as what is counted of each stands in that record too.
@@ -50,6 +53,9 @@ pub struct PostingConfig {
     /// Business time after which an event that waits for answers of other partitions is refused, microseconds. It may
     /// change between runs: the deadline of each is in the journal.
     pub group_timeout_us: i64,
+    /// Business time after which a proposed adjustment is over, microseconds. It may change between runs: the end of each
+    /// is in the journal.
+    pub proposal_us: i64,
 }
 
 impl PostingConfig {
@@ -65,7 +71,8 @@ impl PostingConfig {
         let chart = Chart::parse(chart_yaml)?;
         let chart_hash = sha256(chart_yaml.as_bytes());
         let (tick_ahead_us_max, group_timeout_us) = (TICK_AHEAD_US_MAX_DEFAULT, GROUP_TIMEOUT_US_DEFAULT);
-        Ok(Self { chart, chart_hash, map, ingest_slots, tick_ahead_us_max, group_timeout_us })
+        let proposal_us = PROPOSAL_US_DEFAULT;
+        Ok(Self { chart, chart_hash, map, ingest_slots, tick_ahead_us_max, group_timeout_us, proposal_us })
     }
 
     /// Largest body of a batch on `credits`.

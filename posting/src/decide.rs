@@ -9,6 +9,7 @@
 //! a repeated event is answered before anything else is looked at.
 
 use crate::accounts::Terms;
+use crate::adjustment::{self, Adjust};
 use crate::at_most;
 use crate::capture;
 use crate::clearing::{Cleared, Side as ClearingSide};
@@ -22,6 +23,7 @@ use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLi
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
 use crate::reversal;
 use crate::status::{self, Status};
+use crate::suspense;
 use crate::views::{AccountChange, CommandView, EventView, LegView, LimitsChange, Operation};
 use schemas::reason::Reason;
 use schemas::wire::{EventKey, HoldLeg, Outcome, Side, Verdict, credit_item};
@@ -114,11 +116,12 @@ fn judge(
             let unknown = || Refusal::new(Reason::UnknownAccount, account);
             Decider::At(o.config.partition_of(account).ok_or_else(unknown)?)
         }
+        Operation::Adjust(_) => return adjustment::judge(o, command, legs, ingest_slot),
         Operation::CaptureHold { hold, .. } | Operation::ReleaseHold { hold } => {
             match capture::decider(o, &hold) {
                 // It may have overtaken its hold. Before the first tick nothing says how long to wait.
                 Err(r) if r.reason == Reason::UnknownHold && o.tick_us > 0 && !is_itself(command, &hold) => {
-                    groups::wait_for(o, command, &hold, &asked(legs), ingest_slot);
+                    groups::wait_for(o, command, &hold, &asked(legs), ingest_slot, None);
                     return Ok((Outcome::Pending, home));
                 }
                 decider => Decider::At(decider?),
@@ -158,6 +161,9 @@ pub fn judge_waited(
     ingest_slot: u32,
     key: IdKey,
 ) -> Result<(Outcome, u32), Refusal> {
+    if let Operation::Adjust(_) = command.operation {
+        return adjustment::judge_waited(o, command, ingest_slot, key);
+    }
     let legs = place(o, command)?;
     let home = o.base.slot;
     let at = command.operation.hold().map_or(Ok(home), |hold| capture::decider(o, hold))?;
@@ -168,6 +174,38 @@ pub fn judge_waited(
     let booked = decide_here(o, command, &legs, home)?;
     o.decided(&DecisionLine { concludes: Some(key), ..booked.line(command, ingest_slot) });
     Ok((Outcome::Booked, home))
+}
+
+/// Books the legs of a proposal that is approved, or asks the partitions that can.
+///
+/// # Errors
+/// The refusal; nothing is changed.
+pub fn book_approved(
+    o: &mut Overlay<'_>,
+    command: &CommandView<'_>,
+    ingest_slot: u32,
+    key: IdKey,
+) -> Result<(Outcome, u32), Refusal> {
+    let legs = place(o, command)?;
+    let home = o.base.slot;
+    // What lies in suspense here has one owner: the account that it goes to is not asked, only told.
+    let decider = if command.operation.case().is_some() { Decider::At(home) } else { decider(&legs, home) };
+    match decider {
+        Decider::At(at) if at == home => {
+            let booked = book(o, command, &legs, Funds::Judged)?;
+            o.decided(&DecisionLine { concludes: Some(key), ..booked.line(command, ingest_slot) });
+            Ok((Outcome::Booked, home))
+        }
+        Decider::At(at) => {
+            forward(o, command, &legs, at, ingest_slot, Some(key));
+            Ok((Outcome::Pending, at))
+        }
+        Decider::Several(parts) => {
+            let opening = Opening { concludes: Some(key), reversed: None };
+            groups::open(o, command, parts, &asked(&legs), ingest_slot, &opening)?;
+            Ok((Outcome::Pending, home))
+        }
+    }
 }
 
 /// Does what a command of that home asks for, or refuses and leaves the overlay as it was.
@@ -186,6 +224,13 @@ fn decide_here<'c>(
         Operation::ChangeAccount(change) => status::change(o, command, change),
         Operation::ChangeLimits(change) => limits::change(o, command, change),
         Operation::BookAtMost(side) => at_most::book(o, command, legs, *side),
+        // Home has put the legs in, and asks for them to be booked; everything else about proposals it decides itself.
+        Operation::Adjust(Adjust::Approve { proposed_by, .. }) if !proposed_by.is_empty() => {
+            book(o, command, legs, Funds::Judged)
+        }
+        Operation::Adjust(_) => {
+            Err(Refusal::new(Reason::UnknownProposal, "only its home knows what is proposed"))
+        }
     }
 }
 
@@ -300,6 +345,9 @@ impl<'c> Placed<'c> {
 }
 
 /// Finds each leg's partition and terms, and holds the legs against what ingest promised.
+///
+/// # Errors
+/// What is wrong with them whatever the balances are.
 pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed<'c>>, Refusal> {
     let (least, most) = match command.operation {
         Operation::Book | Operation::BookAtMost(_) | Operation::CaptureHold { .. } => (1, LEGS_MAX),
@@ -307,6 +355,7 @@ pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result
         Operation::ReverseEvent { .. } => (0, LEGS_MAX),
         Operation::PlaceHold(_) => (1, 1),
         Operation::ReleaseHold { .. } | Operation::ChangeAccount(_) | Operation::ChangeLimits(_) => (0, 0),
+        Operation::Adjust(adjust) => adjust.legs(LEGS_MAX),
     };
     if command.legs.len() < least {
         return Err(Refusal::new(Reason::NoLegs, "the command has no leg"));
@@ -324,7 +373,8 @@ pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result
         if !o.config.chart.assets.contains_key(leg.asset) {
             return Err(Refusal::new(Reason::UnknownAsset, leg.asset));
         }
-        let Some((partition, mut terms)) = o.config.place(leg.account, leg.asset) else {
+        let own = || own_suspense(o, command, leg.account);
+        let Some((partition, mut terms)) = o.config.place(leg.account, leg.asset).or_else(own) else {
             return Err(Refusal::new(Reason::UnknownAccount, format!("{} {}", leg.account, leg.asset)));
         };
         if terms.reversals_forced && command.operation.reverses().is_some() {
@@ -351,6 +401,13 @@ pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result
             _ => Ok(legs),
         },
     }
+}
+
+/// The own suspense account, which only the resolution of a case moves.
+fn own_suspense(o: &Overlay<'_>, command: &CommandView<'_>, account: &str) -> Option<(u32, Terms)> {
+    let slot = o.base.slot;
+    let case = command.operation.case().filter(|case| case.partition == slot);
+    case.filter(|_| account == suspense::account_of(slot)).map(|_| (slot, suspense::terms()))
 }
 
 /// Who decides.
@@ -584,6 +641,7 @@ fn send_credit(
     sequence
 }
 
+/// The legs as they are asked about.
 pub(crate) fn asked<'c>(legs: &[Placed<'c>]) -> Vec<RemoteLine<'c>> {
     legs.iter().enumerate().map(|(n, leg)| leg.remote(n, 0)).collect()
 }

@@ -4,15 +4,18 @@
 //! items. `verify`, the restore tests and the simulation hold the two against each other.
 
 use crate::accounts::Figures;
+use crate::adjustment;
 use crate::channels::Asked;
 use crate::days::{Tally, TallyKey};
 use crate::groups::{Group, Member, outcome_of};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, key_of, remembered};
 use crate::limits::OwnLimits;
+use crate::proposals::Change;
 use crate::resend::{Again, command_of};
 use crate::reversal::{self, Reversed};
 use crate::status::Status;
+use crate::suspense::{Case, CaseKey};
 use crate::velocity::{self, Move};
 use bytes::Bytes;
 use prost::Message;
@@ -109,6 +112,20 @@ pub enum Effect {
         account: Box<str>,
         /// From now on.
         status: Status,
+    },
+    /// What becomes of a proposed adjustment.
+    Proposal {
+        /// The event that made it.
+        key: IdKey,
+        /// From now on.
+        change: Change,
+    },
+    /// What becomes of a case in suspense.
+    Case {
+        /// Sender and sequence.
+        key: CaseKey,
+        /// As it came; `None` = it is resolved.
+        case: Option<Box<Case>>,
     },
     /// Limits of an account in an asset.
     Limits {
@@ -209,6 +226,9 @@ impl Effect {
             Item::Reserved(reserved) => of_reserved(reserved, out),
             Item::Answered(answered) => of_answered(answered, out),
             Item::HoldExpired(over) => out.push(Self::HoldEnded((key_of(over.event.as_ref()), over.home, 0))),
+            Item::ProposalExpired(over) => {
+                out.push(Self::Proposal { key: key_of(over.event.as_ref()), change: Change::Closed });
+            }
             Item::Voided(v) => {
                 out.push(Self::Arrived { from: v.from, sequence: v.sequence, check: v.item_check });
                 out.push(Self::HoldsEnded { event: key_of(v.event.as_ref()), home: v.from });
@@ -272,6 +292,9 @@ impl Effect {
 }
 
 fn of_received(r: Received, batch: u64, out: &mut Vec<Effect>) {
+    if let Some(case) = Case::of_received(&r) {
+        out.push(Effect::Case { key: (r.from, r.sequence), case: Some(Box::new(case)) });
+    }
     if r.reserved {
         let leg = r.entry.as_ref().map_or(0, |entry| entry.leg);
         out.push(Effect::HoldEnded((key_of(r.event.as_ref()), r.from, leg)));
@@ -317,6 +340,7 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
             None => Effect::Repeated { conflict: outcome == Outcome::Refused },
         });
     }
+    adjustment::effects_of(&decision, out);
     if let Some(state) = &decision.hold {
         // The partition that decides is told by the event's own home.
         let home = decision.forwarded_from.checked_sub(1).unwrap_or(slot);

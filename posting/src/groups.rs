@@ -13,9 +13,10 @@
 //! Bounded by what a window may write: decisions that do not fit wait for the next one ([`room`]). Order relied on:
 //! that of a channel, so that a Void never comes before its Reserve.
 
+use crate::adjustment;
 use crate::decide::{self, Broken};
 use crate::ids::{IdKey, id_key};
-use crate::lines::{DecisionLine, ReserveLine};
+use crate::lines::{DecisionLine, ProposalLine, ReserveLine};
 use crate::overlay::{Overlay, Refusal};
 use crate::reversal::{self, Reversed};
 use crate::room;
@@ -241,19 +242,22 @@ impl Overlay<'_> {
     }
 }
 
-/// Lets a command wait for the event that it names.
+/// Lets a command wait for the event that it names; if that has come already, for the end of the window. `proposal` is
+/// what it makes of a proposal.
 pub fn wait_for(
     o: &mut Overlay<'_>,
     command: &CommandView<'_>,
     event: &EventView<'_>,
     asked: &[crate::lines::RemoteLine<'_>],
     ingest_slot: u32,
+    proposal: Option<ProposalLine<'_>>,
 ) {
     let deadline_us = deadline(o);
     o.decided(&DecisionLine {
         asked,
         waits_for: Some(*event),
         deadline_us,
+        proposal,
         ..DecisionLine::new(command, ingest_slot, Outcome::Pending)
     });
     let group = Group {
@@ -262,7 +266,8 @@ pub fn wait_for(
         deadline_us,
         members: BTreeMap::new(),
         waits_for: Some(EventKey { source: event.source.to_owned(), id: event.id.to_owned() }),
-        came: false,
+        // A reversal waits for the legs besides, which come with a later window.
+        came: command.operation.reverses().is_none() && o.id(&id_key(event.source, event.id)).is_some(),
         decided: command.operation.reverses().is_some(),
     };
     o.open_group(key_of(command), group, &[]);
@@ -366,15 +371,19 @@ pub fn conclude(o: &mut Overlay<'_>) -> Result<(), Broken> {
             continue;
         }
         let command = CommandView::read(&group.command).map_err(|e| format!("an event that waits: {e}"))?;
-        if !room::has_room_for(o, &command, group.members.len()) {
+        let booking = adjustment::booking(o, &command);
+        let booking = booking.as_deref().map(CommandView::read).transpose();
+        let booking = booking.map_err(|e| format!("an approval: {e}"))?;
+        if !room::has_room_for(o, booking.as_ref().unwrap_or(&command), group.members.len()) {
             return Ok(());
         }
+        // One that has waited for another event may wait again, for answers.
+        o.groups.insert(key, None);
         if group.waits_for.is_some() {
             conclude_waiting(o, key, &group, &command);
         } else {
             conclude_one(o, key, &group, &command);
         }
-        o.groups.insert(key, None);
     }
     Ok(())
 }
@@ -392,6 +401,7 @@ fn conclude_waiting(o: &mut Overlay<'_>, key: IdKey, group: &Group, command: &Co
     if let Some(record) = o.id(&key) {
         o.change_id(key, record.resolved(outcome, reason, decider, o.batch));
     }
+    adjustment::ended(o, &key, outcome);
 }
 
 fn conclude_one(o: &mut Overlay<'_>, key: IdKey, group: &Group, command: &CommandView<'_>) {
@@ -418,6 +428,7 @@ fn conclude_one(o: &mut Overlay<'_>, key: IdKey, group: &Group, command: &Comman
     if let Some(record) = o.id(&key) {
         o.change_id(key, record.resolved(outcome, reason, o.base.slot, o.batch));
     }
+    adjustment::ended(o, &key, outcome);
 }
 
 fn timed_out(group: &Group) -> Refusal {

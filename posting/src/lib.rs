@@ -19,6 +19,7 @@
 )]
 
 pub mod accounts;
+pub mod adjustment;
 pub mod at_most;
 pub mod capture;
 pub mod channels;
@@ -38,6 +39,7 @@ pub mod markers;
 pub mod outbox;
 pub mod overlay;
 pub mod processor;
+pub mod proposals;
 pub mod receive;
 pub mod recheck;
 pub mod refusal;
@@ -46,6 +48,7 @@ pub mod reversal;
 pub mod room;
 pub mod state;
 pub mod status;
+pub mod suspense;
 pub mod velocity;
 pub mod views;
 

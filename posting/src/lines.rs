@@ -4,6 +4,7 @@
 //! Fields stand in the order of their numbers, an operation in the place of the first of them, so that the bytes are those of
 //! the generated types.
 
+use crate::adjustment::{Adjust, write_case};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::IdKey;
 use crate::limits::OwnLimits;
@@ -13,7 +14,7 @@ use crate::status::Status;
 use crate::views::{CommandView, EventView, Facts, Operation};
 use schemas::amount_wire::{split, value};
 use schemas::reason::Reason;
-use schemas::wire::{HoldLeg, Outcome, Side};
+use schemas::wire::{HoldLeg, Outcome, Side, SuspenseCase, proposal_state::State};
 use schemas::wire_write::Fields;
 
 /// `Entry` of `journal.proto`.
@@ -150,6 +151,40 @@ pub struct Original {
     pub batch: u64,
 }
 
+/// What a decision says of a proposal.
+#[derive(Debug, Clone, Copy)]
+pub struct ProposalLine<'a> {
+    /// The event that made it.
+    pub event: EventView<'a>,
+    /// From now on.
+    pub state: State,
+    /// Who made it.
+    pub proposed_by: &'a str,
+    /// Who approved it; empty = nobody.
+    pub approved_by: &'a str,
+    /// Business time at which it is over, microseconds; 0 = never, or not said.
+    pub expires_us: i64,
+    /// The case in suspense that it resolves; not said where it is approved and not booked yet.
+    pub case: Option<SuspenseCase>,
+}
+
+impl ProposalLine<'_> {
+    fn write(&self, f: &mut Fields<'_>) {
+        f.message(54, |f| {
+            if let Some(encoded) = self.event.encoded {
+                f.encoded(1, encoded);
+            }
+            f.int(2, i64::from(self.state as i32));
+            f.text(3, self.proposed_by);
+            f.text(4, self.approved_by);
+            f.int(5, self.expires_us);
+            if let Some(case) = &self.case {
+                write_case(f, 6, case);
+            }
+        });
+    }
+}
+
 /// What became of one command.
 #[derive(Debug)]
 pub struct DecisionLine<'a> {
@@ -195,6 +230,8 @@ pub struct DecisionLine<'a> {
     pub waits_for: Option<EventView<'a>>,
     /// The account that it changed, as it may be used from now on.
     pub status: Option<&'a (Box<str>, Status)>,
+    /// The proposal that it made, approves or rejected.
+    pub proposal: Option<ProposalLine<'a>>,
     /// The account and asset whose limits it changed, and these from now on.
     pub limits: Option<&'a (Box<str>, Box<str>, OwnLimits)>,
     /// The event that it gives back, and what of that is given back from now on.
@@ -227,6 +264,7 @@ impl<'a> DecisionLine<'a> {
             hold: None,
             waits_for: None,
             status: None,
+            proposal: None,
             limits: None,
             reversed: None,
         }
@@ -242,6 +280,23 @@ impl<'a> DecisionLine<'a> {
     ) -> Self {
         let line = Self::new(command, ingest_slot, Outcome::Refused);
         Self { reason: Some(reason), detail, ..line }
+    }
+
+    /// The proposal that it is about: one that is named, or the one whose legs its command books.
+    #[must_use]
+    pub fn proposal(&self) -> Option<ProposalLine<'a>> {
+        let Operation::Adjust(Adjust::Approve { proposal, proposed_by, case }) = self.command.operation
+        else {
+            return self.proposal;
+        };
+        let state = match self.outcome {
+            Outcome::Booked => State::Approved,
+            Outcome::Pending => State::Approving,
+            _ => return self.proposal,
+        };
+        let approved_by = self.command.principal;
+        let booked = ProposalLine { event: proposal, state, proposed_by, approved_by, expires_us: 0, case };
+        self.proposal.or((!proposed_by.is_empty()).then_some(booked))
     }
 
     /// `JournalItem { decision }`.
@@ -304,9 +359,16 @@ impl<'a> DecisionLine<'a> {
         // All of them in the place of the first: so do the generated types. That the amount was fixed here is said of what is
         // booked, too.
         let fixed = self.outcome == Outcome::Booked && matches!(command.operation, Operation::BookAtMost(_));
-        if fixed || self.outcome == Outcome::Pending {
-            command.operation.write(f, Operation::IN_DECISION);
+        match &command.operation {
+            _ if !fixed && self.outcome != Outcome::Pending => {}
+            Operation::Adjust(adjust) => adjust.write(f, Adjust::IN_DECISION),
+            operation => operation.write(f, Operation::IN_DECISION),
         }
+        self.write_waiting(f);
+    }
+
+    /// What it waits for, the account that it changed, what it gives back, who asked for it, and the proposal that it is about.
+    fn write_waiting(&self, f: &mut Fields<'_>) {
         if let Some(encoded) = self.waits_for.and_then(|event| event.encoded) {
             f.encoded(44, encoded);
         }
@@ -341,6 +403,10 @@ impl<'a> DecisionLine<'a> {
                 limits.lowest.iter().for_each(|lowest| f.amount(3, *lowest));
                 limits.highest.iter().for_each(|highest| f.amount(4, *highest));
             });
+        }
+        f.text(53, self.command.principal);
+        if let Some(proposal) = self.proposal() {
+            proposal.write(f);
         }
     }
 }

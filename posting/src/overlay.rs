@@ -2,6 +2,7 @@
 //! so, and the same as effects for `apply`. Dropped whole when the commit fails; nothing here touches the state.
 
 use crate::accounts::{AccountTable, Figures, Terms};
+use crate::adjustment;
 use crate::channels::Incoming;
 use crate::clearing::{Cleared, ClearingNets, Side as ClearingSide};
 use crate::config::PostingConfig;
@@ -13,11 +14,13 @@ use crate::ids::{IdKey, IdRecord};
 use crate::limits::ByAccount;
 use crate::lines::{ClearingLine, DecisionLine, ReceivedLine};
 use crate::outbox::Outbox;
+use crate::proposals::Proposal;
 use crate::refusal;
 use crate::resend::Again;
 use crate::reversal::{self, Reversed};
 use crate::state::Slot;
 use crate::status::Status;
+use crate::suspense::{Case, CaseKey};
 use crate::velocity::Moves;
 use prost::Message;
 use rustc_hash::{FxBuildHasher, FxHashMap};
@@ -123,6 +126,10 @@ pub struct Overlay<'a> {
     pub(crate) holds: HoldChanges,
     /// Events that wait for answers: `None` = decided in this window.
     pub(crate) groups: BTreeMap<IdKey, Option<Group>>,
+    /// Proposals: `None` = over in this window.
+    pub(crate) proposals: BTreeMap<IdKey, Option<Proposal>>,
+    /// Cases in suspense: `None` = resolved in this window.
+    pub(crate) cases: BTreeMap<CaseKey, Option<Case>>,
     /// Accounts whose status changed.
     pub(crate) statuses: BTreeMap<Box<str>, Status>,
     /// Limits that events of this window have given accounts.
@@ -177,6 +184,8 @@ impl<'a> Overlay<'a> {
             ids: FxHashMap::with_capacity_and_hasher(items, FxBuildHasher),
             holds: HoldChanges::default(),
             groups: BTreeMap::new(),
+            proposals: BTreeMap::new(),
+            cases: BTreeMap::new(),
             statuses: BTreeMap::new(),
             limits: ByAccount::default(),
             moves: Moves::default(),
@@ -236,6 +245,7 @@ impl<'a> Overlay<'a> {
         } else if line.outcome == Outcome::Duplicate || line.reason == Some(Reason::Conflict) {
             self.effects.push(Effect::Repeated { conflict: line.outcome == Outcome::Refused });
         }
+        adjustment::effects(line, &mut self.effects);
         if let Some((account, status)) = line.status {
             self.effects.push(Effect::Status { account: account.clone(), status: *status });
         }
@@ -259,6 +269,11 @@ impl<'a> Overlay<'a> {
         self.journal.push_with(|f| line.write(f));
         self.effects.push(Effect::Arrived { from: line.from, sequence: line.sequence, check: line.check });
         self.effects.extend(line.reserved.map(Effect::HoldEnded));
+        if let Some(case) = Case::of_line(line) {
+            let key = (line.from, line.sequence);
+            self.cases.insert(key, Some(case.clone()));
+            self.effects.push(Effect::Case { key, case: Some(Box::new(case)) });
+        }
     }
 
     /// Whether something became of an event in this window.

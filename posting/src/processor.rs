@@ -8,7 +8,7 @@ use crate::outbox::Outbox;
 use crate::overlay::Overlay;
 use crate::state::{Change, Slot};
 use crate::views::CommandItemView;
-use crate::{decide, gaps, groups, holds, markers, receive, recheck, resend, reversal, room};
+use crate::{adjustment, decide, gaps, groups, holds, markers, receive, recheck, resend, reversal, room};
 use bytes::Bytes;
 use prost::Message;
 use schemas::batch::{self, BODY_BYTES_MAX, BatchError, Opened};
@@ -110,6 +110,7 @@ impl Processor for Posting {
         let journal = TopicPartition::new(Topic::Journal, slot.slot);
         groups::conclude(&mut overlay).map_err(|why| stop(slot, journal, 0, &why))?;
         holds::expire(&mut overlay);
+        adjustment::expire(&mut overlay);
         gaps::ask(&mut overlay);
         overlay.close_window().map_err(|r| stop(slot, journal, 0, &r.detail))?;
         resend::sending(&mut overlay).map_err(|why| stop(slot, journal, 0, &why))?;

@@ -14,7 +14,7 @@ use crate::lines::ReceivedLine;
 use crate::overlay::{LocalLeg, Overlay, Refusal, signed};
 use crate::velocity::Volume;
 use crate::views::{CreditItemView, CreditKind, CreditView};
-use crate::{gaps, groups, markers, recheck, resend};
+use crate::{adjustment, gaps, groups, markers, recheck, resend, suspense};
 use schemas::batch::{Hash, sha256};
 use schemas::reason::Reason;
 use schemas::wire::{
@@ -123,7 +123,7 @@ fn receive(
         o.tally((Kind::CreditsIn, from, date, facts.book), [(to.asset, by)]);
     }
     let reserved = end_reserved(o, from, sequence, credit)?;
-    let suspense = format!("suspense:p{:02}", o.base.slot);
+    let suspense = suspense::account_of(o.base.slot);
     let (lines, why) = match book(o, credit, reserved.as_ref()) {
         Ok(lines) => (lines, None),
         Err(refusal) => {
@@ -232,6 +232,7 @@ fn resolve(o: &mut Overlay<'_>, from: u32, sequence: u64, check: u64, verdict: V
     if let Some(before) = o.id(&key) {
         let (outcome, reason) = (verdict.outcome(), Reason::by_code(&verdict.reason));
         o.change_id(key, before.resolved(outcome, reason, from, verdict.batch));
+        adjustment::ended(o, &key, outcome);
     }
     o.journal(Item::Resolution(Resolution {
         from,

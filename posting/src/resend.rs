@@ -280,6 +280,7 @@ pub fn command_of(decision: Decision) -> Command {
         job: decision.job,
         rate: decision.rate,
         operation: decision.operation.map(operation_of),
+        principal: decision.principal,
     }
 }
 
@@ -289,6 +290,10 @@ fn operation_of(of: decision::Operation) -> command::Operation {
         decision::Operation::CaptureHold(capture) => command::Operation::CaptureHold(capture),
         decision::Operation::ReleaseHold(release) => command::Operation::ReleaseHold(release),
         decision::Operation::ChangeAccount(change) => command::Operation::ChangeAccount(change),
+        decision::Operation::ProposeAdjustment(propose) => command::Operation::ProposeAdjustment(propose),
+        decision::Operation::ApproveAdjustment(approve) => command::Operation::ApproveAdjustment(approve),
+        decision::Operation::RejectAdjustment(reject) => command::Operation::RejectAdjustment(reject),
+        decision::Operation::ResolveSuspense(resolve) => command::Operation::ResolveSuspense(resolve),
         decision::Operation::ChangeLimits(change) => command::Operation::ChangeLimits(change),
         decision::Operation::BookAtMost(book) => command::Operation::BookAtMost(book),
         decision::Operation::ReverseEvent(reverse) => command::Operation::ReverseEvent(reverse),

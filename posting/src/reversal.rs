@@ -183,7 +183,7 @@ pub fn arrived(
         }
         _ => {}
     }
-    groups::wait_for(o, command, event, asked, ingest_slot);
+    groups::wait_for(o, command, event, asked, ingest_slot, None);
     Ok(())
 }
 
@@ -267,6 +267,14 @@ fn legs_of(decision: Decision) -> Result<Vec<Leg>, Refusal> {
     let moves = match decision.operation {
         _ if decision.reversed.is_some() => return Err(refused("gives something back itself")),
         Some(Operation::ReverseEvent(_)) => return Err(refused("gives something back itself")),
+        // It would undo with one principal what takes two.
+        _ if decision.proposal.is_some() => return Err(refused("is of an adjustment: propose the opposite")),
+        Some(
+            Operation::ProposeAdjustment(_)
+            | Operation::ApproveAdjustment(_)
+            | Operation::RejectAdjustment(_)
+            | Operation::ResolveSuspense(_),
+        ) => return Err(refused("is of an adjustment: propose the opposite")),
         None | Some(Operation::CaptureHold(_)) => true,
         // Where another partition has fixed the amount, home does not know it.
         Some(Operation::BookAtMost(_)) => return Err(refused("booked at most what was available")),

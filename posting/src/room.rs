@@ -8,8 +8,9 @@
 use crate::config::PostingConfig;
 use crate::overlay::Overlay;
 use crate::velocity;
-use crate::views::CommandView;
+use crate::views::{CommandView, Operation};
 use schemas::ids::{ACCOUNT_BYTES_MAX, ASSET_BYTES_MAX, EVENT_ID_BYTES_MAX, SOURCE_BYTES_MAX};
+use schemas::principal;
 use schemas::topics::Topic;
 use schemas::wire_walk::{Walk, bytes_key};
 
@@ -26,6 +27,10 @@ const NET_BYTES: usize = 320;
 const DETAIL_BYTES: usize = 640;
 /// A hold as it is from now on: the event that placed it, its account, its asset, figures.
 const HOLD_BYTES: usize = SOURCE_BYTES_MAX + EVENT_ID_BYTES_MAX + ACCOUNT_BYTES_MAX + ASSET_BYTES_MAX + 96;
+/// A proposal as it is from now on: the event that made it, two principals, its case, figures.
+const PROPOSAL_BYTES: usize = SOURCE_BYTES_MAX + EVENT_ID_BYTES_MAX + 2 * principal::BYTES_MAX + 64;
+/// A leg that does not stand in its command: its account, its asset, figures.
+const MADE_LEG_BYTES: usize = ACCOUNT_BYTES_MAX + ASSET_BYTES_MAX + LEG_BYTES;
 /// A partition that is told of a refusal.
 const VOID_BYTES: usize = 24;
 /// Bytes of a window that are left to events that have waited, while any waits.
@@ -68,6 +73,10 @@ fn legs_of_command(message: &[u8]) -> (usize, usize) {
             {
                 // What is said of a hold, of an account, or of the event that is given back.
                 bytes += HOLD_BYTES;
+            } else if (bytes_key(26)..=bytes_key(29)).contains(&key) {
+                // What is said of a proposal, and that it is waited for; the legs where home makes them.
+                let made = if key == bytes_key(29) { 2 * MADE_LEG_BYTES } else { 0 };
+                bytes += 2 * PROPOSAL_BYTES + made;
             }
             if walk.skip(key).is_err() {
                 return;
@@ -123,8 +132,9 @@ fn nets_max(config: &PostingConfig) -> usize {
 pub fn has_room_for(o: &Overlay<'_>, command: &CommandView<'_>, members: usize) -> bool {
     let legs = command.legs.len();
     let nets = legs.min(nets_max(o.config).saturating_sub(o.nets())) * NET_BYTES;
-    let bytes =
-        command.encoded.len() + ITEM_BYTES + DETAIL_BYTES + legs * LEG_BYTES + members * VOID_BYTES + nets;
+    let proposal = if matches!(command.operation, Operation::Adjust(_)) { PROPOSAL_BYTES } else { 0 };
+    let item = command.encoded.len() + ITEM_BYTES + DETAIL_BYTES + proposal;
+    let bytes = item + legs * LEG_BYTES + members * VOID_BYTES + nets;
     let counted = if moved_bytes(o.config) > 0 { command.encoded.len() } else { 0 };
     let bytes = bytes + counted + legs * moved_bytes(o.config);
     bytes <= left(o)

@@ -9,9 +9,11 @@ use crate::groups::{Group, GroupTable};
 use crate::holds::{Hold, HoldKey, HoldTable};
 use crate::ids::{IdKey, IdRecord, IdTable, key_of};
 use crate::limits::LimitTable;
+use crate::proposals::{Proposal, ProposalTable};
 use crate::resend::Again;
 use crate::reversal::{ReversalTable, Reversed};
 use crate::status::StatusTable;
+use crate::suspense::{Case, CaseKey, CaseTable};
 use crate::velocity::VelocityTable;
 use prost::Message;
 use schemas::batch::{ChainHead, Hash};
@@ -37,6 +39,10 @@ pub struct Slot {
     pub holds: HoldTable,
     /// Events of this home that wait for answers of other partitions.
     pub groups: GroupTable,
+    /// Proposed adjustments of this home.
+    pub proposals: ProposalTable,
+    /// Cases in suspense here.
+    pub cases: CaseTable,
     /// Accounts that an event has opened, closed or frozen.
     pub statuses: StatusTable,
     /// Accounts to which an event has given limits.
@@ -90,6 +96,8 @@ impl Slot {
             ids: IdTable::default(),
             holds: HoldTable::default(),
             groups: GroupTable::default(),
+            proposals: ProposalTable::default(),
+            cases: CaseTable::default(),
             statuses: StatusTable::default(),
             limits: LimitTable::default(),
             velocity: VelocityTable::default(),
@@ -155,19 +163,9 @@ impl Slot {
                     self.ids.set(key, before.resolved(outcome, reason, decider, batch));
                     self.groups.came(key, outcome != Outcome::Pending);
                 }
-            }
-            Effect::GroupOpened { key, mut group } => {
-                let other = group.waits_for.as_ref().map(|event| key_of(Some(event)));
-                let decided = |record: &IdRecord| group.decided && record.outcome != Outcome::Pending;
-                group.came = other.is_some_and(|other| self.ids.get(&other).is_some_and(decided));
-                self.groups.open(key, *group);
+                self.proposals.decided(&key, outcome);
             }
             Effect::Reversed { key, reversed } => self.reversals.set(key, *reversed),
-            Effect::GroupAnswered { key, from, answer } => self.groups.answer(key, from, answer),
-            Effect::GroupClosed(key) => self.groups.close(key),
-            Effect::HoldPlaced { key, hold } => self.holds.place(key, *hold),
-            Effect::HoldEnded(key) => self.holds.end(key),
-            Effect::HoldsEnded { event, home } => self.holds.end_all(event, home),
             Effect::Status { account, status } => self.statuses.set(account, status),
             Effect::Limits { account, asset, limits } => self.limits.set(account, asset, limits),
             Effect::Moved(of) => self.velocity.set(*of),
@@ -184,6 +182,14 @@ impl Slot {
                 self.held_tick_us = business_time_us;
             }
             Effect::Chart(hash) => self.chart_hash = hash,
+            waits @ (Effect::GroupOpened { .. }
+            | Effect::GroupAnswered { .. }
+            | Effect::GroupClosed(_)
+            | Effect::HoldPlaced { .. }
+            | Effect::HoldEnded(_)
+            | Effect::HoldsEnded { .. }
+            | Effect::Proposal { .. }
+            | Effect::Case { .. }) => self.take_of_waiting(waits),
             day @ (Effect::MarkerSeen { .. }
             | Effect::MarkerSent { .. }
             | Effect::Aligned { .. }
@@ -193,6 +199,29 @@ impl Slot {
             | Effect::Dropped { .. }
             | Effect::Asked { .. }
             | Effect::Again { .. }) => self.take_of_channels(channel),
+        }
+    }
+
+    /// Of what waits: for other partitions, for another event, for another principal.
+    fn take_of_waiting(&mut self, effect: Effect) {
+        match effect {
+            Effect::GroupOpened { key, mut group } => {
+                let other = group.waits_for.as_ref().map(|event| key_of(Some(event)));
+                let known = |record: &IdRecord| !group.decided || record.outcome != Outcome::Pending;
+                group.came = other.is_some_and(|other| self.ids.get(&other).is_some_and(known));
+                self.groups.open(key, *group);
+            }
+            Effect::GroupAnswered { key, from, answer } => self.groups.answer(key, from, answer),
+            Effect::GroupClosed(key) => self.groups.close(key),
+            Effect::HoldPlaced { key, hold } => self.holds.place(key, *hold),
+            Effect::HoldEnded(key) => self.holds.end(key),
+            Effect::HoldsEnded { event, home } => self.holds.end_all(event, home),
+            Effect::Proposal { key, change } => self.proposals.change(key, change),
+            Effect::Case { key, case } => {
+                let since_us = self.tick_us;
+                self.cases.change(key, case.map(|case| Case { since_us, ..*case }));
+            }
+            _ => {}
         }
     }
 
@@ -242,8 +271,10 @@ const KEY_HOLD: u8 = b'h';
 const KEY_ID: u8 = b'i';
 const KEY_LIMITS: u8 = b'l';
 const KEY_REST: u8 = b'm';
+const KEY_PROPOSAL: u8 = b'p';
 const KEY_REVERSED: u8 = b'r';
 const KEY_STATUS: u8 = b's';
+const KEY_CASE: u8 = b'u';
 pub(crate) const KEY_VELOCITY: u8 = b'v';
 
 fn account_key(key: &mut Vec<u8>, account: &str, asset: &str) {
@@ -284,6 +315,19 @@ fn reversed_key(id: &IdKey) -> [u8; 17] {
 
 fn group_key(id: &IdKey) -> [u8; 17] {
     keyed(KEY_GROUP, id)
+}
+
+fn proposal_key(id: &IdKey) -> [u8; 17] {
+    keyed(KEY_PROPOSAL, id)
+}
+
+/// Sender, sequence.
+fn case_key((from, sequence): CaseKey) -> [u8; 13] {
+    let mut key = [KEY_CASE; 13];
+    let (of_from, of_sequence) = key.split_at_mut(1).1.split_at_mut(4);
+    of_from.copy_from_slice(&from.to_be_bytes());
+    of_sequence.copy_from_slice(&sequence.to_be_bytes());
+    key
 }
 
 /// Event, home, leg.
@@ -352,6 +396,7 @@ impl Slot {
             held_tick_us: self.held_tick_us,
             duplicates: Some(self.duplicates),
             conflicts: Some(self.conflicts),
+            cases: Some(self.cases.len() as u64),
             chart_hash: self.chart_hash.to_vec().into(),
             resending: self
                 .outgoing
@@ -366,6 +411,7 @@ impl Slot {
     fn load_rest(&mut self, rest: wire::PostingRest) -> Option<()> {
         self.duplicates = rest.duplicates?;
         self.conflicts = rest.conflicts?;
+        rest.cases?;
         let hash = |bytes: &[u8]| Hash::try_from(bytes).unwrap_or_default();
         let head = |m: &wire::ChainMark| ChainHead { sequence: m.sequence, hash: hash(&m.hash) };
         self.journal = rest.journal.as_ref().map(head).unwrap_or_default();
@@ -397,6 +443,10 @@ impl SlotState for Slot {
         }
         self.holds.take_dirty(|key, hold| put(&hold_key(&key), hold.map(|hold| hold.encode(key)).as_deref()));
         self.groups.take_dirty(|key, group| put(&group_key(&key), group.map(Group::encode).as_deref()));
+        self.proposals.take_dirty(|key, proposal| {
+            put(&proposal_key(&key), proposal.map(Proposal::encode).as_deref());
+        });
+        self.cases.take_dirty(|key, case| put(&case_key(key), case.map(|case| case.encode(key)).as_deref()));
         self.statuses.take_dirty(|account, status| {
             put(&status_key(account), Some(&status.to_wire(account).encode_to_vec()));
         });
@@ -416,6 +466,8 @@ impl SlotState for Slot {
             + self.ids.dirty_bytes()
             + self.holds.dirty_bytes()
             + self.groups.dirty_bytes()
+            + self.proposals.dirty_bytes()
+            + self.cases.dirty_bytes()
             + self.statuses.dirty_bytes()
             + self.limits.dirty_bytes()
             + self.velocity.dirty_bytes()
@@ -444,6 +496,14 @@ impl SlotState for Slot {
             Some((&KEY_GROUP, rest)) => {
                 let key = IdKey::try_from(rest).map_err(|_| wrong())?;
                 self.groups.load(key, Group::decode(value).ok_or_else(wrong)?);
+            }
+            Some((&KEY_PROPOSAL, rest)) => {
+                let key = IdKey::try_from(rest).map_err(|_| wrong())?;
+                self.proposals.load(key, Proposal::decode(value).ok_or_else(wrong)?);
+            }
+            Some((&KEY_CASE, _)) => {
+                let (key, case) = Case::decode(value).ok_or_else(wrong)?;
+                self.cases.load(key, case);
             }
             Some((&KEY_LIMITS, _)) => self.limits.load(value).ok_or_else(wrong)?,
             Some((&KEY_VELOCITY, rest)) => self.velocity.load(rest, value).ok_or_else(wrong)?,
@@ -476,6 +536,12 @@ impl SlotState for Slot {
         for (key, group) in self.groups.all() {
             put(&group_key(key), Some(&group.encode()));
         }
+        for (key, proposal) in self.proposals.all() {
+            put(&proposal_key(key), Some(&proposal.encode()));
+        }
+        for (key, case) in self.cases.all() {
+            put(&case_key(*key), Some(&case.encode(*key)));
+        }
         for (account, status) in self.statuses.sorted() {
             put(&status_key(account), Some(&status.to_wire(account).encode_to_vec()));
         }
@@ -503,6 +569,8 @@ impl SlotState for Slot {
         all.extend(self.ids.sorted().into_iter().map(|(k, r)| (id_key(&k).to_vec(), r.encode().to_vec())));
         all.extend(self.holds.all().map(|(k, hold)| (hold_key(k).to_vec(), hold.encode(*k))));
         all.extend(self.groups.all().map(|(k, group)| (group_key(k).to_vec(), group.encode())));
+        all.extend(self.proposals.all().map(|(k, proposal)| (proposal_key(k).to_vec(), proposal.encode())));
+        all.extend(self.cases.all().map(|(key, case)| (case_key(*key).to_vec(), case.encode(*key))));
         let statuses = self.statuses.sorted().into_iter();
         all.extend(statuses.map(|(account, s)| (status_key(account), s.to_wire(account).encode_to_vec())));
         let limits = self.limits.sorted().into_iter();

@@ -1,8 +1,9 @@
 //! What posting reads of `commands` and `credits`: the wire types with their texts as slices of the record, so that
 //! a command costs no allocation but its list of legs. A test holds these against the generated types.
 
+use crate::adjustment::Adjust;
 use schemas::wire::{
-    Answer, BookAtMost, DayMarker, Match, PlaceHold, Resend, Reserve, Side, Verdict, Void,
+    Answer, BookAtMost, DayMarker, Match, PlaceHold, Resend, Reserve, Side, SuspenseCase, Verdict, Void,
     change_account::Action,
 };
 use schemas::wire_read::{Field, WireError, fields};
@@ -151,6 +152,8 @@ pub struct CommandView<'a> {
     pub rate: &'a str,
     /// What it asks for.
     pub operation: Operation<'a>,
+    /// Who sent it; empty = nobody is known.
+    pub principal: &'a str,
     /// The message as it stands in the record.
     pub encoded: &'a [u8],
 }
@@ -182,6 +185,8 @@ pub enum Operation<'a> {
     },
     /// An account may be used for other things from now on.
     ChangeAccount(AccountChange<'a>),
+    /// Something about a proposed adjustment.
+    Adjust(Adjust<'a>),
     /// An account has limits of its own from now on.
     ChangeLimits(LimitsChange<'a>),
     /// Its two legs are booked, with at most what the account of the leg on that side has available.
@@ -371,6 +376,17 @@ impl<'a> Operation<'a> {
             Self::BookAtMost(side) => {
                 f.message(book_at_most, |f| f.int(1, i64::from(*side as i32)));
             }
+            // These have numbers of their own.
+            Self::Adjust(adjust) => adjust.write(f, Adjust::IN_COMMAND),
+        }
+    }
+
+    /// The case in suspense that its legs resolve; home has put it in.
+    #[must_use]
+    pub const fn case(&self) -> Option<SuspenseCase> {
+        match self {
+            Self::Adjust(Adjust::Approve { case, .. }) => *case,
+            _ => None,
         }
     }
 
@@ -424,6 +440,8 @@ impl<'a> CommandView<'a> {
                 45 => command.job = field.text()?,
                 46 => command.rate = field.text()?,
                 tag @ (18..=22 | 24 | 25) => command.operation = Operation::read(tag, field.bytes()?)?,
+                tag @ 26..=29 => command.operation = Operation::Adjust(Adjust::read(tag, field.bytes()?)?),
+                40 => command.principal = field.text()?,
                 _ => {}
             }
         }
@@ -590,10 +608,20 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message;
     use schemas::wire::{
-        CaptureHold, ChangeAccount, ChangeLimits, Command, CommandItem, Credit, CreditItem, EventKey,
-        Forward, Leg, LimitChange, ReleaseHold, ReverseEvent, command, command_item, credit_item,
-        limit_change,
+        ApproveAdjustment, CaptureHold, ChangeAccount, ChangeLimits, Command, CommandItem, Credit,
+        CreditItem, EventKey, Forward, Leg, LimitChange, ProposeAdjustment, RejectAdjustment, ReleaseHold,
+        ResolveSuspense, ReverseEvent, command, command_item, credit_item, limit_change,
     };
+
+    fn case() -> impl Strategy<Value = Option<SuspenseCase>> {
+        proptest::option::of(
+            (0_u32..3, 0_u32..3, 0_u64..300).prop_map(|(partition, from, sequence)| SuspenseCase {
+                partition,
+                from,
+                sequence,
+            }),
+        )
+    }
 
     fn operation() -> impl Strategy<Value = Option<command::Operation>> {
         let key = || ("[a-z/]{0,9}", "[a-z0-9]{0,9}").prop_map(|(source, id)| Some(EventKey { source, id }));
@@ -610,6 +638,16 @@ mod tests {
             ("[a-z:]{0,9}", 0_i32..6, 0_i32..4).prop_map(|(account, action, side)| {
                 Some(command::Operation::ChangeAccount(ChangeAccount { account, action, side }))
             }),
+            Just(Some(command::Operation::ProposeAdjustment(ProposeAdjustment {}))),
+            (key(), "[a-z:]{0,9}", case()).prop_map(|(proposal, proposed_by, case)| Some(
+                command::Operation::ApproveAdjustment(ApproveAdjustment { proposal, proposed_by, case })
+            )),
+            (case(), "[a-z:]{0,9}").prop_map(|(case, account)| Some(command::Operation::ResolveSuspense(
+                ResolveSuspense { case, account }
+            ))),
+            key().prop_map(|proposal| Some(command::Operation::RejectAdjustment(RejectAdjustment {
+                proposal
+            }))),
             (0_i32..3).prop_map(|side| Some(command::Operation::BookAtMost(BookAtMost { side }))),
             ("[a-z:]{0,9}", "[A-Z]{0,4}", limit(), limit()).prop_map(|(account, asset, least, most)| {
                 Some(command::Operation::ChangeLimits(ChangeLimits { account, asset, least, most }))
@@ -666,17 +704,17 @@ mod tests {
 
     prop_compose! {
         fn command()(
-            texts in proptest::array::uniform10("[a-zA-Z0-9/:é-]{0,12}"), numbers in proptest::array::uniform4(any::<i64>()),
+            texts in proptest::array::uniform11("[a-zA-Z0-9/:é-]{0,12}"), numbers in proptest::array::uniform4(any::<i64>()),
             dates in proptest::array::uniform2(any::<i32>()), small in proptest::array::uniform3(any::<u32>()),
             body_hash in proptest::collection::vec(any::<u8>(), 0..17), back_dated in any::<bool>(),
             leg in proptest::collection::vec(leg(), 0..4), operation in operation(),
         ) -> Command {
-            let [source, id, kind, subject, book, rule, traceparent, tenant, job, rate] = texts;
+            let [source, id, kind, subject, book, rule, traceparent, tenant, principal, job, rate] = texts;
             Command {
                 event: Some(EventKey { source, id }), r#type: kind, subject, body_hash: body_hash.into(),
                 occurred_at_us: numbers[0], accounting_date: dates[0], value_date: dates[1], back_dated, book, rule,
                 rule_version: small[0], leg, lane: small[1], event_partition: small[2], event_offset: numbers[1],
-                traceparent, tenant, job, rate, operation,
+                traceparent, tenant, job, rate, operation, principal,
             }
         }
     }
@@ -709,6 +747,7 @@ mod tests {
             (command.lane, command.event_partition, command.event_offset)
         );
         assert_eq!((f.traceparent, view.tenant), (&*command.traceparent, &*command.tenant));
+        assert_eq!(view.principal, command.principal);
         assert_eq!((view.job, view.rate), (&*command.job, &*command.rate));
         assert_eq!(view.legs.len(), command.leg.len());
         view.legs.iter().zip(&command.leg).for_each(|(view, leg)| same_leg(view, leg));
@@ -748,7 +787,7 @@ mod tests {
             prop_assert_eq!((view.leg, view.carried_from, view.reserved), (c.lane, carried_from, reserved));
             let with = |facts| CommandView {
                 facts, subject: &c.subject, body_hash: &c.body_hash, lane: c.lane, event_partition: c.event_partition,
-                event_offset: c.event_offset, tenant: &c.tenant, job: &c.job, rate: &c.rate, ..CommandView::default()
+                event_offset: c.event_offset, tenant: &c.tenant, principal: &c.principal, job: &c.job, rate: &c.rate, ..CommandView::default()
             };
             same_command(&with(view.facts), &Command { leg: vec![], operation: None, ..c.clone() });
         }

@@ -28,7 +28,7 @@ enum Expect {
     Booked,
     /// Booked, or refused for want of funds: it depends on what came before.
     IfFunded,
-    /// Booked, or refused for what it says of a hold: it depends on what came before.
+    /// Booked, or refused for what it says of a hold or a proposal: it depends on what came before, and on the lane.
     IfOpen,
     /// Booked, or refused for what it says of the event that it gives back: it depends on what came before.
     IfThere,
@@ -81,6 +81,7 @@ impl History {
         history.transfers();
         history.linked();
         history.holds();
+        history.adjustments();
         history.payments();
         history.unreadable();
         history.shuffle();
@@ -235,6 +236,38 @@ impl History {
         }
     }
 
+    /// Adjustments proposed, approved and rejected in any order and by any lane: who sends them is whose lane it is. And
+    /// moves of what may lie in suspense.
+    fn adjustments(&mut self) {
+        for _ in 0..4 {
+            let (proposal, wallet, time) = (self.id(), self.wallet(), self.time());
+            let subject = format!("desks:{}", self.prng.below(4));
+            let event = |id: &str, kind, data| {
+                let (id, subject, time) = (id.to_owned(), subject.clone(), time.into());
+                Event { id, kind, subject, time, data }
+            };
+            let amount = yuan(1 + self.prng.below(3_000));
+            let leg = |account: &str, side| json!({ "account": account, "side": side, "asset": "CNY", "amount": amount });
+            let legs = match self.prng.below(3) {
+                0 => [leg("bank:main", "debit"), leg(&wallet, "credit")],
+                1 => [leg(&wallet, "debit"), leg("bank:main", "credit")],
+                _ => [leg(&wallet, "debit"), leg(&self.wallet(), "credit")],
+            };
+            self.send(&event(&proposal, "adjustment.proposed", json!({ "legs": legs })), Expect::IfOpen);
+            for _ in 0..2 + self.prng.below(3) {
+                let id = self.id();
+                let kind =
+                    if self.prng.below(6) == 0 { "adjustment.rejected" } else { "adjustment.approved" };
+                self.send(&event(&id, kind, json!({ "proposal": proposal })), Expect::IfOpen);
+            }
+            let (id, case) = (self.id(), format!("p0{}-p0{}-1", self.prng.below(3), self.prng.below(3)));
+            self.send(&event(&id, "suspense.retried", json!({ "case": case })), Expect::IfOpen);
+            let approval = json!({ "proposal": id });
+            let id = self.id();
+            self.send(&event(&id, "adjustment.approved", approval), Expect::IfOpen);
+        }
+    }
+
     fn payments(&mut self) {
         for number in 0..14 {
             let (order, cents, fee) =
@@ -367,7 +400,19 @@ impl History {
             Expect::Booked => *outcome == "booked",
             Expect::IfFunded => stands(outcome, &["timed_out"]),
             Expect::IfOpen => {
-                stands(outcome, &["unknown_hold", "hold_not_open", "hold_mismatch", "exceeds_hold"])
+                let reasons = [
+                    "unknown_hold",
+                    "hold_not_open",
+                    "hold_mismatch",
+                    "exceeds_hold",
+                    "no_principal",
+                    "self_approval",
+                    "unknown_proposal",
+                    "proposal_not_open",
+                    "case_not_open",
+                    "timed_out",
+                ];
+                stands(outcome, &reasons)
             }
             Expect::IfThere => {
                 stands(outcome, &["unknown_event", "not_reversible", "exceeds_original", "timed_out"])

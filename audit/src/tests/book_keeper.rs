@@ -8,7 +8,7 @@ use bytes::Bytes;
 use prost::Message;
 use schemas::batch::{BodyBuilder, ChainHead, Hash, sha256};
 use schemas::topics::{PartitionCounts, Topic};
-use schemas::wire::{journal_item::Item, *};
+use schemas::wire::{journal_item::Item, proposal_state::State, *};
 use std::collections::{BTreeMap, BTreeSet};
 use stream::log::{Header, Record, TopicPartition};
 
@@ -50,11 +50,14 @@ pub struct Event {
     pub date: i32,
     pub back_dated: bool,
     pub operation: Option<command::Operation>,
+    /// Who sends it; empty = nobody is known.
+    pub principal: String,
 }
 
 /// Partition of an account: the number in its second segment, modulo the partitions.
 pub fn partition_of(account: &str, partitions: u32) -> u32 {
-    account.split(':').nth(1).and_then(|n| n.parse::<u32>().ok()).unwrap_or(0) % partitions
+    account.split(':').nth(1).and_then(|n| n.trim_start_matches('p').parse::<u32>().ok()).unwrap_or(0)
+        % partitions
 }
 
 pub fn leg(account: &str, amount: i128) -> Leg {
@@ -86,7 +89,36 @@ pub fn pay(id: &str, from: u32, to: u32, amount: i128) -> Event {
     ];
     let (lane, home) = (1, from % 2);
     let (id, plan, operation) = (id.into(), Plan::Book, None);
-    Event { lane, id, body: 1, plan, home, legs, date: DAY, back_dated: false, operation }
+    let principal = String::new();
+    Event { lane, id, body: 1, plan, home, legs, date: DAY, back_dated: false, operation, principal }
+}
+
+/// Somebody proposes to give a user money of the bank, at home of partition 0.
+pub fn propose(id: &str, who: &str, user: u32, amount: i128) -> Event {
+    let operation = Some(command::Operation::ProposeAdjustment(ProposeAdjustment {}));
+    let legs = vec![leg("bank:0:main", amount), leg(&format!("users:{user}:wallet"), -amount)];
+    Event { legs, operation, principal: who.into(), home: 0, ..pay(id, user, user, 1) }
+}
+
+/// Somebody approves what was proposed.
+pub fn approve(id: &str, who: &str, of: &str) -> Event {
+    let approve = ApproveAdjustment { proposal: key(of), ..ApproveAdjustment::default() };
+    let operation = Some(command::Operation::ApproveAdjustment(approve));
+    Event { legs: Vec::new(), operation, principal: who.into(), home: 0, ..pay(id, 1, 1, 1) }
+}
+
+/// Somebody rejects what was proposed.
+pub fn reject(id: &str, who: &str, of: &str) -> Event {
+    let operation = Some(command::Operation::RejectAdjustment(RejectAdjustment { proposal: key(of) }));
+    Event { legs: Vec::new(), operation, principal: who.into(), home: 0, ..pay(id, 1, 1, 1) }
+}
+
+/// Somebody proposes to give a user of partition 1 what item `sequence` of partition 0 left in suspense there.
+pub fn resolve(id: &str, who: &str, sequence: u64, user: u32) -> Event {
+    let case = Some(SuspenseCase { partition: 1, from: 0, sequence });
+    let account = format!("users:{user}:wallet");
+    let operation = Some(command::Operation::ResolveSuspense(ResolveSuspense { case, account }));
+    Event { legs: Vec::new(), operation, principal: who.into(), home: 1, ..pay(id, 1, 1, 1) }
 }
 
 /// Puts `amount` of a user's money on hold, at the user's own partition.
@@ -164,6 +196,12 @@ struct Ledger {
     held: BTreeMap<u32, BTreeMap<u64, Bytes>>,
     /// Events that wait for answers: the command, its ingest slot, and each partition asked with its answer.
     groups: BTreeMap<String, (Command, u32, Answers)>,
+    /// Legs by the event that proposed them, who did, and the case that they resolve.
+    proposed: BTreeMap<String, (Vec<Leg>, String, Option<SuspenseCase>)>,
+    /// What lies in suspense, by sequence: the leg as it was meant.
+    suspense: BTreeMap<u64, Leg>,
+    /// Approvals to be booked at the end of the window: the command, its ingest slot, and what it approves.
+    approvals: Vec<(Command, u32, String)>,
     /// Events that give another back and wait for its legs.
     reversing: Vec<(Command, u32)>,
     /// What of an event is given back, and what it moved.
@@ -634,6 +672,7 @@ fn command_of(event: &Event, slot: u32, offset: i64) -> Command {
         job: format!("job of {}", event.id),
         rate: "7.1".into(),
         operation: event.operation.clone(),
+        principal: event.principal.clone(),
     }
 }
 
@@ -869,6 +908,9 @@ impl PostingWindow {
         if !credit.back_dated {
             self.tally(world, day_tally::Kind::CreditsIn, from, credit.accounting_date, amount);
         }
+        if suspense {
+            world.ledgers[self.p as usize].suspense.insert(sequence, leg(&credit.account, amount));
+        }
         self.items.push(Item::Received(Received {
             from,
             sequence,
@@ -1011,6 +1053,12 @@ impl PostingWindow {
                 });
                 return;
             }
+            command::Operation::ProposeAdjustment(_)
+            | command::Operation::ApproveAdjustment(_)
+            | command::Operation::RejectAdjustment(_)
+            | command::Operation::ResolveSuspense(_) => {
+                return self.about_adjustment(world, command, operation, decision);
+            }
             command::Operation::ChangeLimits(ChangeLimits { account, asset, least, .. }) => {
                 let highest = match least.and_then(|least| least.to) {
                     Some(limit_change::To::Figure(highest)) => Some(highest),
@@ -1038,8 +1086,85 @@ impl PostingWindow {
         decision.hold = Some(after);
     }
 
-    /// Ends the holds whose time is over.
+    fn about_adjustment(
+        &self,
+        world: &mut World,
+        command: &Command,
+        operation: &command::Operation,
+        decision: &mut Decision,
+    ) {
+        let ledger = &mut world.ledgers[self.p as usize];
+        let id = |event: &Option<EventKey>| event.clone().unwrap().id;
+        let state = |event: &Option<EventKey>, state: State, by: &str, approver: &str, expires_us| {
+            let (event, proposed_by, approved_by) = (event.clone(), by.into(), approver.into());
+            let state = state as i32;
+            Some(ProposalState { event, state, proposed_by, approved_by, expires_us, case: None })
+        };
+        match operation {
+            command::Operation::ApproveAdjustment(approve) => {
+                decision.outcome = Outcome::Pending as i32;
+                let of = id(&approve.proposal);
+                let by = ledger.proposed[&of].1.clone();
+                decision.waits_for.clone_from(&approve.proposal);
+                decision.deadline_us = 10_000_000;
+                decision.proposal = state(&approve.proposal, State::Approving, &by, &command.principal, 0);
+                decision.operation = Some(decision::Operation::ApproveAdjustment(approve.clone()));
+                ledger.approvals.push((command.clone(), decision.ingest_slot, of));
+            }
+            command::Operation::RejectAdjustment(reject) => {
+                let (_, by, _) = ledger.proposed.remove(&id(&reject.proposal)).unwrap();
+                decision.proposal = state(&reject.proposal, State::Rejected, &by, "", 0);
+            }
+            _ => {
+                let (mut legs, by, mut case) = (command.leg.clone(), command.principal.clone(), None);
+                if let command::Operation::ResolveSuspense(resolve) = operation {
+                    case = resolve.case;
+                    let onto = &ledger.suspense[&case.unwrap().sequence];
+                    let onto = Leg { account: resolve.account.clone(), ..onto.clone() };
+                    let out = Leg {
+                        account: format!("suspense:p{:02}", self.p),
+                        side: 3 - onto.side,
+                        ..onto.clone()
+                    };
+                    legs = vec![out, onto];
+                }
+                decision.asked = (0..).zip(&legs).map(|(n, l)| remote(n, l, 0, 0)).collect();
+                // Business time stands at 1 here.
+                let expires_us = if id(&command.event) == "late" { 1 } else { 9 };
+                decision.proposal = state(&command.event, State::Open, &by, "", expires_us);
+                decision.proposal.as_mut().unwrap().case = case;
+                ledger.proposed.insert(id(&command.event), (legs, by, case));
+            }
+        }
+    }
+
+    /// Books what was approved in this window.
+    fn book_approved(&mut self, world: &mut World) {
+        for (command, ingest_slot, of) in std::mem::take(&mut world.ledgers[self.p as usize].approvals) {
+            let (legs, by, case) = world.ledgers[self.p as usize].proposed.remove(&of).unwrap();
+            let mut decision = decision_of(&command, ingest_slot);
+            decision.concludes = true;
+            self.book_legs(world, &Command { leg: legs, ..command.clone() }, &mut decision);
+            decision.proposal = Some(ProposalState {
+                event: key(&of),
+                state: State::Approved as i32,
+                proposed_by: by,
+                approved_by: command.principal.clone(),
+                expires_us: 0,
+                case,
+            });
+            let id = &command.event.clone().unwrap().id;
+            let known = world.ledgers[self.p as usize].ids.get_mut(id).unwrap();
+            (known.1, known.2) = (decision.outcome, (self.p, self.batch));
+            self.items.push(Item::Decision(decision));
+        }
+    }
+
+    /// Ends the proposals and the holds whose time is over.
     fn expire(&mut self, world: &mut World) {
+        if world.ledgers[self.p as usize].proposed.remove("late").is_some() {
+            self.items.push(Item::ProposalExpired(ProposalExpired { event: key("late") }));
+        }
         let placed = &mut world.ledgers[self.p as usize].placed;
         let over: Vec<HoldState> = (placed.extract_if(.., |_, hold| hold.expires_us == 1))
             .map(|(_, hold)| hold)
@@ -1052,6 +1177,7 @@ impl PostingWindow {
 
     /// Decides what every partition has answered.
     fn conclude(&mut self, world: &mut World) {
+        self.book_approved(world);
         self.give_back(world);
         let ledger = &mut world.ledgers[self.p as usize];
         let ready = ledger.groups.extract_if(.., |_, (.., answers)| answers.values().all(Option::is_some));
@@ -1378,6 +1504,7 @@ fn decision_of(command: &Command, ingest_slot: u32) -> Decision {
         event_offset: command.event_offset,
         subject: command.subject.clone(),
         ingest_slot,
+        principal: command.principal.clone(),
         ..Decision::default()
     }
 }

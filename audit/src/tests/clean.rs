@@ -91,9 +91,9 @@ fn a_clean_history_passes_with_every_check_made() {
     let report = run(&log, QUIESCED);
     assert!(report.passed, "{report}");
     let idle: Vec<&str> = report.checks.iter().filter(|c| c.checked == 0).map(|c| c.check).collect();
-    // Of what is on hold tells [`super::groups`].
+    // Of what is on hold tells [`super::groups`], of what two principals do [`super::adjustments`].
     let holds = ["outcome.group", "channel.repeat", "holds.owner", "holds.amount"];
-    let accounts = ["accounts.status", "accounts.limits", "accounts.velocity"];
+    let accounts = ["accounts.status", "accounts.limits", "accounts.velocity", "adjustments.four_eyes"];
     let elsewhere = [&holds[..], &accounts].concat();
     assert_eq!(idle, elsewhere, "checks that were never made\n{report}");
     let c = report.conservation;

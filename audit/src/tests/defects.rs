@@ -829,7 +829,7 @@ fn channels() -> Vec<Row> {
         (
             "put aside on the wrong account",
             ChannelContent,
-            &[BalanceValue, BalanceComplete, DayClosing],
+            &[BalanceValue, BalanceComplete, DayClosing, Suspense],
             Written(|w| {
                 item(w, 1, |i| match i {
                     Item::Received(r) if !r.suspense_reason.is_empty() => {
@@ -1246,7 +1246,8 @@ fn every_check_has_a_seeded_defect() {
     assert!(rows.len() > 110, "{} rows", rows.len());
     for check in Check::ALL {
         let named = rows.iter().any(|(_, expected, also, _)| expected == check || also.contains(check));
-        let elsewhere = *check == Coverage || super::groups::SEEDED.contains(check);
+        let elsewhere =
+            [Coverage, Adjustment, Suspense].contains(check) || super::groups::SEEDED.contains(check);
         assert!(named || elsewhere, "{}", check.name());
     }
 }

@@ -121,7 +121,7 @@ fn no_more_is_booked_than_was_asked_at_most() {
 }
 
 /// Changes, drops (`None`) or keeps the first journal item of a partition for which `change` returns true.
-fn falsify(world: &mut World, p: u32, change: impl Fn(&mut Item) -> bool, drop_it: bool) {
+pub fn falsify(world: &mut World, p: u32, change: impl Fn(&mut Item) -> bool, drop_it: bool) {
     for draft in world.drafts(Topic::Journal, p) {
         let mut items: Vec<JournalItem> =
             draft.items.iter().map(|bytes| JournalItem::decode(bytes.clone()).unwrap()).collect();

@@ -1,5 +1,6 @@
 //! Tests of the auditor: a clean history passes, every seeded defect is found by the check that is there for it.
 
+mod adjustments;
 mod book_keeper;
 mod clean;
 #[expect(clippy::too_many_lines, reason = "tables of defects")]

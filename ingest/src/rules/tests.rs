@@ -19,6 +19,9 @@ fn the_default_rules_are_good() {
             "account.limited",
             "account.opened",
             "account.unfrozen",
+            "adjustment.approved",
+            "adjustment.proposed",
+            "adjustment.rejected",
             "currency.exchanged",
             "event.refunded",
             "event.reversed",
@@ -29,6 +32,8 @@ fn the_default_rules_are_good() {
             "order.paid",
             "payout.sent",
             "refund.succeeded",
+            "suspense.redirected",
+            "suspense.retried",
             "transfer"
         ]
     );
@@ -105,8 +110,22 @@ fn a_wrong_rule_names_its_line_and_what_was_expected() {
         (RULE.replace("version: 3", "version: three"), 1, "expected a whole number"),
         (operation("hold, expires_after_s: 0", ONE_LEG), 3, "expires_after_s: 0, expected 1 to 4294967295"),
         (operation("hold", ""), 3, "legs: expected 1"),
-        (operation("hold, reference: data.h", ONE_LEG), 3, "reference: expected only with operation capture"),
+        (
+            operation("hold, reference: data.h", ONE_LEG),
+            3,
+            "reference: expected only with operation capture, release, reverse, approve, reject or resolve",
+        ),
         (operation("capture", ONE_LEG), 3, "reference: expected the field that names the other event"),
+        (operation("approve", ""), 3, "reference: expected the field that names the proposal"),
+        (operation("reject, reference: data.p", ONE_LEG), 3, "legs: expected 0"),
+        (operation("propose", ONE_LEG), 3, "legs: expected 2 to 64"),
+        (operation("resolve", ""), 3, "reference: expected the field that names the case"),
+        (operation("resolve, reference: data.c", ONE_LEG), 3, "legs: expected 0"),
+        (
+            operation("release, reference: data.h, reference_source: data.s", ""),
+            3,
+            "reference_source: expected only with operation approve or reject",
+        ),
         (operation("capture, reference: data.h", ONE_LEG), 3, "legs: expected 2 to 64"),
         (operation("release, reference: data.h", ONE_LEG), 3, "legs: expected 0"),
         (

@@ -107,6 +107,16 @@ fn events_become_legs() {
             &["D users:1:wallet CNY 30.00", "C merchants:7:payable CNY 30.00"],
         ),
         ("hold.released", r#"{"hold":"h-1"}"#, &[]),
+        (
+            "adjustment.proposed",
+            r#"{"legs":[{"account":"platform:revenue:x","side":"debit","asset":"CNY","amount":"3"},
+                {"account":"users:1:wallet","side":"credit","asset":"CNY","amount":"3.00"}],"reason":"x"}"#,
+            &["D platform:revenue:x CNY 3.00", "C users:1:wallet CNY 3.00"],
+        ),
+        ("adjustment.approved", r#"{"proposal":"p-1"}"#, &[]),
+        ("adjustment.rejected", r#"{"proposal":"p-1","proposal_source":"/desk"}"#, &[]),
+        ("suspense.retried", r#"{"case":"p02-p00-17"}"#, &[]),
+        ("suspense.redirected", r#"{"case":"p02-p00-17","account":"users:1:wallet"}"#, &[]),
         ("event.reversed", r#"{"event":"t-1"}"#, &[]),
         (
             "currency.exchanged",
@@ -178,6 +188,14 @@ fn every_bad_input_has_its_own_reason_and_names_the_field() {
     let listed = |legs: &[String]| format!(r#"{{"legs":[{}]}}"#, legs.join(","));
     let long = "x".repeat(200);
     let rows: Vec<(&str, String, Reason, &str)> = vec![
+        ("suspense.retried", r#"{"case":"p2-p0-17"}"#.into(), BadField, "data.case"),
+        ("suspense.redirected", r#"{"case":"p02-p00-17"}"#.into(), MissingField, "data.account"),
+        (
+            "suspense.redirected",
+            r#"{"case":"p02-p00-17","account":"suspense:p01"}"#.into(),
+            UnknownAccount,
+            "suspense:p01",
+        ),
         ("transfer", "null".into(), MissingField, "data"),
         ("transfer", "[]".into(), BadField, "data"),
         ("transfer", with("\"asset\":\"CNY\",", ""), MissingField, "data.asset"),

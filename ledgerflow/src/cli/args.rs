@@ -74,6 +74,12 @@ pub enum Command {
     Holds(Holds),
     /// Show a job: the events that name it, their entries, and what these come to in each account.
     Job(Job),
+    /// Adjustments: legs that one principal proposes and another approves.
+    #[command(subcommand)]
+    Adjustments(Adjustments),
+    /// What could not be booked to the account that it was meant for.
+    #[command(subcommand)]
+    Suspense(Suspense),
     /// Follow one event: event, decision, entries, balances, match.
     Trace(Trace),
     /// Debits, credits and their difference, per asset.
@@ -177,6 +183,9 @@ pub struct Token {
     /// What it may be used for, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',', required = true)]
     pub may: Vec<Right>,
+    /// Principal in whose name it sends, where that is not its name: several tokens of one person are one principal.
+    #[arg(long)]
+    pub principal: Option<String>,
 }
 
 /// Options of `demo`.
@@ -326,6 +335,80 @@ pub struct Breaks {
     /// Most lines.
     #[arg(long, default_value_t = 50)]
     pub limit: usize,
+}
+
+/// Commands of `adjustments`.
+///
+/// The principal is the user who asks the pipeline that runs on the data directory, `unix:` and his number. On Kafka
+/// adjustments are sent over HTTP.
+#[derive(Debug, Subcommand)]
+pub enum Adjustments {
+    /// List adjustments that wait, with their legs.
+    List {
+        /// Most adjustments.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Propose one: nothing is booked until another principal approves it. One with more legs is sent as an event.
+    Propose {
+        /// Account that is debited.
+        #[arg(long, value_name = "ACCOUNT")]
+        debit: String,
+        /// Account that is credited.
+        #[arg(long, value_name = "ACCOUNT")]
+        credit: String,
+        /// Asset.
+        #[arg(long)]
+        asset: String,
+        /// Amount, such as `12.50`.
+        #[arg(long)]
+        amount: String,
+        /// Why, for whoever approves it.
+        #[arg(long)]
+        reason: String,
+        /// Id of the adjustment; made up without it.
+        #[arg(long)]
+        id: Option<String>,
+    },
+    /// Approve one that another principal has proposed: its legs are booked.
+    Approve(Named),
+    /// Reject one, also one's own: nothing is booked.
+    Reject(Named),
+}
+
+/// Commands of `suspense`.
+///
+/// Moving a case takes two principals: the one who proposes it here, and another who approves it with `adjustments approve`.
+#[derive(Debug, Subcommand)]
+pub enum Suspense {
+    /// List cases: amount, the account they were meant for, why they are there and since when.
+    List {
+        /// Most cases.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Propose to move a case to the account that it was meant for.
+    Retry {
+        /// Its name, as `list` shows it.
+        case: String,
+    },
+    /// Propose to move a case to another account.
+    Redirect {
+        /// Its name, as `list` shows it.
+        case: String,
+        /// Where it goes.
+        account: String,
+    },
+}
+
+/// An adjustment by its name.
+#[derive(Debug, Args)]
+pub struct Named {
+    /// Its id, as `list` shows it.
+    pub id: String,
+    /// Its source, where several have the same id.
+    #[arg(long)]
+    pub source: Option<String>,
 }
 
 /// Commands of `rejected`.

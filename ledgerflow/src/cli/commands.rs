@@ -8,6 +8,7 @@ use crate::basis::BasisError;
 use crate::config::{self, EVENT_BYTES_MAX, LogKind, Settings};
 use crate::head::HeadAsked;
 use crate::measure::process;
+use crate::query::adjustments::Adjustment;
 use crate::query::events::Text;
 use crate::query::outcomes::{self, Awaited, Gathered};
 use crate::query::{self, Answer, Ending, Question};
@@ -117,10 +118,12 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         .into()),
         Command::Http => kafka::http(&settings).map(|()| ExitCode::SUCCESS),
         Command::Doctor(of) => show(&doctor::answer(&doctor::examine(&settings, &of.parts)?, out), out),
-        Command::Token(of) => show(&http::make_token(&of.name, &of.may)?, out),
+        Command::Token(of) => show(&http::make_token(&of.name, &of.may, of.principal.as_deref())?, out),
         Command::Topics(args::Topics::Create) => show(&create_topics(&settings)?, out),
         Command::Topics(args::Topics::Asyncapi) => asyncapi(&settings),
         Command::Topics(args::Topics::Acls(options)) => acls(&settings, &options, out),
+        Command::Adjustments(of) => adjustments(&settings, of, out),
+        Command::Suspense(of) => suspense(&settings, of, out),
         Command::Status(options) => status(&settings, &options, out),
         Command::Receipt(args::Receipt { check: Some(file), head: Some(head), .. }) => {
             show(&receipt::check_file(&file, &asked_head(&head)?.hash())?, out)
@@ -483,6 +486,43 @@ fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Resul
         return Ok(ExitCode::SUCCESS);
     }
     wait(settings, &mut asked, groups, out)
+}
+
+/// `suspense`: what is sent is waited for.
+fn suspense(settings: &Settings, of: args::Suspense, out: Output) -> anyhow::Result<ExitCode> {
+    let what = match of {
+        args::Suspense::List { limit } => {
+            return show(&Asked::new(settings).ask(&Question::Suspense { limit })?, out);
+        }
+        args::Suspense::Retry { case } => Adjustment::Retry { case },
+        args::Suspense::Redirect { case, account } => Adjustment::Redirect { case, account },
+    };
+    adjust(settings, what, out)
+}
+
+/// `adjustments`: what is sent is waited for.
+fn adjustments(settings: &Settings, of: args::Adjustments, out: Output) -> anyhow::Result<ExitCode> {
+    let what = match of {
+        args::Adjustments::List { limit } => {
+            return show(&Asked::new(settings).ask(&Question::Adjustments { limit })?, out);
+        }
+        args::Adjustments::Propose { id, debit, credit, asset, amount, reason } => {
+            Adjustment::Propose { id, debit, credit, asset, amount, reason }
+        }
+        args::Adjustments::Approve(args::Named { id, source }) => Adjustment::Approve { id, source },
+        args::Adjustments::Reject(args::Named { id, source }) => Adjustment::Reject { id, source },
+    };
+    adjust(settings, what, out)
+}
+
+fn adjust(settings: &Settings, what: Adjustment, out: Output) -> anyhow::Result<ExitCode> {
+    let mut asked = Asked::new(settings);
+    let answer = asked.ask(&Question::Adjust { what, principal: String::new() })?;
+    if answer.ending != Ending::Done {
+        return show(&answer, out);
+    }
+    said(&answer);
+    wait(settings, &mut asked, answer.awaited.into_iter().collect(), out)
 }
 
 fn wait(

@@ -10,7 +10,9 @@ mod options;
 mod tests;
 mod values;
 
-pub use values::{BillFormat, Collector, CutOff, Instant, LaneWeights, Listen, Mapped, Number, TimeZone};
+pub use values::{
+    BillFormat, Collector, CutOff, Instant, LaneWeights, LaneWriters, Listen, Mapped, Number, TimeZone,
+};
 
 use crate::mirror::RedisUrl;
 use crate::runtime;
@@ -188,6 +190,22 @@ settings! {
         replication: u16 = 3, in 1..=32;
         /// Copies that must have a record before it counts.
         min_in_sync: u16 = 2, in 1..=32;
+        /// Who writes to each lane of events, as the cluster's ACLs allow it; so who stands behind its events.
+        writers: Lanes;
+    }
+}
+
+settings! {
+    /// `anyone`: nobody is known to stand behind the lane's events. `doors`: nobody but `ledgerflow http` may write there, and
+    /// the principal of each event is that of the token with which it came. Anything else is the name of the one principal
+    /// that writes there. What an event or its headers say counts nowhere else. See `docs/security.md`.
+    pub struct Lanes {
+        /// `events.p0`.
+        high: LaneWriters = LaneWriters::default();
+        /// `events.p1`.
+        normal: LaneWriters = LaneWriters::default();
+        /// `events.p2`.
+        low: LaneWriters = LaneWriters::default();
     }
 }
 
@@ -345,6 +363,8 @@ settings! {
     pub struct PostingSettings {
         /// Workers, each on a thread of its own, that share the partitions.
         workers: u32 = runtime::POSTING_WORKERS, in 1..=64;
+        /// Days of business time that a proposed adjustment waits for another principal; then it is over.
+        proposal_days: u32 = 7, in 1..=365;
     }
 }
 

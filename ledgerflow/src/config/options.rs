@@ -1,13 +1,14 @@
 //! What the settings make of the program: options of its parts as those take them.
 
 use super::{
-    BillFormat, BillSource, ClockMode, Instant, LateEvents, LogKind, Mapped, Provider, Retention, Rounding,
-    Settings, Window,
+    BillFormat, BillSource, ClockMode, Instant, Lanes, LateEvents, LogKind, Mapped, Provider, Retention,
+    Rounding, Settings, Window,
 };
 use crate::retention::Ages;
 use crate::runtime::{self, DEFAULT_CHART, DEFAULT_RULES, Setup, worker_name};
 use anyhow::Context;
 use ingest::config as ingest_config;
+use ingest::principals::Writers;
 use reconcile::config::ProviderSettings;
 use reconcile::mapping::Mapping;
 use reconcile::{bill, decimal, import};
@@ -55,6 +56,7 @@ impl Settings {
             time_zone: self.book.time_zone.0.clone(),
             cut_off: self.book.cut_off.0.clone(),
             tick_ahead_us_max: i64::from(self.business_clock.ahead_days_max) * DAY_US,
+            proposal_us: i64::from(self.posting.proposal_days) * DAY_US,
             ingest: ingest_config::IngestSettings {
                 tick_ms: ingest.tick_ms,
                 event_bytes_max: count(ingest.event_bytes_max),
@@ -66,12 +68,23 @@ impl Settings {
                     LateEvents::Today => ingest_config::LateEvents::Today,
                 },
                 future_bound_ms: u64::from(ingest.future_seconds_max) * 1000,
+                writers: self.writers(),
             },
             providers: self.reconcile.providers.iter().map(Provider::settings).collect(),
             sources: if sources.is_empty() { built_in.sources.clone() } else { sources },
             compaction: self.log.kind == LogKind::Kafka,
             ..built_in
         })
+    }
+
+    /// Who may write to each lane of events, highest first. On the embedded log only this program does.
+    #[must_use]
+    pub fn writers(&self) -> [Writers; 3] {
+        let Lanes { high, normal, low } = &self.kafka.writers;
+        match self.log.kind {
+            LogKind::Embedded => [Writers::Doors, Writers::Doors, Writers::Doors],
+            LogKind::Kafka => [high, normal, low].map(|lane| lane.0.clone()),
+        }
     }
 
     /// Business time, beginning now.

@@ -1,5 +1,6 @@
 //! Values of settings: which texts are one, and how one is shown.
 
+use ingest::principals::Writers;
 use schemas::dates::{Calendar, parse_instant};
 use std::net::SocketAddr;
 use std::num::NonZero;
@@ -53,6 +54,24 @@ impl Listen {
         let Some(mut address) = self.0.filter(|address| address.port() != 0) else { return Some(self) };
         address.set_port(address.port().checked_add(by)?);
         Some(Self(Some(address)))
+    }
+}
+
+/// Who writes to a lane of events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LaneWriters(pub Writers);
+
+impl Setting for LaneWriters {
+    fn shape() -> Shape {
+        Shape::Value("`anyone`, `doors` or the name of a principal".to_owned())
+    }
+
+    fn read(node: &Node, key: &str) -> Result<Self, ConfigError> {
+        read_text(node, key, Self::shape().expected(), |text| text.parse().ok().map(Self))
+    }
+
+    fn render(&self) -> String {
+        self.0.to_string()
     }
 }
 

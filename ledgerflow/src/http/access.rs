@@ -13,7 +13,7 @@ use axum::extract::Request;
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::Response;
-use schemas::hex;
+use schemas::{hex, principal};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,7 +52,20 @@ struct Listed {
     name: String,
     sha256: String,
     may: BTreeSet<Right>,
+    /// Who uses it, where that is not its name: several tokens of one principal are one.
+    principal: Option<String>,
 }
+
+/// What a token is good for.
+#[derive(Debug)]
+pub struct Holder {
+    may: BTreeSet<Right>,
+    principal: String,
+}
+
+/// Who sends a request, as the door knows it; empty = nobody is known.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sender(pub(super) String);
 
 /// Who may do what.
 #[derive(Debug, Default)]
@@ -60,8 +73,8 @@ pub enum Access {
     /// Everybody who reaches the port may do everything.
     #[default]
     Open,
-    /// Rights by the hash of a token.
-    Tokens(BTreeMap<[u8; 32], BTreeSet<Right>>),
+    /// By the hash of a token.
+    Tokens(BTreeMap<[u8; 32], Holder>),
 }
 
 impl Access {
@@ -90,16 +103,20 @@ impl Access {
             if !names.insert(listed.name.clone()) {
                 bail!("token {}: stands here a second time", listed.name);
             }
-            if tokens.insert(hash, listed.may).is_some() {
+            let principal = listed.principal.unwrap_or_else(|| listed.name.clone());
+            if let Err(why) = principal::check(&principal) {
+                bail!("token {}: its principal is {principal:?}: {why}", listed.name);
+            }
+            if tokens.insert(hash, Holder { may: listed.may, principal }).is_some() {
                 bail!("token {}: the same sha256 stands here under another name", listed.name);
             }
         }
         Ok(Self::Tokens(tokens))
     }
 
-    /// Whether whoever gives this header may do this.
-    fn check(&self, header: Option<&str>, right: Right) -> Result<(), Problem> {
-        let Self::Tokens(tokens) = self else { return Ok(()) };
+    /// Who gives this header, if he may do this.
+    fn check(&self, header: Option<&str>, right: Right) -> Result<Sender, Problem> {
+        let Self::Tokens(tokens) = self else { return Ok(Sender::default()) };
         let unknown = |why: &str| Problem::new(Kind::Unauthorized, why);
         let header = header.ok_or_else(|| unknown("expected a header `Authorization: Bearer TOKEN`"))?;
         let (scheme, token) = header.split_once(' ').unwrap_or((header, ""));
@@ -108,33 +125,37 @@ impl Access {
         }
         // Found by its hash: how long that takes tells nothing about a token.
         let hash: [u8; 32] = Sha256::digest(token.trim().as_bytes()).into();
-        let rights = tokens.get(&hash).ok_or_else(|| unknown("the token is not known"))?;
-        if rights.contains(&right) {
-            return Ok(());
+        let holder = tokens.get(&hash).ok_or_else(|| unknown("the token is not known"))?;
+        if holder.may.contains(&right) {
+            return Ok(Sender(holder.principal.clone()));
         }
         Err(Problem::new(Kind::Forbidden, format!("the token lacks the right {:?}", right.name())))
     }
 }
 
-/// Lets a request through whose token has the right.
+/// Lets a request through whose token has the right, and notes whose it is.
 pub(super) async fn guard(
     right: Right,
     state: State,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    state.access.check(header, right)?;
+    let sender = state.access.check(header, right)?;
+    request.extensions_mut().insert(sender);
     Ok(next.run(request).await)
 }
 
-/// `token`: makes a token, and the line of the file that lets it in.
+/// `token`: makes a token, and the line of the file that lets it in. Its principal is its name where none is given.
 ///
 /// # Errors
-/// The system gives no random bytes.
-pub fn make(name: &str, may: &[Right]) -> anyhow::Result<Answer> {
+/// A name that is none, or the system gives no random bytes.
+pub fn make(name: &str, may: &[Right], principal: Option<&str>) -> anyhow::Result<Answer> {
     if name.is_empty() {
         return Err(WrongUse("a token needs a name".to_owned()).into());
+    }
+    if let Err(why) = principal::check(principal.unwrap_or(name)) {
+        return Err(WrongUse(format!("the principal of a token: {why}")).into());
     }
     let mut bytes = [0_u8; 32];
     let taken =
@@ -146,8 +167,10 @@ pub fn make(name: &str, may: &[Right]) -> anyhow::Result<Answer> {
     let may: BTreeSet<Right> = may.iter().copied().collect();
     let may: Vec<&str> = may.iter().map(|right| right.name()).collect();
     let name = serde_json::Value::from(name);
+    let principal = principal.map(serde_json::Value::from);
+    let principal = principal.map_or_else(String::new, |of| format!(", principal: {of}"));
     let line = format!(
-        "- {{name: {name}, sha256: {}, may: [{}]}}",
+        "- {{name: {name}, sha256: {}, may: [{}]{principal}}}",
         hex::text(&Sha256::digest(token.as_bytes())),
         may.join(", ")
     );
@@ -167,7 +190,12 @@ mod tests {
 
     /// A new token with these rights, and the file that lets it in.
     fn made(may: &[Right]) -> (String, Access) {
-        let answer = make("a: \"shop\"", may).expect("made");
+        made_for(None, may)
+    }
+
+    /// The same, of that principal.
+    fn made_for(principal: Option<&str>, may: &[Right]) -> (String, Access) {
+        let answer = make("a: \"shop\"", may, principal).expect("made");
         let [Cell::Text(token), Cell::Text(line)] = &answer.tables[0].rows[0][..] else {
             panic!("two texts")
         };
@@ -191,6 +219,34 @@ mod tests {
     }
 
     #[test]
+    fn a_token_has_the_principal_of_its_line_or_its_name() {
+        let line = |name: &str, token: &str, more: &str| {
+            let hash = hex::text(&Sha256::digest(token.as_bytes()));
+            format!("- {{name: {name}, sha256: {hash}, may: [send]{more}}}\n")
+        };
+        let text = format!(
+            "tokens:\n{}{}{}",
+            line("anna", "1", ""),
+            line("anna-laptop", "2", ", principal: anna"),
+            line("bert", "3", "")
+        );
+        let access = Access::parse(&text).expect("tokens");
+        let of =
+            |token: &str| access.check(Some(&format!("Bearer {token}")), Right::Send).expect("its right").0;
+        assert_eq!(["1", "2", "3"].map(of), ["anna", "anna", "bert"]);
+        assert_eq!(Access::Open.check(None, Right::Send).expect("open").0, "");
+        for (principal, shown) in [(Some("an: \"a\""), "an: \"a\""), (None, "a: \"shop\"")] {
+            let (token, access) = made_for(principal, &[Right::Send]);
+            assert_eq!(
+                access.check(Some(&format!("Bearer {token}")), Right::Send).expect("its right").0,
+                shown
+            );
+        }
+        assert!(make("a", &[Right::Send], Some("-")).is_err());
+        assert!(make(&"n".repeat(65), &[Right::Send], None).is_err());
+    }
+
+    #[test]
     fn a_wrong_file_is_told() {
         let hash = "ab".repeat(32);
         for (text, want) in [
@@ -205,6 +261,14 @@ mod tests {
             (format!("tokens: [{{name: a, sha256: {hash}, may: [write]}}]"), "write"),
             (format!("tokens: [{{name: a, sha256: {hash}, may: [read], by: x}}]"), "by"),
             ("tokens: []".to_owned(), "tokens: there is none"),
+            (
+                format!("tokens: [{{name: a, sha256: {hash}, may: [read], principal: \"-\"}}]"),
+                "token a: its principal is \"-\": \"-\" stands for nobody",
+            ),
+            (
+                format!("tokens: [{{name: {}, sha256: {hash}, may: [read]}}]", "n".repeat(65)),
+                "expected 1 to 64 bytes",
+            ),
             (format!("tokens: [{{name: a, sha256: {hash}, may: []}}]"), "something that it may do"),
             (format!("tokens: [{{name: \"\", sha256: {hash}, may: [read]}}]"), "expected a name"),
             (

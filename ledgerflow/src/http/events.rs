@@ -3,17 +3,18 @@
 //! Every event is read as ingest reads it before anything is written: of a request with one that cannot be read nothing is
 //! taken. What needs rules, chart or balances is decided behind the log, and told as an outcome.
 
-use super::State;
+use super::access::Sender;
 use super::extract::{Content, Params};
 use super::problem::{Kind, Problem};
+use super::{State, answered};
 use crate::cli::output::Cell;
-use crate::query::events::{Sent, TRACEPARENT, Text};
+use crate::query::events::{Sent, TRACEPARENT, Text, not_admitted};
 use crate::query::outcomes::{Awaited, EVENTS_MAX};
-use crate::query::{Answer, Question};
+use crate::query::{self, Answer, Question};
 use crate::traces::{Call, Tracer};
-use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use schemas::cloudevents;
 use schemas::reason::Reason;
 use schemas::rejection::Faults;
@@ -74,12 +75,13 @@ enum Form {
 pub(super) async fn post(
     axum::extract::State(state): axum::extract::State<State>,
     Params(params): Params<Parameters>,
+    Extension(Sender(principal)): Extension<Sender>,
     headers: HeaderMap,
     Content(body): Content,
 ) -> Result<Response, Problem> {
     let traceparent = headers.get(TRACEPARENT).map(HeaderValue::as_bytes);
     let mut call = state.tracer().map(|tracer| tracer.call(traceparent));
-    let answer = take(&state, params, &headers, &body, call.as_mut()).await;
+    let answer = take(&state, (params, principal), &headers, &body, call.as_mut()).await;
     if let Some(call) = call {
         call.answered(answer.as_ref().map_or_else(|problem| problem.status(), Response::status).as_u16());
     }
@@ -88,7 +90,7 @@ pub(super) async fn post(
 
 async fn take(
     state: &State,
-    params: Parameters,
+    (params, principal): (Parameters, String),
     headers: &HeaderMap,
     body: &[u8],
     mut call: Option<&mut Call>,
@@ -113,7 +115,11 @@ async fn take(
         events.push(text);
         names.push((id, source));
     }
-    let sent = state.ask(Question::Send { lane, events, traceparents }).await?;
+    let sent = state.with_books(move |books| match not_admitted(books, lane, &principal) {
+        Some(why) => Err(Problem::new(Kind::Forbidden, why)),
+        None => Ok(query::answer(books, &Question::Send { lane, events, traceparents, principal })),
+    });
+    let sent = answered(sent.await??)?;
     let awaited = sent.awaited.unwrap_or_default();
     let places = awaited.sent.clone();
     if let Some(call) = call {

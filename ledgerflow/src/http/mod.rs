@@ -87,13 +87,17 @@ impl State {
 
     /// Asks on a thread that may wait.
     async fn ask(&self, question: Question) -> Result<Answer, Problem> {
-        let answer = self.with_books(move |books| query::answer(books, &question)).await?;
-        let why = || answer.message.clone().unwrap_or_default();
-        match answer.ending {
-            Ending::Failed => Err(Problem::new(Kind::Unavailable, why())),
-            Ending::NotFound => Err(Problem::new(Kind::NotFound, why())),
-            Ending::Done | Ending::Wrong => Ok(answer),
-        }
+        answered(self.with_books(move |books| query::answer(books, &question)).await?)
+    }
+}
+
+/// An answer that is one, or the problem that it tells of.
+fn answered(answer: Answer) -> Result<Answer, Problem> {
+    let why = || answer.message.clone().unwrap_or_default();
+    match answer.ending {
+        Ending::Failed => Err(Problem::new(Kind::Unavailable, why())),
+        Ending::NotFound => Err(Problem::new(Kind::NotFound, why())),
+        Ending::Done | Ending::Wrong => Ok(answer),
     }
 }
 
@@ -272,6 +276,8 @@ fn router(state: State) -> Router {
         .route("/v1/days", get(read::days))
         .route("/v1/holds", get(read::holds))
         .route("/v1/jobs/{job}", get(read::job))
+        .route("/v1/adjustments", get(read::adjustments))
+        .route("/v1/suspense", get(read::suspense))
         .route("/v1/breaks", get(read::breaks))
         .route("/v1/breaks/summary", get(read::break_summary))
         .route("/v1/rejected", get(read::rejected))

@@ -209,6 +209,24 @@ pub(super) async fn holds(With(state): With<State>, Params(params): Params<Holds
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct LimitParams {
+    limit: Option<u32>,
+}
+
+/// `GET /v1/adjustments`.
+pub(super) async fn adjustments(With(state): With<State>, Params(params): Params<LimitParams>) -> Answered {
+    let limit = limited(params.limit)?;
+    ask(&state, Question::Adjustments { limit }).await
+}
+
+/// `GET /v1/suspense`.
+pub(super) async fn suspense(With(state): With<State>, Params(params): Params<LimitParams>) -> Answered {
+    let limit = limited(params.limit)?;
+    ask(&state, Question::Suspense { limit }).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct BreaksParams {
     kind: Option<String>,
     limit: Option<u32>,

@@ -5,6 +5,8 @@ use crate::cli::output::Table;
 use crate::config::Settings;
 use crate::query::Answer;
 use clap::ValueEnum;
+use ingest::principals::Writers;
+use schemas::topics::Topic;
 use std::fmt::Write;
 use stream::kafka::Options;
 use stream::kafka::acls::{Acl, Granting, Role, acls as needed};
@@ -29,7 +31,17 @@ fn roles(part: Part, settings: &Settings) -> Vec<Role> {
 /// What a part's user needs on a cluster that is reached as `options` say.
 #[must_use]
 pub fn needed_by(part: Part, settings: &Settings, options: &Options) -> Vec<Acl> {
-    needed(&roles(part, settings), options)
+    let mut all = needed(&roles(part, settings), options);
+    if part == Part::Upstream {
+        // A lane of doors is what nobody else may write to.
+        let lanes = Topic::LANES.into_iter().zip(settings.writers());
+        let doors: Vec<String> = lanes
+            .filter(|(_, writers)| *writers == Writers::Doors)
+            .map(|(topic, _)| options.name(topic.name()))
+            .collect();
+        all.retain(|acl| !doors.contains(&acl.name));
+    }
+    all
 }
 
 /// `topics acls`: commands for a shell, a comment before those of each part; and the same as a table, one ACL a row.

@@ -7,6 +7,7 @@ use crate::cli::output::Table;
 use crate::measure::recount::{next_record, range};
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use schemas::principal::HEADER;
 use schemas::shards::stable_hash;
 use schemas::topics::Topic;
 use serde::{Deserialize, Serialize};
@@ -61,15 +62,30 @@ fn stable_hash_of(text: &str) -> u64 {
     stable_hash(text.as_bytes())
 }
 
-/// `send`: appends events to a lane, with the header `traceparent` of the same place, and waits until they are durable.
+/// Why that principal may not send to a lane: what others write there would be in the name of the one whose it is.
+#[must_use]
+pub fn not_admitted(books: &Books, lane: u8, principal: &str) -> Option<String> {
+    let writers = books.setup.ingest.writers.get(usize::from(lane))?;
+    let theirs = || format!("lane {lane} is {writers}'s alone (kafka.writers)");
+    (!writers.admits(principal)).then(theirs)
+}
+
+/// `send`: appends events to a lane, with the header `traceparent` of the same place and the principal that sends them,
+/// and waits until they are durable.
 pub(super) fn send(
     books: &Books,
     lane: u8,
     events: &[Text],
     traceparents: &[Option<String>],
+    principal: &str,
 ) -> anyhow::Result<Answer> {
     let topic = *Topic::LANES.get(usize::from(lane)).context("lane: expected 0, 1 or 2")?;
     let partitions = books.setup.counts.events;
+    if let Some(why) = not_admitted(books, lane, principal) {
+        bail!(why);
+    }
+    // Nobody else writes this header, and ingest believes it only where nobody else can.
+    let stated = (!principal.is_empty()).then(|| Header::text(HEADER, principal.to_owned()));
     let sending = lock(&SENDING);
     let from = ends(books.log.as_ref())?;
     let mut next: BTreeMap<u32, Offset> = BTreeMap::new();
@@ -91,7 +107,8 @@ pub(super) fn send(
         next.insert(partition, offset + 1);
         sent.push(Sent { lane, partition, offset });
         let traceparent = traceparents.get(index).cloned().flatten();
-        let headers = traceparent.map(|text| Header::text(TRACEPARENT, text)).into_iter().collect();
+        let traceparent = traceparent.map(|text| Header::text(TRACEPARENT, text));
+        let headers = traceparent.into_iter().chain(stated.clone()).collect();
         records.push(OutRecord { headers, ..OutRecord::new(to, Bytes::copy_from_slice(text)) });
     }
     // Others write to the same topics on Kafka: there the places are those where the events are found.

@@ -1,6 +1,7 @@
 //! Questions about the books and their answers as tables: one code path, whether the pipeline runs in this process,
 //! in another one (through its socket), or not at all.
 
+pub mod adjustments;
 mod audit;
 mod backup;
 mod balances;
@@ -22,6 +23,7 @@ pub mod outcomes;
 mod receipt;
 mod shown;
 pub mod status;
+mod suspense;
 pub mod topics;
 pub mod trace;
 pub mod verify;
@@ -85,6 +87,20 @@ pub enum Question {
         events: Vec<events::Text>,
         #[serde(default)]
         traceparents: Vec<Option<String>>,
+        /// Who sends them, as the door says; never part of the question itself. Empty = nobody is known.
+        #[serde(skip)]
+        principal: String,
+    },
+    /// Adjustments that wait for another principal.
+    Adjustments { limit: usize },
+    /// What lies in suspense.
+    Suspense { limit: usize },
+    /// Propose, approve or reject an adjustment, or the move of what lies in suspense.
+    Adjust {
+        what: adjustments::Adjustment,
+        /// As of [`Self::Send`].
+        #[serde(skip)]
+        principal: String,
     },
     /// Outcomes of events sent, as far as they have come.
     Outcomes { of: outcomes::Awaited },
@@ -100,13 +116,22 @@ impl Question {
     /// Append events that have nothing but their bytes.
     #[must_use]
     pub const fn send(lane: u8, events: Vec<events::Text>) -> Self {
-        Self::Send { lane, events, traceparents: Vec::new() }
+        Self::Send { lane, events, traceparents: Vec::new(), principal: String::new() }
     }
 
     /// Whether its answer changes the books.
     #[must_use]
     pub const fn writes(&self) -> bool {
-        matches!(self, Self::Send { .. } | Self::Bill { .. })
+        matches!(self, Self::Send { .. } | Self::Adjust { .. } | Self::Bill { .. })
+    }
+
+    /// The same, asked by that principal.
+    #[must_use]
+    pub fn by(mut self, who: String) -> Self {
+        if let Self::Send { principal, .. } | Self::Adjust { principal, .. } = &mut self {
+            *principal = who;
+        }
+        self
     }
 }
 
@@ -205,7 +230,12 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         Question::Audit { quiesced } => audit::audit(books, *quiesced),
         Question::Backup { to } => backup::backup(books, to),
         Question::Bill { file, source, day } => bill::bill(books, file, source.as_deref(), day.as_deref()),
-        Question::Send { lane, events, traceparents } => events::send(books, *lane, events, traceparents),
+        Question::Send { lane, events, traceparents, principal } => {
+            events::send(books, *lane, events, traceparents, principal)
+        }
+        Question::Adjustments { limit } => adjustments::list(books, *limit),
+        Question::Suspense { limit } => suspense::list(books, *limit),
+        Question::Adjust { what, principal } => adjustments::adjust(books, what, principal),
         Question::Outcomes { of } => outcomes::outcomes(books, of),
         Question::Work => status::work(books),
         Question::Health => Ok(status::health(books)),

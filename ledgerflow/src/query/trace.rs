@@ -231,7 +231,7 @@ fn lies_at(d: &Decision) -> Cell {
     format!("{lane}/{}@{}", d.event_partition, d.event_offset).into()
 }
 
-const DECISION_COLUMNS: [&str; 10] = [
+const DECISION_COLUMNS: [&str; 12] = [
     "outcome",
     "reason",
     "original",
@@ -242,6 +242,8 @@ const DECISION_COLUMNS: [&str; 10] = [
     "journal",
     "decided_at",
     "about",
+    "principal",
+    "proposed_by",
 ];
 
 fn decisions(found: &Found) -> Table {
@@ -270,6 +272,8 @@ fn decisions(found: &Found) -> Table {
             format!("rejected/{}", rejected.at).into(),
             format_instant(record.timestamp_us).into(),
             Cell::None,
+            Cell::None,
+            Cell::None,
         ]);
     }
     table
@@ -284,12 +288,18 @@ fn about(d: &Decision) -> Option<String> {
         Some(Operation::ReverseEvent(reverse)) => return named(reverse.event.as_ref()),
         Some(Operation::ChangeAccount(change)) => return Some(change.account.clone()),
         Some(Operation::ChangeLimits(change)) => return Some(change.account.clone()),
+        Some(Operation::ApproveAdjustment(approve)) => return named(approve.proposal.as_ref()),
+        Some(Operation::RejectAdjustment(reject)) => return named(reject.proposal.as_ref()),
+        Some(Operation::ProposeAdjustment(_) | Operation::ResolveSuspense(_)) => {}
         Some(Operation::PlaceHold(_) | Operation::BookAtMost(_)) | None => {}
     }
     let hold = d.hold.as_ref().and_then(|hold| named(hold.event.as_ref()));
     let reversed = d.reversed.as_ref().and_then(|reversed| named(reversed.event.as_ref()));
+    let proposal = d.proposal.as_ref().filter(|proposal| proposal.event != d.event);
+    let proposal = proposal.and_then(|proposal| named(proposal.event.as_ref()));
     let limited = || d.account_limits.as_ref().map(|limits| limits.account.clone());
     hold.or(reversed)
+        .or(proposal)
         .or_else(|| d.account_status.as_ref().map(|status| status.account.clone()))
         .or_else(limited)
 }
@@ -309,6 +319,7 @@ fn decision_row(batch: Batch, d: &Decision) -> [Cell; DECISION_COLUMNS.len()] {
         }
         outcome => word(outcome).to_owned(),
     };
+    let proposed_by = d.proposal.as_ref().filter(|proposal| proposal.event != d.event);
     let repeated = d.outcome() == Outcome::Duplicate;
     let original_at = format!("{}#{}", d.original_partition, d.original_batch);
     [
@@ -322,6 +333,8 @@ fn decision_row(batch: Batch, d: &Decision) -> [Cell; DECISION_COLUMNS.len()] {
         batch.place(),
         format_instant(batch.written_at_us).into(),
         about(d).into(),
+        (!d.principal.is_empty()).then(|| d.principal.clone()).into(),
+        proposed_by.map(|proposal| proposal.proposed_by.clone()).into(),
     ]
 }
 
@@ -337,6 +350,8 @@ fn said_row(batch: Batch, said: String, reason: String, date: Option<i32>) -> [C
         Cell::None,
         batch.place(),
         format_instant(batch.written_at_us).into(),
+        Cell::None,
+        Cell::None,
         Cell::None,
     ]
 }

@@ -56,6 +56,8 @@ pub struct Setup {
     pub cut_off: String,
     /// How far a tick of business time may lie ahead of the highest one a partition has taken, microseconds.
     pub tick_ahead_us_max: i64,
+    /// Business time after which a proposed adjustment is over, microseconds.
+    pub proposal_us: i64,
     /// Settings of ingest.
     pub ingest: IngestSettings,
     /// Providers of bills that are not known without a setting.
@@ -78,6 +80,7 @@ impl Setup {
             time_zone: "UTC".to_owned(),
             cut_off: "00:00".to_owned(),
             tick_ahead_us_max: TICK_AHEAD_US_MAX_DEFAULT,
+            proposal_us: posting::config::PROPOSAL_US_DEFAULT,
             ingest: IngestSettings::default(),
             providers: BTreeMap::new(),
             sources: BTreeMap::from([(WECHAT.to_owned(), any_wechat())]),
@@ -152,6 +155,7 @@ impl Setup {
         };
         let posting = posting::PostingConfig {
             tick_ahead_us_max: self.tick_ahead_us_max,
+            proposal_us: self.proposal_us,
             ..posting::PostingConfig::new(&self.chart.0, map, self.counts.events)
                 .with_context(|| self.chart.1.clone())?
         };

@@ -13,7 +13,7 @@ use std::path::Path;
 /// A client of a server.
 pub struct Client {
     address: String,
-    token: Option<String>,
+    pub token: Option<String>,
 }
 
 /// A server of a running pipeline, and a client of it.

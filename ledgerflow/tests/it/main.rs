@@ -1,6 +1,7 @@
 //! Tests of the real program: its process killed and stopped, its commands, its reference. One binary.
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
+mod adjustments;
 mod audit_trail;
 mod basis;
 mod bench;

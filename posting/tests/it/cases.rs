@@ -904,6 +904,247 @@ dated e1 101 carried from 100
 aligned 100 0 1 2
 "
 
+an_adjustment_is_booked_when_another_principal_approves_it: "
+tick 1000000
+event p1 desk@0 | debit fees@0:card 3.00 CNY ; credit users@0:wallet 3.00 CNY | propose anna
+-> booked
+balance users@0:wallet 0.00 CNY seq 0
+event p1 desk@0 | debit fees@0:card 3.00 CNY ; credit users@0:wallet 3.00 CNY | propose anna
+-> duplicate of booked
+event a1 desk@0 | | approve anna p1
+-> refused self_approval
+event a2 desk@0 | | approve - p1
+-> refused no_principal
+event a3 desk@0 | | approve bert p1
+-> booked
+balance users@0:wallet 3.00 Cr CNY seq 1
+balance fees@0:card    3.00 Dr CNY seq 1
+event a3 desk@0 | | approve bert p1
+-> duplicate of booked
+event a4 desk@0 | | approve carl p1
+-> refused proposal_not_open
+event r1 desk@0 | | reject anna p1
+-> refused proposal_not_open
+balance users@0:wallet 3.00 Cr CNY seq 1
+"
+
+an_adjustment_is_rejected_by_anybody_who_is_known: "
+event p1 desk@0 | debit fees@0:card 3.00 CNY ; credit users@0:wallet 3.00 CNY | propose anna
+-> booked
+event r1 desk@0 | | reject - p1
+-> refused no_principal
+event r2 desk@0 | | reject anna p1
+-> booked
+event a1 desk@0 | | approve bert p1
+-> refused proposal_not_open
+event p2 desk@0 | debit fees@0:card 3.00 CNY ; credit users@0:wallet 3.00 CNY | propose -
+-> refused no_principal
+event a2 desk@0 | | approve bert p2
+-> refused proposal_not_open
+event p3 desk@0 | debit fees@0:card 3.00 CNY ; credit users@0:wallet 2.00 CNY | propose anna
+-> refused unbalanced
+event a3 desk@0 | | approve bert p9
+-> refused unknown_proposal retryable
+event e1 desk@0 | debit bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY
+-> booked
+event a4 desk@0 | | approve bert e1
+-> refused proposal_not_open
+event a5 desk@0 | debit fees@0:card 9.00 CNY ; credit users@0:wallet 9.00 CNY | approve bert p1
+-> refused too_many_legs
+balance users@0:wallet 5.00 Cr CNY seq 1
+"
+
+an_adjustment_of_a_payer_elsewhere: "
+partitions 2
+event p1 desk@0 | debit users@1:wallet 3.00 CNY ; credit fees@0:card 3.00 CNY | propose anna
+-> booked
+event a1 desk@0 | | approve bert p1
+-> refused insufficient_funds retryable by p1
+event e1 users@1 | debit bank@1:main 9.00 CNY ; credit users@1:wallet 9.00 CNY
+-> booked
+pause 1
+event a2 desk@0 | | approve bert p1
+-> pending
+event a3 desk@0 | | approve carl p1
+-> refused proposal_not_open
+event r1 desk@0 | | reject carl p1
+-> refused proposal_not_open
+resume 1
+later a2 booked by p1
+event a4 desk@0 | | approve carl p1
+-> refused proposal_not_open
+balance users@1:wallet 6.00 Cr CNY seq 2
+balance fees@0:card    3.00 Cr CNY seq 1
+"
+
+an_adjustment_of_payers_of_several_partitions: "
+partitions 3
+tick 1000000
+event e0 orders@0 | debit bank@0:main 20.00 CNY ; credit users@1:wallet 10.00 CNY ; credit users@2:wallet 4.00 CNY ; credit users@0:wallet 6.00 CNY
+-> booked
+event p1 desk@0 | debit users@1:wallet 5.00 CNY ; debit users@2:wallet 5.00 CNY ; credit fees@0:card 10.00 CNY | propose anna
+-> booked
+event a1 desk@0 | | approve bert p1
+-> refused insufficient_funds retryable
+event e1 users@2 | debit bank@2:main 9.00 CNY ; credit users@2:wallet 9.00 CNY
+-> booked
+pause 2
+event a2 desk@0 | | approve bert p1
+-> pending
+event a2 desk@0 | | approve bert p1
+-> duplicate of pending
+event a3 desk@0 | | approve carl p1
+-> refused proposal_not_open
+resume 2
+later a2 booked
+balance users@1:wallet 5.00 Cr CNY seq 2
+balance users@2:wallet 8.00 Cr CNY seq 3
+balance fees@0:card   10.00 Cr CNY seq 1
+"
+
+an_approval_that_overtakes_its_proposal_waits_for_it: "
+partitions 2
+tick 1000000
+event a1 desk@0 | | approve bert p1
+-> pending
+event a2 desk@0 | | approve anna p1
+-> pending
+event p1 desk@0 | debit bank@1:main 3.00 CNY ; credit users@1:wallet 3.00 CNY | propose anna
+-> booked
+later a1 booked
+balance users@1:wallet 3.00 Cr CNY seq 1
+event r1 desk@0 | | reject bert p2
+-> pending
+event p2 desk@0 | debit bank@1:main 3.00 CNY ; credit users@1:wallet 3.00 CNY | propose anna
+-> booked
+later r1 booked
+event a3 desk@0 | | approve bert p3
+-> pending
+tick 10999999
+later a3 pending
+tick 11000000
+later a3 refused unknown_proposal retryable
+balance users@1:wallet 3.00 Cr CNY seq 1
+"
+
+a_case_in_suspense_is_retried_with_four_eyes: "
+partitions 2
+tick 1000000
+event c1 desk@1 | | close merchants@1:payable
+-> booked
+event e1 bank@0 | debit bank@0:main 5.00 CNY ; credit merchants@1:payable 5.00 CNY
+-> booked
+suspense 1 e1 merchants@1:payable account_closed
+event r1 desk@1 | | resolve anna 1-0-2
+-> refused case_not_open
+event r2 desk@0 | | resolve anna 1-0-1
+-> refused case_not_open
+event r3 desk@1 | | resolve - 1-0-1
+-> refused no_principal
+event r4 desk@1 | | resolve anna 1-0-1
+-> booked
+balance suspense:p01 5.00 Cr CNY seq 1
+event r5 desk@1 | | resolve bert 1-0-1
+-> refused case_not_open
+event a1 desk@1 | | approve anna r4
+-> refused self_approval
+event a2 desk@1 | | approve bert r4
+-> refused account_closed
+event o1 desk@1 | | open merchants@1:payable
+-> booked
+event a3 desk@1 | | approve bert r4
+-> booked
+balance suspense:p01 0.00 CNY seq 2
+balance merchants@1:payable 5.00 Cr CNY seq 1
+event a4 desk@1 | | approve carl r4
+-> refused proposal_not_open
+event r6 desk@1 | | resolve anna 1-0-1
+-> refused case_not_open
+balance suspense:p01 0.00 CNY seq 2
+"
+
+a_case_in_suspense_is_redirected: "
+partitions 2
+chart 1 without merchants:*:payable
+event e1 bank@0 | debit bank@0:main 5.00 CNY ; credit merchants@1:payable 5.00 CNY
+-> booked
+suspense 1 e1 merchants@1:payable unknown_account
+event r1 desk@1 | | resolve anna 1-0-1
+-> refused unknown_account
+event r2 desk@1 | | resolve anna 1-0-1 users@1:wallet
+-> booked
+event a1 desk@1 | | approve bert r2
+-> booked
+balance suspense:p01 0.00 CNY seq 2
+balance users@1:wallet 5.00 Cr CNY seq 1
+"
+
+a_case_that_is_not_resolved_stays_open: "
+partitions 2
+tick 1000000
+event c1 desk@1 | | close merchants@1:payable
+-> booked
+event e1 bank@0 | debit bank@0:main 5.00 CNY ; credit merchants@1:payable 5.00 CNY
+-> booked
+event r1 desk@1 | | resolve anna 1-0-1 users@1:wallet
+-> booked
+event n1 desk@1 | | reject bert r1
+-> booked
+event a1 desk@1 | | approve bert r1
+-> refused proposal_not_open
+event r2 desk@1 | | resolve bert 1-0-1 users@1:wallet
+-> booked
+tick 604801000000
+event a2 desk@1 | | approve anna r2
+-> refused proposal_not_open
+event r3 desk@1 | | resolve bert 1-0-1 users@1:wallet
+-> booked
+event a3 desk@1 | | approve anna r3
+-> booked
+balance suspense:p01 0.00 CNY seq 2
+balance users@1:wallet 5.00 Cr CNY seq 1
+"
+
+a_case_that_goes_to_another_partition_may_be_one_there: "
+partitions 3
+tick 1000000
+event c1 desk@1 | | close merchants@1:payable
+-> booked
+event c2 desk@2 | | close merchants@2:payable
+-> booked
+event e1 bank@0 | debit merchants@1:payable 5.00 CNY ; credit bank@0:main 5.00 CNY
+-> booked
+balance suspense:p01 5.00 Dr CNY seq 1
+event r1 desk@1 | | resolve anna 1-0-1 merchants@2:payable
+-> booked
+event a1 desk@1 | | approve bert r1
+-> booked
+balance suspense:p01 0.00 CNY seq 2
+suspense 2 a1 merchants@2:payable account_closed
+balance suspense:p02 5.00 Dr CNY seq 1
+event r2 desk@2 | | resolve bert 2-1-1 fees@2:card
+-> booked
+event a2 desk@2 | | approve anna r2
+-> booked
+balance suspense:p02 0.00 CNY seq 2
+balance fees@2:card 5.00 Dr CNY seq 1
+"
+
+a_proposal_is_over_when_its_time_is: "
+tick 1000000
+event p1 desk@0 | debit fees@0:card 3.00 CNY ; credit users@0:wallet 3.00 CNY | propose anna
+-> booked
+tick 604800999999
+event p2 desk@0 | debit fees@0:card 4.00 CNY ; credit users@0:wallet 4.00 CNY | propose anna
+-> booked
+tick 604801000000
+event a1 desk@0 | | approve bert p1
+-> refused proposal_not_open
+event a2 desk@0 | | approve bert p2
+-> booked
+balance users@0:wallet 4.00 Cr CNY seq 1
+"
+
 a_payee_unknown_to_its_partition: "
 partitions 2
 chart 1 without merchants:*:payable

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use schemas::batch::sha256;
 use schemas::shards::PartitionMap;
 use schemas::wire::{
-    BookAtMost, CaptureHold, ChangeAccount, ChangeLimits, Command, EventKey, Leg, LimitChange, PlaceHold,
-    ReleaseHold, ReverseEvent, Side, change_account::Action, command, limit_change,
+    ApproveAdjustment, BookAtMost, CaptureHold, ChangeAccount, ChangeLimits, Command, EventKey, Leg,
+    LimitChange, PlaceHold, ProposeAdjustment, RejectAdjustment, ReleaseHold, ResolveSuspense, ReverseEvent,
+    Side, SuspenseCase, change_account::Action, command, limit_change,
 };
 
 /// The chart of every test that does not bring its own.
@@ -80,6 +81,24 @@ pub enum Op {
     AtMost(Side),
     /// Limits of an account in an asset: how little, how much.
     Limits(String, String, To, To),
+    /// Legs that this principal proposes; empty = nobody is known.
+    Propose(String),
+    /// This principal approves the proposal of that event.
+    Approve(String, String),
+    /// The same the other way.
+    Reject(String, String),
+    /// This principal proposes to move that case (partition, sender, sequence) to an account; empty = where it was meant.
+    Resolve(String, (u32, u32, u64), String),
+}
+
+impl Op {
+    /// Who sends it.
+    pub fn principal(&self) -> &str {
+        match self {
+            Self::Propose(who) | Self::Approve(who, _) | Self::Reject(who, _) | Self::Resolve(who, ..) => who,
+            _ => "",
+        }
+    }
 }
 
 /// What becomes of a limit; figures on the account's normal side.
@@ -121,7 +140,9 @@ pub struct Event {
 impl Event {
     /// First 16 bytes of SHA-256 over what the body is made of.
     pub fn body_hash(&self) -> Bytes {
-        let hash = sha256(format!("{}|{}|{:?}|{:?}", self.subject, self.body, self.legs, self.op).as_bytes());
+        // An approval has no legs, and what resolves a case neither; the model gives them what their home knows.
+        let legs = if let Op::Approve(..) | Op::Resolve(..) = self.op { &[][..] } else { &self.legs };
+        let hash = sha256(format!("{}|{}|{legs:?}|{:?}", self.subject, self.body, self.op).as_bytes());
         Bytes::copy_from_slice(&hash[..16])
     }
 
@@ -150,6 +171,7 @@ impl Event {
             lane: 1,
             event_partition: self.ingest,
             operation: self.operation(),
+            principal: self.op.principal().to_owned(),
             ..Command::default()
         }
     }
@@ -171,6 +193,19 @@ impl Event {
                 side: *side as i32,
             }),
             Op::Release(hold) => command::Operation::ReleaseHold(ReleaseHold { hold: key(hold) }),
+            Op::Propose(_) => command::Operation::ProposeAdjustment(ProposeAdjustment {}),
+            Op::Approve(_, proposal) => command::Operation::ApproveAdjustment(ApproveAdjustment {
+                proposal: key(proposal),
+                proposed_by: String::new(),
+                case: None,
+            }),
+            Op::Resolve(_, (partition, from, sequence), account) => {
+                let case = Some(SuspenseCase { partition: *partition, from: *from, sequence: *sequence });
+                command::Operation::ResolveSuspense(ResolveSuspense { case, account: account.clone() })
+            }
+            Op::Reject(_, proposal) => {
+                command::Operation::RejectAdjustment(RejectAdjustment { proposal: key(proposal) })
+            }
             Op::Limits(account, asset, least, most) => command::Operation::ChangeLimits(ChangeLimits {
                 account: account.clone(),
                 asset: asset.clone(),

@@ -110,6 +110,9 @@ fn event(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
         }
         return again;
     }
+    if rng.percent(8) {
+        return about_an_adjustment(rng, earlier, large);
+    }
     if rng.percent(16) {
         return about_a_hold(rng, earlier, large);
     }
@@ -142,6 +145,29 @@ fn event(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
         op: Op::Book,
         ingest: 0,
     }
+}
+
+/// Somebody proposes an adjustment; or approves or rejects an earlier one, now and then his own, or something else.
+fn about_an_adjustment(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
+    let proposals: Vec<&Event> =
+        earlier.iter().filter(|e| matches!(e.op, Op::Propose(_) | Op::Resolve(..))).collect();
+    let who = (*rng.pick(&["anna", "anna", "bert", "bert", "carl", ""])).to_owned();
+    let (id, body) = (format!("e{}", earlier.len()), String::new());
+    let new = |subject: String, legs, op| {
+        let (id, body) = (id.clone(), body.clone());
+        Event { id, subject, body, legs, date: DAY, back_dated: false, op, ingest: 0 }
+    };
+    if proposals.is_empty() || rng.percent(40) {
+        let legs = legs(rng, large);
+        return new(format!("orders:{}", rng.below(40)), legs, Op::Propose(who));
+    }
+    let of = if rng.percent(70) { *proposals.last().unwrap() } else { *rng.pick(&proposals) };
+    // Another home does not know the proposal, unless there is one partition.
+    let subject =
+        if large && rng.percent(10) { format!("orders:{}", rng.below(40)) } else { of.subject.clone() };
+    let named = if rng.percent(5) { "nothing".to_owned() } else { of.id.clone() };
+    let op = if rng.percent(75) { Op::Approve(who, named) } else { Op::Reject(who, named) };
+    new(subject, Vec::new(), op)
 }
 
 /// As much as an account has, or may take.
@@ -314,8 +340,44 @@ impl History {
         self.rng.below(u64::from(self.cluster.partitions())) as u32
     }
 
+    /// Somebody would resolve what lies in suspense somewhere, now and then from a home that does not hold it.
+    fn about_a_case(&mut self) -> Option<Event> {
+        let slots = self.cluster.slots.iter();
+        let cases: Vec<(u32, u32, u64)> =
+            slots.flat_map(|slot| slot.cases.all().map(|(key, _)| (slot.slot, key.0, key.1))).collect();
+        if cases.is_empty() {
+            return None;
+        }
+        let case = *self.rng.pick(&cases);
+        let home = if self.rng.percent(5) { self.any_slot() } else { case.0 };
+        let account = match self.rng.below(6) {
+            0 => "users:1:savings".to_owned(),
+            1..=3 => wallet(&mut self.rng),
+            _ => String::new(),
+        };
+        let who = (*self.rng.pick(&["anna", "bert", "carl", ""])).to_owned();
+        // What somebody would move is mostly approved.
+        let slot = &self.cluster.slots[case.0 as usize];
+        let proposed = slot.proposals.of_case((case.1, case.2)).and_then(|of| slot.proposals.get(&of));
+        if let Some(proposed) = proposed.map(|proposed| proposed.event.id.clone())
+            && self.rng.percent(70)
+        {
+            let op = Op::Approve("dora".to_owned(), proposed);
+            let (id, body, legs) = (format!("e{}", self.events.len()), String::new(), Vec::new());
+            let subject = owner_in(&self.cluster.map, "orders", case.0, 0);
+            return Some(Event { id, subject, body, legs, date: DAY, back_dated: false, op, ingest: 0 });
+        }
+        let (id, subject) =
+            (format!("e{}", self.events.len()), owner_in(&self.cluster.map, "orders", home, 0));
+        let (body, op) = (String::new(), Op::Resolve(who, case, account));
+        Some(Event { id, subject, body, legs: Vec::new(), date: DAY, back_dated: false, op, ingest: 0 })
+    }
+
     fn send(&mut self) {
         let mut event = event(&mut self.rng, &self.events, self.large);
+        if self.large && self.rng.percent(40) {
+            event = self.about_a_case().unwrap_or(event);
+        }
         event.ingest = self.rng.below(u64::from(self.cluster.ingest_slots)) as u32;
         event.date = self.dates[event.ingest as usize];
         event.back_dated = event.date > DAY && self.rng.percent(25);
@@ -327,6 +389,17 @@ impl History {
             let (id, op) = (format!("{}-first", event.id), Op::Capture(event.id.clone(), false));
             let first = Event { id, legs, op, ..event.clone() };
             self.cluster.send(&first);
+            if self.rng.percent(50) {
+                self.cluster.flush(event.ingest);
+                let slot = self.any_slot();
+                self.cluster.step(slot, crate::cluster::ALL).unwrap();
+            }
+        }
+        // A proposal that is overtaken by its approval.
+        if matches!(event.op, Op::Propose(_)) && self.rng.percent(15) {
+            let (id, legs) = (format!("{}-first", event.id), Vec::new());
+            let op = Op::Approve("dora".to_owned(), event.id.clone());
+            self.cluster.send(&Event { id, legs, op, ..event.clone() });
             if self.rng.percent(50) {
                 self.cluster.flush(event.ingest);
                 let slot = self.any_slot();
@@ -529,6 +602,19 @@ impl Seen {
         self.add("at most", outcomes.at_most.len());
         self.add("lowered", outcomes.lowered);
         self.add("waited for its hold", outcomes.parked);
+        let [proposed, approved, rejected, over, again] = outcomes.adjustments;
+        for (what, count) in [
+            ("proposed", proposed),
+            ("approved", approved),
+            ("rejected", rejected),
+            ("over", over),
+            ("open_again", again),
+        ] {
+            self.add(what, count);
+        }
+        let [case_proposed, case_resolved] = outcomes.resolutions;
+        self.add("case_proposed", case_proposed);
+        self.add("case_resolved", case_resolved);
         self.add("given back", outcomes.reversed);
         self.add("held", held);
         self.add("captured", captured);
@@ -550,7 +636,7 @@ impl Seen {
 #[test]
 fn histories_follow_the_model() {
     let mut seen = Seen::default();
-    for seed in 0..3_500 {
+    for seed in 0..4_200 {
         let run = std::panic::AssertUnwindSafe(|| {
             History::new(seed).play(&mut seen);
         });
@@ -563,7 +649,8 @@ fn histories_follow_the_model() {
     let often = "booked duplicate conflict no_legs too_many_legs bad_amount unknown_asset unknown_account \
                  unbalanced insufficient_funds balance_too_high velocity_exceeded overflow aligned unknown_hold hold_not_open hold_mismatch exceeds_hold held \
                  captured released expired account_frozen account_closed account_not_empty \
-                 accounts limits limit_not_in_chart limits_contradict at_most_mismatch lowered \
+                 accounts no_principal self_approval proposal_not_open proposed approved rejected over open_again \
+                 limits limit_not_in_chart limits_contradict at_most_mismatch lowered \
                  not_reversible exceeds_original unknown_event";
     let repairs = ["lost", "held", "asked", "asked again", "sent in several windows"];
     for what in often
@@ -573,7 +660,7 @@ fn histories_follow_the_model() {
     {
         assert!(seen.0.get(what).copied().unwrap_or(0) > 100, "{what}: {seen:?}");
     }
-    for what in ["carried", "suspense", "timed_out"] {
+    for what in ["carried", "suspense", "timed_out", "case_not_open", "case_proposed", "case_resolved"] {
         assert!(seen.0.get(what).copied().unwrap_or(0) > 0, "{what}: {seen:?}");
     }
 }

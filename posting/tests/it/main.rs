@@ -23,4 +23,5 @@ mod resend;
 mod restore;
 mod script;
 mod sizes;
+mod two_principals;
 mod velocity;

@@ -14,8 +14,8 @@ use schemas::batch::ChainHead;
 use schemas::wire::change_account::Action;
 use schemas::wire::{
     Answered, Clearing, CreditItem, DayMarkerSeen, DayTally, Decision, Entry, HeldLeg, HoldExpired,
-    JournalItem, Moved, Outcome, Received, Reserved, Resolution, Side, day_tally::Kind, decision,
-    journal_item::Item,
+    JournalItem, Moved, Outcome, ProposalExpired, Received, Reserved, Resolution, Side, day_tally::Kind,
+    decision, journal_item::Item, proposal_state::State,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +24,8 @@ const LEGS_MAX: usize = 64;
 /// Largest amount of a leg that leaves its partition, and largest clearing balance.
 const CROSSING_MAX: i128 = 1 << 100;
 const CLEARING_MAX: i128 = 1 << 126;
+/// Business time after which a proposal is over.
+const PROPOSAL_US: i64 = 7 * 86_400_000_000;
 
 /// What became of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +114,10 @@ pub struct Outcomes {
     pub reversed: usize,
     /// Holds placed, captures, releases, and holds that were over by time.
     pub holds: [usize; 4],
+    /// Adjustments proposed, approved, rejected, over by time, and open again after their approval was refused.
+    pub adjustments: [usize; 5],
+    /// Cases in suspense that somebody would resolve, and that are resolved.
+    pub resolutions: [usize; 2],
     pub carried: usize,
     pub aligned: usize,
 }
@@ -122,7 +128,7 @@ pub fn check(cluster: &Cluster) -> Outcomes {
     let mut by_body = BTreeMap::new();
     for event in cluster.arrived.iter().flatten() {
         // The first of equal ones is the original; the others may have come by another ingest slot or day.
-        let with_legs = || with_legs(event, cluster);
+        let with_legs = || with_legs(event, cluster, &pages);
         by_body.entry((event.id.clone(), event.body_hash().to_vec())).or_insert_with(with_legs);
     }
     let channels = sent(&pages, &by_body);
@@ -147,19 +153,57 @@ pub fn check(cluster: &Cluster) -> Outcomes {
     outcomes
 }
 
-/// The event itself; one that gives another back whole has the legs of that the other way round.
-fn with_legs(event: &Event, cluster: &Cluster) -> Event {
-    let Op::Reverse(of) = &event.op else { return event.clone() };
-    let original = cluster.arrived.iter().flatten().find(|other| other.id == *of);
-    if !event.legs.is_empty() {
-        return event.clone();
-    }
-    let other_way = |leg: &LegWords| LegWords {
-        side: if leg.side == Side::Debit { Side::Credit } else { Side::Debit },
-        ..leg.clone()
+/// The event itself, with the legs that it has without bringing them: an approval books those of its proposal, what resolves a
+/// case those that empty it, and one that gives another back whole has the legs of that the other way round.
+fn with_legs(event: &Event, cluster: &Cluster, pages: &[Vec<Page>]) -> Event {
+    let all = || cluster.arrived.iter().flatten();
+    let legs = match &event.op {
+        Op::Resolve(_, case, account) => legs_of_case(pages, *case, account),
+        Op::Approve(_, proposal) => {
+            let mut named = all().filter(|other| other.id == *proposal);
+            named
+                .find_map(|other| match &other.op {
+                    Op::Propose(_) => Some(other.legs.clone()),
+                    Op::Resolve(_, case, account) => Some(legs_of_case(pages, *case, account)),
+                    _ => None,
+                })
+                .unwrap_or_default()
+        }
+        Op::Reverse(of) if event.legs.is_empty() => {
+            let other_way = |leg: &LegWords| LegWords {
+                side: if leg.side == Side::Debit { Side::Credit } else { Side::Debit },
+                ..leg.clone()
+            };
+            let original = all().find(|other| other.id == *of);
+            original.map(|original| original.legs.iter().map(other_way).collect()).unwrap_or_default()
+        }
+        _ => return event.clone(),
     };
-    let legs = original.map(|original| original.legs.iter().map(other_way).collect()).unwrap_or_default();
     Event { legs, ..event.clone() }
+}
+
+/// Out of suspense, and onto the account.
+fn legs_of_case(
+    pages: &[Vec<Page>],
+    (partition, from, sequence): (u32, u32, u64),
+    to: &str,
+) -> Vec<LegWords> {
+    let pages = pages.get(partition as usize).map_or(&[][..], Vec::as_slice);
+    let received = pages.iter().flat_map(|page| &page.items).find_map(|item| match item.item.as_ref() {
+        Some(Item::Received(r)) if (r.from, r.sequence) == (from, sequence) => Some(r),
+        _ => None,
+    });
+    let Some(received) = received.filter(|r| !r.suspense_reason.is_empty()) else { return Vec::new() };
+    let entry = received.entry.as_ref().unwrap();
+    let to = if to.is_empty() { &received.intended_account } else { to };
+    moved(partition, entry.side(), entry.amount(), &entry.asset, to)
+}
+
+/// Out of the suspense account of a partition, and onto an account.
+fn moved(partition: u32, side: Side, minor: i128, asset: &str, to: &str) -> Vec<LegWords> {
+    let back = if side == Side::Credit { Side::Debit } else { Side::Credit };
+    let leg = |side, account: String| LegWords { side, account, minor, asset: asset.to_owned() };
+    vec![leg(back, format!("suspense:p{partition:02}")), leg(side, to.to_owned())]
 }
 
 /// A duplicate names the batch that holds the original's decision, unless that is still to come.
@@ -325,6 +369,27 @@ struct PlacedHold {
     expires_us: i64,
 }
 
+/// A proposed adjustment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Proposed {
+    by: String,
+    legs: Vec<LegWords>,
+    expires_us: i64,
+    /// The approval whose decision is still to come.
+    approval: Option<String>,
+    /// The case that it resolves: sender and sequence.
+    case: Option<(u32, u64)>,
+}
+
+/// What lies in suspense.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct InSuspense {
+    /// On the account that it was meant for.
+    leg: LegWords,
+    event: String,
+    since_us: i64,
+}
+
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Net {
     sum: Wide,
@@ -351,6 +416,10 @@ struct Books<'a> {
     parked: BTreeMap<String, (Event, i64)>,
     /// Opened, closed, debits frozen, credits frozen.
     statuses: BTreeMap<String, [bool; 4]>,
+    /// Proposed adjustments, by event.
+    proposals: BTreeMap<String, Proposed>,
+    /// What lies in suspense, by sender and sequence.
+    cases: BTreeMap<(u32, u64), InSuspense>,
     /// By account and asset, as events have said: how little and how much, on the normal side; the ends of the range = no
     /// limit, `None` = the chart's.
     limits: BTreeMap<(String, String), [Option<i128>; 2]>,
@@ -394,6 +463,8 @@ impl<'a> Books<'a> {
             waiting: BTreeMap::new(),
             parked: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            proposals: BTreeMap::new(),
+            cases: BTreeMap::new(),
             limits: BTreeMap::new(),
             moved: BTreeMap::new(),
             moved_now: BTreeMap::new(),
@@ -436,7 +507,8 @@ impl<'a> Books<'a> {
                     c.entry.iter().for_each(|entry| add(&c.book, c.accounting_date, entry));
                     self.clearing(c);
                 }
-                Item::Resolution(r) => self.resolution(r),
+                Item::Resolution(r) => self.resolution(r, outcomes),
+                Item::ProposalExpired(over) => self.proposal_over(over, outcomes),
                 Item::Reserved(r) => self.reserved(r),
                 Item::Answered(a) => self.answered(a),
                 Item::HoldExpired(over) => self.expired(over, outcomes),
@@ -503,6 +575,7 @@ impl<'a> Books<'a> {
         };
         assert_eq!(event.id, id, "{at}: commands are decided in order");
         assert_eq!(event.body_hash(), d.body_hash, "{at}");
+        assert_eq!(event.op.principal(), d.principal, "{at}");
         assert_eq!(d.reversed, None, "{at}");
         self.compare(&at, d, &event, &judged);
         if d.forwarded_from == 0 {
@@ -522,6 +595,7 @@ impl<'a> Books<'a> {
             self.book(&at, d, &booked);
         } else {
             assert_eq!((&d.hold, &d.account_status, &d.account_limits), (&None, &None, &None), "{at}");
+            self.approving(&at, d, &event, &judged);
         }
     }
 
@@ -559,6 +633,103 @@ impl<'a> Books<'a> {
         }
     }
 
+    /// An approval that waits has made its proposal its own.
+    fn approving(&mut self, at: &str, d: &Decision, event: &Event, judged: &Judged) {
+        let Op::Approve(who, id) = &event.op else { return assert_eq!(d.proposal, None, "{at}") };
+        let waits = matches!(judged, Judged::Wait | Judged::Ask(_) | Judged::Group(_));
+        let Some(proposal) = self.proposals.get_mut(id).filter(|_| waits) else {
+            return assert_eq!(d.proposal, None, "{at}");
+        };
+        let own = proposal.approval.is_none() || proposal.approval.as_deref() == Some(&event.id);
+        assert!(own && proposal.by != *who && !who.is_empty(), "{at}");
+        proposal.approval = Some(event.id.clone());
+        let by = proposal.by.clone();
+        stated(at, d, id, State::Approving, [&by, who], 0);
+    }
+
+    /// An approval is decided.
+    fn approval_ended(&mut self, id: &str, booked: bool, outcomes: &mut Outcomes) {
+        let mut own = self.proposals.iter().filter(|(_, p)| p.approval.as_deref() == Some(id));
+        let Some(of) = own.next().map(|(of, _)| of.clone()) else { return };
+        if booked {
+            outcomes.adjustments[1] += 1;
+            self.proposals.remove(&of);
+        } else {
+            outcomes.adjustments[4] += 1;
+            self.proposals.get_mut(&of).unwrap().approval = None;
+        }
+    }
+
+    /// Judges an event about a proposal at its home.
+    fn judge_adjustment(&self, event: &Event) -> Judged {
+        let (who, of) = match &event.op {
+            Op::Approve(who, of) | Op::Reject(who, of) => (who, of),
+            op if op.principal().is_empty() => return Judged::Refused("no_principal"),
+            Op::Resolve(_, case, account) => return self.judge_resolution(*case, account),
+            _ => return Judged::Booked,
+        };
+        if who.is_empty() {
+            return Judged::Refused("no_principal");
+        }
+        if !self.ids.contains_key(of) {
+            let waits = self.tick_us > 0 && *of != event.id;
+            return if waits { Judged::Wait } else { Judged::Refused("unknown_proposal") };
+        }
+        match (self.approvable(event), &event.op) {
+            (Err(reason), _) => Judged::Refused(reason),
+            (Ok(()), Op::Reject(..)) => Judged::Booked,
+            (Ok(()), _) => Judged::Wait,
+        }
+    }
+
+    /// Judges a proposal to resolve a case.
+    fn judge_resolution(&self, (partition, from, sequence): (u32, u32, u64), account: &str) -> Judged {
+        let key = (from, sequence);
+        let case = self.cases.get(&key).filter(|_| partition == self.slot);
+        let proposed = self.proposals.values().any(|proposal| proposal.case == Some(key));
+        let Some(case) = case.filter(|_| !proposed) else { return Judged::Refused("case_not_open") };
+        let to = if account.is_empty() { &case.leg.account } else { account };
+        match terms_of(to, &case.leg.asset) {
+            Some(_) => Judged::Booked,
+            None => Judged::Refused("unknown_account"),
+        }
+    }
+
+    /// Whether its proposal is open, or its own already; an approval is of another principal.
+    fn approvable(&self, event: &Event) -> Result<(), &'static str> {
+        let (Op::Approve(who, of) | Op::Reject(who, of)) = &event.op else { panic!("{event:?}") };
+        let Some(proposal) = self.proposals.get(of) else { return Err("proposal_not_open") };
+        if proposal.approval.as_deref() == Some(&event.id) {
+            return Ok(());
+        }
+        let over = (1..=self.tick_us).contains(&proposal.expires_us);
+        if over || proposal.approval.is_some() {
+            return Err("proposal_not_open");
+        }
+        if matches!(event.op, Op::Approve(..)) && proposal.by == *who {
+            return Err("self_approval");
+        }
+        Ok(())
+    }
+
+    fn proposal_over(&mut self, over: &ProposalExpired, outcomes: &mut Outcomes) {
+        outcomes.adjustments[3] += 1;
+        let proposal = self.proposals.remove(&over.event.as_ref().unwrap().id).unwrap();
+        assert!((1..=self.tick_us).contains(&proposal.expires_us), "{proposal:?}");
+        assert_eq!(proposal.approval, None);
+    }
+
+    /// Judges the end of an approval's or rejection's wait.
+    fn judge_waited_adjustment(&self, event: &Event) -> Judged {
+        match (self.approvable(event), &event.op) {
+            (Err(reason), _) => Judged::Refused(reason),
+            (Ok(()), Op::Reject(..)) => Judged::Booked,
+            // What lies in suspense is moved by its own partition.
+            (Ok(()), Op::Approve(_, of)) if self.proposals[of].case.is_some() => self.judge(event),
+            (Ok(()), _) => self.judge_booking(event),
+        }
+    }
+
     fn expired(&mut self, over: &HoldExpired, outcomes: &mut Outcomes) {
         outcomes.holds[3] += 1;
         let hold = self.placed.remove(&over.event.as_ref().unwrap().id).unwrap();
@@ -572,7 +743,12 @@ impl<'a> Books<'a> {
         assert_eq!(d.account_limits.is_some(), matches!(event.op, Op::Limits(..)), "{at}");
         let (id, after) = match &event.op {
             Op::Book | Op::AtMost(_) | Op::Reverse(_) => {
+                assert_eq!(d.proposal, None, "{at}");
                 return assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}");
+            }
+            Op::Propose(_) | Op::Approve(..) | Op::Reject(..) | Op::Resolve(..) => {
+                assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}");
+                return self.change_proposal(at, d, event, outcomes);
             }
             Op::Account(account, action, side) => {
                 outcomes.statuses += 1;
@@ -618,8 +794,74 @@ impl<'a> Books<'a> {
         }
     }
 
+    /// What becomes of a proposal when an event about it is booked.
+    fn change_proposal(&mut self, at: &str, d: &Decision, event: &Event, outcomes: &mut Outcomes) {
+        let expires_us = self.end_of_a_proposal();
+        match &event.op {
+            Op::Propose(who) => {
+                outcomes.adjustments[0] += 1;
+                stated(at, d, &event.id, State::Open, [who, ""], expires_us);
+                self.proposed(at, d, event, None);
+            }
+            Op::Resolve(who, (_, from, sequence), account) => {
+                outcomes.resolutions[0] += 1;
+                stated(at, d, &event.id, State::Open, [who, ""], expires_us);
+                let leg = &self.cases[&(*from, *sequence)].leg;
+                let to = if account.is_empty() { &leg.account } else { account };
+                let legs = moved(self.slot, leg.side, leg.minor, &leg.asset, to);
+                self.proposed(at, d, &Event { legs, ..event.clone() }, Some((*from, *sequence)));
+            }
+            Op::Reject(_, of) => {
+                outcomes.adjustments[2] += 1;
+                let proposal = self.proposals.remove(of).unwrap();
+                stated(at, d, of, State::Rejected, [&proposal.by, ""], 0);
+            }
+            Op::Approve(who, of) => {
+                let by = d.proposal.as_ref().map_or("", |proposal| &proposal.proposed_by).to_owned();
+                assert!(!by.is_empty() && by != *who, "{at}");
+                stated(at, d, of, State::Approved, [&by, who], 0);
+                if d.forwarded_from == 0 {
+                    let proposal = self.proposals.remove(of).unwrap();
+                    assert_eq!((&proposal.by, &proposal.legs), (&by, &event.legs), "{at}");
+                    outcomes.adjustments[1] += 1;
+                    let slot = self.slot;
+                    let case = proposal.case.map(|(from, sequence)| (slot, from, sequence));
+                    let said = d.proposal.as_ref().unwrap().case;
+                    assert_eq!(said.map(|case| (case.partition, case.from, case.sequence)), case, "{at}");
+                    if let Some(case) = proposal.case {
+                        outcomes.resolutions[1] += 1;
+                        assert!(self.cases.remove(&case).is_some(), "{at}: resolved twice");
+                    }
+                }
+            }
+            op => panic!("{at}: {op:?}"),
+        }
+    }
+
+    /// When a proposal that is made now is over.
+    const fn end_of_a_proposal(&self) -> i64 {
+        if self.tick_us > 0 { self.tick_us + PROPOSAL_US } else { 0 }
+    }
+
+    /// A proposal with these legs is made.
+    fn proposed(&mut self, at: &str, d: &Decision, event: &Event, case: Option<(u32, u64)>) {
+        let asked: Vec<(&str, i128)> =
+            d.asked.iter().map(|leg| (leg.account.as_str(), value(leg.amount))).collect();
+        let legs: Vec<(&str, i128)> =
+            event.legs.iter().map(|leg| (leg.account.as_str(), leg.minor)).collect();
+        assert_eq!(asked, legs, "{at}");
+        let said = d.proposal.as_ref().unwrap().case;
+        assert_eq!(said.map(|case| (case.from, case.sequence)), case, "{at}");
+        let (by, legs, approval) = (event.op.principal().to_owned(), event.legs.clone(), None);
+        let proposed = Proposed { by, legs, expires_us: self.end_of_a_proposal(), approval, case };
+        assert_eq!(self.proposals.insert(event.id.clone(), proposed), None, "{at}");
+    }
+
     /// Judges an event about a hold at its home.
     fn judge_about(&self, event: &Event) -> Judged {
+        if let Op::Propose(_) | Op::Approve(..) | Op::Reject(..) | Op::Resolve(..) = event.op {
+            return self.judge_adjustment(event);
+        }
         let at = match &event.op {
             Op::Reverse(of) => {
                 return match self.ids.get(of) {
@@ -1003,12 +1245,18 @@ impl<'a> Books<'a> {
             return self.end_of_reversal(at, d, &event, (of, deadline_us), outcomes);
         }
         assert_eq!(d.reversed, None, "{at}");
-        let (Op::Capture(hold, _) | Op::Release(hold)) = &event.op else { panic!("{at}: {event:?}") };
-        let judged = if self.ids.contains_key(hold) {
-            self.judge_about(&event)
-        } else {
-            assert!(self.tick_us >= deadline_us, "{at}: decided too early");
-            Judged::Refused("unknown_hold")
+        let event = self.by_body[&(id.clone(), event.body_hash().to_vec())].clone();
+        let judged = match &event.op {
+            Op::Capture(of, _) | Op::Release(of) | Op::Approve(_, of) | Op::Reject(_, of)
+                if !self.ids.contains_key(of) =>
+            {
+                assert!(self.tick_us >= deadline_us, "{at}: decided too early");
+                let adjusts = matches!(event.op, Op::Approve(..) | Op::Reject(..));
+                Judged::Refused(if adjusts { "unknown_proposal" } else { "unknown_hold" })
+            }
+            Op::Capture(..) | Op::Release(_) => self.judge_about(&event),
+            Op::Approve(..) | Op::Reject(..) => self.judge_waited_adjustment(&event),
+            _ => panic!("{at}: {event:?}"),
         };
         self.compare(at, d, &event, &judged);
         let answer = match &judged {
@@ -1018,12 +1266,21 @@ impl<'a> Books<'a> {
                 self.deciders.insert(id.clone(), *decider);
                 Answer::Pending
             }
+            Judged::Group(parts) => {
+                self.wait(d, &event, parts.clone());
+                Answer::Pending
+            }
             other => panic!("{at}: {other:?}"),
         };
+        if let Answer::Refused(_) = answer {
+            self.approval_ended(&id, false, outcomes);
+        }
         self.remember(&event, answer);
         if judged == Judged::Booked {
             self.change_hold(at, d, &event, outcomes);
             self.book(at, d, &event);
+        } else {
+            self.approving(at, d, &event, &judged);
         }
     }
 
@@ -1162,6 +1419,11 @@ impl<'a> Books<'a> {
             if judged == Judged::Booked { Vec::new() } else { due },
             "{at}: told of the refusal"
         );
+        if let (Op::Approve(..), Judged::Booked) = (&event.op, &judged) {
+            self.change_proposal(at, d, event, outcomes);
+        } else {
+            self.approval_ended(&id, false, outcomes);
+        }
         let (_, answer) = self.ids.get_mut(&id).unwrap();
         assert_eq!(*answer, Answer::Pending, "{at}");
         match judged {
@@ -1197,6 +1459,11 @@ impl<'a> Books<'a> {
         if !matches!(event.op, Op::Book | Op::AtMost(_)) {
             return self.judge_about(event);
         }
+        self.judge_booking(event)
+    }
+
+    /// Judges what is booked or asked for at an event's home.
+    fn judge_booking(&self, event: &Event) -> Judged {
         let at: BTreeSet<u32> = payers(event).map(|leg| self.partition(&leg.account)).collect();
         if at.len() > 1 {
             let parts = self.parts(event);
@@ -1238,7 +1505,7 @@ impl<'a> Books<'a> {
     /// Judges what an event asks for on this partition's figures as they are now.
     fn judge(&self, event: &Event) -> Judged {
         match &event.op {
-            Op::Book | Op::Reverse(_) => self.judge_funds(event, None),
+            Op::Book | Op::Approve(..) | Op::Reverse(_) => self.judge_funds(event, None),
             Op::AtMost(side) => self.judge_at_most(event, *side),
             Op::Hold(_) => {
                 let refused = self.cannot_hold(event, &[(0, event.legs[0].minor)]);
@@ -1246,6 +1513,9 @@ impl<'a> Books<'a> {
             }
             Op::Capture(hold, _) => self.judge_capture(event, hold),
             Op::Account(account, action, _) => self.judge_change(account, *action),
+            Op::Propose(_) | Op::Reject(..) | Op::Resolve(..) => {
+                panic!("decided at home alone: {event:?}")
+            }
             Op::Limits(account, asset, least, most) => self.judge_limits(account, asset, [*least, *most]),
             Op::Release(hold) => {
                 if self.open(hold).is_some() {
@@ -1317,7 +1587,8 @@ impl<'a> Books<'a> {
         let all: Vec<LegWords> = local.iter().map(|leg| (*leg).clone()).collect();
         let mut reasons = BTreeSet::new();
         for leg in &local {
-            if forced(event, leg) {
+            // A suspense account refuses nothing.
+            if forced(event, leg) || terms_of(&leg.account, &leg.asset).is_none() {
                 continue;
             }
             if hold.is_some_and(|hold| (&hold.account, &hold.asset) == (&leg.account, &leg.asset)) {
@@ -1423,10 +1694,11 @@ impl<'a> Books<'a> {
         };
         assert_eq!((d.accounting_date, d.carried_from), dates, "{at}: dates");
         assert_eq!((d.value_date, d.back_dated), (event.date, event.back_dated), "{at}");
-        if !matches!(event.op, Op::Hold(_)) {
+        let booked =
+            if let Op::Hold(_) | Op::Propose(_) | Op::Resolve(..) = event.op { &[][..] } else { &event.legs };
+        if !booked.is_empty() {
             self.count_legs(event);
         }
-        let booked = if let Op::Hold(_) = event.op { &[][..] } else { &event.legs };
         let legs = (0_u32..).zip(booked);
         let (local, mut remote): (Vec<_>, Vec<_>) =
             legs.partition(|(_, leg)| self.partition(&leg.account) == self.slot);
@@ -1513,6 +1785,8 @@ impl<'a> Books<'a> {
         if !reason.is_empty() {
             assert_eq!(r.intended_account, leg.account, "{at}");
             booked.account = format!("suspense:p{:02}", self.slot);
+            let case = InSuspense { leg: leg.clone(), event: id.clone(), since_us: self.tick_us };
+            assert_eq!(self.cases.insert((r.from, r.sequence), case), None, "{at}");
             outcomes.suspended.push((id, leg.clone(), self.slot));
         } else {
             self.count_moved(&leg.account, &leg.asset, leg.side, (moved, 1));
@@ -1543,12 +1817,13 @@ impl<'a> Books<'a> {
         }
     }
 
-    fn resolution(&mut self, r: &Resolution) {
+    fn resolution(&mut self, r: &Resolution, outcomes: &mut Outcomes) {
         let at = format!("p{} batch {} verdict {} of p{}", self.slot, self.batch, r.sequence, r.from);
         let Sent::Verdict { id, outcome, reason } = self.take(r.from, r.sequence) else {
             panic!("{at}: was sent as something else")
         };
         assert_eq!((&r.event.as_ref().unwrap().id, r.outcome, &r.reason), (&id, outcome, &reason), "{at}");
+        self.approval_ended(&id, r.outcome() == Outcome::Booked, outcomes);
         let (_, answer) = self.ids.get_mut(&id).unwrap();
         assert_eq!(*answer, Answer::Pending, "{at}: one verdict for each question");
         *answer = match r.outcome() {
@@ -1628,8 +1903,38 @@ impl<'a> Books<'a> {
     }
 
     /// Everything sent was read, nothing is pending, and the slot's figures are the model's.
+    /// Proposals and what lies in suspense are in the state as in the model.
+    fn two_principals_at_rest(&self, live: &posting::state::Slot) {
+        let slot = self.slot;
+        let proposals: BTreeMap<String, Proposed> = (live.proposals.all())
+            .map(|(_, p)| {
+                let legs = p.legs.iter().map(|leg| LegWords {
+                    side: leg.side(),
+                    account: leg.account.clone(),
+                    minor: value(leg.amount),
+                    asset: leg.asset.clone(),
+                });
+                let (by, legs, expires_us) = (p.proposed_by.clone(), legs.collect(), p.expires_us);
+                let approval = p.approval.as_ref().map(|approval| approval.id.clone());
+                let case = p.case.map(|case| (case.from, case.sequence));
+                (p.event.id.clone(), Proposed { by, legs, expires_us, approval, case })
+            })
+            .collect();
+        let cases: BTreeMap<(u32, u64), InSuspense> = (live.cases.all())
+            .map(|(key, case)| {
+                let (account, asset) = (case.meant.clone(), case.asset.clone());
+                let leg = LegWords { side: case.side, account, minor: case.amount, asset };
+                (*key, InSuspense { leg, event: case.event.id.clone(), since_us: case.since_us })
+            })
+            .collect();
+        assert_eq!(cases, self.cases, "p{slot}: in suspense");
+        assert_eq!(proposals, self.proposals, "p{slot}: proposals");
+        assert!(proposals.values().all(|p| p.approval.is_none()), "p{slot}: {proposals:?}");
+    }
+
     fn at_rest(self, outcomes: &mut Outcomes) {
         let slot = self.slot;
+        self.two_principals_at_rest(&self.cluster.slots[slot as usize]);
         assert_eq!(
             self.next_event,
             self.cluster.arrived[slot as usize].len(),
@@ -1688,6 +1993,13 @@ impl<'a> Books<'a> {
     }
 }
 
+/// A decision says this of a proposal.
+fn stated(at: &str, d: &Decision, id: &str, state: State, [by, approved_by]: [&str; 2], expires_us: i64) {
+    let p = d.proposal.as_ref().unwrap_or_else(|| panic!("{at}: says nothing of its proposal"));
+    let found = (&*p.event.as_ref().unwrap().id, p.state(), &*p.proposed_by, &*p.approved_by, p.expires_us);
+    assert_eq!(found, (id, state, by, approved_by, expires_us), "{at}");
+}
+
 /// Reasons as the model names them.
 fn known(code: &str) -> &'static str {
     const KNOWN: &[&str] = &[
@@ -1711,6 +2023,11 @@ fn known(code: &str) -> &'static str {
         "account_closed",
         "account_frozen",
         "account_not_empty",
+        "no_principal",
+        "self_approval",
+        "unknown_proposal",
+        "proposal_not_open",
+        "case_not_open",
         "at_most_mismatch",
         "limit_not_in_chart",
         "limits_contradict",
@@ -1724,10 +2041,11 @@ fn known(code: &str) -> &'static str {
 /// What is wrong with an event whatever the balances are.
 fn fault(event: &Event) -> Option<&'static str> {
     let (least, most) = match event.op {
-        Op::Book | Op::AtMost(_) | Op::Capture(..) => (1, LEGS_MAX),
+        Op::Book | Op::AtMost(_) | Op::Capture(..) | Op::Propose(_) => (1, LEGS_MAX),
         Op::Reverse(_) => (0, LEGS_MAX),
         Op::Hold(_) => (1, 1),
         Op::Release(_) | Op::Account(..) | Op::Limits(..) => (0, 0),
+        Op::Approve(..) | Op::Reject(..) | Op::Resolve(..) => (0, 0),
     };
     if event.legs.len() < least {
         return Some("no_legs");
@@ -1819,7 +2137,8 @@ fn totals(cluster: &Cluster, outcomes: &Outcomes, by_body: &BTreeMap<(String, Ve
         if first.insert(&event.id) && outcomes.answers[&event.id] == Answer::Booked {
             let booked = &by_body[&(event.id.clone(), event.body_hash().to_vec())];
             let most = outcomes.at_most.get(&event.id).copied().unwrap_or(i128::MAX);
-            for leg in booked.legs.iter().filter(|_| !matches!(booked.op, Op::Hold(_))) {
+            let moves = !matches!(booked.op, Op::Hold(_) | Op::Propose(_) | Op::Resolve(..));
+            for leg in booked.legs.iter().filter(|_| moves) {
                 let leg = LegWords { minor: leg.minor.min(most), ..leg.clone() };
                 add(&mut sums, &leg.account, &leg.asset, leg.signed());
             }

@@ -3,7 +3,7 @@
 use crate::cluster::Cluster;
 use crate::events::{Event, Op};
 use crate::histories::History;
-use crate::{at_most, cases, days, limits, refusals, script, velocity};
+use crate::{at_most, cases, days, limits, refusals, script, two_principals, velocity};
 use schemas::wire::{Decision, EventKey, Outcome, change_account::Action, journal_item::Item};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +25,12 @@ pub fn word(event: &Event) -> &'static str {
         Op::Account(_, Action::Close, _) => "close",
         Op::Account(_, Action::Freeze, _) => "freeze",
         Op::Account(..) => "unfreeze",
+        Op::AtMost(_) => "at_most",
+        Op::Limits(..) => "limit",
+        Op::Propose(_) => "propose",
+        Op::Approve(..) => "approve",
+        Op::Reject(..) => "reject",
+        Op::Resolve(..) => "resolve",
     }
 }
 
@@ -56,7 +62,7 @@ pub fn of<'e>(cluster: &Cluster, events: impl IntoIterator<Item = &'e Event>) ->
 /// A pair that a history reaches is a promise to users: the cases say in ledger words when it happens.
 #[test]
 fn every_pair_of_operation_and_reason_has_a_row() {
-    let rows: Pairs = [cases::ALL, days::ALL, refusals::ALL, at_most::ALL, limits::ALL, velocity::ALL]
+    let rows: Pairs = [cases::ALL, days::ALL, refusals::ALL, at_most::ALL, limits::ALL, velocity::ALL, two_principals::ALL]
         .concat()
         .iter()
         .flat_map(|(name, text)| script::run(name, text))

@@ -607,6 +607,7 @@ fn an_item_with_every_field_set_is_rebuilt_as_it_was() {
     ];
     for (n, leg) in legs.into_iter().enumerate() {
         let command = Command {
+            principal: "anna".into(),
             event: Some(EventKey { source: "s".into(), id: format!("full-{n}") }),
             r#type: "order.paid".into(),
             subject: bank.clone(),

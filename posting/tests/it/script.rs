@@ -10,7 +10,9 @@
 //! it: `limit users@0:wallet CNY least -5.00 most unlimited`, figures on its normal side, `chart` for the chart's. It may be
 //! `at_most debit`: no more is booked than the account that is debited has. It may be
 //! `hold 60` (over after 60 seconds; 0 = never), `capture h1`, `capture h1 final` or `release h1`; `reverse e1`, with legs of
-//! its own or without.
+//! its own or without. `propose anna`, `approve bert p1`, `reject bert p1` say who sends it; `-` = nobody is known.
+//! `resolve anna 1-0-7` is about what item 7 of partition 0 left in suspense of partition 1, and may name another account
+//! behind it.
 //! `users@0` is the first `users:N` that lives in partition 0, `users@0b` the second. Amounts are in major units;
 //! `max` is the largest i128 of minor units, `max-7` seven less, `2^100` a power of two. After `->` everything
 //! that is not paused runs until it is quiet. At the end of a script the model walks the journals.
@@ -182,6 +184,14 @@ impl Script {
                 Some((verb @ ("open" | "close" | "freeze" | "unfreeze"), rest)) => {
                     event.op = self.account_change(verb, rest);
                 }
+                Some(("propose", who)) => event.op = Op::Propose(principal(who)),
+                Some((verb @ ("approve" | "reject"), rest)) => {
+                    let (who, proposal) = rest.split_once(' ').unwrap();
+                    let (who, proposal) = (principal(who), proposal.to_owned());
+                    let approves = verb == "approve";
+                    event.op = if approves { Op::Approve(who, proposal) } else { Op::Reject(who, proposal) };
+                }
+                Some(("resolve", rest)) => event.op = self.resolution(rest),
                 Some(("at_most", "debit")) => event.op = Op::AtMost(Side::Debit),
                 Some(("at_most", "credit")) => event.op = Op::AtMost(Side::Credit),
                 Some(("limit", rest)) => event.op = self.limit_change(rest),
@@ -309,6 +319,16 @@ impl Script {
         assert_eq!(found, Some((number(words[1]), carried_from)), "{}", self.at);
     }
 
+    /// `WHO PARTITION-FROM-SEQUENCE [ACCOUNT]`
+    fn resolution(&mut self, rest: &str) -> Op {
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        let account = words.get(2).map_or_else(String::new, |account| self.name(account));
+        let [partition, from, sequence] = words[1].split('-').collect::<Vec<_>>()[..] else {
+            panic!("{}: {rest:?}", self.at)
+        };
+        Op::Resolve(principal(words[0]), (number(partition), number(from), number(sequence)), account)
+    }
+
     /// `suspense PARTITION EVENT ACCOUNT REASON`
     fn suspense(&mut self, words: &[&str]) {
         let [slot, id, account, reason] = words else { panic!("{}: words", self.at) };
@@ -385,6 +405,11 @@ impl Script {
             if words[0] == "all" { (0..self.partitions).collect() } else { vec![number(words[0])] };
         self.cluster().restart_with(&slots, &chart);
     }
+}
+
+/// `-` = nobody.
+fn principal(word: &str) -> String {
+    if word == "-" { String::new() } else { word.to_owned() }
 }
 
 fn words(outcome: i32, reason: &str, retryable: bool) -> String {

@@ -335,8 +335,14 @@ pub struct Command {
     /// Rate at which it exchanges, a decimal as it came, as the rule's `rate` reads it.
     #[prost(string, tag = "46")]
     pub rate: ::prost::alloc::string::String,
+    /// Who sent it, as the door says by which it came: nothing in the event says so. Empty = nobody is known.
+    #[prost(string, tag = "40")]
+    pub principal: ::prost::alloc::string::String,
     /// What it asks for; absent: its legs are booked.
-    #[prost(oneof = "command::Operation", tags = "18, 19, 20, 21, 22, 24, 25")]
+    #[prost(
+        oneof = "command::Operation",
+        tags = "18, 19, 20, 21, 22, 24, 25, 26, 27, 28, 29"
+    )]
     pub operation: ::core::option::Option<command::Operation>,
 }
 /// Nested message and enum types in `Command`.
@@ -358,7 +364,57 @@ pub mod command {
         ChangeLimits(super::ChangeLimits),
         #[prost(message, tag = "25")]
         BookAtMost(super::BookAtMost),
+        #[prost(message, tag = "26")]
+        ProposeAdjustment(super::ProposeAdjustment),
+        #[prost(message, tag = "27")]
+        ApproveAdjustment(super::ApproveAdjustment),
+        #[prost(message, tag = "28")]
+        RejectAdjustment(super::RejectAdjustment),
+        #[prost(message, tag = "29")]
+        ResolveSuspense(super::ResolveSuspense),
     }
+}
+/// Writes its legs down. Nothing is booked until another principal approves them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProposeAdjustment {}
+/// Books the legs of a proposal. It has no leg of its own.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApproveAdjustment {
+    /// The event that proposed them.
+    #[prost(message, optional, tag = "1")]
+    pub proposal: ::core::option::Option<EventKey>,
+    /// Set by home alone, with the legs of the proposal: the principal that proposed them, and the case that they resolve.
+    #[prost(string, tag = "2")]
+    pub proposed_by: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub case: ::core::option::Option<SuspenseCase>,
+}
+/// Ends a proposal; it has no leg.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RejectAdjustment {
+    #[prost(message, optional, tag = "1")]
+    pub proposal: ::core::option::Option<EventKey>,
+}
+/// Proposes to move what lies in suspense to an account. It has no leg: home knows them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResolveSuspense {
+    #[prost(message, optional, tag = "1")]
+    pub case: ::core::option::Option<SuspenseCase>,
+    /// Account that it goes to; empty = the one that it was meant for.
+    #[prost(string, tag = "2")]
+    pub account: ::prost::alloc::string::String,
+}
+/// What one item of a channel left in suspense.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SuspenseCase {
+    /// Partition whose suspense account holds it.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// Partition that sent the item, and its sequence on that channel.
+    #[prost(uint32, tag = "2")]
+    pub from: u32,
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
 }
 /// Puts its only leg on hold: nobody else spends it until it is captured, released, or over.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -796,7 +852,7 @@ pub struct JournalBody {
 pub struct JournalItem {
     #[prost(
         oneof = "journal_item::Item",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, 22"
     )]
     pub item: ::core::option::Option<journal_item::Item>,
 }
@@ -845,6 +901,8 @@ pub mod journal_item {
         HoldExpired(super::HoldExpired),
         #[prost(message, tag = "21")]
         Moved(super::Moved),
+        #[prost(message, tag = "22")]
+        ProposalExpired(super::ProposalExpired),
     }
 }
 /// One line of the books. Within a batch, debits = credits for every asset and accounting date.
@@ -947,7 +1005,8 @@ pub struct Decision {
     /// Slot of the ingest worker that sent the command.
     #[prost(uint32, tag = "27")]
     pub ingest_slot: u32,
-    /// PENDING only: the command's legs as asked for, so that the Forward can be sent again.
+    /// PENDING only: the command's legs as asked for, so that the Forward can be sent again. BOOKED: the legs that it
+    /// proposes.
     #[prost(message, repeated, tag = "28")]
     pub asked: ::prost::alloc::vec::Vec<RemoteLeg>,
     /// Forwarded only: sequence of the Forward on the channel from home, and its check (see Received).
@@ -1005,8 +1064,17 @@ pub struct Decision {
     /// BOOKED only: the account whose limits this changed, as they are from now on.
     #[prost(message, optional, tag = "51")]
     pub account_limits: ::core::option::Option<AccountLimits>,
+    /// Who sent the event, as the door says by which it came; empty = nobody is known.
+    #[prost(string, tag = "53")]
+    pub principal: ::prost::alloc::string::String,
+    /// The proposal that this made, approved or rejected.
+    #[prost(message, optional, tag = "54")]
+    pub proposal: ::core::option::Option<ProposalState>,
     /// PENDING only: the command's operation, so that the Forward can be sent again.
-    #[prost(oneof = "decision::Operation", tags = "41, 42, 43, 45, 47, 50, 52")]
+    #[prost(
+        oneof = "decision::Operation",
+        tags = "41, 42, 43, 45, 47, 50, 52, 56, 57, 58, 59"
+    )]
     pub operation: ::core::option::Option<decision::Operation>,
 }
 /// Nested message and enum types in `Decision`.
@@ -1029,6 +1097,14 @@ pub mod decision {
         /// BOOKED too.
         #[prost(message, tag = "52")]
         BookAtMost(super::BookAtMost),
+        #[prost(message, tag = "56")]
+        ProposeAdjustment(super::ProposeAdjustment),
+        #[prost(message, tag = "57")]
+        ApproveAdjustment(super::ApproveAdjustment),
+        #[prost(message, tag = "58")]
+        RejectAdjustment(super::RejectAdjustment),
+        #[prost(message, tag = "59")]
+        ResolveSuspense(super::ResolveSuspense),
     }
 }
 /// What of an event is given back, or about to be.
@@ -1043,6 +1119,84 @@ pub struct ReversedState {
     /// Sums of the debits that the event moved.
     #[prost(message, repeated, tag = "3")]
     pub moved: ::prost::alloc::vec::Vec<AssetSum>,
+}
+/// A proposed adjustment as it is from now on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProposalState {
+    /// The event that proposed it.
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<EventKey>,
+    #[prost(enumeration = "proposal_state::State", tag = "2")]
+    pub state: i32,
+    #[prost(string, tag = "3")]
+    pub proposed_by: ::prost::alloc::string::String,
+    /// The principal that approved it; empty while nobody has, and where it is rejected.
+    #[prost(string, tag = "4")]
+    pub approved_by: ::prost::alloc::string::String,
+    /// OPEN only: business time at which it is over, microseconds since 1970-01-01T00:00:00Z; 0 = never.
+    #[prost(int64, tag = "5")]
+    pub expires_us: i64,
+    /// OPEN and APPROVED: the case in suspense that it resolves. Its first leg is that of the suspense account.
+    #[prost(message, optional, tag = "6")]
+    pub case: ::core::option::Option<SuspenseCase>,
+}
+/// Nested message and enum types in `ProposalState`.
+pub mod proposal_state {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum State {
+        Unspecified = 0,
+        /// It waits for another principal.
+        Open = 1,
+        /// Another principal has approved it, and its legs are being judged. If they are refused, it is open again.
+        Approving = 2,
+        /// Its legs are booked. Stands on the decision that booked them, wherever that lies.
+        Approved = 3,
+        Rejected = 4,
+    }
+    impl State {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "STATE_UNSPECIFIED",
+                Self::Open => "OPEN",
+                Self::Approving => "APPROVING",
+                Self::Approved => "APPROVED",
+                Self::Rejected => "REJECTED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "STATE_UNSPECIFIED" => Some(Self::Unspecified),
+                "OPEN" => Some(Self::Open),
+                "APPROVING" => Some(Self::Approving),
+                "APPROVED" => Some(Self::Approved),
+                "REJECTED" => Some(Self::Rejected),
+                _ => None,
+            }
+        }
+    }
+}
+/// A proposal is over because its time is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProposalExpired {
+    /// The event that proposed it.
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<EventKey>,
 }
 /// How far an event lets the balance of one account in one asset go, debits minus credits. What is absent is as the chart
 /// says; the ends of the 128-bit range are no limit.
@@ -1523,6 +1677,9 @@ pub struct PostingRest {
     pub duplicates: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "14")]
     pub conflicts: ::core::option::Option<u64>,
+    /// Cases in suspense that are not resolved. Absent: they were not kept.
+    #[prost(uint64, optional, tag = "25")]
+    pub cases: ::core::option::Option<u64>,
 }
 /// An event that waits at its home: for answers of other partitions, or for another event.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1576,6 +1733,54 @@ pub struct StoredHold {
     pub event: ::core::option::Option<EventKey>,
     #[prost(int64, tag = "4")]
     pub expires_us: i64,
+}
+/// A proposed adjustment that nobody has approved or rejected.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StoredProposal {
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<EventKey>,
+    #[prost(string, tag = "2")]
+    pub r#type: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub subject: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "4")]
+    pub leg: ::prost::alloc::vec::Vec<Leg>,
+    #[prost(string, tag = "5")]
+    pub proposed_by: ::prost::alloc::string::String,
+    /// Business time at which it is over, microseconds; 0 = never.
+    #[prost(int64, tag = "6")]
+    pub expires_us: i64,
+    /// The event that has approved it and is being judged.
+    #[prost(message, optional, tag = "7")]
+    pub approval: ::core::option::Option<EventKey>,
+    /// The case in suspense that it resolves.
+    #[prost(message, optional, tag = "8")]
+    pub case: ::core::option::Option<SuspenseCase>,
+}
+/// What one item of a channel left in suspense, and nobody has moved yet.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StoredCase {
+    #[prost(uint32, tag = "1")]
+    pub from: u32,
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// Account that it was meant for.
+    #[prost(string, tag = "3")]
+    pub meant: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub asset: ::prost::alloc::string::String,
+    #[prost(enumeration = "Side", tag = "5")]
+    pub side: i32,
+    #[prost(message, optional, tag = "6")]
+    pub amount: ::core::option::Option<Amount>,
+    /// Stable reason code.
+    #[prost(string, tag = "7")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "8")]
+    pub event: ::core::option::Option<EventKey>,
+    /// Business time when it came, microseconds.
+    #[prost(int64, tag = "9")]
+    pub since_us: i64,
 }
 /// What was moved of an account, by parts of a window that its key names.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -4,6 +4,7 @@
 //! same again.
 
 use audit::AuditLimit;
+use ingest::principals::Writers;
 use ledgerflow::runtime::Setup;
 use ledgerflow_tests::books::{self, Books};
 use ledgerflow_tests::history::{Arrival, CUT_OVER, History};
@@ -65,6 +66,8 @@ fn casts() -> [Cast; 2] {
         let mut setup = Setup { compaction, time_zone, ..Setup::new(COUNTS) };
         // A history is a few seconds long: time is told often.
         setup.ingest.tick_ms = 200;
+        // Whose event it is depends on its lane alone.
+        setup.ingest.writers = [Writers::One("anna".into()), Writers::One("bert".into()), Writers::Anyone];
         Cast::new(setup)
     })
 }
@@ -333,6 +336,9 @@ fn the_books_are_right_under_every_fault() {
         "refused:hold_not_open",
         "refused:exceeds_hold",
         "refused:unknown_hold",
+        "refused:no_principal",
+        "refused:self_approval",
+        "refused:proposal_not_open",
     ];
     for outcome in outcomes {
         assert!(shown.outcomes.contains_key(outcome), "no event was {outcome}");
