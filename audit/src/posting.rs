@@ -943,7 +943,15 @@ fn verdict_sent(decision: &Decision, batch: u64) -> Verdict {
 fn forward_of(decision: &Decision, legs: Option<Vec<crate::channel::LegClaim>>) -> ForwardClaim {
     ForwardClaim {
         event: decision.event.clone(),
-        texts: [&decision.r#type, &decision.book, &decision.rule, &decision.principal, &decision.job, &decision.rate].map(String::clone),
+        texts: [
+            &decision.r#type,
+            &decision.book,
+            &decision.rule,
+            &decision.principal,
+            &decision.job,
+            &decision.rate,
+        ]
+        .map(String::clone),
         numbers: [decision.rule_version, decision.lane, decision.event_partition, decision.ingest_slot],
         places: [decision.event_offset, decision.occurred_at_us],
         body_hash: decision.body_hash.clone(),
@@ -957,7 +965,15 @@ fn forward_of(decision: &Decision, legs: Option<Vec<crate::channel::LegClaim>>) 
 pub fn forward_on_channel(command: &Command, ingest_slot: u32) -> ForwardClaim {
     ForwardClaim {
         event: command.event.clone(),
-        texts: [&command.r#type, &command.book, &command.rule, &command.principal, &command.job, &command.rate].map(String::clone),
+        texts: [
+            &command.r#type,
+            &command.book,
+            &command.rule,
+            &command.principal,
+            &command.job,
+            &command.rate,
+        ]
+        .map(String::clone),
         numbers: [command.rule_version, command.lane, command.event_partition, ingest_slot],
         places: [command.event_offset, command.occurred_at_us],
         body_hash: command.body_hash.clone(),

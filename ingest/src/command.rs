@@ -4,6 +4,7 @@
 
 use crate::mapping::{LimitTo, Mapped, MappedMatch, MappedOperation, MappedProposal, TextAt};
 use schemas::body_hash::BodyHash;
+use schemas::wire::SuspenseCase;
 use schemas::wire_write::Fields;
 
 /// Number of `command` in `CommandItem`.
@@ -121,16 +122,18 @@ impl Command<'_> {
                 command.message(28, |reject| self.write_proposal(reject, proposal));
             }
             MappedOperation::Resolve { case, account } => {
-                command.message(29, |resolve| {
-                    resolve.message(1, |f| {
-                        f.uint(1, case.partition.into());
-                        f.uint(2, case.from.into());
-                        f.uint(3, case.sequence);
-                    });
-                    resolve.text(2, account.map_or("", |account| self.mapped.text(account)));
-                });
+                command.message(29, |resolve| self.write_case(resolve, case, account));
             }
         }
+    }
+
+    fn write_case(&self, resolve: &mut Fields<'_>, case: SuspenseCase, account: Option<TextAt>) {
+        resolve.message(1, |f| {
+            f.uint(1, case.partition.into());
+            f.uint(2, case.from.into());
+            f.uint(3, case.sequence);
+        });
+        resolve.text(2, self.mapped.noted(account));
     }
 
     fn write_proposal(&self, fields: &mut Fields<'_>, proposal: MappedProposal) {
@@ -410,6 +413,7 @@ mod tests {
                 event_partition: 0,
                 event_offset: 0,
                 traceparent: "",
+                principal: "",
             };
             let mut written = Vec::new();
             command.write_item(&mut Fields::new(&mut written));

@@ -22,8 +22,8 @@ use prost::Message;
 use schemas::batch::Hash;
 use schemas::reason::Reason;
 use schemas::wire::{
-    Answer, Answered, Decision, Entry, HeldLeg, HoldLeg, Outcome, Received, Reserved, decision,
-    journal_item::Item,
+    Answer, Answered, DayMarker, DayMarkerSeen, Decision, Entry, HeldLeg, HoldLeg, Outcome, Received,
+    Reserved, decision, journal_item::Item,
 };
 
 /// One change of a slot's state.
@@ -249,19 +249,7 @@ impl Effect {
             }
             Item::Tick(tick) => out.push(Self::Tick(tick.business_time_us)),
             Item::HeldTick(tick) => out.push(Self::HeldTick(tick.business_time_us)),
-            Item::DayMarkerSeen(seen) => {
-                let (credits, from) = (seen.credits, seen.from);
-                let marker = |m: schemas::wire::DayMarker| Self::MarkerSeen {
-                    book: m.book,
-                    date: m.date,
-                    credits,
-                    from,
-                };
-                out.extend(seen.marker.map(marker));
-                if credits {
-                    out.push(Self::Arrived { from, sequence: seen.sequence, check: seen.item_check });
-                }
-            }
+            Item::DayMarkerSeen(seen) => of_marker(seen, out),
             Item::DayMarkerSent(sent) => out.push(Self::MarkerSent { book: sent.book, date: sent.date }),
             Item::Aligned(aligned) => out.push(Self::Aligned { book: aligned.book, date: aligned.date }),
             Item::Held(held) if held.dropped => {
@@ -288,6 +276,15 @@ impl Effect {
     fn of_entry(entry: Entry, batch: u64) -> Self {
         let figures = Figures { balance: entry.after(), seq: entry.seq, last_batch: batch };
         Self::Account { account: entry.account.into(), asset: entry.asset.into(), figures }
+    }
+}
+
+fn of_marker(seen: DayMarkerSeen, out: &mut Vec<Effect>) {
+    let DayMarkerSeen { credits, from, sequence, item_check: check, .. } = seen;
+    let marker = |m: DayMarker| Effect::MarkerSeen { book: m.book, date: m.date, credits, from };
+    out.extend(seen.marker.map(marker));
+    if credits {
+        out.push(Effect::Arrived { from, sequence, check });
     }
 }
 

@@ -1042,15 +1042,7 @@ impl PostingWindow {
                 hold
             }
             command::Operation::ChangeAccount(ChangeAccount { account, action, .. }) => {
-                let closed = *action == change_account::Action::Close as i32;
-                let frozen = *action == change_account::Action::Freeze as i32;
-                decision.account_status = Some(AccountStatus {
-                    account: account.clone(),
-                    opened: true,
-                    closed,
-                    debits_frozen: frozen,
-                    credits_frozen: false,
-                });
+                decision.account_status = Some(status_after(account, *action));
                 return;
             }
             command::Operation::ProposeAdjustment(_)
@@ -1483,6 +1475,12 @@ fn remote(n: u32, leg: &Leg, partition: u32, sequence: u64) -> RemoteLeg {
         r#match: leg.r#match.clone(),
         reserved: false,
     }
+}
+
+fn status_after(account: &str, action: i32) -> AccountStatus {
+    let (closed, frozen) = (change_account::Action::Close as i32, change_account::Action::Freeze as i32);
+    let (closed, debits_frozen) = (action == closed, action == frozen);
+    AccountStatus { account: account.into(), opened: true, closed, debits_frozen, credits_frozen: false }
 }
 
 fn decision_of(command: &Command, ingest_slot: u32) -> Decision {

@@ -14,8 +14,8 @@ use schemas::batch::ChainHead;
 use schemas::wire::change_account::Action;
 use schemas::wire::{
     Answered, Clearing, CreditItem, DayMarkerSeen, DayTally, Decision, Entry, HeldLeg, HoldExpired,
-    JournalItem, Moved, Outcome, ProposalExpired, Received, Reserved, Resolution, Side, day_tally::Kind,
-    decision, journal_item::Item, proposal_state::State,
+    JournalItem, Moved, Outcome, ProposalExpired, Received, Reserved, Resolution, Side, Voided,
+    day_tally::Kind, decision, journal_item::Item, proposal_state::State,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -512,12 +512,7 @@ impl<'a> Books<'a> {
                 Item::Reserved(r) => self.reserved(r),
                 Item::Answered(a) => self.answered(a),
                 Item::HoldExpired(over) => self.expired(over, outcomes),
-                Item::Voided(v) => {
-                    let void = self.take(v.from, v.sequence);
-                    let id = v.event.as_ref().unwrap().id.clone();
-                    assert_eq!(void, Sent::Void(id.clone()), "p{}", self.slot);
-                    self.holds.retain(|(of, _), _| *of != id);
-                }
+                Item::Voided(v) => self.voided(v),
                 Item::DayMarkerSeen(seen) => self.marker_seen(seen),
                 Item::DayMarkerSent(s) => self.marker_sent(s.date),
                 Item::Aligned(a) => {
@@ -545,6 +540,13 @@ impl<'a> Books<'a> {
         assert!(open.is_empty(), "p{} batch {}: does not sum to zero: {open:?}", self.slot, self.batch);
         assert!(self.moved_now.is_empty(), "p{} batch {}: {:?}", self.slot, self.batch, self.moved_now);
         assert!(self.nets.is_empty(), "p{} batch {}: not cleared: {:?}", self.slot, self.batch, self.nets);
+    }
+
+    fn voided(&mut self, v: &Voided) {
+        let void = self.take(v.from, v.sequence);
+        let id = v.event.as_ref().unwrap().id.clone();
+        assert_eq!(void, Sent::Void(id.clone()), "p{}", self.slot);
+        self.holds.retain(|(of, _), _| *of != id);
     }
 
     fn decision(&mut self, d: &Decision, outcomes: &mut Outcomes) {

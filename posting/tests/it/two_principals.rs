@@ -32,6 +32,18 @@ event p7 desk@0 | debit fees@0:card 1.00 CNY ; credit users@0:wallet 1.00 CNY | 
 -> refused conflict
 "
 
+an_approval_is_refused_for_the_limits_of_its_accounts: "
+tick 1000000
+event p1 desk@0 | debit bank@0:main 51.00 CNY ; credit purses@0:cash 51.00 CNY | propose anna
+-> booked
+event a1 desk@0 | | approve bert p1
+-> refused balance_too_high retryable
+event p2 desk@0 | debit cards@0:main 31.00 CNY ; credit bank@0:main 31.00 CNY | propose anna
+-> booked
+event a2 desk@0 | | approve bert p2
+-> refused velocity_exceeded retryable
+"
+
 an_approval_is_refused_like_a_payment: "
 tick 1
 event f1 users@0 | | freeze users@0:wallet

@@ -275,7 +275,7 @@ fn the_token_of_the_stack_lets_prometheus_in() {
     std::fs::create_dir(place.path().join("secret")).unwrap();
     std::fs::copy(&script, place.path().join("token")).unwrap();
     // What `ledgerflow token` says, by a program that says nothing else.
-    let answer = make_token("prometheus", &[Right::Read]).unwrap();
+    let answer = make_token("prometheus", &[Right::Read], None).unwrap();
     let mut said = Vec::new();
     let (form, screen) = (ledgerflow::cli::args::Output::Json, ledgerflow::cli::output::Screen::stdout());
     ledgerflow::cli::output::write(&mut said, &answer.tables, form, screen).unwrap();
