@@ -8,7 +8,7 @@ use crate::outcome::{event_name, legs_booked, legs_remote};
 use schemas::wire::{
     Decision, EventKey, Outcome, ProposalExpired, ProposalState, SuspenseCase, proposal_state::State,
 };
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Source and id.
 type Name = (String, String);
@@ -31,9 +31,9 @@ struct Proposal {
 /// Proposals of one home partition that are not over.
 #[derive(Debug, Default)]
 pub struct Proposals {
-    open: HashMap<Name, Proposal>,
+    open: BTreeMap<Name, Proposal>,
     /// By approval.
-    approving: HashMap<Name, Name>,
+    approving: BTreeMap<Name, Name>,
 }
 
 impl Proposals {

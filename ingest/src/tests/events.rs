@@ -120,11 +120,11 @@ fn events_become_legs() {
         ("event.reversed", r#"{"event":"t-1"}"#, &[]),
         (
             "currency.exchanged",
-            r#"{"account":"users:1:wallet","from_asset":"CNY","from_amount":"71.2","to_asset":"USD","to_amount":"10","rate":"7.12"}"#,
+            r#"{"account":"users:1:wallet","bank":"icbc","from_asset":"CNY","from_amount":"71.2","to_asset":"USD","to_amount":"10","rate":"7.12"}"#,
             &[
                 "D users:1:wallet CNY 71.20",
-                "C bank:fx CNY 71.20",
-                "D bank:fx USD 10.00",
+                "C bank:icbc:fx CNY 71.20",
+                "D bank:icbc:fx USD 10.00",
                 "C users:1:wallet USD 10.00",
             ],
         ),
@@ -568,7 +568,7 @@ fn linked_events_keep_their_matches_and_are_hashed_as_amounts() {
 fn a_job_and_a_rate_are_texts_of_bounded_length() {
     let exchanged = |job: &str, rate: &str| {
         let data = format!(
-            r#"{{"account":"users:1:wallet","from_asset":"CNY","from_amount":"71.2","to_asset":"USD","to_amount":"10","rate":{rate},"job_id":{job}}}"#
+            r#"{{"account":"users:1:wallet","bank":"icbc","from_asset":"CNY","from_amount":"71.2","to_asset":"USD","to_amount":"10","rate":{rate},"job_id":{job}}}"#
         );
         let came = Rig::open().judge(vec![event("1", "currency.exchanged", NOON, &data)]);
         match came.commands().first() {

@@ -108,7 +108,7 @@ fn nobody_approves_his_own_adjustment_under_another_name() {
     {
         refused(&desk.send(&running, token, &approved(id, source)), "self_approval");
     }
-    desk.cli(&["balance", "merchants:7:payable"]).ends(3);
+    desk.cli(&["balance", "merchants:7:payable"]).ends(4);
     // The proposal outlives its process.
     running.stop();
     let running = desk.company.run();
@@ -190,7 +190,7 @@ fn the_command_line_is_the_user_who_runs_it() {
     let sent = sent.replace("\"a-1\"", "\"a-2\"");
     assert_eq!(desk.send(&running, &desk.bert, &serde_json::from_str(&sent).unwrap()).0, "booked");
     assert!(desk.waiting().is_empty());
-    let said = desk.cli(&["adjustments", "approve", "p-1"]).ends(3);
+    let said = desk.cli(&["adjustments", "approve", "p-1"]).ends(4);
     assert!(said.err.contains("no adjustment \"p-1\" waits"), "{said:?}");
     // One's own proposal may be taken back.
     let again = propose.map(|word| if word == "p-1" { "p-2" } else { word });
@@ -254,7 +254,7 @@ fn what_lies_in_suspense_is_moved_with_four_eyes() {
     assert!(said.out.contains("booked") && said.err.contains("another principal approves it"), "{said:?}");
     let said = desk.cli(&["suspense", "retry", &name(0)]);
     assert!(said.out.contains("case_not_open"), "{said:?}");
-    desk.cli(&["suspense", "retry", "p99-p00-1"]).ends(3);
+    desk.cli(&["suspense", "retry", "p99-p00-1"]).ends(4);
     assert_eq!(list().iter().filter(|case| case["state"] == "proposed").count(), 1);
     let waits = || desk.cli(&["adjustments", "list", "-o", "json"]).ends(0).json()[0].clone();
     let approve = |id: &str, token: &str| {

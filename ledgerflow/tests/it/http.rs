@@ -359,6 +359,27 @@ fn has_columns(rows: &Value, columns: Columns) {
     }
 }
 
+/// An adjustment that waits, and a case in suspense: what came from elsewhere for an account that was frozen.
+fn four_eyes(served: &Served) {
+    let propose = "adjustments propose --id p-1 --debit platform:revenue:commission --credit merchants:7:payable \
+                   --asset CNY --amount 3.00 --reason wrong";
+    served.company.cli(&propose.split_whitespace().collect::<Vec<_>>()).ends(0);
+    let sent = |id: &str, kind: &str, key: &str, data: Value| {
+        let time = "2026-11-22T12:00:00Z";
+        let event = json!({ "specversion": "1.0", "id": id, "source": "/shop", "type": kind, "partitionkey": key,
+            "time": time, "data": data });
+        served.post("?wait=booked", JSON, event.to_string()).is(200)
+    };
+    sent("f-1", "account.frozen", "users:9", json!({ "account": "users:9:wallet" }));
+    for n in 0..12 {
+        let data =
+            json!({ "from": "funding:cash", "to": "users:9:wallet", "asset": "CNY", "amount": "2.00" });
+        sent(&format!("f-1-{n}"), "transfer", &format!("k-{n}"), data);
+    }
+    let lies = || served.get("/v1/suspense").json()["suspense"].as_array().is_some_and(|all| !all.is_empty());
+    assert!(within(PATIENCE, || lies().then_some(())).is_some(), "{:?}", served.get("/v1/suspense"));
+}
+
 /// A closed day with entries, a bill's break and an event that was not booked; the next day runs.
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of operations")]
@@ -415,6 +436,7 @@ fn every_operation_answers_as_it_is_described() {
     let served = Served::with(company);
     let closed = || (served.get("/v1/days").json()["days"][0]["state"] == "CLOSED").then_some(());
     assert!(within(PATIENCE, closed).is_some(), "{:?}", served.get("/v1/days"));
+    four_eyes(&served);
     let document = served.get("/openapi.json").is(200);
     assert_eq!(document, openapi::document());
     let mut seen = BTreeSet::new();
