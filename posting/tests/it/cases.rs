@@ -1,15 +1,6 @@
 //! Ledger cases: events in, answers and balances out. The words are explained in [`crate::script`].
 
-use crate::script;
-
-/// One test per case; the model walks the journals after each.
-macro_rules! cases {
-    ($($name:ident: $text:literal)*) => {
-        /// Every case: its name and its lines.
-        pub const ALL: &[(&str, &str)] = &[$((stringify!($name), $text)),*];
-        $(#[test] fn $name() { script::run(stringify!($name), $text); })*
-    };
-}
+use crate::script::cases;
 
 cases! {
 transfer: "

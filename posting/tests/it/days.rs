@@ -1,15 +1,6 @@
 //! The close of a day (ARCHITECTURE rule 7) as ledger cases: dates, markers, counts, alignment.
 
-use crate::script;
-
-/// One test per case; the model walks the journals after each.
-macro_rules! cases {
-    ($($name:ident: $text:literal)*) => {
-        /// Every case: its name and its lines.
-        pub const ALL: &[(&str, &str)] = &[$((stringify!($name), $text)),*];
-        $(#[test] fn $name() { script::run(stringify!($name), $text); })*
-    };
-}
+use crate::script::cases;
 
 cases! {
 a_day_closes_in_one_partition: "

@@ -1,15 +1,6 @@
 //! Limits of accounts: how little and how much they may hold. The words are explained in [`crate::script`].
 
-use crate::script;
-
-/// One test per case; the model walks the journals after each.
-macro_rules! cases {
-    ($($name:ident: $text:literal)*) => {
-        /// Every case: its name and its lines.
-        pub const ALL: &[(&str, &str)] = &[$((stringify!($name), $text)),*];
-        $(#[test] fn $name() { script::run(stringify!($name), $text); })*
-    };
-}
+use crate::script::cases;
 
 cases! {
 an_account_holds_at_most_its_maximum: "

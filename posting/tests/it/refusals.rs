@@ -1,16 +1,7 @@
 //! Ledger cases, an operation each: what else than the usual it can be refused for. The words are explained in
 //! [`crate::script`].
 
-use crate::script;
-
-/// One test per case; the model walks the journals after each.
-macro_rules! cases {
-    ($($name:ident: $text:literal)*) => {
-        /// Every case: its name and its lines.
-        pub const ALL: &[(&str, &str)] = &[$((stringify!($name), $text)),*];
-        $(#[test] fn $name() { script::run(stringify!($name), $text); })*
-    };
-}
+use crate::script::cases;
 
 cases! {
 a_hold_is_refused_like_a_payment: "

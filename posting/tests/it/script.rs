@@ -23,6 +23,16 @@ use crate::model;
 use crate::pairs::{self, Pairs};
 use schemas::wire::{Outcome, Side, change_account::Action, command_item, journal_item::Item};
 
+/// One test per case; the model walks the journals after each.
+macro_rules! cases {
+    ($($name:ident: $text:literal)*) => {
+        /// Every case: its name and its lines.
+        pub const ALL: &[(&str, &str)] = &[$((stringify!($name), $text)),*];
+        $(#[test] fn $name() { $crate::script::run(stringify!($name), $text); })*
+    };
+}
+pub(crate) use cases;
+
 /// Runs a script; panics with the line that does not hold. What became of its events.
 pub fn run(name: &str, text: &str) -> Pairs {
     let mut script = Script::new(name);

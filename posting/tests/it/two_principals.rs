@@ -1,16 +1,7 @@
 //! Ledger cases about what takes two principals: what a proposal, an approval, a rejection and a move of suspense are refused
 //! for, as payments are. The words are explained in [`crate::script`].
 
-use crate::script;
-
-/// One test per case; the model walks the journals after each.
-macro_rules! cases {
-    ($($name:ident: $text:literal)*) => {
-        /// Every case: its name and its lines.
-        pub const ALL: &[(&str, &str)] = &[$((stringify!($name), $text)),*];
-        $(#[test] fn $name() { script::run(stringify!($name), $text); })*
-    };
-}
+use crate::script::cases;
 
 cases! {
 a_proposal_is_refused_like_a_payment: "

@@ -4,18 +4,9 @@
 use crate::cluster::{Cluster, DAY};
 use crate::events::{Event, Op, credit, debit, owner_in};
 use crate::model;
-use crate::script;
+use crate::script::cases;
 use schemas::wire::journal_item::Item;
 use stream::processor::SlotState;
-
-/// One test per case; the model walks the journals after each.
-macro_rules! cases {
-    ($($name:ident: $text:literal)*) => {
-        /// Every case: its name and its lines.
-        pub const ALL: &[(&str, &str)] = &[$((stringify!($name), $text)),*];
-        $(#[test] fn $name() { script::run(stringify!($name), $text); })*
-    };
-}
 
 cases! {
 an_account_is_moved_so_far_within_each_window: "
