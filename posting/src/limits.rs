@@ -241,6 +241,7 @@ mod tests {
         table.set("a".into(), "CNY".into(), own);
         table.set("a".into(), "USD".into(), OwnLimits::default());
         assert_eq!(table.sorted(), [("a", "CNY", own), ("b", "CNY", own)]);
+        assert!(table.dirty_bytes() > 3 * 64);
         let mut changed = Vec::new();
         table.take_dirty(|account, asset, limits| {
             changed.push((account.to_owned(), asset.to_owned(), limits))

@@ -14,6 +14,7 @@
 //! `resolve anna 1-0-7` is about what item 7 of partition 0 left in suspense of partition 1, and may name another account
 //! behind it.
 //! `users@0` is the first `users:N` that lives in partition 0, `users@0b` the second. Amounts are in major units;
+//! `says TEXT` is the detail of the last refusal.
 //! `max` is the largest i128 of minor units, `max-7` seven less, `2^100` a power of two. After `->` everything
 //! that is not paused runs until it is quiet. At the end of a script the model walks the journals.
 
@@ -110,6 +111,7 @@ impl Script {
             "event" => self.event(rest),
             "->" => self.expect_answer(rest),
             "later" => self.expect_later(&words),
+            "says" => self.says(&words),
             "balance" => self.balance(&words),
             "dated" => self.dated(&words),
             "suspense" => self.suspense(&words),
@@ -298,6 +300,15 @@ impl Script {
     fn expect_later(&mut self, words: &[&str]) {
         self.settle();
         assert_eq!(self.answer(words[0]), words[1..].join(" "), "{}", self.at);
+    }
+
+    /// `says TEXT...`: the last refusal on `rejected` says so. `users@0:wallet` stands for its account.
+    fn says(&mut self, words: &[&str]) {
+        let named: Vec<String> = words.iter().map(|word| self.name(word)).collect();
+        let at = self.at.clone();
+        let refusal = self.cluster().rejected.last().unwrap_or_else(|| panic!("{at}: no refusal"));
+        let json: serde_json::Value = serde_json::from_slice(&refusal.value).unwrap();
+        assert_eq!(json["detail"], named.join(" "), "{}", self.at);
     }
 
     /// `balance ACCOUNT AMOUNT [Dr|Cr] ASSET seq N`
