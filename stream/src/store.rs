@@ -36,7 +36,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::Weak;
 use thiserror::Error;
 
 /// Version of the manifest and of the files.
@@ -232,8 +232,8 @@ pub struct Store {
     number_next: u64,
     unwritten: DirtyPairs,
     unwritten_rows: Settled,
-    /// Closed runs, by number.
-    opened: BTreeMap<u64, Arc<Run>>,
+    /// Closed runs that the state has, by number; and the highest age in each.
+    opened: BTreeMap<u64, (Weak<Run>, u64)>,
     suspended: bool,
 }
 
@@ -362,7 +362,7 @@ impl Store {
         pairs.clear();
         self.unwritten_rows.append(settled);
         let result = self.write_delta(label, wait_durable);
-        let closed = self.unwritten_rows.closes;
+        let (closed, gone_before) = (self.unwritten_rows.closes, self.unwritten_rows.gone_before);
         if result.is_ok() {
             self.unwritten.clear();
             self.unwritten_rows = Settled::default();
@@ -374,8 +374,9 @@ impl Store {
         }
         let mut written = result?;
         written.merged_bytes = self.merge()?;
+        let gone = self.drop_gone(gone_before)?;
         let merged_bytes = self.merge_closed()?;
-        if closed > 0 || merged_bytes > 0 {
+        if closed > 0 || merged_bytes > 0 || gone {
             written.closed = Some(self.closed_runs(closed)?);
             written.merged_bytes += merged_bytes;
         }

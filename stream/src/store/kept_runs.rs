@@ -35,11 +35,13 @@ impl Store {
         let entries = self.runs(Kind::Closed);
         let mut runs = Vec::with_capacity(entries.len());
         for entry in &entries {
-            let run = match self.opened.get(&entry.number) {
-                Some(run) => Arc::clone(run),
-                None => self.open_run(*entry, true)?,
+            let known = self.opened.get(&entry.number);
+            let run = match known.and_then(|(run, _)| run.upgrade()) {
+                Some(run) => run,
+                // One that was known, and is not held any more, is held without its filter.
+                None => self.open_run(*entry, known.is_none())?,
             };
-            self.opened.insert(entry.number, Arc::clone(&run));
+            self.opened.insert(entry.number, (Arc::downgrade(&run), run.ages().1));
             runs.push(run);
         }
         self.opened.retain(|number, _| entries.iter().any(|entry| entry.number == *number));
@@ -102,11 +104,28 @@ impl Store {
         Ok(())
     }
 
+    /// Drops closed runs that hold nothing of an age from `before` on.
+    pub(super) fn drop_gone(&mut self, before: u64) -> Result<bool, StoreError> {
+        let gone = |file: &FileEntry| {
+            file.kind == Kind::Closed
+                && self.opened.get(&file.number).is_some_and(|(_, newest)| *newest < before)
+        };
+        let Some(manifest) = &self.manifest else { return Ok(false) };
+        let left: Vec<FileEntry> = manifest.files.iter().filter(|file| !gone(file)).copied().collect();
+        if left.len() == manifest.files.len() {
+            return Ok(false);
+        }
+        self.replace_manifest(manifest.label.clone(), left)?;
+        Ok(true)
+    }
+
     /// Merges the newest closed runs, where they are of one size and enough of them. Returns the bytes written.
     pub(super) fn merge_closed(&mut self) -> Result<u64, StoreError> {
         let closed = self.runs(Kind::Closed);
         let rows: Vec<u64> = closed.iter().map(|run| run.pairs).collect();
-        let Some((manifest, from)) = self.manifest.as_ref().zip(runs::worth_merging(&rows)) else { return Ok(0) };
+        let Some((manifest, from)) = self.manifest.as_ref().zip(runs::worth_merging(&rows)) else {
+            return Ok(0);
+        };
         let (label, mut files) = (manifest.label.clone(), manifest.files.clone());
         let sources = closed.get(from..).unwrap_or_default();
         let merged = self.merge_runs(sources, Kind::Closed)?;
@@ -129,7 +148,9 @@ impl Store {
         let path = self.dir.join(entry.name());
         let file = File::create_new(&path).map_err(|why| StoreError::io(&path, why))?;
         let (file, shape, crc) = match runs::merge(&runs, io::BufWriter::with_capacity(1 << 18, file)) {
-            Ok((to, shape, crc)) => (to.into_inner().map_err(|why| StoreError::io(&path, why.into_error()))?, shape, crc),
+            Ok((to, shape, crc)) => {
+                (to.into_inner().map_err(|why| StoreError::io(&path, why.into_error()))?, shape, crc)
+            }
             Err(Failed::Io(why)) => return Err(StoreError::io(&path, why)),
             Err(Failed::Damaged(why)) => {
                 return Err(StoreError::refused(&self.dir, Refusal::Run { file: "a run".to_owned(), why }));
@@ -139,7 +160,13 @@ impl Store {
     }
 
     /// A run that is written: on the disk, and what the manifest says of it.
-    fn finished(&self, entry: FileEntry, file: &File, shape: Shape, crc: u32) -> Result<FileEntry, StoreError> {
+    fn finished(
+        &self,
+        entry: FileEntry,
+        file: &File,
+        shape: Shape,
+        crc: u32,
+    ) -> Result<FileEntry, StoreError> {
         let io = |why| self.io_of(&entry.name(), why);
         if self.options.sync {
             file.sync_data().map_err(io)?;

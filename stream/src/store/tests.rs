@@ -383,12 +383,26 @@ fn the_thread_writes_and_gives_the_store_back() {
     let wait_durable: WaitDurable = Box::new(move || wait.recv().map_err(|why| why.to_string()));
     let mut pairs = DirtyPairs::default();
     pairs.put(b"users:1:wallet", Some(b"balance 1"));
-    thread.submit(Job { store: fresh(dir.path()), label: label(1), pairs, settled: Settled::default(), wait_durable }).expect("taken");
+    thread
+        .submit(Job {
+            store: fresh(dir.path()),
+            label: label(1),
+            pairs,
+            settled: Settled::default(),
+            wait_durable,
+        })
+        .expect("taken");
     assert!(thread.poll().is_none(), "finished before the log was durable");
     let waiting: Vec<tempfile::TempDir> = (0..=JOBS_MAX).map(|_| tempfile::tempdir().expect("dir")).collect();
     let refused = waiting.iter().any(|dir| {
         let (store, pairs) = (fresh(dir.path()), DirtyPairs::default());
-        let job = Job { store, label: label(1), pairs, settled: Settled::default(), wait_durable: Box::new(|| Ok(())) };
+        let job = Job {
+            store,
+            label: label(1),
+            pairs,
+            settled: Settled::default(),
+            wait_durable: Box::new(|| Ok(())),
+        };
         matches!(thread.submit(job), Err(NotTaken::Busy(_)))
     });
     assert!(refused, "more jobs were taken than may wait");

@@ -46,15 +46,15 @@ pub struct Changes {
 
 impl Changes {
     /// Everything a state holds.
-    pub(crate) fn all<S: SlotState>(state: &mut S) -> Self {
+    pub fn all<S: SlotState>(state: &mut S) -> Self {
         state.take_dirty(&mut |_, _| {});
         let mut pairs = DirtyPairs::default();
         state.put_all(&mut |key, value| pairs.put(key, value));
         Self { pairs, settled: state.take_settled(true) }
     }
 
-    /// What has changed in a state.
-    pub(crate) fn of<S: SlotState>(state: &mut S) -> Self {
+    /// What has changed in a state since the last call.
+    pub fn of<S: SlotState>(state: &mut S) -> Self {
         let mut pairs = DirtyPairs::default();
         state.take_dirty(&mut |key, value| pairs.put(key, value));
         Self { pairs, settled: state.take_settled(false) }

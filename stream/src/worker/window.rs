@@ -72,7 +72,12 @@ impl<P: Processor> Worker<P> {
         let damaged: Vec<(u32, String)> = run.slots.iter().filter_map(damaged).collect();
         for (number, why) in &damaged {
             let name = self.processor.name();
-            tracing::error!(processor = name, slot = number, why, "checkpoint damaged, the slot is restored from the log");
+            tracing::error!(
+                processor = name,
+                slot = number,
+                why,
+                "checkpoint damaged, the slot is restored from the log"
+            );
             run.slots.remove(number);
             self.checkpoints.discard(*number);
         }

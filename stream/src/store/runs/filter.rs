@@ -10,9 +10,8 @@ pub const BITS_A_KEY: usize = 16;
 const BLOCK_BITS: usize = 256;
 pub(super) const BLOCK_BYTES: usize = BLOCK_BITS / 8;
 /// Odd numbers that spread the lower half of a hash over the eight words; those of the specification.
-const SALT: [u32; 8] = [
-    0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31,
-];
+const SALT: [u32; 8] =
+    [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
 
 /// One cache line's half, and never on two of them.
 #[derive(Debug, Clone, Copy, Default)]

@@ -65,6 +65,8 @@ pub struct Settled {
     ages: (u64, u64),
     /// Number of the last page that is full: with these rows, all of its rows are handed over. 0 = none is.
     pub closes: u64,
+    /// Rows of lower ages are not wanted any more: closed runs that hold no others go.
+    pub gone_before: u64,
     /// Runs that the next checkpoint must hold too, oldest first: what a state brings along whose checkpoint is gone.
     pub carried: Vec<Arc<Run>>,
 }
@@ -94,7 +96,7 @@ impl Settled {
 
     /// Adds what came later.
     pub(crate) fn append(&mut self, later: Self) {
-        let Self { width, rows, ages, closes, carried } = later;
+        let Self { width, rows, ages, closes, gone_before, carried } = later;
         if self.rows.is_empty() {
             (self.width, self.ages) = (width, ages);
         } else if !rows.is_empty() {
@@ -102,11 +104,18 @@ impl Settled {
         }
         self.rows.extend_from_slice(&rows);
         self.closes = self.closes.max(closes);
+        self.gone_before = self.gone_before.max(gone_before);
         self.carried.extend(carried);
     }
 
     /// Writes the rows as a run; `None` = there is none.
-    pub(crate) fn write<W: io::Write>(&self, to: impl FnOnce() -> io::Result<W>) -> io::Result<Option<(W, Shape, u32)>> {
+    ///
+    /// # Errors
+    /// Writing fails.
+    pub fn write<W: io::Write>(
+        &self,
+        to: impl FnOnce() -> io::Result<W>,
+    ) -> io::Result<Option<(W, Shape, u32)>> {
         if self.rows.is_empty() {
             return Ok(None);
         }

@@ -157,7 +157,11 @@ impl<W: Write> RunWriter<W> {
         self.shape.rows += 1;
         let (low, high) = self.shape.ages;
         self.shape.ages = (low.min(ages.0), high.max(ages.1));
-        if self.block.len() + self.shape.row_bytes() > BLOCK_BYTES - CRC_BYTES { self.close_block() } else { Ok(()) }
+        if self.block.len() + self.shape.row_bytes() > BLOCK_BYTES - CRC_BYTES {
+            self.close_block()
+        } else {
+            Ok(())
+        }
     }
 
     fn close_block(&mut self) -> io::Result<()> {
@@ -228,7 +232,8 @@ impl Run {
         if !shape.is_whole(length) {
             return Err(Damaged::Other("its end does not fit its length".to_owned()));
         }
-        let mut tail = vec![0; usize::try_from(shape.index_bytes + shape.filter_bytes).map_err(|_| Damaged::SHORT)?];
+        let mut tail =
+            vec![0; usize::try_from(shape.index_bytes + shape.filter_bytes).map_err(|_| Damaged::SHORT)?];
         source.read_at(&mut tail, shape.index_at()).map_err(Damaged::io)?;
         let checksum = crc32c::crc32c_append(crc32c::crc32c(&tail), numbers);
         if checksum.to_le_bytes() != *crc {
@@ -269,6 +274,12 @@ impl Run {
     #[must_use]
     pub const fn ages(&self) -> (u64, u64) {
         self.shape.ages
+    }
+
+    /// Whether its filter is in memory.
+    #[must_use]
+    pub const fn is_filtered(&self) -> bool {
+        self.filter.is_some()
     }
 
     /// The same run without its filter: it takes less memory, and every look-up reads a block.
