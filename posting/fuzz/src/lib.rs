@@ -12,5 +12,7 @@ pub mod fuzz;
 mod histories;
 #[path = "../../tests/it/model.rs"]
 mod model;
+#[path = "../../tests/it/script.rs"]
+mod script;
 #[path = "../../tests/it/watch.rs"]
 mod watch;

@@ -358,7 +358,7 @@ impl History {
             }
             self.act();
         }
-        self.rest();
+        self.quiet();
         let figures = |cluster: &Cluster| -> Vec<_> {
             let slots = cluster.slots.iter();
             let accounts = |slot: &posting::state::Slot| -> Vec<_> {
@@ -373,29 +373,30 @@ impl History {
             let date = self.dates[event.ingest as usize];
             self.cluster.send(&Event { date, back_dated: false, ..event });
         }
-        self.rest();
+        self.quiet();
         assert_eq!(figures(&self.cluster), before, "what comes again changes nothing");
         self.end(&mut Seen::default());
     }
 
-    /// So many actions, and what they left.
-    pub fn after(mut self, actions: usize) -> Cluster {
-        (0..actions).for_each(|_| self.act());
-        self.cluster
-    }
-
-    /// So many actions, and then some as another seed chooses.
-    pub fn then_with(mut self, actions: usize, seed: u64) -> Cluster {
-        (0..actions).for_each(|_| self.act());
-        self.rng = Rng::new(seed);
-        self.after(60)
+    /// So many actions of a seed on a cluster that has lived, and what they left.
+    pub fn on(cluster: Cluster, seed: u64, actions: usize) -> Cluster {
+        let dates = vec![DAY; cluster.ingest_slots as usize];
+        let (rng, events) = (Rng::new(seed), Vec::new());
+        let mut history = Self { rng, cluster, events, dates, large: false, lossy: false };
+        (0..actions).for_each(|_| history.act());
+        history.cluster
     }
 
     /// Everything is sent and read.
-    fn rest(&mut self) {
+    fn quiet(&mut self) {
         (0..self.cluster.ingest_slots).for_each(|from| self.cluster.flush(from));
         self.cluster.run().unwrap();
         self.repair();
+    }
+
+    /// The same, and nothing waits any more.
+    fn rest(&mut self) {
+        self.quiet();
         // What waits for an event that never comes is refused, and what waits for its legs finds them.
         for tick in 0..6 {
             self.cluster.tick(0, 1_000_000_000_000 + 20_000_000 * tick);

@@ -17,6 +17,7 @@ mod events;
 mod fuzz;
 mod histories;
 mod homes;
+mod horizon;
 mod limits;
 mod model;
 mod pairs;

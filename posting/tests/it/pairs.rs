@@ -3,7 +3,7 @@
 use crate::cluster::Cluster;
 use crate::events::{Event, Op};
 use crate::histories::{History, seeds};
-use crate::{at_most, cases, days, details, limits, refusals, script, two_principals, velocity};
+use crate::{at_most, cases, days, details, horizon, limits, refusals, script, two_principals, velocity};
 use schemas::wire::{Decision, EventKey, Outcome, change_account::Action, journal_item::Item};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +29,8 @@ pub fn word(event: &Event) -> &'static str {
         Op::Approve(..) => "approve",
         Op::Reject(..) => "reject",
         Op::Resolve(..) => "resolve",
+        Op::Admit(_, _, false) => "admit",
+        Op::Admit(..) => "turn away",
     }
 }
 
@@ -69,10 +71,14 @@ fn every_pair_of_operation_and_reason_has_a_row() {
         limits::ALL,
         velocity::ALL,
         two_principals::ALL,
+        horizon::ALL,
     ]
     .concat()
     .iter()
-    .flat_map(|(name, text)| script::run(name, text))
+    .flat_map(|(name, text)| {
+        let (cluster, events) = script::run(name, text);
+        of(&cluster, &events)
+    })
     .collect();
     let mut reached = Pairs::new();
     for seed in seeds(1_500) {
