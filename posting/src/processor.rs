@@ -229,9 +229,10 @@ fn take_commands(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), Strin
     let head = known.unwrap_or_default().accept(opened).map_err(|e| e.to_string())?;
     overlay.commands.insert(from, head);
     let mut items = batch::items(&opened.body);
-    let mut count = 0;
+    let (mut some, mut count) = (Vec::with_capacity(AHEAD), 0);
     loop {
-        let some: Vec<_> = items.by_ref().take(AHEAD).map(command_item).collect::<Result<_, String>>()?;
+        some.clear();
+        items.by_ref().take(AHEAD).try_for_each(|item| command_item(item, &mut some))?;
         if some.is_empty() {
             return opened.expect_count(count).map_err(|e| e.to_string());
         }
@@ -240,9 +241,12 @@ fn take_commands(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), Strin
     }
 }
 
-fn command_item(item: Result<&[u8], BatchError>) -> Result<CommandItemView<'_>, String> {
+fn command_item<'a>(
+    item: Result<&'a [u8], BatchError>,
+    to: &mut Vec<CommandItemView<'a>>,
+) -> Result<(), String> {
     let item = item.map_err(|e| e.to_string())?;
-    CommandItemView::read(item).map_err(|e| format!("a command item {e}"))
+    CommandItemView::read_to(item, to).map_err(|e| format!("a command item {e}"))
 }
 
 /// Judges these, in order; the commands among them are looked up together first.
