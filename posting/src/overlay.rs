@@ -66,6 +66,8 @@ pub struct LocalLeg<'a> {
     pub matched: Option<&'a [u8]>,
     /// What the chart says; `None` for the ledger's own accounts.
     pub terms: Option<Terms>,
+    /// The account's row in the state, where that is known.
+    pub row: Option<u32>,
 }
 
 /// Debits count up, credits down.
@@ -296,7 +298,13 @@ impl<'a> Overlay<'a> {
     /// What became of an event.
     #[must_use]
     pub fn id(&self, key: &IdKey) -> Option<IdRecord> {
-        self.ids.get(key).or_else(|| self.base.ids.get(key)).copied()
+        self.id_now(key).or_else(|| self.base.ids.get(key).copied())
+    }
+
+    /// What became of an event in this window.
+    #[must_use]
+    pub fn id_now(&self, key: &IdKey) -> Option<IdRecord> {
+        self.ids.get(key).copied()
     }
 
     /// Remembers an event.
@@ -396,14 +404,12 @@ impl<'a> Overlay<'a> {
     }
 
     fn set_figures(&mut self, row: u32, to: Figures) {
-        if let Some((_, figures)) =
-            self.places.get(&row).and_then(|place| self.figures.get_mut(*place as usize))
-        {
-            *figures = to;
-            return;
+        let next = u32::try_from(self.figures.len()).unwrap_or(u32::MAX);
+        let place = *self.places.entry(row).or_insert(next);
+        match self.figures.get_mut(place as usize) {
+            Some((_, figures)) => *figures = to,
+            None => self.figures.push((row, to)),
         }
-        self.places.insert(row, u32::try_from(self.figures.len()).unwrap_or(u32::MAX));
-        self.figures.push((row, to));
     }
 
     /// Works out the entries of an event's local legs and judges limits on the figures after all of them.
@@ -418,7 +424,7 @@ impl<'a> Overlay<'a> {
             if let Some(terms) = &leg.terms {
                 self.check_status(leg.account, leg.side, terms)?;
             }
-            let row = self.row(leg.account, leg.asset);
+            let row = leg.row.unwrap_or_else(|| self.row(leg.account, leg.asset));
             let so_far = lines.iter().rev().find(|line| line.row == row);
             let (before, seq, previous_batch) = match so_far {
                 Some(line) => (line.after, line.seq, self.batch),
@@ -502,6 +508,7 @@ impl<'a> Overlay<'a> {
                 amount: net.sum.saturating_abs(),
                 matched: None,
                 terms: None,
+                row: None,
             };
             let lines = if net.sum == 0 { Vec::new() } else { self.try_book(&[leg])? };
             self.settle(&lines);

@@ -259,8 +259,8 @@ fn take_some_commands(
         CommandItemView::Command(command) => Some(Ahead::of(overlay, command)),
         _ => None,
     });
-    let ahead: Vec<_> = commands.collect();
-    Ahead::fetch(overlay, &ahead);
+    let mut ahead: Vec<_> = commands.collect();
+    Ahead::fetch(overlay, &mut ahead);
     let mut ahead = ahead.into_iter();
     for item in some {
         match item {
@@ -286,12 +286,12 @@ fn take_credits(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), String
     let mut count = 0;
     loop {
         let read = |item: Result<_, BatchError>| receive::view(from, item.map_err(|e| e.to_string())?);
-        let some: Vec<_> = items.by_ref().take(AHEAD).map(read).collect::<Result<_, String>>()?;
+        let mut some: Vec<_> = items.by_ref().take(AHEAD).map(read).collect::<Result<_, String>>()?;
         if some.is_empty() {
             return opened.expect_count(count).map_err(|e| e.to_string());
         }
         count += some.len();
-        receive::fetch(overlay, &some);
+        receive::fetch(overlay, &mut some);
         some.into_iter()
             .try_for_each(|(encoded, item)| receive::channel_item(overlay, from, encoded, item))?;
     }

@@ -508,6 +508,8 @@ pub struct CreditView<'a> {
     pub carried_from: i32,
     /// What is on hold for this leg ends with it.
     pub reserved: bool,
+    /// Row of its account where that was looked up and there is one; not on the wire.
+    pub row: Option<u32>,
 }
 
 impl<'a> CreditView<'a> {
@@ -558,8 +560,8 @@ pub enum CreditKind<'a> {
     Credit(CreditView<'a>),
     /// A command to be decided for its home.
     Forward {
-        /// The command.
-        command: CommandView<'a>,
+        /// The command, by itself as it is long and rare.
+        command: Box<CommandView<'a>>,
         /// Ingest slot that sent it.
         ingest_slot: u32,
     },
@@ -604,11 +606,11 @@ impl<'a> CreditItemView<'a> {
 }
 
 fn forward(encoded: &[u8]) -> Result<CreditKind<'_>, ViewError> {
-    let (mut command, mut ingest_slot) = (CommandView::default(), 0);
+    let (mut command, mut ingest_slot) = (Box::<CommandView<'_>>::default(), 0);
     for field in fields(encoded) {
         let field = field?;
         match field.tag {
-            1 => command = CommandView::read(field.bytes()?)?,
+            1 => *command = CommandView::read(field.bytes()?)?,
             2 => ingest_slot = field.uint32()?,
             _ => {}
         }
