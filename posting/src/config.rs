@@ -1,6 +1,7 @@
 //! What posting is told at start.
 
 use crate::accounts::{ChartTerms, Terms};
+use crate::{horizon, id_table};
 use schemas::batch::{Hash, sha256};
 use schemas::chart::Chart;
 use schemas::dates::TICK_AHEAD_US_MAX_DEFAULT;
@@ -58,6 +59,10 @@ pub struct PostingConfig {
     /// Business time after which a proposed adjustment is over, microseconds. It may change between runs: the end of each
     /// is in the journal.
     pub proposal_us: i64,
+    /// How long ids are recognised and kept. It may change between runs: what is forgotten is in the journal.
+    pub ids: horizon::Terms,
+    /// Ids of a page in memory ([`id_table`]).
+    pub id_page_rows: usize,
 }
 
 impl PostingConfig {
@@ -83,6 +88,8 @@ impl PostingConfig {
             tick_ahead_us_max,
             group_timeout_us,
             proposal_us,
+            ids: horizon::Terms::default(),
+            id_page_rows: id_table::PAGE_ROWS,
         })
     }
 

@@ -295,27 +295,45 @@ impl<'a> Overlay<'a> {
         self.groups.insert(key, Some(group));
     }
 
-    /// What became of an event.
+    /// What became of an event that another names.
     #[must_use]
-    pub fn id(&self, key: &IdKey) -> Option<IdRecord> {
-        self.id_now(key).or_else(|| self.base.ids.get(key).copied())
+    pub fn known(&self, key: &IdKey) -> Option<IdRecord> {
+        self.ids.get(key).copied().or_else(|| self.base.ids.known(key))
     }
 
-    /// What became of an event in this window.
+    /// What became of an event that comes again, if it does; `before` as [`Self::original_before`] says.
+    #[inline]
     #[must_use]
-    pub fn id_now(&self, key: &IdKey) -> Option<IdRecord> {
-        self.ids.get(key).copied()
+    pub fn original(&self, key: &IdKey, before: Option<IdRecord>) -> Option<IdRecord> {
+        self.ids.get(key).copied().or(before)
+    }
+
+    /// What became of it before this window: one that says it is old is looked up among all that are kept.
+    #[inline]
+    #[must_use]
+    pub fn original_before(&self, key: &IdKey, occurred_at_us: i64) -> Option<IdRecord> {
+        let ids = &self.base.ids;
+        if ids.horizon().is_old(occurred_at_us) { ids.known(key) } else { ids.get(key) }
+    }
+
+    /// Decides what was pending, as the journal item that was written says.
+    pub fn resolve_id(
+        &mut self,
+        key: IdKey,
+        outcome: Outcome,
+        reason: Option<Reason>,
+        decider: u32,
+        batch: u64,
+    ) {
+        if let Some(record) = self.known(&key) {
+            self.ids.insert(key, record.resolved(outcome, reason, decider, batch));
+        }
     }
 
     /// Remembers an event.
     pub fn set_id(&mut self, key: IdKey, record: IdRecord) {
         self.ids.insert(key, record);
         self.effects.push(Effect::Id { key, record });
-    }
-
-    /// Changes what is remembered of an event, as the journal item that was written says.
-    pub fn change_id(&mut self, key: IdKey, record: IdRecord) {
-        self.ids.insert(key, record);
     }
 
     /// Markers of a book, to be changed.
