@@ -116,8 +116,8 @@ fn run(
     let (shared, newest): (Arc<dyn Log>, _) = (Arc::clone(log) as Arc<dyn Log>, Arc::clone(log));
     let monitor = Monitor::start(shared, Arc::clone(&due), move || newest.last_sequence())?;
     let others = Sending::of(Transfers::new(1, options.accounts, 0, 0), log.as_ref(), partitions);
+    let third = Duration::from_millis(options.seconds.saturating_mul(1_000) / 3);
     std::thread::scope(|scope| {
-        let third = Duration::from_millis(options.seconds.saturating_mul(1_000) / 3);
         let sent = scope.spawn(|| {
             std::thread::sleep(third);
             (0..partitions).for_each(|partition| due.note(HOT_LANE, partition, 0, clock::wall_us()));
