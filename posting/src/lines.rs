@@ -307,7 +307,7 @@ impl<'a> DecisionLine<'a> {
 
     /// `JournalItem { decision }`.
     pub fn write(&self, f: &mut Fields<'_>) {
-        f.message(1, |f| self.fields(f));
+        f.long_message(1, |f| self.fields(f));
     }
 
     fn fields(&self, f: &mut Fields<'_>) {
@@ -456,7 +456,7 @@ pub struct ReceivedLine<'a> {
 impl ReceivedLine<'_> {
     /// `JournalItem { received }`.
     pub fn write(&self, f: &mut Fields<'_>) {
-        f.message(2, |f| self.fields(f));
+        f.long_message(2, |f| self.fields(f));
     }
 
     fn fields(&self, f: &mut Fields<'_>) {

@@ -154,6 +154,14 @@ fn measure(
             let ending = if measured.holds() { Ending::Done } else { Ending::Wrong };
             (serde_json::to_string(&measured)?, ending)
         }
+        args::Bench::Hot(options) => {
+            let measured = bench::hot::hot(options, settings, dir)?;
+            let ending = if measured.holds() { Ending::Done } else { Ending::Wrong };
+            (serde_json::to_string(&measured)?, ending)
+        }
+        args::Bench::Restart(options) => {
+            (serde_json::to_string(&bench::restart::restart(options, settings, config, dir)?)?, Ending::Done)
+        }
         args::Bench::Commit(options) => {
             (serde_json::to_string(&bench::commit::commit(options, settings, dir)?)?, Ending::Done)
         }
