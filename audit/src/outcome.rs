@@ -9,8 +9,8 @@ use crate::finding::{Check, Findings, Place};
 use prost::Message;
 use rustc_hash::FxHashMap;
 use schemas::wire::{
-    Answered, AssetSum, Command, Decision, Entry, EventKey, Leg, Match, Outcome, RemoteLeg, Resolution, Side,
-    command, decision, proposal_state::State,
+    Answered, AssetSum, Command, Decision, Entry, EventKey, Leg, Match, Outcome, RemoteLeg, RepairChannel,
+    Resolution, Side, command, decision, proposal_state::State,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -123,6 +123,14 @@ fn body_mark(body_hash: &[u8]) -> u64 {
 #[must_use]
 pub fn operation_asked(command: &Command) -> Vec<u8> {
     Command { operation: command.operation.clone(), ..Command::default() }.encode_to_vec()
+}
+
+/// The channel that a command asks to be sent again.
+fn repair_asked(command: &Command) -> Option<RepairChannel> {
+    match &command.operation {
+        Some(command::Operation::RepairChannel(repair)) => Some(*repair),
+        _ => None,
+    }
 }
 
 /// The operation that a pending decision states, encoded as in its command.
@@ -493,6 +501,7 @@ fn same(place: Place, command: &Command, decision: &Decision, found: &mut Findin
             "operation",
         ),
         (command.principal == decision.principal, "principal"),
+        (!booked || repair_asked(command) == decision.repaired, "channel that is sent again"),
     ];
     let differs: Vec<&str> = fields.iter().filter(|(same, _)| !same).map(|(_, name)| *name).collect();
     found.that(Check::OutcomeContent, differs.is_empty(), || {

@@ -121,6 +121,9 @@ impl Command<'_> {
             MappedOperation::Reject(proposal) => {
                 command.message(28, |reject| self.write_proposal(reject, proposal));
             }
+            MappedOperation::Repair(item) => {
+                command.message(30, |repair| write_repair(repair, item));
+            }
             MappedOperation::Resolve { case, account } => {
                 command.message(29, |resolve| self.write_case(resolve, case, account));
             }
@@ -162,6 +165,12 @@ impl Command<'_> {
             });
         }
     }
+}
+
+fn write_repair(repair: &mut Fields<'_>, item: SuspenseCase) {
+    repair.uint(1, item.from.into());
+    repair.uint(2, item.partition.into());
+    repair.uint(3, item.sequence);
 }
 
 fn write_limit(change: &mut Fields<'_>, tag: u32, to: LimitTo) {
@@ -308,6 +317,10 @@ mod tests {
                 let proposal = full_proposal(command, proposal);
                 wire::command::Operation::RejectAdjustment(wire::RejectAdjustment { proposal })
             }
+            MappedOperation::Repair(item) => {
+                let (from, to, first) = (item.from, item.partition, item.sequence);
+                wire::command::Operation::RepairChannel(wire::RepairChannel { from, to, first })
+            }
             MappedOperation::Resolve { case, account } => {
                 let account = account.map_or_else(String::new, |account| command.mapped.text(account).into());
                 let resolve = wire::ResolveSuspense { case: Some(case), account };
@@ -347,6 +360,7 @@ mod tests {
                 r#"{{"proposal":"p-{minor}"{}}}"#,
                 if legs == 0 { "" } else { r#","proposal_source":"/desk""# }
             ),
+            "channel.repaired" => format!(r#"{{"item":"p{legs:02}-p00-{minor}"}}"#),
             "suspense.retried" | "suspense.redirected" => {
                 format!(r#"{{"case":"p{legs:02}-p00-{minor}","account":"users:{minor}:wallet"}}"#)
             }
@@ -430,14 +444,14 @@ mod tests {
         #[test]
         fn a_command_is_written_as_the_generated_type_would(
             texts in prop::array::uniform4("[a-zé/:]{0,300}"), body_hash: [u8; 16], numbers: (i64, i32, i32, i64),
-            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..8,
+            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..9,
             limits in (limit(), limit()),
         ) {
             let chart = Chart::parse(CHART).unwrap();
             let rules = Rules::parse(RULES, &chart).unwrap();
-            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected", "account.limited"];
+            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected", "channel.repaired", "account.limited"];
             let limited = kinds[kind] == "account.limited" && limits != (None, None);
-            let kind = if limited { "account.limited" } else { kinds[kind % 7] };
+            let kind = if limited { "account.limited" } else { kinds[kind % 8] };
             let legs = if kind == "adjustment.proposed" { legs + 1 } else { legs };
             let text = if limited { limit_data(limits) } else { data(kind, minor, legs.min(32)) };
             let document = Document::parse(text.as_bytes(), 1 << 20).unwrap();

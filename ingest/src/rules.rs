@@ -115,6 +115,8 @@ pub(crate) enum OperationTemplate {
     Reject(ReferenceTemplate),
     /// It is proposed to move a case in suspense: a field names it. Without an account it goes where it was meant to go.
     Resolve { case: usize, account: Option<AccountTemplate> },
+    /// A channel between posting partitions is sent again, from the item on that a field names.
+    Repair { item: usize },
 }
 
 /// Another event, by fields.
@@ -232,6 +234,7 @@ enum OperationEntry {
     Approve,
     Reject,
     Resolve,
+    Repair,
     Limit,
 }
 
@@ -245,7 +248,7 @@ impl OperationEntry {
     const fn action(self) -> Option<Action> {
         Some(match self {
             Self::Hold | Self::Capture | Self::Release | Self::Reverse | Self::Limit => return None,
-            Self::Propose | Self::Approve | Self::Reject | Self::Resolve => return None,
+            Self::Propose | Self::Approve | Self::Reject | Self::Resolve | Self::Repair => return None,
             Self::Open => Action::Open,
             Self::Close => Action::Close,
             Self::Freeze => Action::Freeze,
@@ -354,10 +357,11 @@ fn fits_operation(entry: &RuleEntry) -> Result<(), String> {
         matches!(asked, Some(OperationEntry::Capture | OperationEntry::Release | OperationEntry::Reverse));
     let names_a_proposal = asked.is_some_and(OperationEntry::names_a_proposal);
     let resolves = asked == Some(OperationEntry::Resolve);
+    let names = names_another || names_a_proposal || resolves || asked == Some(OperationEntry::Repair);
     only(
-        entry.reference.is_some() && !names_another && !names_a_proposal && !resolves,
+        entry.reference.is_some() && !names,
         "reference",
-        "capture, release, reverse, approve, reject or resolve",
+        "capture, release, reverse, approve, reject, resolve or repair",
     )?;
     only(entry.reference_source.is_some() && !names_a_proposal, "reference_source", "approve or reject")?;
     only(entry.last.is_some() && asked != Some(OperationEntry::Capture), "final", "capture")?;
@@ -399,7 +403,7 @@ impl Compiler<'_> {
             | OperationTemplate::Account { .. }
             | OperationTemplate::Limit(_) => (0, 0),
             OperationTemplate::Approve(_) | OperationTemplate::Reject(_) => (0, 0),
-            OperationTemplate::Resolve { .. } => (0, 0),
+            OperationTemplate::Resolve { .. } | OperationTemplate::Repair { .. } => (0, 0),
             OperationTemplate::AtMost(_) => (2, 2),
             _ if entry.group.is_some() => (0, 0),
             _ if entry.each.is_some() => (0, LEGS_MAX),
@@ -465,6 +469,11 @@ impl Compiler<'_> {
         }
         if asked == Some(OperationEntry::Resolve) {
             return self.about_a_case(entry);
+        }
+        if asked == Some(OperationEntry::Repair) {
+            let item =
+                entry.reference.as_deref().ok_or("reference: expected the field that names the item")?;
+            return Ok(OperationTemplate::Repair { item: self.field(item)? });
         }
         let reference = entry.reference.as_deref().map(|path| self.field(path)).transpose()?;
         let named =

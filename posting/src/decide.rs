@@ -21,10 +21,10 @@ use crate::ids::{IdKey, IdRecord, body_hash, id_key, remembered};
 use crate::limits::{self, OwnLimits};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
-use crate::reversal;
 use crate::status::{self, Status};
 use crate::suspense;
 use crate::views::{AccountChange, CommandView, EventView, LegView, LimitsChange, Operation};
+use crate::{resend, reversal};
 use schemas::reason::Reason;
 use schemas::wire::{EventKey, HoldLeg, Outcome, Side, Verdict, credit_item};
 use std::collections::BTreeMap;
@@ -117,6 +117,11 @@ fn judge(
             Decider::At(o.config.partition_of(account).ok_or_else(unknown)?)
         }
         Operation::Adjust(_) => return adjustment::judge(o, command, legs, ingest_slot),
+        Operation::RepairChannel(repair) => {
+            resend::ordered(o, &repair)?;
+            o.decided(&DecisionLine::new(command, ingest_slot, Outcome::Booked));
+            return Ok((Outcome::Booked, home));
+        }
         Operation::CaptureHold { hold, .. } | Operation::ReleaseHold { hold } => {
             match capture::decider(o, &hold) {
                 // It may have overtaken its hold. Before the first tick nothing says how long to wait.
@@ -230,6 +235,9 @@ fn decide_here<'c>(
         }
         Operation::Adjust(_) => {
             Err(Refusal::new(Reason::UnknownProposal, "only its home knows what is proposed"))
+        }
+        Operation::RepairChannel(_) => {
+            Err(Refusal::new(Reason::UnknownItem, "only the home of a channel sends it again"))
         }
     }
 }
@@ -355,6 +363,7 @@ pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result
         Operation::ReverseEvent { .. } => (0, LEGS_MAX),
         Operation::PlaceHold(_) => (1, 1),
         Operation::ReleaseHold { .. } | Operation::ChangeAccount(_) | Operation::ChangeLimits(_) => (0, 0),
+        Operation::RepairChannel(_) => (0, 0),
         Operation::Adjust(adjust) => adjust.legs(LEGS_MAX),
     };
     if command.legs.len() < least {
