@@ -237,6 +237,10 @@ pub struct DecisionLine<'a> {
     pub limits: Option<&'a (Box<str>, Box<str>, OwnLimits)>,
     /// The event that it gives back, and what of that is given back from now on.
     pub reversed: Option<&'a Reversed>,
+    /// It waits for a principal who says whether it was booked before.
+    pub parked: bool,
+    /// The parked event that it lets in, or turns away.
+    pub admitted: Option<(EventView<'a>, bool)>,
 }
 
 impl<'a> DecisionLine<'a> {
@@ -268,6 +272,8 @@ impl<'a> DecisionLine<'a> {
             proposal: None,
             limits: None,
             reversed: None,
+            parked: false,
+            admitted: None,
         }
     }
 
@@ -377,40 +383,21 @@ impl<'a> DecisionLine<'a> {
         self.write_noted(f);
     }
 
-    /// What the event is a part of, the rate at which it exchanges, and the channel that it sends again.
+    /// What the event is a part of, the rate at which it exchanges, the channel that it sends again, and what is parked.
     fn write_noted(&self, f: &mut Fields<'_>) {
         f.text(60, self.command.job);
         f.text(61, self.command.rate);
         if let (Outcome::Booked, Operation::RepairChannel(repair)) = (self.outcome, &self.command.operation) {
             f.message(70, |f| f.raw(&repair.encode_to_vec()));
         }
-    }
-
-    /// The account that it changed, and the event that it gives back.
-    fn write_changed(&self, f: &mut Fields<'_>) {
-        if let Some((account, status)) = self.status {
-            f.message(46, |f| {
-                f.text(1, account);
-                f.flag(2, status.opened);
-                f.flag(3, status.closed);
-                f.flag(4, status.debits_frozen);
-                f.flag(5, status.credits_frozen);
+        f.flag(80, self.parked);
+        if let Some((event, refused)) = &self.admitted {
+            f.message(81, |f| {
+                if let Some(encoded) = event.encoded {
+                    f.encoded(1, encoded);
+                }
+                f.flag(2, *refused);
             });
-        }
-        if let Some(reversed) = self.reversed {
-            f.message(48, |f| f.raw(&reversed.encode()));
-        }
-        if let Some((account, asset, limits)) = self.limits {
-            f.message(51, |f| {
-                f.text(1, account);
-                f.text(2, asset);
-                limits.lowest.iter().for_each(|lowest| f.amount(3, *lowest));
-                limits.highest.iter().for_each(|highest| f.amount(4, *highest));
-            });
-        }
-        f.text(53, self.command.principal);
-        if let Some(proposal) = self.proposal() {
-            proposal.write(f);
         }
     }
 }

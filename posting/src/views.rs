@@ -193,6 +193,13 @@ pub enum Operation<'a> {
     BookAtMost(Side),
     /// A channel is sent again.
     RepairChannel(RepairChannel),
+    /// A parked event is let in or turned away.
+    Admit {
+        /// The event that is parked.
+        event: EventView<'a>,
+        /// It is turned away.
+        refuse: bool,
+    },
 }
 
 /// `LimitChange`.
@@ -300,6 +307,8 @@ impl<'a> Operation<'a> {
     pub const IN_COMMAND: [u32; 7] = [18, 19, 20, 21, 22, 24, 25];
     /// Numbers of the operations in `Decision`.
     pub const IN_DECISION: [u32; 7] = [41, 42, 43, 45, 47, 50, 52];
+    /// Number of `admit_event`, which is decided at once and stands in no decision.
+    const ADMIT: u32 = 31;
 
     fn read(tag: u32, encoded: &'a [u8]) -> Result<Self, ViewError> {
         if tag == Self::FIRST {
@@ -327,7 +336,8 @@ impl<'a> Operation<'a> {
         Ok(match tag - Self::FIRST {
             1 => Self::CaptureHold { hold, last },
             2 => Self::ReleaseHold { hold },
-            _ => Self::ReverseEvent { event: hold },
+            4 => Self::ReverseEvent { event: hold },
+            _ => Self::Admit { event: hold, refuse: last },
         })
     }
 
@@ -380,6 +390,12 @@ impl<'a> Operation<'a> {
             }
             // Home alone decides it: it never waits and never travels on.
             Self::RepairChannel(_) => {}
+            Self::Admit { event: of, refuse } => {
+                f.message(Self::ADMIT, |f| {
+                    event(f, of);
+                    f.flag(2, *refuse);
+                });
+            }
             // These have numbers of their own.
             Self::Adjust(adjust) => adjust.write(f, Adjust::IN_COMMAND),
         }
@@ -448,6 +464,7 @@ impl<'a> CommandView<'a> {
                 30 => {
                     command.operation = Operation::RepairChannel(prost::Message::decode(field.bytes()?)?);
                 }
+                31 => command.operation = Operation::read(Operation::ADMIT, field.bytes()?)?,
                 40 => command.principal = field.text()?,
                 _ => {}
             }
@@ -615,9 +632,9 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message;
     use schemas::wire::{
-        ApproveAdjustment, CaptureHold, ChangeAccount, ChangeLimits, Command, CommandItem, Credit,
-        CreditItem, EventKey, Forward, Leg, LimitChange, ProposeAdjustment, RejectAdjustment, ReleaseHold,
-        ResolveSuspense, ReverseEvent, command, command_item, credit_item, limit_change,
+        AdmitEvent, ApproveAdjustment, CaptureHold, ChangeAccount, ChangeLimits, Command, CommandItem,
+        Credit, CreditItem, EventKey, Forward, Leg, LimitChange, ProposeAdjustment, RejectAdjustment,
+        ReleaseHold, ResolveSuspense, ReverseEvent, command, command_item, credit_item, limit_change,
     };
 
     fn case() -> impl Strategy<Value = Option<SuspenseCase>> {
@@ -642,6 +659,9 @@ mod tests {
             ))),
             key().prop_map(|hold| Some(command::Operation::ReleaseHold(ReleaseHold { hold }))),
             key().prop_map(|event| Some(command::Operation::ReverseEvent(ReverseEvent { event }))),
+            (key(), any::<bool>()).prop_map(|(event, refuse)| Some(command::Operation::AdmitEvent(
+                AdmitEvent { event, refuse }
+            ))),
             ("[a-z:]{0,9}", 0_i32..6, 0_i32..4).prop_map(|(account, action, side)| {
                 Some(command::Operation::ChangeAccount(ChangeAccount { account, action, side }))
             }),
@@ -695,9 +715,14 @@ mod tests {
             Some(command::Operation::CaptureHold(CaptureHold { hold, .. })) => hold.as_ref(),
             Some(command::Operation::ReleaseHold(ReleaseHold { hold })) => hold.as_ref(),
             Some(command::Operation::ReverseEvent(ReverseEvent { event })) => event.as_ref(),
+            Some(command::Operation::AdmitEvent(AdmitEvent { event, .. })) => event.as_ref(),
             _ => None,
         };
-        let named = view.hold().or(view.reverses());
+        let parked = match view {
+            Operation::Admit { event, .. } => Some(event),
+            _ => None,
+        };
+        let named = view.hold().or(view.reverses()).or(parked);
         assert_eq!(named.map(|event| (event.source, event.id)), key.map(|k| (&*k.source, &*k.id)));
     }
 
