@@ -25,7 +25,6 @@ use crate::status::{self, Status};
 use crate::suspense;
 use crate::views::{AccountChange, CommandView, EventView, LegView, LimitsChange, Operation};
 use crate::{parked, resend, reversal};
-use crate::{resend, reversal};
 use schemas::reason::Reason;
 use schemas::wire::{EventKey, HoldLeg, Outcome, Side, Verdict, credit_item};
 use std::collections::BTreeMap;

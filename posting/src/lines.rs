@@ -400,6 +400,34 @@ impl<'a> DecisionLine<'a> {
             });
         }
     }
+
+    /// The account that it changed, and the event that it gives back.
+    fn write_changed(&self, f: &mut Fields<'_>) {
+        if let Some((account, status)) = self.status {
+            f.message(46, |f| {
+                f.text(1, account);
+                f.flag(2, status.opened);
+                f.flag(3, status.closed);
+                f.flag(4, status.debits_frozen);
+                f.flag(5, status.credits_frozen);
+            });
+        }
+        if let Some(reversed) = self.reversed {
+            f.message(48, |f| f.raw(&reversed.encode()));
+        }
+        if let Some((account, asset, limits)) = self.limits {
+            f.message(51, |f| {
+                f.text(1, account);
+                f.text(2, asset);
+                limits.lowest.iter().for_each(|lowest| f.amount(3, *lowest));
+                limits.highest.iter().for_each(|highest| f.amount(4, *highest));
+            });
+        }
+        f.text(53, self.command.principal);
+        if let Some(proposal) = self.proposal() {
+            proposal.write(f);
+        }
+    }
 }
 
 fn event(f: &mut Fields<'_>, tag: u32, facts: &Facts<'_>) {

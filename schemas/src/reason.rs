@@ -170,6 +170,7 @@ mod tests {
             (44, "proposal_not_open"),
             (45, "at_most_mismatch"),
             (46, "case_not_open"),
+            (47, "unknown_item"),
         ];
         assert_eq!(by_number, given);
         assert!(Reason::ALL.iter().all(|reason| Reason::by_number(reason.number()) == Some(*reason)));

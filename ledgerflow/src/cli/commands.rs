@@ -529,7 +529,13 @@ fn reverse_job(settings: &Settings, of: args::ReverseJob, out: Output) -> anyhow
     let args::ReverseJob { job, dry_run, lane } = of;
     let mut asked = Asked::new(settings);
     let question = Question::Reversal { job };
-    let answer = asked.ask(&question)?;
+    let (mut answer, until) = (asked.ask(&question)?, clock::monotonic_us() + OUTCOME_WAIT_US);
+    // What somebody else has sent gives accounts what the rest may take from them.
+    let waits = |answer: &Answer| answer.plan.as_ref().is_some_and(|plan| plan.on_their_way > 0);
+    while !dry_run && waits(&answer) && clock::monotonic_us() < until {
+        std::thread::sleep(Duration::from_millis(100));
+        answer = asked.ask(&question)?;
+    }
     let planned = answer.plan.clone().unwrap_or_default().events;
     if dry_run || planned.is_empty() {
         return show(&answer, out);

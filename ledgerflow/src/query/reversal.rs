@@ -125,7 +125,7 @@ pub(super) fn plan(books: &Books, job: &str) -> anyhow::Result<Answer> {
     }
     planned.sort_by_key(|planned| planned.wave);
     let mut answer = Answer::tables(vec![table]);
-    if let Some(pending) = counts.open(&found) {
+    if let Some(pending) = not_decided(&found) {
         (answer.ending, answer.message) = (Ending::Wrong, Some(pending));
         return Ok(answer);
     }
@@ -272,16 +272,16 @@ impl Counts {
         };
         *count += 1;
     }
+}
 
-    /// Why nothing is reversed now.
-    fn open(&self, found: &Found) -> Option<String> {
-        let pending = found.orders.iter().filter(|(_, order)| order.decision.outcome() == Outcome::Pending);
-        let ids: Vec<&str> = pending.map(|((_, id), _)| id.as_str()).collect();
-        let (first, count) = (ids.first()?, ids.len());
-        Some(format!(
-            "{count} events of the job are not decided yet, the first is {first}: nothing is sent until they are"
-        ))
-    }
+/// Why nothing is reversed now, if that is so.
+fn not_decided(found: &Found) -> Option<String> {
+    let pending = found.orders.iter().filter(|(_, order)| order.decision.outcome() == Outcome::Pending);
+    let ids: Vec<&str> = pending.map(|((_, id), _)| id.as_str()).collect();
+    let (first, count) = (ids.first()?, ids.len());
+    Some(format!(
+        "{count} events of the job are not decided yet, the first is {first}: nothing is sent until they are"
+    ))
 }
 
 impl std::fmt::Display for Counts {

@@ -164,11 +164,9 @@ fn what_cannot_be_given_back_is_said_with_its_reason_and_tried_again_where_that_
         "job_id": "trip-3",
     });
     desk.client.post("", JSON, event("w-2", "hold.captured", "users:3", capture)).is(202);
-    let pending = crate::company::within(crate::company::PATIENCE, || {
-        let said = desk.company.cli(&["job", "trip-3", "-o", "json"]).json();
-        said["events"].as_array()?.iter().any(|row| row["outcome"] == "pending").then_some(())
-    });
-    assert!(pending.is_some());
+    let question = Question::Reversal { job: "trip-3".into() };
+    let waits = || desk.running.ask(&question).filter(|answer| answer.ending == Ending::Wrong);
+    assert!(crate::company::within(crate::company::PATIENCE, waits).is_some());
     let (plan, said) = desk.reverses("trip-3", &[], 3);
     assert!(said.contains("1 events of the job are not decided yet, the first is w-2"), "{said}");
     assert_eq!(state(&plan, "w-2"), "pending");
