@@ -13,9 +13,9 @@ use std::path::PathBuf;
 /// Streaming accounting: events in, double-entry journal, balances, days and reconciled bills out.
 ///
 /// Exit codes: 0 done; 1 failed (the message says why); 2 wrong use of the command line, or a wrong configuration (settings,
-/// chart, rules, mappings); 3 a check found something wrong (verify, receipt --check, audit, health, status, trial-balance,
-/// bill, backup, restore, bench, doctor), or none of the events sent is in the books (send --wait); 4 nothing found for that
-/// name or id; 5 the disk is full (run): make room and start again; 75 the cluster did not answer in time (run, on Kafka): the
+/// chart, rules, mappings); 3 a check found something wrong (verify, receipt --check, audit, health, status, channels,
+/// trial-balance, bill, backup, restore, bench, doctor), none of the events sent is in the books (send --wait), or something of a
+/// job is left (reverse job); 4 nothing found for that name or id; 5 the disk is full (run): make room and start again; 75 the cluster did not answer in time (run, on Kafka): the
 /// process is started again.
 #[derive(Debug, Parser)]
 #[command(name = "ledgerflow", version, about, long_about, propagate_version = true, max_term_width = 100)]
@@ -297,9 +297,8 @@ pub struct Balance {
 /// Options of `accounts`.
 #[derive(Debug, Args)]
 pub struct Accounts {
-    /// What the accounts' names begin with.
-    #[arg(default_value = "")]
-    pub prefix: String,
+    /// What the accounts' names begin with; all without it.
+    pub prefix: Option<String>,
     /// Only those of which events have made this; with what they have made of them, and which event did it when.
     #[arg(long, value_enum)]
     pub status: Option<AccountStatus>,

@@ -301,7 +301,7 @@ fn question(command: Command) -> anyhow::Result<Question> {
 
 fn accounts(of: args::Accounts) -> anyhow::Result<Question> {
     let args::Accounts { prefix, status, after, limit } = of;
-    let limit = usize::try_from(limit)?;
+    let (limit, prefix) = (usize::try_from(limit)?, prefix.unwrap_or_default());
     if let Some(status) = status {
         return Ok(Question::Statuses { status, prefix, after, limit });
     }
