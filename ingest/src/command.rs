@@ -124,6 +124,12 @@ impl Command<'_> {
             MappedOperation::Repair(item) => {
                 command.message(30, |repair| write_repair(repair, item));
             }
+            MappedOperation::Admit { parked, refuse } => {
+                command.message(31, |admit| {
+                    self.write_proposal(admit, parked);
+                    admit.flag(2, refuse);
+                });
+            }
             MappedOperation::Resolve { case, account } => {
                 command.message(29, |resolve| self.write_case(resolve, case, account));
             }
@@ -321,6 +327,10 @@ mod tests {
                 let (from, to, first) = (item.from, item.partition, item.sequence);
                 wire::command::Operation::RepairChannel(wire::RepairChannel { from, to, first })
             }
+            MappedOperation::Admit { parked, refuse } => {
+                let event = full_proposal(command, parked);
+                wire::command::Operation::AdmitEvent(wire::AdmitEvent { event, refuse })
+            }
             MappedOperation::Resolve { case, account } => {
                 let account = account.map_or_else(String::new, |account| command.mapped.text(account).into());
                 let resolve = wire::ResolveSuspense { case: Some(case), account };
@@ -361,6 +371,10 @@ mod tests {
                 if legs == 0 { "" } else { r#","proposal_source":"/desk""# }
             ),
             "channel.repaired" => format!(r#"{{"item":"p{legs:02}-p00-{minor}"}}"#),
+            "event.admitted" | "event.turned_away" => format!(
+                r#"{{"event":"e-{minor}"{}}}"#,
+                if legs == 0 { "" } else { r#","event_source":"/desk""# }
+            ),
             "suspense.retried" | "suspense.redirected" => {
                 format!(r#"{{"case":"p{legs:02}-p00-{minor}","account":"users:{minor}:wallet"}}"#)
             }
@@ -444,14 +458,14 @@ mod tests {
         #[test]
         fn a_command_is_written_as_the_generated_type_would(
             texts in prop::array::uniform4("[a-zé/:]{0,300}"), body_hash: [u8; 16], numbers: (i64, i32, i32, i64),
-            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..9,
+            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..11,
             limits in (limit(), limit()),
         ) {
             let chart = Chart::parse(CHART).unwrap();
             let rules = Rules::parse(RULES, &chart).unwrap();
-            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected", "channel.repaired", "account.limited"];
+            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected", "channel.repaired", "event.admitted", "event.turned_away", "account.limited"];
             let limited = kinds[kind] == "account.limited" && limits != (None, None);
-            let kind = if limited { "account.limited" } else { kinds[kind % 8] };
+            let kind = if limited { "account.limited" } else { kinds[kind % 10] };
             let legs = if kind == "adjustment.proposed" { legs + 1 } else { legs };
             let text = if limited { limit_data(limits) } else { data(kind, minor, legs.min(32)) };
             let document = Document::parse(text.as_bytes(), 1 << 20).unwrap();

@@ -78,6 +78,11 @@ pub(crate) enum MappedOperation {
     Reject(MappedProposal),
     /// A channel is sent again from that item on, which is named as a case in suspense is.
     Repair(SuspenseCase),
+    /// A parked event is let in, or turned away.
+    Admit {
+        parked: MappedProposal,
+        refuse: bool,
+    },
     /// A case in suspense goes to that account, or to the one that it was meant for.
     Resolve {
         case: SuspenseCase,
@@ -85,7 +90,7 @@ pub(crate) enum MappedOperation {
     },
 }
 
-/// The event that made a proposal.
+/// An event of any source: one that made a proposal, or is parked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MappedProposal {
     pub(crate) id: TextAt,
@@ -357,6 +362,9 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
             OperationTemplate::Approve(named) => MappedOperation::Approve(self.proposal(*named)),
             OperationTemplate::Reject(named) => MappedOperation::Reject(self.proposal(*named)),
             OperationTemplate::Repair { item } => MappedOperation::Repair(self.case(*item)),
+            OperationTemplate::Admit { parked, refuse } => {
+                MappedOperation::Admit { parked: self.proposal(*parked), refuse: *refuse }
+            }
             OperationTemplate::Resolve { case, account } => {
                 let (case, account) =
                     (self.case(*case), account.as_ref().map(|account| self.account(account)));
@@ -700,6 +708,7 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
             | OperationTemplate::Account { .. }
             | OperationTemplate::Approve(_)
             | OperationTemplate::Reject(_)
+            | OperationTemplate::Admit { .. }
             | OperationTemplate::Resolve { .. }
             | OperationTemplate::Repair { .. }
             | OperationTemplate::Limit(_) => true,

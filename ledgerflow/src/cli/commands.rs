@@ -506,8 +506,8 @@ fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Resul
 
 /// Whether a command makes events of its own, or lists what they are about.
 const fn sends_events(command: &Command) -> bool {
-    use Command::{Adjustments, Repair, Reverse, Suspense};
-    matches!(command, Reverse(_) | Repair(_) | Adjustments(_) | Suspense(_))
+    use Command::{Adjustments, Parked, Repair, Reverse, Suspense};
+    matches!(command, Reverse(_) | Repair(_) | Adjustments(_) | Suspense(_) | Parked(_))
 }
 
 /// Sends the events of such a command, and waits for them.
@@ -520,6 +520,7 @@ fn send_of(settings: &Settings, command: Command, out: Output) -> anyhow::Result
         }
         Command::Adjustments(of) => adjustments(settings, of, out),
         Command::Suspense(of) => suspense(settings, of, out),
+        Command::Parked(of) => parked(settings, of, out),
         other => bail!("{other:?} sends nothing"),
     }
 }
@@ -571,6 +572,18 @@ fn suspense(settings: &Settings, of: args::Suspense, out: Output) -> anyhow::Res
         }
         args::Suspense::Retry { case } => Adjustment::Retry { case },
         args::Suspense::Redirect { case, account } => Adjustment::Redirect { case, account },
+    };
+    adjust(settings, what, out)
+}
+
+/// `parked`: what is sent is waited for.
+fn parked(settings: &Settings, of: args::Parked, out: Output) -> anyhow::Result<ExitCode> {
+    let what = match of {
+        args::Parked::List { limit } => {
+            return show(&Asked::new(settings).ask(&Question::Parked { limit })?, out);
+        }
+        args::Parked::Admit(args::Named { id, source }) => Adjustment::Admit { id, source },
+        args::Parked::TurnAway(args::Named { id, source }) => Adjustment::TurnAway { id, source },
     };
     adjust(settings, what, out)
 }

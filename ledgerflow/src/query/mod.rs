@@ -23,6 +23,7 @@ mod job;
 pub mod journal;
 mod later;
 pub mod outcomes;
+mod parked;
 mod receipt;
 pub mod reversal;
 mod shown;
@@ -112,6 +113,8 @@ pub enum Question {
     },
     /// Adjustments that wait for another principal.
     Adjustments { limit: usize },
+    /// Events that are parked.
+    Parked { limit: usize },
     /// What lies in suspense.
     Suspense { limit: usize },
     /// Propose, approve or reject an adjustment, or the move of what lies in suspense.
@@ -276,6 +279,7 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         }
         Question::Adjustments { limit } => adjustments::list(books, *limit),
         Question::Suspense { limit } => suspense::list(books, *limit),
+        Question::Parked { limit } => parked::list(books, *limit),
         Question::Adjust { what, principal } => adjustments::adjust(books, what, principal),
         Question::Outcomes { of } => outcomes::outcomes(books, of),
         Question::Work => status::work(books),
