@@ -112,6 +112,13 @@ impl Command<'_> {
             MappedOperation::AtMost(side) => {
                 command.message(25, |book| book.int(1, i32::from(side).into()));
             }
+            asked => self.write_asked_by_people(command, asked),
+        }
+    }
+
+    /// What somebody asks for who has looked at the books.
+    fn write_asked_by_people(&self, command: &mut Fields<'_>, asked: MappedOperation) {
+        match asked {
             MappedOperation::Propose => {
                 command.message(26, |_| {});
             }
@@ -120,6 +127,9 @@ impl Command<'_> {
             }
             MappedOperation::Reject(proposal) => {
                 command.message(28, |reject| self.write_proposal(reject, proposal));
+            }
+            MappedOperation::Resolve { case, account } => {
+                command.message(29, |resolve| self.write_case(resolve, case, account));
             }
             MappedOperation::Repair(item) => {
                 command.message(30, |repair| write_repair(repair, item));
@@ -130,9 +140,7 @@ impl Command<'_> {
                     admit.flag(2, refuse);
                 });
             }
-            MappedOperation::Resolve { case, account } => {
-                command.message(29, |resolve| self.write_case(resolve, case, account));
-            }
+            _ => {}
         }
     }
 

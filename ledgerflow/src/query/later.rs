@@ -1,4 +1,5 @@
-//! What came of an event later: captures, release and end of a hold, what gives an event back, how a proposal ended.
+//! What came of an event later: captures, release and end of a hold, what gives an event back, how a proposal ended, who let a
+//! parked event in.
 //!
 //! What is booked names the event, a refusal does not: of what is open after the first reading the home is read once more.
 
@@ -66,6 +67,9 @@ fn about(d: &Decision) -> Option<(&'static str, Option<&EventKey>)> {
         Some(Operation::ApproveAdjustment(approve)) => return Some(("approval", approve.proposal.as_ref())),
         Some(Operation::RejectAdjustment(reject)) => return Some(("rejection", reject.proposal.as_ref())),
         _ => {}
+    }
+    if let Some(admitted) = &d.admitted {
+        return Some((if admitted.refused { "rejection" } else { "admission" }, admitted.event.as_ref()));
     }
     if let Some(reversed) = &d.reversed {
         return Some(("reversal", reversed.event.as_ref()));
