@@ -112,6 +112,13 @@ impl Command<'_> {
             MappedOperation::AtMost(side) => {
                 command.message(25, |book| book.int(1, i32::from(side).into()));
             }
+            asked => self.write_asked_by_people(command, asked),
+        }
+    }
+
+    /// What somebody asks for who has looked at the books.
+    fn write_asked_by_people(&self, command: &mut Fields<'_>, asked: MappedOperation) {
+        match asked {
             MappedOperation::Propose => {
                 command.message(26, |_| {});
             }
@@ -121,15 +128,19 @@ impl Command<'_> {
             MappedOperation::Reject(proposal) => {
                 command.message(28, |reject| self.write_proposal(reject, proposal));
             }
+            MappedOperation::Resolve { case, account } => {
+                command.message(29, |resolve| self.write_case(resolve, case, account));
+            }
+            MappedOperation::Repair(item) => {
+                command.message(30, |repair| write_repair(repair, item));
+            }
             MappedOperation::Admit { parked, refuse } => {
                 command.message(31, |admit| {
                     self.write_proposal(admit, parked);
                     admit.flag(2, refuse);
                 });
             }
-            MappedOperation::Resolve { case, account } => {
-                command.message(29, |resolve| self.write_case(resolve, case, account));
-            }
+            _ => {}
         }
     }
 
@@ -168,6 +179,12 @@ impl Command<'_> {
             });
         }
     }
+}
+
+fn write_repair(repair: &mut Fields<'_>, item: SuspenseCase) {
+    repair.uint(1, item.from.into());
+    repair.uint(2, item.partition.into());
+    repair.uint(3, item.sequence);
 }
 
 fn write_limit(change: &mut Fields<'_>, tag: u32, to: LimitTo) {
@@ -314,6 +331,10 @@ mod tests {
                 let proposal = full_proposal(command, proposal);
                 wire::command::Operation::RejectAdjustment(wire::RejectAdjustment { proposal })
             }
+            MappedOperation::Repair(item) => {
+                let (from, to, first) = (item.from, item.partition, item.sequence);
+                wire::command::Operation::RepairChannel(wire::RepairChannel { from, to, first })
+            }
             MappedOperation::Admit { parked, refuse } => {
                 let event = full_proposal(command, parked);
                 wire::command::Operation::AdmitEvent(wire::AdmitEvent { event, refuse })
@@ -357,6 +378,7 @@ mod tests {
                 r#"{{"proposal":"p-{minor}"{}}}"#,
                 if legs == 0 { "" } else { r#","proposal_source":"/desk""# }
             ),
+            "channel.repaired" => format!(r#"{{"item":"p{legs:02}-p00-{minor}"}}"#),
             "event.admitted" | "event.turned_away" => format!(
                 r#"{{"event":"e-{minor}"{}}}"#,
                 if legs == 0 { "" } else { r#","event_source":"/desk""# }
@@ -444,14 +466,14 @@ mod tests {
         #[test]
         fn a_command_is_written_as_the_generated_type_would(
             texts in prop::array::uniform4("[a-zé/:]{0,300}"), body_hash: [u8; 16], numbers: (i64, i32, i32, i64),
-            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..8,
+            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..11,
             limits in (limit(), limit()),
         ) {
             let chart = Chart::parse(CHART).unwrap();
             let rules = Rules::parse(RULES, &chart).unwrap();
-            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected", "account.limited", "event.admitted", "event.turned_away"];
+            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected", "channel.repaired", "event.admitted", "event.turned_away", "account.limited"];
             let limited = kinds[kind] == "account.limited" && limits != (None, None);
-            let kind = if limited { "account.limited" } else { kinds[kind % 7] };
+            let kind = if limited { "account.limited" } else { kinds[kind % 10] };
             let legs = if kind == "adjustment.proposed" { legs + 1 } else { legs };
             let text = if limited { limit_data(limits) } else { data(kind, minor, legs.min(32)) };
             let document = Document::parse(text.as_bytes(), 1 << 20).unwrap();

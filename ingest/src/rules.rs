@@ -117,6 +117,8 @@ pub(crate) enum OperationTemplate {
     Admit { parked: ReferenceTemplate, refuse: bool },
     /// It is proposed to move a case in suspense: a field names it. Without an account it goes where it was meant to go.
     Resolve { case: usize, account: Option<AccountTemplate> },
+    /// A channel between posting partitions is sent again, from the item on that a field names.
+    Repair { item: usize },
 }
 
 /// Another event, by fields.
@@ -234,6 +236,7 @@ enum OperationEntry {
     Approve,
     Reject,
     Resolve,
+    Repair,
     Limit,
     Admit,
     #[serde(rename = "turn_away")]
@@ -250,7 +253,7 @@ impl OperationEntry {
     const fn action(self) -> Option<Action> {
         Some(match self {
             Self::Hold | Self::Capture | Self::Release | Self::Reverse | Self::Limit => return None,
-            Self::Propose | Self::Approve | Self::Reject | Self::Resolve => return None,
+            Self::Propose | Self::Approve | Self::Reject | Self::Resolve | Self::Repair => return None,
             Self::Admit | Self::TurnAway => return None,
             Self::Open => Action::Open,
             Self::Close => Action::Close,
@@ -360,10 +363,11 @@ fn fits_operation(entry: &RuleEntry) -> Result<(), String> {
         matches!(asked, Some(OperationEntry::Capture | OperationEntry::Release | OperationEntry::Reverse));
     let names_any = asked.is_some_and(OperationEntry::names_any);
     let resolves = asked == Some(OperationEntry::Resolve);
+    let names = names_another || names_any || resolves || asked == Some(OperationEntry::Repair);
     only(
-        entry.reference.is_some() && !names_another && !names_any && !resolves,
+        entry.reference.is_some() && !names,
         "reference",
-        "capture, release, reverse, approve, reject, resolve, admit or turn_away",
+        "capture, release, reverse, approve, reject, resolve, repair, admit or turn_away",
     )?;
     let with = "approve, reject, admit or turn_away";
     only(entry.reference_source.is_some() && !names_any, "reference_source", with)?;
@@ -408,7 +412,7 @@ impl Compiler<'_> {
             OperationTemplate::Approve(_)
             | OperationTemplate::Reject(_)
             | OperationTemplate::Admit { .. } => (0, 0),
-            OperationTemplate::Resolve { .. } => (0, 0),
+            OperationTemplate::Resolve { .. } | OperationTemplate::Repair { .. } => (0, 0),
             OperationTemplate::AtMost(_) => (2, 2),
             _ if entry.group.is_some() => (0, 0),
             _ if entry.each.is_some() => (0, LEGS_MAX),
@@ -474,6 +478,11 @@ impl Compiler<'_> {
         }
         if asked == Some(OperationEntry::Resolve) {
             return self.about_a_case(entry);
+        }
+        if asked == Some(OperationEntry::Repair) {
+            let item =
+                entry.reference.as_deref().ok_or("reference: expected the field that names the item")?;
+            return Ok(OperationTemplate::Repair { item: self.field(item)? });
         }
         let reference = entry.reference.as_deref().map(|path| self.field(path)).transpose()?;
         let named =

@@ -21,11 +21,10 @@ use crate::ids::{IdKey, IdRecord, body_hash, id_key, remembered};
 use crate::limits::{self, OwnLimits};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
-use crate::parked;
-use crate::reversal;
 use crate::status::{self, Status};
 use crate::suspense;
 use crate::views::{AccountChange, CommandView, EventView, LegView, LimitsChange, Operation};
+use crate::{parked, resend, reversal};
 use schemas::reason::Reason;
 use schemas::wire::{EventKey, HoldLeg, Outcome, Side, Verdict, credit_item};
 use std::collections::BTreeMap;
@@ -125,6 +124,11 @@ fn judge(
         Operation::ChangeAccount(AccountChange { account, .. })
         | Operation::ChangeLimits(LimitsChange { account, .. }) => Decider::At(partition_of(o, account)?),
         Operation::Adjust(_) => return adjustment::judge(o, command, legs, ingest_slot),
+        Operation::RepairChannel(repair) => {
+            resend::ordered(o, &repair)?;
+            o.decided(&DecisionLine::new(command, ingest_slot, Outcome::Booked));
+            return Ok((Outcome::Booked, home));
+        }
         Operation::Admit { event, refuse } => {
             parked::judge(o, command, (&event, refuse), ingest_slot)?;
             return Ok((Outcome::Booked, home));
@@ -283,6 +287,9 @@ fn decide_here<'c>(
         Operation::Adjust(_) => {
             Err(Refusal::new(Reason::UnknownProposal, "only its home knows what is proposed"))
         }
+        Operation::RepairChannel(_) => {
+            Err(Refusal::new(Reason::UnknownItem, "only the home of a channel sends it again"))
+        }
         Operation::Admit { .. } => Err(Refusal::new(Reason::NotParked, "only its home knows what is parked")),
     }
 }
@@ -409,6 +416,7 @@ pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result
         Operation::ReverseEvent { .. } => (0, LEGS_MAX),
         Operation::PlaceHold(_) => (1, 1),
         Operation::ReleaseHold { .. }
+        | Operation::RepairChannel(_)
         | Operation::ChangeAccount(_)
         | Operation::ChangeLimits(_)
         | Operation::Admit { .. } => (0, 0),

@@ -12,6 +12,7 @@ use crate::overlay::Line;
 use crate::reversal::Reversed;
 use crate::status::Status;
 use crate::views::{CommandView, EventView, Facts, Operation};
+use prost::Message;
 use schemas::amount_wire::{split, value};
 use schemas::reason::Reason;
 use schemas::wire::{HoldLeg, Outcome, Side, SuspenseCase, proposal_state::State};
@@ -382,10 +383,13 @@ impl<'a> DecisionLine<'a> {
         self.write_noted(f);
     }
 
-    /// What the event is a part of, the rate at which it exchanges, and what is parked.
+    /// What the event is a part of, the rate at which it exchanges, the channel that it sends again, and what is parked.
     fn write_noted(&self, f: &mut Fields<'_>) {
         f.text(60, self.command.job);
         f.text(61, self.command.rate);
+        if let (Outcome::Booked, Operation::RepairChannel(repair)) = (self.outcome, &self.command.operation) {
+            f.message(70, |f| f.raw(&repair.encode_to_vec()));
+        }
         f.flag(80, self.parked);
         if let Some((event, refused)) = &self.admitted {
             f.message(81, |f| {

@@ -3,6 +3,7 @@
 
 use crate::accounts::{AccountTable, Figures, Terms};
 use crate::adjustment;
+use crate::changed::Changed;
 use crate::channels::Incoming;
 use crate::clearing::{Cleared, ClearingNets, Side as ClearingSide};
 use crate::config::PostingConfig;
@@ -11,7 +12,7 @@ use crate::effects::{self, Effect};
 use crate::groups::Group;
 use crate::holds::{Hold, HoldChanges};
 use crate::ids::{IdKey, IdRecord};
-use crate::limits::ByAccount;
+use crate::limits::{ByAccount, Limited, OwnLimits};
 use crate::lines::{ClearingLine, DecisionLine, ReceivedLine};
 use crate::outbox::Outbox;
 use crate::proposals::Proposal;
@@ -19,7 +20,7 @@ use crate::refusal;
 use crate::resend::Again;
 use crate::reversal::{self, Reversed};
 use crate::state::Slot;
-use crate::status::Status;
+use crate::status::{Stated, Status};
 use crate::suspense::{Case, CaseKey};
 use crate::velocity::Moves;
 use prost::Message;
@@ -135,7 +136,7 @@ pub struct Overlay<'a> {
     /// Accounts whose status changed.
     pub(crate) statuses: BTreeMap<Box<str>, Status>,
     /// Limits that events of this window have given accounts.
-    pub(crate) limits: ByAccount,
+    pub(crate) limits: ByAccount<OwnLimits>,
     /// What was moved of accounts that have a rule about velocity.
     pub(crate) moves: Moves,
     /// Events of which more or less is given back.
@@ -249,11 +250,13 @@ impl<'a> Overlay<'a> {
         }
         adjustment::effects(line, &mut self.effects);
         if let Some((account, status)) = line.status {
-            self.effects.push(Effect::Status { account: account.clone(), status: *status });
+            let status = Box::new(Stated { status: *status, since: Changed::by(line) });
+            self.effects.push(Effect::Status { account: account.clone(), status });
         }
         if let Some((account, asset, limits)) = line.limits {
             let (account, asset) = (account.clone(), asset.clone());
-            self.effects.push(Effect::Limits { account, asset, limits: *limits });
+            let limits = Box::new(Limited { own: *limits, since: Changed::by(line) });
+            self.effects.push(Effect::Limits { account, asset, limits });
         }
         if let Some((key, hold)) = line.hold {
             self.effects.push(effects::held(*key, hold.clone()));

@@ -176,8 +176,8 @@ impl Slot {
             }
             Effect::Horizon(to) => self.ids.move_horizon(Horizon::from_wire(&to)),
             Effect::Reversed { key, reversed } => self.reversals.set(key, *reversed),
-            Effect::Status { account, status } => self.statuses.set(account, status),
-            Effect::Limits { account, asset, limits } => self.limits.set(account, asset, limits),
+            Effect::Status { account, status } => self.statuses.set(account, *status),
+            Effect::Limits { account, asset, limits } => self.limits.set(account, asset, *limits),
             Effect::Moved(of) => self.velocity.set(*of),
             Effect::Repeated { conflict } => {
                 let count = if conflict { &mut self.conflicts } else { &mut self.duplicates };

@@ -3,8 +3,8 @@
 
 use crate::adjustment::Adjust;
 use schemas::wire::{
-    Answer, BookAtMost, DayMarker, Match, PlaceHold, Resend, Reserve, Side, SuspenseCase, Verdict, Void,
-    change_account::Action,
+    Answer, BookAtMost, DayMarker, Match, PlaceHold, RepairChannel, Resend, Reserve, Side, SuspenseCase,
+    Verdict, Void, change_account::Action,
 };
 use schemas::wire_read::{Field, WireError, fields};
 use schemas::wire_write::Fields;
@@ -191,6 +191,8 @@ pub enum Operation<'a> {
     ChangeLimits(LimitsChange<'a>),
     /// Its two legs are booked, with at most what the account of the leg on that side has available.
     BookAtMost(Side),
+    /// A channel is sent again.
+    RepairChannel(RepairChannel),
     /// A parked event is let in or turned away.
     Admit {
         /// The event that is parked.
@@ -386,6 +388,8 @@ impl<'a> Operation<'a> {
             Self::BookAtMost(side) => {
                 f.message(book_at_most, |f| f.int(1, i64::from(*side as i32)));
             }
+            // Home alone decides it: it never waits and never travels on.
+            Self::RepairChannel(_) => {}
             Self::Admit { event: of, refuse } => {
                 f.message(Self::ADMIT, |f| {
                     event(f, of);
@@ -464,6 +468,9 @@ impl<'a> CommandView<'a> {
                 46 => self.rate = field.text()?,
                 tag @ (18..=22 | 24 | 25) => self.operation = Operation::read(tag, field.bytes()?)?,
                 tag @ 26..=29 => self.operation = Operation::Adjust(Adjust::read(tag, field.bytes()?)?),
+                30 => {
+                    self.operation = Operation::RepairChannel(prost::Message::decode(field.bytes()?)?);
+                }
                 31 => self.operation = Operation::read(Operation::ADMIT, field.bytes()?)?,
                 40 => self.principal = field.text()?,
                 _ => {}

@@ -72,6 +72,7 @@ reasons! {
     UnknownProposal = 43, "unknown_proposal", true, "No event proposed the adjustment that is named.", "Send it again under a new id when it is proposed; both need the same partitionkey or subject.";
     ProposalNotOpen = 44, "proposal_not_open", false, "The proposal is booked, rejected, being booked by another approval, or its time is over.", "Propose it anew, if it is still wanted.";
     CaseNotOpen = 46, "case_not_open", false, "The case in suspense is resolved, or has a proposal already, or there is none.", "Look at `ledgerflow suspense list`.";
+    UnknownItem = 47, "unknown_item", false, "A channel cannot be sent again from there: it has no such item, or another partition sends it.", "Look at `ledgerflow channels`; the event's partitionkey must live in the partition that sends the channel.";
     SelfApproval = 42, "self_approval", false, "A proposal cannot be approved by the principal who made it.", "Let somebody else approve it.";
     AtMostMismatch = 45, "at_most_mismatch", false, "An event books at most what one account has available, and it has not two legs, or the other account may refuse it too.", "Let accounts that may refuse stand on the side that `at_most` names only; the detail names the other.";
     LimitNotInChart = 39, "limit_not_in_chart", false, "An event gives an account a limit, and nobody would ask the account: the chart gives it none of that kind.", "Give the accounts of that pattern a limit, or `guarded`, in accounts.yaml.";
@@ -169,6 +170,7 @@ mod tests {
             (44, "proposal_not_open"),
             (45, "at_most_mismatch"),
             (46, "case_not_open"),
+            (47, "unknown_item"),
         ];
         assert_eq!(by_number, given);
         assert!(Reason::ALL.iter().all(|reason| Reason::by_number(reason.number()) == Some(*reason)));
