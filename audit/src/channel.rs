@@ -28,6 +28,8 @@ pub struct LegClaim {
     pub amount: i128,
     /// Its match.
     pub matched: Option<Match>,
+    /// How far below zero it may take its account.
+    pub overdraft: Option<i128>,
 }
 
 /// A forwarded command, as far as every side states it.

@@ -424,7 +424,7 @@ impl Posting {
         self.limits.decision(place, decision, around.found);
         self.holds_of(place, decision, collected, around.found);
         if outcome == Outcome::Pending && decision.reserve.is_empty() && decision.waits_for.is_none() {
-            let claim = Claim::Forward(Box::new(forward_of(decision, Some(legs_remote(&decision.asked)))));
+            let claim = Claim::Forward(Box::new(forward_of(decision, Some(legs_remote(decision)))));
             collected.send(decision.forwarded_to, decision.forward_sequence, claim);
         }
         if decision.concludes {
@@ -509,7 +509,18 @@ impl Posting {
             let asked =
                 decision.asked.iter().find(|asked| asked.leg == held.leg).cloned().unwrap_or_default();
             let (account, asset, side) = (asked.account, asked.asset, asked.side);
-            HoldLeg { leg: held.leg, account, asset, side, amount: held.amount }
+            let said = decision.overdraft.iter().find(|said| said.leg == held.leg);
+            let (overdraft, overdraft_unlimited) =
+                said.map_or((None, false), |said| (said.overdraft, said.unlimited));
+            HoldLeg {
+                leg: held.leg,
+                account,
+                asset,
+                side,
+                amount: held.amount,
+                overdraft,
+                overdraft_unlimited,
+            }
         };
         for reserve in &decision.reserve {
             let leg = reserve.leg.iter().map(leg).collect();

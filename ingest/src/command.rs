@@ -2,7 +2,9 @@
 //!
 //! Order relied on: fields ascending, so that the bytes are those of the generated type (a test holds them together).
 
-use crate::mapping::{LimitTo, Mapped, MappedMatch, MappedOperation, MappedProposal, TextAt};
+use crate::mapping::{
+    LimitTo, Mapped, MappedMatch, MappedOperation, MappedOverdraft, MappedProposal, TextAt,
+};
 use schemas::body_hash::BodyHash;
 use schemas::wire::SuspenseCase;
 use schemas::wire_write::Fields;
@@ -159,6 +161,11 @@ impl Command<'_> {
                 if let Some(matched) = mapped.match_of(n) {
                     fields.message(5, |fields| write_match(mapped, matched, fields));
                 }
+                match leg.overdraft {
+                    None => {}
+                    Some(MappedOverdraft::UpTo(minor)) => fields.amount(6, minor),
+                    Some(MappedOverdraft::Unlimited) => fields.flag(7, true),
+                }
             });
         }
     }
@@ -228,6 +235,11 @@ mod tests {
             side: leg.side.into(),
             amount: Some(leg.amount.into()),
             r#match: mapped.match_of(n).map(full_match),
+            overdraft: match leg.overdraft {
+                Some(MappedOverdraft::UpTo(minor)) => Some(minor.into()),
+                _ => None,
+            },
+            overdraft_unlimited: leg.overdraft == Some(MappedOverdraft::Unlimited),
         }
     }
 

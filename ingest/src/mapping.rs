@@ -5,8 +5,10 @@
 
 mod group;
 mod limit;
+mod overdraft;
 
 pub(crate) use limit::{LimitTo, MappedLimits};
+pub(crate) use overdraft::MappedOverdraft;
 
 use crate::rules::{AccountTemplate, AssetTemplate, FIELDS_MAX, LEGS_MAX, LegTemplate, MATCH_TEXT_BYTES_MAX};
 use crate::rules::{MatchTemplate, Minus, OperationTemplate, Piece, ReferenceTemplate, Rule, Rules};
@@ -106,6 +108,7 @@ pub(crate) struct MappedLeg<'c> {
     pub(crate) side: Side,
     /// Minor units.
     pub(crate) amount: i128,
+    pub(crate) overdraft: Option<MappedOverdraft>,
 }
 
 /// What the provider will call the movement; see `Match` in `batch.proto`.
@@ -323,8 +326,9 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         };
         let amount = self.amount_less(template.amount, template.minus, asset);
         let account = self.account(&template.account);
+        let overdraft = template.overdraft.and_then(|overdraft| self.overdraft(overdraft, asset));
         let matched = template.matched.as_ref().map(|matched| self.matched(matched, asset));
-        self.take_leg(account, template.side, asset, amount, matched);
+        self.take_leg(account, template.side, asset, amount, overdraft, matched);
     }
 
     fn operation(&mut self) {
@@ -518,7 +522,7 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
                 .and_then(|code| known_asset(self.chart, code, place("asset"), self.faults));
             let amount = written(member("amount"), place("amount"), self.faults)
                 .and_then(|amount| minor(amount, asset, place("amount"), self.faults));
-            self.take_leg(account, side.unwrap_or_default(), asset, amount, None);
+            self.take_leg(account, side.unwrap_or_default(), asset, amount, None, None);
         }
     }
 
@@ -645,6 +649,7 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         side: Side,
         asset: Option<Asset<'c>>,
         amount: Option<i128>,
+        overdraft: Option<MappedOverdraft>,
         matched: Option<MappedMatch<'c>>,
     ) {
         self.made += 1;
@@ -655,7 +660,8 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         if let Some(matched) = matched {
             self.mapped.matched.push((self.mapped.legs.len(), matched));
         }
-        self.mapped.legs.push(MappedLeg { account, asset: asset.code, side, amount });
+        let overdraft = overdraft.filter(|_| self.counts(self.mapped.text(account), side));
+        self.mapped.legs.push(MappedLeg { account, asset: asset.code, side, amount, overdraft });
         self.add_to_sums(asset, side, amount);
     }
 

@@ -9,8 +9,10 @@
 
 mod balance;
 mod limit;
+mod overdraft;
 
 pub(crate) use limit::LimitTemplate;
+pub(crate) use overdraft::OverdraftTemplate;
 use schemas::balance_json::NormalSide;
 use schemas::body_hash::AmountFields;
 use schemas::chart::Chart;
@@ -141,6 +143,7 @@ pub(crate) struct LegTemplate {
     pub(crate) amount: usize,
     pub(crate) minus: Option<Minus>,
     pub(crate) if_present: Option<usize>,
+    pub(crate) overdraft: Option<OverdraftTemplate>,
     pub(crate) matched: Option<MatchTemplate>,
 }
 
@@ -263,6 +266,7 @@ struct LegEntry {
     amount: String,
     minus: Option<String>,
     if_present: Option<String>,
+    overdraft: Option<String>,
     #[serde(rename = "match")]
     matched: Option<MatchEntry>,
 }
@@ -519,10 +523,13 @@ impl Compiler<'_> {
             (None, Some(account)) => (Side::Credit, account),
             _ => return Err("leg: expected either `debit` or `credit`".into()),
         };
+        let (account, asset) = (self.account(&account)?, self.asset(&entry.asset)?);
+        let overdraft = entry.overdraft.map(|text| self.overdraft(&text, side, &account, &asset));
         Ok(LegTemplate {
             side,
-            account: self.account(&account)?,
-            asset: self.asset(&entry.asset)?,
+            account,
+            asset,
+            overdraft: overdraft.transpose()?,
             amount: self.field(&entry.amount)?,
             minus: match entry.minus {
                 Some(path) => Some(Minus { field: self.field(&path)?, optional: false }),
@@ -654,6 +661,7 @@ fn amount_paths(
     for leg in legs {
         paths.push(path(leg.amount));
         paths.extend(leg.minus.map(|minus| path(minus.field)));
+        paths.extend(leg.overdraft.and_then(OverdraftTemplate::field).map(path));
         paths.extend(
             leg.matched.iter().flat_map(|matched| [Some(matched.gross), matched.fee]).flatten().map(path),
         );

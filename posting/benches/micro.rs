@@ -63,7 +63,7 @@ impl Ingest {
             asset: "CNY".into(),
             side: side.into(),
             amount: Some(1_250_i128.into()),
-            r#match: None,
+            ..Leg::default()
         };
         let id = format!("t-{}", self.events);
         Command {

@@ -37,6 +37,7 @@ pub mod limits;
 pub mod lines;
 pub mod markers;
 pub mod outbox;
+pub mod overdraft;
 pub mod overlay;
 pub mod processor;
 pub mod proposals;

@@ -8,6 +8,7 @@ use crate::adjustment::{Adjust, write_case};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::IdKey;
 use crate::limits::OwnLimits;
+use crate::overdraft::Overdraft;
 use crate::overlay::Line;
 use crate::reversal::Reversed;
 use crate::status::Status;
@@ -376,10 +377,27 @@ impl<'a> DecisionLine<'a> {
         self.write_noted(f);
     }
 
-    /// What the event is a part of, and the rate at which it exchanges.
+    /// What the event is a part of, the rate at which it exchanges, and what its legs bring.
     fn write_noted(&self, f: &mut Fields<'_>) {
         f.text(60, self.command.job);
         f.text(61, self.command.rate);
+        if matches!(self.outcome, Outcome::Booked | Outcome::Pending) {
+            self.write_overdrafts(f);
+        }
+    }
+
+    /// Overdrafts that legs of its command bring.
+    fn write_overdrafts(&self, f: &mut Fields<'_>) {
+        for (index, leg) in (0..).zip(&self.command.legs) {
+            let Some(overdraft) = leg.overdraft else { continue };
+            f.message(62, |f| {
+                f.uint(1, index);
+                match overdraft {
+                    Overdraft::UpTo(minor) => f.amount(2, minor),
+                    Overdraft::Unlimited => f.flag(3, true),
+                }
+            });
+        }
     }
 
     /// The account that it changed, and the event that it gives back.

@@ -14,6 +14,7 @@ use crate::ids::{IdKey, IdRecord};
 use crate::limits::ByAccount;
 use crate::lines::{ClearingLine, DecisionLine, ReceivedLine};
 use crate::outbox::Outbox;
+use crate::overdraft::Overdraft;
 use crate::proposals::Proposal;
 use crate::refusal;
 use crate::resend::Again;
@@ -66,6 +67,8 @@ pub struct LocalLeg<'a> {
     pub matched: Option<&'a [u8]>,
     /// What the chart says; `None` for the ledger's own accounts.
     pub terms: Option<Terms>,
+    /// How far below zero it may take its account.
+    pub overdraft: Option<Overdraft>,
 }
 
 /// Debits count up, credits down.
@@ -502,6 +505,7 @@ impl<'a> Overlay<'a> {
                 amount: net.sum.saturating_abs(),
                 matched: None,
                 terms: None,
+                overdraft: None,
             };
             let lines = if net.sum == 0 { Vec::new() } else { self.try_book(&[leg])? };
             self.settle(&lines);

@@ -200,6 +200,7 @@ const fn leg_of<'c>(credit: &CreditView<'c>, terms: Option<Terms>) -> LocalLeg<'
         amount: to.amount,
         matched: to.matched,
         terms,
+        overdraft: None,
     }
 }
 

@@ -2,6 +2,7 @@
 //! a command costs no allocation but its list of legs. A test holds these against the generated types.
 
 use crate::adjustment::Adjust;
+use crate::overdraft::Overdraft;
 use schemas::wire::{
     Answer, BookAtMost, DayMarker, Match, PlaceHold, Resend, Reserve, Side, SuspenseCase, Verdict, Void,
     change_account::Action,
@@ -70,6 +71,8 @@ pub struct LegView<'a> {
     pub amount: i128,
     /// The encoded `Match`, which has been seen to decode.
     pub matched: Option<&'a [u8]>,
+    /// How far below zero it may take its account.
+    pub overdraft: Option<Overdraft>,
 }
 
 impl<'a> LegView<'a> {
@@ -89,6 +92,8 @@ impl<'a> LegView<'a> {
                 3 => leg.side = field.int32()?,
                 4 => leg.amount = field.amount()?,
                 5 => leg.matched = Some(matched(&field)?),
+                6 => leg.overdraft = leg.overdraft.or(Some(Overdraft::UpTo(field.amount()?))),
+                7 if field.flag()? => leg.overdraft = Some(Overdraft::Unlimited),
                 _ => {}
             }
         }
@@ -696,9 +701,11 @@ mod tests {
 
     prop_compose! {
         fn leg()(account in "[a-z:]{0,9}", asset in "[A-Z]{0,4}", side in 0_i32..4, amount in any::<i128>(),
-                 order in proptest::option::of("[0-9]{0,5}")) -> Leg {
+                 order in proptest::option::of("[0-9]{0,5}"), up_to in proptest::option::of(any::<i128>()),
+                 unlimited in any::<bool>()) -> Leg {
             Leg { account, asset, side, amount: Some(amount.into()),
-                  r#match: order.map(|order| Match { order, ..Match::default() }) }
+                  r#match: order.map(|order| Match { order, ..Match::default() }),
+                  overdraft: up_to.map(Into::into), overdraft_unlimited: unlimited }
         }
     }
 
@@ -723,6 +730,7 @@ mod tests {
         assert_eq!((view.account, view.asset, view.side()), (&*leg.account, &*leg.asset, leg.side()));
         assert_eq!(view.amount, schemas::amount_wire::value(leg.amount));
         assert_eq!(view.matched.map(<[u8]>::to_vec), leg.r#match.as_ref().map(Message::encode_to_vec));
+        assert_eq!(view.overdraft, Overdraft::of_wire(leg.overdraft, leg.overdraft_unlimited));
     }
 
     fn same_command(view: &CommandView<'_>, command: &Command) {
@@ -783,6 +791,7 @@ mod tests {
             let view = CreditItemView::read(&item).unwrap();
             prop_assert_eq!(view.sequence, 9);
             let CreditKind::Credit(view) = view.kind else { panic!("a credit") };
+            let to = Leg { overdraft: None, overdraft_unlimited: false, ..to };
             same_leg(&view.to, &to);
             prop_assert_eq!((view.leg, view.carried_from, view.reserved), (c.lane, carried_from, reserved));
             let with = |facts| CommandView {

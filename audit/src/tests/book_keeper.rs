@@ -63,7 +63,12 @@ pub fn partition_of(account: &str, partitions: u32) -> u32 {
 pub fn leg(account: &str, amount: i128) -> Leg {
     let side = if amount > 0 { Side::Debit } else { Side::Credit };
     let amount = Some(Amount::from(amount.abs()));
-    Leg { account: account.into(), asset: "CNY".into(), side: side as i32, amount, r#match: None }
+    Leg { account: account.into(), asset: "CNY".into(), side: side as i32, amount, ..Leg::default() }
+}
+
+/// A leg with an overdraft.
+pub fn up_to(leg: Leg, overdraft: i128) -> Leg {
+    Leg { overdraft: Some(overdraft.into()), ..leg }
 }
 
 fn matched(leg: Leg, order: &str) -> Leg {
@@ -970,7 +975,9 @@ impl PostingWindow {
             let (account, asset, side, amount) =
                 (leg.account.clone(), leg.asset.clone(), leg.side, leg.amount);
             let part = parts.entry(partition_of(&account, world.counts.internal)).or_default();
-            part.push(HoldLeg { leg: n, account, asset, side, amount });
+            let (overdraft, overdraft_unlimited) = (leg.overdraft, leg.overdraft_unlimited);
+            let hold = HoldLeg { leg: n, account, asset, side, amount, overdraft, overdraft_unlimited };
+            part.push(hold);
         }
         let held = |legs: &[HoldLeg]| -> Vec<HeldLeg> {
             legs.iter().map(|leg| HeldLeg { leg: leg.leg, amount: leg.amount }).collect()
@@ -1483,6 +1490,15 @@ fn status_after(account: &str, action: i32) -> AccountStatus {
     AccountStatus { account: account.into(), opened: true, closed, debits_frozen, credits_frozen: false }
 }
 
+fn overdrafts(command: &Command) -> Vec<LegOverdraft> {
+    let of = |(n, leg): (u32, &Leg)| LegOverdraft {
+        leg: n,
+        overdraft: leg.overdraft,
+        unlimited: leg.overdraft_unlimited,
+    };
+    (0..).zip(&command.leg).map(of).filter(|of| of.unlimited || of.overdraft.is_some()).collect()
+}
+
 fn decision_of(command: &Command, ingest_slot: u32) -> Decision {
     Decision {
         event: command.event.clone(),
@@ -1503,6 +1519,7 @@ fn decision_of(command: &Command, ingest_slot: u32) -> Decision {
         subject: command.subject.clone(),
         ingest_slot,
         principal: command.principal.clone(),
+        overdraft: overdrafts(command),
         ..Decision::default()
     }
 }

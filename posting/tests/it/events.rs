@@ -45,6 +45,8 @@ pub struct LegWords {
     pub account: String,
     pub minor: i128,
     pub asset: String,
+    /// How far below zero it may take its account; the end of the range = as far as it wants.
+    pub overdraft: Option<i128>,
 }
 
 impl LegWords {
@@ -56,12 +58,12 @@ impl LegWords {
 
 /// A debit leg.
 pub fn debit(account: impl Into<String>, minor: i128, asset: &str) -> LegWords {
-    LegWords { side: Side::Debit, account: account.into(), minor, asset: asset.into() }
+    LegWords { side: Side::Debit, account: account.into(), minor, asset: asset.into(), overdraft: None }
 }
 
 /// A credit leg.
 pub fn credit(account: impl Into<String>, minor: i128, asset: &str) -> LegWords {
-    LegWords { side: Side::Credit, account: account.into(), minor, asset: asset.into() }
+    LegWords { side: Side::Credit, account: account.into(), minor, asset: asset.into(), overdraft: None }
 }
 
 /// What an event asks for.
@@ -154,6 +156,8 @@ impl Event {
             side: l.side as i32,
             amount: Some(l.minor.into()),
             r#match: None,
+            overdraft: l.overdraft.filter(|up_to| *up_to != i128::MAX).map(Into::into),
+            overdraft_unlimited: l.overdraft == Some(i128::MAX),
         };
         Command {
             event: Some(EventKey { source: SOURCE.into(), id: self.id.clone() }),

@@ -41,6 +41,14 @@ fn wallet(rng: &mut Rng) -> String {
     }
 }
 
+fn overdraft(rng: &mut Rng) -> i128 {
+    match rng.below(6) {
+        0 => 0,
+        1 => i128::MAX,
+        _ => 100 * i128::from(rng.below(80)),
+    }
+}
+
 fn depot(rng: &mut Rng) -> String {
     format!("depots:{}:stock", rng.below(MERCHANTS))
 }
@@ -90,6 +98,11 @@ fn legs(rng: &mut Rng, large: bool) -> Vec<LegWords> {
             credit(bank(rng), n.saturating_add(7), a),
         ],
     };
+    // Now and then a leg brings an overdraft, also one that only adds to its account.
+    if !legs.is_empty() && rng.percent(15) {
+        let at = if rng.percent(70) { 0 } else { rng.below(legs.len() as u64) as usize };
+        legs[at].overdraft = Some(overdraft(rng));
+    }
     match rng.below(40) {
         0 => legs[0].account = "users:1:savings".into(),
         1 => legs[0].minor = legs[0].minor.saturating_add(1),
@@ -173,7 +186,7 @@ fn about_an_adjustment(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
 /// As much as an account has, or may take.
 fn at_most(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
     let (n, a) = (amount(rng, large), asset(rng));
-    let (legs, side) = match rng.below(10) {
+    let (mut legs, side) = match rng.below(10) {
         0..=3 => (vec![debit(wallet(rng), n, a), credit(merchant(rng), n, a)], Side::Debit),
         4 => (vec![debit(bank(rng), n, a), credit(wallet(rng), n, a)], Side::Credit),
         5 => (vec![credit(depot(rng), n, a), debit(bank(rng), n, a)], Side::Credit),
@@ -188,6 +201,9 @@ fn at_most(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
             (vec![debit(wallet(rng), n, a), credit(&*other, one, a), credit(other, 1, a)], Side::Debit)
         }
     };
+    if rng.percent(20) {
+        legs[0].overdraft = Some(overdraft(rng));
+    }
     let subject = match rng.percent(60) {
         true => owner(&legs[0].account).to_owned(),
         false => format!("orders:{}", rng.below(40)),
@@ -282,7 +298,8 @@ fn about_a_hold(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
         let subject =
             if rng.percent(50) { owner(&account).to_owned() } else { format!("orders:{}", rng.below(40)) };
         let after = *rng.pick(&[0, 0, 500_000, 5_000_000]);
-        return new(subject, vec![debit(account, n, a)], Op::Hold(after));
+        let overdraft = rng.percent(15).then(|| overdraft(rng));
+        return new(subject, vec![LegWords { overdraft, ..debit(account, n, a) }], Op::Hold(after));
     }
     let of = (*rng.pick(&holds)).clone();
     let hold = if rng.percent(4) { "nothing".to_owned() } else { of.id.clone() };

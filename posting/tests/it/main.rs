@@ -17,6 +17,7 @@ mod histories;
 mod homes;
 mod limits;
 mod model;
+mod overdraft;
 mod pairs;
 mod refusals;
 mod resend;

@@ -13,7 +13,7 @@ use schemas::amount_wire::value;
 use schemas::batch::ChainHead;
 use schemas::wire::change_account::Action;
 use schemas::wire::{
-    Answered, Clearing, CreditItem, DayMarkerSeen, DayTally, Decision, Entry, HeldLeg, HoldExpired,
+    Amount, Answered, Clearing, CreditItem, DayMarkerSeen, DayTally, Decision, Entry, HeldLeg, HoldExpired,
     JournalItem, Moved, Outcome, ProposalExpired, Received, Reserved, Resolution, Side, Voided,
     day_tally::Kind, decision, journal_item::Item, proposal_state::State,
 };
@@ -172,6 +172,7 @@ fn with_legs(event: &Event, cluster: &Cluster, pages: &[Vec<Page>]) -> Event {
         Op::Reverse(of) if event.legs.is_empty() => {
             let other_way = |leg: &LegWords| LegWords {
                 side: if leg.side == Side::Debit { Side::Credit } else { Side::Debit },
+                overdraft: None,
                 ..leg.clone()
             };
             let original = all().find(|other| other.id == *of);
@@ -202,7 +203,8 @@ fn legs_of_case(
 /// Out of the suspense account of a partition, and onto an account.
 fn moved(partition: u32, side: Side, minor: i128, asset: &str, to: &str) -> Vec<LegWords> {
     let back = if side == Side::Credit { Side::Debit } else { Side::Credit };
-    let leg = |side, account: String| LegWords { side, account, minor, asset: asset.to_owned() };
+    let leg =
+        |side, account: String| LegWords { side, account, minor, asset: asset.to_owned(), overdraft: None };
     vec![leg(back, format!("suspense:p{partition:02}")), leg(side, to.to_owned())]
 }
 
@@ -300,6 +302,7 @@ fn sent_by(item: &Item, by_body: &BTreeMap<(String, Vec<u8>), Event>, put: &mut 
                     account: r.account.clone(),
                     minor: value(r.amount),
                     asset: r.asset.clone(),
+                    overdraft: None,
                 };
                 let (date, carried_from) = (d.accounting_date, d.carried_from);
                 let back_dated = d.back_dated;
@@ -962,6 +965,22 @@ impl<'a> Books<'a> {
         PlainTerms { least: own[0].or(chart.least), most: own[1].or(chart.most), ..chart }
     }
 
+    /// What counts for an account where legs of an event that move it to a side may take it below zero.
+    fn terms_with_overdraft(&self, event: &Event, leg: &LegWords, side: Side) -> PlainTerms {
+        let terms = self.terms(&leg.account, &leg.asset);
+        let same = |other: &&LegWords| {
+            (&other.account, &other.asset, other.side) == (&leg.account, &leg.asset, side)
+        };
+        let Some(up_to) = event.legs.iter().filter(same).filter_map(|leg| leg.overdraft).max() else {
+            return terms;
+        };
+        match terms.least {
+            Some(_) if up_to == i128::MAX => PlainTerms { least: None, ..terms },
+            Some(least) => PlainTerms { least: Some(least.min(0 - up_to)), ..terms },
+            None => terms,
+        }
+    }
+
     /// Why an account takes no entry on that side.
     fn barred(&self, account: &str, side: Side) -> Option<&'static str> {
         let [opened, closed, debits, credits] = self.statuses.get(account).copied().unwrap_or_default();
@@ -1047,9 +1066,9 @@ impl<'a> Books<'a> {
         })
     }
 
-    /// Why an account may not have so much on its normal side after a leg on `side`.
-    fn passes(&self, leg: &LegWords, side: Side, after: Wide) -> Option<&'static str> {
-        let terms = self.terms(&leg.account, &leg.asset);
+    /// Why an account may not have so much on its normal side after legs of an event that move it to `side`.
+    fn passes(&self, event: &Event, leg: &LegWords, side: Side, after: Wide) -> Option<&'static str> {
+        let terms = self.terms_with_overdraft(event, leg, side);
         let held = self.held(&leg.account, &leg.asset, side);
         if side == terms.normal {
             let beyond = |most: i128| after.plus(held) > Wide::default().plus(most);
@@ -1183,7 +1202,7 @@ impl<'a> Books<'a> {
                 .entry((&leg.account, &leg.asset, fills))
                 .or_insert_with(|| self.has(&leg.account, &leg.asset));
             *after = after.plus(if fills { *amount } else { 0 - *amount });
-            if let Some(reason) = self.passes(leg, leg.side, *after).filter(|_| *amount > 0) {
+            if let Some(reason) = self.passes(event, leg, leg.side, *after).filter(|_| *amount > 0) {
                 return Some(reason);
             }
             if *amount > 0 {
@@ -1219,6 +1238,10 @@ impl<'a> Books<'a> {
         let reason = self.cannot_hold(&event, &legs);
         assert_eq!(r.reason, reason.unwrap_or_default(), "{at}: {}", r.detail);
         let found: Vec<(u32, i128)> = r.leg.iter().map(|leg| (leg.leg, value(leg.amount))).collect();
+        for leg in &r.leg {
+            let brings = overdraft_on_wire(leg.overdraft, leg.overdraft_unlimited);
+            assert_eq!(brings, event.legs[leg.leg as usize].overdraft, "{at}");
+        }
         match reason {
             Some(_) => assert_eq!(found, [], "{at}"),
             None => {
@@ -1532,7 +1555,7 @@ impl<'a> Books<'a> {
     /// What the account on that side has available; more than there is money where nothing bounds it.
     fn available(&self, event: &Event, side: Side) -> i128 {
         let leg = event.legs.iter().find(|leg| leg.side == side).unwrap();
-        let terms = self.terms(&leg.account, &leg.asset);
+        let terms = self.terms_with_overdraft(event, leg, side);
         let balance = self.balance(&leg.account, &leg.asset);
         let has = if terms.normal == Side::Credit { 0_i128.saturating_sub(balance) } else { balance };
         let held = self.held(&leg.account, &leg.asset, side);
@@ -1602,7 +1625,7 @@ impl<'a> Books<'a> {
             let turned = terms_of(&leg.account, &leg.asset).unwrap().normal == Side::Credit;
             let stands = if turned { after.negative() } else { after };
             if after != before {
-                reasons.extend(self.passes(leg, side, stands));
+                reasons.extend(self.passes(event, leg, side, stands));
                 let more = self.carried(&all, (&leg.account, &leg.asset), side);
                 let fast = self.too_fast(&leg.account, &leg.asset, side, more);
                 reasons.extend(fast.then_some("velocity_exceeded"));
@@ -1676,6 +1699,11 @@ impl<'a> Books<'a> {
             Outcome::Unspecified => panic!("{at}: no outcome"),
         };
         assert_eq!(&found, judged, "{at}: {} {event:?}", d.detail);
+        let said: Vec<(u32, Option<i128>)> =
+            d.overdraft.iter().map(|o| (o.leg, overdraft_on_wire(o.overdraft, o.unlimited))).collect();
+        let bring = (0..).zip(&event.legs).map(|(n, leg)| (n, leg.overdraft)).filter(|(_, o)| o.is_some());
+        let moves = matches!(d.outcome(), Outcome::Booked | Outcome::Pending);
+        assert_eq!(said, bring.filter(|_| moves).collect::<Vec<_>>(), "{at}: overdrafts");
         if *judged != Judged::Booked {
             assert!(d.entry.is_empty() && d.remote.is_empty(), "{at}: only what is booked has entries");
             assert_eq!((d.accounting_date, d.carried_from), (event.date, 0), "{at}");
@@ -1810,8 +1838,13 @@ impl<'a> Books<'a> {
             None => assert_eq!(net.sum, Wide::default(), "{at}"),
             Some(entry) => {
                 let account = format!("clearing:{way}:p{from:02}:p{to:02}");
-                let leg =
-                    LegWords { side: entry.side(), account, minor: entry.amount(), asset: c.asset.clone() };
+                let leg = LegWords {
+                    side: entry.side(),
+                    account,
+                    minor: entry.amount(),
+                    asset: c.asset.clone(),
+                    overdraft: None,
+                };
                 assert_eq!(Wide::default().plus(leg.signed()), net.sum, "{at}");
                 assert!(leg.minor > 0, "{at}");
                 self.entry(&at, entry, &leg);
@@ -1915,6 +1948,7 @@ impl<'a> Books<'a> {
                     account: leg.account.clone(),
                     minor: value(leg.amount),
                     asset: leg.asset.clone(),
+                    overdraft: overdraft_on_wire(leg.overdraft, leg.overdraft_unlimited),
                 });
                 let (by, legs, expires_us) = (p.proposed_by.clone(), legs.collect(), p.expires_us);
                 let approval = p.approval.as_ref().map(|approval| approval.id.clone());
@@ -1925,7 +1959,8 @@ impl<'a> Books<'a> {
         let cases: BTreeMap<(u32, u64), InSuspense> = (live.cases.all())
             .map(|(key, case)| {
                 let (account, asset) = (case.meant.clone(), case.asset.clone());
-                let leg = LegWords { side: case.side, account, minor: case.amount, asset };
+                let (side, minor) = (case.side, case.amount);
+                let leg = LegWords { side, account, minor, asset, overdraft: None };
                 (*key, InSuspense { leg, event: case.event.id.clone(), since_us: case.since_us })
             })
             .collect();
@@ -2080,6 +2115,11 @@ fn fault(event: &Event) -> Option<&'static str> {
     let mut others = event.legs.iter().filter(|leg| leg.side != side);
     let asked = others.any(|leg| is_asked(&leg.account, &leg.asset, leg.side));
     (asked || event.legs.len() != 2).then_some("at_most_mismatch")
+}
+
+/// A leg's overdraft; the end of the range = no limit.
+fn overdraft_on_wire(up_to: Option<Amount>, unlimited: bool) -> Option<i128> {
+    if unlimited { Some(i128::MAX) } else { up_to.map(|up_to| value(Some(up_to))) }
 }
 
 /// The part of a window of so many seconds that a moment lies in: an eighth of it.

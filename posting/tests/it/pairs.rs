@@ -3,7 +3,7 @@
 use crate::cluster::Cluster;
 use crate::events::{Event, Op};
 use crate::histories::History;
-use crate::{at_most, cases, days, limits, refusals, script, two_principals, velocity};
+use crate::{at_most, cases, days, limits, overdraft, refusals, script, two_principals, velocity};
 use schemas::wire::{Decision, EventKey, Outcome, change_account::Action, journal_item::Item};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,12 +60,14 @@ pub fn of<'e>(cluster: &Cluster, events: impl IntoIterator<Item = &'e Event>) ->
 /// A pair that a history reaches is a promise to users: the cases say in ledger words when it happens.
 #[test]
 fn every_pair_of_operation_and_reason_has_a_row() {
-    let rows: Pairs =
-        [cases::ALL, days::ALL, refusals::ALL, at_most::ALL, limits::ALL, velocity::ALL, two_principals::ALL]
-            .concat()
-            .iter()
-            .flat_map(|(name, text)| script::run(name, text))
-            .collect();
+    let rows: Pairs = [cases::ALL, days::ALL, refusals::ALL, at_most::ALL, limits::ALL, overdraft::ALL]
+        .into_iter()
+        .chain([velocity::ALL, two_principals::ALL])
+        .collect::<Vec<_>>()
+        .concat()
+        .iter()
+        .flat_map(|(name, text)| script::run(name, text))
+        .collect();
     let mut reached = Pairs::new();
     for seed in 0..1_500 {
         reached.extend(History::new(seed).played());

@@ -6,6 +6,7 @@
 //! -> refused insufficient_funds retryable
 //! balance users@0:wallet 0.00 CNY seq 0
 //! ```
+//! A leg may bring an overdraft: `debit users@0:wallet 5.00 CNY overdraft 2.00`, or `overdraft unlimited`.
 //! An event may `open`, `close`, `freeze` or `unfreeze` an account, `freeze users@0:wallet debit` on one side only, or `limit`
 //! it: `limit users@0:wallet CNY least -5.00 most unlimited`, figures on its normal side, `chart` for the chart's. It may be
 //! `at_most debit`: no more is booked than the account that is debited has. It may be
@@ -157,14 +158,23 @@ impl Script {
 
     fn leg(&mut self, text: &str) -> LegWords {
         let words: Vec<&str> = text.split_whitespace().collect();
-        let [side, account, amount, asset] = words[..] else { panic!("{}: leg {text:?}", self.at) };
+        let (side, account, amount, asset, overdraft) = match words[..] {
+            [side, account, amount, asset] => (side, account, amount, asset, None),
+            [side, account, amount, asset, "overdraft", "unlimited"] => {
+                (side, account, amount, asset, Some(i128::MAX))
+            }
+            [side, account, amount, asset, "overdraft", up_to] => {
+                (side, account, amount, asset, Some(self.minor(up_to, asset)))
+            }
+            _ => panic!("{}: leg {text:?}", self.at),
+        };
         let side = match side {
             "debit" => Side::Debit,
             "credit" => Side::Credit,
             _ => Side::Unspecified,
         };
         let account = self.name(account);
-        LegWords { side, account, minor: self.minor(amount, asset), asset: asset.to_owned() }
+        LegWords { side, account, minor: self.minor(amount, asset), asset: asset.to_owned(), overdraft }
     }
 
     fn event(&mut self, rest: &str) {

@@ -560,6 +560,13 @@ pub struct Leg {
     pub amount: ::core::option::Option<Amount>,
     #[prost(message, optional, tag = "5")]
     pub r#match: ::core::option::Option<Match>,
+    /// Overdraft of this leg, minor units: it may take its account so far below zero, on the account's normal side, even where
+    /// the account's own limit would refuse that. Absent: the account's own limit counts alone.
+    #[prost(message, optional, tag = "6")]
+    pub overdraft: ::core::option::Option<Amount>,
+    /// The same without an end.
+    #[prost(bool, tag = "7")]
+    pub overdraft_unlimited: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreditsBody {
@@ -693,6 +700,11 @@ pub struct HoldLeg {
     /// On hold; zero where the account only agrees to the leg.
     #[prost(message, optional, tag = "5")]
     pub amount: ::core::option::Option<Amount>,
+    /// Overdraft of the leg, as in its command.
+    #[prost(message, optional, tag = "6")]
+    pub overdraft: ::core::option::Option<Amount>,
+    #[prost(bool, tag = "7")]
+    pub overdraft_unlimited: bool,
 }
 /// The answer to a Reserve: all of it is on hold, or nothing.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1070,6 +1082,9 @@ pub struct Decision {
     /// The proposal that this made, approved or rejected.
     #[prost(message, optional, tag = "54")]
     pub proposal: ::core::option::Option<ProposalState>,
+    /// BOOKED and PENDING only: legs of the event that bring an overdraft, by index.
+    #[prost(message, repeated, tag = "62")]
+    pub overdraft: ::prost::alloc::vec::Vec<LegOverdraft>,
     /// PENDING only: the command's operation, so that the Forward can be sent again.
     #[prost(
         oneof = "decision::Operation",
@@ -1106,6 +1121,17 @@ pub mod decision {
         #[prost(message, tag = "59")]
         ResolveSuspense(super::ResolveSuspense),
     }
+}
+/// How far below zero a leg may take its account, as in its command.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LegOverdraft {
+    /// Index of the leg in the event.
+    #[prost(uint32, tag = "1")]
+    pub leg: u32,
+    #[prost(message, optional, tag = "2")]
+    pub overdraft: ::core::option::Option<Amount>,
+    #[prost(bool, tag = "3")]
+    pub unlimited: bool,
 }
 /// What of an event is given back, or about to be.
 #[derive(Clone, PartialEq, ::prost::Message)]

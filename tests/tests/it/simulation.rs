@@ -7,7 +7,7 @@ use audit::AuditLimit;
 use ingest::principals::Writers;
 use ledgerflow::runtime::Setup;
 use ledgerflow_tests::books::{self, Books};
-use ledgerflow_tests::history::{Arrival, CUT_OVER, History};
+use ledgerflow_tests::history::{Arrival, CUT_OVER, History, OWN_RULE};
 use ledgerflow_tests::world::{Cast, World};
 use schemas::dates::parse_instant;
 use schemas::topics::PartitionCounts;
@@ -64,6 +64,7 @@ fn casts() -> [Cast; 2] {
     [true, false].map(|compaction| {
         let time_zone = "Asia/Shanghai".to_owned();
         let mut setup = Setup { compaction, time_zone, ..Setup::new(COUNTS) };
+        setup.rules.0.push_str(OWN_RULE);
         // A history is a few seconds long: time is told often.
         setup.ingest.tick_ms = 200;
         // Whose event it is depends on its lane alone.
