@@ -9,8 +9,8 @@ use crate::finding::{Check, Findings, Place};
 use prost::Message;
 use rustc_hash::FxHashMap;
 use schemas::wire::{
-    Answered, AssetSum, Command, Decision, Entry, EventKey, Leg, Match, Outcome, RemoteLeg, Resolution, Side,
-    command, decision, proposal_state::State,
+    Answered, AssetSum, Command, Decision, Entry, EventKey, Leg, Match, MetadataChange, Outcome, RemoteLeg,
+    Resolution, Side, command, decision, proposal_state::State,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -142,6 +142,21 @@ pub fn operation_stated(decision: &Decision) -> Vec<u8> {
         decision::Operation::ReverseEvent(reverse) => command::Operation::ReverseEvent(reverse),
     });
     Command { operation, ..Command::default() }.encode_to_vec()
+}
+
+/// What a command says of an account.
+#[must_use]
+pub fn metadata_asked(command: &Command) -> Vec<MetadataChange> {
+    match &command.operation {
+        Some(command::Operation::ChangeAccount(change)) => change.metadata.clone(),
+        _ => Vec::new(),
+    }
+}
+
+/// What a decision says of an account.
+#[must_use]
+pub fn metadata_stated(decision: &Decision) -> Vec<MetadataChange> {
+    decision.account_metadata.as_ref().map_or_else(Vec::new, |said| said.changed.clone())
 }
 
 /// Name of an event for a finding.
@@ -492,6 +507,7 @@ fn same(place: Place, command: &Command, decision: &Decision, found: &mut Findin
             decision.outcome() != Outcome::Pending || operation_asked(command) == operation_stated(decision),
             "operation",
         ),
+        (!booked || metadata_asked(command) == metadata_stated(decision), "metadata"),
         (command.principal == decision.principal, "principal"),
     ];
     let differs: Vec<&str> = fields.iter().filter(|(same, _)| !same).map(|(_, name)| *name).collect();

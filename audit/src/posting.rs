@@ -12,7 +12,8 @@ use crate::finding::{Check, Findings, Place};
 use crate::limits::Limits;
 use crate::merkle::Hash;
 use crate::outcome::{
-    self, Home, event_name, legs_asked, legs_booked, legs_remote, operation_asked, operation_stated,
+    self, Home, event_name, legs_asked, legs_booked, legs_remote, metadata_asked, metadata_stated,
+    operation_asked, operation_stated,
 };
 use crate::proposals::Proposals;
 use crate::published::Published;
@@ -707,7 +708,7 @@ impl Posting {
             retryable: resolution.retryable,
             accounting_date: resolution.accounting_date,
             batch: resolution.batch,
-            detail: String::new(),
+            detail: resolution.detail.clone(),
         };
         Some((resolution.from, resolution.sequence, Claim::Verdict(Box::new(verdict)), resolution.item_check))
     }
@@ -867,6 +868,7 @@ fn changes(decision: &Decision) -> bool {
     decision.hold.is_some()
         || decision.account_status.is_some()
         || decision.account_limits.is_some()
+        || decision.account_metadata.is_some()
         || decision.proposal.is_some()
 }
 
@@ -947,7 +949,7 @@ fn verdict_sent(decision: &Decision, batch: u64) -> Verdict {
         retryable: decision.retryable,
         accounting_date: decision.accounting_date,
         batch,
-        detail: String::new(),
+        detail: decision.detail.clone(),
     }
 }
 
@@ -968,6 +970,7 @@ fn forward_of(decision: &Decision, legs: Option<Vec<crate::channel::LegClaim>>) 
         body_hash: decision.body_hash.clone(),
         legs,
         operation: (decision.outcome() == Outcome::Pending).then(|| operation_stated(decision)),
+        described: (decision.outcome() == Outcome::Booked).then(|| metadata_stated(decision)),
     }
 }
 
@@ -990,6 +993,7 @@ pub fn forward_on_channel(command: &Command, ingest_slot: u32) -> ForwardClaim {
         body_hash: command.body_hash.clone(),
         legs: Some(legs_asked(&command.leg)),
         operation: Some(operation_asked(command)),
+        described: Some(metadata_asked(command)),
     }
 }
 

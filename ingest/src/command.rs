@@ -3,7 +3,7 @@
 //! Order relied on: fields ascending, so that the bytes are those of the generated type (a test holds them together).
 
 use crate::mapping::{
-    LimitTo, Mapped, MappedMatch, MappedOperation, MappedOverdraft, MappedProposal, TextAt,
+    LimitTo, Mapped, MappedChange, MappedMatch, MappedOperation, MappedOverdraft, MappedProposal, TextAt,
 };
 use schemas::body_hash::BodyHash;
 use schemas::wire::SuspenseCase;
@@ -101,6 +101,7 @@ impl Command<'_> {
                     change.text(1, self.mapped.text(account));
                     change.int(2, i32::from(action).into());
                     change.int(3, i32::from(side).into());
+                    self.mapped.metadata.iter().for_each(|of| self.write_metadata(change, of));
                 });
             }
             MappedOperation::Limit(limits) => {
@@ -127,6 +128,14 @@ impl Command<'_> {
                 command.message(29, |resolve| self.write_case(resolve, case, account));
             }
         }
+    }
+
+    fn write_metadata(&self, change: &mut Fields<'_>, of: &MappedChange) {
+        change.message(4, |f| {
+            f.text(1, self.mapped.text(of.key));
+            f.text(2, self.mapped.noted(of.value));
+            f.flag(3, of.value.is_none());
+        });
     }
 
     fn write_case(&self, resolve: &mut Fields<'_>, case: SuspenseCase, account: Option<TextAt>) {
@@ -297,6 +306,7 @@ mod tests {
                     account: command.mapped.text(account).into(),
                     action: action.into(),
                     side: side.into(),
+                    metadata: command.mapped.metadata.iter().map(|of| full_change(command, of)).collect(),
                 })
             }
             MappedOperation::Limit(limits) => wire::command::Operation::ChangeLimits(wire::ChangeLimits {
@@ -326,6 +336,11 @@ mod tests {
                 wire::command::Operation::ResolveSuspense(resolve)
             }
         })
+    }
+
+    fn full_change(command: &Command<'_>, of: &MappedChange) -> wire::MetadataChange {
+        let (key, value) = (command.mapped.text(of.key).into(), command.mapped.noted(of.value).into());
+        wire::MetadataChange { key, value, removed: of.value.is_none() }
     }
 
     fn full_limit(to: LimitTo) -> Option<wire::LimitChange> {
@@ -385,6 +400,12 @@ mod tests {
         )
     }
 
+    /// What is said of an account: a key that is set, and now and then one that is removed.
+    fn described_data(minor: u64, legs: usize) -> String {
+        let removed = if legs.is_multiple_of(2) { "" } else { r#","old":null"# };
+        format!(r#"{{"account":"users:1:wallet","metadata":{{"tier":"é{minor}"{removed}}}}}"#)
+    }
+
     #[test]
     fn at_most_names_a_side() {
         let chart = Chart::parse(CHART).unwrap();
@@ -442,16 +463,20 @@ mod tests {
         #[test]
         fn a_command_is_written_as_the_generated_type_would(
             texts in prop::array::uniform4("[a-zé/:]{0,300}"), body_hash: [u8; 16], numbers: (i64, i32, i32, i64),
-            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..8,
+            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..10,
             limits in (limit(), limit()),
         ) {
             let chart = Chart::parse(CHART).unwrap();
             let rules = Rules::parse(RULES, &chart).unwrap();
-            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected", "account.limited"];
+            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected", "account.opened", "account.described", "account.limited"];
             let limited = kinds[kind] == "account.limited" && limits != (None, None);
-            let kind = if limited { "account.limited" } else { kinds[kind % 7] };
+            let kind = if limited { "account.limited" } else { kinds[kind % 9] };
             let legs = if kind == "adjustment.proposed" { legs + 1 } else { legs };
-            let text = if limited { limit_data(limits) } else { data(kind, minor, legs.min(32)) };
+            let text = match kind {
+                "account.limited" => limit_data(limits),
+                "account.opened" | "account.described" => described_data(minor, legs),
+                _ => data(kind, minor, legs.min(32)),
+            };
             let document = Document::parse(text.as_bytes(), 1 << 20).unwrap();
             let (mut mapped, mut faults) = (Mapped::default(), Faults::default());
             map_event(rules.for_type(kind).unwrap(), (&rules, &chart), Some(document.root()), &mut mapped, &mut faults);

@@ -5,9 +5,11 @@
 
 mod group;
 mod limit;
+mod metadata;
 mod overdraft;
 
 pub(crate) use limit::{LimitTo, MappedLimits};
+pub(crate) use metadata::MappedChange;
 pub(crate) use overdraft::MappedOverdraft;
 
 use crate::rules::{AccountTemplate, AssetTemplate, FIELDS_MAX, LEGS_MAX, LegTemplate, MATCH_TEXT_BYTES_MAX};
@@ -43,6 +45,8 @@ pub(crate) struct Mapped<'c> {
     /// The rate at which it exchanges.
     pub(crate) rate: Option<TextAt>,
     pub(crate) operation: MappedOperation,
+    /// What is said of the account that the operation is about.
+    pub(crate) metadata: Vec<MappedChange>,
     /// Per asset; an event has few.
     sums: Vec<AssetFigures<'c>>,
 }
@@ -160,6 +164,7 @@ impl<'c> Mapped<'c> {
         self.matched.clear();
         (self.job, self.rate) = (None, None);
         self.operation = MappedOperation::Book;
+        self.metadata.clear();
         self.sums.clear();
     }
 
@@ -348,8 +353,11 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
             OperationTemplate::Reverse { reference } => {
                 MappedOperation::Reverse { event: self.reference(*reference) }
             }
-            OperationTemplate::Account { account, action, side } => {
+            OperationTemplate::Account { account, action, side, metadata } => {
                 let side = side.map_or(Side::Unspecified, |field| self.side(field));
+                if let Some(field) = metadata {
+                    self.metadata(*field, *action == Action::Describe);
+                }
                 self.account(account).map_or(MappedOperation::Book, |account| {
                     self.check_known(account);
                     MappedOperation::Account { account, action: *action, side }

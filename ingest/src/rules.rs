@@ -103,8 +103,8 @@ pub(crate) enum OperationTemplate {
     Release { reference: usize },
     /// The event that is named is given back: by its legs, or, where it has none, whole.
     Reverse { reference: usize },
-    /// An account may be used for other things; a field names the side.
-    Account { account: AccountTemplate, action: Action, side: Option<usize> },
+    /// An account may be used for other things, or something is said of it; fields name the side, and what is said.
+    Account { account: AccountTemplate, action: Action, side: Option<usize>, metadata: Option<usize> },
     /// An account gets limits of its own.
     Limit(LimitTemplate),
     /// Its two legs are booked, with at most what the account on that side has available.
@@ -214,6 +214,7 @@ struct RuleEntry {
     at_most: Option<NormalSide>,
     account: Option<String>,
     side: Option<String>,
+    metadata: Option<String>,
     asset: Option<String>,
     overdraft: Option<String>,
     min_balance: Option<String>,
@@ -231,6 +232,7 @@ enum OperationEntry {
     Close,
     Freeze,
     Unfreeze,
+    Describe,
     Propose,
     Approve,
     Reject,
@@ -253,6 +255,7 @@ impl OperationEntry {
             Self::Close => Action::Close,
             Self::Freeze => Action::Freeze,
             Self::Unfreeze => Action::Unfreeze,
+            Self::Describe => Action::Describe,
         })
     }
 }
@@ -373,9 +376,11 @@ fn fits_operation(entry: &RuleEntry) -> Result<(), String> {
     only(
         entry.account.is_some() && !of_account,
         "account",
-        "open, close, freeze, unfreeze, limit or resolve",
+        "open, close, freeze, unfreeze, describe, limit or resolve",
     )?;
     only(entry.side.is_some() && !sided, "side", "freeze or unfreeze")?;
+    let described = matches!(action, Some(Action::Open | Action::Describe));
+    only(entry.metadata.is_some() && !described, "metadata", "open or describe")?;
     if entry.expires_after_s == Some(0) {
         return Err("expires_after_s: 0, expected 1 to 4294967295".into());
     }
@@ -453,53 +458,47 @@ impl Compiler<'_> {
 
     fn operation(&mut self, entry: &RuleEntry) -> Result<OperationTemplate, String> {
         fits_operation(entry)?;
-        let asked = entry.operation;
-        let action = asked.and_then(OperationEntry::action);
         if let Some(side) = entry.at_most {
             return at_most(entry, side.into());
         }
-        if asked == Some(OperationEntry::Limit) {
-            return self.limit(entry).map(OperationTemplate::Limit);
-        }
-        if let Some(action) = action {
-            return self.change_of_account(entry, action);
-        }
-        if asked.is_some_and(OperationEntry::names_a_proposal) {
-            return self.about_a_proposal(entry);
-        }
-        if asked == Some(OperationEntry::Resolve) {
-            return self.about_a_case(entry);
-        }
-        let reference = entry.reference.as_deref().map(|path| self.field(path)).transpose()?;
-        let named =
-            || reference.ok_or_else(|| "reference: expected the field that names the other event".to_owned());
-        Ok(match asked {
-            Some(OperationEntry::Propose) => OperationTemplate::Propose,
-            Some(OperationEntry::Hold) => {
+        let Some(asked) = entry.operation else { return Ok(OperationTemplate::Book) };
+        match asked {
+            OperationEntry::Propose => Ok(OperationTemplate::Propose),
+            OperationEntry::Hold => {
                 let expires_after_us = i64::from(entry.expires_after_s.unwrap_or(0)) * 1_000_000;
-                OperationTemplate::Hold { expires_after_us }
+                Ok(OperationTemplate::Hold { expires_after_us })
             }
-            Some(OperationEntry::Capture) => {
+            OperationEntry::Capture => {
+                let reference = self.other_event(entry)?;
                 let last = entry.last.as_deref().map(|path| self.field(path)).transpose()?;
-                OperationTemplate::Capture { reference: named()?, last }
+                Ok(OperationTemplate::Capture { reference, last })
             }
-            Some(OperationEntry::Release) => OperationTemplate::Release { reference: named()? },
-            Some(OperationEntry::Reverse) => OperationTemplate::Reverse { reference: named()? },
-            // Those about accounts have been taken.
-            _ => OperationTemplate::Book,
-        })
+            OperationEntry::Release => Ok(OperationTemplate::Release { reference: self.other_event(entry)? }),
+            OperationEntry::Reverse => Ok(OperationTemplate::Reverse { reference: self.other_event(entry)? }),
+            OperationEntry::Open => self.change_of_account(entry, Action::Open),
+            OperationEntry::Close => self.change_of_account(entry, Action::Close),
+            OperationEntry::Freeze => self.change_of_account(entry, Action::Freeze),
+            OperationEntry::Unfreeze => self.change_of_account(entry, Action::Unfreeze),
+            OperationEntry::Describe => self.change_of_account(entry, Action::Describe),
+            OperationEntry::Limit => self.limit(entry).map(OperationTemplate::Limit),
+            OperationEntry::Approve => self.proposal(entry).map(OperationTemplate::Approve),
+            OperationEntry::Reject => self.proposal(entry).map(OperationTemplate::Reject),
+            OperationEntry::Resolve => self.about_a_case(entry),
+        }
     }
 
-    /// An approval or a rejection.
-    fn about_a_proposal(&mut self, entry: &RuleEntry) -> Result<OperationTemplate, String> {
+    /// The field that names the event which placed a hold, or which is given back.
+    fn other_event(&mut self, entry: &RuleEntry) -> Result<usize, String> {
+        let path = entry.reference.as_deref();
+        self.field(path.ok_or("reference: expected the field that names the other event")?)
+    }
+
+    /// The fields that name the event which made a proposal.
+    fn proposal(&mut self, entry: &RuleEntry) -> Result<ReferenceTemplate, String> {
         let id = entry.reference.as_deref();
         let id = self.field(id.ok_or("reference: expected the field that names the proposal")?)?;
         let source = entry.reference_source.as_deref().map(|path| self.field(path)).transpose()?;
-        let named = ReferenceTemplate { id, source };
-        Ok(match entry.operation {
-            Some(OperationEntry::Reject) => OperationTemplate::Reject(named),
-            _ => OperationTemplate::Approve(named),
-        })
+        Ok(ReferenceTemplate { id, source })
     }
 
     /// A proposal to move what lies in suspense.
@@ -514,7 +513,11 @@ impl Compiler<'_> {
         let account = entry.account.as_deref().ok_or("account: expected the account that it is about")?;
         let account = self.account(account)?;
         let side = entry.side.as_deref().map(|path| self.field(path)).transpose()?;
-        Ok(OperationTemplate::Account { account, action, side })
+        let metadata = entry.metadata.as_deref().map(|path| self.field(path)).transpose()?;
+        if action == Action::Describe && metadata.is_none() {
+            return Err("metadata: expected the field with what is said of the account".into());
+        }
+        Ok(OperationTemplate::Account { account, action, side, metadata })
     }
 
     fn leg(&mut self, entry: LegEntry) -> Result<LegTemplate, String> {

@@ -11,6 +11,7 @@ use crate::groups::{Group, Member, outcome_of};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, key_of, remembered};
 use crate::limits::OwnLimits;
+use crate::metadata;
 use crate::proposals::Change;
 use crate::resend::{Again, command_of};
 use crate::reversal::{self, Reversed};
@@ -112,6 +113,13 @@ pub enum Effect {
         account: Box<str>,
         /// From now on.
         status: Status,
+    },
+    /// What is said of an account.
+    Described {
+        /// Account.
+        account: Box<str>,
+        /// Keys that changed.
+        changes: metadata::Changes,
     },
     /// What becomes of a proposed adjustment.
     Proposal {
@@ -347,6 +355,10 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
     if let Some(status) = &decision.account_status {
         let account = status.account.as_str().into();
         out.push(Effect::Status { account, status: Status::from_wire(status) });
+    }
+    if let Some(said) = &decision.account_metadata {
+        let account = said.account.as_str().into();
+        out.push(Effect::Described { account, changes: metadata::of_wire(&said.changed) });
     }
     if let Some(limits) = &decision.account_limits {
         let (account, asset) = (limits.account.as_str().into(), limits.asset.as_str().into());

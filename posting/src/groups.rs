@@ -398,9 +398,7 @@ fn conclude_waiting(o: &mut Overlay<'_>, key: IdKey, group: &Group, command: &Co
             (Outcome::Refused, Some(r.reason), o.base.slot)
         }
     };
-    if let Some(record) = o.id(&key) {
-        o.change_id(key, record.resolved(outcome, reason, decider, o.batch));
-    }
+    o.resolve_id(key, outcome, reason, (decider, o.batch));
     adjustment::ended(o, &key, outcome);
 }
 
@@ -425,9 +423,7 @@ fn conclude_one(o: &mut Overlay<'_>, key: IdKey, group: &Group, command: &Comman
     };
     let reversed = reversal::settled(o, command, judged.is_ok());
     o.decided(&DecisionLine { concludes: Some(key), voided: &voided, reversed: reversed.as_ref(), ..line });
-    if let Some(record) = o.id(&key) {
-        o.change_id(key, record.resolved(outcome, reason, o.base.slot, o.batch));
-    }
+    o.resolve_id(key, outcome, reason, (o.base.slot, o.batch));
     adjustment::ended(o, &key, outcome);
 }
 

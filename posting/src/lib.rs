@@ -36,6 +36,7 @@ pub mod judge;
 pub mod limits;
 pub mod lines;
 pub mod markers;
+pub mod metadata;
 pub mod outbox;
 pub mod overdraft;
 pub mod overlay;

@@ -12,10 +12,10 @@ use crate::overdraft::Overdraft;
 use crate::overlay::Line;
 use crate::reversal::Reversed;
 use crate::status::Status;
-use crate::views::{CommandView, EventView, Facts, Operation};
+use crate::views::{AccountChange, CommandView, EventView, Facts, Operation};
 use schemas::amount_wire::{split, value};
 use schemas::reason::Reason;
-use schemas::wire::{HoldLeg, Outcome, Side, SuspenseCase, proposal_state::State};
+use schemas::wire::{HoldLeg, Outcome, Side, SuspenseCase, change_account::Action, proposal_state::State};
 use schemas::wire_write::Fields;
 
 /// `Entry` of `journal.proto`.
@@ -283,6 +283,14 @@ impl<'a> DecisionLine<'a> {
         Self { reason: Some(reason), detail, ..line }
     }
 
+    /// The change of an account by which it says something of that.
+    #[must_use]
+    pub fn describes(&self) -> Option<&AccountChange<'a>> {
+        let Operation::ChangeAccount(change) = &self.command.operation else { return None };
+        let says = change.action() == Action::Describe || change.metadata().next().is_some();
+        Some(change).filter(|_| says && self.outcome == Outcome::Booked)
+    }
+
     /// The proposal that it is about: one that is named, or the one whose legs its command books.
     #[must_use]
     pub fn proposal(&self) -> Option<ProposalLine<'a>> {
@@ -384,6 +392,16 @@ impl<'a> DecisionLine<'a> {
         if matches!(self.outcome, Outcome::Booked | Outcome::Pending) {
             self.write_overdrafts(f);
         }
+        self.write_described(f);
+    }
+
+    /// What it says of an account.
+    fn write_described(&self, f: &mut Fields<'_>) {
+        let Some(change) = self.describes() else { return };
+        f.message(63, |f| {
+            f.text(1, change.account);
+            change.metadata().for_each(|of| f.encoded(2, of.encoded()));
+        });
     }
 
     /// Overdrafts that legs of its command bring.

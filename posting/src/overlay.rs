@@ -13,6 +13,7 @@ use crate::holds::{Hold, HoldChanges};
 use crate::ids::{IdKey, IdRecord};
 use crate::limits::ByAccount;
 use crate::lines::{ClearingLine, DecisionLine, ReceivedLine};
+use crate::metadata::{self, Metadata};
 use crate::outbox::Outbox;
 use crate::overdraft::Overdraft;
 use crate::proposals::Proposal;
@@ -135,6 +136,8 @@ pub struct Overlay<'a> {
     pub(crate) cases: BTreeMap<CaseKey, Option<Case>>,
     /// Accounts whose status changed.
     pub(crate) statuses: BTreeMap<Box<str>, Status>,
+    /// What is said of accounts of which this window has said something.
+    pub(crate) metadata: BTreeMap<Box<str>, Metadata>,
     /// Limits that events of this window have given accounts.
     pub(crate) limits: ByAccount,
     /// What was moved of accounts that have a rule about velocity.
@@ -190,6 +193,7 @@ impl<'a> Overlay<'a> {
             proposals: BTreeMap::new(),
             cases: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            metadata: BTreeMap::new(),
             limits: ByAccount::default(),
             moves: Moves::default(),
             reversals: BTreeMap::new(),
@@ -252,6 +256,7 @@ impl<'a> Overlay<'a> {
         if let Some((account, status)) = line.status {
             self.effects.push(Effect::Status { account: account.clone(), status: *status });
         }
+        self.effects.extend(line.describes().map(metadata::effect));
         if let Some((account, asset, limits)) = line.limits {
             let (account, asset) = (account.clone(), asset.clone());
             self.effects.push(Effect::Limits { account, asset, limits: *limits });
@@ -308,9 +313,18 @@ impl<'a> Overlay<'a> {
         self.effects.push(Effect::Id { key, record });
     }
 
-    /// Changes what is remembered of an event, as the journal item that was written says.
-    pub fn change_id(&mut self, key: IdKey, record: IdRecord) {
-        self.ids.insert(key, record);
+    /// Remembers what became of an event that was pending, as the journal item that was written says: decided by that
+    /// partition, in that batch of its journal. Whether the event is known.
+    pub fn resolve_id(
+        &mut self,
+        key: IdKey,
+        outcome: Outcome,
+        reason: Option<Reason>,
+        (decider, batch): (u32, u64),
+    ) -> bool {
+        let Some(before) = self.id(&key) else { return false };
+        self.ids.insert(key, before.resolved(outcome, reason, decider, batch));
+        true
     }
 
     /// Markers of a book, to be changed.

@@ -230,9 +230,8 @@ fn book<'c>(
 /// Ends the pending state of a command forwarded earlier.
 fn resolve(o: &mut Overlay<'_>, from: u32, sequence: u64, check: u64, verdict: Verdict) {
     let key = key_of(verdict.event.as_ref());
-    if let Some(before) = o.id(&key) {
-        let (outcome, reason) = (verdict.outcome(), Reason::by_code(&verdict.reason));
-        o.change_id(key, before.resolved(outcome, reason, from, verdict.batch));
+    let (outcome, reason) = (verdict.outcome(), Reason::by_code(&verdict.reason));
+    if o.resolve_id(key, outcome, reason, (from, verdict.batch)) {
         adjustment::ended(o, &key, outcome);
     }
     o.journal(Item::Resolution(Resolution {
@@ -245,5 +244,6 @@ fn resolve(o: &mut Overlay<'_>, from: u32, sequence: u64, check: u64, verdict: V
         batch: verdict.batch,
         accounting_date: verdict.accounting_date,
         item_check: check,
+        detail: verdict.detail,
     }));
 }

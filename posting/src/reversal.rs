@@ -396,9 +396,7 @@ pub fn conclude(o: &mut Overlay<'_>, key: IdKey, group: &Group) -> Result<(), Br
             (Outcome::Refused, Some(r.reason))
         }
     };
-    if let Some(record) = o.id(&key) {
-        o.change_id(key, record.resolved(outcome.0, outcome.1, o.base.slot, o.batch));
-    }
+    o.resolve_id(key, outcome.0, outcome.1, (o.base.slot, o.batch));
     Ok(())
 }
 

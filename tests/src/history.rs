@@ -92,6 +92,7 @@ impl History {
         history.linked();
         history.holds();
         history.overdrafts();
+        history.descriptions();
         history.adjustments();
         history.payments();
         history.unreadable();
@@ -243,6 +244,19 @@ impl History {
             let (id, kind, time) = (self.id(), "account.limited", self.time().into());
             let subject = self.wallet();
             let data = json!({ "account": "users:4:wallet", "asset": "CNY", limit: figure });
+            self.send(&Event { id, kind, subject, time, data }, Expect::Booked);
+        }
+    }
+
+    /// What is said of accounts, at their opening and later.
+    fn descriptions(&mut self) {
+        for number in 0..5 {
+            let (id, time, subject) = (self.id(), self.time().into(), self.wallet());
+            let kind = if number == 0 { "account.opened" } else { "account.described" };
+            let (account, tier) = (self.wallet(), self.prng.below(3));
+            let mut metadata = json!({ "tier": format!("tier {tier}") });
+            metadata[format!("seen_{number}")] = if tier > 0 { json!(subject) } else { json!(null) };
+            let data = json!({ "account": account, "metadata": metadata });
             self.send(&Event { id, kind, subject, time, data }, Expect::Booked);
         }
     }

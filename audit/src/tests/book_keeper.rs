@@ -143,8 +143,18 @@ pub fn capture(id: &str, of: &str, user: u32, amount: i128, last: bool) -> Event
 /// Changes an account of a user.
 pub fn change(id: &str, user: u32, action: change_account::Action) -> Event {
     let account = format!("users:{user}:wallet");
-    let change = ChangeAccount { account, action: action as i32, side: 0 };
+    let change = ChangeAccount { account, action: action as i32, side: 0, metadata: Vec::new() };
     let operation = Some(command::Operation::ChangeAccount(change));
+    Event { legs: Vec::new(), operation, ..pay(id, user, user, 1) }
+}
+
+/// Says something of an account of a user.
+pub fn describe(id: &str, user: u32, value: &str) -> Event {
+    let account = format!("users:{user}:wallet");
+    let metadata = vec![MetadataChange { key: "tier".into(), value: value.into(), removed: false }];
+    let action = change_account::Action::Describe as i32;
+    let operation =
+        Some(command::Operation::ChangeAccount(ChangeAccount { account, action, side: 0, metadata }));
     Event { legs: Vec::new(), operation, ..pay(id, user, user, 1) }
 }
 
@@ -875,6 +885,7 @@ impl PostingWindow {
                     batch: verdict.batch,
                     accounting_date: verdict.accounting_date,
                     item_check: check(bytes),
+                    detail: verdict.detail,
                 }));
             }
             credit_item::Item::DayMarker(marker) => {
@@ -1048,8 +1059,13 @@ impl PostingWindow {
                 hold.amount = Some(if capture.r#final { 0 } else { left }.into());
                 hold
             }
-            command::Operation::ChangeAccount(ChangeAccount { account, action, .. }) => {
-                decision.account_status = Some(status_after(account, *action));
+            command::Operation::ChangeAccount(ChangeAccount { account, action, metadata, .. }) => {
+                if *action == change_account::Action::Describe as i32 {
+                    let (account, changed) = (account.clone(), metadata.clone());
+                    decision.account_metadata = Some(AccountMetadata { account, changed });
+                } else {
+                    decision.account_status = Some(status_after(account, *action));
+                }
                 return;
             }
             command::Operation::ProposeAdjustment(_)

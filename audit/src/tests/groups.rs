@@ -2,7 +2,8 @@
 //! anything of that is not so, or something stays on hold.
 
 use super::book_keeper::{
-    Event, Plan, World, capture, change, hold, leg, limit, pay, pay_at_most, release, reverse, up_to,
+    Event, Plan, World, capture, change, describe, hold, leg, limit, pay, pay_at_most, release, reverse,
+    up_to,
 };
 use super::clean::{QUIESCED, run};
 use crate::Check;
@@ -63,6 +64,7 @@ fn history() -> World {
         limit("limit", 3, 0),
         pay("within", 3, 6, 1),
         overdrawn("overdrawn", 3, 6, (640, 2)),
+        describe("described", 3, "gold"),
     ];
     world.ingest(0, &later.map(|event| Event { home: 0, ..event }), None);
     // Of another user's wallet is counted what it is debited.
@@ -102,7 +104,7 @@ fn what_every_partition_agreed_to_is_no_defect() {
     assert_eq!((checked(Check::AccountLimits), checked(Check::AccountVelocity)), (2, 2));
     assert_eq!(checked(Check::HoldAmount), 7, "three placed, two captures, a release, one over by time");
     let o = report.conservation.outcomes;
-    assert_eq!((o.booked, o.refused, o.pending), (22, 1, 0));
+    assert_eq!((o.booked, o.refused, o.pending), (23, 1, 0));
 }
 
 /// Decided at home, and by the partition of the payer.
@@ -180,7 +182,7 @@ fn found(p: u32, change: impl Fn(&mut Item) -> bool, drop_it: bool) -> Vec<Check
 #[test]
 #[expect(clippy::too_many_lines, reason = "a row for each defect")]
 fn defects_of_groups_and_holds() {
-    let rows: [(&str, Check, Vec<Check>); 30] = [
+    let rows: [(&str, Check, Vec<Check>); 31] = [
         (
             "gives back what is not counted",
             Check::ReversalAmount,
@@ -384,6 +386,17 @@ fn defects_of_groups_and_holds() {
                 0,
                 decision("within", false, |d| {
                     d.overdraft.push(LegOverdraft { leg: 0, overdraft: None, unlimited: true });
+                }),
+                false,
+            ),
+        ),
+        (
+            "says something else of an account than its event",
+            Check::OutcomeContent,
+            found(
+                0,
+                decision("described", false, |d| {
+                    d.account_metadata.as_mut().unwrap().changed[0].value = "silver".into();
                 }),
                 false,
             ),

@@ -6,7 +6,7 @@ use super::*;
 use serde_json::{Value, json};
 
 const ENVELOPE: &str = include_str!("../../../schemas/json/events/cloudevent.json");
-const SCHEMAS: [&str; 21] = [
+const SCHEMAS: [&str; 22] = [
     include_str!("../../../schemas/json/events/transfer.json"),
     include_str!("../../../schemas/json/events/order.paid.json"),
     include_str!("../../../schemas/json/events/refund.succeeded.json"),
@@ -23,6 +23,7 @@ const SCHEMAS: [&str; 21] = [
     include_str!("../../../schemas/json/events/account.frozen.json"),
     include_str!("../../../schemas/json/events/account.unfrozen.json"),
     include_str!("../../../schemas/json/events/account.limited.json"),
+    include_str!("../../../schemas/json/events/account.described.json"),
     include_str!("../../../schemas/json/events/adjustment.proposed.json"),
     include_str!("../../../schemas/json/events/adjustment.approved.json"),
     include_str!("../../../schemas/json/events/adjustment.rejected.json"),
@@ -149,7 +150,7 @@ fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
 #[test]
 fn every_event_on_the_page_is_booked_as_the_page_says() {
     let events = blocks(EVENTS_PAGE, "json");
-    assert_eq!(events.len(), 17);
+    assert_eq!(events.len(), 18);
     let mut kinds = Vec::new();
     for text in events {
         let event: Value = serde_json::from_str(text).unwrap();
@@ -172,6 +173,7 @@ fn every_event_on_the_page_is_booked_as_the_page_says() {
             "currency.exchanged",
             "events.linked",
             "account.frozen",
+            "account.described",
             "account.limited",
             "adjustment.proposed",
             "adjustment.approved",

@@ -68,6 +68,8 @@ pub enum Command {
     Bill(Bill),
     /// Show balances of an account, or of every account that begins with a prefix.
     Balance(Balance),
+    /// Show what an account may be used for, and what is said of it.
+    Account(Account),
     /// Show the last entries of an account.
     Entries(Entries),
     /// Show what is on hold, and what its accounts may still spend.
@@ -261,6 +263,14 @@ pub struct Entries {
     /// Most entries per asset, newest first.
     #[arg(long, default_value_t = 10)]
     pub limit: usize,
+}
+
+/// Options of `account`.
+#[derive(Debug, Args)]
+pub struct Account {
+    /// One account; `balance` takes prefixes.
+    #[arg(value_parser = one_account)]
+    pub account: String,
 }
 
 /// Options of `holds`.

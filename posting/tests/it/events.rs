@@ -8,8 +8,8 @@ use schemas::batch::sha256;
 use schemas::shards::PartitionMap;
 use schemas::wire::{
     ApproveAdjustment, BookAtMost, CaptureHold, ChangeAccount, ChangeLimits, Command, EventKey, Leg,
-    LimitChange, PlaceHold, ProposeAdjustment, RejectAdjustment, ReleaseHold, ResolveSuspense, ReverseEvent,
-    Side, SuspenseCase, change_account::Action, command, limit_change,
+    LimitChange, MetadataChange, PlaceHold, ProposeAdjustment, RejectAdjustment, ReleaseHold,
+    ResolveSuspense, ReverseEvent, Side, SuspenseCase, change_account::Action, command, limit_change,
 };
 
 /// The chart of every test that does not bring its own.
@@ -79,6 +79,8 @@ pub enum Op {
     Reverse(String),
     /// An account, and on which side where that counts.
     Account(String, Action, Side),
+    /// What is said of an account: keys with the value that each has from now on, `None` = removed. It may open the account.
+    Describe(String, bool, Vec<(String, Option<String>)>),
     /// As many of its two legs' minor units as the account of the leg on that side has available.
     AtMost(Side),
     /// Limits of an account in an asset: how little, how much.
@@ -195,7 +197,22 @@ impl Event {
                 account: account.clone(),
                 action: *action as i32,
                 side: *side as i32,
+                metadata: Vec::new(),
             }),
+            Op::Describe(account, opens, changes) => {
+                let action = if *opens { Action::Open } else { Action::Describe };
+                let change = |(key, value): &(String, Option<String>)| MetadataChange {
+                    key: key.clone(),
+                    value: value.clone().unwrap_or_default(),
+                    removed: value.is_none(),
+                };
+                command::Operation::ChangeAccount(ChangeAccount {
+                    account: account.clone(),
+                    action: action as i32,
+                    side: 0,
+                    metadata: changes.iter().map(change).collect(),
+                })
+            }
             Op::Release(hold) => command::Operation::ReleaseHold(ReleaseHold { hold: key(hold) }),
             Op::Propose(_) => command::Operation::ProposeAdjustment(ProposeAdjustment {}),
             Op::Approve(_, proposal) => command::Operation::ApproveAdjustment(ApproveAdjustment {

@@ -132,6 +132,9 @@ fn event(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
     if rng.percent(5) {
         return about_limits(rng, earlier);
     }
+    if rng.percent(5) {
+        return about_metadata(rng, earlier);
+    }
     if rng.percent(7) {
         return at_most(rng, earlier, large);
     }
@@ -235,6 +238,27 @@ fn about_limits(rng: &mut Rng, earlier: &[Event]) -> Event {
         if rng.percent(50) { owner(&account).to_owned() } else { format!("orders:{}", rng.below(40)) };
     let (id, body, legs) = (format!("e{}", earlier.len()), String::new(), Vec::new());
     let op = Op::Limits(account, asset, least, most);
+    Event { id, subject, body, legs, date: DAY, back_dated: false, op, ingest: 0 }
+}
+
+/// Something is said of an account, now and then more than there may be; now and then it is opened so.
+fn about_metadata(rng: &mut Rng, earlier: &[Event]) -> Event {
+    let account = match rng.below(12) {
+        0 => "users:1:savings".to_owned(),
+        1 => "vault:1:gold".to_owned(),
+        2..=5 => merchant(rng),
+        _ => format!("purses:{}:cash", rng.below(MERCHANTS)),
+    };
+    let keys = if rng.percent(30) { 8 + rng.below(12) } else { 1 + rng.below(3) };
+    let mut changes = BTreeMap::new();
+    for _ in 0..keys {
+        let value = rng.percent(80).then(|| format!("v{}", rng.below(5)));
+        changes.insert(format!("k{}", rng.below(24)), value);
+    }
+    let subject =
+        if rng.percent(50) { owner(&account).to_owned() } else { format!("orders:{}", rng.below(40)) };
+    let (id, body, legs) = (format!("e{}", earlier.len()), String::new(), Vec::new());
+    let op = Op::Describe(account, rng.percent(15), changes.into_iter().collect());
     Event { id, subject, body, legs, date: DAY, back_dated: false, op, ingest: 0 }
 }
 
@@ -616,6 +640,7 @@ impl Seen {
         let [held, captured, released, expired] = outcomes.holds;
         self.add("accounts", outcomes.statuses);
         self.add("limits", outcomes.limits);
+        self.add("described", outcomes.described);
         self.add("at most", outcomes.at_most.len());
         self.add("lowered", outcomes.lowered);
         self.add("waited for its hold", outcomes.parked);
@@ -667,7 +692,7 @@ fn histories_follow_the_model() {
                  unbalanced insufficient_funds balance_too_high velocity_exceeded overflow aligned unknown_hold hold_not_open hold_mismatch exceeds_hold held \
                  captured released expired account_frozen account_closed account_not_empty \
                  accounts no_principal self_approval proposal_not_open proposed approved rejected over open_again \
-                 limits limit_not_in_chart limits_contradict at_most_mismatch lowered \
+                 limits described too_much_metadata limit_not_in_chart limits_contradict at_most_mismatch lowered \
                  not_reversible exceeds_original unknown_event";
     let repairs = ["lost", "held", "asked", "asked again", "sent in several windows"];
     for what in often

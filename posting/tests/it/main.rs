@@ -16,6 +16,7 @@ mod events;
 mod histories;
 mod homes;
 mod limits;
+mod metadata;
 mod model;
 mod overdraft;
 mod pairs;

@@ -79,7 +79,7 @@ enum Sent {
     Answer { id: String, reason: String },
     Void(String),
     Forward(Event),
-    Verdict { id: String, outcome: i32, reason: String },
+    Verdict { id: String, outcome: i32, reason: String, detail: String },
     Marker(i32),
     Resend(u64),
 }
@@ -105,6 +105,8 @@ pub struct Outcomes {
     pub statuses: usize,
     /// Changes of accounts' limits.
     pub limits: usize,
+    /// Changes of what is said of accounts.
+    pub described: usize,
     /// What was booked of events that book at most what an account has, minor units, and of how many that was not all.
     pub at_most: BTreeMap<String, i128>,
     pub lowered: usize,
@@ -329,7 +331,8 @@ fn sent_by(item: &Item, by_body: &BTreeMap<(String, Vec<u8>), Event>, put: &mut 
                 put(d.forwarded_to, d.forward_sequence, Sent::Forward(event));
             }
             if d.forwarded_from != 0 {
-                let verdict = Sent::Verdict { id, outcome: d.outcome, reason: d.reason.clone() };
+                let (outcome, reason, detail) = (d.outcome, d.reason.clone(), d.detail.clone());
+                let verdict = Sent::Verdict { id, outcome, reason, detail };
                 put(d.forwarded_from - 1, d.verdict_sequence, verdict);
             }
         }
@@ -419,6 +422,8 @@ struct Books<'a> {
     parked: BTreeMap<String, (Event, i64)>,
     /// Opened, closed, debits frozen, credits frozen.
     statuses: BTreeMap<String, [bool; 4]>,
+    /// What is said of accounts, by key.
+    metadata: BTreeMap<String, BTreeMap<String, String>>,
     /// Proposed adjustments, by event.
     proposals: BTreeMap<String, Proposed>,
     /// What lies in suspense, by sender and sequence.
@@ -466,6 +471,7 @@ impl<'a> Books<'a> {
             waiting: BTreeMap::new(),
             parked: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            metadata: BTreeMap::new(),
             proposals: BTreeMap::new(),
             cases: BTreeMap::new(),
             limits: BTreeMap::new(),
@@ -600,6 +606,7 @@ impl<'a> Books<'a> {
             self.book(&at, d, &booked);
         } else {
             assert_eq!((&d.hold, &d.account_status, &d.account_limits), (&None, &None, &None), "{at}");
+            assert_eq!(d.account_metadata, None, "{at}");
             self.approving(&at, d, &event, &judged);
         }
     }
@@ -746,6 +753,8 @@ impl<'a> Books<'a> {
     /// What becomes of a hold when an event about it is booked.
     fn change_hold(&mut self, at: &str, d: &Decision, event: &Event, outcomes: &mut Outcomes) {
         assert_eq!(d.account_limits.is_some(), matches!(event.op, Op::Limits(..)), "{at}");
+        let says = matches!(&event.op, Op::Describe(_, opens, changes) if !opens || !changes.is_empty());
+        assert_eq!(d.account_metadata.is_some(), says, "{at}");
         let (id, after) = match &event.op {
             Op::Book | Op::AtMost(_) | Op::Reverse(_) => {
                 assert_eq!(d.proposal, None, "{at}");
@@ -758,6 +767,17 @@ impl<'a> Books<'a> {
             Op::Account(account, action, side) => {
                 outcomes.statuses += 1;
                 return self.change_status(at, d, account, *action, *side);
+            }
+            Op::Describe(account, opens, changes) => {
+                outcomes.described += 1;
+                match opens {
+                    true => self.change_status(at, d, account, Action::Open, Side::Unspecified),
+                    false => assert_eq!(d.account_status, None, "{at}"),
+                }
+                if says {
+                    self.change_metadata(at, d, account, changes);
+                }
+                return;
             }
             Op::Limits(account, asset, least, most) => {
                 outcomes.limits += 1;
@@ -882,10 +902,12 @@ impl<'a> Books<'a> {
                 Some((_, Answer::Refused(_))) => return Judged::Refused("hold_not_open"),
                 Some(_) => self.deciders[hold],
             },
-            Op::Account(account, ..) | Op::Limits(account, ..) => match terms_of(account, "CNY") {
-                None => return Judged::Refused("unknown_account"),
-                Some(_) => self.partition(account),
-            },
+            Op::Account(account, ..) | Op::Limits(account, ..) | Op::Describe(account, ..) => {
+                match terms_of(account, "CNY") {
+                    None => return Judged::Refused("unknown_account"),
+                    Some(_) => self.partition(account),
+                }
+            }
             _ => self.partition(&event.legs[0].account),
         };
         if at == self.slot { self.judge(event) } else { Judged::Ask(at) }
@@ -902,11 +924,54 @@ impl<'a> Books<'a> {
                 *debits = if side == Side::Credit { *debits } else { frozen };
                 *credits = if side == Side::Debit { *credits } else { frozen };
             }
-            Action::Unspecified => {}
+            Action::Describe | Action::Unspecified => {}
         }
         let stated = d.account_status.as_ref().unwrap_or_else(|| panic!("{at}: says nothing of its account"));
         let found = [stated.opened, stated.closed, stated.debits_frozen, stated.credits_frozen];
         assert_eq!((stated.account.as_str(), found), (account, *status), "{at}");
+    }
+
+    /// What is said of an account once these changes are made.
+    fn metadata_after(
+        &self,
+        account: &str,
+        changes: &[(String, Option<String>)],
+    ) -> BTreeMap<String, String> {
+        let mut said = self.metadata.get(account).cloned().unwrap_or_default();
+        for (key, value) in changes {
+            said.remove(key);
+            said.extend(value.clone().map(|value| (key.clone(), value)));
+        }
+        said
+    }
+
+    fn judge_describe(&self, account: &str, opens: bool, changes: &[(String, Option<String>)]) -> Judged {
+        if !opens && self.statuses.get(account).is_some_and(|status| status[1]) {
+            return Judged::Refused("account_closed");
+        }
+        let long = changes
+            .iter()
+            .any(|(key, value)| key.len() > 64 || value.as_ref().is_some_and(|value| value.len() > 256));
+        if long || self.metadata_after(account, changes).len() > 16 {
+            return Judged::Refused("too_much_metadata");
+        }
+        Judged::Booked
+    }
+
+    fn change_metadata(
+        &mut self,
+        at: &str,
+        d: &Decision,
+        account: &str,
+        changes: &[(String, Option<String>)],
+    ) {
+        let stated = d.account_metadata.as_ref().unwrap();
+        let found: Vec<(String, Option<String>)> = (stated.changed.iter())
+            .map(|of| (of.key.clone(), (!of.removed).then(|| of.value.clone())))
+            .collect();
+        assert_eq!((stated.account.as_str(), &*found), (account, changes), "{at}");
+        let after = self.metadata_after(account, changes);
+        self.metadata.insert(account.to_owned(), after);
     }
 
     /// What counts of an account's limits once these changes are made.
@@ -1538,6 +1603,7 @@ impl<'a> Books<'a> {
             }
             Op::Capture(hold, _) => self.judge_capture(event, hold),
             Op::Account(account, action, _) => self.judge_change(account, *action),
+            Op::Describe(account, opens, changes) => self.judge_describe(account, *opens, changes),
             Op::Propose(_) | Op::Reject(..) | Op::Resolve(..) => {
                 panic!("decided at home alone: {event:?}")
             }
@@ -1854,10 +1920,11 @@ impl<'a> Books<'a> {
 
     fn resolution(&mut self, r: &Resolution, outcomes: &mut Outcomes) {
         let at = format!("p{} batch {} verdict {} of p{}", self.slot, self.batch, r.sequence, r.from);
-        let Sent::Verdict { id, outcome, reason } = self.take(r.from, r.sequence) else {
+        let Sent::Verdict { id, outcome, reason, detail } = self.take(r.from, r.sequence) else {
             panic!("{at}: was sent as something else")
         };
         assert_eq!((&r.event.as_ref().unwrap().id, r.outcome, &r.reason), (&id, outcome, &reason), "{at}");
+        assert_eq!(r.detail, detail, "{at}");
         self.approval_ended(&id, r.outcome() == Outcome::Booked, outcomes);
         let (_, answer) = self.ids.get_mut(&id).unwrap();
         assert_eq!(*answer, Answer::Pending, "{at}: one verdict for each question");
@@ -2000,6 +2067,12 @@ impl<'a> Books<'a> {
             .map(|(account, s)| (account.to_owned(), [s.opened, s.closed, s.debits_frozen, s.credits_frozen]))
             .collect();
         assert_eq!(statuses, self.statuses, "p{slot}: statuses");
+        let said = live.metadata.all().map(|(account, said)| {
+            let said = said.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+            (account.to_owned(), said.collect::<BTreeMap<_, _>>())
+        });
+        let own = self.metadata.into_iter().filter(|(_, said)| !said.is_empty());
+        assert_eq!(said.collect::<BTreeMap<_, _>>(), own.collect(), "p{slot}: metadata");
         let held: BTreeMap<String, PlacedHold> = (live.holds.all())
             .map(|(_, hold)| {
                 let placed = hold.placed.clone().unwrap();
@@ -2060,6 +2133,7 @@ fn known(code: &str) -> &'static str {
         "account_closed",
         "account_frozen",
         "account_not_empty",
+        "too_much_metadata",
         "no_principal",
         "self_approval",
         "unknown_proposal",
@@ -2081,7 +2155,7 @@ fn fault(event: &Event) -> Option<&'static str> {
         Op::Book | Op::AtMost(_) | Op::Capture(..) | Op::Propose(_) => (1, LEGS_MAX),
         Op::Reverse(_) => (0, LEGS_MAX),
         Op::Hold(_) => (1, 1),
-        Op::Release(_) | Op::Account(..) | Op::Limits(..) => (0, 0),
+        Op::Release(_) | Op::Account(..) | Op::Limits(..) | Op::Describe(..) => (0, 0),
         Op::Approve(..) | Op::Reject(..) | Op::Resolve(..) => (0, 0),
     };
     if event.legs.len() < least {

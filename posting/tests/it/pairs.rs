@@ -3,7 +3,7 @@
 use crate::cluster::Cluster;
 use crate::events::{Event, Op};
 use crate::histories::History;
-use crate::{at_most, cases, days, limits, overdraft, refusals, script, two_principals, velocity};
+use crate::{at_most, cases, days, limits, metadata, overdraft, refusals, script, two_principals, velocity};
 use schemas::wire::{Decision, EventKey, Outcome, change_account::Action, journal_item::Item};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,8 @@ pub fn word(event: &Event) -> &'static str {
         Op::Release(_) => "release",
         Op::Reverse(_) if event.legs.is_empty() => "reverse",
         Op::Reverse(_) => "refund",
-        Op::Account(_, Action::Open, _) => "open",
+        Op::Account(_, Action::Open, _) | Op::Describe(_, true, _) => "open",
+        Op::Describe(..) => "describe",
         Op::Account(_, Action::Close, _) => "close",
         Op::Account(_, Action::Freeze, _) => "freeze",
         Op::Account(..) => "unfreeze",
@@ -62,7 +63,7 @@ pub fn of<'e>(cluster: &Cluster, events: impl IntoIterator<Item = &'e Event>) ->
 fn every_pair_of_operation_and_reason_has_a_row() {
     let rows: Pairs = [cases::ALL, days::ALL, refusals::ALL, at_most::ALL, limits::ALL, overdraft::ALL]
         .into_iter()
-        .chain([velocity::ALL, two_principals::ALL])
+        .chain([metadata::ALL, velocity::ALL, two_principals::ALL])
         .collect::<Vec<_>>()
         .concat()
         .iter()

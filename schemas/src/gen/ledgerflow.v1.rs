@@ -348,7 +348,7 @@ pub struct Command {
 /// Nested message and enum types in `Command`.
 pub mod command {
     /// What it asks for; absent: its legs are booked.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Operation {
         #[prost(message, tag = "18")]
         PlaceHold(super::PlaceHold),
@@ -433,8 +433,8 @@ pub struct CaptureHold {
     #[prost(bool, tag = "2")]
     pub r#final: bool,
 }
-/// Changes what an account may be used for, in all assets; it has no leg.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+/// Changes what an account may be used for, in all assets, or what is said of it; it has no leg.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ChangeAccount {
     #[prost(string, tag = "1")]
     pub account: ::prost::alloc::string::String,
@@ -443,6 +443,9 @@ pub struct ChangeAccount {
     /// FREEZE and UNFREEZE: debits or credits; unspecified = both.
     #[prost(enumeration = "Side", tag = "3")]
     pub side: i32,
+    /// OPEN and DESCRIBE: what is said of it from now on. Other keys stay as they are.
+    #[prost(message, repeated, tag = "4")]
+    pub metadata: ::prost::alloc::vec::Vec<MetadataChange>,
 }
 /// Nested message and enum types in `ChangeAccount`.
 pub mod change_account {
@@ -465,6 +468,8 @@ pub mod change_account {
         Close = 2,
         Freeze = 3,
         Unfreeze = 4,
+        /// Changes what is said of it and nothing else.
+        Describe = 5,
     }
     impl Action {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -478,6 +483,7 @@ pub mod change_account {
                 Self::Close => "CLOSE",
                 Self::Freeze => "FREEZE",
                 Self::Unfreeze => "UNFREEZE",
+                Self::Describe => "DESCRIBE",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -488,10 +494,22 @@ pub mod change_account {
                 "CLOSE" => Some(Self::Close),
                 "FREEZE" => Some(Self::Freeze),
                 "UNFREEZE" => Some(Self::Unfreeze),
+                "DESCRIBE" => Some(Self::Describe),
                 _ => None,
             }
         }
     }
+}
+/// A key of what is said of an account, with its value from now on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MetadataChange {
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+    /// There is no such key any more.
+    #[prost(bool, tag = "3")]
+    pub removed: bool,
 }
 /// Gives back what an event moved: its legs, or, where it has none, those of the event the other way round.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1085,6 +1103,9 @@ pub struct Decision {
     /// BOOKED and PENDING only: legs of the event that bring an overdraft, by index.
     #[prost(message, repeated, tag = "62")]
     pub overdraft: ::prost::alloc::vec::Vec<LegOverdraft>,
+    /// BOOKED only: what this says of an account from now on.
+    #[prost(message, optional, tag = "63")]
+    pub account_metadata: ::core::option::Option<AccountMetadata>,
     /// PENDING only: the command's operation, so that the Forward can be sent again.
     #[prost(
         oneof = "decision::Operation",
@@ -1095,7 +1116,7 @@ pub struct Decision {
 /// Nested message and enum types in `Decision`.
 pub mod decision {
     /// PENDING only: the command's operation, so that the Forward can be sent again.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Operation {
         #[prost(message, tag = "41")]
         PlaceHold(super::PlaceHold),
@@ -1121,6 +1142,14 @@ pub mod decision {
         #[prost(message, tag = "59")]
         ResolveSuspense(super::ResolveSuspense),
     }
+}
+/// What is said of an account: keys that changed, each with its value from now on; in a checkpoint, all that it has.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AccountMetadata {
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub changed: ::prost::alloc::vec::Vec<MetadataChange>,
 }
 /// How far below zero a leg may take its account, as in its command.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1506,6 +1535,9 @@ pub struct Resolution {
     pub accounting_date: i32,
     #[prost(fixed64, tag = "9")]
     pub item_check: u64,
+    /// Refused only: which account or figure, for people.
+    #[prost(string, tag = "10")]
+    pub detail: ::prost::alloc::string::String,
 }
 /// A day marker read from an ingest slot (commands) or from another partition (credits).
 #[derive(Clone, PartialEq, ::prost::Message)]
