@@ -55,6 +55,8 @@ checks! {
     OutcomeTwice = "outcome.twice", "An event key has one outcome that is neither duplicate nor conflict.";
     OutcomeDuplicate = "outcome.duplicate", "A duplicate has an original with the same body, repeats its outcome and names the batch that decided it.";
     OutcomeConflict = "outcome.conflict", "A conflict has an original with another body.";
+    OutcomeParked = "outcome.parked", "An event of which nothing may be known any more is parked, and booked only when a principal has let it in.";
+    IdHorizon = "ids.horizon", "What is remembered of ids ends with time alone, and never begins again.";
     OutcomeResolution = "outcome.resolution", "A pending command is resolved once, by the partition it was sent to.";
     OutcomeGroup = "outcome.group", "An event of several partitions is booked when each has put its part on hold, else refused and each told.";
     OutcomePending = "outcome.pending", "No command is pending (when quiesced).";

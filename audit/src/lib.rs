@@ -8,7 +8,7 @@
 //! that its windows read -> what lies ahead -> edge topics -> reconciliation. Every defect is a [`Finding`] with its
 //! exact place; only a log that cannot be read is an error.
 //!
-//! Limits: memory grows with accounts (about 200 bytes each, 24 more per business day), event keys (33 to 66 bytes
+//! Limits: memory grows with accounts (about 200 bytes each, 24 more per business day), event keys (41 to 82 bytes
 //! each, [`AuditLimit::ids`]) and what is in flight. Each topic has a reader of its own.
 //!
 //! Order relied on: records of one commit to one partition keep their order; a changelog batch is in the same commit

@@ -1,6 +1,6 @@
 //! One outcome per command: the decisions of a home partition against the commands its windows read.
 //!
-//! Bounded by event keys: 16 bytes of SHA-256 of the key and 16 of state each, 33 to 66 bytes with the table's slack.
+//! Bounded by event keys: 16 bytes of SHA-256 of the key and 24 of state each, 41 to 82 bytes with the table's slack.
 //! The check of keys may be left out; pending commands are then still held against their resolutions.
 
 use crate::amount;
@@ -9,8 +9,8 @@ use crate::finding::{Check, Findings, Place};
 use prost::Message;
 use rustc_hash::FxHashMap;
 use schemas::wire::{
-    Answered, AssetSum, Command, Decision, Entry, EventKey, Leg, Match, MetadataChange, Outcome, RemoteLeg,
-    Resolution, Side, command, decision, proposal_state::State,
+    Answered, AssetSum, Command, Decision, Entry, EventKey, IdHorizon, Leg, Match, MetadataChange, Outcome,
+    RemoteLeg, Resolution, Side, command, decision, proposal_state::State,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -25,6 +25,8 @@ type KeyDigest = [u8; 16];
 struct Known {
     body: u64,
     decided: Decided,
+    /// Batch of home's journal in which it came.
+    home: u64,
 }
 
 /// Outcome of an original, and the partition and batch that hold its decision, in 64 bits: 53 of batch, 8 of partition
@@ -72,6 +74,8 @@ struct Group {
     whole: bool,
     /// It gives another event back, which was counted when it asked.
     counted: bool,
+    /// It is parked, and nobody has let it in.
+    parked: bool,
     /// By partition: its answer, empty = on hold.
     answers: BTreeMap<u32, Option<String>>,
 }
@@ -96,6 +100,8 @@ pub struct Home {
     pending: FxHashMap<KeyDigest, Pending>,
     /// Events given back, by asset: sums of debits.
     reversed: FxHashMap<KeyDigest, BTreeMap<String, i128>>,
+    /// What is remembered of ids.
+    horizon: IdHorizon,
     /// Decisions so far.
     pub outcomes: Outcomes,
 }
@@ -189,10 +195,12 @@ impl Home {
         });
         if outcome == Outcome::Pending {
             let (to, sequence) = (decision.forwarded_to, decision.forward_sequence);
-            let waits = !decision.reserve.is_empty() || decision.waits_for.is_some();
+            let waits = !decision.reserve.is_empty() || decision.waits_for.is_some() || decision.parked;
             let group = waits.then(|| Box::new(Group::of(decision)));
             self.pending.insert(key, Pending { to, sequence, place, group });
         }
+        self.may_be_booked(place, decision, found);
+        self.admit(place, decision, found);
         if !with_ids {
             return;
         }
@@ -218,7 +226,8 @@ impl Home {
             }
             Outcome::Unspecified => {}
             _ => {
-                found.that(Check::OutcomeTwice, known.is_none(), || {
+                let recognised = known.filter(|known| self.is_recognised(known, decision));
+                found.that(Check::OutcomeTwice, recognised.is_none(), || {
                     let before = known.map_or_else(String::new, |k| describe(k, body));
                     (named(), format!("{} after {before}", text(decision.outcome)))
                 });
@@ -226,9 +235,64 @@ impl Home {
                     Outcome::Pending => Decided::pending(),
                     _ => Decided::new(decision.outcome, place.at.partition, place.batch),
                 };
-                self.ids.entry(key).or_insert(Known { body, decided });
+                if recognised.is_none() {
+                    self.ids.insert(key, Known { body, decided, home: place.batch });
+                }
             }
         }
+    }
+
+    /// Whether the answer to an event that came before must be the same again.
+    fn is_recognised(&self, known: &Known, decision: &Decision) -> bool {
+        let old = decision.occurred_at_us <= self.horizon.recognised_after_us;
+        let pending = known.decided.outcome() == Outcome::Pending as i32;
+        pending || known.home >= if old { self.horizon.kept_from } else { self.horizon.recognised_from }
+    }
+
+    /// What may have been booked before anything that is known is parked.
+    fn may_be_booked(&self, place: Place, decision: &Decision, found: &mut Findings) {
+        let old = self.horizon.kept_from > 0 && decision.occurred_at_us <= self.horizon.kept_after_us;
+        let moves = !decision.entry.is_empty() || !decision.remote.is_empty() || !decision.asked.is_empty();
+        let proposal = decision.proposal.is_some();
+        let fits = if decision.parked { old } else { !(old && moves && !proposal) };
+        found.that(Check::OutcomeParked, fits, || {
+            let name = format!("{place} {}", event_name(decision.event.as_ref()));
+            let (is, kept) = (decision.occurred_at_us, self.horizon.kept_after_us);
+            (name, format!("occurred at {is} us, ids are kept after {kept} us, parked: {}", decision.parked))
+        });
+    }
+
+    /// Takes what a principal says of a parked event.
+    fn admit(&mut self, place: Place, decision: &Decision, found: &mut Findings) {
+        let Some(admitted) = &decision.admitted else { return };
+        let pending = self.pending.get_mut(&key_digest(admitted.event.as_ref()));
+        let group = pending.and_then(|pending| pending.group.as_mut()).filter(|group| group.parked);
+        let known = !decision.principal.is_empty();
+        found.that(Check::OutcomeParked, group.is_some() && known, || {
+            let name = format!("{place} {}", event_name(admitted.event.as_ref()));
+            (name, if known { "let in or turned away, and not parked" } else { "let in by nobody" })
+        });
+        if let Some(group) = group {
+            group.parked = false;
+        }
+    }
+
+    /// Takes what is remembered of ids from now on.
+    pub fn remembers(&mut self, place: Place, to: &IdHorizon, found: &mut Findings) {
+        let of = |h: &IdHorizon| [h.recognised_from, h.kept_from];
+        let from = |h: &IdHorizon| [h.recognised_after_us, h.kept_after_us];
+        let first = self.horizon == IdHorizon::default();
+        let falls = of(to).iter().zip(of(&self.horizon)).any(|(to, before)| *to < before)
+            || (!first && from(to).iter().zip(from(&self.horizon)).any(|(to, before)| *to < before));
+        let above = of(to).iter().any(|from| *from > place.batch) || to.kept_from > to.recognised_from;
+        found.that(Check::IdHorizon, !falls && !above, || {
+            (format!("{place}"), format!("{to:?} after {:?}", self.horizon))
+        });
+        if to.kept_from > self.horizon.kept_from {
+            let pending = |known: &Known| known.decided.outcome() == Outcome::Pending as i32;
+            self.ids.retain(|_, known| known.home >= to.kept_from || pending(known));
+        }
+        self.horizon = to.clone();
     }
 
     /// Takes the verdict on a pending command.
@@ -280,6 +344,8 @@ impl Home {
             found.wrong(Check::OutcomeResolution, named(), "no partition was asked under this key");
             return;
         };
+        let parked = group.parked && decision.outcome() != Outcome::Refused;
+        found.that(Check::OutcomeParked, !parked, || (named(), "decided while it was parked"));
         let wrong = group.differs(decision);
         found.that(Check::OutcomeGroup, wrong.is_none(), || (named(), wrong.unwrap_or_default()));
         self.given_back(place, decision, &group, found);
@@ -361,10 +427,11 @@ impl Home {
 impl Group {
     fn of(decision: &Decision) -> Self {
         let answers = decision.reserve.iter().map(|reserve| (reserve.partition, None)).collect();
-        let (legs, waits) = (legs_remote(decision), decision.waits_for.is_some());
+        let waits = decision.waits_for.is_some() || decision.parked;
+        let (legs, parked) = (legs_remote(decision), decision.parked);
         let reverses = matches!(decision.operation, Some(decision::Operation::ReverseEvent(_)));
         let (whole, counted) = (reverses && waits && legs.is_empty(), decision.reversed.is_some());
-        Self { legs, waits, whole, counted, answers }
+        Self { legs, waits, whole, counted, parked, answers }
     }
 
     /// Why a decision is not what the answers call for.

@@ -332,6 +332,7 @@ impl Posting {
             Item::ProposalExpired(over) => self.proposals.expired(place, over, self.tick_us, around.found),
             Item::Tick(tick) => self.tick_us = self.tick_us.max(tick.business_time_us),
             Item::Chart(_) => self.limits.forget(),
+            Item::IdHorizon(to) => self.home.remembers(place, to, around.found),
             // Those that were taken from a channel are judged there, what was moved with its batch; these change nothing that is
             // audited.
             Item::Decision(_)
@@ -424,7 +425,8 @@ impl Posting {
         self.suspense.decided(place, decision, around.found);
         self.limits.decision(place, decision, around.found);
         self.holds_of(place, decision, collected, around.found);
-        if outcome == Outcome::Pending && decision.reserve.is_empty() && decision.waits_for.is_none() {
+        let waits = !decision.reserve.is_empty() || decision.waits_for.is_some() || decision.parked;
+        if outcome == Outcome::Pending && !waits {
             let claim = Claim::Forward(Box::new(forward_of(decision, Some(legs_remote(decision)))));
             collected.send(decision.forwarded_to, decision.forward_sequence, claim);
         }
@@ -467,7 +469,9 @@ impl Posting {
             Outcome::Booked => (moves || changes(decision)) && decision.reason.is_empty(),
             Outcome::Refused => !moves && !changes(decision) && !decision.reason.is_empty(),
             Outcome::Duplicate => !moves && !away,
-            Outcome::Pending if decision.waits_for.is_some() => !moves && !away && !decision.concludes,
+            Outcome::Pending if decision.waits_for.is_some() || decision.parked => {
+                !moves && !away && !decision.concludes
+            }
             Outcome::Pending if decision.reserve.is_empty() => {
                 !moves && !away && decision.forwarded_to != self.partition
             }
@@ -870,6 +874,7 @@ fn changes(decision: &Decision) -> bool {
         || decision.account_limits.is_some()
         || decision.account_metadata.is_some()
         || decision.proposal.is_some()
+        || decision.admitted.is_some()
 }
 
 fn add_to<'s>(sums: &mut Vec<(&'s str, i128)>, asset: &'s str, moved: i128) {

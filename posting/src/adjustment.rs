@@ -193,7 +193,7 @@ pub fn judge(
     };
     let event = &command.facts.event;
     let is_itself = (event.source, event.id) == (proposal.source, proposal.id);
-    if o.id(&id_key(proposal.source, proposal.id)).is_none() && o.tick_us > 0 && !is_itself {
+    if o.known(&id_key(proposal.source, proposal.id)).is_none() && o.tick_us > 0 && !is_itself {
         // It may have overtaken its proposal. Before the first tick nothing says how long to wait.
         groups::wait_for(o, command, proposal, &[], ingest_slot, None);
         return Ok((Outcome::Pending, home));
@@ -346,7 +346,7 @@ fn reject(
 fn open(o: &Overlay<'_>, proposal: &EventView<'_>) -> Result<Proposal, Refusal> {
     let key = id_key(proposal.source, proposal.id);
     let named = || format!("{} {}", proposal.source, proposal.id);
-    if o.id(&key).is_none() {
+    if o.known(&key).is_none() {
         return Err(Refusal::new(Reason::UnknownProposal, named()));
     }
     let open = o.proposal(&key).filter(|proposal| proposal.is_open(o.tick_us));

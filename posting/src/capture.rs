@@ -17,7 +17,7 @@ use schemas::wire::{EventKey, HoldLeg, Outcome, PlaceHold};
 /// # Errors
 /// [`Reason::UnknownHold`], [`Reason::HoldNotOpen`].
 pub fn decider(o: &Overlay<'_>, hold: &EventView<'_>) -> Result<u32, Refusal> {
-    match o.id(&key_of(hold)) {
+    match o.known(&key_of(hold)) {
         None => Err(Refusal::new(Reason::UnknownHold, format!("{} {}", hold.source, hold.id))),
         Some(record) if record.outcome == Outcome::Refused => Err(not_open(hold)),
         Some(record) => Ok(record.decider.into()),

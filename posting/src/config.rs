@@ -1,6 +1,7 @@
 //! What posting is told at start.
 
 use crate::accounts::Terms;
+use crate::{horizon, id_table};
 use schemas::batch::{Hash, sha256};
 use schemas::chart::Chart;
 use schemas::dates::TICK_AHEAD_US_MAX_DEFAULT;
@@ -56,6 +57,10 @@ pub struct PostingConfig {
     /// Business time after which a proposed adjustment is over, microseconds. It may change between runs: the end of each
     /// is in the journal.
     pub proposal_us: i64,
+    /// How long ids are recognised and kept. It may change between runs: what is forgotten is in the journal.
+    pub ids: horizon::Terms,
+    /// Ids of a page in memory ([`id_table`]).
+    pub id_page_rows: usize,
 }
 
 impl PostingConfig {
@@ -72,7 +77,17 @@ impl PostingConfig {
         let chart_hash = sha256(chart_yaml.as_bytes());
         let (tick_ahead_us_max, group_timeout_us) = (TICK_AHEAD_US_MAX_DEFAULT, GROUP_TIMEOUT_US_DEFAULT);
         let proposal_us = PROPOSAL_US_DEFAULT;
-        Ok(Self { chart, chart_hash, map, ingest_slots, tick_ahead_us_max, group_timeout_us, proposal_us })
+        Ok(Self {
+            chart,
+            chart_hash,
+            map,
+            ingest_slots,
+            tick_ahead_us_max,
+            group_timeout_us,
+            proposal_us,
+            ids: horizon::Terms::default(),
+            id_page_rows: id_table::PAGE_ROWS,
+        })
     }
 
     /// Largest body of a batch on `credits`.

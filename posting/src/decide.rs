@@ -22,6 +22,7 @@ use crate::limits::{self, OwnLimits};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
 use crate::overdraft::Overdraft;
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
+use crate::parked;
 use crate::reversal;
 use crate::status::{self, Status};
 use crate::suspense;
@@ -80,11 +81,18 @@ impl<'c> Ahead<'c> {
 pub fn command(o: &mut Overlay<'_>, ahead: Ahead<'_>, ingest_slot: u32) -> Result<(), Broken> {
     let Ahead { command, key, placed } = ahead;
     tally_command(o, command, ingest_slot)?;
-    if let Some(original) = o.id(&key) {
+    if let Some(original) = o.original(&key, command.facts.occurred_at_us) {
         answer_again(o, command, &original, ingest_slot);
         return Ok(());
     }
-    let (outcome, reason, decider) = match placed.and_then(|legs| judge(o, command, &legs, ingest_slot)) {
+    let judged = placed.and_then(|legs| {
+        if parked::must_wait(o, command) {
+            parked::park(o, command, &legs, ingest_slot);
+            return Ok((Outcome::Pending, o.base.slot));
+        }
+        judge(o, command, &legs, ingest_slot)
+    });
+    let (outcome, reason, decider) = match judged {
         Ok((outcome, decider)) => (outcome, None, decider),
         Err(r) => {
             o.decided(&DecisionLine::refused(command, ingest_slot, r.reason, &r.detail));
@@ -113,11 +121,12 @@ fn judge(
         }
         Operation::PlaceHold(_) => Decider::At(legs.first().map_or(home, |leg| leg.partition)),
         Operation::ChangeAccount(AccountChange { account, .. })
-        | Operation::ChangeLimits(LimitsChange { account, .. }) => {
-            let unknown = || Refusal::new(Reason::UnknownAccount, account);
-            Decider::At(o.config.partition_of(account).ok_or_else(unknown)?)
-        }
+        | Operation::ChangeLimits(LimitsChange { account, .. }) => Decider::At(partition_of(o, account)?),
         Operation::Adjust(_) => return adjustment::judge(o, command, legs, ingest_slot),
+        Operation::Admit { event, refuse } => {
+            parked::judge(o, command, (&event, refuse), ingest_slot)?;
+            return Ok((Outcome::Booked, home));
+        }
         Operation::CaptureHold { hold, .. } | Operation::ReleaseHold { hold } => {
             match capture::decider(o, &hold) {
                 // It may have overtaken its hold. Before the first tick nothing says how long to wait.
@@ -144,6 +153,10 @@ fn judge(
             Ok((Outcome::Pending, home))
         }
     }
+}
+
+fn partition_of(o: &Overlay<'_>, account: &str) -> Result<u32, Refusal> {
+    o.config.partition_of(account).ok_or_else(|| Refusal::new(Reason::UnknownAccount, account))
 }
 
 /// A command that names itself waits for nothing.
@@ -191,22 +204,58 @@ pub fn book_approved(
     let home = o.base.slot;
     // What lies in suspense here has one owner: the account that it goes to is not asked, only told.
     let decider = if command.operation.case().is_some() { Decider::At(home) } else { decider(&legs, home) };
+    decide_waited(o, command, &legs, decider, (ingest_slot, key))
+}
+
+/// Decides a command that has waited, or asks who can.
+fn decide_waited(
+    o: &mut Overlay<'_>,
+    command: &CommandView<'_>,
+    legs: &[Placed<'_>],
+    decider: Decider,
+    (ingest_slot, key): (u32, IdKey),
+) -> Result<(Outcome, u32), Refusal> {
+    let home = o.base.slot;
     match decider {
         Decider::At(at) if at == home => {
-            let booked = book(o, command, &legs, Funds::Judged)?;
+            let booked = decide_here(o, command, legs, home)?;
             o.decided(&DecisionLine { concludes: Some(key), ..booked.line(command, ingest_slot) });
             Ok((Outcome::Booked, home))
         }
         Decider::At(at) => {
-            forward(o, command, &legs, at, ingest_slot, Some(key));
+            forward(o, command, legs, at, ingest_slot, Some(key));
             Ok((Outcome::Pending, at))
         }
         Decider::Several(parts) => {
             let opening = Opening { concludes: Some(key), reversed: None };
-            groups::open(o, command, parts, &asked(&legs), ingest_slot, &opening)?;
+            groups::open(o, command, parts, &asked(legs), ingest_slot, &opening)?;
             Ok((Outcome::Pending, home))
         }
     }
+}
+
+/// Decides a command that was parked as if it came now, or asks the partitions that can.
+///
+/// # Errors
+/// The refusal; nothing is changed.
+pub fn judge_admitted(
+    o: &mut Overlay<'_>,
+    command: &CommandView<'_>,
+    ingest_slot: u32,
+    key: IdKey,
+) -> Result<(Outcome, u32), Refusal> {
+    let legs = place(o, command)?;
+    let home = o.base.slot;
+    let decider = match command.operation {
+        Operation::PlaceHold(_) => Decider::At(legs.first().map_or(home, |leg| leg.partition)),
+        Operation::ChangeAccount(AccountChange { account, .. })
+        | Operation::ChangeLimits(LimitsChange { account, .. }) => Decider::At(partition_of(o, account)?),
+        Operation::CaptureHold { hold, .. } | Operation::ReleaseHold { hold } => {
+            Decider::At(capture::decider(o, &hold)?)
+        }
+        _ => decider(&legs, home),
+    };
+    decide_waited(o, command, &legs, decider, (ingest_slot, key))
 }
 
 /// Does what a command of that home asks for, or refuses and leaves the overlay as it was.
@@ -232,6 +281,7 @@ fn decide_here<'c>(
         Operation::Adjust(_) => {
             Err(Refusal::new(Reason::UnknownProposal, "only its home knows what is proposed"))
         }
+        Operation::Admit { .. } => Err(Refusal::new(Reason::NotParked, "only its home knows what is parked")),
     }
 }
 
@@ -365,7 +415,10 @@ pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result
         // Without a leg it gives everything back.
         Operation::ReverseEvent { .. } => (0, LEGS_MAX),
         Operation::PlaceHold(_) => (1, 1),
-        Operation::ReleaseHold { .. } | Operation::ChangeAccount(_) | Operation::ChangeLimits(_) => (0, 0),
+        Operation::ReleaseHold { .. }
+        | Operation::ChangeAccount(_)
+        | Operation::ChangeLimits(_)
+        | Operation::Admit { .. } => (0, 0),
         Operation::Adjust(adjust) => adjust.legs(LEGS_MAX),
     };
     if command.legs.len() < least {

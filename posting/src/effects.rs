@@ -12,6 +12,7 @@ use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, key_of, remembered};
 use crate::limits::OwnLimits;
 use crate::metadata;
+use crate::parked;
 use crate::proposals::Change;
 use crate::resend::{Again, command_of};
 use crate::reversal::{self, Reversed};
@@ -23,8 +24,8 @@ use prost::Message;
 use schemas::batch::Hash;
 use schemas::reason::Reason;
 use schemas::wire::{
-    Answer, Answered, DayMarker, DayMarkerSeen, Decision, Entry, HeldLeg, HoldLeg, Outcome, Received,
-    Reserved, decision, journal_item::Item,
+    self, Answer, Answered, DayMarker, DayMarkerSeen, Decision, Entry, HeldLeg, HoldLeg, Outcome, Received,
+    Reserved, decision, group_parking::Parking, journal_item::Item,
 };
 
 /// One change of a slot's state.
@@ -84,6 +85,17 @@ pub enum Effect {
     },
     /// An event that waited is decided.
     GroupClosed(IdKey),
+    /// A parked event is let in or turned away.
+    Admitted {
+        /// The event that is parked.
+        key: IdKey,
+        /// It is turned away.
+        refuse: bool,
+        /// Business time at which it is refused where it waits for another event, microseconds; 0 = never.
+        deadline_us: i64,
+    },
+    /// What is recognised and kept of ids.
+    Horizon(Box<wire::IdHorizon>),
     /// Something is on hold.
     HoldPlaced {
         /// Event and leg.
@@ -256,6 +268,7 @@ impl Effect {
                 out.extend(velocity::of_wire(&moved).map(|of| Self::Moved(Box::new(of))));
             }
             Item::Tick(tick) => out.push(Self::Tick(tick.business_time_us)),
+            Item::IdHorizon(to) => out.push(Self::Horizon(Box::new(to))),
             Item::HeldTick(tick) => out.push(Self::HeldTick(tick.business_time_us)),
             Item::DayMarkerSeen(seen) => of_marker(seen, out),
             Item::DayMarkerSent(sent) => out.push(Self::MarkerSent { book: sent.book, date: sent.date }),
@@ -337,7 +350,7 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
         let decider = if forwarded { decision.forwarded_to } else { slot };
         out.extend(concluded(key(), outcome, reason, (slot, decider), batch));
     } else {
-        let waits = !decision.reserve.is_empty() || decision.waits_for.is_some();
+        let waits = waits(&decision);
         let asked = outcome == Outcome::Pending && !waits;
         let decider = if asked { decision.forwarded_to } else { slot };
         out.push(match remembered(outcome, reason, &decision.body_hash, decider, batch) {
@@ -367,10 +380,18 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
     if let Some(state) = &decision.reversed {
         out.push(reversal::effect(Reversed::from_wire(state)));
     }
-    if !decision.reserve.is_empty() || decision.waits_for.is_some() {
+    if let Some(admitted) = &decision.admitted {
+        out.push(parked::effect_of(&decision, admitted));
+    }
+    if waits(&decision) {
         of_group(&decision, key(), slot, out);
     }
     out.extend(decision.entry.into_iter().map(|entry| Effect::of_entry(entry, batch)));
+}
+
+/// Whether its home keeps it until it is decided.
+fn waits(decision: &Decision) -> bool {
+    !decision.reserve.is_empty() || decision.waits_for.is_some() || decision.parked
 }
 
 fn reverses(decision: &Decision) -> bool {
@@ -415,6 +436,7 @@ fn of_group(decision: &Decision, key: IdKey, slot: u32, out: &mut Vec<Effect>) {
         waits_for: decision.waits_for.clone(),
         came: false,
         decided: decision.waits_for.is_some() && reverses(decision),
+        parking: if decision.parked { Parking::Parked } else { Parking::None },
     };
     out.push(Effect::GroupOpened { key, group: Box::new(group) });
 }

@@ -18,17 +18,20 @@ use crate::decide::{self, Broken};
 use crate::ids::{IdKey, id_key};
 use crate::lines::{DecisionLine, ProposalLine, ReserveLine};
 use crate::overlay::{Overlay, Refusal};
+use crate::parked;
 use crate::reversal::{self, Reversed};
 use crate::room;
 use crate::views::{CommandView, EventView};
 use bytes::Bytes;
 use prost::Message;
 use schemas::reason::Reason;
-use schemas::wire::{self, Answer, EventKey, HoldLeg, Outcome, Reserve, Void, credit_item};
+use schemas::wire::{
+    self, Answer, EventKey, HoldLeg, Outcome, Reserve, Void, credit_item, group_parking::Parking,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An event that waits for answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Group {
     /// The encoded `Command`.
     pub command: Bytes,
@@ -44,6 +47,8 @@ pub struct Group {
     pub came: bool,
     /// It waits until that event is decided, not only known: this gives it back ([`crate::reversal`]).
     pub decided: bool,
+    /// Whether it is parked, or was.
+    pub parking: Parking,
 }
 
 /// A partition that was asked.
@@ -59,6 +64,11 @@ impl Group {
     /// Whether it can be decided: one has refused, or all have answered.
     #[must_use]
     pub fn is_ready(&self) -> bool {
+        match self.parking {
+            Parking::Parked => return false,
+            Parking::TurnedAway => return true,
+            Parking::None | Parking::Admitted => {}
+        }
         if self.waits_for.is_some() {
             return self.came;
         }
@@ -89,7 +99,8 @@ impl Group {
         let (command, ingest_slot, deadline_us) = (self.command.clone(), self.ingest_slot, self.deadline_us);
         let member = self.members.iter().map(member).collect();
         let (waits_for, came, decided) = (self.waits_for.clone(), self.came, self.decided);
-        wire::OpenGroup { command, ingest_slot, deadline_us, member, waits_for, came, decided }
+        let parking = self.parking as i32;
+        wire::OpenGroup { command, ingest_slot, deadline_us, member, waits_for, came, decided, parking }
             .encode_to_vec()
     }
 
@@ -105,8 +116,9 @@ impl Group {
         };
         let members = open.member.into_iter().map(member).collect();
         let (command, ingest_slot, deadline_us) = (open.command, open.ingest_slot, open.deadline_us);
+        let parking = Parking::try_from(open.parking).ok()?;
         let (waits_for, came, decided) = (open.waits_for, open.came, open.decided);
-        Some(Self { command, ingest_slot, deadline_us, members, waits_for, came, decided })
+        Some(Self { command, ingest_slot, deadline_us, members, waits_for, came, decided, parking })
     }
 }
 
@@ -184,9 +196,24 @@ impl GroupTable {
             if let Some(group) = self.groups.get_mut(&key).filter(|group| decided || !group.decided) {
                 group.came = true;
                 self.waiting.remove(&(event, key));
-                self.ready.insert(key);
+                if group.is_ready() {
+                    self.ready.insert(key);
+                }
                 self.dirty.insert(key);
             }
+        }
+    }
+
+    /// Parked events, by key.
+    pub fn parked(&self) -> impl Iterator<Item = (&IdKey, &Group)> {
+        self.groups.iter().filter(|(_, group)| group.parking == Parking::Parked)
+    }
+
+    /// A principal has judged a parked event.
+    pub(crate) fn admit(&mut self, key: IdKey, refuse: bool, deadline_us: i64) {
+        if let Some(group) = self.groups.remove(&key) {
+            self.dirty.insert(key);
+            self.load(key, parked::judged(group, refuse, deadline_us));
         }
     }
 
@@ -238,7 +265,7 @@ impl Overlay<'_> {
 impl Overlay<'_> {
     fn can_be_decided(&self, group: &Group) -> bool {
         let came = |event: &EventKey| self.came_now(&crate::ids::key_of(Some(event)));
-        group.is_ready() || group.waits_for.as_ref().is_some_and(came)
+        group.parking != Parking::Parked && (group.is_ready() || group.waits_for.as_ref().is_some_and(came))
     }
 }
 
@@ -267,14 +294,15 @@ pub fn wait_for(
         members: BTreeMap::new(),
         waits_for: Some(EventKey { source: event.source.to_owned(), id: event.id.to_owned() }),
         // A reversal waits for the legs besides, which come with a later window.
-        came: command.operation.reverses().is_none() && o.id(&id_key(event.source, event.id)).is_some(),
+        came: command.operation.reverses().is_none() && o.known(&id_key(event.source, event.id)).is_some(),
         decided: command.operation.reverses().is_some(),
+        parking: Parking::None,
     };
     o.open_group(key_of(command), group, &[]);
 }
 
 /// When an event that begins to wait now is refused; 0 = never.
-fn deadline(o: &Overlay<'_>) -> i64 {
+pub(crate) fn deadline(o: &Overlay<'_>) -> i64 {
     if o.tick_us > 0 { o.tick_us.saturating_add(o.config.group_timeout_us) } else { 0 }
 }
 
@@ -320,9 +348,7 @@ pub fn open(
         ingest_slot,
         deadline_us,
         members: reserve.iter().map(member).collect(),
-        waits_for: None,
-        came: false,
-        decided: false,
+        ..Group::default()
     };
     o.decided(&DecisionLine {
         asked,
@@ -366,7 +392,10 @@ pub fn outcome_of(answer: &Answer) -> Result<(), (Reason, String)> {
 pub fn conclude(o: &mut Overlay<'_>) -> Result<(), Broken> {
     for key in o.groups_due() {
         let Some(group) = o.group(&key).cloned() else { continue };
-        if group.decided {
+        if group.parking == Parking::Parked {
+            continue;
+        }
+        if group.decided && group.parking != Parking::TurnedAway {
             reversal::conclude(o, key, &group)?;
             continue;
         }
@@ -379,8 +408,11 @@ pub fn conclude(o: &mut Overlay<'_>) -> Result<(), Broken> {
         }
         // One that has waited for another event may wait again, for answers.
         o.groups.insert(key, None);
-        if group.waits_for.is_some() {
-            conclude_waiting(o, key, &group, &command);
+        if group.parking != Parking::None {
+            parked::conclude(o, key, &group, &command);
+        } else if group.waits_for.is_some() {
+            let judged = decide::judge_waited(o, &command, group.ingest_slot, key);
+            concluded(o, key, &command, group.ingest_slot, judged);
         } else {
             conclude_one(o, key, &group, &command);
         }
@@ -388,17 +420,23 @@ pub fn conclude(o: &mut Overlay<'_>) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Decides a command whose event has come, or whose time is over.
-fn conclude_waiting(o: &mut Overlay<'_>, key: IdKey, group: &Group, command: &CommandView<'_>) {
-    let (outcome, reason, decider) = match decide::judge_waited(o, command, group.ingest_slot, key) {
+/// Writes down what a command that has waited was refused for, and remembers what became of it.
+pub fn concluded(
+    o: &mut Overlay<'_>,
+    key: IdKey,
+    command: &CommandView<'_>,
+    ingest_slot: u32,
+    judged: Result<(Outcome, u32), Refusal>,
+) {
+    let (outcome, reason, decider) = match judged {
         Ok((outcome, decider)) => (outcome, None, decider),
         Err(r) => {
-            let line = DecisionLine::refused(command, group.ingest_slot, r.reason, &r.detail);
+            let line = DecisionLine::refused(command, ingest_slot, r.reason, &r.detail);
             o.decided(&DecisionLine { concludes: Some(key), ..line });
             (Outcome::Refused, Some(r.reason), o.base.slot)
         }
     };
-    o.resolve_id(key, outcome, reason, (decider, o.batch));
+    o.resolve_id(key, outcome, reason, decider, o.batch);
     adjustment::ended(o, &key, outcome);
 }
 
@@ -423,7 +461,7 @@ fn conclude_one(o: &mut Overlay<'_>, key: IdKey, group: &Group, command: &Comman
     };
     let reversed = reversal::settled(o, command, judged.is_ok());
     o.decided(&DecisionLine { concludes: Some(key), voided: &voided, reversed: reversed.as_ref(), ..line });
-    o.resolve_id(key, outcome, reason, (o.base.slot, o.batch));
+    o.resolve_id(key, outcome, reason, o.base.slot, o.batch);
     adjustment::ended(o, &key, outcome);
 }
 
@@ -472,13 +510,18 @@ mod tests {
             ingest_slot: 3,
             deadline_us: 9,
             members: members.into(),
-            waits_for: None,
-            came: false,
-            decided: false,
+            ..Group::default()
         };
         assert_eq!(Group::decode(&group.encode()), Some(group.clone()));
         let waits_for = Some(EventKey { source: "/shop".into(), id: "h-1".into() });
-        let group = Group { members: BTreeMap::new(), waits_for, came: true, decided: true, ..group };
+        let group = Group {
+            members: BTreeMap::new(),
+            waits_for,
+            came: true,
+            decided: true,
+            parking: Parking::Admitted,
+            ..group
+        };
         assert_eq!(Group::decode(&group.encode()), Some(group));
     }
 }

@@ -1,13 +1,9 @@
-//! Idempotency: what became of every (source, id) at its home.
-//!
-//! The table holds 16 bytes of SHA-256 for the key and 16 for the body, so that a lookup costs one probe and a
-//! record about 60 bytes. Records leave by time only (a later release); nothing is forgotten under load.
+//! Idempotency: the key of an event at its home, and what is remembered of it. Where these are kept: [`crate::id_table`].
 
 use schemas::batch::sha256;
 use schemas::reason::Reason;
 use schemas::wire::{EventKey, Outcome};
 use sha2::{Digest, Sha256};
-use stream::table::{Index, Rows};
 
 /// First 16 bytes of SHA-256(length of source, source, id).
 pub type IdKey = [u8; 16];
@@ -87,7 +83,8 @@ impl IdRecord {
     }
 }
 
-const RECORD_BYTES: usize = 16 + 1 + 1 + 2 + 8 + 8;
+/// Bytes of an encoded record.
+pub(crate) const RECORD_BYTES: usize = 16 + 1 + 1 + 2 + 8 + 8;
 
 impl IdRecord {
     pub(crate) fn encode(&self) -> [u8; RECORD_BYTES] {
@@ -125,110 +122,6 @@ impl IdRecord {
             batch: u64::from_be_bytes(batch.try_into().ok()?),
             home_batch: u64::from_be_bytes(home_batch.try_into().ok()?),
         })
-    }
-}
-
-/// The key is a hash already.
-fn hash_of(key: &IdKey) -> u32 {
-    let [a, b, c, d, ..] = *key;
-    u32::from_be_bytes([a, b, c, d])
-}
-
-const _: () = assert!(size_of::<(IdKey, IdRecord)>() <= 56);
-
-/// Ids of one slot.
-#[derive(Debug, Default)]
-pub struct IdTable {
-    index: Index,
-    records: Rows<(IdKey, IdRecord)>,
-    booked: u64,
-    pending: u64,
-    dirty: Vec<(IdKey, IdRecord)>,
-}
-
-impl IdTable {
-    /// What became of an event.
-    #[must_use]
-    pub fn get(&self, key: &IdKey) -> Option<&IdRecord> {
-        self.records.get(self.find(key)? as usize).map(|(_, record)| record)
-    }
-
-    fn find(&self, key: &IdKey) -> Option<u32> {
-        let is_it = |row: u32| self.records.get(row as usize).is_some_and(|(found, _)| found == key);
-        self.index.find(hash_of(key), is_it)
-    }
-
-    /// Number of ids held.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    /// Whether none is held.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
-
-    /// Ids whose event is booked.
-    #[must_use]
-    pub const fn booked(&self) -> u64 {
-        self.booked
-    }
-
-    /// Ids whose event is refused for good.
-    #[must_use]
-    pub fn refused(&self) -> u64 {
-        (self.records.len() as u64).saturating_sub(self.booked).saturating_sub(self.pending)
-    }
-
-    /// Ids whose verdict is still to come.
-    #[must_use]
-    pub const fn pending(&self) -> u64 {
-        self.pending
-    }
-
-    pub(crate) fn set(&mut self, key: IdKey, record: IdRecord) {
-        self.load(key, record);
-        self.dirty.push((key, record));
-    }
-
-    pub(crate) fn load(&mut self, key: IdKey, record: IdRecord) {
-        let known = self.find(&key).and_then(|row| self.records.get_mut(row as usize));
-        let before = match known {
-            Some((_, known)) => Some(std::mem::replace(known, record)),
-            None => {
-                let row = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
-                self.index.insert(hash_of(&key), row);
-                self.records.push((key, record));
-                None
-            }
-        };
-        let is = |outcome| move |record: &IdRecord| u64::from(record.outcome == outcome);
-        let change =
-            |count: u64, is: &dyn Fn(&IdRecord) -> u64| count + is(&record) - before.as_ref().map_or(0, is);
-        self.booked = change(self.booked, &is(Outcome::Booked));
-        self.pending = change(self.pending, &is(Outcome::Pending));
-    }
-
-    /// Records set since the last call, oldest first; of two with one key the later counts.
-    pub(crate) fn take_dirty(&mut self) -> Vec<(IdKey, IdRecord)> {
-        std::mem::take(&mut self.dirty)
-    }
-
-    pub(crate) fn dirty_bytes(&self) -> usize {
-        self.dirty.len() * (16 + RECORD_BYTES + 8)
-    }
-
-    /// Every record, in the order in which they came.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &(IdKey, IdRecord)> {
-        self.records.iter()
-    }
-
-    pub(crate) fn sorted(&self) -> Vec<(IdKey, IdRecord)> {
-        let mut all: Vec<_> = self.all().copied().collect();
-        all.sort_unstable_by_key(|(key, _)| *key);
-        all
     }
 }
 

@@ -237,6 +237,10 @@ pub struct DecisionLine<'a> {
     pub limits: Option<&'a (Box<str>, Box<str>, OwnLimits)>,
     /// The event that it gives back, and what of that is given back from now on.
     pub reversed: Option<&'a Reversed>,
+    /// It waits for a principal who says whether it was booked before.
+    pub parked: bool,
+    /// The parked event that it lets in, or turns away.
+    pub admitted: Option<(EventView<'a>, bool)>,
 }
 
 impl<'a> DecisionLine<'a> {
@@ -268,6 +272,8 @@ impl<'a> DecisionLine<'a> {
             proposal: None,
             limits: None,
             reversed: None,
+            parked: false,
+            admitted: None,
         }
     }
 
@@ -385,7 +391,7 @@ impl<'a> DecisionLine<'a> {
         self.write_noted(f);
     }
 
-    /// What the event is a part of, the rate at which it exchanges, and what its legs bring.
+    /// What the event is a part of, the rate at which it exchanges, what its legs bring, and what is parked.
     fn write_noted(&self, f: &mut Fields<'_>) {
         f.text(60, self.command.job);
         f.text(61, self.command.rate);
@@ -393,6 +399,15 @@ impl<'a> DecisionLine<'a> {
             self.write_overdrafts(f);
         }
         self.write_described(f);
+        f.flag(80, self.parked);
+        if let Some((event, refused)) = &self.admitted {
+            f.message(81, |f| {
+                if let Some(encoded) = event.encoded {
+                    f.encoded(1, encoded);
+                }
+                f.flag(2, *refused);
+            });
+        }
     }
 
     /// What it says of an account.

@@ -301,30 +301,39 @@ impl<'a> Overlay<'a> {
         self.groups.insert(key, Some(group));
     }
 
-    /// What became of an event.
+    /// What became of an event that another names.
     #[must_use]
-    pub fn id(&self, key: &IdKey) -> Option<IdRecord> {
-        self.ids.get(key).or_else(|| self.base.ids.get(key)).copied()
+    pub fn known(&self, key: &IdKey) -> Option<IdRecord> {
+        self.ids.get(key).copied().or_else(|| self.base.ids.known(key))
+    }
+
+    /// What became of an event that comes again, if it does: one that says it is old is looked up among all that are kept.
+    #[inline]
+    #[must_use]
+    pub fn original(&self, key: &IdKey, occurred_at_us: i64) -> Option<IdRecord> {
+        let ids = &self.base.ids;
+        let base = || if ids.horizon().is_old(occurred_at_us) { ids.known(key) } else { ids.get(key) };
+        self.ids.get(key).copied().or_else(base)
+    }
+
+    /// Decides what was pending, as the journal item that was written says.
+    pub fn resolve_id(
+        &mut self,
+        key: IdKey,
+        outcome: Outcome,
+        reason: Option<Reason>,
+        decider: u32,
+        batch: u64,
+    ) {
+        if let Some(record) = self.known(&key) {
+            self.ids.insert(key, record.resolved(outcome, reason, decider, batch));
+        }
     }
 
     /// Remembers an event.
     pub fn set_id(&mut self, key: IdKey, record: IdRecord) {
         self.ids.insert(key, record);
         self.effects.push(Effect::Id { key, record });
-    }
-
-    /// Remembers what became of an event that was pending, as the journal item that was written says: decided by that
-    /// partition, in that batch of its journal. Whether the event is known.
-    pub fn resolve_id(
-        &mut self,
-        key: IdKey,
-        outcome: Outcome,
-        reason: Option<Reason>,
-        (decider, batch): (u32, u64),
-    ) -> bool {
-        let Some(before) = self.id(&key) else { return false };
-        self.ids.insert(key, before.resolved(outcome, reason, decider, batch));
-        true
     }
 
     /// Markers of a book, to be changed.

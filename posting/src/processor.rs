@@ -8,7 +8,9 @@ use crate::outbox::Outbox;
 use crate::overlay::Overlay;
 use crate::state::{Change, Slot};
 use crate::views::CommandItemView;
-use crate::{adjustment, decide, gaps, groups, holds, markers, receive, recheck, resend, reversal, room};
+use crate::{
+    adjustment, decide, gaps, groups, holds, horizon, markers, receive, recheck, resend, reversal, room,
+};
 use bytes::Bytes;
 use prost::Message;
 use schemas::batch::{self, BODY_BYTES_MAX, BatchError, Opened};
@@ -69,7 +71,7 @@ impl Processor for Posting {
     }
 
     fn open(&self, slot: u32) -> Slot {
-        Slot::new(slot)
+        Slot::with_id_pages(slot, self.config.id_page_rows)
     }
 
     fn looks_back(&self, slot: &Slot, window: &Window<'_>) -> Vec<LookBack> {
@@ -112,6 +114,7 @@ impl Processor for Posting {
         holds::expire(&mut overlay);
         adjustment::expire(&mut overlay);
         gaps::ask(&mut overlay);
+        horizon::advance(&mut overlay);
         overlay.close_window().map_err(|r| stop(slot, journal, 0, &r.detail))?;
         resend::sending(&mut overlay).map_err(|why| stop(slot, journal, 0, &why))?;
         Ok(Some(seal(slot, overlay, &window, read)))

@@ -172,7 +172,7 @@ pub fn arrived(
 ) -> Result<(), Refusal> {
     let named = || format!("{} {}", event.source, event.id);
     let own = &command.facts.event;
-    match o.id(&id_key(event.source, event.id)) {
+    match o.known(&id_key(event.source, event.id)) {
         _ if (own.source, own.id) == (event.source, event.id) => {
             return Err(Refusal::new(Reason::NotReversible, format!("{} is this event itself", named())));
         }
@@ -191,7 +191,7 @@ pub fn arrived(
 pub fn looks_back(base: &Slot) -> impl Iterator<Item = LookBack> {
     let sought = |event: &EventKey| {
         let key = key_of(Some(event));
-        let record = base.ids.get(&key).filter(|record| record.outcome == Outcome::Booked)?;
+        let record = base.ids.known(&key).filter(|record| record.outcome == Outcome::Booked)?;
         let batch = record.home_batch;
         Some(LookBack { end: ChannelEnd::Batch(key), first: batch, last: batch })
     };
@@ -349,7 +349,7 @@ fn fate(o: &Overlay<'_>, event: &EventKey, group: &Group) -> Result<Fate, Broken
     let named = || format!("{} {}", event.source, event.id);
     let late = (1..=o.tick_us).contains(&group.deadline_us);
     let refused = |reason, what| Ok(Fate::Refused(Refusal::new(reason, what)));
-    match o.id(&key_of(Some(event))).map(|record| record.outcome) {
+    match o.known(&key_of(Some(event))).map(|record| record.outcome) {
         None if late => refused(Reason::UnknownEvent, named()),
         Some(Outcome::Pending) if late => refused(Reason::TimedOut, format!("{} is not decided", named())),
         Some(Outcome::Refused) => refused(Reason::NotReversible, format!("{} was refused", named())),
@@ -396,7 +396,7 @@ pub fn conclude(o: &mut Overlay<'_>, key: IdKey, group: &Group) -> Result<(), Br
             (Outcome::Refused, Some(r.reason))
         }
     };
-    o.resolve_id(key, outcome.0, outcome.1, (o.base.slot, o.batch));
+    o.resolve_id(key, outcome.0, outcome.1, o.base.slot, o.batch);
     Ok(())
 }
 

@@ -71,8 +71,9 @@ fn legs_of_command(message: &[u8]) -> (usize, usize) {
             } else if (bytes_key(18)..=bytes_key(22)).contains(&key)
                 || key == bytes_key(24)
                 || key == bytes_key(25)
+                || key == bytes_key(31)
             {
-                // What is said of a hold, of an account, or of the event that is given back.
+                // What is said of a hold, of an account, of the event that is given back, or of a parked one.
                 bytes += HOLD_BYTES;
             } else if (bytes_key(26)..=bytes_key(29)).contains(&key) {
                 // What is said of a proposal, and that it is waited for; the legs where home makes them.

@@ -7,7 +7,9 @@ use crate::effects::Effect;
 use crate::gaps;
 use crate::groups::{Group, GroupTable};
 use crate::holds::{Hold, HoldKey, HoldTable};
-use crate::ids::{IdKey, IdRecord, IdTable, key_of};
+use crate::horizon::Horizon;
+use crate::id_table::{IdTable, PAGE_ROWS};
+use crate::ids::{IdKey, IdRecord, key_of};
 use crate::limits::LimitTable;
 use crate::metadata::{self, MetadataTable};
 use crate::proposals::{Proposal, ProposalTable};
@@ -22,6 +24,7 @@ use schemas::topics::Topic;
 use schemas::wire::{self, BatchHeader, Outcome};
 use std::collections::BTreeMap;
 use stream::processor::{PutPair, SlotState};
+use stream::store::runs::{ClosedRuns, RowKey, Settled};
 
 /// State of one posting slot.
 #[derive(Debug)]
@@ -91,12 +94,18 @@ impl Slot {
     /// The empty state.
     #[must_use]
     pub fn new(slot: u32) -> Self {
+        Self::with_id_pages(slot, PAGE_ROWS)
+    }
+
+    /// The empty state, with pages of so many ids.
+    #[must_use]
+    pub fn with_id_pages(slot: u32, id_page_rows: usize) -> Self {
         Self {
             slot,
             duplicates: 0,
             conflicts: 0,
             accounts: AccountTable::default(),
-            ids: IdTable::default(),
+            ids: IdTable::with_pages(id_page_rows),
             holds: HoldTable::default(),
             groups: GroupTable::default(),
             proposals: ProposalTable::default(),
@@ -163,12 +172,13 @@ impl Slot {
                 self.groups.came(key, record.outcome != Outcome::Pending);
             }
             Effect::Resolved { key, outcome, reason, decider, batch } => {
-                if let Some(before) = self.ids.get(&key).copied() {
+                if let Some(before) = self.ids.known(&key) {
                     self.ids.set(key, before.resolved(outcome, reason, decider, batch));
                     self.groups.came(key, outcome != Outcome::Pending);
                 }
                 self.proposals.decided(&key, outcome);
             }
+            Effect::Horizon(to) => self.ids.move_horizon(Horizon::from_wire(&to)),
             Effect::Reversed { key, reversed } => self.reversals.set(key, *reversed),
             Effect::Status { account, status } => self.statuses.set(account, status),
             Effect::Described { account, changes } => self.metadata.change(account, changes),
@@ -190,6 +200,7 @@ impl Slot {
             waits @ (Effect::GroupOpened { .. }
             | Effect::GroupAnswered { .. }
             | Effect::GroupClosed(_)
+            | Effect::Admitted { .. }
             | Effect::HoldPlaced { .. }
             | Effect::HoldEnded(_)
             | Effect::HoldsEnded { .. }
@@ -213,11 +224,13 @@ impl Slot {
             Effect::GroupOpened { key, mut group } => {
                 let other = group.waits_for.as_ref().map(|event| key_of(Some(event)));
                 let known = |record: &IdRecord| !group.decided || record.outcome != Outcome::Pending;
-                group.came = other.is_some_and(|other| self.ids.get(&other).is_some_and(known));
+                group.came =
+                    other.is_some_and(|other| self.ids.known(&other).is_some_and(|record| known(&record)));
                 self.groups.open(key, *group);
             }
             Effect::GroupAnswered { key, from, answer } => self.groups.answer(key, from, answer),
             Effect::GroupClosed(key) => self.groups.close(key),
+            Effect::Admitted { key, refuse, deadline_us } => self.groups.admit(key, refuse, deadline_us),
             Effect::HoldPlaced { key, hold } => self.holds.place(key, *hold),
             Effect::HoldEnded(key) => self.holds.end(key),
             Effect::HoldsEnded { event, home } => self.holds.end_all(event, home),
@@ -407,6 +420,7 @@ impl Slot {
             duplicates: Some(self.duplicates),
             conflicts: Some(self.conflicts),
             cases: Some(self.cases.len() as u64),
+            ids: Some(self.ids.to_wire()),
             chart_hash: self.chart_hash.to_vec().into(),
             resending: self
                 .outgoing
@@ -422,6 +436,7 @@ impl Slot {
         self.duplicates = rest.duplicates?;
         self.conflicts = rest.conflicts?;
         rest.cases?;
+        self.ids.load_rest(rest.ids.as_ref()?);
         let hash = |bytes: &[u8]| Hash::try_from(bytes).unwrap_or_default();
         let head = |m: &wire::ChainMark| ChainHead { sequence: m.sequence, hash: hash(&m.hash) };
         self.journal = rest.journal.as_ref().map(head).unwrap_or_default();
@@ -449,7 +464,7 @@ impl SlotState for Slot {
             put(&key, Some(&account_value(figures)));
         });
         for (key, record) in self.ids.take_dirty() {
-            put(&id_key(&key), Some(&record.encode()));
+            put(&id_key(&key), record.map(|record| record.encode()).as_ref().map(|record| &record[..]));
         }
         self.holds.take_dirty(|key, hold| put(&hold_key(&key), hold.map(|hold| hold.encode(key)).as_deref()));
         self.groups.take_dirty(|key, group| put(&group_key(&key), group.map(Group::encode).as_deref()));
@@ -486,6 +501,22 @@ impl SlotState for Slot {
             + self.reversals.dirty_bytes()
     }
 
+    fn take_settled(&mut self, all: bool) -> Settled {
+        self.ids.take_settled(all)
+    }
+
+    fn load_row(&mut self, key: &RowKey, value: &[u8]) -> Result<(), String> {
+        self.ids.load_row(key, value)
+    }
+
+    fn adopt(&mut self, closed: ClosedRuns) {
+        self.ids.adopt(closed);
+    }
+
+    fn damaged(&self) -> Option<String> {
+        self.ids.damaged()
+    }
+
     fn alarms(&self) -> Vec<String> {
         gaps::in_words(self).collect()
     }
@@ -499,7 +530,7 @@ impl SlotState for Slot {
             }
             Some((&KEY_ID, rest)) => {
                 let key = IdKey::try_from(rest).map_err(|_| wrong())?;
-                self.ids.load(key, IdRecord::decode(value).ok_or_else(wrong)?);
+                self.ids.load_pending(key, IdRecord::decode(value).ok_or_else(wrong)?);
             }
             Some((&KEY_HOLD, rest)) => {
                 let key = hold_key_of(rest).ok_or_else(wrong)?;
@@ -540,7 +571,7 @@ impl SlotState for Slot {
             account_key(&mut key, account, asset);
             put(&key, Some(&account_value(figures)));
         }
-        for (key, record) in self.ids.all() {
+        for (key, record) in self.ids.all_pending() {
             put(&id_key(key), Some(&record.encode()));
         }
         for (key, hold) in self.holds.all() {

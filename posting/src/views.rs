@@ -196,6 +196,13 @@ pub enum Operation<'a> {
     ChangeLimits(LimitsChange<'a>),
     /// Its two legs are booked, with at most what the account of the leg on that side has available.
     BookAtMost(Side),
+    /// A parked event is let in or turned away.
+    Admit {
+        /// The event that is parked.
+        event: EventView<'a>,
+        /// It is turned away.
+        refuse: bool,
+    },
 }
 
 /// `LimitChange`.
@@ -351,6 +358,8 @@ impl<'a> Operation<'a> {
     pub const IN_COMMAND: [u32; 7] = [18, 19, 20, 21, 22, 24, 25];
     /// Numbers of the operations in `Decision`.
     pub const IN_DECISION: [u32; 7] = [41, 42, 43, 45, 47, 50, 52];
+    /// Number of `admit_event`, which is decided at once and stands in no decision.
+    const ADMIT: u32 = 31;
 
     fn read(tag: u32, encoded: &'a [u8]) -> Result<Self, ViewError> {
         if tag == Self::FIRST {
@@ -378,7 +387,8 @@ impl<'a> Operation<'a> {
         Ok(match tag - Self::FIRST {
             1 => Self::CaptureHold { hold, last },
             2 => Self::ReleaseHold { hold },
-            _ => Self::ReverseEvent { event: hold },
+            4 => Self::ReverseEvent { event: hold },
+            _ => Self::Admit { event: hold, refuse: last },
         })
     }
 
@@ -422,6 +432,12 @@ impl<'a> Operation<'a> {
             Self::ChangeLimits(change) => f.encoded(change_limits, change.encoded),
             Self::BookAtMost(side) => {
                 f.message(book_at_most, |f| f.int(1, i64::from(*side as i32)));
+            }
+            Self::Admit { event: of, refuse } => {
+                f.message(Self::ADMIT, |f| {
+                    event(f, of);
+                    f.flag(2, *refuse);
+                });
             }
             // These have numbers of their own.
             Self::Adjust(adjust) => adjust.write(f, Adjust::IN_COMMAND),
@@ -488,6 +504,7 @@ impl<'a> CommandView<'a> {
                 46 => command.rate = field.text()?,
                 tag @ (18..=22 | 24 | 25) => command.operation = Operation::read(tag, field.bytes()?)?,
                 tag @ 26..=29 => command.operation = Operation::Adjust(Adjust::read(tag, field.bytes()?)?),
+                31 => command.operation = Operation::read(Operation::ADMIT, field.bytes()?)?,
                 40 => command.principal = field.text()?,
                 _ => {}
             }
@@ -655,9 +672,10 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message;
     use schemas::wire::{
-        ApproveAdjustment, CaptureHold, ChangeAccount, ChangeLimits, Command, CommandItem, Credit,
-        CreditItem, EventKey, Forward, Leg, LimitChange, MetadataChange, ProposeAdjustment, RejectAdjustment,
-        ReleaseHold, ResolveSuspense, ReverseEvent, command, command_item, credit_item, limit_change,
+        AdmitEvent, ApproveAdjustment, CaptureHold, ChangeAccount, ChangeLimits, Command, CommandItem,
+        Credit, CreditItem, EventKey, Forward, Leg, LimitChange, MetadataChange, ProposeAdjustment,
+        RejectAdjustment, ReleaseHold, ResolveSuspense, ReverseEvent, command, command_item, credit_item,
+        limit_change,
     };
 
     fn case() -> impl Strategy<Value = Option<SuspenseCase>> {
@@ -682,6 +700,9 @@ mod tests {
             ))),
             key().prop_map(|hold| Some(command::Operation::ReleaseHold(ReleaseHold { hold }))),
             key().prop_map(|event| Some(command::Operation::ReverseEvent(ReverseEvent { event }))),
+            (key(), any::<bool>()).prop_map(|(event, refuse)| Some(command::Operation::AdmitEvent(
+                AdmitEvent { event, refuse }
+            ))),
             ("[a-z:]{0,9}", 0_i32..7, 0_i32..4, proptest::collection::vec(metadata(), 0..3)).prop_map(
                 |(account, action, side, metadata)| {
                     let change = ChangeAccount { account, action, side, metadata };
@@ -755,9 +776,14 @@ mod tests {
             Some(command::Operation::CaptureHold(CaptureHold { hold, .. })) => hold.as_ref(),
             Some(command::Operation::ReleaseHold(ReleaseHold { hold })) => hold.as_ref(),
             Some(command::Operation::ReverseEvent(ReverseEvent { event })) => event.as_ref(),
+            Some(command::Operation::AdmitEvent(AdmitEvent { event, .. })) => event.as_ref(),
             _ => None,
         };
-        let named = view.hold().or(view.reverses());
+        let parked = match view {
+            Operation::Admit { event, .. } => Some(event),
+            _ => None,
+        };
+        let named = view.hold().or(view.reverses()).or(parked);
         assert_eq!(named.map(|event| (event.source, event.id)), key.map(|k| (&*k.source, &*k.id)));
     }
 

@@ -8,6 +8,7 @@
 //! No clock, randomness or hash-map order in here: time comes in with the [`Window`].
 
 use crate::log::{Offset, OutRecord, Record, TopicPartition};
+use crate::store::runs::{ClosedRuns, RowKey, Settled};
 use bytes::Bytes;
 use schemas::batch::{Hash, Opened};
 use schemas::topics::Topic;
@@ -246,6 +247,26 @@ pub trait SlotState: Send {
     fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), String>;
     /// Every pair, sorted by key: what `verify` and the restore tests compare.
     fn canonical(&self) -> Vec<(Vec<u8>, Vec<u8>)>;
+    /// Rows added since the last call that will never change again ([`crate::store::runs`]); `all`: every one that is in
+    /// memory, and the closed runs it has. They are no pairs of [`SlotState::take_dirty`] and [`SlotState::put_all`], but
+    /// [`SlotState::canonical`] has them.
+    fn take_settled(&mut self, _all: bool) -> Settled {
+        Settled::default()
+    }
+    /// Takes one row of a checkpoint's open runs.
+    ///
+    /// # Errors
+    /// As [`SlotState::load`].
+    fn load_row(&mut self, _key: &RowKey, _value: &[u8]) -> Result<(), String> {
+        Err("this state has no rows".to_owned())
+    }
+    /// The closed runs are these from now on; pages up to `closed` are in them.
+    fn adopt(&mut self, _closed: ClosedRuns) {}
+    /// Why this state may have answered wrongly since it was restored: a run could not be read. What was decided on it
+    /// must not be committed.
+    fn damaged(&self) -> Option<String> {
+        None
+    }
     /// Hands every pair to `put`, in any order. A big state gives them one by one, without sorting them first.
     fn put_all(&self, put: &mut PutPair<'_>) {
         self.canonical().iter().for_each(|(key, value)| put(key, Some(value)));

@@ -17,8 +17,10 @@
 //! its lock ([`lock`]), and when a slot moves to another worker, that one waits for it.
 
 mod file;
+mod kept_runs;
 mod manifest;
 mod pairs;
+pub mod runs;
 mod thread;
 
 pub use manifest::Label;
@@ -29,9 +31,12 @@ use crate::clock;
 use crate::faults::{self, Crash};
 use file::{Merged, PairWriter};
 use manifest::{FileEntry, Kind, Manifest};
+use runs::{ClosedRuns, Damaged, Run, Settled};
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Weak;
 use thiserror::Error;
 
 /// Version of the manifest and of the files.
@@ -89,6 +94,14 @@ pub enum Refusal {
         file: String,
         /// Block, counted from 0.
         block: u64,
+    },
+    /// A run is not what it was written as.
+    #[error("{file}: {why}")]
+    Run {
+        /// File.
+        file: String,
+        /// What is wrong.
+        why: Damaged,
     },
     /// It belongs elsewhere.
     #[error("it is of {processor} slot {slot}")]
@@ -183,7 +196,7 @@ fn manifest_in(dir: &Path) -> Result<Option<Manifest>, StoreError> {
 }
 
 /// What a write did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Written {
     /// Pairs in the new delta.
     pub pairs: u64,
@@ -193,8 +206,17 @@ pub struct Written {
     pub merged_bytes: u64,
     /// Bytes of the whole checkpoint.
     pub total_bytes: u64,
+    /// The closed runs from now on, where they have changed.
+    pub closed: Option<ClosedRuns>,
     /// How long it took, waiting for the log included.
     pub elapsed_us: i64,
+}
+
+/// Where a [`Damaged`] run becomes a refusal, before its file is known.
+impl From<Damaged> for Refusal {
+    fn from(why: Damaged) -> Self {
+        Self::Run { file: "an open run".to_owned(), why }
+    }
 }
 
 /// Checkpoints of one slot of one processor, in a directory of its own.
@@ -209,6 +231,9 @@ pub struct Store {
     read: bool,
     number_next: u64,
     unwritten: DirtyPairs,
+    unwritten_rows: Settled,
+    /// Closed runs that the state has, by number; and the highest age in each.
+    opened: BTreeMap<u64, (Weak<Run>, u64)>,
     suspended: bool,
 }
 
@@ -234,6 +259,8 @@ impl Store {
             read: false,
             number_next,
             unwritten: DirtyPairs::default(),
+            unwritten_rows: Settled::default(),
+            opened: BTreeMap::new(),
             suspended: false,
         })
     }
@@ -266,7 +293,7 @@ impl Store {
         mut put: impl FnMut(&[u8], &[u8]) -> Result<(), String>,
     ) -> Result<u64, StoreError> {
         self.latest()?;
-        let files = self.manifest.as_ref().map(|manifest| manifest.files.clone()).unwrap_or_default();
+        let files = self.pair_files();
         let refuse = |why| StoreError::refused(&self.dir, why);
         let mut merged = Merged::open(&self.dir, &files)?;
         let mut pairs = 0;
@@ -293,14 +320,21 @@ impl Store {
         self.manifest = None;
         self.remove_strays()?;
         self.unwritten.clear();
+        self.unwritten_rows = Settled::default();
+        self.opened.clear();
         self.suspended = false;
         self.read = true;
         Ok(())
     }
 
+    fn pair_files(&self) -> Vec<FileEntry> {
+        let files = self.manifest.iter().flat_map(|manifest| &manifest.files);
+        files.filter(|file| matches!(file.kind, Kind::Base | Kind::Delta)).copied().collect()
+    }
+
     /// Writes a checkpoint: `pairs` are those changed since the one before (all of them after
-    /// [`Store::clear`]); they are taken and the buffer comes back empty. `wait_durable` is called when the data
-    /// is on the disk and before it counts.
+    /// [`Store::clear`]); they are taken and the buffer comes back empty. `settled`: rows added since then. `wait_durable`
+    /// is called when the data is on the disk and before it counts.
     ///
     /// # Errors
     /// Any [`StoreError`]: a checkpoint counts whole, this one or the one before, and pairs that are in neither
@@ -309,6 +343,7 @@ impl Store {
         &mut self,
         label: &Label,
         pairs: &mut DirtyPairs,
+        settled: Settled,
         wait_durable: impl FnOnce() -> Result<(), String>,
     ) -> Result<Written, StoreError> {
         let started_us = clock::monotonic_us();
@@ -325,16 +360,26 @@ impl Store {
             self.unwritten.append(pairs);
         }
         pairs.clear();
+        self.unwritten_rows.append(settled);
         let result = self.write_delta(label, wait_durable);
+        let (closed, gone_before) = (self.unwritten_rows.closes, self.unwritten_rows.gone_before);
         if result.is_ok() {
             self.unwritten.clear();
+            self.unwritten_rows = Settled::default();
             std::mem::swap(&mut self.unwritten, pairs);
-        } else if self.unwritten.bytes() > UNWRITTEN_BYTES_MAX {
+        } else if self.unwritten.bytes() + self.unwritten_rows.bytes() > UNWRITTEN_BYTES_MAX {
             self.unwritten = DirtyPairs::default();
+            self.unwritten_rows = Settled::default();
             self.suspended = true;
         }
         let mut written = result?;
         written.merged_bytes = self.merge()?;
+        let gone = self.drop_gone(gone_before)?;
+        let merged_bytes = self.merge_closed()?;
+        if closed > 0 || merged_bytes > 0 || gone {
+            written.closed = Some(self.closed_runs(closed)?);
+            written.merged_bytes += merged_bytes;
+        }
         let files = self.manifest.iter().flat_map(|manifest| &manifest.files);
         written.total_bytes = files.map(|file| file.bytes).sum();
         written.elapsed_us = clock::monotonic_us() - started_us;
@@ -350,12 +395,13 @@ impl Store {
         let mut files = self.manifest.as_ref().map(|manifest| manifest.files.clone()).unwrap_or_default();
         let mut written = Written::default();
         if !self.unwritten.is_empty() {
-            let kind = if files.is_empty() { Kind::Base } else { Kind::Delta };
+            let kind = if self.pair_files().is_empty() { Kind::Base } else { Kind::Delta };
             let entry = self.take_number(kind);
             let delta = self.write_sorted(entry).map_err(|why| self.io_of(&entry.name(), why))?;
             written = Written { pairs: delta.pairs, bytes: delta.bytes, ..written };
             files.push(delta);
         }
+        self.write_runs(&mut files)?;
         faults::hit(faults::CHECKPOINT_AFTER_DATA)?;
         wait_durable().map_err(StoreError::NotDurable)?;
         self.replace_manifest(label.clone(), files)?;
@@ -392,7 +438,10 @@ impl Store {
     /// Merges where deltas outweigh the base or are many. Returns the bytes written.
     fn merge(&mut self) -> Result<u64, StoreError> {
         let Some(manifest) = &self.manifest else { return Ok(0) };
-        let (label, mut files) = (manifest.label.clone(), manifest.files.clone());
+        let (label, runs) = (manifest.label.clone(), manifest.files.iter());
+        let runs: Vec<FileEntry> =
+            runs.filter(|file| matches!(file.kind, Kind::Open | Kind::Closed)).copied().collect();
+        let mut files = self.pair_files();
         let (base, deltas): (Vec<_>, Vec<_>) = files.iter().partition(|file| file.kind == Kind::Base);
         let weight = |files: &[FileEntry]| files.iter().map(|file| file.bytes).sum::<u64>();
         let outweighed = weight(&deltas) > weight(&base).max(self.options.merge_bytes_min);
@@ -405,6 +454,7 @@ impl Store {
         faults::hit(faults::CHECKPOINT_AFTER_MERGE)?;
         files.truncate(from);
         files.push(merged);
+        files.extend(runs);
         self.replace_manifest(label, files)?;
         Ok(merged.bytes)
     }

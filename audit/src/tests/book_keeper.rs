@@ -8,7 +8,7 @@ use bytes::Bytes;
 use prost::Message;
 use schemas::batch::{BodyBuilder, ChainHead, Hash, sha256};
 use schemas::topics::{PartitionCounts, Topic};
-use schemas::wire::{journal_item::Item, proposal_state::State, *};
+use schemas::wire::{AdmitEvent, AdmittedState, journal_item::Item, proposal_state::State, *};
 use std::collections::{BTreeMap, BTreeSet};
 use stream::log::{Header, Record, TopicPartition};
 
@@ -1089,6 +1089,10 @@ impl PostingWindow {
                 return self.book_legs(world, &lower, decision);
             }
             command::Operation::ReverseEvent(_) => return,
+            command::Operation::AdmitEvent(AdmitEvent { event, refuse }) => {
+                decision.admitted = Some(AdmittedState { event: event.clone(), refused: *refuse });
+                return;
+            }
             command::Operation::ReleaseHold(release) => {
                 let hold = placed[&release.hold.clone().unwrap().id].clone();
                 HoldState { amount: Some(0.into()), ..hold }

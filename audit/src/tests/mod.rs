@@ -6,6 +6,7 @@ mod clean;
 #[expect(clippy::too_many_lines, reason = "tables of defects")]
 mod defects;
 mod groups;
+mod horizon;
 mod hostile;
 mod memory_log;
 mod resent;

@@ -6,6 +6,7 @@
 
 use crate::events::{BOOK, CHART, Event, lives_at};
 use bytes::Bytes;
+use posting::horizon::Terms;
 use posting::state::{Change, Slot};
 use posting::{Posting, PostingConfig};
 use prost::Message;
@@ -13,14 +14,16 @@ use schemas::batch::{self, BodyBuilder, ChainHead, Opened, Sealed};
 use schemas::shards::PartitionMap;
 use schemas::topics::Topic;
 use schemas::wire::{
-    AssetSum, BatchHeader, CommandItem, CreditItem, CreditsBody, DayMarker, JournalBody, JournalItem, Side,
-    Tick, command_item, journal_item::Item,
+    AssetSum, BatchHeader, Command, CommandItem, CreditItem, CreditsBody, DayMarker, JournalBody,
+    JournalItem, Side, Tick, command_item, journal_item::Item,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use stream::log::{Offset, OutRecord, Record, TopicPartition};
 use stream::processor::{
     ChannelEnd, Decision, InputRecords, LookBack, LookedBack, Processor, SlotState, Stop, Window,
 };
+use stream::store::Label;
+use stream::worker::{Changes, Checkpoints, MemoryCheckpoints};
 
 /// Day on which every test starts, days since 1970-01-01.
 pub const DAY: i32 = 100;
@@ -70,7 +73,7 @@ struct Owner {
     started: bool,
     commands_at: Offset,
     credits_at: Offset,
-    checkpoint: BTreeMap<Vec<u8>, Vec<u8>>,
+    checkpoint: MemoryCheckpoints,
 }
 
 /// One journal batch.
@@ -101,24 +104,33 @@ pub struct Cluster {
     ingest: Vec<IngestSlot>,
 }
 
-fn config(chart: &str, map: &PartitionMap, ingest_slots: u32) -> Posting {
-    Posting::new(PostingConfig::new(chart, map.clone(), ingest_slots).unwrap())
+/// Ids of a page: few, so that most of them lie in runs.
+const ID_PAGE_ROWS: usize = 6;
+
+fn config(chart: &str, map: &PartitionMap, ingest_slots: u32, ids: Terms) -> Posting {
+    let config = PostingConfig::new(chart, map.clone(), ingest_slots).unwrap();
+    Posting::new(PostingConfig { ids, id_page_rows: ID_PAGE_ROWS, ..config })
 }
 
 impl Cluster {
     pub fn new(partitions: u32, ingest_slots: u32) -> Self {
-        Self::with_chart(CHART, partitions, ingest_slots)
+        Self::remembering(partitions, ingest_slots, Terms::default())
+    }
+
+    /// The same with another horizon of ids.
+    pub fn remembering(partitions: u32, ingest_slots: u32, ids: Terms) -> Self {
+        Self::with_chart(CHART, partitions, ingest_slots, ids)
     }
 
     /// The same with rules about velocity nowhere: windows are as large as they get.
     pub fn uncounted(partitions: u32, ingest_slots: u32) -> Self {
         let lines = CHART.lines().filter(|line| !line.contains("velocity"));
-        Self::with_chart(&lines.collect::<Vec<_>>().join("\n"), partitions, ingest_slots)
+        Self::with_chart(&lines.collect::<Vec<_>>().join("\n"), partitions, ingest_slots, Terms::default())
     }
 
-    fn with_chart(chart: &str, partitions: u32, ingest_slots: u32) -> Self {
+    fn with_chart(chart: &str, partitions: u32, ingest_slots: u32, ids: Terms) -> Self {
         let map = PartitionMap::even(partitions).unwrap();
-        let posting = config(chart, &map, ingest_slots);
+        let posting = config(chart, &map, ingest_slots, ids);
         let processors: Vec<Posting> = (0..partitions).map(|_| posting.clone()).collect();
         let slots = (0..).zip(&processors).map(|(slot, p)| p.open(slot)).collect();
         let each = |_| Written::default();
@@ -148,9 +160,14 @@ impl Cluster {
 
     /// Puts an event into its ingest slot's next batch for its home.
     pub fn send(&mut self, event: &Event) {
+        self.send_occurred(event, event.command().occurred_at_us);
+    }
+
+    /// The same with the time at which it says it occurred.
+    pub fn send_occurred(&mut self, event: &Event, occurred_at_us: i64) {
         let home = self.map.partition_of(&event.subject);
         let ingest = &mut self.ingest[event.ingest as usize];
-        let command = event.command();
+        let command = Command { occurred_at_us, ..event.command() };
         if !event.back_dated {
             let day = ingest.sent.entry((home, event.date)).or_default();
             day.count += 1;
@@ -386,13 +403,12 @@ impl Cluster {
 
     /// Writes the changed pairs of a slot into its checkpoint.
     pub fn checkpoint(&mut self, slot: u32) {
-        let pairs = &mut self.owners[slot as usize].checkpoint;
-        self.slots[slot as usize].take_dirty(&mut |key, value| {
-            match value {
-                Some(value) => pairs.insert(key.to_vec(), value.to_vec()),
-                None => pairs.remove(key),
-            };
-        });
+        let state = &mut self.slots[slot as usize];
+        let kept = &mut self.owners[slot as usize].checkpoint;
+        let (batch, hash, positions) = (state.journal.sequence, state.journal.hash, Vec::new());
+        let label = Label { generation: 0, epoch: 1, batch, hash, positions, changelog_offset: 0 };
+        kept.save(slot, label, Changes::of(state), 0);
+        kept.closed().into_iter().for_each(|(_, closed)| state.adopt(closed));
     }
 
     /// A slot rebuilt from its journal, or from its checkpoint and what the journal holds beyond.
@@ -400,8 +416,10 @@ impl Cluster {
         let (at, posting) = (slot as usize, &self.processors[slot as usize]);
         let mut rebuilt = posting.open(slot);
         if from_checkpoint {
-            let pairs = &self.owners[at].checkpoint;
-            pairs.iter().for_each(|(key, value)| rebuilt.load(key, value).unwrap());
+            let mut kept = self.owners[at].checkpoint.clone();
+            if kept.latest(slot).is_some() {
+                kept.load(slot, &mut rebuilt).unwrap();
+            }
         }
         let from = TopicPartition::new(Topic::Journal, slot);
         for record in &self.journal[at].0 {
@@ -429,7 +447,7 @@ impl Cluster {
     /// Restarts slots with another chart.
     pub fn restart_with(&mut self, slots: &[u32], chart: &str) {
         for slot in slots {
-            self.processors[*slot as usize] = config(chart, &self.map, self.ingest_slots);
+            self.processors[*slot as usize] = config(chart, &self.map, self.ingest_slots, Terms::default());
             self.crash(*slot, false);
         }
     }
@@ -437,7 +455,8 @@ impl Cluster {
     /// Restarts a slot with another bound of ticks.
     pub fn restart_with_bound(&mut self, slot: u32, tick_ahead_us_max: i64) {
         let config = PostingConfig::new(CHART, self.map.clone(), self.ingest_slots).unwrap();
-        self.processors[slot as usize] = Posting::new(PostingConfig { tick_ahead_us_max, ..config });
+        let config = PostingConfig { tick_ahead_us_max, id_page_rows: ID_PAGE_ROWS, ..config };
+        self.processors[slot as usize] = Posting::new(config);
         self.crash(slot, false);
     }
 

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use schemas::batch::sha256;
 use schemas::shards::PartitionMap;
 use schemas::wire::{
-    ApproveAdjustment, BookAtMost, CaptureHold, ChangeAccount, ChangeLimits, Command, EventKey, Leg,
-    LimitChange, MetadataChange, PlaceHold, ProposeAdjustment, RejectAdjustment, ReleaseHold,
+    AdmitEvent, ApproveAdjustment, BookAtMost, CaptureHold, ChangeAccount, ChangeLimits, Command, EventKey,
+    Leg, LimitChange, MetadataChange, PlaceHold, ProposeAdjustment, RejectAdjustment, ReleaseHold,
     ResolveSuspense, ReverseEvent, Side, SuspenseCase, change_account::Action, command, limit_change,
 };
 
@@ -91,6 +91,8 @@ pub enum Op {
     Approve(String, String),
     /// The same the other way.
     Reject(String, String),
+    /// This principal lets a parked event in; the other way it turns it away.
+    Admit(String, String, bool),
     /// This principal proposes to move that case (partition, sender, sequence) to an account; empty = where it was meant.
     Resolve(String, (u32, u32, u64), String),
 }
@@ -99,7 +101,11 @@ impl Op {
     /// Who sends it.
     pub fn principal(&self) -> &str {
         match self {
-            Self::Propose(who) | Self::Approve(who, _) | Self::Reject(who, _) | Self::Resolve(who, ..) => who,
+            Self::Propose(who)
+            | Self::Approve(who, _)
+            | Self::Reject(who, _)
+            | Self::Admit(who, ..)
+            | Self::Resolve(who, ..) => who,
             _ => "",
         }
     }
@@ -226,6 +232,9 @@ impl Event {
             }
             Op::Reject(_, proposal) => {
                 command::Operation::RejectAdjustment(RejectAdjustment { proposal: key(proposal) })
+            }
+            Op::Admit(_, event, refuse) => {
+                command::Operation::AdmitEvent(AdmitEvent { event: key(event), refuse: *refuse })
             }
             Op::Limits(account, asset, least, most) => command::Operation::ChangeLimits(ChangeLimits {
                 account: account.clone(),

@@ -15,6 +15,7 @@ mod days;
 mod events;
 mod histories;
 mod homes;
+mod horizon;
 mod limits;
 mod metadata;
 mod model;

@@ -535,7 +535,7 @@ impl<'a> Books<'a> {
                 }
                 Item::Moved(moved) => self.moved(moved),
                 Item::Tick(tick) => self.tick_us = self.tick_us.max(tick.business_time_us),
-                Item::HeldTick(_) | Item::Chart(_) => {}
+                Item::HeldTick(_) | Item::Chart(_) | Item::IdHorizon(_) => {}
                 item @ (Item::Held(_) | Item::ResendAsked(_) | Item::Resending(_)) => {
                     assert!(
                         !self.cluster.lost.is_empty(),
@@ -760,7 +760,7 @@ impl<'a> Books<'a> {
                 assert_eq!(d.proposal, None, "{at}");
                 return assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}");
             }
-            Op::Propose(_) | Op::Approve(..) | Op::Reject(..) | Op::Resolve(..) => {
+            Op::Propose(_) | Op::Approve(..) | Op::Reject(..) | Op::Resolve(..) | Op::Admit(..) => {
                 assert_eq!((&d.hold, &d.account_status), (&None, &None), "{at}");
                 return self.change_proposal(at, d, event, outcomes);
             }
@@ -1604,7 +1604,7 @@ impl<'a> Books<'a> {
             Op::Capture(hold, _) => self.judge_capture(event, hold),
             Op::Account(account, action, _) => self.judge_change(account, *action),
             Op::Describe(account, opens, changes) => self.judge_describe(account, *opens, changes),
-            Op::Propose(_) | Op::Reject(..) | Op::Resolve(..) => {
+            Op::Propose(_) | Op::Reject(..) | Op::Resolve(..) | Op::Admit(..) => {
                 panic!("decided at home alone: {event:?}")
             }
             Op::Limits(account, asset, least, most) => self.judge_limits(account, asset, [*least, *most]),
@@ -2156,7 +2156,7 @@ fn fault(event: &Event) -> Option<&'static str> {
         Op::Reverse(_) => (0, LEGS_MAX),
         Op::Hold(_) => (1, 1),
         Op::Release(_) | Op::Account(..) | Op::Limits(..) | Op::Describe(..) => (0, 0),
-        Op::Approve(..) | Op::Reject(..) | Op::Resolve(..) => (0, 0),
+        Op::Approve(..) | Op::Reject(..) | Op::Resolve(..) | Op::Admit(..) => (0, 0),
     };
     if event.legs.len() < least {
         return Some("no_legs");

@@ -3,7 +3,9 @@
 use crate::cluster::Cluster;
 use crate::events::{Event, Op};
 use crate::histories::History;
-use crate::{at_most, cases, days, limits, metadata, overdraft, refusals, script, two_principals, velocity};
+use crate::{
+    at_most, cases, days, horizon, limits, metadata, overdraft, refusals, script, two_principals, velocity,
+};
 use schemas::wire::{Decision, EventKey, Outcome, change_account::Action, journal_item::Item};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +32,8 @@ pub fn word(event: &Event) -> &'static str {
         Op::Approve(..) => "approve",
         Op::Reject(..) => "reject",
         Op::Resolve(..) => "resolve",
+        Op::Admit(_, _, false) => "admit",
+        Op::Admit(..) => "turn away",
     }
 }
 
@@ -61,14 +65,22 @@ pub fn of<'e>(cluster: &Cluster, events: impl IntoIterator<Item = &'e Event>) ->
 /// A pair that a history reaches is a promise to users: the cases say in ledger words when it happens.
 #[test]
 fn every_pair_of_operation_and_reason_has_a_row() {
-    let rows: Pairs = [cases::ALL, days::ALL, refusals::ALL, at_most::ALL, limits::ALL, overdraft::ALL]
-        .into_iter()
-        .chain([metadata::ALL, velocity::ALL, two_principals::ALL])
-        .collect::<Vec<_>>()
-        .concat()
-        .iter()
-        .flat_map(|(name, text)| script::run(name, text))
-        .collect();
+    let rows: Pairs = [
+        cases::ALL,
+        days::ALL,
+        refusals::ALL,
+        at_most::ALL,
+        limits::ALL,
+        overdraft::ALL,
+        metadata::ALL,
+        velocity::ALL,
+        two_principals::ALL,
+        horizon::ALL,
+    ]
+    .concat()
+    .iter()
+    .flat_map(|(name, text)| script::run(name, text))
+    .collect();
     let mut reached = Pairs::new();
     for seed in 0..1_500 {
         reached.extend(History::new(seed).played());

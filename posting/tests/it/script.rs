@@ -15,16 +15,22 @@
 //! `hold 60` (over after 60 seconds; 0 = never), `capture h1`, `capture h1 final` or `release h1`; `reverse e1`, with legs of
 //! its own or without. `propose anna`, `approve bert p1`, `reject bert p1` say who sends it; `-` = nobody is known.
 //! `resolve anna 1-0-7` is about what item 7 of partition 0 left in suspense of partition 1, and may name another account
-//! behind it.
+//! behind it. `admit anna e1` lets the parked event e1 in, `turn_away anna e1` does not.
+//!
+//! `ids 60 600 5`, at the start: ids are recognised for 60 seconds and kept for 600, and an event may say that it occurred 5
+//! seconds after it came. `occurred 50` says when an event did. The model knows no horizon and walks no such journal.
 //! `users@0` is the first `users:N` that lives in partition 0, `users@0b` the second. Amounts are in major units;
 //! `max` is the largest i128 of minor units, `max-7` seven less, `2^100` a power of two. After `->` everything
 //! that is not paused runs until it is quiet. At the end of a script the model walks the journals.
 
 use crate::cluster::{ALL, Cluster, DAY};
-use crate::events::{CHART, Event, LegWords, Op, To, owner_in};
+use crate::events::{CHART, Event, LegWords, Op, SOURCE, To, owner_in};
 use crate::model;
 use crate::pairs::{self, Pairs};
+use posting::horizon::Terms;
+use posting::ids::id_key;
 use schemas::wire::{Outcome, Side, change_account::Action, command_item, journal_item::Item};
+use std::collections::BTreeSet;
 
 /// One test per case; the model walks the journals after each.
 macro_rules! cases {
@@ -55,8 +61,11 @@ pub fn run(name: &str, text: &str) -> Pairs {
             script.cluster().flush(0);
             script.settle();
         }
-        if !script.chart_changed {
+        if script.ids.is_none() && !script.chart_changed {
             model::check(script.cluster());
+        }
+        if !script.chart_changed {
+            script.rebuild();
         }
     }
     let sent = std::mem::take(&mut script.sent);
@@ -74,6 +83,7 @@ struct Script {
     stopped: bool,
     chart_changed: bool,
     ticked: bool,
+    ids: Option<Terms>,
 }
 
 fn number<T: std::str::FromStr>(word: &str) -> T
@@ -96,12 +106,13 @@ impl Script {
             stopped: false,
             chart_changed: false,
             ticked: false,
+            ids: None,
         }
     }
 
     fn cluster(&mut self) -> &mut Cluster {
-        let (partitions, ingest) = (self.partitions, self.ingest);
-        self.cluster.get_or_insert_with(|| Cluster::new(partitions, ingest))
+        let (partitions, ingest, ids) = (self.partitions, self.ingest, self.ids.unwrap_or_default());
+        self.cluster.get_or_insert_with(|| Cluster::remembering(partitions, ingest, ids))
     }
 
     fn line(&mut self, line: &str) {
@@ -110,6 +121,12 @@ impl Script {
         match verb {
             "partitions" => self.partitions = number(rest),
             "ingest" => self.ingest = number(rest),
+            "ids" => {
+                let us = |word: &str| 1_000_000 * number::<i64>(word);
+                let (recognised_us, kept_us, ahead_us) = (us(words[0]), us(words[1]), us(words[2]));
+                self.ids = Some(Terms { recognised_us, kept_us, ahead_us });
+            }
+            "parked" => self.parked(&words),
             "event" => self.event(rest),
             "->" => self.expect_answer(rest),
             "later" => self.expect_later(&words),
@@ -199,6 +216,7 @@ impl Script {
             op: Op::Book,
             ingest: 0,
         };
+        let mut occurred_at_us = None;
         for attribute in parts.next().unwrap_or("").split(',').map(str::trim).filter(|a| !a.is_empty()) {
             match attribute.split_once(' ') {
                 Some(("date", date)) => event.date = number(date),
@@ -218,6 +236,11 @@ impl Script {
                     let approves = verb == "approve";
                     event.op = if approves { Op::Approve(who, proposal) } else { Op::Reject(who, proposal) };
                 }
+                Some(("occurred", seconds)) => occurred_at_us = Some(1_000_000 * number::<i64>(seconds)),
+                Some((verb @ ("admit" | "turn_away"), rest)) => {
+                    let (who, parked) = rest.split_once(' ').unwrap();
+                    event.op = Op::Admit(principal(who), parked.to_owned(), verb == "turn_away");
+                }
                 Some(("resolve", rest)) => event.op = self.resolution(rest),
                 Some(("at_most", "debit")) => event.op = Op::AtMost(Side::Debit),
                 Some(("at_most", "credit")) => event.op = Op::AtMost(Side::Credit),
@@ -236,7 +259,8 @@ impl Script {
         }
         event.legs = legs;
         self.last.clone_from(&event.id);
-        self.cluster().send(&event);
+        let occurred_at_us = occurred_at_us.unwrap_or(event.command().occurred_at_us);
+        self.cluster().send_occurred(&event, occurred_at_us);
         self.cluster().flush(event.ingest);
         self.sent.push(event);
     }
@@ -293,6 +317,24 @@ impl Script {
             })
         };
         Op::Limits(account, asset.to_owned(), to("least"), to("most"))
+    }
+
+    /// Every slot comes back as it is, from its journal and from a checkpoint, and answers from what lies in runs.
+    fn rebuild(&mut self) {
+        for slot in 0..self.partitions {
+            self.cluster().checkpoint(slot);
+            self.cluster().crash(slot, true);
+            self.cluster().crash(slot, false);
+        }
+    }
+
+    /// `parked PARTITION EVENT...`: these wait there for somebody to judge them, and no others.
+    fn parked(&mut self, words: &[&str]) {
+        self.settle();
+        let slot: usize = number(words[0]);
+        let keys: BTreeSet<_> = words[1..].iter().map(|id| id_key(SOURCE, id)).collect();
+        let parked = self.cluster().slots[slot].groups.parked().map(|(key, _)| *key);
+        assert_eq!(parked.collect::<BTreeSet<_>>(), keys, "{}", self.at);
     }
 
     fn settle(&mut self) {

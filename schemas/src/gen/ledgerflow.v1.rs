@@ -341,7 +341,7 @@ pub struct Command {
     /// What it asks for; absent: its legs are booked.
     #[prost(
         oneof = "command::Operation",
-        tags = "18, 19, 20, 21, 22, 24, 25, 26, 27, 28, 29"
+        tags = "18, 19, 20, 21, 22, 24, 25, 26, 27, 28, 29, 31"
     )]
     pub operation: ::core::option::Option<command::Operation>,
 }
@@ -372,7 +372,17 @@ pub mod command {
         RejectAdjustment(super::RejectAdjustment),
         #[prost(message, tag = "29")]
         ResolveSuspense(super::ResolveSuspense),
+        #[prost(message, tag = "31")]
+        AdmitEvent(super::AdmitEvent),
     }
+}
+/// Lets a parked event in, or turns it away. It has no leg.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AdmitEvent {
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<EventKey>,
+    #[prost(bool, tag = "2")]
+    pub refuse: bool,
 }
 /// Writes its legs down. Nothing is booked until another principal approves them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -882,7 +892,7 @@ pub struct JournalBody {
 pub struct JournalItem {
     #[prost(
         oneof = "journal_item::Item",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, 22"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, 22, 23"
     )]
     pub item: ::core::option::Option<journal_item::Item>,
 }
@@ -933,7 +943,36 @@ pub mod journal_item {
         Moved(super::Moved),
         #[prost(message, tag = "22")]
         ProposalExpired(super::ProposalExpired),
+        #[prost(message, tag = "23")]
+        IdHorizon(super::IdHorizon),
     }
+}
+/// What this partition remembers of events from now on.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct IdHorizon {
+    /// Ids of earlier batches of this journal are not recognised when they come again...
+    #[prost(uint64, tag = "1")]
+    pub recognised_from: u64,
+    /// ...unless the event says that it occurred at or before this time, microseconds since 1970-01-01T00:00:00Z.
+    #[prost(int64, tag = "2")]
+    pub recognised_after_us: i64,
+    /// Nothing is known of ids of earlier batches.
+    #[prost(uint64, tag = "3")]
+    pub kept_from: u64,
+    /// An event that is not known, and says that it occurred at or before this time, is parked.
+    #[prost(int64, tag = "4")]
+    pub kept_after_us: i64,
+    /// Times and batches by which what is older will be forgotten; all of them, this batch the last.
+    #[prost(message, repeated, tag = "5")]
+    pub mark: ::prost::alloc::vec::Vec<IdMark>,
+}
+/// The first batch at or after a business time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IdMark {
+    #[prost(int64, tag = "1")]
+    pub business_time_us: i64,
+    #[prost(uint64, tag = "2")]
+    pub batch: u64,
 }
 /// One line of the books. Within a batch, debits = credits for every asset and accounting date.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1076,6 +1115,13 @@ pub struct Decision {
     /// BOOKED only: the hold that this placed, took from or released, as it is from now on.
     #[prost(message, optional, tag = "40")]
     pub hold: ::core::option::Option<HoldState>,
+    /// PENDING only: it may have been booked so long ago that nothing is known of it, and waits for a principal who says
+    /// whether it was.
+    #[prost(bool, tag = "80")]
+    pub parked: bool,
+    /// BOOKED only: the parked event that this lets in or turns away.
+    #[prost(message, optional, tag = "81")]
+    pub admitted: ::core::option::Option<AdmittedState>,
     /// PENDING only: the event that it names and that has not come yet, or, for a reversal, is not looked up yet.
     #[prost(message, optional, tag = "44")]
     pub waits_for: ::core::option::Option<EventKey>,
@@ -1704,6 +1750,15 @@ pub struct ChartVersion {
     #[prost(bytes = "bytes", tag = "2")]
     pub hash: ::prost::bytes::Bytes,
 }
+/// A parked event that a principal has judged.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AdmittedState {
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<EventKey>,
+    /// It is turned away: it was booked before, or must not be.
+    #[prost(bool, tag = "2")]
+    pub refused: bool,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PostingRest {
     #[prost(message, optional, tag = "1")]
@@ -1738,6 +1793,19 @@ pub struct PostingRest {
     /// Cases in suspense that are not resolved. Absent: they were not kept.
     #[prost(uint64, optional, tag = "25")]
     pub cases: ::core::option::Option<u64>,
+    /// Absent: ids were pairs of the checkpoint.
+    #[prost(message, optional, tag = "60")]
+    pub ids: ::core::option::Option<IdsRest>,
+}
+/// What is counted of ids, and how long they are remembered.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct IdsRest {
+    #[prost(uint64, tag = "1")]
+    pub booked: u64,
+    #[prost(uint64, tag = "2")]
+    pub refused: u64,
+    #[prost(message, optional, tag = "3")]
+    pub horizon: ::core::option::Option<IdHorizon>,
 }
 /// An event that waits at its home: for answers of other partitions, or for another event.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1760,6 +1828,60 @@ pub struct OpenGroup {
     /// It waits until that event is decided, not only known.
     #[prost(bool, tag = "7")]
     pub decided: bool,
+    /// Whether it is parked, or was.
+    #[prost(enumeration = "group_parking::Parking", tag = "8")]
+    pub parking: i32,
+}
+/// What became of an event that was parked.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupParking {}
+/// Nested message and enum types in `GroupParking`.
+pub mod group_parking {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Parking {
+        /// It was never parked.
+        None = 0,
+        Parked = 1,
+        /// A principal has let it in.
+        Admitted = 2,
+        /// A principal has turned it away.
+        TurnedAway = 3,
+    }
+    impl Parking {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::None => "NONE",
+                Self::Parked => "PARKED",
+                Self::Admitted => "ADMITTED",
+                Self::TurnedAway => "TURNED_AWAY",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "NONE" => Some(Self::None),
+                "PARKED" => Some(Self::Parked),
+                "ADMITTED" => Some(Self::Admitted),
+                "TURNED_AWAY" => Some(Self::TurnedAway),
+                _ => None,
+            }
+        }
+    }
 }
 /// A partition that was asked.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -17,7 +17,8 @@
 //! crc 0badcafe
 //! ```
 //!
-//! A `file` line is kind, number, bytes, CRC-32C, pairs; files stand oldest first, a base first if there is one.
+//! A `file` line is kind, number, bytes, CRC-32C, pairs; files stand oldest first, a base first if there is one. Of a run
+//! (kinds `open` and `closed`, see [`super::runs`]) the checksum is that of its end, and its pairs are its rows.
 
 use super::{FORMAT, Refusal};
 use crate::log::{Offset, TopicPartition};
@@ -57,6 +58,10 @@ pub(super) enum Kind {
     Base,
     /// Changes since the files before it.
     Delta,
+    /// A run whose rows a restart loads.
+    Open,
+    /// A run whose rows a restart leaves where they are.
+    Closed,
 }
 
 /// One checkpoint file.
@@ -93,11 +98,13 @@ impl Kind {
         match self {
             Self::Base => "base",
             Self::Delta => "delta",
+            Self::Open => "open",
+            Self::Closed => "closed",
         }
     }
 
     fn by_name(name: &str) -> Option<Self> {
-        [Self::Base, Self::Delta].into_iter().find(|kind| kind.name() == name)
+        [Self::Base, Self::Delta, Self::Open, Self::Closed].into_iter().find(|kind| kind.name() == name)
     }
 }
 

@@ -40,7 +40,7 @@ fn write(store: &mut Store, batch: u64, changes: &Changes) -> Result<Written, St
     for (key, value) in changes {
         pairs.put(key, value.as_deref());
     }
-    let written = store.write(&label(batch), &mut pairs, || Ok(()));
+    let written = store.write(&label(batch), &mut pairs, Settled::default(), || Ok(()));
     assert_eq!(pairs.is_empty(), changes.is_empty() || !matches!(written, Err(StoreError::Unread(_))));
     written
 }
@@ -153,7 +153,7 @@ fn a_new_manifest_waits_until_the_log_is_durable() {
     let before = manifest();
     let mut pairs = DirtyPairs::default();
     pairs.put(b"users:4:wallet", Some(b"balance 2"));
-    let refused = store.write(&label(2), &mut pairs, || {
+    let refused = store.write(&label(2), &mut pairs, Settled::default(), || {
         assert_eq!(manifest(), before, "the manifest counts before the log is durable");
         Err("fsync failed".to_owned())
     });
@@ -383,12 +383,26 @@ fn the_thread_writes_and_gives_the_store_back() {
     let wait_durable: WaitDurable = Box::new(move || wait.recv().map_err(|why| why.to_string()));
     let mut pairs = DirtyPairs::default();
     pairs.put(b"users:1:wallet", Some(b"balance 1"));
-    thread.submit(Job { store: fresh(dir.path()), label: label(1), pairs, wait_durable }).expect("taken");
+    thread
+        .submit(Job {
+            store: fresh(dir.path()),
+            label: label(1),
+            pairs,
+            settled: Settled::default(),
+            wait_durable,
+        })
+        .expect("taken");
     assert!(thread.poll().is_none(), "finished before the log was durable");
     let waiting: Vec<tempfile::TempDir> = (0..=JOBS_MAX).map(|_| tempfile::tempdir().expect("dir")).collect();
     let refused = waiting.iter().any(|dir| {
         let (store, pairs) = (fresh(dir.path()), DirtyPairs::default());
-        let job = Job { store, label: label(1), pairs, wait_durable: Box::new(|| Ok(())) };
+        let job = Job {
+            store,
+            label: label(1),
+            pairs,
+            settled: Settled::default(),
+            wait_durable: Box::new(|| Ok(())),
+        };
         matches!(thread.submit(job), Err(NotTaken::Busy(_)))
     });
     assert!(refused, "more jobs were taken than may wait");

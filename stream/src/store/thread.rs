@@ -3,6 +3,7 @@
 //! A job owns its slot's store while it runs and its report gives the store back, so a slot has at most one
 //! checkpoint under way and nothing is locked. Bounds: [`JOBS_MAX`] jobs wait; more are handed back at once.
 
+use super::runs::Settled;
 use super::{DirtyPairs, Label, Store, StoreError, Written};
 use crate::faults;
 use std::fmt;
@@ -23,6 +24,8 @@ pub struct Job {
     pub label: Label,
     /// Pairs changed since the checkpoint before.
     pub pairs: DirtyPairs,
+    /// Rows added since then.
+    pub settled: Settled,
     /// Called before the new manifest counts.
     pub wait_durable: WaitDurable,
 }
@@ -50,8 +53,8 @@ impl Job {
     /// Writes the checkpoint on this thread. The simulation calls it; the worker submits it.
     #[must_use]
     pub fn run(self) -> Report {
-        let Self { mut store, label, mut pairs, wait_durable } = self;
-        let result = store.write(&label, &mut pairs, wait_durable);
+        let Self { mut store, label, mut pairs, settled, wait_durable } = self;
+        let result = store.write(&label, &mut pairs, settled, wait_durable);
         Report { store, label, pairs, result }
     }
 }

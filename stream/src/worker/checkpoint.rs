@@ -3,6 +3,7 @@
 use crate::log::Log;
 use crate::mutex;
 use crate::processor::SlotState;
+use crate::store::runs::{self, ClosedRuns, RowKey, Run, Settled, Source};
 use crate::store::{CheckpointThread, DirtyPairs, Job, Label, NotTaken, Options, Store, StoreError, lock};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,23 +11,22 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Takes one pair of a checkpoint.
-pub type LoadPair<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), String> + 'a;
-
 /// Holds checkpoints of one processor's slots. Losing one costs time, never data.
 pub trait Checkpoints: Send {
     /// Label of the newest whole checkpoint of a slot.
     fn latest(&mut self, slot: u32) -> Option<Label>;
-    /// Hands its pairs to `put`.
+    /// Loads it into an empty state.
     ///
     /// # Errors
-    /// A torn checkpoint, or a pair that `put` refuses: what was put so far must be thrown away.
-    fn load(&mut self, slot: u32, put: &mut LoadPair<'_>) -> Result<(), String>;
+    /// A torn checkpoint, or a pair that the state refuses: the state must be thrown away.
+    fn load(&mut self, slot: u32, state: &mut dyn SlotState) -> Result<(), String>;
     /// Whether [`Checkpoints::save`] would be taken now (the slot's last one is finished).
     fn ready(&mut self, slot: u32) -> bool;
-    /// Takes the pairs changed since the last call (all of them after [`Checkpoints::discard`]). It may count
+    /// Takes what has changed since the last call (everything after [`Checkpoints::discard`]). It may count
     /// only once write-ahead sequence `sequence` is durable.
-    fn save(&mut self, slot: u32, label: Label, pairs: DirtyPairs, sequence: u64);
+    fn save(&mut self, slot: u32, label: Label, changes: Changes, sequence: u64);
+    /// Slots whose closed runs have changed since the last call, as a checkpoint that counts has them.
+    fn closed(&mut self) -> Vec<(u32, ClosedRuns)>;
     /// Forgets a slot's checkpoint.
     fn discard(&mut self, slot: u32);
     /// Lets a slot's checkpoints go, once what was given to [`Checkpoints::save`] is kept: another worker owns it now.
@@ -35,19 +35,30 @@ pub trait Checkpoints: Send {
     fn finish(&mut self);
 }
 
-/// Everything a state holds.
-pub(crate) fn all_pairs<S: SlotState>(state: &mut S) -> DirtyPairs {
-    state.take_dirty(&mut |_, _| {});
-    let mut pairs = DirtyPairs::default();
-    state.put_all(&mut |key, value| pairs.put(key, value));
-    pairs
+/// What a checkpoint adds to the one before.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Pairs that have changed.
+    pub pairs: DirtyPairs,
+    /// Rows that have been added.
+    pub settled: Settled,
 }
 
-/// Everything that changed.
-pub(crate) fn dirty_pairs<S: SlotState>(state: &mut S) -> DirtyPairs {
-    let mut pairs = DirtyPairs::default();
-    state.take_dirty(&mut |key, value| pairs.put(key, value));
-    pairs
+impl Changes {
+    /// Everything a state holds.
+    pub fn all<S: SlotState>(state: &mut S) -> Self {
+        state.take_dirty(&mut |_, _| {});
+        let mut pairs = DirtyPairs::default();
+        state.put_all(&mut |key, value| pairs.put(key, value));
+        Self { pairs, settled: state.take_settled(true) }
+    }
+
+    /// What has changed in a state since the last call.
+    pub fn of<S: SlotState>(state: &mut S) -> Self {
+        let mut pairs = DirtyPairs::default();
+        state.take_dirty(&mut |key, value| pairs.put(key, value));
+        Self { pairs, settled: state.take_settled(false) }
+    }
 }
 
 /// Checkpoints in a directory, one folder a slot, written by a thread of their own.
@@ -59,6 +70,7 @@ pub struct DiskCheckpoints {
     /// Of the slots whose stores are open.
     locks: BTreeMap<u32, File>,
     thread: Option<CheckpointThread>,
+    closed: BTreeMap<u32, ClosedRuns>,
 }
 
 /// How long a slot's new owner waits for the one before to let its checkpoints go.
@@ -95,6 +107,7 @@ impl DiskCheckpoints {
             stores: BTreeMap::new(),
             locks: BTreeMap::new(),
             thread,
+            closed: BTreeMap::new(),
         })
     }
 
@@ -136,8 +149,9 @@ impl DiskCheckpoints {
 
     fn take_back(&mut self, report: crate::store::Report) {
         let slot = report.store.slot();
-        if let Err(error) = &report.result {
-            self.warn(slot, error);
+        match report.result {
+            Ok(written) => drop(written.closed.map(|closed| self.closed.insert(slot, closed))),
+            Err(error) => self.warn(slot, &error),
         }
         self.stores.insert(slot, Some(report.store));
     }
@@ -155,16 +169,25 @@ impl Checkpoints for DiskCheckpoints {
         }
     }
 
-    fn load(&mut self, slot: u32, put: &mut LoadPair<'_>) -> Result<(), String> {
+    fn load(&mut self, slot: u32, state: &mut dyn SlotState) -> Result<(), String> {
         let store = self.store(slot).ok_or("the store is busy")?;
-        store.load(put).map(|_| ()).map_err(|e| e.to_string())
+        store.load(|key, value| state.load(key, value)).map_err(|e| e.to_string())?;
+        let closed = store.load_runs(|key, value| state.load_row(key, value)).map_err(|e| e.to_string())?;
+        state.adopt(closed);
+        self.closed.remove(&slot);
+        Ok(())
     }
 
     fn ready(&mut self, slot: u32) -> bool {
         self.store(slot).is_some()
     }
 
-    fn save(&mut self, slot: u32, label: Label, pairs: DirtyPairs, sequence: u64) {
+    fn closed(&mut self) -> Vec<(u32, ClosedRuns)> {
+        self.collect();
+        std::mem::take(&mut self.closed).into_iter().collect()
+    }
+
+    fn save(&mut self, slot: u32, label: Label, changes: Changes, sequence: u64) {
         self.collect();
         let Some(store) = self.stores.get_mut(&slot).and_then(Option::take) else {
             tracing::error!(
@@ -177,7 +200,8 @@ impl Checkpoints for DiskCheckpoints {
         let log = Arc::clone(&self.log);
         let wait_durable =
             Box::new(move || log.wait_durable(sequence, DURABLE_WAIT).map_err(|e| e.to_string()));
-        let job = Job { store, label, pairs, wait_durable };
+        let Changes { pairs, settled } = changes;
+        let job = Job { store, label, pairs, settled, wait_durable };
         let given_back = match self.thread.as_ref().map(|thread| thread.submit(job)) {
             Some(Ok(())) | None => return,
             Some(Err(NotTaken::Busy(job) | NotTaken::Gone(job))) => job,
@@ -200,6 +224,7 @@ impl Checkpoints for DiskCheckpoints {
         }
         self.stores.remove(&slot);
         self.locks.remove(&slot);
+        self.closed.remove(&slot);
     }
 
     fn finish(&mut self) {
@@ -215,12 +240,61 @@ impl Checkpoints for DiskCheckpoints {
     }
 }
 
-type Kept = BTreeMap<u32, (Label, BTreeMap<Vec<u8>, Vec<u8>>)>;
+/// The checkpoint of a slot, kept in memory.
+#[derive(Debug)]
+struct Kept {
+    label: Label,
+    pairs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Oldest first.
+    open: Vec<Arc<Run>>,
+    closed: ClosedRuns,
+    /// Whether the state has been told of them.
+    told: bool,
+    /// Something was not kept: it is no checkpoint, until all is given anew.
+    lost: bool,
+}
+
+impl Kept {
+    /// As a store on disk does with its files.
+    fn take(&mut self, settled: Settled) -> Result<(), String> {
+        let failed = |why: &dyn std::fmt::Debug| format!("a run in memory: {why:?}");
+        let run = |bytes| Run::open(Source::Memory(bytes), true).map(Arc::new).map_err(|why| failed(&why));
+        let merged = |runs: &[Arc<Run>]| {
+            let runs: Vec<&Run> = runs.iter().map(|run| &**run).collect();
+            runs::merge(&runs, Vec::new()).map_err(|why| failed(&why)).and_then(|(bytes, ..)| run(bytes))
+        };
+        if let Some((bytes, ..)) = settled.write(|| Ok(Vec::new())).map_err(|why| failed(&why))? {
+            self.open.push(run(bytes)?);
+        }
+        let changed = settled.closes > 0 || !settled.carried.is_empty();
+        self.closed.runs.extend(settled.carried);
+        if settled.closes > 0 && !self.open.is_empty() {
+            self.closed.runs.push(merged(&std::mem::take(&mut self.open))?);
+        }
+        self.closed.closed = self.closed.closed.max(settled.closes);
+        let rows: Vec<u64> = self.closed.runs.iter().map(|run| run.rows()).collect();
+        if let Some(from) = runs::worth_merging(&rows) {
+            let one = merged(&self.closed.runs.split_off(from))?;
+            self.closed.runs.push(one);
+        }
+        self.told &= !changed;
+        Ok(())
+    }
+}
+
+/// What a state says to a row, or a run to its reader.
+struct Unloaded(String);
+
+impl From<runs::Damaged> for Unloaded {
+    fn from(why: runs::Damaged) -> Self {
+        Self(why.to_string())
+    }
+}
 
 /// Checkpoints in memory that outlive the worker: clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryCheckpoints {
-    kept: Arc<Mutex<Kept>>,
+    kept: Arc<Mutex<BTreeMap<u32, Kept>>>,
 }
 
 impl MemoryCheckpoints {
@@ -241,35 +315,62 @@ impl MemoryCheckpoints {
         self.len() == 0
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Kept>> {
         mutex::lock(&self.kept)
     }
 }
 
 impl Checkpoints for MemoryCheckpoints {
     fn latest(&mut self, slot: u32) -> Option<Label> {
-        self.lock().get(&slot).map(|(label, _)| label.clone())
+        self.lock().get(&slot).filter(|kept| !kept.lost).map(|kept| kept.label.clone())
     }
 
-    fn load(&mut self, slot: u32, put: &mut LoadPair<'_>) -> Result<(), String> {
-        let kept = self.lock();
-        let pairs = kept.get(&slot).map(|(_, pairs)| pairs).ok_or("no checkpoint")?;
-        pairs.iter().try_for_each(|(key, value)| put(key, value))
+    fn load(&mut self, slot: u32, state: &mut dyn SlotState) -> Result<(), String> {
+        let mut kept = self.lock();
+        let kept = kept.get_mut(&slot).ok_or("no checkpoint")?;
+        kept.pairs.iter().try_for_each(|(key, value)| state.load(key, value))?;
+        let open: Vec<&Run> = kept.open.iter().map(|run| &**run).collect();
+        runs::merged(&open, |key: &RowKey, value, _| state.load_row(key, value).map_err(Unloaded))
+            .map_err(|Unloaded(why)| why)?;
+        state.adopt(ClosedRuns { runs: kept.closed.runs.clone(), closed: 0 });
+        (kept.told, kept.closed.closed) = (true, 0);
+        Ok(())
     }
 
     fn ready(&mut self, _slot: u32) -> bool {
         true
     }
 
-    fn save(&mut self, slot: u32, label: Label, pairs: DirtyPairs, _sequence: u64) {
+    fn closed(&mut self) -> Vec<(u32, ClosedRuns)> {
         let mut kept = self.lock();
-        let entry = kept.entry(slot).or_insert_with(|| (label.clone(), BTreeMap::new()));
-        entry.0 = label;
-        for (key, value) in pairs.newest() {
+        let mut untold = Vec::new();
+        for (slot, kept) in kept.iter_mut().filter(|(_, kept)| !kept.told) {
+            kept.told = true;
+            untold.push((*slot, kept.closed.clone()));
+        }
+        untold
+    }
+
+    fn save(&mut self, slot: u32, label: Label, changes: Changes, _sequence: u64) {
+        let mut all = self.lock();
+        let kept = all.entry(slot).or_insert_with(|| Kept {
+            label: label.clone(),
+            pairs: BTreeMap::new(),
+            open: Vec::new(),
+            closed: ClosedRuns::default(),
+            told: true,
+            lost: false,
+        });
+        kept.label = label;
+        for (key, value) in changes.pairs.newest() {
             match value {
-                Some(value) => entry.1.insert(key.to_vec(), value.to_vec()),
-                None => entry.1.remove(key),
+                Some(value) => kept.pairs.insert(key.to_vec(), value.to_vec()),
+                None => kept.pairs.remove(key),
             };
+        }
+        if let Err(why) = kept.take(changes.settled) {
+            tracing::error!(slot, why, "no checkpoint");
+            kept.lost = true;
         }
     }
 

@@ -19,7 +19,7 @@ mod restore;
 mod resume;
 mod window;
 
-pub use checkpoint::{Checkpoints, DiskCheckpoints, LoadPair, MemoryCheckpoints};
+pub use checkpoint::{Changes, Checkpoints, DiskCheckpoints, MemoryCheckpoints};
 pub use position::Metadata;
 pub use restore::contradiction;
 

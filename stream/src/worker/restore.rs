@@ -308,7 +308,7 @@ impl<P: Processor> Worker<P> {
             // What an observer has kept may be newer than its look at the positions; only an owner's proves a loss.
             Some(why) if self.options.observing => Err(why),
             Some(why) => return Err(Stop { slot, at, why }),
-            None => self.checkpoints.load(slot, &mut |key, value| state.load(key, value)),
+            None => self.checkpoints.load(slot, &mut state),
         };
         match loaded {
             Ok(()) => Ok(Some((state, label))),

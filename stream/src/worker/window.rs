@@ -1,6 +1,7 @@
 //! One window: poll, decide every slot, commit them together, apply, checkpoint.
 
-use super::{InputRun, Metadata, Now, Progress, Run, SlotRun, Worker, WorkerError, checkpoint};
+use super::checkpoint::Changes;
+use super::{InputRun, Metadata, Now, Progress, Run, SlotRun, Worker, WorkerError};
 use crate::faults;
 use crate::log::{
     CommitOutcome, FetchLimit, Isolation, LogError, Offset, Position, TopicPartition, Transaction,
@@ -17,6 +18,10 @@ struct Decided<C> {
 
 impl<P: Processor> Worker<P> {
     pub(super) fn window(&mut self, mut run: Run<P>, now: Now) -> Result<Progress, WorkerError> {
+        if let Some(why) = self.drop_damaged(&mut run) {
+            self.run = Some(run.again());
+            return Ok(Progress::Rejoin(why));
+        }
         self.poll(&mut run, now)?;
         faults::hit(faults::WORKER_AFTER_POLL)?;
         let due = now.monotonic_us.saturating_sub(run.last_window_us) >= self.options.window_us;
@@ -25,6 +30,10 @@ impl<P: Processor> Worker<P> {
             return Ok(Progress::Idle);
         }
         let mut decided = self.decide(&mut run, now)?;
+        if let Some(why) = self.drop_damaged(&mut run) {
+            self.run = Some(run.again());
+            return Ok(Progress::Rejoin(why));
+        }
         faults::hit(faults::WORKER_AFTER_DECIDE)?;
         if decided.is_empty() {
             self.checkpoint_one(&mut run, now)?;
@@ -54,6 +63,25 @@ impl<P: Processor> Worker<P> {
                 Ok(Progress::Rejoin(why))
             }
         }
+    }
+
+    /// Drops states that may have answered wrongly, with their checkpoints: they are restored from the log. Why, of the
+    /// last of them.
+    fn drop_damaged(&mut self, run: &mut Run<P>) -> Option<String> {
+        let damaged = |(number, slot): (&u32, &SlotRun<P::Slot>)| Some((*number, slot.state.damaged()?));
+        let damaged: Vec<(u32, String)> = run.slots.iter().filter_map(damaged).collect();
+        for (number, why) in &damaged {
+            let name = self.processor.name();
+            tracing::error!(
+                processor = name,
+                slot = number,
+                why,
+                "checkpoint damaged, the slot is restored from the log"
+            );
+            run.slots.remove(number);
+            self.checkpoints.discard(*number);
+        }
+        damaged.into_iter().next_back().map(|(number, why)| format!("slot {number}: {why}"))
     }
 
     /// Reads what the inputs have room for. An input whose buffer is full is held back, so that it neither grows
@@ -198,6 +226,11 @@ impl<P: Processor> Worker<P> {
 
     /// Checkpoints at most one slot that is due, so that no window waits for all of them.
     fn checkpoint_one(&mut self, run: &mut Run<P>, now: Now) -> Result<(), WorkerError> {
+        for (number, closed) in self.checkpoints.closed() {
+            if let Some(slot) = run.slots.get_mut(&number) {
+                slot.state.adopt(closed);
+            }
+        }
         let (every_us, bytes) = (self.options.checkpoint_us, self.options.checkpoint_bytes);
         let due = run.slots.iter_mut().find(|(_, slot)| {
             let waited = now.monotonic_us.saturating_sub(slot.checkpointed_us) >= every_us;
@@ -236,16 +269,12 @@ impl<P: Processor> Worker<P> {
         let label = slot.label(changelog_offset);
         faults::hit(faults::CHECKPOINT_BEFORE_WRITE)?;
         let full = slot.full_checkpoint;
-        let pairs = if full {
-            checkpoint::all_pairs(&mut slot.state)
-        } else {
-            checkpoint::dirty_pairs(&mut slot.state)
-        };
+        let changes = if full { Changes::all(&mut slot.state) } else { Changes::of(&mut slot.state) };
         if full {
             self.checkpoints.discard(number);
         }
         slot.full_checkpoint = false;
-        self.checkpoints.save(number, label, pairs, slot.sequence);
+        self.checkpoints.save(number, label, changes, slot.sequence);
         Ok(())
     }
 
