@@ -20,6 +20,7 @@ use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, body_hash, id_key, remembered};
 use crate::limits::{self, OwnLimits};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
+use crate::overdraft::Overdraft;
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
 use crate::status::{self, Status};
 use crate::suspense;
@@ -37,7 +38,7 @@ pub type Broken = String;
 pub struct Placed<'c> {
     leg: &'c LegView<'c>,
     /// Minor units; those of the leg, or what is booked of them.
-    amount: i128,
+    pub(crate) amount: i128,
     pub(crate) partition: u32,
     pub(crate) side: Side,
     pub(crate) terms: Terms,
@@ -359,15 +360,24 @@ impl<'c> Placed<'c> {
         if self.side == side { self.amount } else { -self.amount }
     }
 
-    /// All of it, to be put on hold.
+    /// How far below zero it may take its account.
     #[must_use]
-    pub fn hold_leg(&self) -> HoldLeg {
+    pub const fn overdraft(&self) -> Option<Overdraft> {
+        self.leg.overdraft
+    }
+
+    /// So much of it, to be put on hold.
+    #[must_use]
+    pub fn hold_leg(&self, leg: u32, amount: i128) -> HoldLeg {
+        let (overdraft, overdraft_unlimited) = Overdraft::to_wire(self.leg.overdraft);
         HoldLeg {
-            leg: 0,
+            leg,
             account: self.leg.account.to_owned(),
             asset: self.leg.asset.to_owned(),
             side: self.side as i32,
-            amount: Some(self.amount.into()),
+            amount: Some(amount.into()),
+            overdraft,
+            overdraft_unlimited,
         }
     }
 
@@ -401,6 +411,7 @@ impl<'c> Placed<'c> {
             matched: self.leg.matched,
             terms: Some(terms),
             row: self.row,
+            overdraft: self.leg.overdraft,
         }
     }
 }
@@ -548,13 +559,7 @@ pub(crate) fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
             *left -= amount;
             amount
         });
-        parts.entry(placed.partition).or_default().push(HoldLeg {
-            leg: index,
-            account: account.to_owned(),
-            asset: asset.to_owned(),
-            side: placed.side as i32,
-            amount: Some(amount.into()),
-        });
+        parts.entry(placed.partition).or_default().push(placed.hold_leg(index, amount));
     }
     parts
 }

@@ -14,7 +14,9 @@ use crate::holds::{Hold, HoldChanges};
 use crate::ids::{IdKey, IdRecord};
 use crate::limits::{ByAccount, Limited, OwnLimits};
 use crate::lines::{ClearingLine, DecisionLine, ReceivedLine};
+use crate::metadata::{self, Metadata};
 use crate::outbox::Outbox;
+use crate::overdraft::Overdraft;
 use crate::proposals::Proposal;
 use crate::refusal;
 use crate::resend::Again;
@@ -69,6 +71,8 @@ pub struct LocalLeg<'a> {
     pub terms: Option<Terms>,
     /// The account's row in the state, where that is known.
     pub row: Option<u32>,
+    /// How far below zero it may take its account.
+    pub overdraft: Option<Overdraft>,
 }
 
 /// Debits count up, credits down.
@@ -135,6 +139,8 @@ pub struct Overlay<'a> {
     pub(crate) cases: BTreeMap<CaseKey, Option<Case>>,
     /// Accounts whose status changed.
     pub(crate) statuses: BTreeMap<Box<str>, Status>,
+    /// What is said of accounts of which this window has said something.
+    pub(crate) metadata: BTreeMap<Box<str>, Metadata>,
     /// Limits that events of this window have given accounts.
     pub(crate) limits: ByAccount<OwnLimits>,
     /// What was moved of accounts that have a rule about velocity.
@@ -190,6 +196,7 @@ impl<'a> Overlay<'a> {
             proposals: BTreeMap::new(),
             cases: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            metadata: BTreeMap::new(),
             limits: ByAccount::default(),
             moves: Moves::default(),
             reversals: BTreeMap::new(),
@@ -253,6 +260,7 @@ impl<'a> Overlay<'a> {
             let status = Box::new(Stated { status: *status, since: Changed::by(line) });
             self.effects.push(Effect::Status { account: account.clone(), status });
         }
+        self.effects.extend(line.describes().map(metadata::effect));
         if let Some((account, asset, limits)) = line.limits {
             let (account, asset) = (account.clone(), asset.clone());
             let limits = Box::new(Limited { own: *limits, since: Changed::by(line) });
@@ -530,6 +538,7 @@ impl<'a> Overlay<'a> {
                 matched: None,
                 terms: None,
                 row: None,
+                overdraft: None,
             };
             let lines = if net.sum == 0 { Vec::new() } else { self.try_book(&[leg])? };
             self.settle(&lines);

@@ -15,6 +15,7 @@ fn the_default_rules_are_good() {
         kinds,
         [
             "account.closed",
+            "account.described",
             "account.frozen",
             "account.limited",
             "account.opened",
@@ -172,6 +173,13 @@ fn a_wrong_rule_names_its_line_and_what_was_expected() {
             operation("close, account: \"bank:a\", asset: CNY", ""),
             3,
             "asset: expected only with operation limit",
+        ),
+        (operation("describe, account: \"bank:a\"", ""), 3, "metadata: expected the field"),
+        (operation("describe, metadata: data.m", ""), 3, "account: expected the account"),
+        (
+            operation("close, account: \"bank:a\", metadata: data.m", ""),
+            3,
+            "metadata: expected only with operation open or describe",
         ),
         (operation("limit, account: \"bank:a\", max_balance: data.m", ""), 3, "asset: expected the asset"),
         (operation("limit, asset: CNY, max_balance: data.m", ""), 3, "account: expected the account"),

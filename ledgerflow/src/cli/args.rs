@@ -71,6 +71,8 @@ pub enum Command {
     Balance(Balance),
     /// List accounts: with their balances, or those that events have opened, closed, frozen or given limits.
     Accounts(Accounts),
+    /// Show what an account may be used for, and what is said of it.
+    Account(Account),
     /// Show the last entries of an account.
     Entries(Entries),
     /// Show what is on hold, and what its accounts may still spend.
@@ -325,6 +327,14 @@ pub struct Entries {
     /// Most entries per asset, newest first.
     #[arg(long, default_value_t = 10)]
     pub limit: usize,
+}
+
+/// Options of `account`.
+#[derive(Debug, Args)]
+pub struct Account {
+    /// One account; `balance` takes prefixes.
+    #[arg(value_parser = one_account)]
+    pub account: String,
 }
 
 /// Options of `holds`.
