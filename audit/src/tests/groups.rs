@@ -63,7 +63,7 @@ fn history() -> World {
         reverse("the rest", "paid", 3, 6, 40),
         limit("limit", 3, 0),
         pay("within", 3, 6, 1),
-        overdrawn("overdrawn", 3, 6, (640, 2)),
+        overdrawn("overdrawn", 3, 6, (540, 2)),
         describe("described", 3, "gold"),
     ];
     world.ingest(0, &later.map(|event| Event { home: 0, ..event }), None);

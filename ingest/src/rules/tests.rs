@@ -120,7 +120,7 @@ fn a_wrong_rule_names_its_line_and_what_was_expected() {
             "reference: expected only with operation capture, release, reverse, approve, reject, resolve, repair, admit or turn_away",
         ),
         (operation("capture", ONE_LEG), 3, "reference: expected the field that names the other event"),
-        (operation("approve", ""), 3, "reference: expected the field that names the proposal"),
+        (operation("approve", ""), 3, "reference: expected the field that names the other event"),
         (operation("reject, reference: data.p", ONE_LEG), 3, "legs: expected 0"),
         (operation("propose", ONE_LEG), 3, "legs: expected 2 to 64"),
         (operation("resolve", ""), 3, "reference: expected the field that names the case"),
@@ -130,7 +130,7 @@ fn a_wrong_rule_names_its_line_and_what_was_expected() {
         (
             operation("release, reference: data.h, reference_source: data.s", ""),
             3,
-            "reference_source: expected only with operation approve or reject",
+            "reference_source: expected only with operation approve, reject, admit or turn_away",
         ),
         (operation("capture, reference: data.h", ONE_LEG), 3, "legs: expected 2 to 64"),
         (operation("release, reference: data.h", ONE_LEG), 3, "legs: expected 0"),
