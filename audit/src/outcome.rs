@@ -10,7 +10,7 @@ use prost::Message;
 use rustc_hash::FxHashMap;
 use schemas::wire::{
     Answered, AssetSum, Command, Decision, Entry, EventKey, IdHorizon, Leg, Match, MetadataChange, Outcome,
-    RemoteLeg, Resolution, Side, command, decision, proposal_state::State,
+    RemoteLeg, RepairChannel, Resolution, Side, command, decision, proposal_state::State,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -129,6 +129,14 @@ fn body_mark(body_hash: &[u8]) -> u64 {
 #[must_use]
 pub fn operation_asked(command: &Command) -> Vec<u8> {
     Command { operation: command.operation.clone(), ..Command::default() }.encode_to_vec()
+}
+
+/// The channel that a command asks to be sent again.
+fn repair_asked(command: &Command) -> Option<RepairChannel> {
+    match &command.operation {
+        Some(command::Operation::RepairChannel(repair)) => Some(*repair),
+        _ => None,
+    }
 }
 
 /// The operation that a pending decision states, encoded as in its command.
@@ -576,6 +584,7 @@ fn same(place: Place, command: &Command, decision: &Decision, found: &mut Findin
         ),
         (!booked || metadata_asked(command) == metadata_stated(decision), "metadata"),
         (command.principal == decision.principal, "principal"),
+        (!booked || repair_asked(command) == decision.repaired, "channel that is sent again"),
     ];
     let differs: Vec<&str> = fields.iter().filter(|(same, _)| !same).map(|(_, name)| *name).collect();
     found.that(Check::OutcomeContent, differs.is_empty(), || {

@@ -115,6 +115,13 @@ impl Command<'_> {
             MappedOperation::AtMost(side) => {
                 command.message(25, |book| book.int(1, i32::from(side).into()));
             }
+            asked => self.write_asked_by_people(command, asked),
+        }
+    }
+
+    /// What somebody asks for who has looked at the books.
+    fn write_asked_by_people(&self, command: &mut Fields<'_>, asked: MappedOperation) {
+        match asked {
             MappedOperation::Propose => {
                 command.message(26, |_| {});
             }
@@ -127,6 +134,16 @@ impl Command<'_> {
             MappedOperation::Resolve { case, account } => {
                 command.message(29, |resolve| self.write_case(resolve, case, account));
             }
+            MappedOperation::Repair(item) => {
+                command.message(30, |repair| write_repair(repair, item));
+            }
+            MappedOperation::Admit { parked, refuse } => {
+                command.message(31, |admit| {
+                    self.write_proposal(admit, parked);
+                    admit.flag(2, refuse);
+                });
+            }
+            _ => {}
         }
     }
 
@@ -178,6 +195,12 @@ impl Command<'_> {
             });
         }
     }
+}
+
+fn write_repair(repair: &mut Fields<'_>, item: SuspenseCase) {
+    repair.uint(1, item.from.into());
+    repair.uint(2, item.partition.into());
+    repair.uint(3, item.sequence);
 }
 
 fn write_limit(change: &mut Fields<'_>, tag: u32, to: LimitTo) {
@@ -330,6 +353,14 @@ mod tests {
                 let proposal = full_proposal(command, proposal);
                 wire::command::Operation::RejectAdjustment(wire::RejectAdjustment { proposal })
             }
+            MappedOperation::Repair(item) => {
+                let (from, to, first) = (item.from, item.partition, item.sequence);
+                wire::command::Operation::RepairChannel(wire::RepairChannel { from, to, first })
+            }
+            MappedOperation::Admit { parked, refuse } => {
+                let event = full_proposal(command, parked);
+                wire::command::Operation::AdmitEvent(wire::AdmitEvent { event, refuse })
+            }
             MappedOperation::Resolve { case, account } => {
                 let account = account.map_or_else(String::new, |account| command.mapped.text(account).into());
                 let resolve = wire::ResolveSuspense { case: Some(case), account };
@@ -373,6 +404,11 @@ mod tests {
             "adjustment.approved" | "adjustment.rejected" => format!(
                 r#"{{"proposal":"p-{minor}"{}}}"#,
                 if legs == 0 { "" } else { r#","proposal_source":"/desk""# }
+            ),
+            "channel.repaired" => format!(r#"{{"item":"p{legs:02}-p00-{minor}"}}"#),
+            "event.admitted" | "event.turned_away" => format!(
+                r#"{{"event":"e-{minor}"{}}}"#,
+                if legs == 0 { "" } else { r#","event_source":"/desk""# }
             ),
             "suspense.retried" | "suspense.redirected" => {
                 format!(r#"{{"case":"p{legs:02}-p00-{minor}","account":"users:{minor}:wallet"}}"#)
@@ -463,14 +499,14 @@ mod tests {
         #[test]
         fn a_command_is_written_as_the_generated_type_would(
             texts in prop::array::uniform4("[a-zé/:]{0,300}"), body_hash: [u8; 16], numbers: (i64, i32, i32, i64),
-            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..10,
+            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..13,
             limits in (limit(), limit()),
         ) {
             let chart = Chart::parse(CHART).unwrap();
             let rules = Rules::parse(RULES, &chart).unwrap();
-            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected", "account.opened", "account.described", "account.limited"];
+            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected", "channel.repaired", "event.admitted", "event.turned_away", "account.opened", "account.described", "account.limited"];
             let limited = kinds[kind] == "account.limited" && limits != (None, None);
-            let kind = if limited { "account.limited" } else { kinds[kind % 9] };
+            let kind = if limited { "account.limited" } else { kinds[kind % 12] };
             let legs = if kind == "adjustment.proposed" { legs + 1 } else { legs };
             let text = match kind {
                 "account.limited" => limit_data(limits),

@@ -82,6 +82,13 @@ pub(crate) enum MappedOperation {
     Propose,
     Approve(MappedProposal),
     Reject(MappedProposal),
+    /// A channel is sent again from that item on, which is named as a case in suspense is.
+    Repair(SuspenseCase),
+    /// A parked event is let in, or turned away.
+    Admit {
+        parked: MappedProposal,
+        refuse: bool,
+    },
     /// A case in suspense goes to that account, or to the one that it was meant for.
     Resolve {
         case: SuspenseCase,
@@ -89,7 +96,7 @@ pub(crate) enum MappedOperation {
     },
 }
 
-/// The event that made a proposal.
+/// An event of any source: one that made a proposal, or is parked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MappedProposal {
     pub(crate) id: TextAt,
@@ -366,6 +373,10 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
             OperationTemplate::Propose => MappedOperation::Propose,
             OperationTemplate::Approve(named) => MappedOperation::Approve(self.proposal(*named)),
             OperationTemplate::Reject(named) => MappedOperation::Reject(self.proposal(*named)),
+            OperationTemplate::Repair { item } => MappedOperation::Repair(self.case(*item)),
+            OperationTemplate::Admit { parked, refuse } => {
+                MappedOperation::Admit { parked: self.proposal(*parked), refuse: *refuse }
+            }
             OperationTemplate::Resolve { case, account } => {
                 let (case, account) =
                     (self.case(*case), account.as_ref().map(|account| self.account(account)));
@@ -424,13 +435,13 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         MappedProposal { id, source }
     }
 
-    /// The case in suspense that a field names.
+    /// The case in suspense, or the item of a channel, that a field names.
     fn case(&mut self, field: usize) -> SuspenseCase {
         let place = self.place(field);
         let Some(named) = text(self.value(field), place, self.faults) else { return SuspenseCase::default() };
         suspense_case::parse(named).unwrap_or_else(|| {
             let expected =
-                || format!("{place}: found {}, expected a case such as \"p02-p00-17\"", quote(named));
+                || format!("{place}: found {}, expected a name such as \"p02-p00-17\"", quote(named));
             self.faults.note(Reason::BadField, expected);
             SuspenseCase::default()
         })
@@ -711,7 +722,9 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
             | OperationTemplate::Account { .. }
             | OperationTemplate::Approve(_)
             | OperationTemplate::Reject(_)
+            | OperationTemplate::Admit { .. }
             | OperationTemplate::Resolve { .. }
+            | OperationTemplate::Repair { .. }
             | OperationTemplate::Limit(_) => true,
             OperationTemplate::Reverse { .. } => self.rule.legs.is_empty() && self.rule.each.is_none(),
             _ => self.rule.group.is_some(),

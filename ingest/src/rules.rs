@@ -115,8 +115,12 @@ pub(crate) enum OperationTemplate {
     Approve(ReferenceTemplate),
     /// The proposal that is named ends.
     Reject(ReferenceTemplate),
+    /// The parked event that is named is let in, or turned away.
+    Admit { parked: ReferenceTemplate, refuse: bool },
     /// It is proposed to move a case in suspense: a field names it. Without an account it goes where it was meant to go.
     Resolve { case: usize, account: Option<AccountTemplate> },
+    /// A channel between posting partitions is sent again, from the item on that a field names.
+    Repair { item: usize },
 }
 
 /// Another event, by fields.
@@ -237,20 +241,25 @@ enum OperationEntry {
     Approve,
     Reject,
     Resolve,
+    Repair,
     Limit,
+    Admit,
+    #[serde(rename = "turn_away")]
+    TurnAway,
 }
 
 impl OperationEntry {
-    /// Whether it is about a proposal.
-    const fn names_a_proposal(self) -> bool {
-        matches!(self, Self::Approve | Self::Reject)
+    /// Whether it names an event of any source: a proposal, or what is parked.
+    const fn names_any(self) -> bool {
+        matches!(self, Self::Approve | Self::Reject | Self::Admit | Self::TurnAway)
     }
 
     /// What it does to an account; `None` where it is about something else.
     const fn action(self) -> Option<Action> {
         Some(match self {
             Self::Hold | Self::Capture | Self::Release | Self::Reverse | Self::Limit => return None,
-            Self::Propose | Self::Approve | Self::Reject | Self::Resolve => return None,
+            Self::Propose | Self::Approve | Self::Reject | Self::Resolve | Self::Repair => return None,
+            Self::Admit | Self::TurnAway => return None,
             Self::Open => Action::Open,
             Self::Close => Action::Close,
             Self::Freeze => Action::Freeze,
@@ -359,14 +368,16 @@ fn fits_operation(entry: &RuleEntry) -> Result<(), String> {
     let asked = entry.operation;
     let names_another =
         matches!(asked, Some(OperationEntry::Capture | OperationEntry::Release | OperationEntry::Reverse));
-    let names_a_proposal = asked.is_some_and(OperationEntry::names_a_proposal);
+    let names_any = asked.is_some_and(OperationEntry::names_any);
     let resolves = asked == Some(OperationEntry::Resolve);
+    let names = names_another || names_any || resolves || asked == Some(OperationEntry::Repair);
     only(
-        entry.reference.is_some() && !names_another && !names_a_proposal && !resolves,
+        entry.reference.is_some() && !names,
         "reference",
-        "capture, release, reverse, approve, reject or resolve",
+        "capture, release, reverse, approve, reject, resolve, repair, admit or turn_away",
     )?;
-    only(entry.reference_source.is_some() && !names_a_proposal, "reference_source", "approve or reject")?;
+    let with = "approve, reject, admit or turn_away";
+    only(entry.reference_source.is_some() && !names_any, "reference_source", with)?;
     only(entry.last.is_some() && asked != Some(OperationEntry::Capture), "final", "capture")?;
     only(entry.expires_after_s.is_some() && asked != Some(OperationEntry::Hold), "expires_after_s", "hold")?;
     let action = asked.and_then(OperationEntry::action);
@@ -407,8 +418,10 @@ impl Compiler<'_> {
             OperationTemplate::Release { .. }
             | OperationTemplate::Account { .. }
             | OperationTemplate::Limit(_) => (0, 0),
-            OperationTemplate::Approve(_) | OperationTemplate::Reject(_) => (0, 0),
-            OperationTemplate::Resolve { .. } => (0, 0),
+            OperationTemplate::Approve(_)
+            | OperationTemplate::Reject(_)
+            | OperationTemplate::Admit { .. } => (0, 0),
+            OperationTemplate::Resolve { .. } | OperationTemplate::Repair { .. } => (0, 0),
             OperationTemplate::AtMost(_) => (2, 2),
             _ if entry.group.is_some() => (0, 0),
             _ if entry.each.is_some() => (0, LEGS_MAX),
@@ -481,9 +494,12 @@ impl Compiler<'_> {
             OperationEntry::Unfreeze => self.change_of_account(entry, Action::Unfreeze),
             OperationEntry::Describe => self.change_of_account(entry, Action::Describe),
             OperationEntry::Limit => self.limit(entry).map(OperationTemplate::Limit),
-            OperationEntry::Approve => self.proposal(entry).map(OperationTemplate::Approve),
-            OperationEntry::Reject => self.proposal(entry).map(OperationTemplate::Reject),
+            OperationEntry::Approve => self.any_event(entry).map(OperationTemplate::Approve),
+            OperationEntry::Reject => self.any_event(entry).map(OperationTemplate::Reject),
+            OperationEntry::Admit => self.parked(entry, false),
+            OperationEntry::TurnAway => self.parked(entry, true),
             OperationEntry::Resolve => self.about_a_case(entry),
+            OperationEntry::Repair => self.repair(entry),
         }
     }
 
@@ -493,10 +509,21 @@ impl Compiler<'_> {
         self.field(path.ok_or("reference: expected the field that names the other event")?)
     }
 
-    /// The fields that name the event which made a proposal.
-    fn proposal(&mut self, entry: &RuleEntry) -> Result<ReferenceTemplate, String> {
+    /// The item of a channel that is sent again from there.
+    fn repair(&mut self, entry: &RuleEntry) -> Result<OperationTemplate, String> {
+        let item = entry.reference.as_deref().ok_or("reference: expected the field that names the item")?;
+        Ok(OperationTemplate::Repair { item: self.field(item)? })
+    }
+
+    /// What becomes of a parked event.
+    fn parked(&mut self, entry: &RuleEntry, refuse: bool) -> Result<OperationTemplate, String> {
+        Ok(OperationTemplate::Admit { parked: self.any_event(entry)?, refuse })
+    }
+
+    /// The fields that name an event of any source: one that made a proposal, or one that is parked.
+    fn any_event(&mut self, entry: &RuleEntry) -> Result<ReferenceTemplate, String> {
         let id = entry.reference.as_deref();
-        let id = self.field(id.ok_or("reference: expected the field that names the proposal")?)?;
+        let id = self.field(id.ok_or("reference: expected the field that names the other event")?)?;
         let source = entry.reference_source.as_deref().map(|path| self.field(path)).transpose()?;
         Ok(ReferenceTemplate { id, source })
     }

@@ -5,18 +5,19 @@
 
 use crate::accounts::Figures;
 use crate::adjustment;
+use crate::changed::Changed;
 use crate::channels::Asked;
 use crate::days::{Tally, TallyKey};
 use crate::groups::{Group, Member, outcome_of};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, key_of, remembered};
-use crate::limits::OwnLimits;
+use crate::limits::{Limited, OwnLimits};
 use crate::metadata;
 use crate::parked;
 use crate::proposals::Change;
 use crate::resend::{Again, command_of};
 use crate::reversal::{self, Reversed};
-use crate::status::Status;
+use crate::status::{Stated, Status};
 use crate::suspense::{Case, CaseKey};
 use crate::velocity::{self, Move};
 use bytes::Bytes;
@@ -124,7 +125,7 @@ pub enum Effect {
         /// Account.
         account: Box<str>,
         /// From now on.
-        status: Status,
+        status: Box<Stated>,
     },
     /// What is said of an account.
     Described {
@@ -154,7 +155,7 @@ pub enum Effect {
         /// Asset.
         asset: Box<str>,
         /// From now on.
-        limits: OwnLimits,
+        limits: Box<Limited>,
     },
     /// What was moved of an account in a part of a window.
     Moved(Box<Move>),
@@ -367,7 +368,8 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
     }
     if let Some(status) = &decision.account_status {
         let account = status.account.as_str().into();
-        out.push(Effect::Status { account, status: Status::from_wire(status) });
+        let status = Stated { status: Status::from_wire(status), since: Changed::of(&decision) };
+        out.push(Effect::Status { account, status: Box::new(status) });
     }
     if let Some(said) = &decision.account_metadata {
         let account = said.account.as_str().into();
@@ -375,7 +377,8 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
     }
     if let Some(limits) = &decision.account_limits {
         let (account, asset) = (limits.account.as_str().into(), limits.asset.as_str().into());
-        out.push(Effect::Limits { account, asset, limits: OwnLimits::from_wire(limits) });
+        let limits = Limited { own: OwnLimits::from_wire(limits), since: Changed::of(&decision) };
+        out.push(Effect::Limits { account, asset, limits: Box::new(limits) });
     }
     if let Some(state) = &decision.reversed {
         out.push(reversal::effect(Reversed::from_wire(state)));

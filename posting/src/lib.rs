@@ -22,6 +22,7 @@ pub mod accounts;
 pub mod adjustment;
 pub mod at_most;
 pub mod capture;
+pub mod changed;
 pub mod channels;
 pub mod clearing;
 pub mod config;

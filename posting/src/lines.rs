@@ -13,6 +13,7 @@ use crate::overlay::Line;
 use crate::reversal::Reversed;
 use crate::status::Status;
 use crate::views::{AccountChange, CommandView, EventView, Facts, Operation};
+use prost::Message;
 use schemas::amount_wire::{split, value};
 use schemas::reason::Reason;
 use schemas::wire::{HoldLeg, Outcome, Side, SuspenseCase, change_account::Action, proposal_state::State};
@@ -316,7 +317,7 @@ impl<'a> DecisionLine<'a> {
 
     /// `JournalItem { decision }`.
     pub fn write(&self, f: &mut Fields<'_>) {
-        f.message(1, |f| self.fields(f));
+        f.long_message(1, |f| self.fields(f));
     }
 
     fn fields(&self, f: &mut Fields<'_>) {
@@ -391,7 +392,8 @@ impl<'a> DecisionLine<'a> {
         self.write_noted(f);
     }
 
-    /// What the event is a part of, the rate at which it exchanges, what its legs bring, and what is parked.
+    /// What the event is a part of, the rate at which it exchanges, what its legs bring, the channel that it sends again, and
+    /// what is parked.
     fn write_noted(&self, f: &mut Fields<'_>) {
         f.text(60, self.command.job);
         f.text(61, self.command.rate);
@@ -399,6 +401,9 @@ impl<'a> DecisionLine<'a> {
             self.write_overdrafts(f);
         }
         self.write_described(f);
+        if let (Outcome::Booked, Operation::RepairChannel(repair)) = (self.outcome, &self.command.operation) {
+            f.message(70, |f| f.raw(&repair.encode_to_vec()));
+        }
         f.flag(80, self.parked);
         if let Some((event, refused)) = &self.admitted {
             f.message(81, |f| {
@@ -492,7 +497,7 @@ pub struct ReceivedLine<'a> {
 impl ReceivedLine<'_> {
     /// `JournalItem { received }`.
     pub fn write(&self, f: &mut Fields<'_>) {
-        f.message(2, |f| self.fields(f));
+        f.long_message(2, |f| self.fields(f));
     }
 
     fn fields(&self, f: &mut Fields<'_>) {

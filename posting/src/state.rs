@@ -180,9 +180,9 @@ impl Slot {
             }
             Effect::Horizon(to) => self.ids.move_horizon(Horizon::from_wire(&to)),
             Effect::Reversed { key, reversed } => self.reversals.set(key, *reversed),
-            Effect::Status { account, status } => self.statuses.set(account, status),
+            Effect::Status { account, status } => self.statuses.set(account, *status),
             Effect::Described { account, changes } => self.metadata.change(account, changes),
-            Effect::Limits { account, asset, limits } => self.limits.set(account, asset, limits),
+            Effect::Limits { account, asset, limits } => self.limits.set(account, asset, *limits),
             Effect::Moved(of) => self.velocity.set(*of),
             Effect::Repeated { conflict } => {
                 let count = if conflict { &mut self.conflicts } else { &mut self.duplicates };

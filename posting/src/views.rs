@@ -4,8 +4,8 @@
 use crate::adjustment::Adjust;
 use crate::overdraft::Overdraft;
 use schemas::wire::{
-    Answer, BookAtMost, DayMarker, Match, PlaceHold, Resend, Reserve, Side, SuspenseCase, Verdict, Void,
-    change_account::Action,
+    Answer, BookAtMost, DayMarker, Match, PlaceHold, RepairChannel, Resend, Reserve, Side, SuspenseCase,
+    Verdict, Void, change_account::Action,
 };
 use schemas::wire_read::{Field, WireError, fields};
 use schemas::wire_write::Fields;
@@ -196,6 +196,8 @@ pub enum Operation<'a> {
     ChangeLimits(LimitsChange<'a>),
     /// Its two legs are booked, with at most what the account of the leg on that side has available.
     BookAtMost(Side),
+    /// A channel is sent again.
+    RepairChannel(RepairChannel),
     /// A parked event is let in or turned away.
     Admit {
         /// The event that is parked.
@@ -433,6 +435,8 @@ impl<'a> Operation<'a> {
             Self::BookAtMost(side) => {
                 f.message(book_at_most, |f| f.int(1, i64::from(*side as i32)));
             }
+            // Home alone decides it: it never waits and never travels on.
+            Self::RepairChannel(_) => {}
             Self::Admit { event: of, refuse } => {
                 f.message(Self::ADMIT, |f| {
                     event(f, of);
@@ -478,15 +482,22 @@ impl<'a> CommandView<'a> {
     /// # Errors
     /// [`ViewError::Wire`], [`ViewError::Decode`].
     pub fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
-        let mut command = Self { encoded, legs: Vec::with_capacity(4), ..Self::default() };
+        let mut command = Self::default();
+        command.fill(encoded)?;
+        Ok(command)
+    }
+
+    /// Reads an encoded `Command` where this empty one lies: it is long, and a copy costs more than a field.
+    fn fill(&mut self, encoded: &'a [u8]) -> Result<(), ViewError> {
+        (self.encoded, self.legs) = (encoded, Vec::with_capacity(4));
         for field in fields(encoded) {
             let field = field?;
-            let facts = &mut command.facts;
+            let facts = &mut self.facts;
             match field.tag {
                 1 => facts.event = EventView::read(field.bytes()?)?,
                 2 => facts.kind = field.text()?,
-                3 => command.subject = field.text()?,
-                4 => command.body_hash = field.bytes()?,
+                3 => self.subject = field.text()?,
+                4 => self.body_hash = field.bytes()?,
                 5 => facts.occurred_at_us = field.int()?,
                 6 => facts.accounting_date = field.sint32()?,
                 7 => facts.value_date = field.sint32()?,
@@ -494,22 +505,25 @@ impl<'a> CommandView<'a> {
                 9 => facts.book = field.text()?,
                 10 => facts.rule = field.text()?,
                 11 => facts.rule_version = field.uint32()?,
-                12 => command.legs.push(LegView::read(field.bytes()?)?),
-                13 => command.lane = field.uint32()?,
-                14 => command.event_partition = field.uint32()?,
-                15 => command.event_offset = field.int()?,
+                12 => self.legs.push(LegView::read(field.bytes()?)?),
+                13 => self.lane = field.uint32()?,
+                14 => self.event_partition = field.uint32()?,
+                15 => self.event_offset = field.int()?,
                 16 => facts.traceparent = field.text()?,
-                17 => command.tenant = field.text()?,
-                45 => command.job = field.text()?,
-                46 => command.rate = field.text()?,
-                tag @ (18..=22 | 24 | 25) => command.operation = Operation::read(tag, field.bytes()?)?,
-                tag @ 26..=29 => command.operation = Operation::Adjust(Adjust::read(tag, field.bytes()?)?),
-                31 => command.operation = Operation::read(Operation::ADMIT, field.bytes()?)?,
-                40 => command.principal = field.text()?,
+                17 => self.tenant = field.text()?,
+                45 => self.job = field.text()?,
+                46 => self.rate = field.text()?,
+                tag @ (18..=22 | 24 | 25) => self.operation = Operation::read(tag, field.bytes()?)?,
+                tag @ 26..=29 => self.operation = Operation::Adjust(Adjust::read(tag, field.bytes()?)?),
+                30 => {
+                    self.operation = Operation::RepairChannel(prost::Message::decode(field.bytes()?)?);
+                }
+                31 => self.operation = Operation::read(Operation::ADMIT, field.bytes()?)?,
+                40 => self.principal = field.text()?,
                 _ => {}
             }
         }
-        Ok(command)
+        Ok(())
     }
 }
 
@@ -526,22 +540,29 @@ pub enum CommandItemView<'a> {
 }
 
 impl<'a> CommandItemView<'a> {
-    /// Reads an encoded `CommandItem`.
+    /// Reads an encoded `CommandItem` to the end of `to`.
     ///
     /// # Errors
     /// [`ViewError`].
-    pub fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
-        let mut item = None;
+    pub fn read_to(encoded: &'a [u8], to: &mut Vec<Self>) -> Result<(), ViewError> {
+        let mut last = None;
         for field in fields(encoded) {
             let field = field?;
-            item = match field.tag {
-                1 => Some(Self::Command(CommandView::read(field.bytes()?)?)),
-                2 => Some(Self::Tick(field.bytes()?)),
-                3 => Some(Self::DayMarker(prost::Message::decode(field.bytes()?)?)),
-                _ => item,
-            };
+            if (1..=3).contains(&field.tag) {
+                last = Some((field.tag, field.bytes()?));
+            }
         }
-        item.ok_or(ViewError::Unknown)
+        match last.ok_or(ViewError::Unknown)? {
+            (1, command) => {
+                to.push(Self::Command(CommandView::default()));
+                if let Some(Self::Command(view)) = to.last_mut() {
+                    view.fill(command)?;
+                }
+            }
+            (2, tick) => to.push(Self::Tick(tick)),
+            (_, marker) => to.push(Self::DayMarker(prost::Message::decode(marker)?)),
+        }
+        Ok(())
     }
 }
 
@@ -558,6 +579,8 @@ pub struct CreditView<'a> {
     pub carried_from: i32,
     /// What is on hold for this leg ends with it.
     pub reserved: bool,
+    /// Row of its account where that was looked up and there is one; not on the wire.
+    pub row: Option<u32>,
 }
 
 impl<'a> CreditView<'a> {
@@ -608,8 +631,8 @@ pub enum CreditKind<'a> {
     Credit(CreditView<'a>),
     /// A command to be decided for its home.
     Forward {
-        /// The command.
-        command: CommandView<'a>,
+        /// The command, by itself as it is long and rare.
+        command: Box<CommandView<'a>>,
         /// Ingest slot that sent it.
         ingest_slot: u32,
     },
@@ -654,11 +677,11 @@ impl<'a> CreditItemView<'a> {
 }
 
 fn forward(encoded: &[u8]) -> Result<CreditKind<'_>, ViewError> {
-    let (mut command, mut ingest_slot) = (CommandView::default(), 0);
+    let (mut command, mut ingest_slot) = (Box::<CommandView<'_>>::default(), 0);
     for field in fields(encoded) {
         let field = field?;
         match field.tag {
-            1 => command = CommandView::read(field.bytes()?)?,
+            1 => *command = CommandView::read(field.bytes()?)?,
             2 => ingest_slot = field.uint32()?,
             _ => {}
         }
@@ -821,6 +844,11 @@ mod tests {
         assert_eq!(view.overdraft, Overdraft::of_wire(leg.overdraft, leg.overdraft_unlimited));
     }
 
+    fn read_item(item: &[u8]) -> Result<CommandItemView<'_>, ViewError> {
+        let mut read = Vec::new();
+        CommandItemView::read_to(item, &mut read).map(|()| read.remove(0))
+    }
+
     fn same_command(view: &CommandView<'_>, command: &Command) {
         let event = command.event.clone().unwrap_or_default();
         let f = &view.facts;
@@ -854,7 +882,7 @@ mod tests {
         #[test]
         fn commands_read_as_the_generated_types_wrote_them(command in command(), slot in any::<u32>()) {
             let item = CommandItem { item: Some(command_item::Item::Command(command.clone())) }.encode_to_vec();
-            let Ok(CommandItemView::Command(view)) = CommandItemView::read(&item) else { panic!("a command") };
+            let Ok(CommandItemView::Command(view)) = read_item(&item) else { panic!("a command") };
             same_command(&view, &command);
             prop_assert_eq!(view.encoded, &command.encode_to_vec()[..]);
             let forward = Forward { command: Some(command.clone()), ingest_slot: slot };
@@ -891,7 +919,7 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
-            let _ = CommandItemView::read(&bytes);
+            let _ = read_item(&bytes);
             let _ = CreditItemView::read(&bytes);
         }
     }
@@ -901,7 +929,7 @@ mod tests {
         let leg = |matched: &[u8]| [&[0x2a, u8::try_from(matched.len()).unwrap()], matched].concat();
         assert!(LegView::read(&leg(&[0x0a, 1, b'w'])).is_ok());
         assert!(matches!(LegView::read(&leg(&[0x0a, 9, b'w'])), Err(ViewError::Decode(_))));
-        assert!(matches!(CommandItemView::read(&[]), Err(ViewError::Unknown)));
+        assert!(matches!(read_item(&[]), Err(ViewError::Unknown)));
         assert!(matches!(CreditItemView::read(&[0x08, 3]), Err(ViewError::UnknownItem(3))));
     }
 }

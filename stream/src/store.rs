@@ -363,6 +363,7 @@ impl Store {
         self.unwritten_rows.append(settled);
         let result = self.write_delta(label, wait_durable);
         let (closed, gone_before) = (self.unwritten_rows.closes, self.unwritten_rows.gone_before);
+        let carried = !self.unwritten_rows.carried.is_empty();
         if result.is_ok() {
             self.unwritten.clear();
             self.unwritten_rows = Settled::default();
@@ -375,8 +376,12 @@ impl Store {
         let mut written = result?;
         written.merged_bytes = self.merge()?;
         let gone = self.drop_gone(gone_before)?;
-        let merged_bytes = self.merge_closed()?;
-        if closed > 0 || merged_bytes > 0 || gone {
+        let mut merged_bytes = 0;
+        // What is merged may be of one size with older ones.
+        while let Some(bytes) = self.merge_closed()? {
+            merged_bytes += bytes;
+        }
+        if closed > 0 || merged_bytes > 0 || gone || carried {
             written.closed = Some(self.closed_runs(closed)?);
             written.merged_bytes += merged_bytes;
         }

@@ -29,6 +29,9 @@ const SCHEMAS: [&str; 22] = [
     include_str!("../../../schemas/json/events/adjustment.rejected.json"),
     include_str!("../../../schemas/json/events/suspense.retried.json"),
     include_str!("../../../schemas/json/events/suspense.redirected.json"),
+    include_str!("../../../schemas/json/events/channel.repaired.json"),
+    include_str!("../../../schemas/json/events/event.admitted.json"),
+    include_str!("../../../schemas/json/events/event.turned_away.json"),
 ];
 
 fn schemas() -> impl Iterator<Item = Value> {
@@ -150,7 +153,7 @@ fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
 #[test]
 fn every_event_on_the_page_is_booked_as_the_page_says() {
     let events = blocks(EVENTS_PAGE, "json");
-    assert_eq!(events.len(), 18);
+    assert_eq!(events.len(), 20);
     let mut kinds = Vec::new();
     for text in events {
         let event: Value = serde_json::from_str(text).unwrap();
@@ -178,6 +181,8 @@ fn every_event_on_the_page_is_booked_as_the_page_says() {
             "adjustment.proposed",
             "adjustment.approved",
             "suspense.redirected",
+            "event.admitted",
+            "channel.repaired",
         ]
     );
     // The example of binary mode: headers, an empty line, the data.

@@ -117,6 +117,7 @@ fn events_become_legs() {
         ("adjustment.rejected", r#"{"proposal":"p-1","proposal_source":"/desk"}"#, &[]),
         ("suspense.retried", r#"{"case":"p02-p00-17"}"#, &[]),
         ("suspense.redirected", r#"{"case":"p02-p00-17","account":"users:1:wallet"}"#, &[]),
+        ("channel.repaired", r#"{"item":"p02-p00-17"}"#, &[]),
         ("event.reversed", r#"{"event":"t-1"}"#, &[]),
         (
             "currency.exchanged",
@@ -196,6 +197,7 @@ fn every_bad_input_has_its_own_reason_and_names_the_field() {
     let long = "x".repeat(200);
     let rows: Vec<(&str, String, Reason, &str)> = vec![
         ("suspense.retried", r#"{"case":"p2-p0-17"}"#.into(), BadField, "data.case"),
+        ("channel.repaired", r#"{"item":"17"}"#.into(), BadField, "data.item"),
         ("suspense.redirected", r#"{"case":"p02-p00-17"}"#.into(), MissingField, "data.account"),
         (
             "suspense.redirected",

@@ -348,7 +348,7 @@ fn is(value: &Value, kind: Is) -> bool {
 }
 
 #[track_caller]
-fn has_columns(rows: &Value, columns: Columns) {
+pub fn has_columns(rows: &Value, columns: Columns) {
     let rows = rows.as_array().unwrap();
     assert!(!rows.is_empty(), "nothing to compare with {columns:?}");
     for row in rows {
@@ -360,7 +360,7 @@ fn has_columns(rows: &Value, columns: Columns) {
     }
 }
 
-/// An adjustment that waits, and a case in suspense: what came from elsewhere for an account that was frozen.
+/// An adjustment that waits, a payment of which a part is given back, and a case in suspense: what came from elsewhere for an account that was frozen.
 fn four_eyes(served: &Served) {
     let propose = "adjustments propose --id p-1 --debit platform:revenue:commission --credit merchants:7:payable \
                    --asset CNY --amount 3.00 --reason wrong";
@@ -371,6 +371,12 @@ fn four_eyes(served: &Served) {
             "time": time, "data": data });
         served.post("?wait=booked", JSON, event.to_string()).is(200)
     };
+    let payable = json!({
+        "event": "c-3", "from": "merchants:7:payable", "to": "platform:revenue:commission", "asset": "CNY", "amount": "1.00",
+    });
+    let limited = json!({ "account": "users:9:wallet", "asset": "CNY", "overdraft": "5.00" });
+    sent("l-1", "account.limited", "users:9", limited);
+    sent("b-1", "event.refunded", "orders:order-2", payable);
     sent("f-1", "account.frozen", "users:9", json!({ "account": "users:9:wallet" }));
     for n in 0..12 {
         let data =
@@ -455,6 +461,7 @@ fn every_operation_answers_as_it_is_described() {
         let path = operation.path.replace("{account}", "users:1:wallet");
         let path = path.replace("{id}", "c-3").replace("{job}", "trip-1");
         let targets = match operation.path {
+            "/v1/accounts" => vec![path.clone(), format!("{path}?status=frozen")],
             "/v1/accounts/{account}/balances" => vec![path.clone(), format!("{path}?as_of=2026-11-21")],
             _ => vec![path.replace("{position}", "0@0")],
         };

@@ -1998,7 +1998,7 @@ impl<'a> Books<'a> {
     fn limits_at_rest(&self, live: &posting::state::Slot) {
         let limits: Vec<_> = live.limits.sorted();
         let limits: BTreeMap<(&str, &str), _> =
-            limits.into_iter().map(|(a, b, own)| ((a, b), (own.lowest, own.highest))).collect();
+            limits.into_iter().map(|(a, b, l)| ((a, b), (l.own.lowest, l.own.highest))).collect();
         let own =
             self.limits.iter().map(|((a, b), own)| ((a.as_str(), b.as_str()), signed_limits(a, b, *own)));
         assert_eq!(limits, own.collect(), "p{}: limits", self.slot);
@@ -2064,6 +2064,7 @@ impl<'a> Books<'a> {
         let live = &self.cluster.slots[slot as usize];
         assert!(live.groups.is_empty(), "p{slot}: {:?}", live.groups);
         let statuses: BTreeMap<String, [bool; 4]> = (live.statuses.sorted().into_iter())
+            .map(|(account, stated)| (account, stated.status))
             .map(|(account, s)| (account.to_owned(), [s.opened, s.closed, s.debits_frozen, s.credits_frozen]))
             .collect();
         assert_eq!(statuses, self.statuses, "p{slot}: statuses");

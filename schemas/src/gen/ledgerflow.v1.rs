@@ -341,7 +341,7 @@ pub struct Command {
     /// What it asks for; absent: its legs are booked.
     #[prost(
         oneof = "command::Operation",
-        tags = "18, 19, 20, 21, 22, 24, 25, 26, 27, 28, 29, 31"
+        tags = "18, 19, 20, 21, 22, 24, 25, 26, 27, 28, 29, 30, 31"
     )]
     pub operation: ::core::option::Option<command::Operation>,
 }
@@ -372,6 +372,8 @@ pub mod command {
         RejectAdjustment(super::RejectAdjustment),
         #[prost(message, tag = "29")]
         ResolveSuspense(super::ResolveSuspense),
+        #[prost(message, tag = "30")]
+        RepairChannel(super::RepairChannel),
         #[prost(message, tag = "31")]
         AdmitEvent(super::AdmitEvent),
     }
@@ -425,6 +427,18 @@ pub struct SuspenseCase {
     pub from: u32,
     #[prost(uint64, tag = "3")]
     pub sequence: u64,
+}
+/// Sends a channel between posting partitions again, from an item to its last, each as it was; it has no leg, and moves nothing:
+/// the receiver drops what it has taken. Home is the partition that sends the channel.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RepairChannel {
+    #[prost(uint32, tag = "1")]
+    pub from: u32,
+    #[prost(uint32, tag = "2")]
+    pub to: u32,
+    /// First sequence that is sent again.
+    #[prost(uint64, tag = "3")]
+    pub first: u64,
 }
 /// Puts its only leg on hold: nobody else spends it until it is captured, released, or over.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1152,6 +1166,9 @@ pub struct Decision {
     /// BOOKED only: what this says of an account from now on.
     #[prost(message, optional, tag = "63")]
     pub account_metadata: ::core::option::Option<AccountMetadata>,
+    /// BOOKED only: the channel that is sent again from here on.
+    #[prost(message, optional, tag = "70")]
+    pub repaired: ::core::option::Option<RepairChannel>,
     /// PENDING only: the command's operation, so that the Forward can be sent again.
     #[prost(
         oneof = "decision::Operation",
@@ -1313,6 +1330,11 @@ pub struct AccountLimits {
     /// Debits may take it up to here.
     #[prost(message, optional, tag = "4")]
     pub highest: ::core::option::Option<Amount>,
+    /// In checkpoints only, as the decision says it: the event that changed it last, and its accounting date.
+    #[prost(message, optional, tag = "5")]
+    pub event: ::core::option::Option<EventKey>,
+    #[prost(sint32, tag = "6")]
+    pub date: i32,
 }
 /// What an account may be used for.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1328,6 +1350,11 @@ pub struct AccountStatus {
     pub debits_frozen: bool,
     #[prost(bool, tag = "5")]
     pub credits_frozen: bool,
+    /// In checkpoints only, as the decision says it: the event that changed it last, and its accounting date.
+    #[prost(message, optional, tag = "6")]
+    pub event: ::core::option::Option<EventKey>,
+    #[prost(sint32, tag = "7")]
+    pub date: i32,
 }
 /// A hold as it is from now on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
