@@ -872,8 +872,8 @@ fn changes(decision: &Decision) -> bool {
     decision.hold.is_some()
         || decision.account_status.is_some()
         || decision.account_limits.is_some()
-        || decision.account_metadata.is_some()
         || decision.repaired.is_some()
+        || decision.account_metadata.is_some()
         || decision.proposal.is_some()
         || decision.admitted.is_some()
 }

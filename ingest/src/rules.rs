@@ -496,10 +496,18 @@ impl Compiler<'_> {
             OperationEntry::Limit => self.limit(entry).map(OperationTemplate::Limit),
             OperationEntry::Approve => self.any_event(entry).map(OperationTemplate::Approve),
             OperationEntry::Reject => self.any_event(entry).map(OperationTemplate::Reject),
-            OperationEntry::Admit => self.parked(entry, false),
-            OperationEntry::TurnAway => self.parked(entry, true),
             OperationEntry::Resolve => self.about_a_case(entry),
-            OperationEntry::Repair => self.repair(entry),
+            OperationEntry::Admit => {
+                self.any_event(entry).map(|parked| OperationTemplate::Admit { parked, refuse: false })
+            }
+            OperationEntry::TurnAway => {
+                self.any_event(entry).map(|parked| OperationTemplate::Admit { parked, refuse: true })
+            }
+            OperationEntry::Repair => {
+                let item = entry.reference.as_deref();
+                let item = item.ok_or("reference: expected the field that names the item")?;
+                Ok(OperationTemplate::Repair { item: self.field(item)? })
+            }
         }
     }
 
@@ -509,18 +517,7 @@ impl Compiler<'_> {
         self.field(path.ok_or("reference: expected the field that names the other event")?)
     }
 
-    /// The item of a channel that is sent again from there.
-    fn repair(&mut self, entry: &RuleEntry) -> Result<OperationTemplate, String> {
-        let item = entry.reference.as_deref().ok_or("reference: expected the field that names the item")?;
-        Ok(OperationTemplate::Repair { item: self.field(item)? })
-    }
-
-    /// What becomes of a parked event.
-    fn parked(&mut self, entry: &RuleEntry, refuse: bool) -> Result<OperationTemplate, String> {
-        Ok(OperationTemplate::Admit { parked: self.any_event(entry)?, refuse })
-    }
-
-    /// The fields that name an event of any source: one that made a proposal, or one that is parked.
+    /// The fields that name an event of any source: one that made a proposal, or is parked.
     fn any_event(&mut self, entry: &RuleEntry) -> Result<ReferenceTemplate, String> {
         let id = entry.reference.as_deref();
         let id = self.field(id.ok_or("reference: expected the field that names the other event")?)?;

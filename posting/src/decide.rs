@@ -410,8 +410,8 @@ impl<'c> Placed<'c> {
             amount: self.amount,
             matched: self.leg.matched,
             terms: Some(terms),
-            overdraft: self.leg.overdraft,
             row: self.row,
+            overdraft: self.leg.overdraft,
         }
     }
 }

@@ -392,8 +392,8 @@ impl<'a> DecisionLine<'a> {
         self.write_noted(f);
     }
 
-    /// What the event is a part of, the rate at which it exchanges, what its legs bring, the channel that it sends again, and
-    /// what is parked.
+    /// What the event is a part of, the rate at which it exchanges, what its legs bring, the
+    /// channel that it sends again, and what is parked.
     fn write_noted(&self, f: &mut Fields<'_>) {
         f.text(60, self.command.job);
         f.text(61, self.command.rate);

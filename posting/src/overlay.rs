@@ -69,10 +69,10 @@ pub struct LocalLeg<'a> {
     pub matched: Option<&'a [u8]>,
     /// What the chart says; `None` for the ledger's own accounts.
     pub terms: Option<Terms>,
-    /// How far below zero it may take its account.
-    pub overdraft: Option<Overdraft>,
     /// The account's row in the state, where that is known.
     pub row: Option<u32>,
+    /// How far below zero it may take its account.
+    pub overdraft: Option<Overdraft>,
 }
 
 /// Debits count up, credits down.
@@ -537,8 +537,8 @@ impl<'a> Overlay<'a> {
                 amount: net.sum.saturating_abs(),
                 matched: None,
                 terms: None,
-                overdraft: None,
                 row: None,
+                overdraft: None,
             };
             let lines = if net.sum == 0 { Vec::new() } else { self.try_book(&[leg])? };
             self.settle(&lines);

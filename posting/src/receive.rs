@@ -199,8 +199,8 @@ const fn leg_of<'c>(credit: &CreditView<'c>, terms: Option<Terms>) -> LocalLeg<'
         amount: to.amount,
         matched: to.matched,
         terms,
-        overdraft: None,
         row: credit.row,
+        overdraft: None,
     }
 }
 

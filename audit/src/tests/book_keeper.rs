@@ -1080,7 +1080,7 @@ impl PostingWindow {
                     _ => None,
                 };
                 let (account, asset) = (account.clone(), asset.clone());
-                decision.account_limits = Some(AccountLimits { account, asset, lowest: None, highest });
+                decision.account_limits = Some(AccountLimits { account, asset, highest, ..AccountLimits::default() });
                 return;
             }
             command::Operation::BookAtMost(_) => {
@@ -1089,6 +1089,10 @@ impl PostingWindow {
                 return self.book_legs(world, &lower, decision);
             }
             command::Operation::ReverseEvent(_) => return,
+            command::Operation::RepairChannel(repair) => {
+                decision.repaired = Some(*repair);
+                return;
+            }
             command::Operation::AdmitEvent(AdmitEvent { event, refuse }) => {
                 decision.admitted = Some(AdmittedState { event: event.clone(), refused: *refuse });
                 return;
@@ -1507,7 +1511,7 @@ fn remote(n: u32, leg: &Leg, partition: u32, sequence: u64) -> RemoteLeg {
 fn status_after(account: &str, action: i32) -> AccountStatus {
     let (closed, frozen) = (change_account::Action::Close as i32, change_account::Action::Freeze as i32);
     let (closed, debits_frozen) = (action == closed, action == frozen);
-    AccountStatus { account: account.into(), opened: true, closed, debits_frozen, credits_frozen: false }
+    AccountStatus { account: account.into(), opened: true, closed, debits_frozen, ..AccountStatus::default() }
 }
 
 fn overdrafts(command: &Command) -> Vec<LegOverdraft> {

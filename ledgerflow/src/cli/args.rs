@@ -69,10 +69,10 @@ pub enum Command {
     Bill(Bill),
     /// Show balances of an account, or of every account that begins with a prefix.
     Balance(Balance),
-    /// Show what an account may be used for, and what is said of it.
-    Account(Account),
     /// List accounts: with their balances, or those that events have opened, closed, frozen or given limits.
     Accounts(Accounts),
+    /// Show what an account may be used for, and what is said of it.
+    Account(Account),
     /// Show the last entries of an account.
     Entries(Entries),
     /// Show what is on hold, and what its accounts may still spend.

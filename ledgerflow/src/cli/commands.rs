@@ -279,8 +279,8 @@ fn question(command: Command) -> anyhow::Result<Question> {
     Ok(match command {
         Command::Balance(b) => Question::Balance { account: b.account, as_of: b.as_of },
         Command::Entries(e) => Question::Entries { account: e.account, asset: e.asset, limit: e.limit },
-        Command::Account(a) => Question::Account { account: a.account },
         Command::Accounts(of) => accounts(of)?,
+        Command::Account(a) => Question::Account { account: a.account },
         Command::Job(j) => Question::Job { job: j.job },
         Command::Holds(h) => Question::Holds { account: h.account, limit: h.limit },
         Command::Trace(t) => Question::Trace { id: t.id, source: t.source },
