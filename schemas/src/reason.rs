@@ -125,7 +125,7 @@ mod tests {
         let mut by_number: Vec<(u8, &str)> = Reason::ALL.iter().map(|r| (r.number(), r.code())).collect();
         by_number.sort_unstable();
         // 20 was given once and is not given again.
-        let given: [(u8, &str); 47] = [
+        let given: [(u8, &str); 49] = [
             (1, "too_large"),
             (2, "not_utf8"),
             (3, "not_json"),
@@ -173,6 +173,8 @@ mod tests {
             (46, "case_not_open"),
             (47, "unknown_item"),
             (48, "too_much_metadata"),
+            (60, "not_parked"),
+            (61, "turned_away"),
         ];
         assert_eq!(by_number, given);
         assert!(Reason::ALL.iter().all(|reason| Reason::by_number(reason.number()) == Some(*reason)));

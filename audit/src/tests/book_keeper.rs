@@ -1080,7 +1080,8 @@ impl PostingWindow {
                     _ => None,
                 };
                 let (account, asset) = (account.clone(), asset.clone());
-                decision.account_limits = Some(AccountLimits { account, asset, highest, ..AccountLimits::default() });
+                decision.account_limits =
+                    Some(AccountLimits { account, asset, highest, ..AccountLimits::default() });
                 return;
             }
             command::Operation::BookAtMost(_) => {
