@@ -249,11 +249,11 @@ fn about_metadata(rng: &mut Rng, earlier: &[Event]) -> Event {
         2..=5 => merchant(rng),
         _ => format!("purses:{}:cash", rng.below(MERCHANTS)),
     };
-    let keys = if rng.percent(30) { 8 + rng.below(12) } else { 1 + rng.below(3) };
+    let (keys, first) = (if rng.percent(30) { 10 + rng.below(12) } else { 1 + rng.below(3) }, rng.below(24));
     let mut changes = BTreeMap::new();
-    for _ in 0..keys {
-        let value = rng.percent(80).then(|| format!("v{}", rng.below(5)));
-        changes.insert(format!("k{}", rng.below(24)), value);
+    for key in first..first + keys {
+        let value = rng.percent(90).then(|| format!("v{}", rng.below(5)));
+        changes.insert(format!("k{}", key % 24), value);
     }
     let subject =
         if rng.percent(50) { owner(&account).to_owned() } else { format!("orders:{}", rng.below(40)) };
