@@ -6,7 +6,7 @@
 use crate::cluster::{Cluster, Page, differing_keys};
 use crate::events::terms_of;
 use crate::model::Wide;
-use schemas::wire::{Entry, Side, journal_item::Item};
+use schemas::wire::{Decision, Entry, Side, journal_item::Item};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A slot is rebuilt after each of its first windows, then after each of so many.
@@ -19,8 +19,8 @@ type Account = (String, String);
 pub struct Watch {
     /// Balance and entries of each account and asset.
     figures: BTreeMap<Account, (i128, u64)>,
-    /// Those that an event has given limits of their own.
-    limited: BTreeSet<Account>,
+    /// Those that an event has given limits of their own, or for one of its legs an overdraft.
+    exempt: BTreeSet<Account>,
     windows: usize,
 }
 
@@ -51,6 +51,16 @@ pub fn balances(page: &Page) {
     assert!(unequal.is_empty(), "batch {} does not sum to zero: {unequal:?}", page.header.batch);
 }
 
+/// Accounts that a decision gives limits of their own, or lets go below zero.
+fn exempt(d: &Decision) -> Vec<Account> {
+    let entries = d.entry.iter().map(|leg| (leg.leg, &leg.account, &leg.asset));
+    let others = d.asked.iter().chain(&d.remote).map(|leg| (leg.leg, &leg.account, &leg.asset));
+    let overdrawn = |leg: u32| d.overdraft.iter().any(|of| of.leg == leg);
+    let of_legs = entries.chain(others).filter(|(leg, ..)| overdrawn(*leg));
+    let limited = d.account_limits.iter().map(|limits| (limits.account.clone(), limits.asset.clone()));
+    limited.chain(of_legs.map(|(_, account, asset)| (account.clone(), asset.clone()))).collect()
+}
+
 impl Watch {
     /// Looks at the last window of a slot.
     pub fn window(&mut self, cluster: &Cluster, slot: u32) {
@@ -68,10 +78,8 @@ impl Watch {
     }
 
     fn item(&mut self, item: &Item) {
-        if let Item::Decision(d) = item
-            && let Some(limits) = &d.account_limits
-        {
-            self.limited.insert((limits.account.clone(), limits.asset.clone()));
+        if let Item::Decision(d) = item {
+            self.exempt.extend(exempt(d));
         }
         let mut before: BTreeMap<Account, i128> = BTreeMap::new();
         for entry in entries(item).2 {
@@ -91,7 +99,7 @@ impl Watch {
     /// own, and those that a reversal may take beyond.
     fn is_within_limits(&self, of: &Account, before: i128, item: &Item) {
         let Some(terms) = terms_of(&of.0, &of.1) else { return };
-        if self.limited.contains(of) || of.0.ends_with(":credit") {
+        if self.exempt.contains(of) || of.0.ends_with(":credit") {
             return;
         }
         let on_normal_side = |figure: i128| if terms.normal == Side::Debit { figure } else { 0 - figure };
