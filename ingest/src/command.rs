@@ -2,7 +2,9 @@
 //!
 //! Order relied on: fields ascending, so that the bytes are those of the generated type (a test holds them together).
 
-use crate::mapping::{LimitTo, Mapped, MappedMatch, MappedOperation, MappedProposal, TextAt};
+use crate::mapping::{
+    LimitTo, Mapped, MappedChange, MappedMatch, MappedOperation, MappedOverdraft, MappedProposal, TextAt,
+};
 use schemas::body_hash::BodyHash;
 use schemas::wire::SuspenseCase;
 use schemas::wire_write::Fields;
@@ -99,6 +101,7 @@ impl Command<'_> {
                     change.text(1, self.mapped.text(account));
                     change.int(2, i32::from(action).into());
                     change.int(3, i32::from(side).into());
+                    self.mapped.metadata.iter().for_each(|of| self.write_metadata(change, of));
                 });
             }
             MappedOperation::Limit(limits) => {
@@ -144,6 +147,14 @@ impl Command<'_> {
         }
     }
 
+    fn write_metadata(&self, change: &mut Fields<'_>, of: &MappedChange) {
+        change.message(4, |f| {
+            f.text(1, self.mapped.text(of.key));
+            f.text(2, self.mapped.noted(of.value));
+            f.flag(3, of.value.is_none());
+        });
+    }
+
     fn write_case(&self, resolve: &mut Fields<'_>, case: SuspenseCase, account: Option<TextAt>) {
         resolve.message(1, |f| {
             f.uint(1, case.partition.into());
@@ -175,6 +186,11 @@ impl Command<'_> {
                 fields.amount(4, leg.amount);
                 if let Some(matched) = mapped.match_of(n) {
                     fields.message(5, |fields| write_match(mapped, matched, fields));
+                }
+                match leg.overdraft {
+                    None => {}
+                    Some(MappedOverdraft::UpTo(minor)) => fields.amount(6, minor),
+                    Some(MappedOverdraft::Unlimited) => fields.flag(7, true),
                 }
             });
         }
@@ -251,6 +267,11 @@ mod tests {
             side: leg.side.into(),
             amount: Some(leg.amount.into()),
             r#match: mapped.match_of(n).map(full_match),
+            overdraft: match leg.overdraft {
+                Some(MappedOverdraft::UpTo(minor)) => Some(minor.into()),
+                _ => None,
+            },
+            overdraft_unlimited: leg.overdraft == Some(MappedOverdraft::Unlimited),
         }
     }
 
@@ -308,6 +329,7 @@ mod tests {
                     account: command.mapped.text(account).into(),
                     action: action.into(),
                     side: side.into(),
+                    metadata: command.mapped.metadata.iter().map(|of| full_change(command, of)).collect(),
                 })
             }
             MappedOperation::Limit(limits) => wire::command::Operation::ChangeLimits(wire::ChangeLimits {
@@ -345,6 +367,11 @@ mod tests {
                 wire::command::Operation::ResolveSuspense(resolve)
             }
         })
+    }
+
+    fn full_change(command: &Command<'_>, of: &MappedChange) -> wire::MetadataChange {
+        let (key, value) = (command.mapped.text(of.key).into(), command.mapped.noted(of.value).into());
+        wire::MetadataChange { key, value, removed: of.value.is_none() }
     }
 
     fn full_limit(to: LimitTo) -> Option<wire::LimitChange> {
@@ -409,6 +436,12 @@ mod tests {
         )
     }
 
+    /// What is said of an account: a key that is set, and now and then one that is removed.
+    fn described_data(minor: u64, legs: usize) -> String {
+        let removed = if legs.is_multiple_of(2) { "" } else { r#","old":null"# };
+        format!(r#"{{"account":"users:1:wallet","metadata":{{"tier":"é{minor}"{removed}}}}}"#)
+    }
+
     #[test]
     fn at_most_names_a_side() {
         let chart = Chart::parse(CHART).unwrap();
@@ -466,16 +499,20 @@ mod tests {
         #[test]
         fn a_command_is_written_as_the_generated_type_would(
             texts in prop::array::uniform4("[a-zé/:]{0,300}"), body_hash: [u8; 16], numbers: (i64, i32, i32, i64),
-            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..11,
+            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..13,
             limits in (limit(), limit()),
         ) {
             let chart = Chart::parse(CHART).unwrap();
             let rules = Rules::parse(RULES, &chart).unwrap();
-            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected", "channel.repaired", "event.admitted", "event.turned_away", "account.limited"];
+            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected", "channel.repaired", "event.admitted", "event.turned_away", "account.opened", "account.described", "account.limited"];
             let limited = kinds[kind] == "account.limited" && limits != (None, None);
-            let kind = if limited { "account.limited" } else { kinds[kind % 10] };
+            let kind = if limited { "account.limited" } else { kinds[kind % 12] };
             let legs = if kind == "adjustment.proposed" { legs + 1 } else { legs };
-            let text = if limited { limit_data(limits) } else { data(kind, minor, legs.min(32)) };
+            let text = match kind {
+                "account.limited" => limit_data(limits),
+                "account.opened" | "account.described" => described_data(minor, legs),
+                _ => data(kind, minor, legs.min(32)),
+            };
             let document = Document::parse(text.as_bytes(), 1 << 20).unwrap();
             let (mut mapped, mut faults) = (Mapped::default(), Faults::default());
             map_event(rules.for_type(kind).unwrap(), (&rules, &chart), Some(document.root()), &mut mapped, &mut faults);

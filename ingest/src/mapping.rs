@@ -5,8 +5,12 @@
 
 mod group;
 mod limit;
+mod metadata;
+mod overdraft;
 
 pub(crate) use limit::{LimitTo, MappedLimits};
+pub(crate) use metadata::MappedChange;
+pub(crate) use overdraft::MappedOverdraft;
 
 use crate::rules::{AccountTemplate, AssetTemplate, FIELDS_MAX, LEGS_MAX, LegTemplate, MATCH_TEXT_BYTES_MAX};
 use crate::rules::{MatchTemplate, Minus, OperationTemplate, Piece, ReferenceTemplate, Rule, Rules};
@@ -41,6 +45,8 @@ pub(crate) struct Mapped<'c> {
     /// The rate at which it exchanges.
     pub(crate) rate: Option<TextAt>,
     pub(crate) operation: MappedOperation,
+    /// What is said of the account that the operation is about.
+    pub(crate) metadata: Vec<MappedChange>,
     /// Per asset; an event has few.
     sums: Vec<AssetFigures<'c>>,
 }
@@ -113,6 +119,7 @@ pub(crate) struct MappedLeg<'c> {
     pub(crate) side: Side,
     /// Minor units.
     pub(crate) amount: i128,
+    pub(crate) overdraft: Option<MappedOverdraft>,
 }
 
 /// What the provider will call the movement; see `Match` in `batch.proto`.
@@ -164,6 +171,7 @@ impl<'c> Mapped<'c> {
         self.matched.clear();
         (self.job, self.rate) = (None, None);
         self.operation = MappedOperation::Book;
+        self.metadata.clear();
         self.sums.clear();
     }
 
@@ -330,8 +338,9 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         };
         let amount = self.amount_less(template.amount, template.minus, asset);
         let account = self.account(&template.account);
+        let overdraft = template.overdraft.and_then(|overdraft| self.overdraft(overdraft, asset));
         let matched = template.matched.as_ref().map(|matched| self.matched(matched, asset));
-        self.take_leg(account, template.side, asset, amount, matched);
+        self.take_leg(account, template.side, asset, amount, overdraft, matched);
     }
 
     fn operation(&mut self) {
@@ -351,8 +360,11 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
             OperationTemplate::Reverse { reference } => {
                 MappedOperation::Reverse { event: self.reference(*reference) }
             }
-            OperationTemplate::Account { account, action, side } => {
+            OperationTemplate::Account { account, action, side, metadata } => {
                 let side = side.map_or(Side::Unspecified, |field| self.side(field));
+                if let Some(field) = metadata {
+                    self.metadata(*field, *action == Action::Describe);
+                }
                 self.account(account).map_or(MappedOperation::Book, |account| {
                     self.check_known(account);
                     MappedOperation::Account { account, action: *action, side }
@@ -529,7 +541,7 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
                 .and_then(|code| known_asset(self.chart, code, place("asset"), self.faults));
             let amount = written(member("amount"), place("amount"), self.faults)
                 .and_then(|amount| minor(amount, asset, place("amount"), self.faults));
-            self.take_leg(account, side.unwrap_or_default(), asset, amount, None);
+            self.take_leg(account, side.unwrap_or_default(), asset, amount, None, None);
         }
     }
 
@@ -656,6 +668,7 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         side: Side,
         asset: Option<Asset<'c>>,
         amount: Option<i128>,
+        overdraft: Option<MappedOverdraft>,
         matched: Option<MappedMatch<'c>>,
     ) {
         self.made += 1;
@@ -666,7 +679,8 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         if let Some(matched) = matched {
             self.mapped.matched.push((self.mapped.legs.len(), matched));
         }
-        self.mapped.legs.push(MappedLeg { account, asset: asset.code, side, amount });
+        let overdraft = overdraft.filter(|_| self.counts(self.mapped.text(account), side));
+        self.mapped.legs.push(MappedLeg { account, asset: asset.code, side, amount, overdraft });
         self.add_to_sums(asset, side, amount);
     }
 

@@ -83,6 +83,12 @@ impl Transfers {
         }
     }
 
+    /// From another source, whose events are others.
+    #[must_use]
+    pub fn from_source(self, source: &str) -> Self {
+        Self { source: source.to_owned(), ..self }
+    }
+
     /// So many of a hundred events have two payers.
     #[must_use]
     pub fn with_two_payers(self, percent: u8) -> Self {

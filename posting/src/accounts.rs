@@ -4,7 +4,7 @@
 //! crate; everything written is sorted by name.
 
 use rustc_hash::FxHasher;
-use schemas::chart::AccountClass;
+use schemas::chart::{AccountClass, Chart};
 use schemas::ids::ACCOUNT_BYTES_MAX;
 use schemas::limits::Bounds;
 use schemas::reason::Reason;
@@ -187,6 +187,31 @@ impl Terms {
             reversals_forced: class.reversals_forced,
             forced: false,
         })
+    }
+}
+
+/// What the chart says of each class in each asset, worked out once: every leg asks for it.
+#[derive(Debug, Clone)]
+pub struct ChartTerms(Vec<Vec<(Box<str>, Terms)>>);
+
+impl ChartTerms {
+    /// Of all its classes and assets.
+    #[must_use]
+    pub fn of(chart: &Chart) -> Self {
+        let of_class = |class: &AccountClass| {
+            let terms = |asset: &String| Some((asset.as_str().into(), Terms::of(class, asset)?));
+            chart.assets.keys().filter_map(terms).collect()
+        };
+        Self(chart.classes.iter().map(of_class).collect())
+    }
+
+    /// Of the class of that number; `None` when it may not hold the asset, or there is no such class or asset.
+    #[must_use]
+    pub fn get(&self, class: usize, asset: &str) -> Option<&Terms> {
+        // In the order of their codes, as the chart has them.
+        let of_class = self.0.get(class)?;
+        let at = of_class.binary_search_by(|(code, _)| (**code).cmp(asset)).ok()?;
+        of_class.get(at).map(|(_, terms)| terms)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What posting is told at start.
 
-use crate::accounts::Terms;
+use crate::accounts::{ChartTerms, Terms};
 use crate::{horizon, id_table};
 use schemas::batch::{Hash, sha256};
 use schemas::chart::Chart;
@@ -42,6 +42,8 @@ pub const CREDITS_BODY_BYTES_COUNTED: usize = 64 * 1024;
 pub struct PostingConfig {
     /// Chart of accounts.
     pub chart: Chart,
+    /// What the chart says of each class in each asset.
+    pub terms: ChartTerms,
     /// SHA-256 of the chart's text; journalled when it changes.
     pub chart_hash: Hash,
     /// Shards to partitions; its partition count is the number of slots.
@@ -74,11 +76,12 @@ impl PostingConfig {
         ingest_slots: u32,
     ) -> Result<Self, schemas::chart::ChartError> {
         let chart = Chart::parse(chart_yaml)?;
-        let chart_hash = sha256(chart_yaml.as_bytes());
+        let (terms, chart_hash) = (ChartTerms::of(&chart), sha256(chart_yaml.as_bytes()));
         let (tick_ahead_us_max, group_timeout_us) = (TICK_AHEAD_US_MAX_DEFAULT, GROUP_TIMEOUT_US_DEFAULT);
         let proposal_us = PROPOSAL_US_DEFAULT;
         Ok(Self {
             chart,
+            terms,
             chart_hash,
             map,
             ingest_slots,
@@ -104,11 +107,11 @@ impl PostingConfig {
     }
 
     /// Where an account's balance lives and what the chart says of it in that asset; `None` when the chart has no
-    /// such account or it may not hold the asset.
+    /// such account or asset, or it may not hold the asset.
     #[must_use]
     pub fn place(&self, account: &str, asset: &str) -> Option<(u32, Terms)> {
-        let class = self.chart.resolve(account)?;
-        let terms = Terms::of(class, asset)?;
+        let (number, class) = self.chart.resolve_numbered(account)?;
+        let terms = *self.terms.get(number, asset)?;
         Some((self.map.partition_of(ids::prefix(account, class.shard_segments)), terms))
     }
 }

@@ -20,6 +20,7 @@ use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, body_hash, id_key, remembered};
 use crate::limits::{self, OwnLimits};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
+use crate::overdraft::Overdraft;
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
 use crate::status::{self, Status};
 use crate::suspense;
@@ -28,7 +29,6 @@ use crate::{parked, resend, reversal};
 use schemas::reason::Reason;
 use schemas::wire::{EventKey, HoldLeg, Outcome, Side, Verdict, credit_item};
 use std::collections::BTreeMap;
-use std::hint::black_box;
 
 /// Why a slot cannot go on: a partner broke the protocol. Text for the operator.
 pub type Broken = String;
@@ -38,16 +38,20 @@ pub type Broken = String;
 pub struct Placed<'c> {
     leg: &'c LegView<'c>,
     /// Minor units; those of the leg, or what is booked of them.
-    amount: i128,
+    pub(crate) amount: i128,
     pub(crate) partition: u32,
     pub(crate) side: Side,
     pub(crate) terms: Terms,
+    /// Its row here, where that was looked up and there is one.
+    row: Option<u32>,
 }
 
 /// A command with what judging it will look up.
 pub struct Ahead<'c> {
     command: &'c CommandView<'c>,
     key: IdKey,
+    /// What became of it before this window.
+    known: Option<IdRecord>,
     placed: Result<Vec<Placed<'c>>, Refusal>,
 }
 
@@ -56,18 +60,18 @@ impl<'c> Ahead<'c> {
     #[must_use]
     pub fn of(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Self {
         let event = &command.facts.event;
-        Self { command, key: id_key(event.source, event.id), placed: place(o, command) }
+        Self { command, key: id_key(event.source, event.id), known: None, placed: place(o, command) }
     }
 
-    /// Brings what these will look up into the cache. One look-up after the other waits for memory each time; in a loop
-    /// that does nothing else, the processor waits for several at once.
-    pub fn fetch(o: &Overlay<'_>, all: &[Self]) {
-        for ahead in all {
-            black_box(o.base.ids.get(&ahead.key));
+    /// Looks up what the state has of all of them. One look-up after the other waits for memory each time; in a loop that
+    /// does nothing else, the processor waits for several at once.
+    pub fn fetch(o: &Overlay<'_>, all: &mut [Self]) {
+        for ahead in &mut *all {
+            ahead.known = o.original_before(&ahead.key, ahead.command.facts.occurred_at_us);
         }
-        let here = |placed: &&Placed<'_>| placed.partition == o.base.slot;
-        for placed in all.iter().filter_map(|ahead| ahead.placed.as_ref().ok()).flatten().filter(here) {
-            black_box(o.base.accounts.find(placed.leg.account, placed.leg.asset));
+        let here = |placed: &&mut Placed<'_>| placed.partition == o.base.slot;
+        for placed in all.iter_mut().filter_map(|ahead| ahead.placed.as_mut().ok()).flatten().filter(here) {
+            placed.row = o.base.accounts.find(placed.leg.account, placed.leg.asset);
         }
     }
 }
@@ -77,9 +81,9 @@ impl<'c> Ahead<'c> {
 /// # Errors
 /// [`Broken`] when it breaks the day protocol.
 pub fn command(o: &mut Overlay<'_>, ahead: Ahead<'_>, ingest_slot: u32) -> Result<(), Broken> {
-    let Ahead { command, key, placed } = ahead;
+    let Ahead { command, key, known, placed } = ahead;
     tally_command(o, command, ingest_slot)?;
-    if let Some(original) = o.original(&key, command.facts.occurred_at_us) {
+    if let Some(original) = o.original(&key, known) {
         answer_again(o, command, &original, ingest_slot);
         return Ok(());
     }
@@ -356,15 +360,24 @@ impl<'c> Placed<'c> {
         if self.side == side { self.amount } else { -self.amount }
     }
 
-    /// All of it, to be put on hold.
+    /// How far below zero it may take its account.
     #[must_use]
-    pub fn hold_leg(&self) -> HoldLeg {
+    pub const fn overdraft(&self) -> Option<Overdraft> {
+        self.leg.overdraft
+    }
+
+    /// So much of it, to be put on hold.
+    #[must_use]
+    pub fn hold_leg(&self, leg: u32, amount: i128) -> HoldLeg {
+        let (overdraft, overdraft_unlimited) = Overdraft::to_wire(self.leg.overdraft);
         HoldLeg {
-            leg: 0,
+            leg,
             account: self.leg.account.to_owned(),
             asset: self.leg.asset.to_owned(),
             side: self.side as i32,
-            amount: Some(self.amount.into()),
+            amount: Some(amount.into()),
+            overdraft,
+            overdraft_unlimited,
         }
     }
 
@@ -397,6 +410,8 @@ impl<'c> Placed<'c> {
             amount: self.amount,
             matched: self.leg.matched,
             terms: Some(terms),
+            row: self.row,
+            overdraft: self.leg.overdraft,
         }
     }
 }
@@ -424,19 +439,16 @@ pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result
     if command.legs.len() > most {
         return Err(Refusal::new(Reason::TooManyLegs, format!("{} legs", command.legs.len())));
     }
-    let mut sums: Vec<(&str, i128)> = Vec::with_capacity(1);
+    let mut sums = Sums::default();
     let mut legs = Vec::with_capacity(command.legs.len());
     for leg in &command.legs {
         let (side, amount) = (leg.side(), leg.amount);
         if amount <= 0 || side == Side::Unspecified {
             return Err(Refusal::new(Reason::BadAmount, format!("{} {amount}", leg.account)));
         }
-        if !o.config.chart.assets.contains_key(leg.asset) {
-            return Err(Refusal::new(Reason::UnknownAsset, leg.asset));
-        }
-        let own = || own_suspense(o, command, leg.account);
+        let own = || own_suspense(o, command, leg);
         let Some((partition, mut terms)) = o.config.place(leg.account, leg.asset).or_else(own) else {
-            return Err(Refusal::new(Reason::UnknownAccount, format!("{} {}", leg.account, leg.asset)));
+            return Err(unknown(o, leg));
         };
         if terms.reversals_forced && command.operation.reverses().is_some() {
             terms = terms.forced();
@@ -448,14 +460,11 @@ pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result
                 format!("the sum of its legs in {} is beyond any amount", leg.asset),
             )
         };
-        match sums.iter_mut().find(|(asset, _)| *asset == leg.asset) {
-            Some((_, sum)) => *sum = sum.checked_add(by).ok_or_else(overflow)?,
-            None => sums.push((leg.asset, by)),
-        }
-        legs.push(Placed { leg, amount, partition, side, terms });
+        sums.add(leg.asset, by).ok_or_else(overflow)?;
+        legs.push(Placed { leg, amount, partition, side, terms, row: None });
     }
     let holds = matches!(command.operation, Operation::PlaceHold(_));
-    match sums.iter().find(|(_, sum)| *sum != 0 && !holds) {
+    match sums.not_zero().filter(|_| !holds) {
         Some((asset, sum)) => Err(Refusal::new(Reason::Unbalanced, format!("{asset} by {sum}"))),
         None => match command.operation {
             Operation::BookAtMost(side) => at_most::check(&legs, side).map(|()| legs),
@@ -464,9 +473,49 @@ pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result
     }
 }
 
+/// What the chart does not know of a leg.
+fn unknown(o: &Overlay<'_>, leg: &LegView<'_>) -> Refusal {
+    if o.config.chart.assets.contains_key(leg.asset) {
+        return Refusal::new(Reason::UnknownAccount, format!("{} {}", leg.account, leg.asset));
+    }
+    Refusal::new(Reason::UnknownAsset, leg.asset)
+}
+
+/// Debits minus credits of an event by asset. Nearly all have one asset, which takes no memory of its own.
+#[derive(Default)]
+struct Sums<'c> {
+    first: Option<(&'c str, i128)>,
+    others: Vec<(&'c str, i128)>,
+}
+
+impl<'c> Sums<'c> {
+    fn all(&mut self) -> impl Iterator<Item = &mut (&'c str, i128)> {
+        self.first.iter_mut().chain(&mut self.others)
+    }
+
+    /// `None`: the sum would be beyond any amount.
+    fn add(&mut self, asset: &'c str, by: i128) -> Option<()> {
+        if let Some((_, sum)) = self.all().find(|(of, _)| *of == asset) {
+            *sum = sum.checked_add(by)?;
+        } else if self.first.is_none() {
+            self.first = Some((asset, by));
+        } else {
+            self.others.push((asset, by));
+        }
+        Some(())
+    }
+
+    fn not_zero(&mut self) -> Option<(&'c str, i128)> {
+        self.all().find(|(_, sum)| *sum != 0).copied()
+    }
+}
+
 /// The own suspense account, which only the resolution of a case moves.
-fn own_suspense(o: &Overlay<'_>, command: &CommandView<'_>, account: &str) -> Option<(u32, Terms)> {
-    let slot = o.base.slot;
+fn own_suspense(o: &Overlay<'_>, command: &CommandView<'_>, leg: &LegView<'_>) -> Option<(u32, Terms)> {
+    let (slot, account) = (o.base.slot, leg.account);
+    if !o.config.chart.assets.contains_key(leg.asset) {
+        return None;
+    }
     let case = command.operation.case().filter(|case| case.partition == slot);
     case.filter(|_| account == suspense::account_of(slot)).map(|_| (slot, suspense::terms()))
 }
@@ -510,13 +559,7 @@ pub(crate) fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
             *left -= amount;
             amount
         });
-        parts.entry(placed.partition).or_default().push(HoldLeg {
-            leg: index,
-            account: account.to_owned(),
-            asset: asset.to_owned(),
-            side: placed.side as i32,
-            amount: Some(amount.into()),
-        });
+        parts.entry(placed.partition).or_default().push(placed.hold_leg(index, amount));
     }
     parts
 }
@@ -661,22 +704,15 @@ const fn clearing_to(peer: u32) -> ClearingSide {
 }
 
 fn check_clearing(o: &mut Overlay<'_>, legs: &[Placed<'_>], own: u32) -> Result<(), Refusal> {
-    let mut sums: Vec<(u32, &str, i128)> = Vec::new();
-    for placed in legs.iter().filter(|placed| placed.partition != own) {
+    for (n, placed) in legs.iter().enumerate().filter(|(_, placed)| placed.partition != own) {
         let (peer, asset, amount) = (placed.partition, placed.leg.asset, placed.amount);
-        let by = signed(placed.side, amount);
-        let at = sums.iter().position(|(p, a, _)| *p == peer && *a == asset);
-        let so_far = at.and_then(|at| sums.get(at)).map_or(0, |(_, _, sum)| *sum);
-        let sum = so_far.checked_add(by).filter(|_| amount <= CROSSING_MAX);
-        let fits = sum.filter(|sum| o.clearing_fits(clearing_to(peer), asset, *sum));
-        let overflow = || {
+        let same = |leg: &&Placed<'_>| (leg.partition, leg.leg.asset) == (peer, asset);
+        // The sum of those before fits, or they were refused.
+        let before = legs.iter().take(n).filter(same).map(|leg| signed(leg.side, leg.amount)).sum::<i128>();
+        let sum = before.checked_add(signed(placed.side, amount)).filter(|_| amount <= CROSSING_MAX);
+        if !sum.is_some_and(|sum| o.clearing_fits(clearing_to(peer), asset, sum)) {
             let what = format!("with it, what is sent to partition {peer} in {asset} is beyond any amount");
-            Refusal::new(Reason::Overflow, what)
-        };
-        let sum = fits.ok_or_else(overflow)?;
-        match at.and_then(|at| sums.get_mut(at)) {
-            Some(slot) => slot.2 = sum,
-            None => sums.push((peer, asset, sum)),
+            return Err(Refusal::new(Reason::Overflow, what));
         }
     }
     Ok(())

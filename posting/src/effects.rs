@@ -12,6 +12,7 @@ use crate::groups::{Group, Member, outcome_of};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, key_of, remembered};
 use crate::limits::{Limited, OwnLimits};
+use crate::metadata;
 use crate::parked;
 use crate::proposals::Change;
 use crate::resend::{Again, command_of};
@@ -125,6 +126,13 @@ pub enum Effect {
         account: Box<str>,
         /// From now on.
         status: Box<Stated>,
+    },
+    /// What is said of an account.
+    Described {
+        /// Account.
+        account: Box<str>,
+        /// Keys that changed.
+        changes: metadata::Changes,
     },
     /// What becomes of a proposed adjustment.
     Proposal {
@@ -363,6 +371,10 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
         let status = Stated { status: Status::from_wire(status), since: Changed::of(&decision) };
         out.push(Effect::Status { account, status: Box::new(status) });
     }
+    if let Some(said) = &decision.account_metadata {
+        let account = said.account.as_str().into();
+        out.push(Effect::Described { account, changes: metadata::of_wire(&said.changed) });
+    }
     if let Some(limits) = &decision.account_limits {
         let (account, asset) = (limits.account.as_str().into(), limits.asset.as_str().into());
         let limits = Limited { own: OwnLimits::from_wire(limits), since: Changed::of(&decision) };
@@ -410,7 +422,8 @@ fn of_group(decision: &Decision, key: IdKey, slot: u32, out: &mut Vec<Effect>) {
     let held = |held: &HeldLeg| {
         let asked = decision.asked.iter().find(|asked| asked.leg == held.leg)?;
         let (account, asset) = (asked.account.clone(), asked.asset.clone());
-        let leg = HoldLeg { leg: held.leg, account, asset, side: asked.side, amount: held.amount };
+        let (leg, side, amount) = (held.leg, asked.side, held.amount);
+        let leg = HoldLeg { leg, account, asset, side, amount, ..HoldLeg::default() };
         Some(Effect::HoldPlaced { key: (key, slot, held.leg), hold: Box::new(Hold::of(&leg, slot)) })
     };
     out.extend(decision.held.iter().filter_map(held));

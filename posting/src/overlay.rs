@@ -14,7 +14,9 @@ use crate::holds::{Hold, HoldChanges};
 use crate::ids::{IdKey, IdRecord};
 use crate::limits::{ByAccount, Limited, OwnLimits};
 use crate::lines::{ClearingLine, DecisionLine, ReceivedLine};
+use crate::metadata::{self, Metadata};
 use crate::outbox::Outbox;
+use crate::overdraft::Overdraft;
 use crate::proposals::Proposal;
 use crate::refusal;
 use crate::resend::Again;
@@ -67,6 +69,10 @@ pub struct LocalLeg<'a> {
     pub matched: Option<&'a [u8]>,
     /// What the chart says; `None` for the ledger's own accounts.
     pub terms: Option<Terms>,
+    /// The account's row in the state, where that is known.
+    pub row: Option<u32>,
+    /// How far below zero it may take its account.
+    pub overdraft: Option<Overdraft>,
 }
 
 /// Debits count up, credits down.
@@ -133,6 +139,8 @@ pub struct Overlay<'a> {
     pub(crate) cases: BTreeMap<CaseKey, Option<Case>>,
     /// Accounts whose status changed.
     pub(crate) statuses: BTreeMap<Box<str>, Status>,
+    /// What is said of accounts of which this window has said something.
+    pub(crate) metadata: BTreeMap<Box<str>, Metadata>,
     /// Limits that events of this window have given accounts.
     pub(crate) limits: ByAccount<OwnLimits>,
     /// What was moved of accounts that have a rule about velocity.
@@ -188,6 +196,7 @@ impl<'a> Overlay<'a> {
             proposals: BTreeMap::new(),
             cases: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            metadata: BTreeMap::new(),
             limits: ByAccount::default(),
             moves: Moves::default(),
             reversals: BTreeMap::new(),
@@ -251,6 +260,7 @@ impl<'a> Overlay<'a> {
             let status = Box::new(Stated { status: *status, since: Changed::by(line) });
             self.effects.push(Effect::Status { account: account.clone(), status });
         }
+        self.effects.extend(line.describes().map(metadata::effect));
         if let Some((account, asset, limits)) = line.limits {
             let (account, asset) = (account.clone(), asset.clone());
             let limits = Box::new(Limited { own: *limits, since: Changed::by(line) });
@@ -302,13 +312,19 @@ impl<'a> Overlay<'a> {
         self.ids.get(key).copied().or_else(|| self.base.ids.known(key))
     }
 
-    /// What became of an event that comes again, if it does: one that says it is old is looked up among all that are kept.
+    /// What became of an event that comes again, if it does; `before` as [`Self::original_before`] says.
     #[inline]
     #[must_use]
-    pub fn original(&self, key: &IdKey, occurred_at_us: i64) -> Option<IdRecord> {
+    pub fn original(&self, key: &IdKey, before: Option<IdRecord>) -> Option<IdRecord> {
+        self.ids.get(key).copied().or(before)
+    }
+
+    /// What became of it before this window: one that says it is old is looked up among all that are kept.
+    #[inline]
+    #[must_use]
+    pub fn original_before(&self, key: &IdKey, occurred_at_us: i64) -> Option<IdRecord> {
         let ids = &self.base.ids;
-        let base = || if ids.horizon().is_old(occurred_at_us) { ids.known(key) } else { ids.get(key) };
-        self.ids.get(key).copied().or_else(base)
+        if ids.horizon().is_old(occurred_at_us) { ids.known(key) } else { ids.get(key) }
     }
 
     /// Decides what was pending, as the journal item that was written says.
@@ -417,14 +433,12 @@ impl<'a> Overlay<'a> {
     }
 
     fn set_figures(&mut self, row: u32, to: Figures) {
-        if let Some((_, figures)) =
-            self.places.get(&row).and_then(|place| self.figures.get_mut(*place as usize))
-        {
-            *figures = to;
-            return;
+        let next = u32::try_from(self.figures.len()).unwrap_or(u32::MAX);
+        let place = *self.places.entry(row).or_insert(next);
+        match self.figures.get_mut(place as usize) {
+            Some((_, figures)) => *figures = to,
+            None => self.figures.push((row, to)),
         }
-        self.places.insert(row, u32::try_from(self.figures.len()).unwrap_or(u32::MAX));
-        self.figures.push((row, to));
     }
 
     /// Works out the entries of an event's local legs and judges limits on the figures after all of them.
@@ -439,7 +453,7 @@ impl<'a> Overlay<'a> {
             if let Some(terms) = &leg.terms {
                 self.check_status(leg.account, leg.side, terms)?;
             }
-            let row = self.row(leg.account, leg.asset);
+            let row = leg.row.unwrap_or_else(|| self.row(leg.account, leg.asset));
             let so_far = lines.iter().rev().find(|line| line.row == row);
             let (before, seq, previous_batch) = match so_far {
                 Some(line) => (line.after, line.seq, self.batch),
@@ -523,6 +537,8 @@ impl<'a> Overlay<'a> {
                 amount: net.sum.saturating_abs(),
                 matched: None,
                 terms: None,
+                row: None,
+                overdraft: None,
             };
             let lines = if net.sum == 0 { Vec::new() } else { self.try_book(&[leg])? };
             self.settle(&lines);

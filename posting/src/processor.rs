@@ -232,9 +232,10 @@ fn take_commands(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), Strin
     let head = known.unwrap_or_default().accept(opened).map_err(|e| e.to_string())?;
     overlay.commands.insert(from, head);
     let mut items = batch::items(&opened.body);
-    let mut count = 0;
+    let (mut some, mut count) = (Vec::with_capacity(AHEAD), 0);
     loop {
-        let some: Vec<_> = items.by_ref().take(AHEAD).map(command_item).collect::<Result<_, String>>()?;
+        some.clear();
+        items.by_ref().take(AHEAD).try_for_each(|item| command_item(item, &mut some))?;
         if some.is_empty() {
             return opened.expect_count(count).map_err(|e| e.to_string());
         }
@@ -243,9 +244,12 @@ fn take_commands(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), Strin
     }
 }
 
-fn command_item(item: Result<&[u8], BatchError>) -> Result<CommandItemView<'_>, String> {
+fn command_item<'a>(
+    item: Result<&'a [u8], BatchError>,
+    to: &mut Vec<CommandItemView<'a>>,
+) -> Result<(), String> {
     let item = item.map_err(|e| e.to_string())?;
-    CommandItemView::read(item).map_err(|e| format!("a command item {e}"))
+    CommandItemView::read_to(item, to).map_err(|e| format!("a command item {e}"))
 }
 
 /// Judges these, in order; the commands among them are looked up together first.
@@ -258,8 +262,8 @@ fn take_some_commands(
         CommandItemView::Command(command) => Some(Ahead::of(overlay, command)),
         _ => None,
     });
-    let ahead: Vec<_> = commands.collect();
-    Ahead::fetch(overlay, &ahead);
+    let mut ahead: Vec<_> = commands.collect();
+    Ahead::fetch(overlay, &mut ahead);
     let mut ahead = ahead.into_iter();
     for item in some {
         match item {
@@ -285,12 +289,12 @@ fn take_credits(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), String
     let mut count = 0;
     loop {
         let read = |item: Result<_, BatchError>| receive::view(from, item.map_err(|e| e.to_string())?);
-        let some: Vec<_> = items.by_ref().take(AHEAD).map(read).collect::<Result<_, String>>()?;
+        let mut some: Vec<_> = items.by_ref().take(AHEAD).map(read).collect::<Result<_, String>>()?;
         if some.is_empty() {
             return opened.expect_count(count).map_err(|e| e.to_string());
         }
         count += some.len();
-        receive::fetch(overlay, &some);
+        receive::fetch(overlay, &mut some);
         some.into_iter()
             .try_for_each(|(encoded, item)| receive::channel_item(overlay, from, encoded, item))?;
     }

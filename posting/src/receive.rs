@@ -21,7 +21,6 @@ use schemas::wire::{
     Answer, Answered, Reserve, Reserved, Resolution, Side, Verdict, Void, Voided, credit_item,
     journal_item::Item,
 };
-use std::hint::black_box;
 
 /// Takes one item of the channel from `from`, and the held ones that follow it.
 ///
@@ -62,11 +61,11 @@ pub fn view(from: u32, encoded: &[u8]) -> Result<(&[u8], CreditItemView<'_>), Br
     Ok((encoded, item))
 }
 
-/// Brings the accounts of these into the cache, as [`Ahead::fetch`](crate::decide::Ahead::fetch) does.
-pub fn fetch(o: &Overlay<'_>, items: &[(&[u8], CreditItemView<'_>)]) {
+/// Looks up the accounts of these, as [`Ahead::fetch`](crate::decide::Ahead::fetch) does.
+pub fn fetch(o: &Overlay<'_>, items: &mut [(&[u8], CreditItemView<'_>)]) {
     for (_, item) in items {
-        if let CreditKind::Credit(credit) = &item.kind {
-            black_box(o.base.accounts.find(credit.to.account, credit.to.asset));
+        if let CreditKind::Credit(credit) = &mut item.kind {
+            credit.row = o.base.accounts.find(credit.to.account, credit.to.asset);
         }
     }
 }
@@ -127,7 +126,7 @@ fn receive(
     let (lines, why) = match book(o, credit, reserved.as_ref()) {
         Ok(lines) => (lines, None),
         Err(refusal) => {
-            let leg = LocalLeg { account: &suspense, matched: None, ..leg_of(credit, None) };
+            let leg = LocalLeg { account: &suspense, matched: None, row: None, ..leg_of(credit, None) };
             (o.try_book(&[leg]).map_err(|_| "suspense overflows".to_owned())?, Some(refusal.reason))
         }
     };
@@ -200,6 +199,8 @@ const fn leg_of<'c>(credit: &CreditView<'c>, terms: Option<Terms>) -> LocalLeg<'
         amount: to.amount,
         matched: to.matched,
         terms,
+        row: credit.row,
+        overdraft: None,
     }
 }
 
@@ -210,8 +211,7 @@ fn book<'c>(
     credit: &CreditView<'c>,
     reserved: Option<&(HoldKey, Hold)>,
 ) -> Result<Vec<crate::overlay::Line<'c>>, Refusal> {
-    let known = o.config.chart.assets.contains_key(credit.to.asset);
-    let placed = o.config.place(credit.to.account, credit.to.asset).filter(|_| known);
+    let placed = o.config.place(credit.to.account, credit.to.asset);
     let (_, terms) = placed.ok_or_else(|| Refusal::new(Reason::UnknownAccount, ""))?;
     let mut leg = leg_of(credit, Some(terms.unjudged()));
     if credit.reserved {
@@ -244,5 +244,6 @@ fn resolve(o: &mut Overlay<'_>, from: u32, sequence: u64, check: u64, verdict: V
         batch: verdict.batch,
         accounting_date: verdict.accounting_date,
         item_check: check,
+        detail: verdict.detail,
     }));
 }

@@ -10,6 +10,7 @@
 
 use crate::decide::Broken;
 use crate::outbox::Outbox;
+use crate::overdraft::Overdraft;
 use crate::overlay::{Overlay, Refusal};
 use crate::recheck::sequence_of;
 use crate::state::Slot;
@@ -229,7 +230,8 @@ fn reserve_of(decision: &Decision, sent: &ReserveSent) -> credit_item::Item {
     let leg = |held: &schemas::wire::HeldLeg| {
         let asked = decision.asked.iter().find(|asked| asked.leg == held.leg).cloned().unwrap_or_default();
         let (account, asset, side) = (asked.account, asked.asset, asked.side);
-        HoldLeg { leg: held.leg, account, asset, side, amount: held.amount }
+        let (overdraft, overdraft_unlimited) = Overdraft::in_decision(&decision.overdraft, held.leg);
+        HoldLeg { leg: held.leg, account, asset, side, amount: held.amount, overdraft, overdraft_unlimited }
     };
     let leg = sent.leg.iter().map(leg).collect();
     credit_item::Item::Reserve(Reserve { event: decision.event.clone(), leg })
@@ -273,12 +275,10 @@ fn verdict_of(decision: &Decision, batch: u64) -> credit_item::Item {
 /// The command that a pending decision is about, as it came.
 #[must_use]
 pub fn command_of(decision: Decision) -> Command {
-    let leg = |asked: RemoteLeg| Leg {
-        account: asked.account,
-        asset: asked.asset,
-        side: asked.side,
-        amount: asked.amount,
-        r#match: asked.r#match,
+    let leg = |asked: RemoteLeg| {
+        let (overdraft, overdraft_unlimited) = Overdraft::in_decision(&decision.overdraft, asked.leg);
+        let RemoteLeg { account, asset, side, amount, r#match, .. } = asked;
+        Leg { account, asset, side, amount, r#match, overdraft, overdraft_unlimited }
     };
     Command {
         event: decision.event,

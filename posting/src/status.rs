@@ -6,6 +6,7 @@
 use crate::accounts::Terms;
 use crate::changed::Changed;
 use crate::decide::Booked;
+use crate::metadata;
 use crate::overlay::{Overlay, Refusal};
 use crate::views::{AccountChange, CommandView};
 use prost::Message;
@@ -70,7 +71,7 @@ impl Status {
                 credits_frozen: self.credits_frozen && !credits,
                 ..self
             },
-            Action::Unspecified => self,
+            Action::Describe | Action::Unspecified => self,
         }
     }
 }
@@ -175,10 +176,10 @@ impl Overlay<'_> {
     }
 }
 
-/// Changes the status of an account.
+/// Changes the status of an account, and what is said of it.
 ///
 /// # Errors
-/// [`Reason::AccountClosed`], [`Reason::AccountNotEmpty`]; nothing is changed.
+/// [`Reason::AccountClosed`], [`Reason::AccountNotEmpty`], [`Reason::TooMuchMetadata`]; nothing is changed.
 pub fn change<'c>(
     o: &mut Overlay<'_>,
     command: &CommandView<'c>,
@@ -191,7 +192,14 @@ pub fn change<'c>(
     if change.action() == Action::Close {
         check_empty(o, change.account)?;
     }
-    let (account, after): (Box<str>, Status) = (change.account.into(), before.after(change));
+    let account: Box<str> = change.account.into();
+    if let Some(said) = metadata::after(o, change)? {
+        o.metadata.insert(account.clone(), said);
+    }
+    if change.action() == Action::Describe {
+        return Ok(Booked::nothing(o, command));
+    }
+    let after = before.after(change);
     o.statuses.insert(account.clone(), after);
     Ok(Booked::nothing(o, command).with_status(account, after))
 }

@@ -2,6 +2,7 @@
 //! a command costs no allocation but its list of legs. A test holds these against the generated types.
 
 use crate::adjustment::Adjust;
+use crate::overdraft::Overdraft;
 use schemas::wire::{
     Answer, BookAtMost, DayMarker, Match, PlaceHold, RepairChannel, Resend, Reserve, Side, SuspenseCase,
     Verdict, Void, change_account::Action,
@@ -70,6 +71,8 @@ pub struct LegView<'a> {
     pub amount: i128,
     /// The encoded `Match`, which has been seen to decode.
     pub matched: Option<&'a [u8]>,
+    /// How far below zero it may take its account.
+    pub overdraft: Option<Overdraft>,
 }
 
 impl<'a> LegView<'a> {
@@ -89,6 +92,8 @@ impl<'a> LegView<'a> {
                 3 => leg.side = field.int32()?,
                 4 => leg.amount = field.amount()?,
                 5 => leg.matched = Some(matched(&field)?),
+                6 => leg.overdraft = leg.overdraft.or(Some(Overdraft::UpTo(field.amount()?))),
+                7 if field.flag()? => leg.overdraft = Some(Overdraft::Unlimited),
                 _ => {}
             }
         }
@@ -270,6 +275,46 @@ pub struct AccountChange<'a> {
     pub account: &'a str,
     action: i32,
     side: i32,
+    encoded: &'a [u8],
+}
+
+/// `MetadataChange`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MetadataView<'a> {
+    /// Key.
+    pub key: &'a str,
+    /// Its value, unless it is removed.
+    pub value: &'a str,
+    removed: bool,
+    encoded: &'a [u8],
+}
+
+impl<'a> MetadataView<'a> {
+    /// Its value from now on; `None` = it is removed.
+    #[must_use]
+    pub fn value(&self) -> Option<&'a str> {
+        (!self.removed).then_some(self.value)
+    }
+
+    /// The message as it stands in the record.
+    #[must_use]
+    pub const fn encoded(&self) -> &'a [u8] {
+        self.encoded
+    }
+
+    fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
+        let mut change = Self { encoded, ..Self::default() };
+        for field in fields(encoded) {
+            let field = field?;
+            match field.tag {
+                1 => change.key = field.text()?,
+                2 => change.value = field.text()?,
+                3 => change.removed = field.flag()?,
+                _ => {}
+            }
+        }
+        Ok(change)
+    }
 }
 
 impl<'a> AccountChange<'a> {
@@ -285,14 +330,22 @@ impl<'a> AccountChange<'a> {
         Side::try_from(self.side).unwrap_or_default()
     }
 
+    /// What it says of the account.
+    pub fn metadata(&self) -> impl Iterator<Item = MetadataView<'a>> + use<'a> {
+        let of = |field: Field<'a>| MetadataView::read(field.bytes().ok()?).ok();
+        // All of them were read once: none has an error.
+        fields(self.encoded).filter_map(Result::ok).filter(|field| field.tag == 4).filter_map(of)
+    }
+
     fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
-        let mut change = Self::default();
+        let mut change = Self { encoded, ..Self::default() };
         for field in fields(encoded) {
             let field = field?;
             match field.tag {
                 1 => change.account = field.text()?,
                 2 => change.action = field.int32()?,
                 3 => change.side = field.int32()?,
+                4 => drop(MetadataView::read(field.bytes()?)?),
                 _ => {}
             }
         }
@@ -377,13 +430,7 @@ impl<'a> Operation<'a> {
             Self::ReverseEvent { event: of } => {
                 f.message(reverse_event, |f| event(f, of));
             }
-            Self::ChangeAccount(change) => {
-                f.message(change_account, |f| {
-                    f.text(1, change.account);
-                    f.int(2, change.action.into());
-                    f.int(3, change.side.into());
-                });
-            }
+            Self::ChangeAccount(change) => f.encoded(change_account, change.encoded),
             Self::ChangeLimits(change) => f.encoded(change_limits, change.encoded),
             Self::BookAtMost(side) => {
                 f.message(book_at_most, |f| f.int(1, i64::from(*side as i32)));
@@ -435,15 +482,22 @@ impl<'a> CommandView<'a> {
     /// # Errors
     /// [`ViewError::Wire`], [`ViewError::Decode`].
     pub fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
-        let mut command = Self { encoded, legs: Vec::with_capacity(4), ..Self::default() };
+        let mut command = Self::default();
+        command.fill(encoded)?;
+        Ok(command)
+    }
+
+    /// Reads an encoded `Command` where this empty one lies: it is long, and a copy costs more than a field.
+    fn fill(&mut self, encoded: &'a [u8]) -> Result<(), ViewError> {
+        (self.encoded, self.legs) = (encoded, Vec::with_capacity(4));
         for field in fields(encoded) {
             let field = field?;
-            let facts = &mut command.facts;
+            let facts = &mut self.facts;
             match field.tag {
                 1 => facts.event = EventView::read(field.bytes()?)?,
                 2 => facts.kind = field.text()?,
-                3 => command.subject = field.text()?,
-                4 => command.body_hash = field.bytes()?,
+                3 => self.subject = field.text()?,
+                4 => self.body_hash = field.bytes()?,
                 5 => facts.occurred_at_us = field.int()?,
                 6 => facts.accounting_date = field.sint32()?,
                 7 => facts.value_date = field.sint32()?,
@@ -451,25 +505,25 @@ impl<'a> CommandView<'a> {
                 9 => facts.book = field.text()?,
                 10 => facts.rule = field.text()?,
                 11 => facts.rule_version = field.uint32()?,
-                12 => command.legs.push(LegView::read(field.bytes()?)?),
-                13 => command.lane = field.uint32()?,
-                14 => command.event_partition = field.uint32()?,
-                15 => command.event_offset = field.int()?,
+                12 => self.legs.push(LegView::read(field.bytes()?)?),
+                13 => self.lane = field.uint32()?,
+                14 => self.event_partition = field.uint32()?,
+                15 => self.event_offset = field.int()?,
                 16 => facts.traceparent = field.text()?,
-                17 => command.tenant = field.text()?,
-                45 => command.job = field.text()?,
-                46 => command.rate = field.text()?,
-                tag @ (18..=22 | 24 | 25) => command.operation = Operation::read(tag, field.bytes()?)?,
-                tag @ 26..=29 => command.operation = Operation::Adjust(Adjust::read(tag, field.bytes()?)?),
+                17 => self.tenant = field.text()?,
+                45 => self.job = field.text()?,
+                46 => self.rate = field.text()?,
+                tag @ (18..=22 | 24 | 25) => self.operation = Operation::read(tag, field.bytes()?)?,
+                tag @ 26..=29 => self.operation = Operation::Adjust(Adjust::read(tag, field.bytes()?)?),
                 30 => {
-                    command.operation = Operation::RepairChannel(prost::Message::decode(field.bytes()?)?);
+                    self.operation = Operation::RepairChannel(prost::Message::decode(field.bytes()?)?);
                 }
-                31 => command.operation = Operation::read(Operation::ADMIT, field.bytes()?)?,
-                40 => command.principal = field.text()?,
+                31 => self.operation = Operation::read(Operation::ADMIT, field.bytes()?)?,
+                40 => self.principal = field.text()?,
                 _ => {}
             }
         }
-        Ok(command)
+        Ok(())
     }
 }
 
@@ -486,22 +540,29 @@ pub enum CommandItemView<'a> {
 }
 
 impl<'a> CommandItemView<'a> {
-    /// Reads an encoded `CommandItem`.
+    /// Reads an encoded `CommandItem` to the end of `to`.
     ///
     /// # Errors
     /// [`ViewError`].
-    pub fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
-        let mut item = None;
+    pub fn read_to(encoded: &'a [u8], to: &mut Vec<Self>) -> Result<(), ViewError> {
+        let mut last = None;
         for field in fields(encoded) {
             let field = field?;
-            item = match field.tag {
-                1 => Some(Self::Command(CommandView::read(field.bytes()?)?)),
-                2 => Some(Self::Tick(field.bytes()?)),
-                3 => Some(Self::DayMarker(prost::Message::decode(field.bytes()?)?)),
-                _ => item,
-            };
+            if (1..=3).contains(&field.tag) {
+                last = Some((field.tag, field.bytes()?));
+            }
         }
-        item.ok_or(ViewError::Unknown)
+        match last.ok_or(ViewError::Unknown)? {
+            (1, command) => {
+                to.push(Self::Command(CommandView::default()));
+                if let Some(Self::Command(view)) = to.last_mut() {
+                    view.fill(command)?;
+                }
+            }
+            (2, tick) => to.push(Self::Tick(tick)),
+            (_, marker) => to.push(Self::DayMarker(prost::Message::decode(marker)?)),
+        }
+        Ok(())
     }
 }
 
@@ -518,6 +579,8 @@ pub struct CreditView<'a> {
     pub carried_from: i32,
     /// What is on hold for this leg ends with it.
     pub reserved: bool,
+    /// Row of its account where that was looked up and there is one; not on the wire.
+    pub row: Option<u32>,
 }
 
 impl<'a> CreditView<'a> {
@@ -568,8 +631,8 @@ pub enum CreditKind<'a> {
     Credit(CreditView<'a>),
     /// A command to be decided for its home.
     Forward {
-        /// The command.
-        command: CommandView<'a>,
+        /// The command, by itself as it is long and rare.
+        command: Box<CommandView<'a>>,
         /// Ingest slot that sent it.
         ingest_slot: u32,
     },
@@ -614,11 +677,11 @@ impl<'a> CreditItemView<'a> {
 }
 
 fn forward(encoded: &[u8]) -> Result<CreditKind<'_>, ViewError> {
-    let (mut command, mut ingest_slot) = (CommandView::default(), 0);
+    let (mut command, mut ingest_slot) = (Box::<CommandView<'_>>::default(), 0);
     for field in fields(encoded) {
         let field = field?;
         match field.tag {
-            1 => command = CommandView::read(field.bytes()?)?,
+            1 => *command = CommandView::read(field.bytes()?)?,
             2 => ingest_slot = field.uint32()?,
             _ => {}
         }
@@ -633,8 +696,9 @@ mod tests {
     use prost::Message;
     use schemas::wire::{
         AdmitEvent, ApproveAdjustment, CaptureHold, ChangeAccount, ChangeLimits, Command, CommandItem,
-        Credit, CreditItem, EventKey, Forward, Leg, LimitChange, ProposeAdjustment, RejectAdjustment,
-        ReleaseHold, ResolveSuspense, ReverseEvent, command, command_item, credit_item, limit_change,
+        Credit, CreditItem, EventKey, Forward, Leg, LimitChange, MetadataChange, ProposeAdjustment,
+        RejectAdjustment, ReleaseHold, ResolveSuspense, ReverseEvent, command, command_item, credit_item,
+        limit_change,
     };
 
     fn case() -> impl Strategy<Value = Option<SuspenseCase>> {
@@ -662,9 +726,12 @@ mod tests {
             (key(), any::<bool>()).prop_map(|(event, refuse)| Some(command::Operation::AdmitEvent(
                 AdmitEvent { event, refuse }
             ))),
-            ("[a-z:]{0,9}", 0_i32..6, 0_i32..4).prop_map(|(account, action, side)| {
-                Some(command::Operation::ChangeAccount(ChangeAccount { account, action, side }))
-            }),
+            ("[a-z:]{0,9}", 0_i32..7, 0_i32..4, proptest::collection::vec(metadata(), 0..3)).prop_map(
+                |(account, action, side, metadata)| {
+                    let change = ChangeAccount { account, action, side, metadata };
+                    Some(command::Operation::ChangeAccount(change))
+                }
+            ),
             Just(Some(command::Operation::ProposeAdjustment(ProposeAdjustment {}))),
             (key(), "[a-z:]{0,9}", case()).prop_map(|(proposal, proposed_by, case)| Some(
                 command::Operation::ApproveAdjustment(ApproveAdjustment { proposal, proposed_by, case })
@@ -680,6 +747,14 @@ mod tests {
                 Some(command::Operation::ChangeLimits(ChangeLimits { account, asset, least, most }))
             }),
         ]
+    }
+
+    fn metadata() -> impl Strategy<Value = MetadataChange> {
+        ("[a-z]{0,3}", "[a-z]{0,3}", any::<bool>()).prop_map(|(key, value, removed)| MetadataChange {
+            key,
+            value,
+            removed,
+        })
     }
 
     fn limit() -> impl Strategy<Value = Option<LimitChange>> {
@@ -711,6 +786,15 @@ mod tests {
             same_limit(view.least, of.least.as_ref());
             same_limit(view.most, of.most.as_ref());
         }
+        if let (Operation::ChangeAccount(view), Some(command::Operation::ChangeAccount(of))) = (view, of) {
+            assert_eq!(view.account, of.account);
+            let changes = view.metadata().map(|of| (of.key.to_owned(), of.value().map(str::to_owned)));
+            let expected =
+                of.metadata.iter().map(|of| (of.key.clone(), (!of.removed).then(|| of.value.clone())));
+            assert!(changes.eq(expected));
+            let encoded = view.metadata().map(|of| of.encoded().to_vec());
+            assert!(encoded.eq(of.metadata.iter().map(Message::encode_to_vec)));
+        }
         let key = match of {
             Some(command::Operation::CaptureHold(CaptureHold { hold, .. })) => hold.as_ref(),
             Some(command::Operation::ReleaseHold(ReleaseHold { hold })) => hold.as_ref(),
@@ -728,9 +812,11 @@ mod tests {
 
     prop_compose! {
         fn leg()(account in "[a-z:]{0,9}", asset in "[A-Z]{0,4}", side in 0_i32..4, amount in any::<i128>(),
-                 order in proptest::option::of("[0-9]{0,5}")) -> Leg {
+                 order in proptest::option::of("[0-9]{0,5}"), up_to in proptest::option::of(any::<i128>()),
+                 unlimited in any::<bool>()) -> Leg {
             Leg { account, asset, side, amount: Some(amount.into()),
-                  r#match: order.map(|order| Match { order, ..Match::default() }) }
+                  r#match: order.map(|order| Match { order, ..Match::default() }),
+                  overdraft: up_to.map(Into::into), overdraft_unlimited: unlimited }
         }
     }
 
@@ -755,6 +841,12 @@ mod tests {
         assert_eq!((view.account, view.asset, view.side()), (&*leg.account, &*leg.asset, leg.side()));
         assert_eq!(view.amount, schemas::amount_wire::value(leg.amount));
         assert_eq!(view.matched.map(<[u8]>::to_vec), leg.r#match.as_ref().map(Message::encode_to_vec));
+        assert_eq!(view.overdraft, Overdraft::of_wire(leg.overdraft, leg.overdraft_unlimited));
+    }
+
+    fn read_item(item: &[u8]) -> Result<CommandItemView<'_>, ViewError> {
+        let mut read = Vec::new();
+        CommandItemView::read_to(item, &mut read).map(|()| read.remove(0))
     }
 
     fn same_command(view: &CommandView<'_>, command: &Command) {
@@ -790,7 +882,7 @@ mod tests {
         #[test]
         fn commands_read_as_the_generated_types_wrote_them(command in command(), slot in any::<u32>()) {
             let item = CommandItem { item: Some(command_item::Item::Command(command.clone())) }.encode_to_vec();
-            let Ok(CommandItemView::Command(view)) = CommandItemView::read(&item) else { panic!("a command") };
+            let Ok(CommandItemView::Command(view)) = read_item(&item) else { panic!("a command") };
             same_command(&view, &command);
             prop_assert_eq!(view.encoded, &command.encode_to_vec()[..]);
             let forward = Forward { command: Some(command.clone()), ingest_slot: slot };
@@ -815,6 +907,7 @@ mod tests {
             let view = CreditItemView::read(&item).unwrap();
             prop_assert_eq!(view.sequence, 9);
             let CreditKind::Credit(view) = view.kind else { panic!("a credit") };
+            let to = Leg { overdraft: None, overdraft_unlimited: false, ..to };
             same_leg(&view.to, &to);
             prop_assert_eq!((view.leg, view.carried_from, view.reserved), (c.lane, carried_from, reserved));
             let with = |facts| CommandView {
@@ -826,7 +919,7 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
-            let _ = CommandItemView::read(&bytes);
+            let _ = read_item(&bytes);
             let _ = CreditItemView::read(&bytes);
         }
     }
@@ -836,7 +929,7 @@ mod tests {
         let leg = |matched: &[u8]| [&[0x2a, u8::try_from(matched.len()).unwrap()], matched].concat();
         assert!(LegView::read(&leg(&[0x0a, 1, b'w'])).is_ok());
         assert!(matches!(LegView::read(&leg(&[0x0a, 9, b'w'])), Err(ViewError::Decode(_))));
-        assert!(matches!(CommandItemView::read(&[]), Err(ViewError::Unknown)));
+        assert!(matches!(read_item(&[]), Err(ViewError::Unknown)));
         assert!(matches!(CreditItemView::read(&[0x08, 3]), Err(ViewError::UnknownItem(3))));
     }
 }

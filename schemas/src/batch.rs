@@ -114,7 +114,7 @@ impl BodyBuilder {
     /// Appends one item whose fields `write` puts down (see [`crate::wire_write`]).
     pub fn push_with(&mut self, write: impl FnOnce(&mut Fields<'_>)) {
         self.begin();
-        let start = Fields::new(&mut self.buffer).message(1, write);
+        let start = Fields::new(&mut self.buffer).long_message(1, write);
         self.end(start);
     }
 

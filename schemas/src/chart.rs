@@ -176,7 +176,13 @@ impl Chart {
     /// The class of an account: the first pattern that matches.
     #[must_use]
     pub fn resolve(&self, account: &str) -> Option<&AccountClass> {
-        self.classes.iter().find(|class| class.matches(account))
+        self.resolve_numbered(account).map(|(_, class)| class)
+    }
+
+    /// The class of an account and its place among [`classes`](Self::classes).
+    #[must_use]
+    pub fn resolve_numbered(&self, account: &str) -> Option<(usize, &AccountClass)> {
+        self.classes.iter().enumerate().find(|(_, class)| class.matches(account))
     }
 
     /// Shard key of an account: its leading segments, as its class says.

@@ -94,7 +94,17 @@ impl<'b> Fields<'b> {
         // Most messages are shorter than 128 bytes: one byte of length. Longer ones are moved.
         self.out.push(0);
         write(&mut Fields { out: self.out });
-        set_length(self.out, at)
+        set_length(self.out, at, 1)
+    }
+
+    /// The same for a message that mostly has 128 bytes or more, with two bytes of length: another one is moved.
+    #[inline]
+    pub fn long_message(&mut self, tag: u32, write: impl FnOnce(&mut Fields<'_>)) -> usize {
+        self.key(tag, 2);
+        let at = self.out.len();
+        self.out.extend_from_slice(&[0; 2]);
+        write(&mut Fields { out: self.out });
+        set_length(self.out, at, 2)
     }
 
     /// `Amount` of `batch.proto`; written even when it is zero, as an optional message is.
@@ -127,12 +137,37 @@ pub const fn zigzag(value: i64) -> u64 {
 
 /// Appends a varint.
 #[inline]
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
+pub fn put_varint(out: &mut Vec<u8>, value: u64) {
+    match value {
+        0..0x80 => out.push(value.to_le_bytes()[0]),
+        0x80..0x4000 => {
+            out.extend_from_slice(&[value.to_le_bytes()[0] | 0x80, (value >> 7).to_le_bytes()[0]])
+        }
+        _ => put_long(out, value),
+    }
+}
+
+/// Up to eight bytes at once.
+fn put_long(out: &mut Vec<u8>, mut value: u64) {
+    while value >> 56 != 0 {
         out.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;
     }
-    out.push(value.to_le_bytes()[0]);
+    let end = out.len() + varint_len(value);
+    out.extend_from_slice(&varint(value).to_le_bytes());
+    out.truncate(end);
+}
+
+/// The bit of a varint's byte that says that another follows.
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// The bytes of a varint of up to eight, the first lowest, zeros after them: groups of 7 bits move together, in runs of 28,
+/// 14 and 7.
+const fn varint(value: u64) -> u64 {
+    let by_28 = (value & 0x0fff_ffff) | ((value & 0x00ff_ffff_f000_0000) << 4);
+    let by_14 = (by_28 & 0x0000_3fff_0000_3fff) | ((by_28 & 0x0fff_c000_0fff_c000) << 2);
+    let by_7 = (by_14 & 0x007f_007f_007f_007f) | ((by_14 & 0x3f80_3f80_3f80_3f80) << 1);
+    by_7 | (HIGHS & !(u64::MAX << (8 * (varint_len(value) - 1))))
 }
 
 /// Number of bytes of a varint.
@@ -145,25 +180,30 @@ pub const fn varint_len(value: u64) -> usize {
     }
 }
 
-/// Sets the length of the message that follows the byte kept for it at `at`; returns where the message is then.
-fn set_length(out: &mut Vec<u8>, at: usize) -> usize {
-    let start = at + 1;
-    let len = out.len() - start;
-    let more = varint_len(len as u64) - 1;
-    if more > 0 {
-        let end = out.len();
-        out.resize(end + more, 0);
-        out.copy_within(start..end, start + more);
+/// Sets the length of the message that follows the `kept` bytes for it at `at`; returns where the message is then.
+#[inline]
+fn set_length(out: &mut Vec<u8>, at: usize, kept: usize) -> usize {
+    let len = out.len() - at - kept;
+    let written = varint(len as u64).to_le_bytes();
+    match (out.get_mut(at..at + kept), len) {
+        (Some([one]), 0..0x80) => [*one, ..] = written,
+        (Some([one, two]), 0x80..0x4000) => [*one, *two, ..] = written,
+        _ => return set_other_length(out, at, kept),
     }
-    let mut rest = len as u64;
-    for byte in out.iter_mut().skip(at).take(more) {
-        *byte = rest.to_le_bytes()[0] | 0x80;
-        rest >>= 7;
-    }
-    if let Some(byte) = out.get_mut(at + more) {
-        *byte = rest.to_le_bytes()[0];
-    }
-    start + more
+    at + kept
+}
+
+/// The same where the length takes more or fewer bytes than were kept.
+#[cold]
+fn set_other_length(out: &mut Vec<u8>, at: usize, kept: usize) -> usize {
+    let (end, len) = (out.len(), out.len() - at - kept);
+    let bytes = varint_len(len as u64);
+    out.resize(end + bytes, 0);
+    out.copy_within(at + kept..end, at + bytes);
+    out.truncate(at + bytes + len);
+    let written = varint(len as u64).to_le_bytes();
+    out.iter_mut().skip(at).take(bytes).zip(written).for_each(|(place, byte)| *place = byte);
+    at + bytes
 }
 
 #[cfg(test)]
@@ -196,6 +236,15 @@ mod tests {
                 f.text(3, "after");
             });
             assert_eq!(written, expected.encode_to_vec(), "length {len}");
+            let mut at = 0;
+            let long = write(|f| {
+                at = f.long_message(1, |event| {
+                    event.text(1, "s");
+                    event.text(2, &id);
+                });
+                f.text(3, "after");
+            });
+            assert_eq!((&long, long[at..].first()), (&written, Some(&0x0a)), "length {len}, kept as long");
         }
     }
 

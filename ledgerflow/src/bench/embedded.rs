@@ -20,16 +20,50 @@ use stream::embedded::EmbeddedLog;
 use stream::log::Log;
 
 pub(super) fn pipeline(options: &BenchPipeline, settings: &Settings, dir: &Path) -> anyhow::Result<Measured> {
-    let mut embedded = settings.embedded();
-    if let Some(internal) = options.partitions {
-        embedded.counts.internal = internal;
-    }
-    let log = Arc::new(EmbeddedLog::open(dir, embedded)?);
+    let log = open(settings, options.partitions, dir)?;
     let bench = Bench { options, settings, dir, log };
     match options.rate {
         None => bench.throughput(),
         Some(rate) => bench.latency(rate),
     }
+}
+
+/// The log of a directory, with so many internal partitions where that is said.
+pub(super) fn open(
+    settings: &Settings,
+    partitions: Option<u32>,
+    dir: &Path,
+) -> anyhow::Result<Arc<EmbeddedLog>> {
+    let mut embedded = settings.embedded();
+    embedded.counts.internal = partitions.unwrap_or(embedded.counts.internal);
+    Ok(Arc::new(EmbeddedLog::open(dir, embedded)?))
+}
+
+/// The pipeline with the chart and rules of measurements.
+pub(super) fn start(settings: &Settings, log: &Arc<EmbeddedLog>, dir: &Path) -> anyhow::Result<Pipeline> {
+    let shared: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;
+    let store = checkpoints(dir, &shared);
+    let setup = Setup {
+        chart: (BENCH_CHART.to_owned(), "chart of measurements".to_owned()),
+        rules: (TRANSFER_RULES.to_owned(), "rules of measurements".to_owned()),
+        ..Setup::new(log.counts())
+    };
+    basis::open(shared.as_ref(), &setup)?;
+    let (share, clock) = (Share::whole(), BusinessClock::Wall);
+    let start = Start { log: &shared, share: &share, clock: &clock, checkpoints: &store, traces: None };
+    Pipeline::start(&setup.processors()?, &settings.workers(), &start)
+}
+
+/// Waits until every worker has restored its slots.
+pub(super) fn wait_ready(pipeline: &Pipeline, wait: Duration) -> anyhow::Result<()> {
+    let started = clock::monotonic_us();
+    while !pipeline.ready() {
+        if u128::try_from(clock::monotonic_us() - started).unwrap_or(0) > wait.as_micros() {
+            bail!("the pipeline is not ready: {:?}", pipeline.failures());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// One measurement.
@@ -42,17 +76,7 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn start(&self) -> anyhow::Result<Pipeline> {
-        let shared: Arc<dyn Log> = Arc::clone(&self.log) as Arc<dyn Log>;
-        let store = checkpoints(self.dir, &shared);
-        let setup = Setup {
-            chart: (BENCH_CHART.to_owned(), "chart of measurements".to_owned()),
-            rules: (TRANSFER_RULES.to_owned(), "rules of measurements".to_owned()),
-            ..Setup::new(self.log.counts())
-        };
-        basis::open(shared.as_ref(), &setup)?;
-        let (share, clock) = (Share::whole(), BusinessClock::Wall);
-        let start = Start { log: &shared, share: &share, clock: &clock, checkpoints: &store, traces: None };
-        Pipeline::start(&setup.processors()?, &self.settings.workers(), &start)
+        start(self.settings, &self.log, self.dir)
     }
 
     fn throughput(&self) -> anyhow::Result<Measured> {
@@ -70,13 +94,7 @@ impl Bench<'_> {
         let total =
             rate.checked_mul(self.options.seconds).context("--rate times --seconds: too many events")?;
         let pipeline = self.start()?;
-        let started = clock::monotonic_us();
-        while !pipeline.ready() {
-            if clock::monotonic_us() - started > 30_000_000 {
-                bail!("the pipeline is not ready: {:?}", pipeline.failures());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_ready(&pipeline, Duration::from_secs(30))?;
         // The first day is announced by then: what is measured is the steady state.
         std::thread::sleep(Duration::from_secs(1));
         let due = Arc::new(Due::default());
@@ -128,7 +146,7 @@ impl Bench<'_> {
     }
 }
 
-fn drain(pipeline: &Pipeline, wait: Duration) -> anyhow::Result<()> {
+pub(super) fn drain(pipeline: &Pipeline, wait: Duration) -> anyhow::Result<()> {
     if pipeline.drain(wait)? {
         return Ok(());
     }

@@ -1,5 +1,6 @@
-//! `ledgerflow bench`: the whole pipeline on a log ([`pipeline`]), a bill joined with the journal ([`reconcile`]), or commits
-//! alone ([`commit`]), measured; one line of JSON.
+//! `ledgerflow bench`: the whole pipeline on a log ([`pipeline`]), one account moved by many events beside others ([`hot`]), a
+//! start over what lies there ([`restart`]), a bill joined with the journal ([`reconcile`]), or commits alone ([`commit`]),
+//! measured; one line of JSON.
 //!
 //! Without `--rate`: events are preloaded and durable, then the pipeline is started and works them off; throughput
 //! is events over the time from start to the last balance, and latency is not a meaningful figure (null). With
@@ -13,12 +14,14 @@ pub mod commit;
 mod embedded;
 #[cfg(feature = "kafka")]
 mod fail_over;
+pub mod hot;
 #[cfg_attr(not(feature = "kafka"), path = "without_kafka.rs")]
 mod kafka;
 pub mod plot;
 #[cfg(feature = "kafka")]
 mod processes;
 pub mod reconcile;
+pub mod restart;
 mod sending;
 
 pub use kafka::fail_over;

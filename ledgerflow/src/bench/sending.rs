@@ -14,7 +14,7 @@ use stream::log::{Log, Offset, OutRecord, TopicPartition};
 /// Events of one preload append.
 const PRELOAD_EVENTS: u64 = 1_000;
 /// The lane that measurements use.
-const LANE: u32 = 1;
+pub(super) const LANE: u32 = 1;
 
 /// The only sender to the lane.
 pub(super) struct Sending<'a> {
@@ -29,6 +29,10 @@ impl<'a> Sending<'a> {
     pub(super) fn new(options: &BenchPipeline, log: &'a dyn Log, partitions: u32) -> Self {
         let BenchPipeline { accounts, hot, duplicates, two_payers, .. } = *options;
         let transfers = Transfers::new(1, accounts, hot, duplicates).with_two_payers(two_payers);
+        Self::of(transfers, log, partitions)
+    }
+
+    pub(super) const fn of(transfers: Transfers, log: &'a dyn Log, partitions: u32) -> Self {
         Self { log, partitions, transfers, offsets: BTreeMap::new() }
     }
 
@@ -67,15 +71,27 @@ impl<'a> Sending<'a> {
     }
 
     fn send(&mut self, events: u64, time: &str) -> anyhow::Result<()> {
-        let mut records = Vec::new();
-        for _ in 0..events {
-            let made = self.transfers.next(time);
-            let partition = u32::try_from(made.key % u64::from(self.partitions.max(1))).unwrap_or(0);
-            *self.offsets.entry(partition).or_insert(0) += 1;
-            let to = TopicPartition::new(Topic::Events1, partition);
-            records.push(OutRecord::new(to, Bytes::from(made.json)));
+        let records = made(&mut self.transfers, Topic::Events1, self.partitions, events, time);
+        for record in &records {
+            *self.offsets.entry(record.to.partition).or_insert(0) += 1;
         }
         self.log.append(records).context("sending events")?;
         Ok(())
     }
+}
+
+/// So many events as records of a lane.
+pub(super) fn made(
+    transfers: &mut Transfers,
+    lane: Topic,
+    partitions: u32,
+    events: u64,
+    time: &str,
+) -> Vec<OutRecord> {
+    let record = |_| {
+        let made = transfers.next(time);
+        let partition = u32::try_from(made.key % u64::from(partitions.max(1))).unwrap_or(0);
+        OutRecord::new(TopicPartition::new(lane, partition), Bytes::from(made.json))
+    };
+    (0..events).map(record).collect()
 }

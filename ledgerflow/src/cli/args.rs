@@ -71,6 +71,8 @@ pub enum Command {
     Balance(Balance),
     /// List accounts: with their balances, or those that events have opened, closed, frozen or given limits.
     Accounts(Accounts),
+    /// Show what an account may be used for, and what is said of it.
+    Account(Account),
     /// Show the last entries of an account.
     Entries(Entries),
     /// Show what is on hold, and what its accounts may still spend.
@@ -325,6 +327,14 @@ pub struct Entries {
     /// Most entries per asset, newest first.
     #[arg(long, default_value_t = 10)]
     pub limit: usize,
+}
+
+/// Options of `account`.
+#[derive(Debug, Args)]
+pub struct Account {
+    /// One account; `balance` takes prefixes.
+    #[arg(value_parser = one_account)]
+    pub account: String,
 }
 
 /// Options of `holds`.
@@ -632,6 +642,11 @@ pub enum Bench {
     ///
     /// On Kafka it makes its own topics and deletes them; each processor is a process.
     Pipeline(BenchPipeline),
+    /// Measure many events that move one account, sent at once on the low lane beside others at a steady rate, on the
+    /// embedded log; prints one line of JSON.
+    Hot(BenchHot),
+    /// Measure a start over what lies there, with checkpoints and without, on the embedded log; prints one line of JSON.
+    Restart(BenchRestart),
     /// Measure commits alone; prints one line of JSON.
     Commit(BenchCommit),
     /// Measure how a bill is joined with as many entries of the journal, on the embedded log; prints one line of JSON. Exit
@@ -672,6 +687,34 @@ pub struct BenchReconcile {
     /// Partitions of the internal topics (overrides `partitions.internal`).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub partitions: Option<u32>,
+}
+
+/// Options of `bench hot`.
+#[derive(Debug, Args)]
+pub struct BenchHot {
+    /// Events that move the account, all due at once, a third of the way through.
+    #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub adjustments: u64,
+    /// Events a second of the others.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub rate: u64,
+    /// How long the others are sent.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(3..=86_400))]
+    pub seconds: u64,
+    /// Accounts of the others.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub accounts: u64,
+}
+
+/// Options of `bench restart`.
+#[derive(Debug, Args)]
+pub struct BenchRestart {
+    /// Events that lie there, without repeated ones.
+    #[arg(long, default_value_t = 2_000_000)]
+    pub events: u64,
+    /// Accounts they are drawn from.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub accounts: u64,
 }
 
 /// Options of `bench commit`.

@@ -154,6 +154,14 @@ fn measure(
             let ending = if measured.holds() { Ending::Done } else { Ending::Wrong };
             (serde_json::to_string(&measured)?, ending)
         }
+        args::Bench::Hot(options) => {
+            let measured = bench::hot::hot(options, settings, dir)?;
+            let ending = if measured.holds() { Ending::Done } else { Ending::Wrong };
+            (serde_json::to_string(&measured)?, ending)
+        }
+        args::Bench::Restart(options) => {
+            (serde_json::to_string(&bench::restart::restart(options, settings, config, dir)?)?, Ending::Done)
+        }
         args::Bench::Commit(options) => {
             (serde_json::to_string(&bench::commit::commit(options, settings, dir)?)?, Ending::Done)
         }
@@ -272,6 +280,7 @@ fn question(command: Command) -> anyhow::Result<Question> {
         Command::Balance(b) => Question::Balance { account: b.account, as_of: b.as_of },
         Command::Entries(e) => Question::Entries { account: e.account, asset: e.asset, limit: e.limit },
         Command::Accounts(of) => accounts(of)?,
+        Command::Account(a) => Question::Account { account: a.account },
         Command::Job(j) => Question::Job { job: j.job },
         Command::Holds(h) => Question::Holds { account: h.account, limit: h.limit },
         Command::Trace(t) => Question::Trace { id: t.id, source: t.source },

@@ -274,6 +274,7 @@ fn router(state: State) -> Router {
         .route_layer(guarded(Right::Send));
     let read = Router::new()
         .route("/v1/accounts", get(read::accounts))
+        .route("/v1/accounts/{account}", get(read::account))
         .route("/v1/accounts/{account}/balances", get(read::balances))
         .route("/v1/accounts/{account}/entries", get(read::entries))
         .route("/v1/balances/changes", get(stream::changes))

@@ -233,6 +233,27 @@ pub const OPERATIONS: &[Operation] = &[
         pages: true,
     },
     Operation {
+        path: "/v1/accounts/{account}",
+        id: "getAccount",
+        about: "What an account may be used for, and what is said of it.",
+        parameters: &[],
+        tables: &[
+            (
+                "account",
+                &[
+                    ("account", Text),
+                    ("normal_side", Text),
+                    ("opened", Flag),
+                    ("closed", Flag),
+                    ("debits_frozen", Flag),
+                    ("credits_frozen", Flag),
+                ],
+            ),
+            ("metadata", &[("key", Text), ("value", Text)]),
+        ],
+        pages: false,
+    },
+    Operation {
         path: "/v1/accounts/{account}/balances",
         id: "getBalances",
         about: "Balances of an account now, or at the end of a day.",

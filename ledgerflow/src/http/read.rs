@@ -124,6 +124,16 @@ fn check_account(account: &str) -> Result<(), Problem> {
         .map_err(|why| bad("account", format!("{account:?} ({why})"), "an account"))
 }
 
+/// `GET /v1/accounts/{account}`.
+pub(super) async fn account(
+    With(state): With<State>,
+    Segment(account): Segment,
+    Params(NoParams {}): Params<NoParams>,
+) -> Answered {
+    check_account(&account)?;
+    ask(&state, Question::Account { account }).await
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BalancesParams {

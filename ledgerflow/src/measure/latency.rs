@@ -33,12 +33,30 @@ impl Due {
         chunks.entry((lane, partition)).or_default().push((first, due_us));
     }
 
-    fn of(&self, lane: u32, partition: u32, offset: Offset) -> Option<i64> {
+    fn of(&self, lane: u32, partition: u32, offset: Offset) -> Option<Sent> {
         let chunks = lock(&self.chunks);
         let chunks = chunks.get(&(lane, partition))?;
         let after = chunks.partition_point(|(first, _)| *first <= offset);
-        chunks.get(after.checked_sub(1)?).map(|(_, due)| *due)
+        chunks.get(after.checked_sub(1)?).map(|(_, due_us)| Sent { lane, due_us: *due_us })
     }
+}
+
+/// An event that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sent {
+    lane: u32,
+    due_us: i64,
+}
+
+/// An event whose last balance is durable and can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Its lane.
+    pub lane: u32,
+    /// When it was due to be sent, microseconds since 1970-01-01T00:00:00Z.
+    pub due_us: i64,
+    /// How long that took since, microseconds.
+    pub took_us: i64,
 }
 
 /// Percentiles in microseconds.
@@ -68,7 +86,7 @@ pub fn percentiles(mut values: Vec<i64>) -> Percentiles {
 /// Follows the log until stopped.
 pub struct Monitor {
     stop: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<Result<(Vec<i64>, usize), LogError>>,
+    thread: std::thread::JoinHandle<Result<(Vec<Seen>, usize), LogError>>,
 }
 
 impl Monitor {
@@ -127,9 +145,17 @@ impl Monitor {
     /// # Errors
     /// The log failed meanwhile, or balances did not come.
     pub fn finish(self) -> anyhow::Result<Vec<i64>> {
+        Ok(self.finish_each()?.into_iter().map(|seen| seen.took_us).collect())
+    }
+
+    /// The same, with lane and due time of each.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn finish_each(self) -> anyhow::Result<Vec<Seen>> {
         self.stop.store(true, Ordering::Release);
         match self.thread.join().map(|result| result.map_err(anyhow::Error::from)) {
-            Ok(Ok((latencies, 0))) => Ok(latencies),
+            Ok(Ok((seen, 0))) => Ok(seen),
             Ok(Ok((_, missing))) => anyhow::bail!("{missing} events never had all their balances"),
             Ok(Err(error)) => Err(error),
             Err(_) => anyhow::bail!("the latency monitor panicked"),
@@ -140,10 +166,10 @@ impl Monitor {
 struct Follow<'a> {
     log: &'a dyn Log,
     due: &'a Due,
-    readable: Readable,
-    /// Due times of events whose last balance is out and waits for this write-ahead sequence to be durable.
-    pending: VecDeque<(u64, Vec<i64>)>,
-    done: Vec<i64>,
+    readable: Readable<Sent>,
+    /// Events whose last balance is out and waits for this write-ahead sequence to be durable.
+    pending: VecDeque<(u64, Vec<Sent>)>,
+    done: Vec<Seen>,
 }
 
 impl Follow<'_> {
@@ -159,20 +185,20 @@ impl Follow<'_> {
         }
     }
 
-    fn journal(&mut self, slot: u32, value: &bytes::Bytes) -> Option<Vec<i64>> {
+    fn journal(&mut self, slot: u32, value: &bytes::Bytes) -> Option<Vec<Sent>> {
         let opened = batch::open(value).ok()?;
         let body: JournalBody = opened.body().ok()?;
         let due = |d: &Decision| self.due.of(d.lane, d.event_partition, d.event_offset);
         Some(self.readable.journal(slot, opened.header.batch, &body, due))
     }
 
-    fn balances(&mut self, value: &bytes::Bytes) -> Option<Vec<i64>> {
+    fn balances(&mut self, value: &bytes::Bytes) -> Option<Vec<Sent>> {
         let body = <BalancesBody as prost::Message>::decode(value.clone()).ok()?;
         Some(self.readable.balances(body.slot, body.journal_batch))
     }
 
     /// Where every balance is a record of its own, another one says up to where they are all out.
-    fn complete(&mut self, record: &Record) -> Option<Vec<i64>> {
+    fn complete(&mut self, record: &Record) -> Option<Vec<Sent>> {
         let said = record.key.starts_with(b"complete_until|").then_some(record.value.as_ref())?;
         let complete: CompleteUntil = serde_json::from_slice(said).ok()?;
         Some(self.readable.balances(complete.slot, complete.journal_batch))
@@ -182,8 +208,9 @@ impl Follow<'_> {
         let durable = self.log.durable();
         let now = clock::wall_us();
         while self.pending.front().is_some_and(|(sequence, _)| *sequence <= durable) {
-            let due = self.pending.pop_front().map(|(_, due)| due).unwrap_or_default();
-            self.done.extend(due.into_iter().map(|due| now - due));
+            let sent = self.pending.pop_front().map(|(_, sent)| sent).unwrap_or_default();
+            let seen = |Sent { lane, due_us }| Seen { lane, due_us, took_us: now - due_us };
+            self.done.extend(sent.into_iter().map(seen));
         }
     }
 }
@@ -205,8 +232,8 @@ mod tests {
         let due = Due::default();
         due.note(1, 0, 0, 100);
         due.note(1, 0, 10, 200);
-        assert_eq!(due.of(1, 0, 9), Some(100));
-        assert_eq!(due.of(1, 0, 10), Some(200));
+        assert_eq!(due.of(1, 0, 9), Some(Sent { lane: 1, due_us: 100 }));
+        assert_eq!(due.of(1, 0, 10), Some(Sent { lane: 1, due_us: 200 }));
         assert_eq!(due.of(0, 0, 9), None);
     }
 }

@@ -18,16 +18,17 @@ type Leg = (u32, u32, u64);
 
 /// An event of which not every balance is out.
 #[derive(Debug)]
-struct UnderWay {
-    due_us: i64,
+struct UnderWay<T> {
+    /// What is told of it once they are.
+    due: T,
     /// Its decision and its legs elsewhere whose balances are not out.
     open: usize,
 }
 
-/// What was read of `journal` and `balances`.
-#[derive(Debug, Default)]
-pub struct Readable {
-    events: BTreeMap<Number, UnderWay>,
+/// What was read of `journal` and `balances`. `T` is what the caller knows of an event, such as when it was due.
+#[derive(Debug)]
+pub struct Readable<T> {
+    events: BTreeMap<Number, UnderWay<T>>,
     last: Number,
     /// Legs decided and not received; `None` = nobody waits for the event.
     sent: BTreeMap<Leg, Option<Number>>,
@@ -39,22 +40,35 @@ pub struct Readable {
     published: BTreeMap<u32, u64>,
 }
 
-impl Readable {
+impl<T> Default for Readable<T> {
+    fn default() -> Self {
+        Self {
+            events: BTreeMap::new(),
+            last: 0,
+            sent: BTreeMap::new(),
+            received: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            published: BTreeMap::new(),
+        }
+    }
+}
+
+impl<T> Readable<T> {
     /// Events of which some balance is not out.
     #[must_use]
     pub fn under_way(&self) -> usize {
         self.events.len()
     }
 
-    /// Takes a journal batch of a slot. `due` tells when a booked event was due; one without is not waited for. Returns
-    /// the due times of events that are readable by now.
+    /// Takes a journal batch of a slot. `due` tells of a booked event; one without is not waited for. Returns what was told of
+    /// events that are readable by now.
     pub fn journal(
         &mut self,
         slot: u32,
         batch: u64,
         body: &JournalBody,
-        due: impl Fn(&Decision) -> Option<i64>,
-    ) -> Vec<i64> {
+        due: impl Fn(&Decision) -> Option<T>,
+    ) -> Vec<T> {
         let mut done = Vec::new();
         for item in body.item.iter().filter_map(|item| item.item.as_ref()) {
             match item {
@@ -68,8 +82,8 @@ impl Readable {
         done
     }
 
-    /// The balances of a slot are out up to a journal batch. Returns the due times of events that are readable by now.
-    pub fn balances(&mut self, slot: u32, batch: u64) -> Vec<i64> {
+    /// The balances of a slot are out up to a journal batch. Returns what was told of events that are readable by now.
+    pub fn balances(&mut self, slot: u32, batch: u64) -> Vec<T> {
         let published = self.published.entry(slot).or_default();
         *published = batch.max(*published);
         let mut done = Vec::new();
@@ -82,17 +96,10 @@ impl Readable {
         done
     }
 
-    fn decision(
-        &mut self,
-        slot: u32,
-        batch: u64,
-        decision: &Decision,
-        due: Option<i64>,
-        done: &mut Vec<i64>,
-    ) {
-        let event = due.map(|due_us| {
+    fn decision(&mut self, slot: u32, batch: u64, decision: &Decision, due: Option<T>, done: &mut Vec<T>) {
+        let event = due.map(|due| {
             self.last += 1;
-            self.events.insert(self.last, UnderWay { due_us, open: 1 + decision.remote.len() });
+            self.events.insert(self.last, UnderWay { due, open: 1 + decision.remote.len() });
             self.last
         });
         for remote in &decision.remote {
@@ -108,7 +115,7 @@ impl Readable {
         }
     }
 
-    fn received(&mut self, slot: u32, batch: u64, received: &Received, done: &mut Vec<i64>) {
+    fn received(&mut self, slot: u32, batch: u64, received: &Received, done: &mut Vec<T>) {
         let leg = (received.from, slot, received.sequence);
         match self.sent.remove(&leg) {
             Some(Some(event)) => self.wait(slot, batch, event, done),
@@ -118,7 +125,7 @@ impl Readable {
     }
 
     /// An event waits for the balances of a batch, unless they are out.
-    fn wait(&mut self, slot: u32, batch: u64, event: Number, done: &mut Vec<i64>) {
+    fn wait(&mut self, slot: u32, batch: u64, event: Number, done: &mut Vec<T>) {
         if self.published.get(&slot).is_some_and(|published| *published >= batch) {
             self.out(event, done);
         } else {
@@ -126,12 +133,11 @@ impl Readable {
         }
     }
 
-    fn out(&mut self, event: Number, done: &mut Vec<i64>) {
+    fn out(&mut self, event: Number, done: &mut Vec<T>) {
         let Some(under_way) = self.events.get_mut(&event) else { return };
         under_way.open -= 1;
         if under_way.open == 0 {
-            done.push(under_way.due_us);
-            self.events.remove(&event);
+            done.extend(self.events.remove(&event).map(|event| event.due));
         }
     }
 }
@@ -195,7 +201,7 @@ mod tests {
     fn partitions_are_read_in_any_order() {
         // The two journal batches and the two balances of an event with one leg elsewhere, read in every order that
         // keeps each topic's own partition in order: only the last one makes it readable.
-        let step = |all: &mut Readable, number: usize| match number {
+        let step = |all: &mut Readable<i64>, number: usize| match number {
             0 => all.journal(0, 1, &batch(vec![booked(42, &[(1, 1)])]), due),
             1 => all.journal(1, 1, &batch(vec![received(0, 1)]), due),
             2 => all.balances(0, 1),

@@ -1,6 +1,7 @@
 //! Questions about the books and their answers as tables: one code path, whether the pipeline runs in this process,
 //! in another one (through its socket), or not at all.
 
+pub mod account;
 pub mod accounts;
 pub mod adjustments;
 mod audit;
@@ -46,6 +47,8 @@ use stream::worker::Worker;
 pub enum Question {
     /// Balances of an account or of a prefix that ends with `:` or `*`.
     Balance { account: String, as_of: Option<String> },
+    /// What an account may be used for, and what is said of it.
+    Account { account: String },
     /// Accounts and their balances, in the order of account and asset; `after` = the last ones of the page before.
     Accounts { prefix: String, after: Option<(String, String)>, limit: usize },
     /// Accounts that events have opened, closed, frozen or limited, in order; `after` = the last one of the page before.
@@ -236,6 +239,7 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         Question::Balance { account, as_of } => {
             balances::balance(books, account, as_of.as_deref()).and_then(|answer| whole(books, answer))
         }
+        Question::Account { account } => account::account(books, account),
         Question::Accounts { prefix, after, limit } => {
             balances::accounts(books, prefix, after.as_ref(), *limit).and_then(|answer| whole(books, answer))
         }

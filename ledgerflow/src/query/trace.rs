@@ -277,7 +277,8 @@ fn decisions(found: &Found) -> Table {
     }
     for (batch, verdict) in &found.verdicts {
         let said = format!("verdict of partition {}: {}", verdict.from, word(verdict.outcome()));
-        table.row(said_row(*batch, said, verdict.reason.clone(), Some(verdict.accounting_date)));
+        let why = why(&verdict.reason, &verdict.detail);
+        table.row(said_row(*batch, said, why, Some(verdict.accounting_date)));
     }
     for Letter { rejected, record, .. } in &found.letters {
         table.row([
@@ -321,10 +322,12 @@ fn about(d: &Decision) -> Option<String> {
     let proposal = d.proposal.as_ref().filter(|proposal| proposal.event != d.event);
     let proposal = proposal.and_then(|proposal| named(proposal.event.as_ref()));
     let limited = || d.account_limits.as_ref().map(|limits| limits.account.clone());
+    let described = || d.account_metadata.as_ref().map(|said| said.account.clone());
     hold.or(admitted)
         .or(reversed)
         .or(proposal)
         .or_else(|| d.account_status.as_ref().map(|status| status.account.clone()))
+        .or_else(described)
         .or_else(limited)
 }
 

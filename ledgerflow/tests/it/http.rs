@@ -299,6 +299,7 @@ fn addresses_methods_and_parameters_that_are_none_are_told() {
         "/v1/accounts?page=2",
         "/v1/accounts/users:1:wallet/balances?as_of=yesterday",
         "/v1/accounts/users:1:wallet/entries?after=7",
+        "/v1/accounts/no%20account",
         "/v1/accounts/no%20account/balances",
         "/v1/accounts/%ff/balances",
         "/v1/breaks?kind=odd",
@@ -411,6 +412,16 @@ fn every_operation_answers_as_it_is_described() {
     }]);
     assert_eq!((&holds["funds"], &holds["holds"][0]["event"]), (&funds, &json!("c-4")), "{holds}");
     assert_eq!(served.get("/v1/holds?account=users:2:").is(200)["holds"], json!([]));
+    let mut said: Value = serde_json::from_str(&at("c-5")).unwrap();
+    said["type"] = "account.described".into();
+    said["data"] = json!({ "account": "users:1:wallet", "metadata": { "tier": "gold", "note": "a b" } });
+    served.post("?wait=booked", JSON, said.to_string()).is(200);
+    let account = served.get("/v1/accounts/users:1:wallet").is(200);
+    let metadata = json!([{ "key": "note", "value": "a b" }, { "key": "tier", "value": "gold" }]);
+    assert_eq!(account["metadata"], metadata, "{account}");
+    assert_eq!(account["account"][0]["closed"], json!(false), "{account}");
+    assert_eq!(served.get("/v1/accounts/users:2:wallet").is(200)["metadata"], json!([]));
+    assert_eq!(served.get("/v1/accounts/nobody:1").is(200)["account"], json!([]));
     served.post("?wait=booked", JSON, at("c-2").replace("CNY", "XXX")).is(200);
     let data = json!({
         "order_id": "order-2", "merchant_id": "7", "provider": "wechat", "provider_account": ledgerflow_tests::bill::ACCOUNT,

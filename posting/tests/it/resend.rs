@@ -246,7 +246,7 @@ fn late(pair: &Pair, from: u32) -> command_item::Item {
         asset: "CNY".into(),
         side: side.into(),
         amount: Some(Amount::from(1)),
-        r#match: None,
+        ..Leg::default()
     };
     command_item::Item::Command(Command {
         event: Some(EventKey { source: SOURCE.into(), id: format!("late-{from}-{}", pair.now_us) }),
@@ -707,6 +707,8 @@ fn an_item_with_every_field_set_is_rebuilt_as_it_was() {
         side: side.into(),
         amount: Some(Amount::from(1 << 65)),
         r#match: Some(matched.clone()),
+        overdraft: Some(Amount::from(3)),
+        overdraft_unlimited: false,
     };
     let (bank, wallet, other) = (pair.bank(0), pair.wallet(1), pair.bank(1));
     let legs = [
