@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo broker test test-containers test-compose soak contracts schemas bench bench-kafka bench-latency bench-micro fmt lint
+.PHONY: help demo broker test test-containers test-compose soak contracts schemas bench bench-kafka bench-latency bench-micro bench-ids fmt lint
 
 RUN := .ci/toolchain
 CARGO := $(RUN) cargo
@@ -24,6 +24,8 @@ ACCOUNTS ?= 1000000
 # Of `make bench-kafka`: partitions of the internal topics; events a second, for latency in place of throughput.
 PARTITIONS ?= 8
 RATE ?=
+# Ids of `make bench-ids`.
+IDS ?= 2000000
 
 help: ## Say what there is
 	@echo 'ledgerflow: events in, double-entry journal, balances, days and reconciled bills out.'
@@ -111,6 +113,9 @@ bench-latency: ## Measure latency at rising rates on both logs, and draw docs/be
 
 bench-micro: ## Measure decode, decide and encode alone (BENCH=posting for some)
 	@$(CARGO) bench --locked --workspace --bench micro -- $(BENCH)
+
+bench-ids: ## Measure ids of events at scale (IDS=100000000, which takes 7 GB of disk; IDS_DIR=where)
+	@IDS=$(IDS) $(CARGO) bench --locked -p ledgerflow-posting --bench ids
 
 fmt: ## Format
 	@$(CARGO) fmt --all

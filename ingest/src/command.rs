@@ -121,6 +121,12 @@ impl Command<'_> {
             MappedOperation::Reject(proposal) => {
                 command.message(28, |reject| self.write_proposal(reject, proposal));
             }
+            MappedOperation::Admit { parked, refuse } => {
+                command.message(31, |admit| {
+                    self.write_proposal(admit, parked);
+                    admit.flag(2, refuse);
+                });
+            }
             MappedOperation::Resolve { case, account } => {
                 command.message(29, |resolve| self.write_case(resolve, case, account));
             }
@@ -308,6 +314,10 @@ mod tests {
                 let proposal = full_proposal(command, proposal);
                 wire::command::Operation::RejectAdjustment(wire::RejectAdjustment { proposal })
             }
+            MappedOperation::Admit { parked, refuse } => {
+                let event = full_proposal(command, parked);
+                wire::command::Operation::AdmitEvent(wire::AdmitEvent { event, refuse })
+            }
             MappedOperation::Resolve { case, account } => {
                 let account = account.map_or_else(String::new, |account| command.mapped.text(account).into());
                 let resolve = wire::ResolveSuspense { case: Some(case), account };
@@ -346,6 +356,10 @@ mod tests {
             "adjustment.approved" | "adjustment.rejected" => format!(
                 r#"{{"proposal":"p-{minor}"{}}}"#,
                 if legs == 0 { "" } else { r#","proposal_source":"/desk""# }
+            ),
+            "event.admitted" | "event.turned_away" => format!(
+                r#"{{"event":"e-{minor}"{}}}"#,
+                if legs == 0 { "" } else { r#","event_source":"/desk""# }
             ),
             "suspense.retried" | "suspense.redirected" => {
                 format!(r#"{{"case":"p{legs:02}-p00-{minor}","account":"users:{minor}:wallet"}}"#)
@@ -435,7 +449,7 @@ mod tests {
         ) {
             let chart = Chart::parse(CHART).unwrap();
             let rules = Rules::parse(RULES, &chart).unwrap();
-            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected", "account.limited"];
+            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected", "account.limited", "event.admitted", "event.turned_away"];
             let limited = kinds[kind] == "account.limited" && limits != (None, None);
             let kind = if limited { "account.limited" } else { kinds[kind % 7] };
             let legs = if kind == "adjustment.proposed" { legs + 1 } else { legs };

@@ -76,6 +76,11 @@ pub(crate) enum MappedOperation {
     Propose,
     Approve(MappedProposal),
     Reject(MappedProposal),
+    /// A parked event is let in, or turned away.
+    Admit {
+        parked: MappedProposal,
+        refuse: bool,
+    },
     /// A case in suspense goes to that account, or to the one that it was meant for.
     Resolve {
         case: SuspenseCase,
@@ -83,7 +88,7 @@ pub(crate) enum MappedOperation {
     },
 }
 
-/// The event that made a proposal.
+/// An event of any source: one that made a proposal, or is parked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MappedProposal {
     pub(crate) id: TextAt,
@@ -354,6 +359,9 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
             OperationTemplate::Propose => MappedOperation::Propose,
             OperationTemplate::Approve(named) => MappedOperation::Approve(self.proposal(*named)),
             OperationTemplate::Reject(named) => MappedOperation::Reject(self.proposal(*named)),
+            OperationTemplate::Admit { parked, refuse } => {
+                MappedOperation::Admit { parked: self.proposal(*parked), refuse: *refuse }
+            }
             OperationTemplate::Resolve { case, account } => {
                 let (case, account) =
                     (self.case(*case), account.as_ref().map(|account| self.account(account)));
@@ -697,6 +705,7 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
             | OperationTemplate::Account { .. }
             | OperationTemplate::Approve(_)
             | OperationTemplate::Reject(_)
+            | OperationTemplate::Admit { .. }
             | OperationTemplate::Resolve { .. }
             | OperationTemplate::Limit(_) => true,
             OperationTemplate::Reverse { .. } => self.rule.legs.is_empty() && self.rule.each.is_none(),

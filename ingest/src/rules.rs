@@ -113,6 +113,8 @@ pub(crate) enum OperationTemplate {
     Approve(ReferenceTemplate),
     /// The proposal that is named ends.
     Reject(ReferenceTemplate),
+    /// The parked event that is named is let in, or turned away.
+    Admit { parked: ReferenceTemplate, refuse: bool },
     /// It is proposed to move a case in suspense: a field names it. Without an account it goes where it was meant to go.
     Resolve { case: usize, account: Option<AccountTemplate> },
 }
@@ -233,12 +235,15 @@ enum OperationEntry {
     Reject,
     Resolve,
     Limit,
+    Admit,
+    #[serde(rename = "turn_away")]
+    TurnAway,
 }
 
 impl OperationEntry {
-    /// Whether it is about a proposal.
-    const fn names_a_proposal(self) -> bool {
-        matches!(self, Self::Approve | Self::Reject)
+    /// Whether it names an event of any source: a proposal, or what is parked.
+    const fn names_any(self) -> bool {
+        matches!(self, Self::Approve | Self::Reject | Self::Admit | Self::TurnAway)
     }
 
     /// What it does to an account; `None` where it is about something else.
@@ -246,6 +251,7 @@ impl OperationEntry {
         Some(match self {
             Self::Hold | Self::Capture | Self::Release | Self::Reverse | Self::Limit => return None,
             Self::Propose | Self::Approve | Self::Reject | Self::Resolve => return None,
+            Self::Admit | Self::TurnAway => return None,
             Self::Open => Action::Open,
             Self::Close => Action::Close,
             Self::Freeze => Action::Freeze,
@@ -352,14 +358,15 @@ fn fits_operation(entry: &RuleEntry) -> Result<(), String> {
     let asked = entry.operation;
     let names_another =
         matches!(asked, Some(OperationEntry::Capture | OperationEntry::Release | OperationEntry::Reverse));
-    let names_a_proposal = asked.is_some_and(OperationEntry::names_a_proposal);
+    let names_any = asked.is_some_and(OperationEntry::names_any);
     let resolves = asked == Some(OperationEntry::Resolve);
     only(
-        entry.reference.is_some() && !names_another && !names_a_proposal && !resolves,
+        entry.reference.is_some() && !names_another && !names_any && !resolves,
         "reference",
-        "capture, release, reverse, approve, reject or resolve",
+        "capture, release, reverse, approve, reject, resolve, admit or turn_away",
     )?;
-    only(entry.reference_source.is_some() && !names_a_proposal, "reference_source", "approve or reject")?;
+    let with = "approve, reject, admit or turn_away";
+    only(entry.reference_source.is_some() && !names_any, "reference_source", with)?;
     only(entry.last.is_some() && asked != Some(OperationEntry::Capture), "final", "capture")?;
     only(entry.expires_after_s.is_some() && asked != Some(OperationEntry::Hold), "expires_after_s", "hold")?;
     let action = asked.and_then(OperationEntry::action);
@@ -398,7 +405,9 @@ impl Compiler<'_> {
             OperationTemplate::Release { .. }
             | OperationTemplate::Account { .. }
             | OperationTemplate::Limit(_) => (0, 0),
-            OperationTemplate::Approve(_) | OperationTemplate::Reject(_) => (0, 0),
+            OperationTemplate::Approve(_)
+            | OperationTemplate::Reject(_)
+            | OperationTemplate::Admit { .. } => (0, 0),
             OperationTemplate::Resolve { .. } => (0, 0),
             OperationTemplate::AtMost(_) => (2, 2),
             _ if entry.group.is_some() => (0, 0),
@@ -460,8 +469,8 @@ impl Compiler<'_> {
         if let Some(action) = action {
             return self.change_of_account(entry, action);
         }
-        if asked.is_some_and(OperationEntry::names_a_proposal) {
-            return self.about_a_proposal(entry);
+        if asked.is_some_and(OperationEntry::names_any) {
+            return self.about_any(entry);
         }
         if asked == Some(OperationEntry::Resolve) {
             return self.about_a_case(entry);
@@ -486,14 +495,16 @@ impl Compiler<'_> {
         })
     }
 
-    /// An approval or a rejection.
-    fn about_a_proposal(&mut self, entry: &RuleEntry) -> Result<OperationTemplate, String> {
+    /// An approval or a rejection, of a proposal or of what is parked.
+    fn about_any(&mut self, entry: &RuleEntry) -> Result<OperationTemplate, String> {
         let id = entry.reference.as_deref();
-        let id = self.field(id.ok_or("reference: expected the field that names the proposal")?)?;
+        let id = self.field(id.ok_or("reference: expected the field that names the other event")?)?;
         let source = entry.reference_source.as_deref().map(|path| self.field(path)).transpose()?;
         let named = ReferenceTemplate { id, source };
         Ok(match entry.operation {
             Some(OperationEntry::Reject) => OperationTemplate::Reject(named),
+            Some(OperationEntry::Admit) => OperationTemplate::Admit { parked: named, refuse: false },
+            Some(OperationEntry::TurnAway) => OperationTemplate::Admit { parked: named, refuse: true },
             _ => OperationTemplate::Approve(named),
         })
     }

@@ -212,6 +212,17 @@ impl IdTable {
         (memory as u64, self.runs.iter().map(|run| run.rows()).sum())
     }
 
+    /// Runs on disk.
+    #[must_use]
+    pub fn runs(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// How many of these keys a filter would have a run read for.
+    pub fn perhaps_in_runs(&self, keys: impl Iterator<Item = IdKey>) -> usize {
+        keys.filter(|key| self.runs.iter().any(|run| run.may_hold(key))).count()
+    }
+
     /// Bytes that filters and indices of runs take in memory.
     #[must_use]
     pub fn filter_bytes(&self) -> u64 {

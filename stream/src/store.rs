@@ -363,6 +363,7 @@ impl Store {
         self.unwritten_rows.append(settled);
         let result = self.write_delta(label, wait_durable);
         let (closed, gone_before) = (self.unwritten_rows.closes, self.unwritten_rows.gone_before);
+        let carried = !self.unwritten_rows.carried.is_empty();
         if result.is_ok() {
             self.unwritten.clear();
             self.unwritten_rows = Settled::default();
@@ -376,7 +377,7 @@ impl Store {
         written.merged_bytes = self.merge()?;
         let gone = self.drop_gone(gone_before)?;
         let merged_bytes = self.merge_closed()?;
-        if closed > 0 || merged_bytes > 0 || gone {
+        if closed > 0 || merged_bytes > 0 || gone || carried {
             written.closed = Some(self.closed_runs(closed)?);
             written.merged_bytes += merged_bytes;
         }

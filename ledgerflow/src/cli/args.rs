@@ -80,6 +80,9 @@ pub enum Command {
     /// What could not be booked to the account that it was meant for.
     #[command(subcommand)]
     Suspense(Suspense),
+    /// Events that may have been booked so long ago that nothing is known of them any more.
+    #[command(subcommand)]
+    Parked(Parked),
     /// Follow one event: event, decision, entries, balances, match.
     Trace(Trace),
     /// Debits, credits and their difference, per asset.
@@ -401,7 +404,24 @@ pub enum Suspense {
     },
 }
 
-/// An adjustment by its name.
+/// Commands of `parked`.
+///
+/// The principal is the user who asks the pipeline that runs on the data directory. On Kafka these are sent over HTTP.
+#[derive(Debug, Subcommand)]
+pub enum Parked {
+    /// List events that are parked, the oldest first.
+    List {
+        /// Most events.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Let one in that was not booked before: it is decided as if it came now.
+    Admit(Named),
+    /// Turn one away: it is refused for good.
+    TurnAway(Named),
+}
+
+/// An event that waits for somebody, by its name.
 #[derive(Debug, Args)]
 pub struct Named {
     /// Its id, as `list` shows it.

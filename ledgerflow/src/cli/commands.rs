@@ -124,6 +124,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Topics(args::Topics::Acls(options)) => acls(&settings, &options, out),
         Command::Adjustments(of) => adjustments(&settings, of, out),
         Command::Suspense(of) => suspense(&settings, of, out),
+        Command::Parked(of) => parked(&settings, of, out),
         Command::Status(options) => status(&settings, &options, out),
         Command::Receipt(args::Receipt { check: Some(file), head: Some(head), .. }) => {
             show(&receipt::check_file(&file, &asked_head(&head)?.hash())?, out)
@@ -504,6 +505,18 @@ fn suspense(settings: &Settings, of: args::Suspense, out: Output) -> anyhow::Res
         }
         args::Suspense::Retry { case } => Adjustment::Retry { case },
         args::Suspense::Redirect { case, account } => Adjustment::Redirect { case, account },
+    };
+    adjust(settings, what, out)
+}
+
+/// `parked`: what is sent is waited for.
+fn parked(settings: &Settings, of: args::Parked, out: Output) -> anyhow::Result<ExitCode> {
+    let what = match of {
+        args::Parked::List { limit } => {
+            return show(&Asked::new(settings).ask(&Question::Parked { limit })?, out);
+        }
+        args::Parked::Admit(args::Named { id, source }) => Adjustment::Admit { id, source },
+        args::Parked::TurnAway(args::Named { id, source }) => Adjustment::TurnAway { id, source },
     };
     adjust(settings, what, out)
 }

@@ -365,6 +365,10 @@ settings! {
         workers: u32 = runtime::POSTING_WORKERS, in 1..=64;
         /// Days of business time that a proposed adjustment waits for another principal; then it is over.
         proposal_days: u32 = 7, in 1..=365;
+        /// Days of business time for which an event is recognised when it comes again, whatever time it says.
+        id_days: u32 = 7, in 1..=365;
+        /// Days of business time for which anything is known of an event. One that is not known, and may be older, is parked.
+        id_days_kept: u32 = 400, in 1..=36_500;
     }
 }
 

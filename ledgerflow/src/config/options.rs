@@ -9,6 +9,7 @@ use crate::runtime::{self, DEFAULT_CHART, DEFAULT_RULES, Setup, worker_name};
 use anyhow::Context;
 use ingest::config as ingest_config;
 use ingest::principals::Writers;
+use posting::horizon::Terms;
 use reconcile::config::ProviderSettings;
 use reconcile::mapping::Mapping;
 use reconcile::{bill, decimal, import};
@@ -57,6 +58,11 @@ impl Settings {
             cut_off: self.book.cut_off.0.clone(),
             tick_ahead_us_max: i64::from(self.business_clock.ahead_days_max) * DAY_US,
             proposal_us: i64::from(self.posting.proposal_days) * DAY_US,
+            ids: Terms {
+                recognised_us: i64::from(self.posting.id_days) * DAY_US,
+                kept_us: i64::from(self.posting.id_days_kept.max(self.posting.id_days)) * DAY_US,
+                ahead_us: i64::from(ingest.future_seconds_max) * 1_000_000,
+            },
             ingest: ingest_config::IngestSettings {
                 tick_ms: ingest.tick_ms,
                 event_bytes_max: count(ingest.event_bytes_max),

@@ -278,6 +278,7 @@ fn router(state: State) -> Router {
         .route("/v1/jobs/{job}", get(read::job))
         .route("/v1/adjustments", get(read::adjustments))
         .route("/v1/suspense", get(read::suspense))
+        .route("/v1/parked", get(read::parked))
         .route("/v1/breaks", get(read::breaks))
         .route("/v1/breaks/summary", get(read::break_summary))
         .route("/v1/rejected", get(read::rejected))

@@ -328,6 +328,26 @@ pub const OPERATIONS: &[Operation] = &[
         pages: false,
     },
     Operation {
+        path: "/v1/parked",
+        id: "listParked",
+        about: "Events that may have been booked so long ago that nothing is known of them any more.",
+        parameters: &["limit"],
+        tables: &[(
+            "parked",
+            &[
+                ("event", Text),
+                ("source", Text),
+                ("type", Text),
+                ("occurred_at", Text),
+                ("subject", MaybeText),
+                ("legs", Number),
+                ("rule", Text),
+                ("partitionkey", Text),
+            ],
+        )],
+        pages: false,
+    },
+    Operation {
         path: "/v1/holds",
         id: "listHolds",
         about: "What is on hold, and what its accounts may still spend.",

@@ -219,6 +219,12 @@ pub(super) async fn adjustments(With(state): With<State>, Params(params): Params
     ask(&state, Question::Adjustments { limit }).await
 }
 
+/// `GET /v1/parked`.
+pub(super) async fn parked(With(state): With<State>, Params(params): Params<LimitParams>) -> Answered {
+    let limit = limited(params.limit)?;
+    ask(&state, Question::Parked { limit }).await
+}
+
 /// `GET /v1/suspense`.
 pub(super) async fn suspense(With(state): With<State>, Params(params): Params<LimitParams>) -> Answered {
     let limit = limited(params.limit)?;

@@ -185,10 +185,10 @@ fn of_posting(samples: &mut Samples, workers: &Workers<Posting>) {
         let ids = &slot.ids;
         let waiting: usize = slot.incoming.values().map(|channel| channel.held.len()).sum();
         let outcomes = [ids.booked(), ids.refused() + slot.conflicts, slot.duplicates];
-        let pending = (ids.pending(), slot.holds.len());
-        (outcomes, pending, ids.len(), slot.accounts.len(), slot.held_ticks, waiting)
+        let pending = (ids.pending(), slot.holds.len(), slot.groups.parked().count());
+        (outcomes, pending, ids.places(), slot.accounts.len(), slot.held_ticks, waiting)
     };
-    for (slot, (outcomes, (pending, holds), ids, accounts, held_ticks, waiting)) in
+    for (slot, (outcomes, (pending, holds, parked), (in_memory, on_disk), accounts, held_ticks, waiting)) in
         each_slot(workers, figures)
     {
         for (outcome, count) in ["booked", "refused", "duplicate"].into_iter().zip(outcomes) {
@@ -196,7 +196,9 @@ fn of_posting(samples: &mut Samples, workers: &Workers<Posting>) {
         }
         samples.count(&of::PENDING, [&slot], pending);
         samples.count(&of::HOLDS, [&slot], holds as u64);
-        samples.count(&of::IDS, [&slot], ids as u64);
+        samples.count(&of::PARKED, [&slot], parked as u64);
+        samples.count(&of::IDS, [&slot, &"memory"], in_memory);
+        samples.count(&of::IDS, [&slot, &"disk"], on_disk);
         samples.count(&of::ACCOUNTS, [&slot], accounts as u64);
         samples.count(&of::HELD_TICKS, [&slot], held_ticks);
         samples.count(&of::HELD_ITEMS, [&slot], waiting as u64);

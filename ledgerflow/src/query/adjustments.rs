@@ -1,10 +1,10 @@
 //! Adjustments: those that wait for another principal, and the events by which somebody proposes, approves or rejects one,
-//! or would move what lies in suspense.
+//! would move what lies in suspense, or judges a parked event.
 
 use super::books::Books;
 use super::events::{self, Text};
 use super::shown::Shown;
-use super::{Answer, Ending};
+use super::{Answer, Ending, parked};
 use crate::cli::output::Table;
 use anyhow::{Context, bail};
 use posting::proposals::Proposal;
@@ -13,7 +13,7 @@ use schemas::dates::format_instant;
 use schemas::hex;
 use schemas::shards::PartitionMap;
 use schemas::suspense_case;
-use schemas::wire::{Leg, Side};
+use schemas::wire::{EventKey, Leg, Side};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -63,6 +63,10 @@ pub enum Adjustment {
     Retry { case: String },
     /// What lies in suspense goes to another account.
     Redirect { case: String, account: String },
+    /// A parked event is decided as if it came now.
+    Admit { id: String, source: Option<String> },
+    /// A parked event is refused for good.
+    TurnAway { id: String, source: Option<String> },
 }
 
 /// A proposal and the slot that is its home.
@@ -147,6 +151,8 @@ pub(super) fn adjust(books: &Books, what: &Adjustment, principal: &str) -> anyho
         Adjustment::Propose { .. } => format!("adjustment {id} is sent"),
         Adjustment::Approve { .. } => format!("approval {id} is sent"),
         Adjustment::Reject { .. } => format!("rejection {id} is sent"),
+        Adjustment::Admit { id: of, .. } => format!("{id} is sent, which lets {of} in"),
+        Adjustment::TurnAway { id: of, .. } => format!("{id} is sent, which turns {of} away"),
         Adjustment::Retry { .. } | Adjustment::Redirect { .. } => {
             format!("proposal {id} is sent; another principal approves it with `adjustments approve {id}`")
         }
@@ -176,6 +182,18 @@ fn asked(books: &Books, what: &Adjustment, id: &str) -> anyhow::Result<Result<As
             let data = json!({"proposal": id, "proposal_source": proposal.event.source});
             return Ok(Ok((kind, key_of(books, slot, id)?, data)));
         }
+        Adjustment::Admit { id, source } | Adjustment::TurnAway { id, source } => {
+            let mut found = parked::all(books)?;
+            found.retain(|(_, command)| is_it(command.event.as_ref(), id, source.as_deref()));
+            let (slot, command) = match only_one(found, id, "parked event", |(_, c)| c.event.as_ref()) {
+                Ok(found) => found,
+                Err(answer) => return Ok(Err(answer)),
+            };
+            let admits = matches!(what, Adjustment::Admit { .. });
+            let kind = if admits { "event.admitted" } else { "event.turned_away" };
+            let data = json!({"event": id, "event_source": command.event.unwrap_or_default().source});
+            return Ok(Ok((kind, key_of(books, slot, id)?, data)));
+        }
         Adjustment::Retry { case } => (case, None),
         Adjustment::Redirect { case, account } => (case, Some(account)),
     };
@@ -193,16 +211,29 @@ fn asked(books: &Books, what: &Adjustment, id: &str) -> anyhow::Result<Result<As
 /// The proposal of that id, or why there is not one.
 fn one(books: &Books, id: &str, source: Option<&str>) -> anyhow::Result<Result<Found, Answer>> {
     let mut found = proposals(books)?;
-    found.retain(|(_, p)| p.event.id == id && source.is_none_or(|source| p.event.source == source));
-    Ok(match found.len() {
-        1 => found.pop().ok_or_else(|| Answer::says(Ending::NotFound, "")),
-        0 => Err(Answer::says(Ending::NotFound, format!("no adjustment {id:?} waits"))),
-        _ => {
-            let sources: Vec<&str> = found.iter().map(|(_, p)| p.event.source.as_str()).collect();
-            let which =
-                format!("{id:?} is an adjustment of several sources: {}; --source", sources.join(", "));
-            Err(Answer::says(Ending::Failed, which))
+    found.retain(|(_, p)| is_it(Some(&p.event), id, source));
+    Ok(only_one(found, id, "adjustment", |(_, p)| Some(&p.event)))
+}
+
+fn is_it(event: Option<&EventKey>, id: &str, source: Option<&str>) -> bool {
+    event.is_some_and(|event| event.id == id && source.is_none_or(|source| event.source == source))
+}
+
+/// The one that was found, or why there is not one.
+fn only_one<T>(
+    mut found: Vec<T>,
+    id: &str,
+    what: &str,
+    event: impl Fn(&T) -> Option<&EventKey>,
+) -> Result<T, Answer> {
+    let one = if found.len() == 1 { found.pop() } else { None };
+    one.ok_or_else(|| {
+        let sources: Vec<&str> = found.iter().filter_map(|of| Some(event(of)?.source.as_str())).collect();
+        if sources.is_empty() {
+            return Answer::says(Ending::NotFound, format!("no {what} {id:?} waits"));
         }
+        let which = format!("{id:?} is a {what} of several sources: {}; --source", sources.join(", "));
+        Answer::says(Ending::Failed, which)
     })
 }
 

@@ -263,7 +263,7 @@ fn events(books: &Books) -> anyhow::Result<(EventFigures, [u64; LANES.len()])> {
     })?;
     for (accounts, ids, pending) in counts.into_iter().flatten() {
         events.accounts += accounts as u64;
-        events.ids += ids as u64;
+        events.ids += ids;
         events.pending += pending;
     }
     Ok((events, received))

@@ -20,6 +20,7 @@ pub mod holds;
 mod job;
 pub mod journal;
 pub mod outcomes;
+mod parked;
 mod receipt;
 mod shown;
 pub mod status;
@@ -93,6 +94,8 @@ pub enum Question {
     },
     /// Adjustments that wait for another principal.
     Adjustments { limit: usize },
+    /// Events that are parked.
+    Parked { limit: usize },
     /// What lies in suspense.
     Suspense { limit: usize },
     /// Propose, approve or reject an adjustment, or the move of what lies in suspense.
@@ -235,6 +238,7 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         }
         Question::Adjustments { limit } => adjustments::list(books, *limit),
         Question::Suspense { limit } => suspense::list(books, *limit),
+        Question::Parked { limit } => parked::list(books, *limit),
         Question::Adjust { what, principal } => adjustments::adjust(books, what, principal),
         Question::Outcomes { of } => outcomes::outcomes(books, of),
         Question::Work => status::work(books),

@@ -293,12 +293,14 @@ fn about(d: &Decision) -> Option<String> {
         Some(Operation::ProposeAdjustment(_) | Operation::ResolveSuspense(_)) => {}
         Some(Operation::PlaceHold(_) | Operation::BookAtMost(_)) | None => {}
     }
+    let admitted = d.admitted.as_ref().and_then(|admitted| named(admitted.event.as_ref()));
     let hold = d.hold.as_ref().and_then(|hold| named(hold.event.as_ref()));
     let reversed = d.reversed.as_ref().and_then(|reversed| named(reversed.event.as_ref()));
     let proposal = d.proposal.as_ref().filter(|proposal| proposal.event != d.event);
     let proposal = proposal.and_then(|proposal| named(proposal.event.as_ref()));
     let limited = || d.account_limits.as_ref().map(|limits| limits.account.clone());
-    hold.or(reversed)
+    hold.or(admitted)
+        .or(reversed)
         .or(proposal)
         .or_else(|| d.account_status.as_ref().map(|status| status.account.clone()))
         .or_else(limited)
@@ -310,6 +312,7 @@ fn decision_row(batch: Batch, d: &Decision) -> [Cell; DECISION_COLUMNS.len()] {
             let asked: Vec<String> = d.reserve.iter().map(|r| r.partition.to_string()).collect();
             format!("waits for partitions {}", asked.join(", "))
         }
+        Outcome::Pending if d.parked => "parked".to_owned(),
         Outcome::Pending if d.waits_for.is_some() => {
             format!("waits for event {}", d.waits_for.as_ref().map_or("", |event| &event.id))
         }

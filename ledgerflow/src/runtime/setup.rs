@@ -58,6 +58,10 @@ pub struct Setup {
     pub tick_ahead_us_max: i64,
     /// Business time after which a proposed adjustment is over, microseconds.
     pub proposal_us: i64,
+    /// How long ids of events are recognised and kept.
+    pub ids: posting::horizon::Terms,
+    /// Ids of a page in memory ([`posting::id_table`]).
+    pub id_page_rows: usize,
     /// Settings of ingest.
     pub ingest: IngestSettings,
     /// Providers of bills that are not known without a setting.
@@ -81,6 +85,8 @@ impl Setup {
             cut_off: "00:00".to_owned(),
             tick_ahead_us_max: TICK_AHEAD_US_MAX_DEFAULT,
             proposal_us: posting::config::PROPOSAL_US_DEFAULT,
+            ids: posting::horizon::Terms::default(),
+            id_page_rows: posting::id_table::PAGE_ROWS,
             ingest: IngestSettings::default(),
             providers: BTreeMap::new(),
             sources: BTreeMap::from([(WECHAT.to_owned(), any_wechat())]),
@@ -156,6 +162,8 @@ impl Setup {
         let posting = posting::PostingConfig {
             tick_ahead_us_max: self.tick_ahead_us_max,
             proposal_us: self.proposal_us,
+            ids: self.ids,
+            id_page_rows: self.id_page_rows,
             ..posting::PostingConfig::new(&self.chart.0, map, self.counts.events)
                 .with_context(|| self.chart.1.clone())?
         };

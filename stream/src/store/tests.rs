@@ -441,3 +441,150 @@ proptest! {
         prop_assert_eq!(load(&mut open(dir.path())).expect("load"), model);
     }
 }
+
+// Runs beside the pairs.
+
+type RowModel = BTreeMap<runs::RowKey, u64>;
+
+fn row_key(n: u64) -> runs::RowKey {
+    *schemas::batch::sha256(&n.to_be_bytes()).first_chunk().expect("16 bytes")
+}
+
+/// Rows of a batch, one of them a newer version of one of the batch before; every third batch fills a page.
+fn rows_of(batch: u64) -> Settled {
+    let mut settled = Settled::default();
+    for n in 4 * batch..4 * batch + 5 {
+        settled.put(&row_key(n), &batch.to_le_bytes(), batch);
+    }
+    settled.closes = if batch % 3 == 0 { batch / 3 } else { 0 };
+    settled
+}
+
+fn rows_until(batch: u64) -> RowModel {
+    (1..=batch).flat_map(|batch| (4 * batch..4 * batch + 5).map(move |n| (row_key(n), batch))).collect()
+}
+
+fn write_rows(store: &mut Store, batch: u64) -> Result<Written, StoreError> {
+    let mut pairs = DirtyPairs::default();
+    pairs.put(b"batch", Some(&batch.to_le_bytes()));
+    store.write(&label(batch), &mut pairs, rows_of(batch), || Ok(()))
+}
+
+/// Every row, those of closed runs found one by one and by reading them all.
+fn load_rows(store: &mut Store) -> Result<RowModel, StoreError> {
+    let number = |value: &[u8]| u64::from_le_bytes(value.try_into().expect("8 bytes"));
+    let mut rows = RowModel::new();
+    load(store)?;
+    let closed = store.load_runs(|key, value| {
+        assert_eq!(rows.insert(*key, number(value)), None, "a row twice");
+        Ok(())
+    })?;
+    for run in closed.runs.iter().rev() {
+        let mut scan = run.scan();
+        while let Some((key, value)) = scan.next().expect("whole") {
+            rows.entry(key).or_insert(number(value));
+            assert_eq!(run.get(&key, number), Ok(Some(number(value))));
+        }
+    }
+    Ok(rows)
+}
+
+#[test]
+fn a_crash_at_any_step_leaves_the_rows_of_the_checkpoint_that_counts() {
+    for point in faults::ALL.iter().copied().filter(|point| point.name().starts_with("checkpoint.")) {
+        for nth in 1..=40 {
+            let dir = tempfile::tempdir().expect("dir");
+            let mut store = fresh(dir.path());
+            let mut hits = 0;
+            let armed = faults::arm_thread(move |at, _| {
+                hits += u32::from(at == point);
+                at == point && hits == nth
+            });
+            let crashed = (1..=40).find(|batch| match write_rows(&mut store, *batch) {
+                Err(StoreError::Crash(_)) => true,
+                written => {
+                    assert!(written.is_ok(), "{written:?}");
+                    false
+                }
+            });
+            drop(armed);
+            let mut store = open(dir.path());
+            let batch = store.latest().expect("latest").map_or(0, |label| label.batch);
+            let last = crashed.unwrap_or(41);
+            assert!(batch == last || batch + 1 == last, "{point} {nth}: {batch} after {last}");
+            assert_eq!(load_rows(&mut store).expect("load"), rows_until(batch), "{point} {nth}");
+            (batch + 1..batch + 8).for_each(|batch| drop(write_rows(&mut store, batch).expect("goes on")));
+            assert_eq!(
+                load_rows(&mut open(dir.path())).expect("load"),
+                rows_until(batch + 7),
+                "{point} {nth}"
+            );
+        }
+    }
+}
+
+#[test]
+fn rows_whose_write_failed_go_out_with_the_next_one() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut store = fresh(dir.path());
+    for batch in 1..=9 {
+        let refused = batch % 2 == 0;
+        let not_durable = || if refused { Err("not yet".to_owned()) } else { Ok(()) };
+        let mut pairs = DirtyPairs::default();
+        let written = store.write(&label(batch), &mut pairs, rows_of(batch), not_durable);
+        assert_eq!(written.is_err(), refused);
+    }
+    assert_eq!(load_rows(&mut open(dir.path())).expect("load"), rows_until(9));
+}
+
+#[test]
+fn runs_are_merged_dropped_and_carried_to_another_checkpoint() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut store = fresh(dir.path());
+    let mut closed = ClosedRuns::default();
+    for batch in 1..=200 {
+        closed = write_rows(&mut store, batch).expect("write").closed.unwrap_or(closed);
+    }
+    assert!((2..=12).contains(&closed.runs.len()), "{} runs of 66 pages", closed.runs.len());
+    assert_eq!(load_rows(&mut open(dir.path())).expect("load"), rows_until(200));
+    // A state whose checkpoint is another's now brings along what it has.
+    store.clear().expect("clear");
+    let mut settled = rows_of(201);
+    settled.carried = closed.runs.clone();
+    let written = store.write(&label(201), &mut DirtyPairs::default(), settled, || Ok(())).expect("write");
+    assert_eq!(written.closed.expect("told").runs.len(), closed.runs.len() + 1);
+    let mut rows = rows_until(201);
+    rows.retain(|key, _| load_rows(&mut open(dir.path())).expect("load").contains_key(key));
+    assert!(rows.len() > 4 * 199, "{} rows", rows.len());
+    // What nobody wants any more leaves the disk, run by run.
+    let mut settled = rows_of(202);
+    settled.gone_before = 200;
+    let written = store.write(&label(202), &mut DirtyPairs::default(), settled, || Ok(())).expect("write");
+    let left = written.closed.expect("told").runs;
+    assert!(!left.is_empty() && left.iter().all(|run| run.ages().1 >= 200), "{} runs", left.len());
+}
+
+#[test]
+fn a_run_that_is_not_what_it_was_is_refused_or_never_believed() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut store = fresh(dir.path());
+    (1..=4).for_each(|batch| drop(write_rows(&mut store, batch).expect("write")));
+    for name in
+        files(dir.path()).into_iter().filter(|name| name.starts_with("open") || name.starts_with("closed"))
+    {
+        let path = dir.path().join(&name);
+        let whole = fs::read(&path).expect("read");
+        for cut in [0, 1, whole.len() / 2, whole.len() - 1] {
+            fs::write(&path, &whole[..cut]).expect("cut");
+            let refused = load_rows(&mut open(dir.path()));
+            assert!(matches!(refused, Err(StoreError::Refused { .. })), "{name} cut to {cut}: {refused:?}");
+        }
+        let mut flipped = whole.clone();
+        *flipped.last_mut().expect("bytes") ^= 1;
+        fs::write(&path, &flipped).expect("flip");
+        let refused = load_rows(&mut open(dir.path()));
+        assert!(matches!(refused, Err(StoreError::Refused { .. })), "{name}: {refused:?}");
+        fs::write(&path, &whole).expect("mend");
+    }
+    assert_eq!(load_rows(&mut open(dir.path())).expect("load"), rows_until(4));
+}

@@ -63,7 +63,9 @@ impl Shown {
 fn casts() -> [Cast; 2] {
     [true, false].map(|compaction| {
         let time_zone = "Asia/Shanghai".to_owned();
-        let mut setup = Setup { compaction, time_zone, ..Setup::new(COUNTS) };
+        // Pages of few ids: most of them lie in runs, and checkpoints close and merge these all the time.
+        let id_page_rows = 5;
+        let mut setup = Setup { compaction, time_zone, id_page_rows, ..Setup::new(COUNTS) };
         // A history is a few seconds long: time is told often.
         setup.ingest.tick_ms = 200;
         // Whose event it is depends on its lane alone.
