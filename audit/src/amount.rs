@@ -1,6 +1,6 @@
 //! Figures and days as the auditor reads them: i128 from its two wire halves, calendar days by their own arithmetic.
 
-use schemas::wire::{Amount, AssetSum, Entry, Side};
+use schemas::wire::{Amount, AssetSum, Decision, Entry, Side};
 use std::collections::BTreeMap;
 
 /// `hi * 2^64 + lo`; every pair of halves is within i128.
@@ -13,6 +13,19 @@ pub fn joined(lo: u64, hi: i64) -> i128 {
 #[must_use]
 pub fn of(amount: Option<&Amount>) -> i128 {
     amount.map_or(0, |a| joined(a.lo, a.hi))
+}
+
+/// How far below zero a leg may take its account; the end of the range = as far as it wants.
+#[must_use]
+pub fn overdraft(up_to: Option<&Amount>, unlimited: bool) -> Option<i128> {
+    if unlimited { Some(i128::MAX) } else { up_to.map(|up_to| of(Some(up_to))) }
+}
+
+/// The overdraft that a decision says a leg brings, by index.
+#[must_use]
+pub fn overdraft_of(decision: &Decision, leg: u32) -> Option<i128> {
+    let said = decision.overdraft.iter().find(|said| said.leg == leg)?;
+    overdraft(said.overdraft.as_ref(), said.unlimited)
 }
 
 /// `amount` as debits minus credits; `None` when the side is neither.

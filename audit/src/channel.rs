@@ -7,7 +7,7 @@ use crate::finding::{Check, Findings, Place};
 use crate::merkle::sha256;
 use crate::outcome::is_lower;
 use bytes::Bytes;
-use schemas::wire::{Answer, Credit, DayMarker, EventKey, Match, Reserve, Verdict, Void};
+use schemas::wire::{Answer, Credit, DayMarker, EventKey, Match, MetadataChange, Reserve, Verdict, Void};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Item checks kept behind the newest finished item, to judge repeated ones.
@@ -28,6 +28,8 @@ pub struct LegClaim {
     pub amount: i128,
     /// Its match.
     pub matched: Option<Match>,
+    /// How far below zero it may take its account.
+    pub overdraft: Option<i128>,
 }
 
 /// A forwarded command, as far as every side states it.
@@ -47,6 +49,8 @@ pub struct ForwardClaim {
     pub legs: Option<Vec<LegClaim>>,
     /// Its operation, encoded; `None` where the side does not state it (decided).
     pub operation: Option<Vec<u8>>,
+    /// What it says of an account; `None` where the side does not state it (pending, refused).
+    pub described: Option<Vec<MetadataChange>>,
 }
 
 /// What one side says an item is.
@@ -117,6 +121,7 @@ impl Claim {
                     "legs",
                 ),
                 (a.operation.is_none() || b.operation.is_none() || a.operation == b.operation, "operation"),
+                (a.described.is_none() || b.described.is_none() || a.described == b.described, "metadata"),
             ]),
             (Self::Verdict(a), Self::Verdict(b)) => named(&[
                 (a.event == b.event, "event"),
@@ -124,6 +129,8 @@ impl Claim {
                 (a.reason == b.reason && a.retryable == b.retryable, "reason"),
                 (a.accounting_date == b.accounting_date, "accounting date"),
                 (a.batch == b.batch, "batch"),
+                // A journal of before details were kept has none.
+                (a.detail.is_empty() || b.detail.is_empty() || a.detail == b.detail, "detail"),
             ]),
             (Self::Marker(a), Self::Marker(b)) => named(&[
                 (a.book == b.book && a.date == b.date, "day"),

@@ -9,8 +9,8 @@ use crate::finding::{Check, Findings, Place};
 use prost::Message;
 use rustc_hash::FxHashMap;
 use schemas::wire::{
-    Answered, AssetSum, Command, Decision, Entry, EventKey, IdHorizon, Leg, Match, Outcome, RemoteLeg,
-    Resolution, Side, command, decision, proposal_state::State,
+    Answered, AssetSum, Command, Decision, Entry, EventKey, IdHorizon, Leg, Match, MetadataChange, Outcome,
+    RemoteLeg, RepairChannel, Resolution, Side, command, decision, proposal_state::State,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -131,6 +131,14 @@ pub fn operation_asked(command: &Command) -> Vec<u8> {
     Command { operation: command.operation.clone(), ..Command::default() }.encode_to_vec()
 }
 
+/// The channel that a command asks to be sent again.
+fn repair_asked(command: &Command) -> Option<RepairChannel> {
+    match &command.operation {
+        Some(command::Operation::RepairChannel(repair)) => Some(*repair),
+        _ => None,
+    }
+}
+
 /// The operation that a pending decision states, encoded as in its command.
 #[must_use]
 pub fn operation_stated(decision: &Decision) -> Vec<u8> {
@@ -148,6 +156,21 @@ pub fn operation_stated(decision: &Decision) -> Vec<u8> {
         decision::Operation::ReverseEvent(reverse) => command::Operation::ReverseEvent(reverse),
     });
     Command { operation, ..Command::default() }.encode_to_vec()
+}
+
+/// What a command says of an account.
+#[must_use]
+pub fn metadata_asked(command: &Command) -> Vec<MetadataChange> {
+    match &command.operation {
+        Some(command::Operation::ChangeAccount(change)) => change.metadata.clone(),
+        _ => Vec::new(),
+    }
+}
+
+/// What a decision says of an account.
+#[must_use]
+pub fn metadata_stated(decision: &Decision) -> Vec<MetadataChange> {
+    decision.account_metadata.as_ref().map_or_else(Vec::new, |said| said.changed.clone())
 }
 
 /// Name of an event for a finding.
@@ -373,7 +396,7 @@ impl Home {
         };
         match decision.outcome() {
             Outcome::Booked if !group.counted => counted(&legs_booked(decision), sums, false),
-            Outcome::Pending if !group.counted => counted(&legs_remote(&decision.asked), sums, false),
+            Outcome::Pending if !group.counted => counted(&legs_remote(decision), sums, false),
             Outcome::Refused if group.counted => counted(&group.legs, sums, true),
             _ => {}
         }
@@ -413,7 +436,7 @@ impl Group {
     fn of(decision: &Decision) -> Self {
         let answers = decision.reserve.iter().map(|reserve| (reserve.partition, None)).collect();
         let waits = decision.waits_for.is_some() || decision.parked;
-        let (legs, parked) = (legs_remote(&decision.asked), decision.parked);
+        let (legs, parked) = (legs_remote(decision), decision.parked);
         let reverses = matches!(decision.operation, Some(decision::Operation::ReverseEvent(_)));
         let (whole, counted) = (reverses && waits && legs.is_empty(), decision.reversed.is_some());
         Self { legs, waits, whole, counted, parked, answers }
@@ -559,16 +582,18 @@ fn same(place: Place, command: &Command, decision: &Decision, found: &mut Findin
             decision.outcome() != Outcome::Pending || operation_asked(command) == operation_stated(decision),
             "operation",
         ),
+        (!booked || metadata_asked(command) == metadata_stated(decision), "metadata"),
         (command.principal == decision.principal, "principal"),
+        (!booked || repair_asked(command) == decision.repaired, "channel that is sent again"),
     ];
     let differs: Vec<&str> = fields.iter().filter(|(same, _)| !same).map(|(_, name)| *name).collect();
     found.that(Check::OutcomeContent, differs.is_empty(), || {
         (named(), format!("differs from its command in {}", differs.join(", ")))
     });
     let legs = match decision.outcome() {
-        Outcome::Booked if proposes(decision) => decision.asked.iter().map(LegView::away).collect(),
+        Outcome::Booked if proposes(decision) => legs_away(decision),
         Outcome::Booked => leg_held(decision).map_or_else(|| legs_moved(decision), |leg| vec![leg]),
-        Outcome::Pending => decision.asked.iter().map(LegView::away).collect(),
+        Outcome::Pending => legs_away(decision),
         _ => return,
     };
     let asked: Vec<LegView<'_>> = (0..).zip(&command.leg).map(LegView::asked).collect();
@@ -604,23 +629,27 @@ struct LegView<'l> {
     side: i32,
     amount: i128,
     matched: Option<&'l Match>,
+    overdraft: Option<i128>,
 }
 
 impl<'l> LegView<'l> {
     fn asked((leg, l): (u32, &'l Leg)) -> Self {
         let (account, asset, matched) = (&l.account, &l.asset, l.r#match.as_ref());
-        Self { leg, account, asset, side: l.side, amount: amount::of(l.amount.as_ref()), matched }
+        let overdraft = amount::overdraft(l.overdraft.as_ref(), l.overdraft_unlimited);
+        Self { leg, account, asset, side: l.side, amount: amount::of(l.amount.as_ref()), matched, overdraft }
     }
 
-    fn here(e: &'l Entry) -> Self {
+    fn here(decision: &Decision, e: &'l Entry) -> Self {
         let (account, asset, matched) = (&e.account, &e.asset, e.r#match.as_ref());
         let amount = amount::joined(e.amount_lo, e.amount_hi);
-        Self { leg: e.leg, account, asset, side: e.side, amount, matched }
+        let overdraft = amount::overdraft_of(decision, e.leg);
+        Self { leg: e.leg, account, asset, side: e.side, amount, matched, overdraft }
     }
 
-    fn away(l: &'l RemoteLeg) -> Self {
+    fn away(decision: &Decision, l: &'l RemoteLeg) -> Self {
         let (account, asset, matched) = (&l.account, &l.asset, l.r#match.as_ref());
-        Self { leg: l.leg, account, asset, side: l.side, amount: amount::of(l.amount.as_ref()), matched }
+        let (amount, overdraft) = (amount::of(l.amount.as_ref()), amount::overdraft_of(decision, l.leg));
+        Self { leg: l.leg, account, asset, side: l.side, amount, matched, overdraft }
     }
 
     fn claim(&self) -> LegClaim {
@@ -631,6 +660,7 @@ impl<'l> LegView<'l> {
             side: self.side,
             amount: self.amount,
             matched: self.matched.cloned(),
+            overdraft: self.overdraft,
         }
     }
 }
@@ -645,6 +675,7 @@ fn leg_held(decision: &Decision) -> Option<LegView<'_>> {
         side: hold.side,
         amount: amount::of(hold.amount.as_ref()),
         matched: None,
+        overdraft: amount::overdraft_of(decision, 0),
     })
 }
 
@@ -655,10 +686,15 @@ fn proposes(decision: &Decision) -> bool {
 
 /// Legs that a decision booked here or sent away, by index.
 fn legs_moved(decision: &Decision) -> Vec<LegView<'_>> {
-    let mut legs: Vec<LegView<'_>> = decision.entry.iter().map(LegView::here).collect();
-    legs.extend(decision.remote.iter().map(LegView::away));
+    let mut legs: Vec<LegView<'_>> = decision.entry.iter().map(|e| LegView::here(decision, e)).collect();
+    legs.extend(decision.remote.iter().map(|leg| LegView::away(decision, leg)));
     legs.sort_by_key(|l| l.leg);
     legs
+}
+
+/// Legs that a decision asks for.
+fn legs_away(decision: &Decision) -> Vec<LegView<'_>> {
+    decision.asked.iter().map(|leg| LegView::away(decision, leg)).collect()
 }
 
 /// Legs of a command as claims.
@@ -674,8 +710,8 @@ pub fn legs_booked(decision: &Decision) -> Vec<LegClaim> {
     legs.iter().map(LegView::claim).collect()
 }
 
-/// Legs asked for as claims.
+/// Legs that a decision asks for as claims.
 #[must_use]
-pub fn legs_remote(remote: &[RemoteLeg]) -> Vec<LegClaim> {
-    remote.iter().map(|leg| LegView::away(leg).claim()).collect()
+pub fn legs_remote(decision: &Decision) -> Vec<LegClaim> {
+    decision.asked.iter().map(|leg| LegView::away(decision, leg).claim()).collect()
 }

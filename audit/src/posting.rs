@@ -12,7 +12,8 @@ use crate::finding::{Check, Findings, Place};
 use crate::limits::Limits;
 use crate::merkle::Hash;
 use crate::outcome::{
-    self, Home, event_name, legs_asked, legs_booked, legs_remote, operation_asked, operation_stated,
+    self, Home, event_name, legs_asked, legs_booked, legs_remote, metadata_asked, metadata_stated,
+    operation_asked, operation_stated,
 };
 use crate::proposals::Proposals;
 use crate::published::Published;
@@ -426,7 +427,7 @@ impl Posting {
         self.holds_of(place, decision, collected, around.found);
         let waits = !decision.reserve.is_empty() || decision.waits_for.is_some() || decision.parked;
         if outcome == Outcome::Pending && !waits {
-            let claim = Claim::Forward(Box::new(forward_of(decision, Some(legs_remote(&decision.asked)))));
+            let claim = Claim::Forward(Box::new(forward_of(decision, Some(legs_remote(decision)))));
             collected.send(decision.forwarded_to, decision.forward_sequence, claim);
         }
         if decision.concludes {
@@ -513,7 +514,18 @@ impl Posting {
             let asked =
                 decision.asked.iter().find(|asked| asked.leg == held.leg).cloned().unwrap_or_default();
             let (account, asset, side) = (asked.account, asked.asset, asked.side);
-            HoldLeg { leg: held.leg, account, asset, side, amount: held.amount }
+            let said = decision.overdraft.iter().find(|said| said.leg == held.leg);
+            let (overdraft, overdraft_unlimited) =
+                said.map_or((None, false), |said| (said.overdraft, said.unlimited));
+            HoldLeg {
+                leg: held.leg,
+                account,
+                asset,
+                side,
+                amount: held.amount,
+                overdraft,
+                overdraft_unlimited,
+            }
         };
         for reserve in &decision.reserve {
             let leg = reserve.leg.iter().map(leg).collect();
@@ -700,7 +712,7 @@ impl Posting {
             retryable: resolution.retryable,
             accounting_date: resolution.accounting_date,
             batch: resolution.batch,
-            detail: String::new(),
+            detail: resolution.detail.clone(),
         };
         Some((resolution.from, resolution.sequence, Claim::Verdict(Box::new(verdict)), resolution.item_check))
     }
@@ -860,6 +872,8 @@ fn changes(decision: &Decision) -> bool {
     decision.hold.is_some()
         || decision.account_status.is_some()
         || decision.account_limits.is_some()
+        || decision.repaired.is_some()
+        || decision.account_metadata.is_some()
         || decision.proposal.is_some()
         || decision.admitted.is_some()
 }
@@ -941,7 +955,7 @@ fn verdict_sent(decision: &Decision, batch: u64) -> Verdict {
         retryable: decision.retryable,
         accounting_date: decision.accounting_date,
         batch,
-        detail: String::new(),
+        detail: decision.detail.clone(),
     }
 }
 
@@ -962,6 +976,7 @@ fn forward_of(decision: &Decision, legs: Option<Vec<crate::channel::LegClaim>>) 
         body_hash: decision.body_hash.clone(),
         legs,
         operation: (decision.outcome() == Outcome::Pending).then(|| operation_stated(decision)),
+        described: (decision.outcome() == Outcome::Booked).then(|| metadata_stated(decision)),
     }
 }
 
@@ -984,6 +999,7 @@ pub fn forward_on_channel(command: &Command, ingest_slot: u32) -> ForwardClaim {
         body_hash: command.body_hash.clone(),
         legs: Some(legs_asked(&command.leg)),
         operation: Some(operation_asked(command)),
+        described: Some(metadata_asked(command)),
     }
 }
 

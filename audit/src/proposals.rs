@@ -82,7 +82,7 @@ impl Proposals {
         }
         match (state.state(), decision.outcome()) {
             (State::Approving, Outcome::Pending) => {
-                let asked = legs_remote(&decision.asked);
+                let asked = legs_remote(decision);
                 if decision.waits_for.is_none() && asked != proposal.legs {
                     return Some("others are asked for other legs than were proposed");
                 }
@@ -115,7 +115,7 @@ impl Proposals {
         tick_us: i64,
     ) -> Option<&'static str> {
         let moves = !decision.entry.is_empty() || !decision.remote.is_empty();
-        let (legs, expires_us) = (legs_remote(&decision.asked), state.expires_us);
+        let (legs, expires_us) = (legs_remote(decision), state.expires_us);
         if state.event != decision.event || decision.outcome() != Outcome::Booked || moves || legs.is_empty()
         {
             return Some("is proposed by another event, books something, or has no legs");

@@ -71,7 +71,7 @@ impl Suspense {
             return Some("is not open here");
         };
         let back = if case.side == Side::Credit as i32 { Side::Debit } else { Side::Credit } as i32;
-        let legs = legs_remote(&decision.asked);
+        let legs = legs_remote(decision);
         let [out, onto] = legs.as_slice() else { return Some("is moved by other legs than two") };
         let is = |leg: &LegClaim, side: i32| {
             (leg.side, &leg.asset, leg.amount) == (side, &case.asset, case.amount)

@@ -2,7 +2,9 @@
 //!
 //! Order relied on: fields ascending, so that the bytes are those of the generated type (a test holds them together).
 
-use crate::mapping::{LimitTo, Mapped, MappedMatch, MappedOperation, MappedProposal, TextAt};
+use crate::mapping::{
+    LimitTo, Mapped, MappedChange, MappedMatch, MappedOperation, MappedOverdraft, MappedProposal, TextAt,
+};
 use schemas::body_hash::BodyHash;
 use schemas::wire::SuspenseCase;
 use schemas::wire_write::Fields;
@@ -99,6 +101,7 @@ impl Command<'_> {
                     change.text(1, self.mapped.text(account));
                     change.int(2, i32::from(action).into());
                     change.int(3, i32::from(side).into());
+                    self.mapped.metadata.iter().for_each(|of| self.write_metadata(change, of));
                 });
             }
             MappedOperation::Limit(limits) => {
@@ -112,6 +115,13 @@ impl Command<'_> {
             MappedOperation::AtMost(side) => {
                 command.message(25, |book| book.int(1, i32::from(side).into()));
             }
+            asked => self.write_asked_by_people(command, asked),
+        }
+    }
+
+    /// What somebody asks for who has looked at the books.
+    fn write_asked_by_people(&self, command: &mut Fields<'_>, asked: MappedOperation) {
+        match asked {
             MappedOperation::Propose => {
                 command.message(26, |_| {});
             }
@@ -121,16 +131,28 @@ impl Command<'_> {
             MappedOperation::Reject(proposal) => {
                 command.message(28, |reject| self.write_proposal(reject, proposal));
             }
+            MappedOperation::Resolve { case, account } => {
+                command.message(29, |resolve| self.write_case(resolve, case, account));
+            }
+            MappedOperation::Repair(item) => {
+                command.message(30, |repair| write_repair(repair, item));
+            }
             MappedOperation::Admit { parked, refuse } => {
                 command.message(31, |admit| {
                     self.write_proposal(admit, parked);
                     admit.flag(2, refuse);
                 });
             }
-            MappedOperation::Resolve { case, account } => {
-                command.message(29, |resolve| self.write_case(resolve, case, account));
-            }
+            _ => {}
         }
+    }
+
+    fn write_metadata(&self, change: &mut Fields<'_>, of: &MappedChange) {
+        change.message(4, |f| {
+            f.text(1, self.mapped.text(of.key));
+            f.text(2, self.mapped.noted(of.value));
+            f.flag(3, of.value.is_none());
+        });
     }
 
     fn write_case(&self, resolve: &mut Fields<'_>, case: SuspenseCase, account: Option<TextAt>) {
@@ -165,9 +187,20 @@ impl Command<'_> {
                 if let Some(matched) = mapped.match_of(n) {
                     fields.message(5, |fields| write_match(mapped, matched, fields));
                 }
+                match leg.overdraft {
+                    None => {}
+                    Some(MappedOverdraft::UpTo(minor)) => fields.amount(6, minor),
+                    Some(MappedOverdraft::Unlimited) => fields.flag(7, true),
+                }
             });
         }
     }
+}
+
+fn write_repair(repair: &mut Fields<'_>, item: SuspenseCase) {
+    repair.uint(1, item.from.into());
+    repair.uint(2, item.partition.into());
+    repair.uint(3, item.sequence);
 }
 
 fn write_limit(change: &mut Fields<'_>, tag: u32, to: LimitTo) {
@@ -234,6 +267,11 @@ mod tests {
             side: leg.side.into(),
             amount: Some(leg.amount.into()),
             r#match: mapped.match_of(n).map(full_match),
+            overdraft: match leg.overdraft {
+                Some(MappedOverdraft::UpTo(minor)) => Some(minor.into()),
+                _ => None,
+            },
+            overdraft_unlimited: leg.overdraft == Some(MappedOverdraft::Unlimited),
         }
     }
 
@@ -291,6 +329,7 @@ mod tests {
                     account: command.mapped.text(account).into(),
                     action: action.into(),
                     side: side.into(),
+                    metadata: command.mapped.metadata.iter().map(|of| full_change(command, of)).collect(),
                 })
             }
             MappedOperation::Limit(limits) => wire::command::Operation::ChangeLimits(wire::ChangeLimits {
@@ -314,6 +353,10 @@ mod tests {
                 let proposal = full_proposal(command, proposal);
                 wire::command::Operation::RejectAdjustment(wire::RejectAdjustment { proposal })
             }
+            MappedOperation::Repair(item) => {
+                let (from, to, first) = (item.from, item.partition, item.sequence);
+                wire::command::Operation::RepairChannel(wire::RepairChannel { from, to, first })
+            }
             MappedOperation::Admit { parked, refuse } => {
                 let event = full_proposal(command, parked);
                 wire::command::Operation::AdmitEvent(wire::AdmitEvent { event, refuse })
@@ -324,6 +367,11 @@ mod tests {
                 wire::command::Operation::ResolveSuspense(resolve)
             }
         })
+    }
+
+    fn full_change(command: &Command<'_>, of: &MappedChange) -> wire::MetadataChange {
+        let (key, value) = (command.mapped.text(of.key).into(), command.mapped.noted(of.value).into());
+        wire::MetadataChange { key, value, removed: of.value.is_none() }
     }
 
     fn full_limit(to: LimitTo) -> Option<wire::LimitChange> {
@@ -357,6 +405,7 @@ mod tests {
                 r#"{{"proposal":"p-{minor}"{}}}"#,
                 if legs == 0 { "" } else { r#","proposal_source":"/desk""# }
             ),
+            "channel.repaired" => format!(r#"{{"item":"p{legs:02}-p00-{minor}"}}"#),
             "event.admitted" | "event.turned_away" => format!(
                 r#"{{"event":"e-{minor}"{}}}"#,
                 if legs == 0 { "" } else { r#","event_source":"/desk""# }
@@ -385,6 +434,12 @@ mod tests {
         format!(
             r#"{{"account":"users:1:wallet","asset":"CNY","overdraft":{overdraft},"max_balance":{most}}}"#
         )
+    }
+
+    /// What is said of an account: a key that is set, and now and then one that is removed.
+    fn described_data(minor: u64, legs: usize) -> String {
+        let removed = if legs.is_multiple_of(2) { "" } else { r#","old":null"# };
+        format!(r#"{{"account":"users:1:wallet","metadata":{{"tier":"é{minor}"{removed}}}}}"#)
     }
 
     #[test]
@@ -444,16 +499,20 @@ mod tests {
         #[test]
         fn a_command_is_written_as_the_generated_type_would(
             texts in prop::array::uniform4("[a-zé/:]{0,300}"), body_hash: [u8; 16], numbers: (i64, i32, i32, i64),
-            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..8,
+            smalls: (u32, u32, u32), back_dated: bool, minor in 1_u64..1 << 50, legs in 0_usize..32, kind in 0_usize..13,
             limits in (limit(), limit()),
         ) {
             let chart = Chart::parse(CHART).unwrap();
             let rules = Rules::parse(RULES, &chart).unwrap();
-            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected", "account.limited", "event.admitted", "event.turned_away"];
+            let kinds = ["transfer", "order.paid", "adjustment.proposed", "adjustment.approved", "adjustment.rejected", "suspense.retried", "suspense.redirected", "channel.repaired", "event.admitted", "event.turned_away", "account.opened", "account.described", "account.limited"];
             let limited = kinds[kind] == "account.limited" && limits != (None, None);
-            let kind = if limited { "account.limited" } else { kinds[kind % 7] };
+            let kind = if limited { "account.limited" } else { kinds[kind % 12] };
             let legs = if kind == "adjustment.proposed" { legs + 1 } else { legs };
-            let text = if limited { limit_data(limits) } else { data(kind, minor, legs.min(32)) };
+            let text = match kind {
+                "account.limited" => limit_data(limits),
+                "account.opened" | "account.described" => described_data(minor, legs),
+                _ => data(kind, minor, legs.min(32)),
+            };
             let document = Document::parse(text.as_bytes(), 1 << 20).unwrap();
             let (mut mapped, mut faults) = (Mapped::default(), Faults::default());
             map_event(rules.for_type(kind).unwrap(), (&rules, &chart), Some(document.root()), &mut mapped, &mut faults);

@@ -5,8 +5,12 @@
 
 mod group;
 mod limit;
+mod metadata;
+mod overdraft;
 
 pub(crate) use limit::{LimitTo, MappedLimits};
+pub(crate) use metadata::MappedChange;
+pub(crate) use overdraft::MappedOverdraft;
 
 use crate::rules::{AccountTemplate, AssetTemplate, FIELDS_MAX, LEGS_MAX, LegTemplate, MATCH_TEXT_BYTES_MAX};
 use crate::rules::{MatchTemplate, Minus, OperationTemplate, Piece, ReferenceTemplate, Rule, Rules};
@@ -41,6 +45,8 @@ pub(crate) struct Mapped<'c> {
     /// The rate at which it exchanges.
     pub(crate) rate: Option<TextAt>,
     pub(crate) operation: MappedOperation,
+    /// What is said of the account that the operation is about.
+    pub(crate) metadata: Vec<MappedChange>,
     /// Per asset; an event has few.
     sums: Vec<AssetFigures<'c>>,
 }
@@ -76,6 +82,8 @@ pub(crate) enum MappedOperation {
     Propose,
     Approve(MappedProposal),
     Reject(MappedProposal),
+    /// A channel is sent again from that item on, which is named as a case in suspense is.
+    Repair(SuspenseCase),
     /// A parked event is let in, or turned away.
     Admit {
         parked: MappedProposal,
@@ -111,6 +119,7 @@ pub(crate) struct MappedLeg<'c> {
     pub(crate) side: Side,
     /// Minor units.
     pub(crate) amount: i128,
+    pub(crate) overdraft: Option<MappedOverdraft>,
 }
 
 /// What the provider will call the movement; see `Match` in `batch.proto`.
@@ -162,6 +171,7 @@ impl<'c> Mapped<'c> {
         self.matched.clear();
         (self.job, self.rate) = (None, None);
         self.operation = MappedOperation::Book;
+        self.metadata.clear();
         self.sums.clear();
     }
 
@@ -328,8 +338,9 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         };
         let amount = self.amount_less(template.amount, template.minus, asset);
         let account = self.account(&template.account);
+        let overdraft = template.overdraft.and_then(|overdraft| self.overdraft(overdraft, asset));
         let matched = template.matched.as_ref().map(|matched| self.matched(matched, asset));
-        self.take_leg(account, template.side, asset, amount, matched);
+        self.take_leg(account, template.side, asset, amount, overdraft, matched);
     }
 
     fn operation(&mut self) {
@@ -349,8 +360,11 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
             OperationTemplate::Reverse { reference } => {
                 MappedOperation::Reverse { event: self.reference(*reference) }
             }
-            OperationTemplate::Account { account, action, side } => {
+            OperationTemplate::Account { account, action, side, metadata } => {
                 let side = side.map_or(Side::Unspecified, |field| self.side(field));
+                if let Some(field) = metadata {
+                    self.metadata(*field, *action == Action::Describe);
+                }
                 self.account(account).map_or(MappedOperation::Book, |account| {
                     self.check_known(account);
                     MappedOperation::Account { account, action: *action, side }
@@ -359,6 +373,7 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
             OperationTemplate::Propose => MappedOperation::Propose,
             OperationTemplate::Approve(named) => MappedOperation::Approve(self.proposal(*named)),
             OperationTemplate::Reject(named) => MappedOperation::Reject(self.proposal(*named)),
+            OperationTemplate::Repair { item } => MappedOperation::Repair(self.case(*item)),
             OperationTemplate::Admit { parked, refuse } => {
                 MappedOperation::Admit { parked: self.proposal(*parked), refuse: *refuse }
             }
@@ -420,13 +435,13 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         MappedProposal { id, source }
     }
 
-    /// The case in suspense that a field names.
+    /// The case in suspense, or the item of a channel, that a field names.
     fn case(&mut self, field: usize) -> SuspenseCase {
         let place = self.place(field);
         let Some(named) = text(self.value(field), place, self.faults) else { return SuspenseCase::default() };
         suspense_case::parse(named).unwrap_or_else(|| {
             let expected =
-                || format!("{place}: found {}, expected a case such as \"p02-p00-17\"", quote(named));
+                || format!("{place}: found {}, expected a name such as \"p02-p00-17\"", quote(named));
             self.faults.note(Reason::BadField, expected);
             SuspenseCase::default()
         })
@@ -526,7 +541,7 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
                 .and_then(|code| known_asset(self.chart, code, place("asset"), self.faults));
             let amount = written(member("amount"), place("amount"), self.faults)
                 .and_then(|amount| minor(amount, asset, place("amount"), self.faults));
-            self.take_leg(account, side.unwrap_or_default(), asset, amount, None);
+            self.take_leg(account, side.unwrap_or_default(), asset, amount, None, None);
         }
     }
 
@@ -653,6 +668,7 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         side: Side,
         asset: Option<Asset<'c>>,
         amount: Option<i128>,
+        overdraft: Option<MappedOverdraft>,
         matched: Option<MappedMatch<'c>>,
     ) {
         self.made += 1;
@@ -663,7 +679,8 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         if let Some(matched) = matched {
             self.mapped.matched.push((self.mapped.legs.len(), matched));
         }
-        self.mapped.legs.push(MappedLeg { account, asset: asset.code, side, amount });
+        let overdraft = overdraft.filter(|_| self.counts(self.mapped.text(account), side));
+        self.mapped.legs.push(MappedLeg { account, asset: asset.code, side, amount, overdraft });
         self.add_to_sums(asset, side, amount);
     }
 
@@ -707,6 +724,7 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
             | OperationTemplate::Reject(_)
             | OperationTemplate::Admit { .. }
             | OperationTemplate::Resolve { .. }
+            | OperationTemplate::Repair { .. }
             | OperationTemplate::Limit(_) => true,
             OperationTemplate::Reverse { .. } => self.rule.legs.is_empty() && self.rule.each.is_none(),
             _ => self.rule.group.is_some(),

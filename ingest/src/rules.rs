@@ -9,8 +9,10 @@
 
 mod balance;
 mod limit;
+mod overdraft;
 
 pub(crate) use limit::LimitTemplate;
+pub(crate) use overdraft::OverdraftTemplate;
 use schemas::balance_json::NormalSide;
 use schemas::body_hash::AmountFields;
 use schemas::chart::Chart;
@@ -101,8 +103,8 @@ pub(crate) enum OperationTemplate {
     Release { reference: usize },
     /// The event that is named is given back: by its legs, or, where it has none, whole.
     Reverse { reference: usize },
-    /// An account may be used for other things; a field names the side.
-    Account { account: AccountTemplate, action: Action, side: Option<usize> },
+    /// An account may be used for other things, or something is said of it; fields name the side, and what is said.
+    Account { account: AccountTemplate, action: Action, side: Option<usize>, metadata: Option<usize> },
     /// An account gets limits of its own.
     Limit(LimitTemplate),
     /// Its two legs are booked, with at most what the account on that side has available.
@@ -117,6 +119,8 @@ pub(crate) enum OperationTemplate {
     Admit { parked: ReferenceTemplate, refuse: bool },
     /// It is proposed to move a case in suspense: a field names it. Without an account it goes where it was meant to go.
     Resolve { case: usize, account: Option<AccountTemplate> },
+    /// A channel between posting partitions is sent again, from the item on that a field names.
+    Repair { item: usize },
 }
 
 /// Another event, by fields.
@@ -143,6 +147,7 @@ pub(crate) struct LegTemplate {
     pub(crate) amount: usize,
     pub(crate) minus: Option<Minus>,
     pub(crate) if_present: Option<usize>,
+    pub(crate) overdraft: Option<OverdraftTemplate>,
     pub(crate) matched: Option<MatchTemplate>,
 }
 
@@ -213,6 +218,7 @@ struct RuleEntry {
     at_most: Option<NormalSide>,
     account: Option<String>,
     side: Option<String>,
+    metadata: Option<String>,
     asset: Option<String>,
     overdraft: Option<String>,
     min_balance: Option<String>,
@@ -230,10 +236,12 @@ enum OperationEntry {
     Close,
     Freeze,
     Unfreeze,
+    Describe,
     Propose,
     Approve,
     Reject,
     Resolve,
+    Repair,
     Limit,
     Admit,
     #[serde(rename = "turn_away")]
@@ -250,12 +258,13 @@ impl OperationEntry {
     const fn action(self) -> Option<Action> {
         Some(match self {
             Self::Hold | Self::Capture | Self::Release | Self::Reverse | Self::Limit => return None,
-            Self::Propose | Self::Approve | Self::Reject | Self::Resolve => return None,
+            Self::Propose | Self::Approve | Self::Reject | Self::Resolve | Self::Repair => return None,
             Self::Admit | Self::TurnAway => return None,
             Self::Open => Action::Open,
             Self::Close => Action::Close,
             Self::Freeze => Action::Freeze,
             Self::Unfreeze => Action::Unfreeze,
+            Self::Describe => Action::Describe,
         })
     }
 }
@@ -269,6 +278,7 @@ struct LegEntry {
     amount: String,
     minus: Option<String>,
     if_present: Option<String>,
+    overdraft: Option<String>,
     #[serde(rename = "match")]
     matched: Option<MatchEntry>,
 }
@@ -360,10 +370,11 @@ fn fits_operation(entry: &RuleEntry) -> Result<(), String> {
         matches!(asked, Some(OperationEntry::Capture | OperationEntry::Release | OperationEntry::Reverse));
     let names_any = asked.is_some_and(OperationEntry::names_any);
     let resolves = asked == Some(OperationEntry::Resolve);
+    let names = names_another || names_any || resolves || asked == Some(OperationEntry::Repair);
     only(
-        entry.reference.is_some() && !names_another && !names_any && !resolves,
+        entry.reference.is_some() && !names,
         "reference",
-        "capture, release, reverse, approve, reject, resolve, admit or turn_away",
+        "capture, release, reverse, approve, reject, resolve, repair, admit or turn_away",
     )?;
     let with = "approve, reject, admit or turn_away";
     only(entry.reference_source.is_some() && !names_any, "reference_source", with)?;
@@ -376,9 +387,11 @@ fn fits_operation(entry: &RuleEntry) -> Result<(), String> {
     only(
         entry.account.is_some() && !of_account,
         "account",
-        "open, close, freeze, unfreeze, limit or resolve",
+        "open, close, freeze, unfreeze, describe, limit or resolve",
     )?;
     only(entry.side.is_some() && !sided, "side", "freeze or unfreeze")?;
+    let described = matches!(action, Some(Action::Open | Action::Describe));
+    only(entry.metadata.is_some() && !described, "metadata", "open or describe")?;
     if entry.expires_after_s == Some(0) {
         return Err("expires_after_s: 0, expected 1 to 4294967295".into());
     }
@@ -408,7 +421,7 @@ impl Compiler<'_> {
             OperationTemplate::Approve(_)
             | OperationTemplate::Reject(_)
             | OperationTemplate::Admit { .. } => (0, 0),
-            OperationTemplate::Resolve { .. } => (0, 0),
+            OperationTemplate::Resolve { .. } | OperationTemplate::Repair { .. } => (0, 0),
             OperationTemplate::AtMost(_) => (2, 2),
             _ if entry.group.is_some() => (0, 0),
             _ if entry.each.is_some() => (0, LEGS_MAX),
@@ -458,55 +471,58 @@ impl Compiler<'_> {
 
     fn operation(&mut self, entry: &RuleEntry) -> Result<OperationTemplate, String> {
         fits_operation(entry)?;
-        let asked = entry.operation;
-        let action = asked.and_then(OperationEntry::action);
         if let Some(side) = entry.at_most {
             return at_most(entry, side.into());
         }
-        if asked == Some(OperationEntry::Limit) {
-            return self.limit(entry).map(OperationTemplate::Limit);
-        }
-        if let Some(action) = action {
-            return self.change_of_account(entry, action);
-        }
-        if asked.is_some_and(OperationEntry::names_any) {
-            return self.about_any(entry);
-        }
-        if asked == Some(OperationEntry::Resolve) {
-            return self.about_a_case(entry);
-        }
-        let reference = entry.reference.as_deref().map(|path| self.field(path)).transpose()?;
-        let named =
-            || reference.ok_or_else(|| "reference: expected the field that names the other event".to_owned());
-        Ok(match asked {
-            Some(OperationEntry::Propose) => OperationTemplate::Propose,
-            Some(OperationEntry::Hold) => {
+        let Some(asked) = entry.operation else { return Ok(OperationTemplate::Book) };
+        match asked {
+            OperationEntry::Propose => Ok(OperationTemplate::Propose),
+            OperationEntry::Hold => {
                 let expires_after_us = i64::from(entry.expires_after_s.unwrap_or(0)) * 1_000_000;
-                OperationTemplate::Hold { expires_after_us }
+                Ok(OperationTemplate::Hold { expires_after_us })
             }
-            Some(OperationEntry::Capture) => {
+            OperationEntry::Capture => {
+                let reference = self.other_event(entry)?;
                 let last = entry.last.as_deref().map(|path| self.field(path)).transpose()?;
-                OperationTemplate::Capture { reference: named()?, last }
+                Ok(OperationTemplate::Capture { reference, last })
             }
-            Some(OperationEntry::Release) => OperationTemplate::Release { reference: named()? },
-            Some(OperationEntry::Reverse) => OperationTemplate::Reverse { reference: named()? },
-            // Those about accounts have been taken.
-            _ => OperationTemplate::Book,
-        })
+            OperationEntry::Release => Ok(OperationTemplate::Release { reference: self.other_event(entry)? }),
+            OperationEntry::Reverse => Ok(OperationTemplate::Reverse { reference: self.other_event(entry)? }),
+            OperationEntry::Open => self.change_of_account(entry, Action::Open),
+            OperationEntry::Close => self.change_of_account(entry, Action::Close),
+            OperationEntry::Freeze => self.change_of_account(entry, Action::Freeze),
+            OperationEntry::Unfreeze => self.change_of_account(entry, Action::Unfreeze),
+            OperationEntry::Describe => self.change_of_account(entry, Action::Describe),
+            OperationEntry::Limit => self.limit(entry).map(OperationTemplate::Limit),
+            OperationEntry::Approve => self.any_event(entry).map(OperationTemplate::Approve),
+            OperationEntry::Reject => self.any_event(entry).map(OperationTemplate::Reject),
+            OperationEntry::Resolve => self.about_a_case(entry),
+            OperationEntry::Admit => {
+                self.any_event(entry).map(|parked| OperationTemplate::Admit { parked, refuse: false })
+            }
+            OperationEntry::TurnAway => {
+                self.any_event(entry).map(|parked| OperationTemplate::Admit { parked, refuse: true })
+            }
+            OperationEntry::Repair => {
+                let item = entry.reference.as_deref();
+                let item = item.ok_or("reference: expected the field that names the item")?;
+                Ok(OperationTemplate::Repair { item: self.field(item)? })
+            }
+        }
     }
 
-    /// An approval or a rejection, of a proposal or of what is parked.
-    fn about_any(&mut self, entry: &RuleEntry) -> Result<OperationTemplate, String> {
+    /// The field that names the event which placed a hold, or which is given back.
+    fn other_event(&mut self, entry: &RuleEntry) -> Result<usize, String> {
+        let path = entry.reference.as_deref();
+        self.field(path.ok_or("reference: expected the field that names the other event")?)
+    }
+
+    /// The fields that name an event of any source: one that made a proposal, or is parked.
+    fn any_event(&mut self, entry: &RuleEntry) -> Result<ReferenceTemplate, String> {
         let id = entry.reference.as_deref();
         let id = self.field(id.ok_or("reference: expected the field that names the other event")?)?;
         let source = entry.reference_source.as_deref().map(|path| self.field(path)).transpose()?;
-        let named = ReferenceTemplate { id, source };
-        Ok(match entry.operation {
-            Some(OperationEntry::Reject) => OperationTemplate::Reject(named),
-            Some(OperationEntry::Admit) => OperationTemplate::Admit { parked: named, refuse: false },
-            Some(OperationEntry::TurnAway) => OperationTemplate::Admit { parked: named, refuse: true },
-            _ => OperationTemplate::Approve(named),
-        })
+        Ok(ReferenceTemplate { id, source })
     }
 
     /// A proposal to move what lies in suspense.
@@ -521,7 +537,11 @@ impl Compiler<'_> {
         let account = entry.account.as_deref().ok_or("account: expected the account that it is about")?;
         let account = self.account(account)?;
         let side = entry.side.as_deref().map(|path| self.field(path)).transpose()?;
-        Ok(OperationTemplate::Account { account, action, side })
+        let metadata = entry.metadata.as_deref().map(|path| self.field(path)).transpose()?;
+        if action == Action::Describe && metadata.is_none() {
+            return Err("metadata: expected the field with what is said of the account".into());
+        }
+        Ok(OperationTemplate::Account { account, action, side, metadata })
     }
 
     fn leg(&mut self, entry: LegEntry) -> Result<LegTemplate, String> {
@@ -530,10 +550,13 @@ impl Compiler<'_> {
             (None, Some(account)) => (Side::Credit, account),
             _ => return Err("leg: expected either `debit` or `credit`".into()),
         };
+        let (account, asset) = (self.account(&account)?, self.asset(&entry.asset)?);
+        let overdraft = entry.overdraft.map(|text| self.overdraft(&text, side, &account, &asset));
         Ok(LegTemplate {
             side,
-            account: self.account(&account)?,
-            asset: self.asset(&entry.asset)?,
+            account,
+            asset,
+            overdraft: overdraft.transpose()?,
             amount: self.field(&entry.amount)?,
             minus: match entry.minus {
                 Some(path) => Some(Minus { field: self.field(&path)?, optional: false }),
@@ -665,6 +688,7 @@ fn amount_paths(
     for leg in legs {
         paths.push(path(leg.amount));
         paths.extend(leg.minus.map(|minus| path(minus.field)));
+        paths.extend(leg.overdraft.and_then(OverdraftTemplate::field).map(path));
         paths.extend(
             leg.matched.iter().flat_map(|matched| [Some(matched.gross), matched.fee]).flatten().map(path),
         );

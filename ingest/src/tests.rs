@@ -6,6 +6,7 @@ mod contracts;
 mod days;
 mod events;
 mod laws;
+mod overdraft;
 mod principals;
 mod windows;
 
@@ -294,6 +295,12 @@ fn line(leg: &schemas::wire::Leg) -> String {
     let side = if leg.side == i32::from(Side::Debit) { 'D' } else { 'C' };
     let amount = money::format(amount_wire::value(leg.amount), exponent);
     let mut line = format!("{side} {} {} {amount}", leg.account, leg.asset);
+    if let Some(up_to) = leg.overdraft {
+        line += &format!(" overdraft {}", money::format(i128::from(up_to), exponent));
+    }
+    if leg.overdraft_unlimited {
+        line += " overdraft unlimited";
+    }
     if let Some(m) = &leg.r#match {
         let figure =
             |amount: Option<_>| amount.map_or("-".into(), |a| money::format(i128::from(a), exponent));

@@ -82,7 +82,7 @@ impl Ingest {
             asset: "CNY".into(),
             side: side.into(),
             amount: Some(1_250_i128.into()),
-            r#match: None,
+            ..Leg::default()
         };
         let leg = vec![leg(payer, Side::Debit), leg(payee, Side::Credit)];
         Command { r#type: "transfer".into(), rule: "transfer".into(), leg, ..self.event(payer) }

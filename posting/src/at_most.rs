@@ -52,10 +52,10 @@ pub fn book<'c>(
     decide::book(o, command, &legs, Funds::Judged)
 }
 
-/// How far an account may still be moved to the side of a leg.
+/// How far an account may still be moved to the side of a leg, the leg's overdraft counted in.
 fn available(o: &Overlay<'_>, leg: &Placed<'_>) -> i128 {
     let (account, asset, side) = (leg.account(), leg.asset(), leg.side);
-    let range = o.terms_now(account, asset, leg.terms).range;
+    let range = o.terms_now(account, asset, leg.terms).with_overdraft(leg.overdraft()).range;
     if !range.limits(side) {
         return i128::MAX;
     }

@@ -45,7 +45,7 @@ pub fn place<'c>(
 ) -> Result<Booked<'c>, Refusal> {
     let event = &command.facts.event;
     let key = (key_of(event), home, 0);
-    let asked: Vec<HoldLeg> = legs.iter().map(Placed::hold_leg).collect();
+    let asked: Vec<HoldLeg> = legs.iter().map(|leg| leg.hold_leg(0, leg.amount)).collect();
     o.put_on_hold(key.0, &asked, home)?;
     let over_us =
         if place.expires_after_us > 0 { o.tick_us.saturating_add(place.expires_after_us) } else { 0 };

@@ -20,12 +20,12 @@ use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, body_hash, id_key, remembered};
 use crate::limits::{self, OwnLimits};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
+use crate::overdraft::Overdraft;
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
-use crate::parked;
-use crate::reversal;
 use crate::status::{self, Status};
 use crate::suspense;
 use crate::views::{AccountChange, CommandView, EventView, LegView, LimitsChange, Operation};
+use crate::{parked, resend, reversal};
 use schemas::reason::Reason;
 use schemas::wire::{EventKey, HoldLeg, Outcome, Side, Verdict, credit_item};
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ pub type Broken = String;
 pub struct Placed<'c> {
     leg: &'c LegView<'c>,
     /// Minor units; those of the leg, or what is booked of them.
-    amount: i128,
+    pub(crate) amount: i128,
     pub(crate) partition: u32,
     pub(crate) side: Side,
     pub(crate) terms: Terms,
@@ -125,6 +125,11 @@ fn judge(
         Operation::ChangeAccount(AccountChange { account, .. })
         | Operation::ChangeLimits(LimitsChange { account, .. }) => Decider::At(partition_of(o, account)?),
         Operation::Adjust(_) => return adjustment::judge(o, command, legs, ingest_slot),
+        Operation::RepairChannel(repair) => {
+            resend::ordered(o, &repair)?;
+            o.decided(&DecisionLine::new(command, ingest_slot, Outcome::Booked));
+            return Ok((Outcome::Booked, home));
+        }
         Operation::Admit { event, refuse } => {
             parked::judge(o, command, (&event, refuse), ingest_slot)?;
             return Ok((Outcome::Booked, home));
@@ -283,6 +288,9 @@ fn decide_here<'c>(
         Operation::Adjust(_) => {
             Err(Refusal::new(Reason::UnknownProposal, "only its home knows what is proposed"))
         }
+        Operation::RepairChannel(_) => {
+            Err(Refusal::new(Reason::UnknownItem, "only the home of a channel sends it again"))
+        }
         Operation::Admit { .. } => Err(Refusal::new(Reason::NotParked, "only its home knows what is parked")),
     }
 }
@@ -352,15 +360,24 @@ impl<'c> Placed<'c> {
         if self.side == side { self.amount } else { -self.amount }
     }
 
-    /// All of it, to be put on hold.
+    /// How far below zero it may take its account.
     #[must_use]
-    pub fn hold_leg(&self) -> HoldLeg {
+    pub const fn overdraft(&self) -> Option<Overdraft> {
+        self.leg.overdraft
+    }
+
+    /// So much of it, to be put on hold.
+    #[must_use]
+    pub fn hold_leg(&self, leg: u32, amount: i128) -> HoldLeg {
+        let (overdraft, overdraft_unlimited) = Overdraft::to_wire(self.leg.overdraft);
         HoldLeg {
-            leg: 0,
+            leg,
             account: self.leg.account.to_owned(),
             asset: self.leg.asset.to_owned(),
             side: self.side as i32,
-            amount: Some(self.amount.into()),
+            amount: Some(amount.into()),
+            overdraft,
+            overdraft_unlimited,
         }
     }
 
@@ -394,6 +411,7 @@ impl<'c> Placed<'c> {
             matched: self.leg.matched,
             terms: Some(terms),
             row: self.row,
+            overdraft: self.leg.overdraft,
         }
     }
 }
@@ -409,6 +427,7 @@ pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result
         Operation::ReverseEvent { .. } => (0, LEGS_MAX),
         Operation::PlaceHold(_) => (1, 1),
         Operation::ReleaseHold { .. }
+        | Operation::RepairChannel(_)
         | Operation::ChangeAccount(_)
         | Operation::ChangeLimits(_)
         | Operation::Admit { .. } => (0, 0),
@@ -540,13 +559,7 @@ pub(crate) fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
             *left -= amount;
             amount
         });
-        parts.entry(placed.partition).or_default().push(HoldLeg {
-            leg: index,
-            account: account.to_owned(),
-            asset: asset.to_owned(),
-            side: placed.side as i32,
-            amount: Some(amount.into()),
-        });
+        parts.entry(placed.partition).or_default().push(placed.hold_leg(index, amount));
     }
     parts
 }

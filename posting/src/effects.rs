@@ -5,17 +5,19 @@
 
 use crate::accounts::Figures;
 use crate::adjustment;
+use crate::changed::Changed;
 use crate::channels::Asked;
 use crate::days::{Tally, TallyKey};
 use crate::groups::{Group, Member, outcome_of};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, key_of, remembered};
-use crate::limits::OwnLimits;
+use crate::limits::{Limited, OwnLimits};
+use crate::metadata;
 use crate::parked;
 use crate::proposals::Change;
 use crate::resend::{Again, command_of};
 use crate::reversal::{self, Reversed};
-use crate::status::Status;
+use crate::status::{Stated, Status};
 use crate::suspense::{Case, CaseKey};
 use crate::velocity::{self, Move};
 use bytes::Bytes;
@@ -123,7 +125,14 @@ pub enum Effect {
         /// Account.
         account: Box<str>,
         /// From now on.
-        status: Status,
+        status: Box<Stated>,
+    },
+    /// What is said of an account.
+    Described {
+        /// Account.
+        account: Box<str>,
+        /// Keys that changed.
+        changes: metadata::Changes,
     },
     /// What becomes of a proposed adjustment.
     Proposal {
@@ -146,7 +155,7 @@ pub enum Effect {
         /// Asset.
         asset: Box<str>,
         /// From now on.
-        limits: OwnLimits,
+        limits: Box<Limited>,
     },
     /// What was moved of an account in a part of a window.
     Moved(Box<Move>),
@@ -359,11 +368,17 @@ fn of_decision(decision: Decision, slot: u32, batch: u64, out: &mut Vec<Effect>)
     }
     if let Some(status) = &decision.account_status {
         let account = status.account.as_str().into();
-        out.push(Effect::Status { account, status: Status::from_wire(status) });
+        let status = Stated { status: Status::from_wire(status), since: Changed::of(&decision) };
+        out.push(Effect::Status { account, status: Box::new(status) });
+    }
+    if let Some(said) = &decision.account_metadata {
+        let account = said.account.as_str().into();
+        out.push(Effect::Described { account, changes: metadata::of_wire(&said.changed) });
     }
     if let Some(limits) = &decision.account_limits {
         let (account, asset) = (limits.account.as_str().into(), limits.asset.as_str().into());
-        out.push(Effect::Limits { account, asset, limits: OwnLimits::from_wire(limits) });
+        let limits = Limited { own: OwnLimits::from_wire(limits), since: Changed::of(&decision) };
+        out.push(Effect::Limits { account, asset, limits: Box::new(limits) });
     }
     if let Some(state) = &decision.reversed {
         out.push(reversal::effect(Reversed::from_wire(state)));
@@ -407,7 +422,8 @@ fn of_group(decision: &Decision, key: IdKey, slot: u32, out: &mut Vec<Effect>) {
     let held = |held: &HeldLeg| {
         let asked = decision.asked.iter().find(|asked| asked.leg == held.leg)?;
         let (account, asset) = (asked.account.clone(), asked.asset.clone());
-        let leg = HoldLeg { leg: held.leg, account, asset, side: asked.side, amount: held.amount };
+        let (leg, side, amount) = (held.leg, asked.side, held.amount);
+        let leg = HoldLeg { leg, account, asset, side, amount, ..HoldLeg::default() };
         Some(Effect::HoldPlaced { key: (key, slot, held.leg), hold: Box::new(Hold::of(&leg, slot)) })
     };
     out.extend(decision.held.iter().filter_map(held));

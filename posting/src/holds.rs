@@ -10,6 +10,7 @@
 use crate::accounts::Terms;
 use crate::config::CROSSING_MAX;
 use crate::ids::IdKey;
+use crate::overdraft::Overdraft;
 use crate::overlay::{Overlay, Refusal, signed};
 use crate::room;
 use crate::velocity::Volume;
@@ -88,8 +89,18 @@ impl Hold {
             asset: self.asset.to_string(),
             side: self.side as i32,
             amount: Some(self.amount.into()),
+            // It was judged when the hold was placed.
+            overdraft: None,
+            overdraft_unlimited: false,
         }
     }
+}
+
+/// How far below zero the legs of an account on the side of one may take it.
+fn overdraft_of(legs: &[HoldLeg], of: &HoldLeg) -> Option<Overdraft> {
+    let same = |leg: &&HoldLeg| (&leg.account, &leg.asset, leg.side) == (&of.account, &of.asset, of.side);
+    let overdraft = |leg: &HoldLeg| Overdraft::of_wire(leg.overdraft, leg.overdraft_unlimited);
+    Overdraft::largest(legs.iter().filter(same).map(overdraft))
 }
 
 /// Sums by account, asset and side; those of zero are not kept.
@@ -316,6 +327,7 @@ impl Overlay<'_> {
             self.check_status(&hold.account, hold.side, &terms)?;
             so_far.add(&hold, hold.amount);
             let terms = self.terms_now(&hold.account, &hold.asset, terms);
+            let terms = terms.with_overdraft(overdraft_of(legs, leg));
             self.check_hold(&hold, &terms, so_far.of(&hold.account, &hold.asset, hold.side))?;
             holds.push(((event, home, leg.leg), hold));
         }

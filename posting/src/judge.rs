@@ -1,9 +1,10 @@
 //! Judging the entries of an event against the limits of their accounts.
 //!
 //! What counts is where an account stands after all entries of the event, and what is on hold besides. Of two limits only the
-//! one towards which the event moves the account is judged. Bounded by the legs of an event. Order relied on: none.
+//! one towards which the event moves the account is judged, and a leg's overdraft widens it ([`crate::overdraft`]). Bounded by the legs of an event. Order relied on: none.
 
 use crate::accounts::Terms;
+use crate::overdraft::Overdraft;
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
 use crate::velocity::volume;
 use schemas::money;
@@ -36,7 +37,10 @@ impl Overlay<'_> {
             // Only the limit that it moves towards: an event may always move an account back, however far it is beyond.
             let side = if after > before { Side::Debit } else { Side::Credit };
             let held = self.held(leg.account, leg.asset, side);
-            let terms = self.terms_now(leg.account, leg.asset, terms);
+            let mut terms = self.terms_now(leg.account, leg.asset, terms);
+            if !terms.range.allows(side, after, held) {
+                terms = terms.with_overdraft(overdraft_of(legs, leg, side));
+            }
             if !terms.range.allows(side, after, held) {
                 let what = self.beyond_limit(leg.account, leg.asset, &terms, (side, after, held));
                 match terms.beyond(side) {
@@ -73,6 +77,12 @@ impl Overlay<'_> {
         let (after, limit) = (shown(terms.signed(after)), shown(terms.signed(limit)));
         format!("{account} would stand at {after} {asset}{held}, its limit is {limit}")
     }
+}
+
+/// How far below zero the legs of an account that move it to a side may take it.
+fn overdraft_of(legs: &[LocalLeg<'_>], of: &LocalLeg<'_>, side: Side) -> Option<Overdraft> {
+    let same = |leg: &&LocalLeg<'_>| leg.side == side && (leg.account, leg.asset) == (of.account, of.asset);
+    Overdraft::largest(legs.iter().filter(same).map(|leg| leg.overdraft))
 }
 
 /// The balance after these entries, whatever it passes on the way; the end of the range where it is beyond that, which is

@@ -6,6 +6,7 @@
 //! Order relied on: none.
 
 use crate::accounts::{Range, Terms};
+use crate::changed::Changed;
 use crate::decide::Booked;
 use crate::overlay::{Overlay, Refusal};
 use crate::views::{CommandView, LimitTo, LimitsChange};
@@ -34,13 +35,6 @@ impl OwnLimits {
         Self { lowest: figure(limits.lowest), highest: figure(limits.highest) }
     }
 
-    /// As in the journal.
-    #[must_use]
-    pub fn to_wire(self, account: &str, asset: &str) -> AccountLimits {
-        let (lowest, highest) = (self.lowest.map(Into::into), self.highest.map(Into::into));
-        AccountLimits { account: account.to_owned(), asset: asset.to_owned(), lowest, highest }
-    }
-
     /// What counts for an account: these, where it may have a limit on the side, else what the chart says.
     #[must_use]
     pub fn over(self, terms: &Terms) -> Range {
@@ -61,16 +55,41 @@ impl OwnLimits {
     }
 }
 
-/// By account, then asset.
-#[derive(Debug, Default)]
-pub struct ByAccount(BTreeMap<Box<str>, BTreeMap<Box<str>, OwnLimits>>);
+/// Limits, and the event that made them so.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Limited {
+    /// Limits.
+    pub own: OwnLimits,
+    /// Since when.
+    pub since: Changed,
+}
 
-impl ByAccount {
-    fn get(&self, account: &str, asset: &str) -> Option<OwnLimits> {
-        self.0.get(account).and_then(|assets| assets.get(asset)).copied()
+impl Limited {
+    /// As in a checkpoint.
+    #[must_use]
+    pub fn to_wire(&self, account: &str, asset: &str) -> AccountLimits {
+        let (lowest, highest) = (self.own.lowest.map(Into::into), self.own.highest.map(Into::into));
+        let (event, date) = (Some(self.since.event.clone()), self.since.date);
+        AccountLimits { account: account.to_owned(), asset: asset.to_owned(), lowest, highest, event, date }
+    }
+}
+
+/// By account, then asset.
+#[derive(Debug)]
+pub struct ByAccount<T>(BTreeMap<Box<str>, BTreeMap<Box<str>, T>>);
+
+impl<T> Default for ByAccount<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T> ByAccount<T> {
+    fn get(&self, account: &str, asset: &str) -> Option<&T> {
+        self.0.get(account).and_then(|assets| assets.get(asset))
     }
 
-    fn set(&mut self, account: &str, asset: &str, limits: OwnLimits) {
+    fn set(&mut self, account: &str, asset: &str, limits: T) {
         self.0.entry(account.into()).or_default().insert(asset.into(), limits);
     }
 }
@@ -79,7 +98,7 @@ impl ByAccount {
 #[derive(Debug, Default)]
 pub struct LimitTable {
     /// None that are all the chart's.
-    own: ByAccount,
+    own: ByAccount<Limited>,
     dirty: BTreeSet<(Box<str>, Box<str>)>,
 }
 
@@ -93,26 +112,26 @@ impl LimitTable {
     /// Limits of an account in an asset.
     #[must_use]
     pub fn of(&self, account: &str, asset: &str) -> OwnLimits {
-        self.own.get(account, asset).unwrap_or_default()
+        self.own.get(account, asset).map(|limited| limited.own).unwrap_or_default()
     }
 
     /// Every account and asset to which an event has given limits, sorted.
     #[must_use]
-    pub fn sorted(&self) -> Vec<(&str, &str, OwnLimits)> {
+    pub fn sorted(&self) -> Vec<(&str, &str, &Limited)> {
         let all = self.own.0.iter();
         all.flat_map(|(account, assets)| {
-            assets.iter().map(move |(asset, limits)| (&**account, &**asset, *limits))
+            assets.iter().map(move |(asset, limits)| (&**account, &**asset, limits))
         })
         .collect()
     }
 
-    pub(crate) fn set(&mut self, account: Box<str>, asset: Box<str>, limits: OwnLimits) {
+    pub(crate) fn set(&mut self, account: Box<str>, asset: Box<str>, limits: Limited) {
         self.keep(&account, &asset, limits);
         self.dirty.insert((account, asset));
     }
 
-    fn keep(&mut self, account: &str, asset: &str, limits: OwnLimits) {
-        if limits != OwnLimits::default() {
+    fn keep(&mut self, account: &str, asset: &str, limits: Limited) {
+        if limits.own != OwnLimits::default() {
             return self.own.set(account, asset, limits);
         }
         if let Some(assets) = self.own.0.get_mut(account) {
@@ -125,12 +144,15 @@ impl LimitTable {
 
     pub(crate) fn load(&mut self, stored: &[u8]) -> Option<()> {
         let limits = AccountLimits::decode(stored).ok()?;
-        self.keep(&limits.account, &limits.asset, OwnLimits::from_wire(&limits));
+        let own = OwnLimits::from_wire(&limits);
+        // Without its event it is a checkpoint of before that was kept: the journal has it.
+        let since = Changed { event: limits.event?, date: limits.date };
+        self.keep(&limits.account, &limits.asset, Limited { own, since });
         Some(())
     }
 
     /// Accounts and assets changed since the last call, with their limits; `None` = the chart's.
-    pub(crate) fn take_dirty(&mut self, mut each: impl FnMut(&str, &str, Option<OwnLimits>)) {
+    pub(crate) fn take_dirty(&mut self, mut each: impl FnMut(&str, &str, Option<&Limited>)) {
         for (account, asset) in std::mem::take(&mut self.dirty) {
             each(&account, &asset, self.own.get(&account, &asset));
         }
@@ -144,7 +166,7 @@ impl LimitTable {
 impl Overlay<'_> {
     /// Limits that events have given an account in an asset.
     fn own_limits(&self, account: &str, asset: &str) -> OwnLimits {
-        self.limits.get(account, asset).unwrap_or_else(|| self.base.limits.of(account, asset))
+        self.limits.get(account, asset).copied().unwrap_or_else(|| self.base.limits.of(account, asset))
     }
 
     /// Terms of an account, with the limits that events have given it.
@@ -211,6 +233,7 @@ pub fn change<'c>(
 mod tests {
     use super::*;
     use crate::accounts::Counted;
+    use schemas::wire::EventKey;
 
     #[test]
     fn an_own_limit_counts_where_the_account_is_asked() {
@@ -236,25 +259,34 @@ mod tests {
     fn limits_are_kept_until_they_are_the_chart_s_again() {
         let mut table = LimitTable::default();
         let own = OwnLimits { lowest: None, highest: Some(i128::MAX) };
-        table.set("b".into(), "CNY".into(), own);
-        table.set("a".into(), "USD".into(), OwnLimits { lowest: Some(0), ..own });
-        table.set("a".into(), "CNY".into(), own);
-        table.set("a".into(), "USD".into(), OwnLimits::default());
-        assert_eq!(table.sorted(), [("a", "CNY", own), ("b", "CNY", own)]);
+        let event = EventKey { source: "/shop".into(), id: "l-1".into() };
+        let by = |own| Limited { own, since: Changed { event: event.clone(), date: 20_000 } };
+        let limited = by(own);
+        table.set("b".into(), "CNY".into(), limited.clone());
+        table.set("a".into(), "USD".into(), by(OwnLimits { lowest: Some(0), ..own }));
+        table.set("a".into(), "CNY".into(), limited.clone());
+        table.set("a".into(), "USD".into(), by(OwnLimits::default()));
+        assert_eq!(table.sorted(), [("a", "CNY", &limited), ("b", "CNY", &limited)]);
         let mut changed = Vec::new();
         table.take_dirty(|account, asset, limits| {
-            changed.push((account.to_owned(), asset.to_owned(), limits))
+            changed.push((account.to_owned(), asset.to_owned(), limits.cloned()));
         });
-        let key = |account: &str, asset: &str| (account.to_owned(), asset.to_owned());
-        let expected = [(key("a", "CNY"), Some(own)), (key("a", "USD"), None), (key("b", "CNY"), Some(own))];
-        assert_eq!(changed, expected.map(|((account, asset), limits)| (account, asset, limits)));
+        let expected: [(&str, &str, Option<&Limited>); 3] =
+            [("a", "CNY", Some(&limited)), ("a", "USD", None), ("b", "CNY", Some(&limited))];
+        assert_eq!(
+            changed,
+            expected
+                .map(|(account, asset, limits)| { (account.to_owned(), asset.to_owned(), limits.cloned()) })
+        );
         let mut again = LimitTable::default();
+        let before = AccountLimits { event: None, ..limited.to_wire("a", "CNY") };
+        assert_eq!(again.load(&before.encode_to_vec()), None, "a checkpoint that lacks the event");
         for (account, asset, limits) in table.sorted() {
             again.load(&limits.to_wire(account, asset).encode_to_vec()).unwrap();
         }
         assert_eq!(again.sorted(), table.sorted());
         for (account, asset) in [("a", "CNY"), ("b", "CNY")] {
-            table.set(account.into(), asset.into(), OwnLimits::default());
+            table.set(account.into(), asset.into(), by(OwnLimits::default()));
         }
         assert!(table.is_empty());
     }

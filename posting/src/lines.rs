@@ -8,13 +8,15 @@ use crate::adjustment::{Adjust, write_case};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::IdKey;
 use crate::limits::OwnLimits;
+use crate::overdraft::Overdraft;
 use crate::overlay::Line;
 use crate::reversal::Reversed;
 use crate::status::Status;
-use crate::views::{CommandView, EventView, Facts, Operation};
+use crate::views::{AccountChange, CommandView, EventView, Facts, Operation};
+use prost::Message;
 use schemas::amount_wire::{split, value};
 use schemas::reason::Reason;
-use schemas::wire::{HoldLeg, Outcome, Side, SuspenseCase, proposal_state::State};
+use schemas::wire::{HoldLeg, Outcome, Side, SuspenseCase, change_account::Action, proposal_state::State};
 use schemas::wire_write::Fields;
 
 /// `Entry` of `journal.proto`.
@@ -288,6 +290,14 @@ impl<'a> DecisionLine<'a> {
         Self { reason: Some(reason), detail, ..line }
     }
 
+    /// The change of an account by which it says something of that.
+    #[must_use]
+    pub fn describes(&self) -> Option<&AccountChange<'a>> {
+        let Operation::ChangeAccount(change) = &self.command.operation else { return None };
+        let says = change.action() == Action::Describe || change.metadata().next().is_some();
+        Some(change).filter(|_| says && self.outcome == Outcome::Booked)
+    }
+
     /// The proposal that it is about: one that is named, or the one whose legs its command books.
     #[must_use]
     pub fn proposal(&self) -> Option<ProposalLine<'a>> {
@@ -382,10 +392,18 @@ impl<'a> DecisionLine<'a> {
         self.write_noted(f);
     }
 
-    /// What the event is a part of, the rate at which it exchanges, and what is parked.
+    /// What the event is a part of, the rate at which it exchanges, what its legs bring, the
+    /// channel that it sends again, and what is parked.
     fn write_noted(&self, f: &mut Fields<'_>) {
         f.text(60, self.command.job);
         f.text(61, self.command.rate);
+        if matches!(self.outcome, Outcome::Booked | Outcome::Pending) {
+            self.write_overdrafts(f);
+        }
+        self.write_described(f);
+        if let (Outcome::Booked, Operation::RepairChannel(repair)) = (self.outcome, &self.command.operation) {
+            f.message(70, |f| f.raw(&repair.encode_to_vec()));
+        }
         f.flag(80, self.parked);
         if let Some((event, refused)) = &self.admitted {
             f.message(81, |f| {
@@ -393,6 +411,29 @@ impl<'a> DecisionLine<'a> {
                     f.encoded(1, encoded);
                 }
                 f.flag(2, *refused);
+            });
+        }
+    }
+
+    /// What it says of an account.
+    fn write_described(&self, f: &mut Fields<'_>) {
+        let Some(change) = self.describes() else { return };
+        f.message(63, |f| {
+            f.text(1, change.account);
+            change.metadata().for_each(|of| f.encoded(2, of.encoded()));
+        });
+    }
+
+    /// Overdrafts that legs of its command bring.
+    fn write_overdrafts(&self, f: &mut Fields<'_>) {
+        for (index, leg) in (0..).zip(&self.command.legs) {
+            let Some(overdraft) = leg.overdraft else { continue };
+            f.message(62, |f| {
+                f.uint(1, index);
+                match overdraft {
+                    Overdraft::UpTo(minor) => f.amount(2, minor),
+                    Overdraft::Unlimited => f.flag(3, true),
+                }
             });
         }
     }

@@ -3,6 +3,7 @@
 
 use crate::accounts::{AccountTable, Figures, Terms};
 use crate::adjustment;
+use crate::changed::Changed;
 use crate::channels::Incoming;
 use crate::clearing::{Cleared, ClearingNets, Side as ClearingSide};
 use crate::config::PostingConfig;
@@ -11,15 +12,17 @@ use crate::effects::{self, Effect};
 use crate::groups::Group;
 use crate::holds::{Hold, HoldChanges};
 use crate::ids::{IdKey, IdRecord};
-use crate::limits::ByAccount;
+use crate::limits::{ByAccount, Limited, OwnLimits};
 use crate::lines::{ClearingLine, DecisionLine, ReceivedLine};
+use crate::metadata::{self, Metadata};
 use crate::outbox::Outbox;
+use crate::overdraft::Overdraft;
 use crate::proposals::Proposal;
 use crate::refusal;
 use crate::resend::Again;
 use crate::reversal::{self, Reversed};
 use crate::state::Slot;
-use crate::status::Status;
+use crate::status::{Stated, Status};
 use crate::suspense::{Case, CaseKey};
 use crate::velocity::Moves;
 use prost::Message;
@@ -68,6 +71,8 @@ pub struct LocalLeg<'a> {
     pub terms: Option<Terms>,
     /// The account's row in the state, where that is known.
     pub row: Option<u32>,
+    /// How far below zero it may take its account.
+    pub overdraft: Option<Overdraft>,
 }
 
 /// Debits count up, credits down.
@@ -134,8 +139,10 @@ pub struct Overlay<'a> {
     pub(crate) cases: BTreeMap<CaseKey, Option<Case>>,
     /// Accounts whose status changed.
     pub(crate) statuses: BTreeMap<Box<str>, Status>,
+    /// What is said of accounts of which this window has said something.
+    pub(crate) metadata: BTreeMap<Box<str>, Metadata>,
     /// Limits that events of this window have given accounts.
-    pub(crate) limits: ByAccount,
+    pub(crate) limits: ByAccount<OwnLimits>,
     /// What was moved of accounts that have a rule about velocity.
     pub(crate) moves: Moves,
     /// Events of which more or less is given back.
@@ -189,6 +196,7 @@ impl<'a> Overlay<'a> {
             proposals: BTreeMap::new(),
             cases: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            metadata: BTreeMap::new(),
             limits: ByAccount::default(),
             moves: Moves::default(),
             reversals: BTreeMap::new(),
@@ -249,11 +257,14 @@ impl<'a> Overlay<'a> {
         }
         adjustment::effects(line, &mut self.effects);
         if let Some((account, status)) = line.status {
-            self.effects.push(Effect::Status { account: account.clone(), status: *status });
+            let status = Box::new(Stated { status: *status, since: Changed::by(line) });
+            self.effects.push(Effect::Status { account: account.clone(), status });
         }
+        self.effects.extend(line.describes().map(metadata::effect));
         if let Some((account, asset, limits)) = line.limits {
             let (account, asset) = (account.clone(), asset.clone());
-            self.effects.push(Effect::Limits { account, asset, limits: *limits });
+            let limits = Box::new(Limited { own: *limits, since: Changed::by(line) });
+            self.effects.push(Effect::Limits { account, asset, limits });
         }
         if let Some((key, hold)) = line.hold {
             self.effects.push(effects::held(*key, hold.clone()));
@@ -527,6 +538,7 @@ impl<'a> Overlay<'a> {
                 matched: None,
                 terms: None,
                 row: None,
+                overdraft: None,
             };
             let lines = if net.sum == 0 { Vec::new() } else { self.try_book(&[leg])? };
             self.settle(&lines);

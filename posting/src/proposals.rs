@@ -4,6 +4,7 @@
 
 use crate::ids::{IdKey, key_of};
 use crate::lines::{DecisionLine, ProposalLine, RemoteLine};
+use crate::overdraft::Overdraft;
 use crate::suspense::CaseKey;
 use crate::views::EventView;
 use prost::Message;
@@ -39,12 +40,18 @@ impl Proposal {
     #[must_use]
     pub fn of_line(line: &DecisionLine<'_>, proposal: &ProposalLine<'_>) -> Self {
         let facts = &line.command.facts;
-        let leg = |leg: &RemoteLine<'_>| Leg {
-            account: leg.account.to_owned(),
-            asset: leg.asset.to_owned(),
-            side: leg.side as i32,
-            amount: Some(leg.amount.into()),
-            r#match: leg.matched.and_then(|matched| Match::decode(matched).ok()),
+        let leg = |leg: &RemoteLine<'_>| {
+            let of = line.command.legs.get(leg.leg as usize).and_then(|of| of.overdraft);
+            let (overdraft, overdraft_unlimited) = Overdraft::to_wire(of);
+            Leg {
+                account: leg.account.to_owned(),
+                asset: leg.asset.to_owned(),
+                side: leg.side as i32,
+                amount: Some(leg.amount.into()),
+                r#match: leg.matched.and_then(|matched| Match::decode(matched).ok()),
+                overdraft,
+                overdraft_unlimited,
+            }
         };
         Self {
             event: EventKey { source: facts.event.source.to_owned(), id: facts.event.id.to_owned() },
@@ -61,12 +68,10 @@ impl Proposal {
     /// The same from the journal.
     #[must_use]
     pub fn of_decision(decision: &Decision, state: &ProposalState) -> Self {
-        let leg = |leg: &RemoteLeg| Leg {
-            account: leg.account.clone(),
-            asset: leg.asset.clone(),
-            side: leg.side,
-            amount: leg.amount,
-            r#match: leg.r#match.clone(),
+        let leg = |leg: &RemoteLeg| {
+            let (overdraft, overdraft_unlimited) = Overdraft::in_decision(&decision.overdraft, leg.leg);
+            let RemoteLeg { account, asset, side, amount, r#match, .. } = leg.clone();
+            Leg { account, asset, side, amount, r#match, overdraft, overdraft_unlimited }
         };
         Self {
             event: state.event.clone().unwrap_or_default(),

@@ -200,6 +200,7 @@ const fn leg_of<'c>(credit: &CreditView<'c>, terms: Option<Terms>) -> LocalLeg<'
         matched: to.matched,
         terms,
         row: credit.row,
+        overdraft: None,
     }
 }
 
@@ -243,5 +244,6 @@ fn resolve(o: &mut Overlay<'_>, from: u32, sequence: u64, check: u64, verdict: V
         batch: verdict.batch,
         accounting_date: verdict.accounting_date,
         item_check: check,
+        detail: verdict.detail,
     }));
 }

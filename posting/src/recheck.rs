@@ -128,16 +128,24 @@ fn check_found(looked_back: &LookedBack, sequence: u64) -> Option<u64> {
 /// # Errors
 /// The batch does not decode.
 pub fn checks_taken(from: u32, sought: &LookBack, batch: &Opened) -> Result<Vec<Bytes>, String> {
-    let body: JournalBody = batch.body().map_err(|e| e.to_string())?;
     let mut found = BytesMut::new();
-    for item in body.item.iter().filter_map(|item| item.item.as_ref()) {
-        let Some((of, sequence, check)) = taken(item) else { continue };
-        if of == from && (sought.first..=sought.last).contains(&sequence) {
+    for (sequence, check) in taken_of(from, batch)? {
+        if (sought.first..=sought.last).contains(&sequence) {
             found.put_u64(sequence);
             found.put_u64(check);
         }
     }
     Ok(vec![found.freeze()])
+}
+
+/// Sequence and check of every item of the channel from partition `from` that a journal batch says was taken.
+///
+/// # Errors
+/// The batch does not decode.
+pub fn taken_of(from: u32, batch: &Opened) -> Result<Vec<(u64, u64)>, String> {
+    let body: JournalBody = batch.body().map_err(|e| e.to_string())?;
+    let items = body.item.iter().filter_map(|item| taken(item.item.as_ref()?));
+    Ok(items.filter(|(of, ..)| *of == from).map(|(_, sequence, check)| (sequence, check)).collect())
 }
 
 /// Sender, sequence and check of the channel item that a journal item says was taken.

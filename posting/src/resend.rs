@@ -10,16 +10,18 @@
 
 use crate::decide::Broken;
 use crate::outbox::Outbox;
-use crate::overlay::Overlay;
+use crate::overdraft::Overdraft;
+use crate::overlay::{Overlay, Refusal};
 use crate::recheck::sequence_of;
 use crate::state::Slot;
 use bytes::Bytes;
 use prost::Message;
 use schemas::batch::Opened;
+use schemas::reason::Reason;
 use schemas::wire::{
     Answer, Command, Credit, CreditItem, DayMarkerSent, Decision, Forward, HoldLeg, JournalBody, Leg,
-    Outcome, RemoteLeg, Resend, ResendTaken, Resending, Reserve, ReserveSent, Verdict, Void, command,
-    credit_item, decision, journal_item::Item,
+    Outcome, RemoteLeg, RepairChannel, Resend, ResendTaken, Resending, Reserve, ReserveSent, Verdict, Void,
+    command, credit_item, decision, journal_item::Item,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use stream::processor::{ChannelEnd, LookBack};
@@ -86,6 +88,26 @@ pub fn asked(o: &mut Overlay<'_>, from: u32, sequence: u64, from_sequence: u64) 
     }
     let next = if next == 0 { from_sequence } else { next.min(from_sequence) };
     o.again.insert(from, Again { next, answered: sequence });
+    Ok(())
+}
+
+/// An operator asks for a channel of this partition from an item on: it goes the way of a `Resend`, which it does not answer.
+///
+/// # Errors
+/// [`Reason::UnknownItem`].
+pub fn ordered(o: &mut Overlay<'_>, repair: &RepairChannel) -> Result<(), Refusal> {
+    let RepairChannel { from, to, first } = *repair;
+    let refused = |what: String| Err(Refusal::new(Reason::UnknownItem, what));
+    if from != o.base.slot {
+        return refused(format!("p{from:02} sends that channel, this is p{:02}", o.base.slot));
+    }
+    let sent = o.base.outgoing.get(&to).map_or(0, |out| out.sequence);
+    if first == 0 || first > sent {
+        return refused(format!("item {first} of the channel to p{to:02}, sent are {sent}"));
+    }
+    let Again { next, answered } = again(o, to);
+    let next = if next == 0 { first } else { next.min(first) };
+    o.again.insert(to, Again { next, answered });
     Ok(())
 }
 
@@ -208,7 +230,8 @@ fn reserve_of(decision: &Decision, sent: &ReserveSent) -> credit_item::Item {
     let leg = |held: &schemas::wire::HeldLeg| {
         let asked = decision.asked.iter().find(|asked| asked.leg == held.leg).cloned().unwrap_or_default();
         let (account, asset, side) = (asked.account, asked.asset, asked.side);
-        HoldLeg { leg: held.leg, account, asset, side, amount: held.amount }
+        let (overdraft, overdraft_unlimited) = Overdraft::in_decision(&decision.overdraft, held.leg);
+        HoldLeg { leg: held.leg, account, asset, side, amount: held.amount, overdraft, overdraft_unlimited }
     };
     let leg = sent.leg.iter().map(leg).collect();
     credit_item::Item::Reserve(Reserve { event: decision.event.clone(), leg })
@@ -252,12 +275,10 @@ fn verdict_of(decision: &Decision, batch: u64) -> credit_item::Item {
 /// The command that a pending decision is about, as it came.
 #[must_use]
 pub fn command_of(decision: Decision) -> Command {
-    let leg = |asked: RemoteLeg| Leg {
-        account: asked.account,
-        asset: asked.asset,
-        side: asked.side,
-        amount: asked.amount,
-        r#match: asked.r#match,
+    let leg = |asked: RemoteLeg| {
+        let (overdraft, overdraft_unlimited) = Overdraft::in_decision(&decision.overdraft, asked.leg);
+        let RemoteLeg { account, asset, side, amount, r#match, .. } = asked;
+        Leg { account, asset, side, amount, r#match, overdraft, overdraft_unlimited }
     };
     Command {
         event: decision.event,

@@ -289,13 +289,19 @@ fn legs_of(decision: Decision) -> Result<Vec<Leg>, Refusal> {
         let amount = Some(entry.amount().into());
         (
             entry.leg,
-            Leg { account: entry.account, asset: entry.asset, side: entry.side, amount, r#match: None },
+            Leg { account: entry.account, asset: entry.asset, side: entry.side, amount, ..Leg::default() },
         )
     });
     let there = decision.remote.into_iter().chain(decision.asked).map(|leg| {
         (
             leg.leg,
-            Leg { account: leg.account, asset: leg.asset, side: leg.side, amount: leg.amount, r#match: None },
+            Leg {
+                account: leg.account,
+                asset: leg.asset,
+                side: leg.side,
+                amount: leg.amount,
+                ..Leg::default()
+            },
         )
     });
     let legs: BTreeMap<u32, Leg> = here.chain(there).collect();

@@ -19,8 +19,9 @@ pub const RECORD_BYTES_MAX: usize = 1_000_000;
 
 /// What an item may take more in the journal than where it comes from: outcome, reason, sequences, check, detail.
 const ITEM_BYTES: usize = 160;
-/// What a leg may take more as an entry: its number, two balances, the batch before, and a longer length.
-const LEG_BYTES: usize = 67;
+/// What a leg may take more as an entry: its number, two balances, the batch before, and a longer length; and the frame of
+/// its overdraft, which stands beside it.
+const LEG_BYTES: usize = 73;
 /// A clearing entry and a tally, for which the credits of a window are netted.
 const NET_BYTES: usize = 320;
 /// What a partition says of an account that is short of funds.

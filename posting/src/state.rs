@@ -11,6 +11,7 @@ use crate::horizon::Horizon;
 use crate::id_table::{IdTable, PAGE_ROWS};
 use crate::ids::{IdKey, IdRecord, key_of};
 use crate::limits::LimitTable;
+use crate::metadata::{self, MetadataTable};
 use crate::proposals::{Proposal, ProposalTable};
 use crate::resend::Again;
 use crate::reversal::{ReversalTable, Reversed};
@@ -48,6 +49,8 @@ pub struct Slot {
     pub cases: CaseTable,
     /// Accounts that an event has opened, closed or frozen.
     pub statuses: StatusTable,
+    /// Accounts of which an event has said something.
+    pub metadata: MetadataTable,
     /// Accounts to which an event has given limits.
     pub limits: LimitTable,
     /// What was moved of accounts that have a rule about velocity.
@@ -108,6 +111,7 @@ impl Slot {
             proposals: ProposalTable::default(),
             cases: CaseTable::default(),
             statuses: StatusTable::default(),
+            metadata: MetadataTable::default(),
             limits: LimitTable::default(),
             velocity: VelocityTable::default(),
             reversals: ReversalTable::default(),
@@ -176,8 +180,9 @@ impl Slot {
             }
             Effect::Horizon(to) => self.ids.move_horizon(Horizon::from_wire(&to)),
             Effect::Reversed { key, reversed } => self.reversals.set(key, *reversed),
-            Effect::Status { account, status } => self.statuses.set(account, status),
-            Effect::Limits { account, asset, limits } => self.limits.set(account, asset, limits),
+            Effect::Status { account, status } => self.statuses.set(account, *status),
+            Effect::Described { account, changes } => self.metadata.change(account, changes),
+            Effect::Limits { account, asset, limits } => self.limits.set(account, asset, *limits),
             Effect::Moved(of) => self.velocity.set(*of),
             Effect::Repeated { conflict } => {
                 let count = if conflict { &mut self.conflicts } else { &mut self.duplicates };
@@ -279,6 +284,7 @@ impl Slot {
 }
 
 const KEY_ACCOUNT: u8 = b'a';
+const KEY_METADATA: u8 = b'd';
 const KEY_GROUP: u8 = b'g';
 const KEY_HOLD: u8 = b'h';
 const KEY_ID: u8 = b'i';
@@ -314,6 +320,10 @@ fn id_key(id: &IdKey) -> [u8; 17] {
 
 fn status_key(account: &str) -> Vec<u8> {
     [&[KEY_STATUS], account.as_bytes()].concat()
+}
+
+fn metadata_key(account: &str) -> Vec<u8> {
+    [&[KEY_METADATA], account.as_bytes()].concat()
 }
 
 fn keyed(kind: u8, id: &IdKey) -> [u8; 17] {
@@ -465,6 +475,7 @@ impl SlotState for Slot {
         self.statuses.take_dirty(|account, status| {
             put(&status_key(account), Some(&status.to_wire(account).encode_to_vec()));
         });
+        self.metadata.take_dirty(|account, said| put(&metadata_key(account), said.as_deref()));
         self.limits.take_dirty(|account, asset, limits| {
             let stored = limits.map(|limits| limits.to_wire(account, asset).encode_to_vec());
             put(&limits_key(account, asset), stored.as_deref());
@@ -484,6 +495,7 @@ impl SlotState for Slot {
             + self.proposals.dirty_bytes()
             + self.cases.dirty_bytes()
             + self.statuses.dirty_bytes()
+            + self.metadata.dirty_bytes()
             + self.limits.dirty_bytes()
             + self.velocity.dirty_bytes()
             + self.reversals.dirty_bytes()
@@ -536,6 +548,7 @@ impl SlotState for Slot {
                 let (key, case) = Case::decode(value).ok_or_else(wrong)?;
                 self.cases.load(key, case);
             }
+            Some((&KEY_METADATA, _)) => self.metadata.load(value).ok_or_else(wrong)?,
             Some((&KEY_LIMITS, _)) => self.limits.load(value).ok_or_else(wrong)?,
             Some((&KEY_VELOCITY, rest)) => self.velocity.load(rest, value).ok_or_else(wrong)?,
             Some((&KEY_REVERSED, rest)) => {
@@ -576,6 +589,9 @@ impl SlotState for Slot {
         for (account, status) in self.statuses.sorted() {
             put(&status_key(account), Some(&status.to_wire(account).encode_to_vec()));
         }
+        for (account, said) in self.metadata.all() {
+            put(&metadata_key(account), Some(&metadata::encode(account, said)));
+        }
         for (account, asset, limits) in self.limits.sorted() {
             put(&limits_key(account, asset), Some(&limits.to_wire(account, asset).encode_to_vec()));
         }
@@ -604,6 +620,8 @@ impl SlotState for Slot {
         all.extend(self.cases.all().map(|(key, case)| (case_key(*key).to_vec(), case.encode(*key))));
         let statuses = self.statuses.sorted().into_iter();
         all.extend(statuses.map(|(account, s)| (status_key(account), s.to_wire(account).encode_to_vec())));
+        let said = self.metadata.all();
+        all.extend(said.map(|(account, said)| (metadata_key(account), metadata::encode(account, said))));
         let limits = self.limits.sorted().into_iter();
         all.extend(limits.map(|(account, asset, own)| {
             (limits_key(account, asset), own.to_wire(account, asset).encode_to_vec())

@@ -4,7 +4,9 @@
 //! none.
 
 use crate::accounts::Terms;
+use crate::changed::Changed;
 use crate::decide::Booked;
+use crate::metadata;
 use crate::overlay::{Overlay, Refusal};
 use crate::views::{AccountChange, CommandView};
 use prost::Message;
@@ -38,13 +40,6 @@ impl Status {
         }
     }
 
-    /// As in the journal.
-    #[must_use]
-    pub fn to_wire(self, account: &str) -> AccountStatus {
-        let Self { opened, closed, debits_frozen, credits_frozen } = self;
-        AccountStatus { account: account.to_owned(), opened, closed, debits_frozen, credits_frozen }
-    }
-
     /// Why an entry on `side` is refused.
     fn refusal(self, side: Side, terms: &Terms) -> Option<Reason> {
         let frozen = if side == Side::Credit { self.credits_frozen } else { self.debits_frozen };
@@ -76,15 +71,34 @@ impl Status {
                 credits_frozen: self.credits_frozen && !credits,
                 ..self
             },
-            Action::Unspecified => self,
+            Action::Describe | Action::Unspecified => self,
         }
+    }
+}
+
+/// A status, and the event that made it so.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stated {
+    /// Status.
+    pub status: Status,
+    /// Since when.
+    pub since: Changed,
+}
+
+impl Stated {
+    /// As in a checkpoint.
+    #[must_use]
+    pub fn to_wire(&self, account: &str) -> AccountStatus {
+        let Status { opened, closed, debits_frozen, credits_frozen } = self.status;
+        let (account, event, date) = (account.to_owned(), Some(self.since.event.clone()), self.since.date);
+        AccountStatus { account, opened, closed, debits_frozen, credits_frozen, event, date }
     }
 }
 
 /// Accounts whose status an event has changed.
 #[derive(Debug, Default)]
 pub struct StatusTable {
-    by_account: BTreeMap<Box<str>, Status>,
+    by_account: BTreeMap<Box<str>, Stated>,
     dirty: BTreeSet<Box<str>>,
 }
 
@@ -98,29 +112,40 @@ impl StatusTable {
     /// Status of an account.
     #[must_use]
     pub fn of(&self, account: &str) -> Status {
-        self.by_account.get(account).copied().unwrap_or_default()
+        self.by_account.get(account).map(|stated| stated.status).unwrap_or_default()
+    }
+
+    /// Status of an account and the event that made it so; `None` = the usual one.
+    #[must_use]
+    pub fn stated(&self, account: &str) -> Option<&Stated> {
+        self.by_account.get(account)
     }
 
     /// Every account whose status an event has changed, sorted.
     #[must_use]
-    pub fn sorted(&self) -> Vec<(&str, Status)> {
-        self.by_account.iter().map(|(account, status)| (&**account, *status)).collect()
+    pub fn sorted(&self) -> Vec<(&str, &Stated)> {
+        self.by_account.iter().map(|(account, stated)| (&**account, stated)).collect()
     }
 
-    pub(crate) fn set(&mut self, account: Box<str>, status: Status) {
+    pub(crate) fn set(&mut self, account: Box<str>, status: Stated) {
         self.dirty.insert(account.clone());
         self.by_account.insert(account, status);
     }
 
     pub(crate) fn load(&mut self, value: &[u8]) -> Option<()> {
-        let status = AccountStatus::decode(value).ok()?;
-        self.by_account.insert(status.account.as_str().into(), Status::from_wire(&status));
+        let stored = AccountStatus::decode(value).ok()?;
+        let status = Status::from_wire(&stored);
+        // Without its event it is a checkpoint of before that was kept: the journal has it.
+        let since = Changed { event: stored.event?, date: stored.date };
+        self.by_account.insert(stored.account.as_str().into(), Stated { status, since });
         Some(())
     }
 
-    pub(crate) fn take_dirty(&mut self, mut each: impl FnMut(&str, Status)) {
+    pub(crate) fn take_dirty(&mut self, mut each: impl FnMut(&str, &Stated)) {
         for account in std::mem::take(&mut self.dirty) {
-            each(&account, self.of(&account));
+            if let Some(stated) = self.by_account.get(&account) {
+                each(&account, stated);
+            }
         }
     }
 
@@ -151,10 +176,10 @@ impl Overlay<'_> {
     }
 }
 
-/// Changes the status of an account.
+/// Changes the status of an account, and what is said of it.
 ///
 /// # Errors
-/// [`Reason::AccountClosed`], [`Reason::AccountNotEmpty`]; nothing is changed.
+/// [`Reason::AccountClosed`], [`Reason::AccountNotEmpty`], [`Reason::TooMuchMetadata`]; nothing is changed.
 pub fn change<'c>(
     o: &mut Overlay<'_>,
     command: &CommandView<'c>,
@@ -167,7 +192,14 @@ pub fn change<'c>(
     if change.action() == Action::Close {
         check_empty(o, change.account)?;
     }
-    let (account, after): (Box<str>, Status) = (change.account.into(), before.after(change));
+    let account: Box<str> = change.account.into();
+    if let Some(said) = metadata::after(o, change)? {
+        o.metadata.insert(account.clone(), said);
+    }
+    if change.action() == Action::Describe {
+        return Ok(Booked::nothing(o, command));
+    }
+    let after = before.after(change);
     o.statuses.insert(account.clone(), after);
     Ok(Booked::nothing(o, command).with_status(account, after))
 }

@@ -79,7 +79,7 @@ impl Case {
             asset: self.asset.clone(),
             side: side as i32,
             amount: Some(self.amount.into()),
-            r#match: None,
+            ..Leg::default()
         };
         vec![leg(account_of(slot), back), leg(to.to_owned(), self.side)]
     }

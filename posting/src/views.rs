@@ -2,9 +2,10 @@
 //! a command costs no allocation but its list of legs. A test holds these against the generated types.
 
 use crate::adjustment::Adjust;
+use crate::overdraft::Overdraft;
 use schemas::wire::{
-    Answer, BookAtMost, DayMarker, Match, PlaceHold, Resend, Reserve, Side, SuspenseCase, Verdict, Void,
-    change_account::Action,
+    Answer, BookAtMost, DayMarker, Match, PlaceHold, RepairChannel, Resend, Reserve, Side, SuspenseCase,
+    Verdict, Void, change_account::Action,
 };
 use schemas::wire_read::{Field, WireError, fields};
 use schemas::wire_write::Fields;
@@ -70,6 +71,8 @@ pub struct LegView<'a> {
     pub amount: i128,
     /// The encoded `Match`, which has been seen to decode.
     pub matched: Option<&'a [u8]>,
+    /// How far below zero it may take its account.
+    pub overdraft: Option<Overdraft>,
 }
 
 impl<'a> LegView<'a> {
@@ -89,6 +92,8 @@ impl<'a> LegView<'a> {
                 3 => leg.side = field.int32()?,
                 4 => leg.amount = field.amount()?,
                 5 => leg.matched = Some(matched(&field)?),
+                6 => leg.overdraft = leg.overdraft.or(Some(Overdraft::UpTo(field.amount()?))),
+                7 if field.flag()? => leg.overdraft = Some(Overdraft::Unlimited),
                 _ => {}
             }
         }
@@ -191,6 +196,8 @@ pub enum Operation<'a> {
     ChangeLimits(LimitsChange<'a>),
     /// Its two legs are booked, with at most what the account of the leg on that side has available.
     BookAtMost(Side),
+    /// A channel is sent again.
+    RepairChannel(RepairChannel),
     /// A parked event is let in or turned away.
     Admit {
         /// The event that is parked.
@@ -268,6 +275,46 @@ pub struct AccountChange<'a> {
     pub account: &'a str,
     action: i32,
     side: i32,
+    encoded: &'a [u8],
+}
+
+/// `MetadataChange`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MetadataView<'a> {
+    /// Key.
+    pub key: &'a str,
+    /// Its value, unless it is removed.
+    pub value: &'a str,
+    removed: bool,
+    encoded: &'a [u8],
+}
+
+impl<'a> MetadataView<'a> {
+    /// Its value from now on; `None` = it is removed.
+    #[must_use]
+    pub fn value(&self) -> Option<&'a str> {
+        (!self.removed).then_some(self.value)
+    }
+
+    /// The message as it stands in the record.
+    #[must_use]
+    pub const fn encoded(&self) -> &'a [u8] {
+        self.encoded
+    }
+
+    fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
+        let mut change = Self { encoded, ..Self::default() };
+        for field in fields(encoded) {
+            let field = field?;
+            match field.tag {
+                1 => change.key = field.text()?,
+                2 => change.value = field.text()?,
+                3 => change.removed = field.flag()?,
+                _ => {}
+            }
+        }
+        Ok(change)
+    }
 }
 
 impl<'a> AccountChange<'a> {
@@ -283,14 +330,22 @@ impl<'a> AccountChange<'a> {
         Side::try_from(self.side).unwrap_or_default()
     }
 
+    /// What it says of the account.
+    pub fn metadata(&self) -> impl Iterator<Item = MetadataView<'a>> + use<'a> {
+        let of = |field: Field<'a>| MetadataView::read(field.bytes().ok()?).ok();
+        // All of them were read once: none has an error.
+        fields(self.encoded).filter_map(Result::ok).filter(|field| field.tag == 4).filter_map(of)
+    }
+
     fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
-        let mut change = Self::default();
+        let mut change = Self { encoded, ..Self::default() };
         for field in fields(encoded) {
             let field = field?;
             match field.tag {
                 1 => change.account = field.text()?,
                 2 => change.action = field.int32()?,
                 3 => change.side = field.int32()?,
+                4 => drop(MetadataView::read(field.bytes()?)?),
                 _ => {}
             }
         }
@@ -375,17 +430,13 @@ impl<'a> Operation<'a> {
             Self::ReverseEvent { event: of } => {
                 f.message(reverse_event, |f| event(f, of));
             }
-            Self::ChangeAccount(change) => {
-                f.message(change_account, |f| {
-                    f.text(1, change.account);
-                    f.int(2, change.action.into());
-                    f.int(3, change.side.into());
-                });
-            }
+            Self::ChangeAccount(change) => f.encoded(change_account, change.encoded),
             Self::ChangeLimits(change) => f.encoded(change_limits, change.encoded),
             Self::BookAtMost(side) => {
                 f.message(book_at_most, |f| f.int(1, i64::from(*side as i32)));
             }
+            // Home alone decides it: it never waits and never travels on.
+            Self::RepairChannel(_) => {}
             Self::Admit { event: of, refuse } => {
                 f.message(Self::ADMIT, |f| {
                     event(f, of);
@@ -464,6 +515,9 @@ impl<'a> CommandView<'a> {
                 46 => self.rate = field.text()?,
                 tag @ (18..=22 | 24 | 25) => self.operation = Operation::read(tag, field.bytes()?)?,
                 tag @ 26..=29 => self.operation = Operation::Adjust(Adjust::read(tag, field.bytes()?)?),
+                30 => {
+                    self.operation = Operation::RepairChannel(prost::Message::decode(field.bytes()?)?);
+                }
                 31 => self.operation = Operation::read(Operation::ADMIT, field.bytes()?)?,
                 40 => self.principal = field.text()?,
                 _ => {}
@@ -642,8 +696,9 @@ mod tests {
     use prost::Message;
     use schemas::wire::{
         AdmitEvent, ApproveAdjustment, CaptureHold, ChangeAccount, ChangeLimits, Command, CommandItem,
-        Credit, CreditItem, EventKey, Forward, Leg, LimitChange, ProposeAdjustment, RejectAdjustment,
-        ReleaseHold, ResolveSuspense, ReverseEvent, command, command_item, credit_item, limit_change,
+        Credit, CreditItem, EventKey, Forward, Leg, LimitChange, MetadataChange, ProposeAdjustment,
+        RejectAdjustment, ReleaseHold, ResolveSuspense, ReverseEvent, command, command_item, credit_item,
+        limit_change,
     };
 
     fn case() -> impl Strategy<Value = Option<SuspenseCase>> {
@@ -671,9 +726,12 @@ mod tests {
             (key(), any::<bool>()).prop_map(|(event, refuse)| Some(command::Operation::AdmitEvent(
                 AdmitEvent { event, refuse }
             ))),
-            ("[a-z:]{0,9}", 0_i32..6, 0_i32..4).prop_map(|(account, action, side)| {
-                Some(command::Operation::ChangeAccount(ChangeAccount { account, action, side }))
-            }),
+            ("[a-z:]{0,9}", 0_i32..7, 0_i32..4, proptest::collection::vec(metadata(), 0..3)).prop_map(
+                |(account, action, side, metadata)| {
+                    let change = ChangeAccount { account, action, side, metadata };
+                    Some(command::Operation::ChangeAccount(change))
+                }
+            ),
             Just(Some(command::Operation::ProposeAdjustment(ProposeAdjustment {}))),
             (key(), "[a-z:]{0,9}", case()).prop_map(|(proposal, proposed_by, case)| Some(
                 command::Operation::ApproveAdjustment(ApproveAdjustment { proposal, proposed_by, case })
@@ -689,6 +747,14 @@ mod tests {
                 Some(command::Operation::ChangeLimits(ChangeLimits { account, asset, least, most }))
             }),
         ]
+    }
+
+    fn metadata() -> impl Strategy<Value = MetadataChange> {
+        ("[a-z]{0,3}", "[a-z]{0,3}", any::<bool>()).prop_map(|(key, value, removed)| MetadataChange {
+            key,
+            value,
+            removed,
+        })
     }
 
     fn limit() -> impl Strategy<Value = Option<LimitChange>> {
@@ -720,6 +786,15 @@ mod tests {
             same_limit(view.least, of.least.as_ref());
             same_limit(view.most, of.most.as_ref());
         }
+        if let (Operation::ChangeAccount(view), Some(command::Operation::ChangeAccount(of))) = (view, of) {
+            assert_eq!(view.account, of.account);
+            let changes = view.metadata().map(|of| (of.key.to_owned(), of.value().map(str::to_owned)));
+            let expected =
+                of.metadata.iter().map(|of| (of.key.clone(), (!of.removed).then(|| of.value.clone())));
+            assert!(changes.eq(expected));
+            let encoded = view.metadata().map(|of| of.encoded().to_vec());
+            assert!(encoded.eq(of.metadata.iter().map(Message::encode_to_vec)));
+        }
         let key = match of {
             Some(command::Operation::CaptureHold(CaptureHold { hold, .. })) => hold.as_ref(),
             Some(command::Operation::ReleaseHold(ReleaseHold { hold })) => hold.as_ref(),
@@ -737,9 +812,11 @@ mod tests {
 
     prop_compose! {
         fn leg()(account in "[a-z:]{0,9}", asset in "[A-Z]{0,4}", side in 0_i32..4, amount in any::<i128>(),
-                 order in proptest::option::of("[0-9]{0,5}")) -> Leg {
+                 order in proptest::option::of("[0-9]{0,5}"), up_to in proptest::option::of(any::<i128>()),
+                 unlimited in any::<bool>()) -> Leg {
             Leg { account, asset, side, amount: Some(amount.into()),
-                  r#match: order.map(|order| Match { order, ..Match::default() }) }
+                  r#match: order.map(|order| Match { order, ..Match::default() }),
+                  overdraft: up_to.map(Into::into), overdraft_unlimited: unlimited }
         }
     }
 
@@ -764,6 +841,7 @@ mod tests {
         assert_eq!((view.account, view.asset, view.side()), (&*leg.account, &*leg.asset, leg.side()));
         assert_eq!(view.amount, schemas::amount_wire::value(leg.amount));
         assert_eq!(view.matched.map(<[u8]>::to_vec), leg.r#match.as_ref().map(Message::encode_to_vec));
+        assert_eq!(view.overdraft, Overdraft::of_wire(leg.overdraft, leg.overdraft_unlimited));
     }
 
     fn read_item(item: &[u8]) -> Result<CommandItemView<'_>, ViewError> {
@@ -829,6 +907,7 @@ mod tests {
             let view = CreditItemView::read(&item).unwrap();
             prop_assert_eq!(view.sequence, 9);
             let CreditKind::Credit(view) = view.kind else { panic!("a credit") };
+            let to = Leg { overdraft: None, overdraft_unlimited: false, ..to };
             same_leg(&view.to, &to);
             prop_assert_eq!((view.leg, view.carried_from, view.reserved), (c.lane, carried_from, reserved));
             let with = |facts| CommandView {

@@ -12,6 +12,12 @@ pub const ASSET_BYTES_MAX: usize = 16;
 pub const SOURCE_BYTES_MAX: usize = 256;
 /// Longest CloudEvents `id` in bytes.
 pub const EVENT_ID_BYTES_MAX: usize = 256;
+/// Most keys of what is said of an account.
+pub const METADATA_KEYS_MAX: usize = 16;
+/// Longest of these keys, in bytes.
+pub const METADATA_KEY_BYTES_MAX: usize = 64;
+/// Longest value of such a key, in bytes.
+pub const METADATA_VALUE_BYTES_MAX: usize = 256;
 
 /// Why a text is not an account name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

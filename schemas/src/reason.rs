@@ -68,16 +68,18 @@ reasons! {
     AccountClosed = 31, "account_closed", false, "The account is closed.", "Use another account; an event may open this one again.";
     AccountFrozen = 32, "account_frozen", true, "The account is frozen on this side.", "Send it again under a new id when the account is unfrozen.";
     AccountNotEmpty = 33, "account_not_empty", true, "An account is closed only when its balances are zero and nothing is on hold.", "Empty the account first; the detail says what is in it.";
+    TooMuchMetadata = 48, "too_much_metadata", true, "An account would have more than 16 keys of metadata.", "Remove keys first, by an event that sets them to null; the detail says how many there would be.";
     NoPrincipal = 41, "no_principal", false, "Nobody is known to stand behind the event, and this needs somebody.", "Send it through a door that knows who you are: HTTP with a token, or the command line on this machine.";
     UnknownProposal = 43, "unknown_proposal", true, "No event proposed the adjustment that is named.", "Send it again under a new id when it is proposed; both need the same partitionkey or subject.";
     ProposalNotOpen = 44, "proposal_not_open", false, "The proposal is booked, rejected, being booked by another approval, or its time is over.", "Propose it anew, if it is still wanted.";
     CaseNotOpen = 46, "case_not_open", false, "The case in suspense is resolved, or has a proposal already, or there is none.", "Look at `ledgerflow suspense list`.";
+    UnknownItem = 47, "unknown_item", false, "A channel cannot be sent again from there: it has no such item, or another partition sends it.", "Look at `ledgerflow channels`; the event's partitionkey must live in the partition that sends the channel.";
     SelfApproval = 42, "self_approval", false, "A proposal cannot be approved by the principal who made it.", "Let somebody else approve it.";
     AtMostMismatch = 45, "at_most_mismatch", false, "An event books at most what one account has available, and it has not two legs, or the other account may refuse it too.", "Let accounts that may refuse stand on the side that `at_most` names only; the detail names the other.";
     LimitNotInChart = 39, "limit_not_in_chart", false, "An event gives an account a limit, and nobody would ask the account: the chart gives it none of that kind.", "Give the accounts of that pattern a limit, or `guarded`, in accounts.yaml.";
     LimitsContradict = 40, "limits_contradict", true, "An account's least balance would be above its largest.", "Change both limits by one event; the detail names them.";
-    NotParked = 60, "not_parked", false, "The event that is named is not parked: it is decided, judged already, or unknown.", "Look at `ledgerflow parked list`.";
-    TurnedAway = 61, "turned_away", false, "The event may have been booked so long ago that nothing is known of it, and a principal turned it away.", "Nothing, if it was booked then; else send it again under a new id with the time at which you send it.";
+    NotParked = 49, "not_parked", false, "The event that is named is not parked: it is decided, judged already, or unknown.", "Look at `ledgerflow parked list`.";
+    TurnedAway = 50, "turned_away", false, "The event may have been booked so long ago that nothing is known of it, and a principal turned it away.", "Nothing, if it was booked then; else send it again under a new id with the time at which you send it.";
     InsufficientFunds = 21, "insufficient_funds", true, "An account would pass its limit.", "Fund the account and send again under a new id.";
     BalanceTooHigh = 37, "balance_too_high", true, "An account would hold more than its limit.", "Move funds out of the account, and send again under a new id; the detail names the limit.";
     VelocityExceeded = 38, "velocity_exceeded", true, "An account would be moved further, or more often, than it may be within a time.", "Send it again under a new id later; the detail names the window.";
@@ -123,7 +125,7 @@ mod tests {
         let mut by_number: Vec<(u8, &str)> = Reason::ALL.iter().map(|r| (r.number(), r.code())).collect();
         by_number.sort_unstable();
         // 20 was given once and is not given again.
-        let given: [(u8, &str); 45] = [
+        let given: [(u8, &str); 49] = [
             (1, "too_large"),
             (2, "not_utf8"),
             (3, "not_json"),
@@ -169,6 +171,10 @@ mod tests {
             (44, "proposal_not_open"),
             (45, "at_most_mismatch"),
             (46, "case_not_open"),
+            (47, "unknown_item"),
+            (48, "too_much_metadata"),
+            (49, "not_parked"),
+            (50, "turned_away"),
         ];
         assert_eq!(by_number, given);
         assert!(Reason::ALL.iter().all(|reason| Reason::by_number(reason.number()) == Some(*reason)));

@@ -313,6 +313,9 @@ pub trait Log: Send + Sync {
     /// Write-ahead sequence up to which everything is durable (embedded: fsynced; Kafka: acknowledged).
     fn durable(&self) -> u64;
 
+    /// Write-ahead sequence of the newest commit, durable or not: all that a reader can have seen.
+    fn written(&self) -> u64;
+
     /// Waits until [`Log::durable`] reaches `sequence`.
     ///
     /// # Errors

@@ -376,7 +376,11 @@ impl Store {
         let mut written = result?;
         written.merged_bytes = self.merge()?;
         let gone = self.drop_gone(gone_before)?;
-        let merged_bytes = self.merge_closed()?;
+        let mut merged_bytes = 0;
+        // What is merged may be of one size with older ones.
+        while let Some(bytes) = self.merge_closed()? {
+            merged_bytes += bytes;
+        }
         if closed > 0 || merged_bytes > 0 || gone || carried {
             written.closed = Some(self.closed_runs(closed)?);
             written.merged_bytes += merged_bytes;

@@ -112,6 +112,10 @@ impl Log for GatedLog {
     fn durable(&self) -> u64 {
         self.log.durable()
     }
+
+    fn written(&self) -> u64 {
+        self.log.written()
+    }
     fn wait_durable(&self, sequence: u64, wait: Duration) -> Result<(), LogError> {
         self.log.wait_durable(sequence, wait)
     }

@@ -22,6 +22,16 @@ const LONG_GONE: &str = "2026-03-01T08:00:00+08:00";
 
 const USERS: u64 = 8;
 
+/// A rule of the company's own, behind those that are built in: it lets an account go below zero.
+pub const OWN_RULE: &str = r#"
+  - type: charge.drawn
+    legs:
+      - { debit: "{data.from}", asset: CNY, amount: data.amount, overdraft: data.overdraft }
+      - { debit: "{data.other}", asset: CNY, amount: data.amount, overdraft: "15.00", if_present: data.other }
+      - { credit: "{data.to}", asset: CNY, amount: data.amount }
+      - { credit: "{data.to}", asset: CNY, amount: data.amount, if_present: data.other }
+"#;
+
 /// What must become of an id's first record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expect {
@@ -81,6 +91,8 @@ impl History {
         history.transfers();
         history.linked();
         history.holds();
+        history.overdrafts();
+        history.descriptions();
         history.adjustments();
         history.payments();
         history.unreadable();
@@ -233,6 +245,41 @@ impl History {
             let subject = self.wallet();
             let data = json!({ "account": "users:4:wallet", "asset": "CNY", limit: figure });
             self.send(&Event { id, kind, subject, time, data }, Expect::Booked);
+        }
+    }
+
+    /// What is said of accounts, at their opening and later.
+    fn descriptions(&mut self) {
+        for number in 0..5 {
+            let (id, time, subject) = (self.id(), self.time().into(), self.wallet());
+            let kind = if number == 0 { "account.opened" } else { "account.described" };
+            let (account, tier) = (self.wallet(), self.prng.below(3));
+            let mut metadata = json!({ "tier": format!("tier {tier}") });
+            metadata[format!("seen_{number}")] = if tier > 0 { json!(subject) } else { json!(null) };
+            let data = json!({ "account": account, "metadata": metadata });
+            self.send(&Event { id, kind, subject, time, data }, Expect::Booked);
+        }
+    }
+
+    /// Charges that take accounts further below zero than they may go by themselves, also those of several partitions.
+    fn overdrafts(&mut self) {
+        let (id, kind, time) = (self.id(), "account.limited", self.time().into());
+        let data = json!({ "account": "users:5:credit", "asset": "CNY", "overdraft": "0" });
+        self.send(&Event { id, kind, subject: "users:5".into(), time, data }, Expect::Booked);
+        for number in 0..6 {
+            let (id, to, time) = (self.id(), self.wallet(), self.time().into());
+            let drawn = |prng: &mut Prng| format!("users:{}:credit", 4 + prng.below(3));
+            let (from, other) = (drawn(&mut self.prng), drawn(&mut self.prng));
+            let amount = yuan(1 + self.prng.below(2_000));
+            let mut data = json!({ "from": from, "to": to, "amount": amount });
+            if number % 3 > 0 {
+                data["overdraft"] = json!(yuan(self.prng.below(3_000)));
+            }
+            if number % 2 > 0 {
+                data["other"] = json!(other);
+            }
+            let subject = if self.prng.below(2) == 0 { from } else { self.wallet() };
+            self.send(&Event { id, kind: "charge.drawn", subject, time, data }, Expect::IfFunded);
         }
     }
 

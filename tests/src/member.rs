@@ -87,7 +87,16 @@ pub const POOL: [&str; 3] = ["1", "2", "3"];
 /// Every step is a window, nothing waits, checkpoints come every half second of virtual time.
 fn options() -> Options {
     let pool = POOL.map(str::to_owned).to_vec();
-    Options { window_us: 0, poll_wait: Duration::ZERO, checkpoint_us: 500_000, pool, ..Options::default() }
+    // Few bytes: a replay of a history keeps checkpoints on its way.
+    let checkpoint_bytes = 4_000;
+    Options {
+        window_us: 0,
+        poll_wait: Duration::ZERO,
+        checkpoint_us: 500_000,
+        checkpoint_bytes,
+        pool,
+        ..Options::default()
+    }
 }
 
 /// How long a poll of a real broker waits.

@@ -63,7 +63,12 @@ pub fn partition_of(account: &str, partitions: u32) -> u32 {
 pub fn leg(account: &str, amount: i128) -> Leg {
     let side = if amount > 0 { Side::Debit } else { Side::Credit };
     let amount = Some(Amount::from(amount.abs()));
-    Leg { account: account.into(), asset: "CNY".into(), side: side as i32, amount, r#match: None }
+    Leg { account: account.into(), asset: "CNY".into(), side: side as i32, amount, ..Leg::default() }
+}
+
+/// A leg with an overdraft.
+pub fn up_to(leg: Leg, overdraft: i128) -> Leg {
+    Leg { overdraft: Some(overdraft.into()), ..leg }
 }
 
 fn matched(leg: Leg, order: &str) -> Leg {
@@ -138,8 +143,18 @@ pub fn capture(id: &str, of: &str, user: u32, amount: i128, last: bool) -> Event
 /// Changes an account of a user.
 pub fn change(id: &str, user: u32, action: change_account::Action) -> Event {
     let account = format!("users:{user}:wallet");
-    let change = ChangeAccount { account, action: action as i32, side: 0 };
+    let change = ChangeAccount { account, action: action as i32, side: 0, metadata: Vec::new() };
     let operation = Some(command::Operation::ChangeAccount(change));
+    Event { legs: Vec::new(), operation, ..pay(id, user, user, 1) }
+}
+
+/// Says something of an account of a user.
+pub fn describe(id: &str, user: u32, value: &str) -> Event {
+    let account = format!("users:{user}:wallet");
+    let metadata = vec![MetadataChange { key: "tier".into(), value: value.into(), removed: false }];
+    let action = change_account::Action::Describe as i32;
+    let operation =
+        Some(command::Operation::ChangeAccount(ChangeAccount { account, action, side: 0, metadata }));
     Event { legs: Vec::new(), operation, ..pay(id, user, user, 1) }
 }
 
@@ -870,6 +885,7 @@ impl PostingWindow {
                     batch: verdict.batch,
                     accounting_date: verdict.accounting_date,
                     item_check: check(bytes),
+                    detail: verdict.detail,
                 }));
             }
             credit_item::Item::DayMarker(marker) => {
@@ -970,7 +986,9 @@ impl PostingWindow {
             let (account, asset, side, amount) =
                 (leg.account.clone(), leg.asset.clone(), leg.side, leg.amount);
             let part = parts.entry(partition_of(&account, world.counts.internal)).or_default();
-            part.push(HoldLeg { leg: n, account, asset, side, amount });
+            let (overdraft, overdraft_unlimited) = (leg.overdraft, leg.overdraft_unlimited);
+            let hold = HoldLeg { leg: n, account, asset, side, amount, overdraft, overdraft_unlimited };
+            part.push(hold);
         }
         let held = |legs: &[HoldLeg]| -> Vec<HeldLeg> {
             legs.iter().map(|leg| HeldLeg { leg: leg.leg, amount: leg.amount }).collect()
@@ -1041,8 +1059,13 @@ impl PostingWindow {
                 hold.amount = Some(if capture.r#final { 0 } else { left }.into());
                 hold
             }
-            command::Operation::ChangeAccount(ChangeAccount { account, action, .. }) => {
-                decision.account_status = Some(status_after(account, *action));
+            command::Operation::ChangeAccount(ChangeAccount { account, action, metadata, .. }) => {
+                if *action == change_account::Action::Describe as i32 {
+                    let (account, changed) = (account.clone(), metadata.clone());
+                    decision.account_metadata = Some(AccountMetadata { account, changed });
+                } else {
+                    decision.account_status = Some(status_after(account, *action));
+                }
                 return;
             }
             command::Operation::ProposeAdjustment(_)
@@ -1057,7 +1080,8 @@ impl PostingWindow {
                     _ => None,
                 };
                 let (account, asset) = (account.clone(), asset.clone());
-                decision.account_limits = Some(AccountLimits { account, asset, lowest: None, highest });
+                decision.account_limits =
+                    Some(AccountLimits { account, asset, highest, ..AccountLimits::default() });
                 return;
             }
             command::Operation::BookAtMost(_) => {
@@ -1066,6 +1090,10 @@ impl PostingWindow {
                 return self.book_legs(world, &lower, decision);
             }
             command::Operation::ReverseEvent(_) => return,
+            command::Operation::RepairChannel(repair) => {
+                decision.repaired = Some(*repair);
+                return;
+            }
             command::Operation::AdmitEvent(AdmitEvent { event, refuse }) => {
                 decision.admitted = Some(AdmittedState { event: event.clone(), refused: *refuse });
                 return;
@@ -1484,7 +1512,16 @@ fn remote(n: u32, leg: &Leg, partition: u32, sequence: u64) -> RemoteLeg {
 fn status_after(account: &str, action: i32) -> AccountStatus {
     let (closed, frozen) = (change_account::Action::Close as i32, change_account::Action::Freeze as i32);
     let (closed, debits_frozen) = (action == closed, action == frozen);
-    AccountStatus { account: account.into(), opened: true, closed, debits_frozen, credits_frozen: false }
+    AccountStatus { account: account.into(), opened: true, closed, debits_frozen, ..AccountStatus::default() }
+}
+
+fn overdrafts(command: &Command) -> Vec<LegOverdraft> {
+    let of = |(n, leg): (u32, &Leg)| LegOverdraft {
+        leg: n,
+        overdraft: leg.overdraft,
+        unlimited: leg.overdraft_unlimited,
+    };
+    (0..).zip(&command.leg).map(of).filter(|of| of.unlimited || of.overdraft.is_some()).collect()
 }
 
 fn decision_of(command: &Command, ingest_slot: u32) -> Decision {
@@ -1507,6 +1544,7 @@ fn decision_of(command: &Command, ingest_slot: u32) -> Decision {
         subject: command.subject.clone(),
         ingest_slot,
         principal: command.principal.clone(),
+        overdraft: overdrafts(command),
         ..Decision::default()
     }
 }

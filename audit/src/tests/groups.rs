@@ -2,14 +2,17 @@
 //! anything of that is not so, or something stays on hold.
 
 use super::book_keeper::{
-    Event, Plan, World, capture, change, hold, leg, limit, pay, pay_at_most, release, reverse,
+    Event, Plan, World, capture, change, describe, hold, leg, limit, pay, pay_at_most, release, reverse,
+    up_to,
 };
 use super::clean::{QUIESCED, run};
 use crate::Check;
 use crate::{AuditLimit, Report};
 use prost::Message;
 use schemas::topics::Topic;
-use schemas::wire::{Decision, JournalItem, Outcome, change_account::Action, journal_item::Item};
+use schemas::wire::{
+    Decision, JournalItem, LegOverdraft, Outcome, change_account::Action, journal_item::Item,
+};
 
 /// Checks whose defects are seeded here.
 pub const SEEDED: [Check; 7] = [
@@ -34,7 +37,7 @@ fn history() -> World {
     let several = |id: &str, refuses: Option<u32>| Event {
         legs: vec![
             leg("users:3:wallet", 10),
-            leg("users:1:wallet", 20),
+            up_to(leg("users:1:wallet", 20), 5),
             leg("users:2:wallet", 30),
             leg("shops:1:payable", -60),
         ],
@@ -60,6 +63,8 @@ fn history() -> World {
         reverse("the rest", "paid", 3, 6, 40),
         limit("limit", 3, 0),
         pay("within", 3, 6, 1),
+        overdrawn("overdrawn", 3, 6, (540, 2)),
+        describe("described", 3, "gold"),
     ];
     world.ingest(0, &later.map(|event| Event { home: 0, ..event }), None);
     // Of another user's wallet is counted what it is debited.
@@ -70,6 +75,13 @@ fn history() -> World {
     world.ingest(0, &[at_home(pay("later", 9, 12, 1))], None);
     world.post(0);
     world
+}
+
+/// A payment whose payer may go so far below zero.
+fn overdrawn(id: &str, from: u32, to: u32, (amount, by): (i128, i128)) -> Event {
+    let event = pay(id, from, to, amount);
+    let legs = vec![up_to(event.legs[0].clone(), by), event.legs[1].clone()];
+    Event { legs, ..event }
 }
 
 fn at_home(event: Event) -> Event {
@@ -89,10 +101,10 @@ fn what_every_partition_agreed_to_is_no_defect() {
     // On hold: three legs of one, two of the other; ended by a credit: two. What gives back is looked at as a group.
     assert_eq!((checked(Check::OutcomeGroup), checked(Check::HoldOwner)), (8, 7), "{report}");
     assert!(checked(Check::ReversalAmount) >= 2, "{report}");
-    assert_eq!((checked(Check::AccountLimits), checked(Check::AccountVelocity)), (1, 2));
+    assert_eq!((checked(Check::AccountLimits), checked(Check::AccountVelocity)), (2, 2));
     assert_eq!(checked(Check::HoldAmount), 7, "three placed, two captures, a release, one over by time");
     let o = report.conservation.outcomes;
-    assert_eq!((o.booked, o.refused, o.pending), (21, 1, 0));
+    assert_eq!((o.booked, o.refused, o.pending), (23, 1, 0));
 }
 
 /// Decided at home, and by the partition of the payer.
@@ -170,7 +182,7 @@ fn found(p: u32, change: impl Fn(&mut Item) -> bool, drop_it: bool) -> Vec<Check
 #[test]
 #[expect(clippy::too_many_lines, reason = "a row for each defect")]
 fn defects_of_groups_and_holds() {
-    let rows: [(&str, Check, Vec<Check>); 27] = [
+    let rows: [(&str, Check, Vec<Check>); 31] = [
         (
             "gives back what is not counted",
             Check::ReversalAmount,
@@ -359,6 +371,48 @@ fn defects_of_groups_and_holds() {
                 decision("limit", false, |d| {
                     d.account_limits.as_mut().unwrap().highest = Some((-900).into());
                 }),
+                false,
+            ),
+        ),
+        (
+            "booked beyond the overdraft that it brings",
+            Check::AccountLimits,
+            found(0, decision("overdrawn", false, |d| d.overdraft[0].overdraft = Some(1.into())), false),
+        ),
+        (
+            "brings an overdraft that its command does not",
+            Check::OutcomeLegs,
+            found(
+                0,
+                decision("within", false, |d| {
+                    d.overdraft.push(LegOverdraft { leg: 0, overdraft: None, unlimited: true });
+                }),
+                false,
+            ),
+        ),
+        (
+            "says something else of an account than its event",
+            Check::OutcomeContent,
+            found(
+                0,
+                decision("described", false, |d| {
+                    d.account_metadata.as_mut().unwrap().changed[0].value = "silver".into();
+                }),
+                false,
+            ),
+        ),
+        (
+            "on hold with another overdraft than was asked",
+            Check::ChannelContent,
+            found(
+                1,
+                |i| match i {
+                    Item::Reserved(r) if r.event.as_ref().unwrap().id == "agreed" => {
+                        r.leg[0].overdraft = Some(6.into());
+                        true
+                    }
+                    _ => false,
+                },
                 false,
             ),
         ),

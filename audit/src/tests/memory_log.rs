@@ -119,6 +119,10 @@ impl Log for MemoryLog {
         0
     }
 
+    fn written(&self) -> u64 {
+        self.durable()
+    }
+
     fn wait_durable(&self, _: u64, _: Duration) -> Result<(), LogError> {
         Ok(())
     }

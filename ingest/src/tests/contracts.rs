@@ -6,7 +6,7 @@ use super::*;
 use serde_json::{Value, json};
 
 const ENVELOPE: &str = include_str!("../../../schemas/json/events/cloudevent.json");
-const SCHEMAS: [&str; 21] = [
+const SCHEMAS: [&str; 25] = [
     include_str!("../../../schemas/json/events/transfer.json"),
     include_str!("../../../schemas/json/events/order.paid.json"),
     include_str!("../../../schemas/json/events/refund.succeeded.json"),
@@ -23,11 +23,15 @@ const SCHEMAS: [&str; 21] = [
     include_str!("../../../schemas/json/events/account.frozen.json"),
     include_str!("../../../schemas/json/events/account.unfrozen.json"),
     include_str!("../../../schemas/json/events/account.limited.json"),
+    include_str!("../../../schemas/json/events/account.described.json"),
     include_str!("../../../schemas/json/events/adjustment.proposed.json"),
     include_str!("../../../schemas/json/events/adjustment.approved.json"),
     include_str!("../../../schemas/json/events/adjustment.rejected.json"),
     include_str!("../../../schemas/json/events/suspense.retried.json"),
     include_str!("../../../schemas/json/events/suspense.redirected.json"),
+    include_str!("../../../schemas/json/events/channel.repaired.json"),
+    include_str!("../../../schemas/json/events/event.admitted.json"),
+    include_str!("../../../schemas/json/events/event.turned_away.json"),
 ];
 
 fn schemas() -> impl Iterator<Item = Value> {
@@ -149,7 +153,7 @@ fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
 #[test]
 fn every_event_on_the_page_is_booked_as_the_page_says() {
     let events = blocks(EVENTS_PAGE, "json");
-    assert_eq!(events.len(), 17);
+    assert_eq!(events.len(), 20);
     let mut kinds = Vec::new();
     for text in events {
         let event: Value = serde_json::from_str(text).unwrap();
@@ -172,10 +176,13 @@ fn every_event_on_the_page_is_booked_as_the_page_says() {
             "currency.exchanged",
             "events.linked",
             "account.frozen",
+            "account.described",
             "account.limited",
             "adjustment.proposed",
             "adjustment.approved",
             "suspense.redirected",
+            "event.admitted",
+            "channel.repaired",
         ]
     );
     // The example of binary mode: headers, an empty line, the data.
@@ -238,11 +245,11 @@ fn the_bounds_on_the_page_of_rules_are_those_of_the_code() {
 #[test]
 fn charts_and_rules_on_the_pages_are_valid() {
     let [chart] = blocks(ACCOUNTS_PAGE, "yaml")[..] else { panic!("one block") };
-    let [rules, at_most, own] = blocks(RULES_PAGE, "yaml")[..] else { panic!("three blocks") };
+    let [rules, at_most, overdraft, own] = blocks(RULES_PAGE, "yaml")[..] else { panic!("four blocks") };
     Chart::parse(chart).unwrap();
     let chart = Chart::parse(CHART).unwrap();
     Rules::parse(rules, &chart).unwrap();
-    for own in [at_most, own] {
+    for own in [at_most, overdraft, own] {
         Rules::parse(&format!("version: 1\nrules:\n{own}"), &chart).unwrap();
     }
 }

@@ -117,6 +117,7 @@ fn events_become_legs() {
         ("adjustment.rejected", r#"{"proposal":"p-1","proposal_source":"/desk"}"#, &[]),
         ("suspense.retried", r#"{"case":"p02-p00-17"}"#, &[]),
         ("suspense.redirected", r#"{"case":"p02-p00-17","account":"users:1:wallet"}"#, &[]),
+        ("channel.repaired", r#"{"item":"p02-p00-17"}"#, &[]),
         ("event.reversed", r#"{"event":"t-1"}"#, &[]),
         (
             "currency.exchanged",
@@ -145,6 +146,8 @@ fn events_become_legs() {
         ),
         ("account.frozen", r#"{"account":"users:1:wallet","side":"debit"}"#, &[]),
         ("account.closed", r#"{"account":"users:1:wallet"}"#, &[]),
+        ("account.opened", r#"{"account":"users:1:wallet","metadata":{"tier":"gold"}}"#, &[]),
+        ("account.described", r#"{"account":"users:1:wallet","metadata":{"tier":"gold","old":null}}"#, &[]),
         (
             "account.limited",
             r#"{"account":"users:1:wallet","asset":"CNY","overdraft":"500","max_balance":"unlimited"}"#,
@@ -181,6 +184,11 @@ fn every_bad_input_has_its_own_reason_and_names_the_field() {
         let more = if more.is_empty() { String::new() } else { format!(",{more}") };
         format!(r#"{{"account":"users:1:wallet","asset":"CNY"{more}}}"#)
     };
+    let said = |metadata: &str| format!(r#"{{"account":"users:1:wallet","metadata":{metadata}}}"#);
+    let many_keys = |count: usize| {
+        let keys: Vec<String> = (0..count).map(|n| format!(r#""k{n}":"x""#)).collect();
+        format!("{{{}}}", keys.join(","))
+    };
     let leg = |account: &str, side: &str, amount: &str| {
         format!(r#"{{"account":"{account}","side":"{side}","asset":"CNY","amount":"{amount}"}}"#)
     };
@@ -189,6 +197,7 @@ fn every_bad_input_has_its_own_reason_and_names_the_field() {
     let long = "x".repeat(200);
     let rows: Vec<(&str, String, Reason, &str)> = vec![
         ("suspense.retried", r#"{"case":"p2-p0-17"}"#.into(), BadField, "data.case"),
+        ("channel.repaired", r#"{"item":"17"}"#.into(), BadField, "data.item"),
         ("suspense.redirected", r#"{"case":"p02-p00-17"}"#.into(), MissingField, "data.account"),
         (
             "suspense.redirected",
@@ -278,6 +287,20 @@ fn every_bad_input_has_its_own_reason_and_names_the_field() {
             MissingField,
             "data.overdraft or data.min_balance or data.max_balance",
         ),
+        ("account.described", r#"{"account":"users:1:wallet"}"#.into(), MissingField, "data.metadata"),
+        ("account.described", said("{}"), BadField, "data.metadata: expected an object with 1 to 16 keys"),
+        ("account.described", said(r#""gold""#), BadField, "data.metadata: expected an object"),
+        ("account.described", said(r#"["gold"]"#), BadField, "data.metadata: expected an object"),
+        ("account.described", said(r#"{"tier":1}"#), BadField, "expected a text, or null"),
+        ("account.described", said(r#"{"tier":{"a":"b"}}"#), BadField, "expected a text, or null"),
+        ("account.described", said(r#"{"tier":""}"#), BadField, "expected 1 to 256 bytes"),
+        ("account.described", said(r#"{"":"gold"}"#), BadField, "expected 1 to 64 bytes"),
+        ("account.described", said(r#"{"tier":"a\u0007"}"#), BadField, "without control characters"),
+        ("account.described", said(&format!(r#"{{"tier":"{}"}}"#, "x".repeat(257))), BadField, "256 bytes"),
+        ("account.described", said(&format!(r#"{{"{}":"x"}}"#, "x".repeat(65))), BadField, "64 bytes"),
+        ("account.described", said(&many_keys(17)), BadField, "1 to 16 keys"),
+        ("account.opened", said("[]"), BadField, "data.metadata: expected an object"),
+        ("account.described", said(r#"{"a":"1","a":"2"}"#), DuplicateKey, "a"),
         ("account.limited", limits(r#""overdraft":1"#), AmountNotText, "data.overdraft"),
         ("account.limited", limits(r#""overdraft":"none""#), BadAmount, "data.overdraft"),
         ("account.limited", limits(r#""max_balance":"-1""#), BadAmount, "data.max_balance"),

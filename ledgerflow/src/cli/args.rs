@@ -1,6 +1,7 @@
 //! The command line: every command, its options and what they mean. `docs/cli.md` is generated from this file.
 
 use crate::http::Right;
+use crate::query::accounts::AccountStatus;
 use crate::runtime::Role;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -12,9 +13,9 @@ use std::path::PathBuf;
 /// Streaming accounting: events in, double-entry journal, balances, days and reconciled bills out.
 ///
 /// Exit codes: 0 done; 1 failed (the message says why); 2 wrong use of the command line, or a wrong configuration (settings,
-/// chart, rules, mappings); 3 a check found something wrong (verify, receipt --check, audit, health, status, trial-balance,
-/// bill, backup, restore, bench, doctor), or none of the events sent is in the books (send --wait); 4 nothing found for that
-/// name or id; 5 the disk is full (run): make room and start again; 75 the cluster did not answer in time (run, on Kafka): the
+/// chart, rules, mappings); 3 a check found something wrong (verify, receipt --check, audit, health, status, channels,
+/// trial-balance, bill, backup, restore, bench, doctor), none of the events sent is in the books (send --wait), or something of a
+/// job is left (reverse job); 4 nothing found for that name or id; 5 the disk is full (run): make room and start again; 75 the cluster did not answer in time (run, on Kafka): the
 /// process is started again.
 #[derive(Debug, Parser)]
 #[command(name = "ledgerflow", version, about, long_about, propagate_version = true, max_term_width = 100)]
@@ -68,12 +69,19 @@ pub enum Command {
     Bill(Bill),
     /// Show balances of an account, or of every account that begins with a prefix.
     Balance(Balance),
+    /// List accounts: with their balances, or those that events have opened, closed, frozen or given limits.
+    Accounts(Accounts),
+    /// Show what an account may be used for, and what is said of it.
+    Account(Account),
     /// Show the last entries of an account.
     Entries(Entries),
     /// Show what is on hold, and what its accounts may still spend.
     Holds(Holds),
     /// Show a job: the events that name it, their entries, and what these come to in each account.
     Job(Job),
+    /// Give back what was booked.
+    #[command(subcommand)]
+    Reverse(Reverse),
     /// Adjustments: legs that one principal proposes and another approves.
     #[command(subcommand)]
     Adjustments(Adjustments),
@@ -101,6 +109,11 @@ pub enum Command {
     ///
     /// `docs/operating.md` says what stands where.
     Status(Status),
+    /// Channels between posting partitions: what was sent, taken, waits or is missing. Exit code 3 when items are missing.
+    Channels(Channels),
+    /// Have sent again what did not come through.
+    #[command(subcommand)]
+    Repair(Repair),
     /// Rebuild every state from the log and compare it with the one in use. With `--deep`, recompute every hash before that.
     ///
     /// `docs/audit-trail.md` says what is found and what is not.
@@ -168,6 +181,40 @@ pub struct Status {
     /// Seconds between two looks.
     #[arg(long, value_name = "SECONDS", default_value_t = 1, requires = "watch", value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub every: u32,
+}
+
+/// Options of `channels`.
+#[derive(Debug, Args)]
+pub struct Channels {
+    /// Only channels from that partition.
+    #[arg(long, value_name = "PARTITION")]
+    pub from: Option<u32>,
+    /// Only channels to that partition.
+    #[arg(long, value_name = "PARTITION")]
+    pub to: Option<u32>,
+    /// Compare what the journals of both ends tell of every item, and name the first at which they part. It reads both journals
+    /// of each channel from their beginning. Exit code 3 when they part.
+    #[arg(long)]
+    pub compare: bool,
+}
+
+/// Commands of `repair`.
+#[derive(Debug, Subcommand)]
+pub enum Repair {
+    /// Have a posting partition send its channel to another one again, from an item to its last, each as it was. Nothing moves
+    /// twice: what was taken before is dropped where it is equal, and stops the receiver where it is not.
+    ///
+    /// It sends the event `channel.repaired` and waits for its outcome. Partitions ask for what they miss by themselves; this
+    /// is for what they cannot see, or when nobody wants to wait.
+    Channel {
+        /// Partition that sends the channel.
+        from: u32,
+        /// Partition that takes it.
+        to: u32,
+        /// First item that is sent again; without it the first one that is not taken.
+        #[arg(long, value_name = "ITEM", value_parser = clap::value_parser!(u64).range(1..))]
+        first: Option<u64>,
+    },
 }
 
 /// Options of `doctor`.
@@ -252,6 +299,22 @@ pub struct Balance {
     pub as_of: Option<String>,
 }
 
+/// Options of `accounts`.
+#[derive(Debug, Args)]
+pub struct Accounts {
+    /// What the accounts' names begin with; all without it.
+    pub prefix: Option<String>,
+    /// Only those of which events have made this; with what they have made of them, and which event did it when.
+    #[arg(long, value_enum)]
+    pub status: Option<AccountStatus>,
+    /// The last account of the page before: `ACCOUNT` with `--status`, else `ACCOUNT/ASSET`.
+    #[arg(long)]
+    pub after: Option<String>,
+    /// Most accounts.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+}
+
 /// Options of `entries`.
 #[derive(Debug, Args)]
 pub struct Entries {
@@ -264,6 +327,14 @@ pub struct Entries {
     /// Most entries per asset, newest first.
     #[arg(long, default_value_t = 10)]
     pub limit: usize,
+}
+
+/// Options of `account`.
+#[derive(Debug, Args)]
+pub struct Account {
+    /// One account; `balance` takes prefixes.
+    #[arg(value_parser = one_account)]
+    pub account: String,
 }
 
 /// Options of `holds`.
@@ -281,6 +352,29 @@ pub struct Holds {
 pub struct Job {
     /// What the events' rules read as `job`.
     pub job: String,
+}
+
+/// Commands of `reverse`.
+#[derive(Debug, Subcommand)]
+pub enum Reverse {
+    /// Give back a job: an `event.reversed` for each of its booked events, the newest first.
+    ///
+    /// It says what it will send, sends it in waves and waits for each, at most a minute. Run it again to go on after a crash, or
+    /// to try again what was refused meanwhile: nothing moves twice. Exit code 3: not all of the job is given back.
+    Job(ReverseJob),
+}
+
+/// Options of `reverse job`.
+#[derive(Debug, Args)]
+pub struct ReverseJob {
+    /// What the events' rules read as `job`.
+    pub job: String,
+    /// Only say what would be sent, and how far it is.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Lane: 0 high, 1 normal, 2 low.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub lane: u8,
 }
 
 /// Options of `trace`.

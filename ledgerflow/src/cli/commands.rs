@@ -31,6 +31,8 @@ use stream::telemetry::LogLevel;
 
 /// Events of one request to a running pipeline: far below the socket's line.
 const SEND_BYTES: usize = 512 * 1024;
+/// Most bytes of an event that gives another back, twice over: its source and two ids, and a job.
+const EVENT_REQUEST_BYTES: usize = 4 * 1024;
 /// What to do when it is not known which events were taken.
 const SEND_AGAIN: &str =
     "Sending all of them again is safe: an event is booked once under its source and id.";
@@ -122,9 +124,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Topics(args::Topics::Create) => show(&create_topics(&settings)?, out),
         Command::Topics(args::Topics::Asyncapi) => asyncapi(&settings),
         Command::Topics(args::Topics::Acls(options)) => acls(&settings, &options, out),
-        Command::Adjustments(of) => adjustments(&settings, of, out),
-        Command::Suspense(of) => suspense(&settings, of, out),
-        Command::Parked(of) => parked(&settings, of, out),
+        command if sends_events(&command) => send_of(&settings, command, out),
         Command::Status(options) => status(&settings, &options, out),
         Command::Receipt(args::Receipt { check: Some(file), head: Some(head), .. }) => {
             show(&receipt::check_file(&file, &asked_head(&head)?.hash())?, out)
@@ -279,6 +279,8 @@ fn question(command: Command) -> anyhow::Result<Question> {
     Ok(match command {
         Command::Balance(b) => Question::Balance { account: b.account, as_of: b.as_of },
         Command::Entries(e) => Question::Entries { account: e.account, asset: e.asset, limit: e.limit },
+        Command::Accounts(of) => accounts(of)?,
+        Command::Account(a) => Question::Account { account: a.account },
         Command::Job(j) => Question::Job { job: j.job },
         Command::Holds(h) => Question::Holds { account: h.account, limit: h.limit },
         Command::Trace(t) => Question::Trace { id: t.id, source: t.source },
@@ -290,6 +292,7 @@ fn question(command: Command) -> anyhow::Result<Question> {
         }
         Command::Rejected(args::Rejected::Show { position }) => Question::RejectedShow { position },
         Command::Topics(args::Topics::List) => Question::TopicsList,
+        Command::Channels(c) => Question::Channels { from: c.from, to: c.to, compare: c.compare },
         Command::Verify(of) if of.deep => Question::VerifyDeep { heads: heads(&of.heads)? },
         Command::Verify(_) => Question::Verify,
         Command::Head => Question::Head,
@@ -303,6 +306,19 @@ fn question(command: Command) -> anyhow::Result<Question> {
         Command::Health => Question::Health,
         other => bail!("{other:?} is no question"),
     })
+}
+
+fn accounts(of: args::Accounts) -> anyhow::Result<Question> {
+    let args::Accounts { prefix, status, after, limit } = of;
+    let (limit, prefix) = (usize::try_from(limit)?, prefix.unwrap_or_default());
+    if let Some(status) = status {
+        return Ok(Question::Statuses { status, prefix, after, limit });
+    }
+    let after = after.map(|after| match after.split_once('/') {
+        Some((account, asset)) => Ok((account.to_owned(), asset.to_owned())),
+        None => Err(WrongUse(format!("--after: found {after:?}, expected ACCOUNT/ASSET"))),
+    });
+    Ok(Question::Accounts { prefix, after: after.transpose()?, limit })
 }
 
 fn heads(all: &[String]) -> anyhow::Result<Vec<HeadAsked>> {
@@ -497,6 +513,66 @@ fn send(settings: &Settings, options: &args::Send, out: Output) -> anyhow::Resul
     wait(settings, &mut asked, groups, out)
 }
 
+/// Whether a command makes events of its own, or lists what they are about.
+const fn sends_events(command: &Command) -> bool {
+    use Command::{Adjustments, Parked, Repair, Reverse, Suspense};
+    matches!(command, Reverse(_) | Repair(_) | Adjustments(_) | Suspense(_) | Parked(_))
+}
+
+/// Sends the events of such a command, and waits for them.
+fn send_of(settings: &Settings, command: Command, out: Output) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Reverse(args::Reverse::Job(of)) => reverse_job(settings, of, out),
+        Command::Repair(args::Repair::Channel { from, to, first }) => {
+            let question = Question::Repair { from, to, first, principal: String::new() };
+            ask_and_wait(settings, &question, out)
+        }
+        Command::Adjustments(of) => adjustments(settings, of, out),
+        Command::Suspense(of) => suspense(settings, of, out),
+        Command::Parked(of) => parked(settings, of, out),
+        other => bail!("{other:?} sends nothing"),
+    }
+}
+
+/// `reverse job`: what is planned, then wave by wave what became of it.
+fn reverse_job(settings: &Settings, of: args::ReverseJob, out: Output) -> anyhow::Result<ExitCode> {
+    let args::ReverseJob { job, dry_run, lane } = of;
+    let mut asked = Asked::new(settings);
+    let question = Question::Reversal { job };
+    let (mut answer, until) = (asked.ask(&question)?, clock::monotonic_us() + OUTCOME_WAIT_US);
+    // What somebody else has sent gives accounts what the rest may take from them.
+    let waits = |answer: &Answer| answer.plan.as_ref().is_some_and(|plan| plan.on_their_way > 0);
+    while !dry_run && waits(&answer) && clock::monotonic_us() < until {
+        std::thread::sleep(Duration::from_millis(100));
+        answer = asked.ask(&question)?;
+    }
+    let planned = answer.plan.clone().unwrap_or_default().events;
+    if dry_run || planned.is_empty() {
+        return show(&answer, out);
+    }
+    said(&answer);
+    let waves = planned.iter().map(|planned| planned.wave).max().unwrap_or(0);
+    let (all, mut sent) = (planned.len(), 0);
+    for wave in planned.chunk_by(|a, b| a.wave == b.wave) {
+        let number = wave.first().map_or(0, |planned| planned.wave);
+        let events: Vec<Text> = wave.iter().map(|planned| Text::Utf8(planned.event.clone())).collect();
+        let mut groups = Vec::new();
+        for events in events.chunks(outcomes::EVENTS_MAX.min(SEND_BYTES / EVENT_REQUEST_BYTES)) {
+            let answer = asked.ask(&Question::send(lane, events.to_vec()))?;
+            if answer.ending != Ending::Done {
+                return show(&answer, out);
+            }
+            groups.extend(answer.awaited);
+        }
+        let (_, missing) = gather(settings, &mut asked, groups)?;
+        sent += wave.len();
+        eprintln!("wave {number} of {waves}: {sent} of {all} events are sent, {missing} have no outcome yet");
+    }
+    let answer = asked.ask(&question)?;
+    let done = answer.plan.as_ref().is_some_and(|plan| plan.events.is_empty() && plan.on_their_way == 0);
+    show(&Answer { ending: if done { answer.ending } else { Ending::Wrong }, ..answer }, out)
+}
+
 /// `suspense`: what is sent is waited for.
 fn suspense(settings: &Settings, of: args::Suspense, out: Output) -> anyhow::Result<ExitCode> {
     let what = match of {
@@ -537,8 +613,13 @@ fn adjustments(settings: &Settings, of: args::Adjustments, out: Output) -> anyho
 }
 
 fn adjust(settings: &Settings, what: Adjustment, out: Output) -> anyhow::Result<ExitCode> {
+    ask_and_wait(settings, &Question::Adjust { what, principal: String::new() }, out)
+}
+
+/// Asks for an event to be sent, and waits for its outcome.
+fn ask_and_wait(settings: &Settings, question: &Question, out: Output) -> anyhow::Result<ExitCode> {
     let mut asked = Asked::new(settings);
-    let answer = asked.ask(&Question::Adjust { what, principal: String::new() })?;
+    let answer = asked.ask(question)?;
     if answer.ending != Ending::Done {
         return show(&answer, out);
     }
@@ -552,6 +633,12 @@ fn wait(
     groups: Vec<Awaited>,
     out: Output,
 ) -> anyhow::Result<ExitCode> {
+    let (all, missing) = gather(settings, asked, groups)?;
+    show(&all.answer(missing), out)
+}
+
+/// Waits for outcomes: those that came, and how many did not.
+fn gather(settings: &Settings, asked: &mut Asked, groups: Vec<Awaited>) -> anyhow::Result<(Gathered, usize)> {
     let dir = &settings.log.dir;
     // Where processors may run on other machines, only the outcome tells.
     let embedded = settings.log.kind == LogKind::Embedded;
@@ -567,7 +654,7 @@ fn wait(
         loop {
             let answer = asked.ask(&Question::Outcomes { of: awaited })?;
             if answer.ending != Ending::Done {
-                return show(&answer, out);
+                bail!(answer.message.unwrap_or_default());
             }
             awaited = answer.awaited.clone().unwrap_or_default();
             all.add(answer);
@@ -578,7 +665,7 @@ fn wait(
             std::thread::sleep(Duration::from_millis(100));
         }
     }
-    show(&all.answer(missing), out)
+    Ok((all, missing))
 }
 
 #[cfg(test)]

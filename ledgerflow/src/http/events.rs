@@ -27,7 +27,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Lane of events that name none: the middle one.
-const LANE: u8 = 1;
+pub(super) const LANE: u8 = 1;
 /// Seconds that outcomes are waited for where the request does not say.
 const WAIT_SECONDS: u64 = 10;
 /// Most of them.

@@ -14,6 +14,7 @@ mod metrics;
 pub mod openapi;
 mod problem;
 mod read;
+mod reversal;
 mod stream;
 
 pub use access::{Access, Right, make as make_token};
@@ -266,8 +267,14 @@ fn router(state: State) -> Router {
         .route("/v1/events", post(events::post))
         .route_layer(guarded(Right::Send))
         .layer(DefaultBodyLimit::max(state.body_bytes));
+    // It tells what is in the job besides.
+    let reverse = Router::new()
+        .route("/v1/jobs/{job}/reversal", post(reversal::post))
+        .route_layer(guarded(Right::Read))
+        .route_layer(guarded(Right::Send));
     let read = Router::new()
         .route("/v1/accounts", get(read::accounts))
+        .route("/v1/accounts/{account}", get(read::account))
         .route("/v1/accounts/{account}/balances", get(read::balances))
         .route("/v1/accounts/{account}/entries", get(read::entries))
         .route("/v1/balances/changes", get(stream::changes))
@@ -283,6 +290,7 @@ fn router(state: State) -> Router {
         .route("/v1/breaks/summary", get(read::break_summary))
         .route("/v1/rejected", get(read::rejected))
         .route("/v1/rejected/{position}", get(read::rejected_one))
+        .route("/v1/channels", get(read::channels))
         .route("/v1/status", get(read::status))
         .route("/metrics", get(metrics::api))
         .route_layer(guarded(Right::Read));
@@ -291,6 +299,7 @@ fn router(state: State) -> Router {
         .route("/readyz", get(read::readyz))
         .route("/openapi.json", get(openapi::get));
     open.merge(send)
+        .merge(reverse)
         .merge(read)
         .fallback(|| async { Problem::new(Kind::NotFound, "no such address; /openapi.json lists them") })
         .method_not_allowed_fallback(|| async { Problem::new(Kind::MethodNotAllowed, "see /openapi.json") })

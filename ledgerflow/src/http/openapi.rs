@@ -5,6 +5,7 @@
 
 use super::problem::Kind;
 use super::read::{LIMIT, LIMIT_MAX, key};
+use crate::query::accounts::AccountStatus;
 use axum::Json;
 use schemas::ids::ACCOUNT_BYTES_MAX;
 use schemas::reason::Reason;
@@ -75,7 +76,6 @@ const BALANCES: Columns = &[
     ("previous_balance", Amount),
 ];
 
-/// One event's way. What came as a dead letter may lack any attribute.
 const JOB: &[(&str, Columns)] = &[
     (
         "events",
@@ -110,6 +110,7 @@ const JOB: &[(&str, Columns)] = &[
     ("sums", &[("asset", Text), ("debits", Amount), ("credits", Amount), ("difference", Amount)]),
 ];
 
+/// One event's way. What came as a dead letter may lack any attribute.
 const TRACE: &[(&str, Columns)] = &[
     (
         "events",
@@ -154,6 +155,21 @@ const TRACE: &[(&str, Columns)] = &[
         ],
     ),
     (
+        "later",
+        &[
+            ("what", Text),
+            ("event", MaybeText),
+            ("source", MaybeText),
+            ("outcome", MaybeText),
+            ("reason", MaybeText),
+            ("asset", MaybeText),
+            ("amount", MaybeAmount),
+            ("left", MaybeAmount),
+            ("date", MaybeText),
+            ("journal", Text),
+        ],
+    ),
+    (
         "balances",
         &[
             ("account", Text),
@@ -185,10 +201,57 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         path: "/v1/accounts",
         id: "listAccounts",
-        about: "Accounts with their balances, in the order of account and asset.",
-        parameters: &["prefix", "after", "limit"],
-        tables: &[("accounts", BALANCES)],
+        about: "Accounts with their balances, in the order of account and asset; with `status`, those of which events have made that.",
+        parameters: &["prefix", "status", "after", "limit"],
+        tables: &[
+            ("?accounts", BALANCES),
+            (
+                "?account statuses",
+                &[
+                    ("account", Text),
+                    ("status", Text),
+                    ("frozen", MaybeText),
+                    ("opened", Flag),
+                    ("changed_on", MaybeText),
+                    ("event", MaybeText),
+                    ("source", MaybeText),
+                ],
+            ),
+            (
+                "?account limits",
+                &[
+                    ("account", Text),
+                    ("asset", Text),
+                    ("min_balance", MaybeText),
+                    ("max_balance", MaybeText),
+                    ("changed_on", Text),
+                    ("event", Text),
+                    ("source", Text),
+                ],
+            ),
+        ],
         pages: true,
+    },
+    Operation {
+        path: "/v1/accounts/{account}",
+        id: "getAccount",
+        about: "What an account may be used for, and what is said of it.",
+        parameters: &[],
+        tables: &[
+            (
+                "account",
+                &[
+                    ("account", Text),
+                    ("normal_side", Text),
+                    ("opened", Flag),
+                    ("closed", Flag),
+                    ("debits_frozen", Flag),
+                    ("credits_frozen", Flag),
+                ],
+            ),
+            ("metadata", &[("key", Text), ("value", Text)]),
+        ],
+        pages: false,
     },
     Operation {
         path: "/v1/accounts/{account}/balances",
@@ -443,6 +506,29 @@ pub const OPERATIONS: &[Operation] = &[
         pages: false,
     },
     Operation {
+        path: "/v1/channels",
+        id: "listChannels",
+        about: "Channels between posting partitions: what was sent, taken, waits or is missing.",
+        parameters: &["from", "to"],
+        tables: &[(
+            "channels",
+            &[
+                ("from", Number),
+                ("to", Number),
+                ("state", Text),
+                ("sent", Number),
+                ("taken", Number),
+                ("waiting", Number),
+                ("dropped", Number),
+                ("missing", MaybeNumber),
+                ("asked", MaybeNumber),
+                ("asked_at", MaybeText),
+                ("sending_again", MaybeNumber),
+            ],
+        )],
+        pages: false,
+    },
+    Operation {
         path: "/v1/status",
         id: "getStatus",
         about: "What runs and how far it is.",
@@ -468,7 +554,7 @@ fn after(path: &str) -> Value {
     let pattern = if path.ends_with("/entries") {
         format!("^[0-9]{{1,9}}#[0-9]{{1,18}}/[0-9]{{1,18}}/{asset}$")
     } else {
-        format!("^{NAME}/{asset}$")
+        format!("^{NAME}(/{asset})?$")
     };
     json!({"type": "string", "pattern": pattern})
 }
@@ -484,6 +570,10 @@ fn parameter(path: &str, name: &str) -> Value {
         "as_of" => (json!({"type": "string", "format": "date"}), "A day: balances at its end."),
         "asset" => (json!({"type": "string"}), "One asset only."),
         "source" => (json!({"type": "string"}), "Source of the event, where several have one of this id."),
+        "status" => {
+            let names = AccountStatus::ALL.map(AccountStatus::name);
+            (json!({"type": "string", "enum": names}), "What events have made of the accounts.")
+        }
         "kind" => {
             let kinds: Vec<_> = CaseKind::ALL.iter().map(|kind| kind.name()).collect();
             (json!({"type": "string", "enum": kinds}), "One kind of break only.")
@@ -496,6 +586,11 @@ fn parameter(path: &str, name: &str) -> Value {
             json!({"type": "integer", "minimum": 0, "maximum": 2, "default": 1}),
             "Lane: 0 high, 1 normal, 2 low.",
         ),
+        "from" | "to" => {
+            let schema = json!({"type": "integer", "minimum": 0, "maximum": 255});
+            (schema, "Only channels from, or to, that partition.")
+        }
+        "dry_run" => (json!({"type": "boolean", "default": false}), "Only say what would be sent."),
         "wait" => (json!({"type": "string", "enum": ["booked"]}), "Wait until every event is decided."),
         "timeout_seconds" => (
             json!({"type": "integer", "minimum": 1, "maximum": 60, "default": 10}),
@@ -630,6 +725,37 @@ fn sending() -> Value {
     }})
 }
 
+/// Rows of the plan of a reversal.
+pub const REVERSAL: Columns = &[
+    ("event", Text),
+    ("source", Text),
+    ("type", Text),
+    ("state", Text),
+    ("reason", MaybeText),
+    ("reversal", MaybeText),
+    ("wave", MaybeNumber),
+    ("may_refuse", MaybeText),
+];
+
+fn reversing() -> Value {
+    let schema = json!({"type": "object", "required": ["reversal", "sent"], "properties": {
+        "reversal": {"type": "array", "items": row(REVERSAL)},
+        "sent": {"type": "integer"}, "message": {"type": "string"},
+        "wrong": {"type": "boolean", "description": "Events of the job are not decided yet: nothing is sent."},
+    }});
+    let mut responses = problems(&READING);
+    let (nothing, accepted) = ("Nothing is sent.", "The events of the first wave are durable.");
+    responses.insert("200".to_owned(), with(nothing, "application/json", schema.clone()));
+    responses.insert("202".to_owned(), with(accepted, "application/json", schema));
+    let path = "/v1/jobs/{job}/reversal";
+    let parameters: Vec<Value> =
+        in_path(path).into_iter().chain(["dry_run", "lane"].map(|name| parameter(path, name))).collect();
+    json!({"post": {
+        "operationId": "reverseJob", "summary": "Gives back a job, wave by wave: ask again until nothing is to be sent.",
+        "parameters": parameters, "responses": responses, "security": [{}, {"bearer": []}],
+    }})
+}
+
 fn watching() -> Value {
     let mut responses = problems(&READING);
     let about = "Events named `balance`; data is a balance in JSON, the id goes back as Last-Event-ID.";
@@ -680,6 +806,7 @@ pub fn document() -> Value {
     let mut paths: Map<String, Value> =
         OPERATIONS.iter().map(|operation| (operation.path.to_owned(), reading(operation))).collect();
     paths.insert("/v1/events".to_owned(), sending());
+    paths.insert("/v1/jobs/{job}/reversal".to_owned(), reversing());
     paths.insert("/v1/balances/changes".to_owned(), watching());
     let status =
         json!({"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}});

@@ -4,6 +4,7 @@ use super::State;
 use super::extract::{Params, Segment};
 use super::problem::{Kind, Problem};
 use crate::cli::output::Table;
+use crate::query::accounts::AccountStatus;
 use crate::query::{Answer, Ending, Question};
 use axum::Json;
 use axum::extract::State as With;
@@ -21,7 +22,7 @@ pub(super) const LIMIT_MAX: u32 = 10_000;
 type Answered = Result<Json<Value>, Problem>;
 
 /// Tables as arrays by title, and what is said beside them.
-fn body(answer: Answer) -> Map<String, Value> {
+pub(super) fn body(answer: Answer) -> Map<String, Value> {
     let mut object = Map::new();
     for table in &answer.tables {
         object.insert(key(&table.title), table.values().collect());
@@ -65,6 +66,7 @@ pub(super) struct NoParams {}
 pub(super) struct AccountsParams {
     #[serde(default)]
     prefix: String,
+    status: Option<String>,
     after: Option<String>,
     limit: Option<u32>,
 }
@@ -72,6 +74,9 @@ pub(super) struct AccountsParams {
 /// `GET /v1/accounts`.
 pub(super) async fn accounts(With(state): With<State>, Params(params): Params<AccountsParams>) -> Answered {
     let limit = limited(params.limit)?;
+    if let Some(status) = &params.status {
+        return statuses(&state, status, params.prefix, params.after, limit).await;
+    }
     let after = match params.after.as_deref().map(|after| after.split_once('/')) {
         None => None,
         Some(Some((account, asset))) => Some((account.to_owned(), asset.to_owned())),
@@ -85,6 +90,28 @@ pub(super) async fn accounts(With(state): With<State>, Params(params): Params<Ac
     Ok(page(answer, next))
 }
 
+/// `GET /v1/accounts?status=`.
+async fn statuses(
+    state: &State,
+    status: &str,
+    prefix: String,
+    after: Option<String>,
+    limit: usize,
+) -> Answered {
+    let Some(status) = AccountStatus::ALL.into_iter().find(|known| known.name() == status) else {
+        let known = AccountStatus::ALL.map(AccountStatus::name).join(", ");
+        return Err(bad("status", format!("{status:?}"), &format!("one of {known}")));
+    };
+    if let Some(after) = &after {
+        check_account(after)?;
+    }
+    let answer = state.ask(Question::Statuses { status, prefix, after, limit }).await?;
+    let next = answer.tables.first().filter(|table| table.rows.len() >= limit);
+    let next = next.and_then(|table| Some(table.rows.last()?.first()?.to_string()));
+    // What it says is how to go on on the command line.
+    Ok(page(Answer { message: None, ..answer }, next))
+}
+
 /// A page, with the cursor of the one after it.
 fn page(answer: Answer, next: Option<String>) -> Json<Value> {
     let mut object = body(answer);
@@ -95,6 +122,16 @@ fn page(answer: Answer, next: Option<String>) -> Json<Value> {
 fn check_account(account: &str) -> Result<(), Problem> {
     schemas::ids::check_account(account)
         .map_err(|why| bad("account", format!("{account:?} ({why})"), "an account"))
+}
+
+/// `GET /v1/accounts/{account}`.
+pub(super) async fn account(
+    With(state): With<State>,
+    Segment(account): Segment,
+    Params(NoParams {}): Params<NoParams>,
+) -> Answered {
+    check_account(&account)?;
+    ask(&state, Question::Account { account }).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -290,6 +327,18 @@ pub(super) async fn rejected_one(
         return Err(bad("position", format!("{position:?}"), "a position such as 0@17"));
     }
     ask(&state, Question::RejectedShow { position }).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChannelsParams {
+    from: Option<u32>,
+    to: Option<u32>,
+}
+
+/// `GET /v1/channels`.
+pub(super) async fn channels(With(state): With<State>, Params(params): Params<ChannelsParams>) -> Answered {
+    ask(&state, Question::Channels { from: params.from, to: params.to, compare: false }).await
 }
 
 /// `GET /v1/status`.

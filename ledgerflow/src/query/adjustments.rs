@@ -246,7 +246,7 @@ pub(super) fn key_of(books: &Books, slot: u32, id: &str) -> anyhow::Result<Strin
 }
 
 /// Business time as posting knows it; the machine's before that.
-fn business_us(books: &Books) -> anyhow::Result<i64> {
+pub(super) fn business_us(books: &Books) -> anyhow::Result<i64> {
     let ticks = books.posting(|worker| {
         let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
         slots.map(|slot| slot.tick_us).max().unwrap_or(0)
@@ -254,7 +254,7 @@ fn business_us(books: &Books) -> anyhow::Result<i64> {
     Ok(ticks.into_iter().max().filter(|tick| *tick > 0).unwrap_or_else(clock::wall_us))
 }
 
-fn random_id() -> anyhow::Result<String> {
+pub(super) fn random_id() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 12];
     let taken =
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("random bytes")?;

@@ -1,6 +1,8 @@
 //! Questions about the books and their answers as tables: one code path, whether the pipeline runs in this process,
 //! in another one (through its socket), or not at all.
 
+pub mod account;
+pub mod accounts;
 pub mod adjustments;
 mod audit;
 mod backup;
@@ -8,6 +10,7 @@ mod balances;
 pub mod bill;
 pub mod books;
 mod breaks;
+mod channels;
 mod days;
 mod deep;
 pub mod entries;
@@ -19,9 +22,11 @@ mod history;
 pub mod holds;
 mod job;
 pub mod journal;
+mod later;
 pub mod outcomes;
 mod parked;
 mod receipt;
+pub mod reversal;
 mod shown;
 pub mod status;
 mod suspense;
@@ -42,8 +47,12 @@ use stream::worker::Worker;
 pub enum Question {
     /// Balances of an account or of a prefix that ends with `:` or `*`.
     Balance { account: String, as_of: Option<String> },
+    /// What an account may be used for, and what is said of it.
+    Account { account: String },
     /// Accounts and their balances, in the order of account and asset; `after` = the last ones of the page before.
     Accounts { prefix: String, after: Option<(String, String)>, limit: usize },
+    /// Accounts that events have opened, closed, frozen or limited, in order; `after` = the last one of the page before.
+    Statuses { status: accounts::AccountStatus, prefix: String, after: Option<String>, limit: usize },
     /// A page of entries of an account, newest first, asset by asset.
     EntriesPage { account: String, asset: Option<String>, after: Option<entries::Cursor>, limit: usize },
     /// Newest entries of an account.
@@ -52,6 +61,8 @@ pub enum Question {
     Holds { account: Option<String>, limit: usize },
     /// The events of a job and what they have booked.
     Job { job: String },
+    /// Which events of a job would be given back, in which order, and how far that is.
+    Reversal { job: String },
     /// One event's way.
     Trace { id: String, source: Option<String> },
     /// Debit and credit balances per asset.
@@ -66,6 +77,17 @@ pub enum Question {
     RejectedShow { position: String },
     /// Topics.
     TopicsList,
+    /// How far the channels between posting partitions are, and whether the journals of both ends agree.
+    Channels { from: Option<u32>, to: Option<u32>, compare: bool },
+    /// Have a channel sent again, from an item on.
+    Repair {
+        from: u32,
+        to: u32,
+        first: Option<u64>,
+        /// As of [`Self::Send`].
+        #[serde(skip)]
+        principal: String,
+    },
     /// What runs and how far it is.
     Status,
     /// Store = replay.
@@ -125,13 +147,16 @@ impl Question {
     /// Whether its answer changes the books.
     #[must_use]
     pub const fn writes(&self) -> bool {
-        matches!(self, Self::Send { .. } | Self::Adjust { .. } | Self::Bill { .. })
+        matches!(self, Self::Send { .. } | Self::Adjust { .. } | Self::Repair { .. } | Self::Bill { .. })
     }
 
     /// The same, asked by that principal.
     #[must_use]
     pub fn by(mut self, who: String) -> Self {
-        if let Self::Send { principal, .. } | Self::Adjust { principal, .. } = &mut self {
+        if let Self::Send { principal, .. }
+        | Self::Adjust { principal, .. }
+        | Self::Repair { principal, .. } = &mut self
+        {
             *principal = who;
         }
         self
@@ -167,6 +192,9 @@ pub struct Answer {
     /// What has no outcome yet, for [`Question::Outcomes`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaited: Option<outcomes::Awaited>,
+    /// What is still to be done, for [`Question::Reversal`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<reversal::Plan>,
     /// What a screen shows of [`Question::Status`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub figures: Option<Box<figures::Figures>>,
@@ -176,7 +204,15 @@ impl Answer {
     /// Tables and nothing else.
     #[must_use]
     pub const fn tables(tables: Vec<Table>) -> Self {
-        Self { tables, document: None, message: None, ending: Ending::Done, awaited: None, figures: None }
+        Self {
+            tables,
+            document: None,
+            message: None,
+            ending: Ending::Done,
+            awaited: None,
+            plan: None,
+            figures: None,
+        }
     }
 
     /// A message.
@@ -203,8 +239,12 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         Question::Balance { account, as_of } => {
             balances::balance(books, account, as_of.as_deref()).and_then(|answer| whole(books, answer))
         }
+        Question::Account { account } => account::account(books, account),
         Question::Accounts { prefix, after, limit } => {
             balances::accounts(books, prefix, after.as_ref(), *limit).and_then(|answer| whole(books, answer))
+        }
+        Question::Statuses { status, prefix, after, limit } => {
+            accounts::accounts(books, *status, prefix, after.as_deref(), *limit)
         }
         Question::EntriesPage { account, asset, after, limit } => {
             entries::entries_page(books, account, asset.as_deref(), after.as_ref(), *limit)
@@ -214,6 +254,7 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         }
         Question::Holds { account, limit } => holds::holds(books, account.as_deref(), *limit),
         Question::Job { job } => job::job(books, job),
+        Question::Reversal { job } => reversal::plan(books, job),
         Question::Trace { id, source } => trace::trace(books, id, source.as_deref()),
         Question::TrialBalance => balances::trial_balance(books).and_then(|answer| whole(books, answer)),
         Question::Days => days::days(books),
@@ -223,6 +264,10 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         }
         Question::RejectedShow { position } => events::rejected_one(books, position),
         Question::TopicsList => topics::topics(books),
+        Question::Channels { from, to, compare } => channels::channels(books, *from, *to, *compare),
+        Question::Repair { from, to, first, principal } => {
+            channels::repair(books, (*from, *to), *first, principal)
+        }
         Question::Status => status::status(books),
         Question::Verify => verify::verify(books),
         Question::VerifyDeep { heads } => deep::verify_deep(books, heads),

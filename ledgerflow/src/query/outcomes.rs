@@ -107,7 +107,8 @@ impl Search {
         let outcome = word(r.outcome());
         let EventKey { source, id } = r.event.unwrap_or_default();
         if let Some(at) = self.asked.remove(&id_key(&source, &id)) {
-            self.becomes(at, Became { event: id, outcome, original: None, reason: r.reason });
+            let reason = why(&r.reason, &r.detail);
+            self.becomes(at, Became { event: id, outcome, original: None, reason });
         }
     }
 

@@ -1,12 +1,13 @@
 //! `trace`: one event from its arrival to its match.
 //!
-//! The answer always has the same tables: events, decisions, entries, balances, reconciliation. A source may use an id
+//! The answer always has the same tables: events, decisions, entries, later, balances, reconciliation. A source may use an id
 //! that another uses too, repeat it, and entries of one event lie in several partitions, so `journal` and `rejected` are
 //! read once; of the journal only those records are decoded that hold the id's bytes.
 
 use super::balances::balances_of;
 use super::books::Books;
 use super::events::{Rejected, record_at};
+use super::later::Later;
 use super::outcomes::{why, word};
 use super::shown::Shown;
 use super::{Answer, Ending};
@@ -14,6 +15,7 @@ use crate::cli::output::{Cell, Table};
 use crate::measure::recount::each;
 use reconcile::match_key::MatchKey;
 use schemas::balance_json::NormalSide;
+use schemas::batch::Opened;
 use schemas::dates::{Day, format_instant};
 use schemas::topics::Topic;
 use schemas::wire::{
@@ -27,13 +29,13 @@ use stream::log::{Log, Record, TopicPartition, header};
 const GIVEN_UP: &str = "given up by retention";
 
 /// What is looked for.
-struct Wanted<'a> {
+pub(super) struct Wanted<'a> {
     id: &'a str,
     source: Option<&'a str>,
 }
 
 impl Wanted<'_> {
-    fn is(&self, event: Option<&EventKey>) -> bool {
+    pub(super) fn is(&self, event: Option<&EventKey>) -> bool {
         event.is_some_and(|e| e.id == self.id && self.source.is_none_or(|source| source == e.source))
     }
 
@@ -87,14 +89,23 @@ impl Letter {
 
 /// A journal batch: its slot and number, and when it was written.
 #[derive(Clone, Copy)]
-struct Batch {
-    slot: u32,
+pub(super) struct Batch {
+    pub(super) slot: u32,
     number: u64,
     written_at_us: i64,
 }
 
 impl Batch {
-    fn place(self) -> Cell {
+    pub(super) const fn of(slot: u32, opened: &Opened) -> Self {
+        Self { slot, number: opened.header.batch, written_at_us: opened.header.written_at_us }
+    }
+
+    /// Batches of several slots in the order of time.
+    pub(super) const fn order(self) -> (i64, u32, u64) {
+        (self.written_at_us, self.slot, self.number)
+    }
+
+    pub(super) fn place(self) -> Cell {
         format!("{}#{}", self.slot, self.number).into()
     }
 }
@@ -107,6 +118,7 @@ struct Found {
     verdicts: Vec<(Batch, Resolution)>,
     reserved: Vec<(Batch, Reserved)>,
     letters: Vec<Letter>,
+    later: Later,
 }
 
 impl Found {
@@ -116,13 +128,16 @@ impl Found {
             let with_id = |record: &&Record| find(&record.value, wanted.id.as_bytes()).is_some();
             for record in fetch.records.iter().filter(with_id) {
                 let opened = schemas::batch::open(&record.value)?;
-                let (number, written_at_us) = (opened.header.batch, opened.header.written_at_us);
-                let batch = Batch { slot: fetch.from.partition, number, written_at_us };
+                let batch = Batch::of(fetch.from.partition, &opened);
                 let body: JournalBody = opened.body()?;
-                body.item.into_iter().for_each(|item| found.take(batch, item.item, wanted));
+                body.item
+                    .into_iter()
+                    .filter_map(|item| item.item)
+                    .for_each(|item| found.take(batch, item, wanted));
             }
             Ok(())
         })?;
+        found.later.conclude(log)?;
         each(log, Topic::Rejected, &mut |fetch| {
             // A refusal may lie here ahead of the journal batch that says so; the journal tells of it.
             let all = fetch.records.iter().map(|record| (Rejected::of(fetch.from, record), record));
@@ -138,12 +153,13 @@ impl Found {
         Ok(found)
     }
 
-    fn take(&mut self, batch: Batch, item: Option<Item>, wanted: &Wanted<'_>) {
+    fn take(&mut self, batch: Batch, item: Item, wanted: &Wanted<'_>) {
+        self.later.take(batch, &item, wanted);
         match item {
-            Some(Item::Decision(d)) if wanted.is(d.event.as_ref()) => self.decisions.push((batch, d)),
-            Some(Item::Received(r)) if wanted.is(r.event.as_ref()) => self.received.push((batch, r)),
-            Some(Item::Resolution(r)) if wanted.is(r.event.as_ref()) => self.verdicts.push((batch, r)),
-            Some(Item::Reserved(r)) if wanted.is(r.event.as_ref()) => self.reserved.push((batch, r)),
+            Item::Decision(d) if wanted.is(d.event.as_ref()) => self.decisions.push((batch, d)),
+            Item::Received(r) if wanted.is(r.event.as_ref()) => self.received.push((batch, r)),
+            Item::Resolution(r) if wanted.is(r.event.as_ref()) => self.verdicts.push((batch, r)),
+            Item::Reserved(r) if wanted.is(r.event.as_ref()) => self.reserved.push((batch, r)),
             _ => {}
         }
     }
@@ -164,15 +180,18 @@ impl Found {
 
 /// `trace`.
 pub(super) fn trace(books: &Books, id: &str, source: Option<&str>) -> anyhow::Result<Answer> {
-    let found = Found::of(books.log.as_ref(), &Wanted { id, source })?;
+    let mut found = Found::of(books.log.as_ref(), &Wanted { id, source })?;
     if found.decisions.is_empty() && found.letters.is_empty() {
         let message = format!("no decision on event {id:?}, and no dead letter with that id");
         return Ok(Answer::says(Ending::NotFound, message));
     }
+    let shown = Shown::of(books, found.entries().map(|(_, _, entry)| entry.account.clone()).collect())?;
+    let later = std::mem::take(&mut found.later);
     let tables = vec![
         events(books.log.as_ref(), &found)?,
         decisions(&found),
-        entries(books, &found)?,
+        entries(&shown, &found),
+        later.table(&shown),
         balances(books, &found)?,
         cases(books, found.entries().filter_map(|(_, _, entry)| entry.r#match.clone()).collect())?,
     ];
@@ -258,7 +277,8 @@ fn decisions(found: &Found) -> Table {
     }
     for (batch, verdict) in &found.verdicts {
         let said = format!("verdict of partition {}: {}", verdict.from, word(verdict.outcome()));
-        table.row(said_row(*batch, said, verdict.reason.clone(), Some(verdict.accounting_date)));
+        let why = why(&verdict.reason, &verdict.detail);
+        table.row(said_row(*batch, said, why, Some(verdict.accounting_date)));
     }
     for Letter { rejected, record, .. } in &found.letters {
         table.row([
@@ -293,16 +313,21 @@ fn about(d: &Decision) -> Option<String> {
         Some(Operation::ProposeAdjustment(_) | Operation::ResolveSuspense(_)) => {}
         Some(Operation::PlaceHold(_) | Operation::BookAtMost(_)) | None => {}
     }
+    if let Some(repaired) = &d.repaired {
+        return Some(format!("p{:02} to p{:02} from item {} on", repaired.from, repaired.to, repaired.first));
+    }
     let admitted = d.admitted.as_ref().and_then(|admitted| named(admitted.event.as_ref()));
     let hold = d.hold.as_ref().and_then(|hold| named(hold.event.as_ref()));
     let reversed = d.reversed.as_ref().and_then(|reversed| named(reversed.event.as_ref()));
     let proposal = d.proposal.as_ref().filter(|proposal| proposal.event != d.event);
     let proposal = proposal.and_then(|proposal| named(proposal.event.as_ref()));
     let limited = || d.account_limits.as_ref().map(|limits| limits.account.clone());
+    let described = || d.account_metadata.as_ref().map(|said| said.account.clone());
     hold.or(admitted)
         .or(reversed)
         .or(proposal)
         .or_else(|| d.account_status.as_ref().map(|status| status.account.clone()))
+        .or_else(described)
         .or_else(limited)
 }
 
@@ -359,8 +384,7 @@ fn said_row(batch: Batch, said: String, reason: String, date: Option<i32>) -> [C
     ]
 }
 
-fn entries(books: &Books, found: &Found) -> anyhow::Result<Table> {
-    let shown = Shown::of(books, found.entries().map(|(_, _, entry)| entry.account.clone()).collect())?;
+fn entries(shown: &Shown, found: &Found) -> Table {
     let columns = ["account", "asset", "side", "amount", "balance_after", "seq", "date", "journal"];
     let mut table = Table::new("entries", &columns);
     for (batch, date, entry) in found.entries() {
@@ -375,7 +399,7 @@ fn entries(books: &Books, found: &Found) -> anyhow::Result<Table> {
             batch.place(),
         ]);
     }
-    Ok(table)
+    table
 }
 
 /// What the accounts of the entries hold now.

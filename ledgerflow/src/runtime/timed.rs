@@ -128,6 +128,10 @@ impl Log for TimedLog {
         self.log.durable()
     }
 
+    fn written(&self) -> u64 {
+        self.log.written()
+    }
+
     fn wait_durable(&self, sequence: u64, wait: Duration) -> Result<(), LogError> {
         self.log.wait_durable(sequence, wait)
     }

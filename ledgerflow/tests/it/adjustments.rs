@@ -129,13 +129,15 @@ fn nobody_approves_his_own_adjustment_under_another_name() {
     let trace = desk.cli(&["trace", "a-5", "-o", "json"]).ends(0).json();
     let decision =
         trace["decisions"].as_array().unwrap().iter().find(|row| row["outcome"] == "booked").unwrap();
-    assert_eq!(
-        (&decision["principal"], &decision["proposed_by"]),
-        (&json!("bert"), &json!("anna")),
-        "{trace}"
-    );
+    let told = ["principal", "proposed_by", "about"].map(|of| decision[of].as_str());
+    assert_eq!(told, [Some("bert"), Some("anna"), Some("p-1")], "{trace}");
     let trace = desk.cli(&["trace", "p-1", "-o", "json"]).ends(0).json();
     assert_eq!(trace["decisions"][0]["principal"], "anna", "{trace}");
+    assert_eq!(trace["decisions"][0]["about"], Value::Null, "{trace}");
+    let later = trace["later"].as_array().unwrap().iter();
+    let booked: Vec<&Value> = later.filter(|row| row["outcome"] == "booked").collect();
+    let told = ["what", "event", "amount"].map(|of| booked[0][of].as_str());
+    assert_eq!((booked.len(), told), (1, [Some("approval"), Some("a-5"), Some("3.00")]), "{trace}");
     running.stop();
     desk.company.is_whole();
 }
@@ -195,8 +197,11 @@ fn the_command_line_is_the_user_who_runs_it() {
     // One's own proposal may be taken back.
     let again = propose.map(|word| if word == "p-1" { "p-2" } else { word });
     desk.cli(&again).ends(0);
-    let said = desk.cli(&["adjustments", "reject", "p-2"]).ends(0);
-    assert!(said.out.contains("booked"), "{said:?}");
+    let said = desk.cli(&["adjustments", "reject", "p-2", "-o", "json"]).ends(0);
+    assert_eq!(said.json()[0]["outcome"], "booked", "{said:?}");
+    let rejection = said.json()[0]["event"].as_str().unwrap().to_owned();
+    let trace = desk.cli(&["trace", &rejection, "-o", "json"]).ends(0).json();
+    assert!(trace["decisions"].as_array().unwrap().iter().all(|row| row["about"] == "p-2"), "{trace}");
     assert!(desk.waiting().is_empty());
     running.stop();
     desk.company.is_whole();

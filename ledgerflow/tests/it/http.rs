@@ -299,6 +299,7 @@ fn addresses_methods_and_parameters_that_are_none_are_told() {
         "/v1/accounts?page=2",
         "/v1/accounts/users:1:wallet/balances?as_of=yesterday",
         "/v1/accounts/users:1:wallet/entries?after=7",
+        "/v1/accounts/no%20account",
         "/v1/accounts/no%20account/balances",
         "/v1/accounts/%ff/balances",
         "/v1/breaks?kind=odd",
@@ -347,7 +348,7 @@ fn is(value: &Value, kind: Is) -> bool {
 }
 
 #[track_caller]
-fn has_columns(rows: &Value, columns: Columns) {
+pub fn has_columns(rows: &Value, columns: Columns) {
     let rows = rows.as_array().unwrap();
     assert!(!rows.is_empty(), "nothing to compare with {columns:?}");
     for row in rows {
@@ -359,7 +360,7 @@ fn has_columns(rows: &Value, columns: Columns) {
     }
 }
 
-/// An adjustment that waits, and a case in suspense: what came from elsewhere for an account that was frozen.
+/// An adjustment that waits, a payment of which a part is given back, and a case in suspense: what came from elsewhere for an account that was frozen.
 fn four_eyes(served: &Served) {
     let propose = "adjustments propose --id p-1 --debit platform:revenue:commission --credit merchants:7:payable \
                    --asset CNY --amount 3.00 --reason wrong";
@@ -370,6 +371,12 @@ fn four_eyes(served: &Served) {
             "time": time, "data": data });
         served.post("?wait=booked", JSON, event.to_string()).is(200)
     };
+    let payable = json!({
+        "event": "c-3", "from": "merchants:7:payable", "to": "platform:revenue:commission", "asset": "CNY", "amount": "1.00",
+    });
+    let limited = json!({ "account": "users:9:wallet", "asset": "CNY", "overdraft": "5.00" });
+    sent("l-1", "account.limited", "users:9", limited);
+    sent("b-1", "event.refunded", "orders:order-2", payable);
     sent("f-1", "account.frozen", "users:9", json!({ "account": "users:9:wallet" }));
     for n in 0..12 {
         let data =
@@ -405,6 +412,16 @@ fn every_operation_answers_as_it_is_described() {
     }]);
     assert_eq!((&holds["funds"], &holds["holds"][0]["event"]), (&funds, &json!("c-4")), "{holds}");
     assert_eq!(served.get("/v1/holds?account=users:2:").is(200)["holds"], json!([]));
+    let mut said: Value = serde_json::from_str(&at("c-5")).unwrap();
+    said["type"] = "account.described".into();
+    said["data"] = json!({ "account": "users:1:wallet", "metadata": { "tier": "gold", "note": "a b" } });
+    served.post("?wait=booked", JSON, said.to_string()).is(200);
+    let account = served.get("/v1/accounts/users:1:wallet").is(200);
+    let metadata = json!([{ "key": "note", "value": "a b" }, { "key": "tier", "value": "gold" }]);
+    assert_eq!(account["metadata"], metadata, "{account}");
+    assert_eq!(account["account"][0]["closed"], json!(false), "{account}");
+    assert_eq!(served.get("/v1/accounts/users:2:wallet").is(200)["metadata"], json!([]));
+    assert_eq!(served.get("/v1/accounts/nobody:1").is(200)["account"], json!([]));
     served.post("?wait=booked", JSON, at("c-2").replace("CNY", "XXX")).is(200);
     let data = json!({
         "order_id": "order-2", "merchant_id": "7", "provider": "wechat", "provider_account": ledgerflow_tests::bill::ACCOUNT,
@@ -444,6 +461,7 @@ fn every_operation_answers_as_it_is_described() {
         let path = operation.path.replace("{account}", "users:1:wallet");
         let path = path.replace("{id}", "c-3").replace("{job}", "trip-1");
         let targets = match operation.path {
+            "/v1/accounts" => vec![path.clone(), format!("{path}?status=frozen")],
             "/v1/accounts/{account}/balances" => vec![path.clone(), format!("{path}?as_of=2026-11-21")],
             _ => vec![path.replace("{position}", "0@0")],
         };

@@ -4,7 +4,38 @@ use crate::company::{PATIENCE, within};
 use crate::http::{Client, JSON, next_change, transfer};
 use crate::kafka::OnKafka;
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
+
+/// A job is given back by the command line, which runs no processor either, and by the gateway.
+fn gives_jobs_back(on: &OnKafka, client: &Client) {
+    for (n, job) in ["k-1", "k-2"].into_iter().enumerate() {
+        let event = |id: String, from: &str, to: &str| {
+            let mut event: Value = serde_json::from_str(&transfer(&id, "users:1:wallet", "1.00")).unwrap();
+            event["data"] =
+                json!({ "from": from, "to": to, "asset": "CNY", "amount": "1.00", "job_id": job });
+            event.to_string()
+        };
+        let events = [
+            event(format!("{job}-a"), "funding:cash", "users:1:wallet"),
+            event(format!("{job}-b"), "users:1:wallet", "users:2:wallet"),
+        ];
+        for event in &events {
+            let said = client.post("?wait=booked&timeout_seconds=60", JSON, event).is(200);
+            assert_eq!(said["events"][0]["outcome"], "booked", "{said}");
+        }
+        if n == 0 {
+            let said = on.company.cli(&["reverse", "job", job, "-o", "json"]).ends(0).json();
+            assert!(said.as_array().unwrap().iter().all(|row| row["state"] == "reversed"), "{said}");
+        } else {
+            let done = within(PATIENCE, || {
+                let said = client.ask("POST", &format!("/v1/jobs/{job}/reversal"), &[], b"").json();
+                let rows = said["reversal"].as_array()?.clone();
+                rows.iter().all(|row| row["state"] == "reversed").then_some(())
+            });
+            assert!(done.is_some());
+        }
+    }
+}
 
 #[test]
 fn a_gateway_sends_and_answers_over_all_partitions() {
@@ -44,6 +75,9 @@ fn a_gateway_sends_and_answers_over_all_partitions() {
         (again["events"][0]["outcome"].as_str(), again["events"][0]["original"].as_str()),
         (Some("duplicate"), Some("booked"))
     );
+    gives_jobs_back(&on, &client);
+    client.shows("users:1:wallet", "1.00");
+    client.shows("users:2:wallet", "1.00");
     gateway.stop();
 }
 

@@ -1,11 +1,13 @@
 //! Tests of the real program: its process killed and stopped, its commands, its reference. One binary.
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
+mod accounts;
 mod adjustments;
 mod audit_trail;
 mod basis;
 mod bench;
 mod bills;
+mod channels;
 #[cfg(feature = "otlp")]
 mod collector;
 mod commands;
@@ -32,6 +34,7 @@ mod mirror;
 mod process;
 mod restore;
 mod retention;
+mod reversal;
 mod signs;
 mod status;
 mod trace;

@@ -74,7 +74,7 @@ fn an_event_is_followed_from_its_arrival_to_its_match() {
     });
     let trace = matched.unwrap_or_else(|| panic!("{}", traced(&company, &["p-1"])));
     let names: Vec<&String> = trace.as_object().unwrap().keys().collect();
-    assert_eq!(names.len(), 5, "{names:?}");
+    assert_eq!(names.len(), 6, "{names:?}");
     assert_eq!(column(&trace["events"], "event"), ["p-1"]);
     assert_eq!(column(&trace["events"], "subject"), ["orders/order-1"]);
     let data: Value = serde_json::from_str(&column(&trace["events"], "data")[0]).unwrap();
@@ -120,6 +120,72 @@ fn a_break_is_shown_where_a_match_would_stand() {
     assert_eq!(column(&trace["reconciliation"], "ours"), ["12.50"]);
     assert_eq!(column(&trace["reconciliation"], "theirs"), ["13.00"]);
     running.stop();
+}
+
+/// Rows of `later`: what, by which event, outcome, amount, what is left.
+fn later(company: &Company, id: &str) -> Vec<[String; 5]> {
+    let trace = traced(company, &[id]);
+    let rows = trace["later"].as_array().unwrap().iter();
+    rows.map(|row| {
+        ["what", "event", "outcome", "amount", "left"].map(|name| match &row[name] {
+            Value::String(text) => text.clone(),
+            _ => "-".to_owned(),
+        })
+    })
+    .collect()
+}
+
+#[test]
+fn what_came_of_a_hold_and_what_was_given_back_stand_beside_it() {
+    let company = Company::with(&format!("rules: rules.yaml\n{CLOCK}"));
+    let rules = ledgerflow::runtime::DEFAULT_RULES;
+    let short = rules.replace("expires_after_s: 604800", "expires_after_s: 3600");
+    assert_ne!(short, rules);
+    company.write("rules.yaml", short);
+    let running = company.run();
+    let of = |id: &str, kind: &'static str, data: Value| event(id, kind, "users:42", data);
+    let hold = json!({ "account": "users:42:wallet", "asset": "CNY", "amount": "80.00" });
+    let part = json!({
+        "hold": "h-1", "account": "users:42:wallet", "to": "merchants:7:payable", "asset": "CNY", "amount": "30.00",
+        "final": false,
+    });
+    let back = json!({
+        "event": "t-1", "from": "users:42:wallet", "to": "funding:cash", "asset": "CNY", "amount": "40.00",
+    });
+    let lines = [
+        transfer("t-1", "users:42", "funding:cash", "users:42:wallet", "100.00"),
+        of("h-1", "hold.placed", hold.clone()),
+        of("h-2", "hold.placed", hold),
+        of("c-1", "hold.captured", part),
+        of("x-1", "hold.released", json!({ "hold": "h-1" })),
+        of("r-1", "event.refunded", back),
+    ];
+    sent(&company, &lines, 0);
+    // What is refused names nothing; it is known by what it waited for.
+    let whole = of("r-2", "event.reversed", json!({ "event": "t-1" }));
+    let rows = sent(&company, &[whole], 3);
+    assert!(rows[0]["reason"].as_str().unwrap().starts_with("exceeds_original"), "{rows:?}");
+    assert_eq!(
+        later(&company, "h-1"),
+        [["capture", "c-1", "booked", "30.00", "50.00"], ["release", "x-1", "booked", "50.00", "0.00"]]
+    );
+    let trace = traced(&company, &["t-1"]);
+    assert_eq!(
+        later(&company, "t-1"),
+        [["reversal", "r-1", "booked", "40.00", "60.00"], ["reversal", "r-2", "refused", "-", "-"]],
+        "{trace}"
+    );
+    assert!(trace["later"][1]["reason"].as_str().unwrap().starts_with("exceeds_original"), "{trace}");
+    assert_eq!(later(&company, "r-1"), [[""; 5]; 0]);
+    running.stop();
+    // Two hours on, the other hold is over by itself.
+    let on = format!("rules: rules.yaml\n{CLOCK}").replace("T09:00", "T11:00");
+    company.write("ledgerflow.yaml", on);
+    let running = company.run();
+    let over = within(PATIENCE, || Some(later(&company, "h-2")).filter(|rows| !rows.is_empty()));
+    assert_eq!(over, Some(vec![["end of its time", "-", "-", "80.00", "0.00"].map(str::to_owned)]));
+    running.stop();
+    company.is_whole();
 }
 
 /// `original` says what became of the first, `original_at` where that is written.

@@ -408,7 +408,7 @@ impl Cluster {
         let (batch, hash, positions) = (state.journal.sequence, state.journal.hash, Vec::new());
         let label = Label { generation: 0, epoch: 1, batch, hash, positions, changelog_offset: 0 };
         kept.save(slot, label, Changes::of(state), 0);
-        kept.closed().into_iter().for_each(|(_, closed)| state.adopt(closed));
+        kept.closed(slot).into_iter().for_each(|closed| state.adopt(closed));
     }
 
     /// A slot rebuilt from its journal, or from its checkpoint and what the journal holds beyond.

@@ -8,8 +8,8 @@ use schemas::batch::sha256;
 use schemas::shards::PartitionMap;
 use schemas::wire::{
     AdmitEvent, ApproveAdjustment, BookAtMost, CaptureHold, ChangeAccount, ChangeLimits, Command, EventKey,
-    Leg, LimitChange, PlaceHold, ProposeAdjustment, RejectAdjustment, ReleaseHold, ResolveSuspense,
-    ReverseEvent, Side, SuspenseCase, change_account::Action, command, limit_change,
+    Leg, LimitChange, MetadataChange, PlaceHold, ProposeAdjustment, RejectAdjustment, ReleaseHold,
+    ResolveSuspense, ReverseEvent, Side, SuspenseCase, change_account::Action, command, limit_change,
 };
 
 /// The chart of every test that does not bring its own.
@@ -45,6 +45,8 @@ pub struct LegWords {
     pub account: String,
     pub minor: i128,
     pub asset: String,
+    /// How far below zero it may take its account; the end of the range = as far as it wants.
+    pub overdraft: Option<i128>,
 }
 
 impl LegWords {
@@ -56,12 +58,12 @@ impl LegWords {
 
 /// A debit leg.
 pub fn debit(account: impl Into<String>, minor: i128, asset: &str) -> LegWords {
-    LegWords { side: Side::Debit, account: account.into(), minor, asset: asset.into() }
+    LegWords { side: Side::Debit, account: account.into(), minor, asset: asset.into(), overdraft: None }
 }
 
 /// A credit leg.
 pub fn credit(account: impl Into<String>, minor: i128, asset: &str) -> LegWords {
-    LegWords { side: Side::Credit, account: account.into(), minor, asset: asset.into() }
+    LegWords { side: Side::Credit, account: account.into(), minor, asset: asset.into(), overdraft: None }
 }
 
 /// What an event asks for.
@@ -77,6 +79,8 @@ pub enum Op {
     Reverse(String),
     /// An account, and on which side where that counts.
     Account(String, Action, Side),
+    /// What is said of an account: keys with the value that each has from now on, `None` = removed. It may open the account.
+    Describe(String, bool, Vec<(String, Option<String>)>),
     /// As many of its two legs' minor units as the account of the leg on that side has available.
     AtMost(Side),
     /// Limits of an account in an asset: how little, how much.
@@ -160,6 +164,8 @@ impl Event {
             side: l.side as i32,
             amount: Some(l.minor.into()),
             r#match: None,
+            overdraft: l.overdraft.filter(|up_to| *up_to != i128::MAX).map(Into::into),
+            overdraft_unlimited: l.overdraft == Some(i128::MAX),
         };
         Command {
             event: Some(EventKey { source: SOURCE.into(), id: self.id.clone() }),
@@ -197,7 +203,22 @@ impl Event {
                 account: account.clone(),
                 action: *action as i32,
                 side: *side as i32,
+                metadata: Vec::new(),
             }),
+            Op::Describe(account, opens, changes) => {
+                let action = if *opens { Action::Open } else { Action::Describe };
+                let change = |(key, value): &(String, Option<String>)| MetadataChange {
+                    key: key.clone(),
+                    value: value.clone().unwrap_or_default(),
+                    removed: value.is_none(),
+                };
+                command::Operation::ChangeAccount(ChangeAccount {
+                    account: account.clone(),
+                    action: action as i32,
+                    side: 0,
+                    metadata: changes.iter().map(change).collect(),
+                })
+            }
             Op::Release(hold) => command::Operation::ReleaseHold(ReleaseHold { hold: key(hold) }),
             Op::Propose(_) => command::Operation::ProposeAdjustment(ProposeAdjustment {}),
             Op::Approve(_, proposal) => command::Operation::ApproveAdjustment(ApproveAdjustment {

@@ -41,6 +41,14 @@ fn wallet(rng: &mut Rng) -> String {
     }
 }
 
+fn overdraft(rng: &mut Rng) -> i128 {
+    match rng.below(6) {
+        0 => 0,
+        1 => i128::MAX,
+        _ => 100 * i128::from(rng.below(80)),
+    }
+}
+
 fn depot(rng: &mut Rng) -> String {
     format!("depots:{}:stock", rng.below(MERCHANTS))
 }
@@ -90,6 +98,11 @@ fn legs(rng: &mut Rng, large: bool) -> Vec<LegWords> {
             credit(bank(rng), n.saturating_add(7), a),
         ],
     };
+    // Now and then a leg brings an overdraft, also one that only adds to its account.
+    if !legs.is_empty() && rng.percent(15) {
+        let at = if rng.percent(70) { 0 } else { rng.below(legs.len() as u64) as usize };
+        legs[at].overdraft = Some(overdraft(rng));
+    }
     match rng.below(40) {
         0 => legs[0].account = "users:1:savings".into(),
         1 => legs[0].minor = legs[0].minor.saturating_add(1),
@@ -118,6 +131,9 @@ fn event(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
     }
     if rng.percent(5) {
         return about_limits(rng, earlier);
+    }
+    if rng.percent(5) {
+        return about_metadata(rng, earlier);
     }
     if rng.percent(7) {
         return at_most(rng, earlier, large);
@@ -173,7 +189,7 @@ fn about_an_adjustment(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
 /// As much as an account has, or may take.
 fn at_most(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
     let (n, a) = (amount(rng, large), asset(rng));
-    let (legs, side) = match rng.below(10) {
+    let (mut legs, side) = match rng.below(10) {
         0..=3 => (vec![debit(wallet(rng), n, a), credit(merchant(rng), n, a)], Side::Debit),
         4 => (vec![debit(bank(rng), n, a), credit(wallet(rng), n, a)], Side::Credit),
         5 => (vec![credit(depot(rng), n, a), debit(bank(rng), n, a)], Side::Credit),
@@ -188,6 +204,9 @@ fn at_most(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
             (vec![debit(wallet(rng), n, a), credit(&*other, one, a), credit(other, 1, a)], Side::Debit)
         }
     };
+    if rng.percent(20) {
+        legs[0].overdraft = Some(overdraft(rng));
+    }
     let subject = match rng.percent(60) {
         true => owner(&legs[0].account).to_owned(),
         false => format!("orders:{}", rng.below(40)),
@@ -219,6 +238,27 @@ fn about_limits(rng: &mut Rng, earlier: &[Event]) -> Event {
         if rng.percent(50) { owner(&account).to_owned() } else { format!("orders:{}", rng.below(40)) };
     let (id, body, legs) = (format!("e{}", earlier.len()), String::new(), Vec::new());
     let op = Op::Limits(account, asset, least, most);
+    Event { id, subject, body, legs, date: DAY, back_dated: false, op, ingest: 0 }
+}
+
+/// Something is said of an account, now and then more than there may be; now and then it is opened so.
+fn about_metadata(rng: &mut Rng, earlier: &[Event]) -> Event {
+    let account = match rng.below(12) {
+        0 => "users:1:savings".to_owned(),
+        1 => "vault:1:gold".to_owned(),
+        2..=5 => merchant(rng),
+        _ => format!("purses:{}:cash", rng.below(MERCHANTS)),
+    };
+    let (keys, first) = (if rng.percent(30) { 10 + rng.below(12) } else { 1 + rng.below(3) }, rng.below(24));
+    let mut changes = BTreeMap::new();
+    for key in first..first + keys {
+        let value = rng.percent(90).then(|| format!("v{}", rng.below(5)));
+        changes.insert(format!("k{}", key % 24), value);
+    }
+    let subject =
+        if rng.percent(50) { owner(&account).to_owned() } else { format!("orders:{}", rng.below(40)) };
+    let (id, body, legs) = (format!("e{}", earlier.len()), String::new(), Vec::new());
+    let op = Op::Describe(account, rng.percent(15), changes.into_iter().collect());
     Event { id, subject, body, legs, date: DAY, back_dated: false, op, ingest: 0 }
 }
 
@@ -282,7 +322,8 @@ fn about_a_hold(rng: &mut Rng, earlier: &[Event], large: bool) -> Event {
         let subject =
             if rng.percent(50) { owner(&account).to_owned() } else { format!("orders:{}", rng.below(40)) };
         let after = *rng.pick(&[0, 0, 500_000, 5_000_000]);
-        return new(subject, vec![debit(account, n, a)], Op::Hold(after));
+        let overdraft = rng.percent(15).then(|| overdraft(rng));
+        return new(subject, vec![LegWords { overdraft, ..debit(account, n, a) }], Op::Hold(after));
     }
     let of = (*rng.pick(&holds)).clone();
     let hold = if rng.percent(4) { "nothing".to_owned() } else { of.id.clone() };
@@ -599,6 +640,7 @@ impl Seen {
         let [held, captured, released, expired] = outcomes.holds;
         self.add("accounts", outcomes.statuses);
         self.add("limits", outcomes.limits);
+        self.add("described", outcomes.described);
         self.add("at most", outcomes.at_most.len());
         self.add("lowered", outcomes.lowered);
         self.add("waited for its hold", outcomes.parked);
@@ -650,7 +692,7 @@ fn histories_follow_the_model() {
                  unbalanced insufficient_funds balance_too_high velocity_exceeded overflow aligned unknown_hold hold_not_open hold_mismatch exceeds_hold held \
                  captured released expired account_frozen account_closed account_not_empty \
                  accounts no_principal self_approval proposal_not_open proposed approved rejected over open_again \
-                 limits limit_not_in_chart limits_contradict at_most_mismatch lowered \
+                 limits described too_much_metadata limit_not_in_chart limits_contradict at_most_mismatch lowered \
                  not_reversible exceeds_original unknown_event";
     let repairs = ["lost", "held", "asked", "asked again", "sent in several windows"];
     for what in often

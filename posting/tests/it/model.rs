@@ -13,7 +13,7 @@ use schemas::amount_wire::value;
 use schemas::batch::ChainHead;
 use schemas::wire::change_account::Action;
 use schemas::wire::{
-    Answered, Clearing, CreditItem, DayMarkerSeen, DayTally, Decision, Entry, HeldLeg, HoldExpired,
+    Amount, Answered, Clearing, CreditItem, DayMarkerSeen, DayTally, Decision, Entry, HeldLeg, HoldExpired,
     JournalItem, Moved, Outcome, ProposalExpired, Received, Reserved, Resolution, Side, Voided,
     day_tally::Kind, decision, journal_item::Item, proposal_state::State,
 };
@@ -79,7 +79,7 @@ enum Sent {
     Answer { id: String, reason: String },
     Void(String),
     Forward(Event),
-    Verdict { id: String, outcome: i32, reason: String },
+    Verdict { id: String, outcome: i32, reason: String, detail: String },
     Marker(i32),
     Resend(u64),
 }
@@ -105,6 +105,8 @@ pub struct Outcomes {
     pub statuses: usize,
     /// Changes of accounts' limits.
     pub limits: usize,
+    /// Changes of what is said of accounts.
+    pub described: usize,
     /// What was booked of events that book at most what an account has, minor units, and of how many that was not all.
     pub at_most: BTreeMap<String, i128>,
     pub lowered: usize,
@@ -172,6 +174,7 @@ fn with_legs(event: &Event, cluster: &Cluster, pages: &[Vec<Page>]) -> Event {
         Op::Reverse(of) if event.legs.is_empty() => {
             let other_way = |leg: &LegWords| LegWords {
                 side: if leg.side == Side::Debit { Side::Credit } else { Side::Debit },
+                overdraft: None,
                 ..leg.clone()
             };
             let original = all().find(|other| other.id == *of);
@@ -202,7 +205,8 @@ fn legs_of_case(
 /// Out of the suspense account of a partition, and onto an account.
 fn moved(partition: u32, side: Side, minor: i128, asset: &str, to: &str) -> Vec<LegWords> {
     let back = if side == Side::Credit { Side::Debit } else { Side::Credit };
-    let leg = |side, account: String| LegWords { side, account, minor, asset: asset.to_owned() };
+    let leg =
+        |side, account: String| LegWords { side, account, minor, asset: asset.to_owned(), overdraft: None };
     vec![leg(back, format!("suspense:p{partition:02}")), leg(side, to.to_owned())]
 }
 
@@ -300,6 +304,7 @@ fn sent_by(item: &Item, by_body: &BTreeMap<(String, Vec<u8>), Event>, put: &mut 
                     account: r.account.clone(),
                     minor: value(r.amount),
                     asset: r.asset.clone(),
+                    overdraft: None,
                 };
                 let (date, carried_from) = (d.accounting_date, d.carried_from);
                 let back_dated = d.back_dated;
@@ -326,7 +331,8 @@ fn sent_by(item: &Item, by_body: &BTreeMap<(String, Vec<u8>), Event>, put: &mut 
                 put(d.forwarded_to, d.forward_sequence, Sent::Forward(event));
             }
             if d.forwarded_from != 0 {
-                let verdict = Sent::Verdict { id, outcome: d.outcome, reason: d.reason.clone() };
+                let (outcome, reason, detail) = (d.outcome, d.reason.clone(), d.detail.clone());
+                let verdict = Sent::Verdict { id, outcome, reason, detail };
                 put(d.forwarded_from - 1, d.verdict_sequence, verdict);
             }
         }
@@ -416,6 +422,8 @@ struct Books<'a> {
     parked: BTreeMap<String, (Event, i64)>,
     /// Opened, closed, debits frozen, credits frozen.
     statuses: BTreeMap<String, [bool; 4]>,
+    /// What is said of accounts, by key.
+    metadata: BTreeMap<String, BTreeMap<String, String>>,
     /// Proposed adjustments, by event.
     proposals: BTreeMap<String, Proposed>,
     /// What lies in suspense, by sender and sequence.
@@ -463,6 +471,7 @@ impl<'a> Books<'a> {
             waiting: BTreeMap::new(),
             parked: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            metadata: BTreeMap::new(),
             proposals: BTreeMap::new(),
             cases: BTreeMap::new(),
             limits: BTreeMap::new(),
@@ -597,6 +606,7 @@ impl<'a> Books<'a> {
             self.book(&at, d, &booked);
         } else {
             assert_eq!((&d.hold, &d.account_status, &d.account_limits), (&None, &None, &None), "{at}");
+            assert_eq!(d.account_metadata, None, "{at}");
             self.approving(&at, d, &event, &judged);
         }
     }
@@ -743,6 +753,8 @@ impl<'a> Books<'a> {
     /// What becomes of a hold when an event about it is booked.
     fn change_hold(&mut self, at: &str, d: &Decision, event: &Event, outcomes: &mut Outcomes) {
         assert_eq!(d.account_limits.is_some(), matches!(event.op, Op::Limits(..)), "{at}");
+        let says = matches!(&event.op, Op::Describe(_, opens, changes) if !opens || !changes.is_empty());
+        assert_eq!(d.account_metadata.is_some(), says, "{at}");
         let (id, after) = match &event.op {
             Op::Book | Op::AtMost(_) | Op::Reverse(_) => {
                 assert_eq!(d.proposal, None, "{at}");
@@ -755,6 +767,17 @@ impl<'a> Books<'a> {
             Op::Account(account, action, side) => {
                 outcomes.statuses += 1;
                 return self.change_status(at, d, account, *action, *side);
+            }
+            Op::Describe(account, opens, changes) => {
+                outcomes.described += 1;
+                match opens {
+                    true => self.change_status(at, d, account, Action::Open, Side::Unspecified),
+                    false => assert_eq!(d.account_status, None, "{at}"),
+                }
+                if says {
+                    self.change_metadata(at, d, account, changes);
+                }
+                return;
             }
             Op::Limits(account, asset, least, most) => {
                 outcomes.limits += 1;
@@ -879,10 +902,12 @@ impl<'a> Books<'a> {
                 Some((_, Answer::Refused(_))) => return Judged::Refused("hold_not_open"),
                 Some(_) => self.deciders[hold],
             },
-            Op::Account(account, ..) | Op::Limits(account, ..) => match terms_of(account, "CNY") {
-                None => return Judged::Refused("unknown_account"),
-                Some(_) => self.partition(account),
-            },
+            Op::Account(account, ..) | Op::Limits(account, ..) | Op::Describe(account, ..) => {
+                match terms_of(account, "CNY") {
+                    None => return Judged::Refused("unknown_account"),
+                    Some(_) => self.partition(account),
+                }
+            }
             _ => self.partition(&event.legs[0].account),
         };
         if at == self.slot { self.judge(event) } else { Judged::Ask(at) }
@@ -899,11 +924,54 @@ impl<'a> Books<'a> {
                 *debits = if side == Side::Credit { *debits } else { frozen };
                 *credits = if side == Side::Debit { *credits } else { frozen };
             }
-            Action::Unspecified => {}
+            Action::Describe | Action::Unspecified => {}
         }
         let stated = d.account_status.as_ref().unwrap_or_else(|| panic!("{at}: says nothing of its account"));
         let found = [stated.opened, stated.closed, stated.debits_frozen, stated.credits_frozen];
         assert_eq!((stated.account.as_str(), found), (account, *status), "{at}");
+    }
+
+    /// What is said of an account once these changes are made.
+    fn metadata_after(
+        &self,
+        account: &str,
+        changes: &[(String, Option<String>)],
+    ) -> BTreeMap<String, String> {
+        let mut said = self.metadata.get(account).cloned().unwrap_or_default();
+        for (key, value) in changes {
+            said.remove(key);
+            said.extend(value.clone().map(|value| (key.clone(), value)));
+        }
+        said
+    }
+
+    fn judge_describe(&self, account: &str, opens: bool, changes: &[(String, Option<String>)]) -> Judged {
+        if !opens && self.statuses.get(account).is_some_and(|status| status[1]) {
+            return Judged::Refused("account_closed");
+        }
+        let long = changes
+            .iter()
+            .any(|(key, value)| key.len() > 64 || value.as_ref().is_some_and(|value| value.len() > 256));
+        if long || self.metadata_after(account, changes).len() > 16 {
+            return Judged::Refused("too_much_metadata");
+        }
+        Judged::Booked
+    }
+
+    fn change_metadata(
+        &mut self,
+        at: &str,
+        d: &Decision,
+        account: &str,
+        changes: &[(String, Option<String>)],
+    ) {
+        let stated = d.account_metadata.as_ref().unwrap();
+        let found: Vec<(String, Option<String>)> = (stated.changed.iter())
+            .map(|of| (of.key.clone(), (!of.removed).then(|| of.value.clone())))
+            .collect();
+        assert_eq!((stated.account.as_str(), &*found), (account, changes), "{at}");
+        let after = self.metadata_after(account, changes);
+        self.metadata.insert(account.to_owned(), after);
     }
 
     /// What counts of an account's limits once these changes are made.
@@ -960,6 +1028,22 @@ impl<'a> Books<'a> {
         let chart = terms_of(account, asset).unwrap();
         let own = self.limits.get(&(account.to_owned(), asset.to_owned())).copied().unwrap_or_default();
         PlainTerms { least: own[0].or(chart.least), most: own[1].or(chart.most), ..chart }
+    }
+
+    /// What counts for an account where legs of an event that move it to a side may take it below zero.
+    fn terms_with_overdraft(&self, event: &Event, leg: &LegWords, side: Side) -> PlainTerms {
+        let terms = self.terms(&leg.account, &leg.asset);
+        let same = |other: &&LegWords| {
+            (&other.account, &other.asset, other.side) == (&leg.account, &leg.asset, side)
+        };
+        let Some(up_to) = event.legs.iter().filter(same).filter_map(|leg| leg.overdraft).max() else {
+            return terms;
+        };
+        match terms.least {
+            Some(_) if up_to == i128::MAX => PlainTerms { least: None, ..terms },
+            Some(least) => PlainTerms { least: Some(least.min(0 - up_to)), ..terms },
+            None => terms,
+        }
     }
 
     /// Why an account takes no entry on that side.
@@ -1047,9 +1131,9 @@ impl<'a> Books<'a> {
         })
     }
 
-    /// Why an account may not have so much on its normal side after a leg on `side`.
-    fn passes(&self, leg: &LegWords, side: Side, after: Wide) -> Option<&'static str> {
-        let terms = self.terms(&leg.account, &leg.asset);
+    /// Why an account may not have so much on its normal side after legs of an event that move it to `side`.
+    fn passes(&self, event: &Event, leg: &LegWords, side: Side, after: Wide) -> Option<&'static str> {
+        let terms = self.terms_with_overdraft(event, leg, side);
         let held = self.held(&leg.account, &leg.asset, side);
         if side == terms.normal {
             let beyond = |most: i128| after.plus(held) > Wide::default().plus(most);
@@ -1183,7 +1267,7 @@ impl<'a> Books<'a> {
                 .entry((&leg.account, &leg.asset, fills))
                 .or_insert_with(|| self.has(&leg.account, &leg.asset));
             *after = after.plus(if fills { *amount } else { 0 - *amount });
-            if let Some(reason) = self.passes(leg, leg.side, *after).filter(|_| *amount > 0) {
+            if let Some(reason) = self.passes(event, leg, leg.side, *after).filter(|_| *amount > 0) {
                 return Some(reason);
             }
             if *amount > 0 {
@@ -1219,6 +1303,10 @@ impl<'a> Books<'a> {
         let reason = self.cannot_hold(&event, &legs);
         assert_eq!(r.reason, reason.unwrap_or_default(), "{at}: {}", r.detail);
         let found: Vec<(u32, i128)> = r.leg.iter().map(|leg| (leg.leg, value(leg.amount))).collect();
+        for leg in &r.leg {
+            let brings = overdraft_on_wire(leg.overdraft, leg.overdraft_unlimited);
+            assert_eq!(brings, event.legs[leg.leg as usize].overdraft, "{at}");
+        }
         match reason {
             Some(_) => assert_eq!(found, [], "{at}"),
             None => {
@@ -1515,6 +1603,7 @@ impl<'a> Books<'a> {
             }
             Op::Capture(hold, _) => self.judge_capture(event, hold),
             Op::Account(account, action, _) => self.judge_change(account, *action),
+            Op::Describe(account, opens, changes) => self.judge_describe(account, *opens, changes),
             Op::Propose(_) | Op::Reject(..) | Op::Resolve(..) | Op::Admit(..) => {
                 panic!("decided at home alone: {event:?}")
             }
@@ -1532,7 +1621,7 @@ impl<'a> Books<'a> {
     /// What the account on that side has available; more than there is money where nothing bounds it.
     fn available(&self, event: &Event, side: Side) -> i128 {
         let leg = event.legs.iter().find(|leg| leg.side == side).unwrap();
-        let terms = self.terms(&leg.account, &leg.asset);
+        let terms = self.terms_with_overdraft(event, leg, side);
         let balance = self.balance(&leg.account, &leg.asset);
         let has = if terms.normal == Side::Credit { 0_i128.saturating_sub(balance) } else { balance };
         let held = self.held(&leg.account, &leg.asset, side);
@@ -1602,7 +1691,7 @@ impl<'a> Books<'a> {
             let turned = terms_of(&leg.account, &leg.asset).unwrap().normal == Side::Credit;
             let stands = if turned { after.negative() } else { after };
             if after != before {
-                reasons.extend(self.passes(leg, side, stands));
+                reasons.extend(self.passes(event, leg, side, stands));
                 let more = self.carried(&all, (&leg.account, &leg.asset), side);
                 let fast = self.too_fast(&leg.account, &leg.asset, side, more);
                 reasons.extend(fast.then_some("velocity_exceeded"));
@@ -1676,6 +1765,11 @@ impl<'a> Books<'a> {
             Outcome::Unspecified => panic!("{at}: no outcome"),
         };
         assert_eq!(&found, judged, "{at}: {} {event:?}", d.detail);
+        let said: Vec<(u32, Option<i128>)> =
+            d.overdraft.iter().map(|o| (o.leg, overdraft_on_wire(o.overdraft, o.unlimited))).collect();
+        let bring = (0..).zip(&event.legs).map(|(n, leg)| (n, leg.overdraft)).filter(|(_, o)| o.is_some());
+        let moves = matches!(d.outcome(), Outcome::Booked | Outcome::Pending);
+        assert_eq!(said, bring.filter(|_| moves).collect::<Vec<_>>(), "{at}: overdrafts");
         if *judged != Judged::Booked {
             assert!(d.entry.is_empty() && d.remote.is_empty(), "{at}: only what is booked has entries");
             assert_eq!((d.accounting_date, d.carried_from), (event.date, 0), "{at}");
@@ -1810,8 +1904,13 @@ impl<'a> Books<'a> {
             None => assert_eq!(net.sum, Wide::default(), "{at}"),
             Some(entry) => {
                 let account = format!("clearing:{way}:p{from:02}:p{to:02}");
-                let leg =
-                    LegWords { side: entry.side(), account, minor: entry.amount(), asset: c.asset.clone() };
+                let leg = LegWords {
+                    side: entry.side(),
+                    account,
+                    minor: entry.amount(),
+                    asset: c.asset.clone(),
+                    overdraft: None,
+                };
                 assert_eq!(Wide::default().plus(leg.signed()), net.sum, "{at}");
                 assert!(leg.minor > 0, "{at}");
                 self.entry(&at, entry, &leg);
@@ -1821,10 +1920,11 @@ impl<'a> Books<'a> {
 
     fn resolution(&mut self, r: &Resolution, outcomes: &mut Outcomes) {
         let at = format!("p{} batch {} verdict {} of p{}", self.slot, self.batch, r.sequence, r.from);
-        let Sent::Verdict { id, outcome, reason } = self.take(r.from, r.sequence) else {
+        let Sent::Verdict { id, outcome, reason, detail } = self.take(r.from, r.sequence) else {
             panic!("{at}: was sent as something else")
         };
         assert_eq!((&r.event.as_ref().unwrap().id, r.outcome, &r.reason), (&id, outcome, &reason), "{at}");
+        assert_eq!(r.detail, detail, "{at}");
         self.approval_ended(&id, r.outcome() == Outcome::Booked, outcomes);
         let (_, answer) = self.ids.get_mut(&id).unwrap();
         assert_eq!(*answer, Answer::Pending, "{at}: one verdict for each question");
@@ -1898,7 +1998,7 @@ impl<'a> Books<'a> {
     fn limits_at_rest(&self, live: &posting::state::Slot) {
         let limits: Vec<_> = live.limits.sorted();
         let limits: BTreeMap<(&str, &str), _> =
-            limits.into_iter().map(|(a, b, own)| ((a, b), (own.lowest, own.highest))).collect();
+            limits.into_iter().map(|(a, b, l)| ((a, b), (l.own.lowest, l.own.highest))).collect();
         let own =
             self.limits.iter().map(|((a, b), own)| ((a.as_str(), b.as_str()), signed_limits(a, b, *own)));
         assert_eq!(limits, own.collect(), "p{}: limits", self.slot);
@@ -1915,6 +2015,7 @@ impl<'a> Books<'a> {
                     account: leg.account.clone(),
                     minor: value(leg.amount),
                     asset: leg.asset.clone(),
+                    overdraft: overdraft_on_wire(leg.overdraft, leg.overdraft_unlimited),
                 });
                 let (by, legs, expires_us) = (p.proposed_by.clone(), legs.collect(), p.expires_us);
                 let approval = p.approval.as_ref().map(|approval| approval.id.clone());
@@ -1925,7 +2026,8 @@ impl<'a> Books<'a> {
         let cases: BTreeMap<(u32, u64), InSuspense> = (live.cases.all())
             .map(|(key, case)| {
                 let (account, asset) = (case.meant.clone(), case.asset.clone());
-                let leg = LegWords { side: case.side, account, minor: case.amount, asset };
+                let (side, minor) = (case.side, case.amount);
+                let leg = LegWords { side, account, minor, asset, overdraft: None };
                 (*key, InSuspense { leg, event: case.event.id.clone(), since_us: case.since_us })
             })
             .collect();
@@ -1962,9 +2064,16 @@ impl<'a> Books<'a> {
         let live = &self.cluster.slots[slot as usize];
         assert!(live.groups.is_empty(), "p{slot}: {:?}", live.groups);
         let statuses: BTreeMap<String, [bool; 4]> = (live.statuses.sorted().into_iter())
+            .map(|(account, stated)| (account, stated.status))
             .map(|(account, s)| (account.to_owned(), [s.opened, s.closed, s.debits_frozen, s.credits_frozen]))
             .collect();
         assert_eq!(statuses, self.statuses, "p{slot}: statuses");
+        let said = live.metadata.all().map(|(account, said)| {
+            let said = said.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+            (account.to_owned(), said.collect::<BTreeMap<_, _>>())
+        });
+        let own = self.metadata.into_iter().filter(|(_, said)| !said.is_empty());
+        assert_eq!(said.collect::<BTreeMap<_, _>>(), own.collect(), "p{slot}: metadata");
         let held: BTreeMap<String, PlacedHold> = (live.holds.all())
             .map(|(_, hold)| {
                 let placed = hold.placed.clone().unwrap();
@@ -2025,6 +2134,7 @@ fn known(code: &str) -> &'static str {
         "account_closed",
         "account_frozen",
         "account_not_empty",
+        "too_much_metadata",
         "no_principal",
         "self_approval",
         "unknown_proposal",
@@ -2046,7 +2156,7 @@ fn fault(event: &Event) -> Option<&'static str> {
         Op::Book | Op::AtMost(_) | Op::Capture(..) | Op::Propose(_) => (1, LEGS_MAX),
         Op::Reverse(_) => (0, LEGS_MAX),
         Op::Hold(_) => (1, 1),
-        Op::Release(_) | Op::Account(..) | Op::Limits(..) => (0, 0),
+        Op::Release(_) | Op::Account(..) | Op::Limits(..) | Op::Describe(..) => (0, 0),
         Op::Approve(..) | Op::Reject(..) | Op::Resolve(..) | Op::Admit(..) => (0, 0),
     };
     if event.legs.len() < least {
@@ -2080,6 +2190,11 @@ fn fault(event: &Event) -> Option<&'static str> {
     let mut others = event.legs.iter().filter(|leg| leg.side != side);
     let asked = others.any(|leg| is_asked(&leg.account, &leg.asset, leg.side));
     (asked || event.legs.len() != 2).then_some("at_most_mismatch")
+}
+
+/// A leg's overdraft; the end of the range = no limit.
+fn overdraft_on_wire(up_to: Option<Amount>, unlimited: bool) -> Option<i128> {
+    if unlimited { Some(i128::MAX) } else { up_to.map(|up_to| value(Some(up_to))) }
 }
 
 /// The part of a window of so many seconds that a moment lies in: an eighth of it.

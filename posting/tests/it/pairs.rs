@@ -3,7 +3,9 @@
 use crate::cluster::Cluster;
 use crate::events::{Event, Op};
 use crate::histories::History;
-use crate::{at_most, cases, days, horizon, limits, refusals, script, two_principals, velocity};
+use crate::{
+    at_most, cases, days, horizon, limits, metadata, overdraft, refusals, script, two_principals, velocity,
+};
 use schemas::wire::{Decision, EventKey, Outcome, change_account::Action, journal_item::Item};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +23,8 @@ pub fn word(event: &Event) -> &'static str {
         Op::Release(_) => "release",
         Op::Reverse(_) if event.legs.is_empty() => "reverse",
         Op::Reverse(_) => "refund",
-        Op::Account(_, Action::Open, _) => "open",
+        Op::Account(_, Action::Open, _) | Op::Describe(_, true, _) => "open",
+        Op::Describe(..) => "describe",
         Op::Account(_, Action::Close, _) => "close",
         Op::Account(_, Action::Freeze, _) => "freeze",
         Op::Account(..) => "unfreeze",
@@ -68,6 +71,8 @@ fn every_pair_of_operation_and_reason_has_a_row() {
         refusals::ALL,
         at_most::ALL,
         limits::ALL,
+        overdraft::ALL,
+        metadata::ALL,
         velocity::ALL,
         two_principals::ALL,
         horizon::ALL,

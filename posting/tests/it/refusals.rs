@@ -162,4 +162,18 @@ tick 10000001
 later r1 refused timed_out retryable
 later r2 refused timed_out retryable
 "
+
+a_refund_of_an_account_that_was_closed: "
+tick 1000000
+event e1 users@0 | debit bank@0:main 5.00 CNY ; credit merchants@0:payable 5.00 CNY
+-> booked
+event e2 users@0 | debit merchants@0:payable 5.00 CNY ; credit bank@0:main 5.00 CNY
+-> booked
+event c1 merchants@0 | | close merchants@0:payable
+-> booked
+event r1 users@0 | debit merchants@0:payable 5.00 CNY ; credit bank@0:main 5.00 CNY | reverse e1
+-> pending
+tick 2000000
+later r1 refused account_closed
+"
 }

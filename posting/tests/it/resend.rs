@@ -9,8 +9,8 @@ use posting::config::{HELD_MAX, RECENT_CHECKS, RESEND_AFTER_US, RESEND_DOUBLINGS
 use prost::Message;
 use schemas::batch;
 use schemas::wire::{
-    Amount, Command, CreditItem, EventKey, Leg, Match, Resend, ResendAsked, Side, command_item, credit_item,
-    journal_item::Item,
+    Amount, Command, CreditItem, EventKey, Leg, Match, Outcome, RepairChannel, Resend, ResendAsked, Side,
+    command, command_item, credit_item, journal_item::Item,
 };
 use stream::processor::SlotState;
 
@@ -246,7 +246,7 @@ fn late(pair: &Pair, from: u32) -> command_item::Item {
         asset: "CNY".into(),
         side: side.into(),
         amount: Some(Amount::from(1)),
-        r#match: None,
+        ..Leg::default()
     };
     command_item::Item::Command(Command {
         event: Some(EventKey { source: SOURCE.into(), id: format!("late-{from}-{}", pair.now_us) }),
@@ -576,6 +576,116 @@ fn a_request_for_what_was_never_sent_stops_the_slot() {
     }
 }
 
+/// An operator asks for channel `from` to `to` from item `first` on, at the home of `at`; outcome and reason.
+fn repair(pair: &mut Pair, at: u32, (from, to): (u32, u32), first: u64) -> (Outcome, String) {
+    pair.sent += 1;
+    let id = format!("repair-{}", pair.sent);
+    let event = EventKey { source: SOURCE.into(), id };
+    let operation = command::Operation::RepairChannel(RepairChannel { from, to, first });
+    let command = Command {
+        event: Some(event.clone()),
+        r#type: "channel.repaired".into(),
+        subject: pair.bank(at),
+        body_hash: Bytes::from_static(&[7; 16]),
+        accounting_date: DAY,
+        back_dated: true,
+        book: BOOK.into(),
+        operation: Some(operation),
+        principal: "olga".into(),
+        ..Command::default()
+    };
+    pair.cluster.put(0, at, command_item::Item::Command(command));
+    pair.ticks(6);
+    let decided = pair.cluster.items(at).into_iter().find_map(|(_, item)| match item {
+        Item::Decision(decision) if decision.event.as_ref() == Some(&event) => Some(decision),
+        _ => None,
+    });
+    let decision = decided.unwrap();
+    assert_eq!(decision.principal, "olga");
+    let told = (decision.outcome() == Outcome::Booked).then_some(RepairChannel { from, to, first });
+    assert_eq!(decision.repaired, told);
+    (decision.outcome(), decision.reason)
+}
+
+/// State from the journal, and from a checkpoint and the journal, is the one in use.
+fn restarts(pair: &mut Pair) {
+    for (slot, from_checkpoint) in
+        (0..pair.cluster.partitions()).flat_map(|slot| [(slot, false), (slot, true)])
+    {
+        let before = pair.cluster.slots[slot as usize].canonical();
+        pair.cluster.crash(slot, from_checkpoint);
+        assert_eq!(pair.cluster.slots[slot as usize].canonical(), before, "p{slot}");
+    }
+}
+
+/// Nothing follows what was lost, so that nobody can see it: an operator does.
+#[test]
+fn the_last_item_of_a_channel_is_sent_again_where_somebody_asks_for_it() {
+    let mut pair = Pair::new(2);
+    pair.pay(0, 1);
+    pair.ticks(2);
+    pair.pay_and_lose(0, 1);
+    pair.ticks(3);
+    pair.tick(RESEND_AFTER_US << RESEND_DOUBLINGS_MAX);
+    assert!(pair.asked(1, 0).is_empty() && !pair.gap(0, 1));
+    assert_eq!((pair.mark(0, 1), pair.cluster.slots[0].outgoing[&1].sequence), (1, 2));
+    assert_eq!(repair(&mut pair, 0, (0, 1), 2), (Outcome::Booked, String::new()));
+    assert_eq!(pair.mark(0, 1), 2);
+    let wallet = pair.wallet(1);
+    assert_eq!(pair.cluster.balance(&wallet, "CNY"), (-2, 2));
+    assert_eq!(pair.written(0, 1), [1, 2, 2]);
+    // Asked for again, and for more than is missing: equal items are dropped, and nothing moves.
+    assert_eq!(repair(&mut pair, 0, (0, 1), 1).0, Outcome::Booked);
+    assert_eq!(pair.written(0, 1), [1, 2, 2, 1, 2]);
+    assert_eq!((pair.mark(0, 1), pair.cluster.balance(&wallet, "CNY")), (2, (-2, 2)));
+    restarts(&mut pair);
+}
+
+/// More was dropped than may wait, and the request for it is lost too: nobody waits for its time to come again.
+#[test]
+fn a_channel_past_the_bound_is_repaired_at_once() {
+    let mut pair = Pair::new(2);
+    pair.ticks(1);
+    pair.pay_and_lose(0, 1);
+    for _ in 0..(HELD_MAX + 100) / 50 {
+        (0..50).for_each(|_| pair.pay(0, 1));
+        pair.run(0);
+    }
+    pair.run(1);
+    pair.cluster.lose(0, 0);
+    assert!(pair.cluster.slots[1].incoming[&0].dropped > 0);
+    let all = pair.cluster.slots[0].outgoing[&1].sequence;
+    assert_eq!(repair(&mut pair, 0, (0, 1), 1).0, Outcome::Booked);
+    pair.ticks(60);
+    assert_eq!((pair.mark(0, 1), pair.gap(0, 1)), (all, false));
+    let wallet = pair.wallet(1);
+    assert_eq!(pair.cluster.balance(&wallet, "CNY"), (-i128::from(all), all));
+    assert_eq!(pair.asked(1, 0).len(), 1, "the repair came before it asked again");
+    restarts(&mut pair);
+}
+
+#[test]
+fn a_repair_of_what_a_partition_never_sent_is_refused() {
+    let mut pair = Pair::new(3);
+    (0..2).for_each(|_| pair.pay(0, 1));
+    pair.ticks(2);
+    let refused = (Outcome::Refused, "unknown_item".to_owned());
+    for (at, channel, first) in [
+        (0, (0, 1), 0),
+        (0, (0, 1), 3),
+        (0, (0, 1), u64::MAX),
+        (0, (0, 2), 1),
+        (0, (0, 0), 1),
+        (0, (0, 999), 1),
+        (1, (0, 1), 1),
+        (0, (1, 0), 1),
+    ] {
+        assert_eq!(repair(&mut pair, at, channel, first), refused, "{at} {channel:?} {first}");
+    }
+    assert_eq!(pair.written(0, 1), [1, 2]);
+    restarts(&mut pair);
+}
+
 /// Every field of a command, and of its legs, survives the way through the journal.
 #[test]
 fn an_item_with_every_field_set_is_rebuilt_as_it_was() {
@@ -597,6 +707,8 @@ fn an_item_with_every_field_set_is_rebuilt_as_it_was() {
         side: side.into(),
         amount: Some(Amount::from(1 << 65)),
         r#match: Some(matched.clone()),
+        overdraft: Some(Amount::from(3)),
+        overdraft_unlimited: false,
     };
     let (bank, wallet, other) = (pair.bank(0), pair.wallet(1), pair.bank(1));
     let legs = [

@@ -6,6 +6,9 @@
 //! -> refused insufficient_funds retryable
 //! balance users@0:wallet 0.00 CNY seq 0
 //! ```
+//! `describe users@0:wallet tier=gold note=-` says something of an account, where `-` removes a key; `open_as` opens it besides.
+//! `metadata users@0:wallet tier=gold` is all that is said of it then.
+//! A leg may bring an overdraft: `debit users@0:wallet 5.00 CNY overdraft 2.00`, or `overdraft unlimited`.
 //! An event may `open`, `close`, `freeze` or `unfreeze` an account, `freeze users@0:wallet debit` on one side only, or `limit`
 //! it: `limit users@0:wallet CNY least -5.00 most unlimited`, figures on its normal side, `chart` for the chart's. It may be
 //! `at_most debit`: no more is booked than the account that is debited has. It may be
@@ -129,6 +132,10 @@ impl Script {
             "later" => self.expect_later(&words),
             "balance" => self.balance(&words),
             "dated" => self.dated(&words),
+            "metadata" => {
+                self.settle();
+                self.metadata(&words);
+            }
             "suspense" => self.suspense(&words),
             "marker" => self.marker(&words),
             "aligned" | "open" => self.aligned(verb == "aligned", &words),
@@ -174,14 +181,23 @@ impl Script {
 
     fn leg(&mut self, text: &str) -> LegWords {
         let words: Vec<&str> = text.split_whitespace().collect();
-        let [side, account, amount, asset] = words[..] else { panic!("{}: leg {text:?}", self.at) };
+        let (side, account, amount, asset, overdraft) = match words[..] {
+            [side, account, amount, asset] => (side, account, amount, asset, None),
+            [side, account, amount, asset, "overdraft", "unlimited"] => {
+                (side, account, amount, asset, Some(i128::MAX))
+            }
+            [side, account, amount, asset, "overdraft", up_to] => {
+                (side, account, amount, asset, Some(self.minor(up_to, asset)))
+            }
+            _ => panic!("{}: leg {text:?}", self.at),
+        };
         let side = match side {
             "debit" => Side::Debit,
             "credit" => Side::Credit,
             _ => Side::Unspecified,
         };
         let account = self.name(account);
-        LegWords { side, account, minor: self.minor(amount, asset), asset: asset.to_owned() }
+        LegWords { side, account, minor: self.minor(amount, asset), asset: asset.to_owned(), overdraft }
     }
 
     fn event(&mut self, rest: &str) {
@@ -212,6 +228,7 @@ impl Script {
                 Some((verb @ ("open" | "close" | "freeze" | "unfreeze"), rest)) => {
                     event.op = self.account_change(verb, rest);
                 }
+                Some((verb @ ("describe" | "open_as"), rest)) => event.op = self.description(verb, rest),
                 Some(("propose", who)) => event.op = Op::Propose(principal(who)),
                 Some((verb @ ("approve" | "reject"), rest)) => {
                     let (who, proposal) = rest.split_once(' ').unwrap();
@@ -246,6 +263,28 @@ impl Script {
         self.cluster().send_occurred(&event, occurred_at_us);
         self.cluster().flush(event.ingest);
         self.sent.push(event);
+    }
+
+    /// `describe users@0:wallet tier=gold note=-`
+    fn description(&mut self, verb: &str, rest: &str) -> Op {
+        let (account, changes) = rest.split_once(' ').unwrap_or((rest, ""));
+        let change = |word: &str| {
+            let (key, value) = word.split_once('=').unwrap();
+            let times = value.strip_prefix('*').map(number::<usize>);
+            let value = times.map_or_else(|| value.to_owned(), |times| "x".repeat(times));
+            (key.to_owned(), (value != "-").then_some(value))
+        };
+        let changes = changes.split_whitespace().map(change).collect();
+        Op::Describe(self.name(account), verb == "open_as", changes)
+    }
+
+    /// `metadata users@0:wallet tier=gold`: all that is said of it, by key.
+    fn metadata(&mut self, words: &[&str]) {
+        let account = self.name(words[0]);
+        let slots = self.cluster().slots.iter();
+        let said = slots.filter_map(|slot| slot.metadata.of(&account)).flatten();
+        let said: Vec<String> = said.map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(said, words[1..], "{}", self.at);
     }
 
     /// `freeze users@0:wallet debit`

@@ -341,14 +341,14 @@ pub struct Command {
     /// What it asks for; absent: its legs are booked.
     #[prost(
         oneof = "command::Operation",
-        tags = "18, 19, 20, 21, 22, 24, 25, 26, 27, 28, 29, 31"
+        tags = "18, 19, 20, 21, 22, 24, 25, 26, 27, 28, 29, 30, 31"
     )]
     pub operation: ::core::option::Option<command::Operation>,
 }
 /// Nested message and enum types in `Command`.
 pub mod command {
     /// What it asks for; absent: its legs are booked.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Operation {
         #[prost(message, tag = "18")]
         PlaceHold(super::PlaceHold),
@@ -372,6 +372,8 @@ pub mod command {
         RejectAdjustment(super::RejectAdjustment),
         #[prost(message, tag = "29")]
         ResolveSuspense(super::ResolveSuspense),
+        #[prost(message, tag = "30")]
+        RepairChannel(super::RepairChannel),
         #[prost(message, tag = "31")]
         AdmitEvent(super::AdmitEvent),
     }
@@ -426,6 +428,18 @@ pub struct SuspenseCase {
     #[prost(uint64, tag = "3")]
     pub sequence: u64,
 }
+/// Sends a channel between posting partitions again, from an item to its last, each as it was; it has no leg, and moves nothing:
+/// the receiver drops what it has taken. Home is the partition that sends the channel.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RepairChannel {
+    #[prost(uint32, tag = "1")]
+    pub from: u32,
+    #[prost(uint32, tag = "2")]
+    pub to: u32,
+    /// First sequence that is sent again.
+    #[prost(uint64, tag = "3")]
+    pub first: u64,
+}
 /// Puts its only leg on hold: nobody else spends it until it is captured, released, or over.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PlaceHold {
@@ -443,8 +457,8 @@ pub struct CaptureHold {
     #[prost(bool, tag = "2")]
     pub r#final: bool,
 }
-/// Changes what an account may be used for, in all assets; it has no leg.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+/// Changes what an account may be used for, in all assets, or what is said of it; it has no leg.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ChangeAccount {
     #[prost(string, tag = "1")]
     pub account: ::prost::alloc::string::String,
@@ -453,6 +467,9 @@ pub struct ChangeAccount {
     /// FREEZE and UNFREEZE: debits or credits; unspecified = both.
     #[prost(enumeration = "Side", tag = "3")]
     pub side: i32,
+    /// OPEN and DESCRIBE: what is said of it from now on. Other keys stay as they are.
+    #[prost(message, repeated, tag = "4")]
+    pub metadata: ::prost::alloc::vec::Vec<MetadataChange>,
 }
 /// Nested message and enum types in `ChangeAccount`.
 pub mod change_account {
@@ -475,6 +492,8 @@ pub mod change_account {
         Close = 2,
         Freeze = 3,
         Unfreeze = 4,
+        /// Changes what is said of it and nothing else.
+        Describe = 5,
     }
     impl Action {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -488,6 +507,7 @@ pub mod change_account {
                 Self::Close => "CLOSE",
                 Self::Freeze => "FREEZE",
                 Self::Unfreeze => "UNFREEZE",
+                Self::Describe => "DESCRIBE",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -498,10 +518,22 @@ pub mod change_account {
                 "CLOSE" => Some(Self::Close),
                 "FREEZE" => Some(Self::Freeze),
                 "UNFREEZE" => Some(Self::Unfreeze),
+                "DESCRIBE" => Some(Self::Describe),
                 _ => None,
             }
         }
     }
+}
+/// A key of what is said of an account, with its value from now on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MetadataChange {
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+    /// There is no such key any more.
+    #[prost(bool, tag = "3")]
+    pub removed: bool,
 }
 /// Gives back what an event moved: its legs, or, where it has none, those of the event the other way round.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -570,6 +602,13 @@ pub struct Leg {
     pub amount: ::core::option::Option<Amount>,
     #[prost(message, optional, tag = "5")]
     pub r#match: ::core::option::Option<Match>,
+    /// Overdraft of this leg, minor units: it may take its account so far below zero, on the account's normal side, even where
+    /// the account's own limit would refuse that. Absent: the account's own limit counts alone.
+    #[prost(message, optional, tag = "6")]
+    pub overdraft: ::core::option::Option<Amount>,
+    /// The same without an end.
+    #[prost(bool, tag = "7")]
+    pub overdraft_unlimited: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreditsBody {
@@ -703,6 +742,11 @@ pub struct HoldLeg {
     /// On hold; zero where the account only agrees to the leg.
     #[prost(message, optional, tag = "5")]
     pub amount: ::core::option::Option<Amount>,
+    /// Overdraft of the leg, as in its command.
+    #[prost(message, optional, tag = "6")]
+    pub overdraft: ::core::option::Option<Amount>,
+    #[prost(bool, tag = "7")]
+    pub overdraft_unlimited: bool,
 }
 /// The answer to a Reserve: all of it is on hold, or nothing.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1116,6 +1160,15 @@ pub struct Decision {
     /// The proposal that this made, approved or rejected.
     #[prost(message, optional, tag = "54")]
     pub proposal: ::core::option::Option<ProposalState>,
+    /// BOOKED and PENDING only: legs of the event that bring an overdraft, by index.
+    #[prost(message, repeated, tag = "62")]
+    pub overdraft: ::prost::alloc::vec::Vec<LegOverdraft>,
+    /// BOOKED only: what this says of an account from now on.
+    #[prost(message, optional, tag = "63")]
+    pub account_metadata: ::core::option::Option<AccountMetadata>,
+    /// BOOKED only: the channel that is sent again from here on.
+    #[prost(message, optional, tag = "70")]
+    pub repaired: ::core::option::Option<RepairChannel>,
     /// PENDING only: the command's operation, so that the Forward can be sent again.
     #[prost(
         oneof = "decision::Operation",
@@ -1126,7 +1179,7 @@ pub struct Decision {
 /// Nested message and enum types in `Decision`.
 pub mod decision {
     /// PENDING only: the command's operation, so that the Forward can be sent again.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Operation {
         #[prost(message, tag = "41")]
         PlaceHold(super::PlaceHold),
@@ -1152,6 +1205,25 @@ pub mod decision {
         #[prost(message, tag = "59")]
         ResolveSuspense(super::ResolveSuspense),
     }
+}
+/// What is said of an account: keys that changed, each with its value from now on; in a checkpoint, all that it has.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AccountMetadata {
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub changed: ::prost::alloc::vec::Vec<MetadataChange>,
+}
+/// How far below zero a leg may take its account, as in its command.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LegOverdraft {
+    /// Index of the leg in the event.
+    #[prost(uint32, tag = "1")]
+    pub leg: u32,
+    #[prost(message, optional, tag = "2")]
+    pub overdraft: ::core::option::Option<Amount>,
+    #[prost(bool, tag = "3")]
+    pub unlimited: bool,
 }
 /// What of an event is given back, or about to be.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1258,6 +1330,11 @@ pub struct AccountLimits {
     /// Debits may take it up to here.
     #[prost(message, optional, tag = "4")]
     pub highest: ::core::option::Option<Amount>,
+    /// In checkpoints only, as the decision says it: the event that changed it last, and its accounting date.
+    #[prost(message, optional, tag = "5")]
+    pub event: ::core::option::Option<EventKey>,
+    #[prost(sint32, tag = "6")]
+    pub date: i32,
 }
 /// What an account may be used for.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1273,6 +1350,11 @@ pub struct AccountStatus {
     pub debits_frozen: bool,
     #[prost(bool, tag = "5")]
     pub credits_frozen: bool,
+    /// In checkpoints only, as the decision says it: the event that changed it last, and its accounting date.
+    #[prost(message, optional, tag = "6")]
+    pub event: ::core::option::Option<EventKey>,
+    #[prost(sint32, tag = "7")]
+    pub date: i32,
 }
 /// A hold as it is from now on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1526,6 +1608,9 @@ pub struct Resolution {
     pub accounting_date: i32,
     #[prost(fixed64, tag = "9")]
     pub item_check: u64,
+    /// Refused only: which account or figure, for people.
+    #[prost(string, tag = "10")]
+    pub detail: ::prost::alloc::string::String,
 }
 /// A day marker read from an ingest slot (commands) or from another partition (credits).
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -314,6 +314,11 @@ impl Core {
         self.durable.load(Ordering::Acquire)
     }
 
+    /// Sequence of the newest frame.
+    pub(super) fn written(&self) -> u64 {
+        lock(&self.writer).sequence
+    }
+
     /// Waits until `sequence` is durable.
     ///
     /// # Errors

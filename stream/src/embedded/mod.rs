@@ -400,6 +400,10 @@ impl Log for EmbeddedLog {
         self.core.durable()
     }
 
+    fn written(&self) -> u64 {
+        self.core.written()
+    }
+
     fn wait_durable(&self, sequence: u64, wait: Duration) -> Result<(), LogError> {
         self.core.wait_durable(sequence, wait)
     }

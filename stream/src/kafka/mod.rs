@@ -431,6 +431,10 @@ impl Log for KafkaLog {
         self.shared.sequences.last()
     }
 
+    fn written(&self) -> u64 {
+        self.durable()
+    }
+
     fn wait_durable(&self, _sequence: u64, _wait: Duration) -> Result<(), LogError> {
         Ok(())
     }

@@ -260,6 +260,10 @@ impl Log for SimLog {
         self.core().durable
     }
 
+    fn written(&self) -> u64 {
+        self.durable()
+    }
+
     fn wait_durable(&self, sequence: u64, _wait: Duration) -> Result<(), LogError> {
         let core = self.core();
         core.alive(self.process)?;

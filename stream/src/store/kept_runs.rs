@@ -119,12 +119,12 @@ impl Store {
         Ok(true)
     }
 
-    /// Merges the newest closed runs, where they are of one size and enough of them. Returns the bytes written.
-    pub(super) fn merge_closed(&mut self) -> Result<u64, StoreError> {
+    /// Merges the newest closed runs, where they are of one size and enough of them. The bytes written, if there were.
+    pub(super) fn merge_closed(&mut self) -> Result<Option<u64>, StoreError> {
         let closed = self.runs(Kind::Closed);
         let rows: Vec<u64> = closed.iter().map(|run| run.pairs).collect();
         let Some((manifest, from)) = self.manifest.as_ref().zip(runs::worth_merging(&rows)) else {
-            return Ok(0);
+            return Ok(None);
         };
         let (label, mut files) = (manifest.label.clone(), manifest.files.clone());
         let sources = closed.get(from..).unwrap_or_default();
@@ -135,7 +135,7 @@ impl Store {
         files.insert(at, merged);
         files.retain(|file| !sources.contains(file));
         self.replace_manifest(label, files)?;
-        Ok(merged.bytes)
+        Ok(Some(merged.bytes))
     }
 
     fn merge_runs(&mut self, sources: &[FileEntry], kind: Kind) -> Result<FileEntry, StoreError> {

@@ -25,8 +25,8 @@ pub trait Checkpoints: Send {
     /// Takes what has changed since the last call (everything after [`Checkpoints::discard`]). It may count
     /// only once write-ahead sequence `sequence` is durable.
     fn save(&mut self, slot: u32, label: Label, changes: Changes, sequence: u64);
-    /// Slots whose closed runs have changed since the last call, as a checkpoint that counts has them.
-    fn closed(&mut self) -> Vec<(u32, ClosedRuns)>;
+    /// The closed runs of a slot, as a checkpoint that counts has them, if they have changed since the last call.
+    fn closed(&mut self, slot: u32) -> Option<ClosedRuns>;
     /// Forgets a slot's checkpoint.
     fn discard(&mut self, slot: u32);
     /// Lets a slot's checkpoints go, once what was given to [`Checkpoints::save`] is kept: another worker owns it now.
@@ -182,9 +182,9 @@ impl Checkpoints for DiskCheckpoints {
         self.store(slot).is_some()
     }
 
-    fn closed(&mut self) -> Vec<(u32, ClosedRuns)> {
+    fn closed(&mut self, slot: u32) -> Option<ClosedRuns> {
         self.collect();
-        std::mem::take(&mut self.closed).into_iter().collect()
+        self.closed.remove(&slot)
     }
 
     fn save(&mut self, slot: u32, label: Label, changes: Changes, sequence: u64) {
@@ -272,8 +272,8 @@ impl Kept {
             self.closed.runs.push(merged(&std::mem::take(&mut self.open))?);
         }
         self.closed.closed = self.closed.closed.max(settled.closes);
-        let rows: Vec<u64> = self.closed.runs.iter().map(|run| run.rows()).collect();
-        if let Some(from) = runs::worth_merging(&rows) {
+        let rows = |runs: &[Arc<Run>]| runs.iter().map(|run| run.rows()).collect::<Vec<_>>();
+        while let Some(from) = runs::worth_merging(&rows(&self.closed.runs)) {
             let one = merged(&self.closed.runs.split_off(from))?;
             self.closed.runs.push(one);
         }
@@ -341,14 +341,11 @@ impl Checkpoints for MemoryCheckpoints {
         true
     }
 
-    fn closed(&mut self) -> Vec<(u32, ClosedRuns)> {
-        let mut kept = self.lock();
-        let mut untold = Vec::new();
-        for (slot, kept) in kept.iter_mut().filter(|(_, kept)| !kept.told) {
-            kept.told = true;
-            untold.push((*slot, kept.closed.clone()));
-        }
-        untold
+    fn closed(&mut self, slot: u32) -> Option<ClosedRuns> {
+        let mut all = self.lock();
+        let kept = all.get_mut(&slot).filter(|kept| !kept.told)?;
+        kept.told = true;
+        Some(kept.closed.clone())
     }
 
     fn save(&mut self, slot: u32, label: Label, changes: Changes, _sequence: u64) {

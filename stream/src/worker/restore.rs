@@ -7,6 +7,7 @@
 //! A slot that the worker had before and that nobody has committed since needs none of this: its committed positions
 //! name the window after which its state stands.
 
+use super::checkpoint::Changes;
 use super::look_back::Searches;
 use super::resume::Resume;
 use super::{InputRun, Metadata, Now, Progress, Run, SlotRun, Worker, WorkerError, transactional_id};
@@ -373,7 +374,8 @@ impl<P: Processor> Worker<P> {
         at: &[TopicPartition],
         committed: &Committed,
     ) -> Result<Rebuilt<P::Slot>, WorkerError> {
-        let full = last.is_none();
+        // Whether no checkpoint holds what was replayed.
+        let mut full = last.is_none();
         if self.observed(last.as_ref(), committed) {
             return Ok(Rebuilt::Done { state, records: 0, full, to: replay.from });
         }
@@ -395,6 +397,12 @@ impl<P: Processor> Worker<P> {
                         let h = opened.header;
                         let input = Some(h.input);
                         last = Some(Last { epoch: h.epoch, batch: h.batch, hash: opened.hash, input });
+                        full &= !self.checkpoint_replayed(
+                            replay.slot,
+                            &mut state,
+                            last.as_ref(),
+                            (record.offset + 1, full),
+                        )?;
                         if self.observed(last.as_ref(), committed) {
                             let to = record.offset + 1;
                             return Ok(Rebuilt::Done { state, records, full, to });
@@ -416,6 +424,47 @@ impl<P: Processor> Worker<P> {
             Ok(()) => Rebuilt::Done { state, records, full, to },
             Err(stop) => Rebuilt::Stopped(stop),
         })
+    }
+
+    /// Keeps what was replayed so far, where it is much: memory stays bounded, and a start that ends early is not in vain.
+    /// Whether a checkpoint holds it now.
+    fn checkpoint_replayed(
+        &mut self,
+        slot: u32,
+        state: &mut P::Slot,
+        last: Option<&Last>,
+        (changelog_offset, full): (Offset, bool),
+    ) -> Result<bool, WorkerError> {
+        if let Some(closed) = self.checkpoints.closed(slot) {
+            state.adopt(closed);
+        }
+        let much = state.dirty_bytes() >= self.options.checkpoint_bytes;
+        let Some((last, input)) = last.and_then(|last| Some((last, last.input.as_ref()?))) else {
+            return Ok(false);
+        };
+        if !much || self.options.observing || !self.checkpoints.ready(slot) {
+            return Ok(false);
+        }
+        faults::hit(faults::CHECKPOINT_BEFORE_WRITE)?;
+        let at = |range: &schemas::wire::InputRange| {
+            let topic = schemas::topics::Topic::by_name(&range.topic)?;
+            Some((TopicPartition::new(topic, range.partition), range.to))
+        };
+        let label = Label {
+            generation: 0,
+            epoch: last.epoch,
+            batch: last.batch,
+            hash: last.hash,
+            positions: input.iter().filter_map(at).collect(),
+            changelog_offset,
+        };
+        let changes = if full { Changes::all(state) } else { Changes::of(state) };
+        if full {
+            self.checkpoints.discard(slot);
+        }
+        // The worker that had the slot before may have written some of it a moment ago.
+        self.checkpoints.save(slot, label, changes, self.log.written());
+        Ok(true)
     }
 
     /// Replays the inputs up to the committed positions.

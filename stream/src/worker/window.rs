@@ -226,8 +226,8 @@ impl<P: Processor> Worker<P> {
 
     /// Checkpoints at most one slot that is due, so that no window waits for all of them.
     fn checkpoint_one(&mut self, run: &mut Run<P>, now: Now) -> Result<(), WorkerError> {
-        for (number, closed) in self.checkpoints.closed() {
-            if let Some(slot) = run.slots.get_mut(&number) {
+        for (number, slot) in &mut run.slots {
+            if let Some(closed) = self.checkpoints.closed(*number) {
                 slot.state.adopt(closed);
             }
         }

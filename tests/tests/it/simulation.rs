@@ -7,7 +7,7 @@ use audit::AuditLimit;
 use ingest::principals::Writers;
 use ledgerflow::runtime::Setup;
 use ledgerflow_tests::books::{self, Books};
-use ledgerflow_tests::history::{Arrival, CUT_OVER, History};
+use ledgerflow_tests::history::{Arrival, CUT_OVER, History, OWN_RULE};
 use ledgerflow_tests::world::{Cast, World};
 use schemas::dates::parse_instant;
 use schemas::topics::PartitionCounts;
@@ -66,6 +66,7 @@ fn casts() -> [Cast; 2] {
         // Pages of few ids: most of them lie in runs, and checkpoints close and merge these all the time.
         let id_page_rows = 5;
         let mut setup = Setup { compaction, time_zone, id_page_rows, ..Setup::new(COUNTS) };
+        setup.rules.0.push_str(OWN_RULE);
         // A history is a few seconds long: time is told often.
         setup.ingest.tick_ms = 200;
         // Whose event it is depends on its lane alone.

@@ -193,6 +193,10 @@ impl Log for FlawedLog {
         if self.has(Flaw::NeverDurable) { 0 } else { self.sim.durable() }
     }
 
+    fn written(&self) -> u64 {
+        if self.has(Flaw::NeverDurable) { 0 } else { self.sim.written() }
+    }
+
     fn wait_durable(&self, sequence: u64, wait: Duration) -> Result<(), LogError> {
         self.sim.wait_durable(sequence, wait)
     }
