@@ -1,5 +1,5 @@
 //! The entry points of the fuzz targets: those of posting's tests, with the cluster, histories and model that they use.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, unused_imports, unused_macros, missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "../../tests/it/cluster.rs"]
