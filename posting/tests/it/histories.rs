@@ -400,6 +400,7 @@ impl History {
             self.act();
         }
         self.quiet();
+        self.windows();
         let figures = |cluster: &Cluster| -> Vec<_> {
             let slots = cluster.slots.iter();
             let accounts = |slot: &posting::state::Slot| -> Vec<_> {
@@ -415,6 +416,7 @@ impl History {
             self.cluster.send(&Event { date, back_dated: false, ..event });
         }
         self.quiet();
+        self.windows();
         assert_eq!(figures(&self.cluster), before, "what comes again changes nothing");
         self.end(&mut Seen::default());
     }
@@ -433,6 +435,15 @@ impl History {
         (0..self.cluster.ingest_slots).for_each(|from| self.cluster.flush(from));
         self.cluster.run().unwrap();
         self.repair();
+    }
+
+    /// A few windows more, in which no time passes: what waits for a window is decided.
+    fn windows(&mut self) {
+        for _ in 0..6 {
+            self.cluster.tick(0, 1);
+            self.cluster.flush(0);
+            self.cluster.run().unwrap();
+        }
     }
 
     /// The same, and nothing waits any more.

@@ -57,8 +57,10 @@ fn exempt(d: &Decision) -> Vec<Account> {
     let others = d.asked.iter().chain(&d.remote).map(|leg| (leg.leg, &leg.account, &leg.asset));
     let overdrawn = |leg: u32| d.overdraft.iter().any(|of| of.leg == leg);
     let of_legs = entries.chain(others).filter(|(leg, ..)| overdrawn(*leg));
+    // A hold is captured though its account has no more than what was overdrawn when it was placed.
+    let held = d.hold.iter().filter(|_| overdrawn(0)).map(|hold| (hold.account.clone(), hold.asset.clone()));
     let limited = d.account_limits.iter().map(|limits| (limits.account.clone(), limits.asset.clone()));
-    limited.chain(of_legs.map(|(_, account, asset)| (account.clone(), asset.clone()))).collect()
+    limited.chain(held).chain(of_legs.map(|(_, account, asset)| (account.clone(), asset.clone()))).collect()
 }
 
 impl Watch {
