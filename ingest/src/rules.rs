@@ -71,6 +71,8 @@ pub struct Rule {
     pub(crate) job: Option<usize>,
     /// Field with the rate at which it exchanges.
     pub(crate) rate: Option<usize>,
+    /// Field that says why it is asked for.
+    pub(crate) note: Option<usize>,
     pub(crate) operation: OperationTemplate,
 }
 
@@ -207,6 +209,7 @@ struct RuleEntry {
     group: Option<String>,
     job: Option<String>,
     rate: Option<String>,
+    note: Option<String>,
     #[serde(default)]
     legs: Vec<Spanned<LegEntry>>,
     operation: Option<OperationEntry>,
@@ -436,7 +439,7 @@ impl Compiler<'_> {
             path.as_deref().map(|path| self.field(path)).transpose().map_err(|m| refused(line, m))
         };
         let (each, group) = (field(&entry.each)?, field(&entry.group)?);
-        let (job, rate) = (field(&entry.job)?, field(&entry.rate)?);
+        let (job, rate, note) = (field(&entry.job)?, field(&entry.rate)?, field(&entry.note)?);
         let mut legs = Vec::with_capacity(entry.legs.len());
         for spanned in entry.legs {
             let line = spanned.referenced.line();
@@ -466,7 +469,8 @@ impl Compiler<'_> {
         }
         let paths = amount_paths(&self.fields, &legs, (each, rate), &operation);
         let amounts = AmountFields::new(paths.iter().map(String::as_str));
-        Ok(Rule { kind, amounts, paths, fields: self.fields, legs, each, group, job, rate, operation })
+        let fields = self.fields;
+        Ok(Rule { kind, amounts, paths, fields, legs, each, group, job, rate, note, operation })
     }
 
     fn operation(&mut self, entry: &RuleEntry) -> Result<OperationTemplate, String> {

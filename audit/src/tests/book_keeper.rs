@@ -687,6 +687,7 @@ fn command_of(event: &Event, slot: u32, offset: i64) -> Command {
         tenant: String::new(),
         job: format!("job of {}", event.id),
         rate: "7.1".into(),
+        note: format!("why {}", event.id),
         operation: event.operation.clone(),
         principal: event.principal.clone(),
     }
@@ -1534,6 +1535,7 @@ fn decision_of(command: &Command, ingest_slot: u32) -> Decision {
         event: command.event.clone(),
         job: command.job.clone(),
         rate: command.rate.clone(),
+        note: command.note.clone(),
         r#type: command.r#type.clone(),
         body_hash: command.body_hash.clone(),
         occurred_at_us: command.occurred_at_us,

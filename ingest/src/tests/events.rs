@@ -640,3 +640,37 @@ fn a_job_and_a_rate_are_texts_of_bounded_length() {
         assert!(said.starts_with(expected), "{said}");
     }
 }
+
+/// Why somebody proposes an adjustment goes with it: nobody else keeps it.
+#[test]
+fn a_note_is_a_text_of_bounded_length() {
+    let proposed = |reason: &str| {
+        let leg = |account: &str, side: &str| {
+            format!(r#"{{"account":"{account}","side":"{side}","asset":"CNY","amount":"3.00"}}"#)
+        };
+        let legs = [leg("funding:cash", "debit"), leg("merchants:7:payable", "credit")].join(",");
+        let data = format!(r#"{{"legs":[{legs}]{reason}}}"#);
+        let came = Rig::open().judge(vec![event("1", "adjustment.proposed", NOON, &data)]);
+        match came.commands().first() {
+            Some(command) => Ok(command.note.clone()),
+            None => Err(text_header(&came.rejected[0], "__streams.errors.message")),
+        }
+    };
+    assert_eq!(proposed(""), Ok(String::new()));
+    assert_eq!(proposed(r#","reason":null"#), Ok(String::new()));
+    assert_eq!(proposed(r#","reason":"taken twice, 佣金""#), Ok("taken twice, 佣金".to_owned()));
+    let longest = "x".repeat(512);
+    assert_eq!(proposed(&format!(r#","reason":"{longest}""#)), Ok(longest.clone()));
+    for (reason, expected) in [
+        (
+            format!(r#","reason":"{longest}x""#),
+            "data.reason: expected at most 512 bytes without control characters",
+        ),
+        (r#","reason":"a\nb""#.into(), "data.reason: expected at most 512 bytes without control characters"),
+        (r#","reason":"""#.into(), "data.reason"),
+        (r#","reason":{}"#.into(), "data.reason: expected a text"),
+    ] {
+        let said = proposed(&reason).unwrap_err();
+        assert!(said.starts_with(expected), "{said}");
+    }
+}

@@ -26,7 +26,7 @@ const SOURCE: &str = "/ledgerflow/adjustments";
 /// Names of keys that are tried until one lives where the proposal does; there are at most 256 partitions.
 const KEYS_MAX: u32 = 1 << 16;
 
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "adjustment",
     "source",
     "proposed_by",
@@ -38,6 +38,7 @@ const COLUMNS: [&str; 12] = [
     "amount",
     "asset",
     "case",
+    "note",
     "partitionkey",
 ];
 
@@ -122,6 +123,7 @@ fn row(table: &mut Table, shown: &Shown, proposal: &Proposal, leg: &Leg, key: &s
         shown.amount(value(leg.amount), &leg.asset),
         leg.asset.clone().into(),
         proposal.case.as_ref().map(suspense_case::name).into(),
+        (!proposal.note.is_empty()).then(|| proposal.note.clone()).into(),
         key.to_owned().into(),
     ]);
 }
