@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo broker test test-containers test-compose soak contracts schemas bench bench-kafka bench-latency bench-micro bench-ids fmt lint
+.PHONY: help demo broker test test-containers test-compose soak fuzz mutants contracts schemas bench bench-kafka bench-latency bench-micro bench-ids fmt lint
 
 RUN := .ci/toolchain
 CARGO := $(RUN) cargo
@@ -16,6 +16,14 @@ MINUTES ?= 10
 # What each lap of `make soak` does: kills of the real process at each fault point, seeds of the simulation.
 ROUNDS ?= 10
 SEEDS ?= 2000
+# Which fuzz targets, and how long each is run in `make soak`.
+TARGETS ?=
+FUZZ_MINUTES ?= 5
+# What `make mutants` changes of all that it could: FILES="posting/src/room.rs schemas/src/money.rs", SHARD=3/64. A lap of
+# soak takes one part of so many, chosen at random.
+FILES ?=
+SHARD ?=
+SHARDS ?= 64
 # Which micro-benchmarks, such as BENCH=posting (all of them without it).
 BENCH ?=
 # Size of `make bench`.
@@ -63,7 +71,9 @@ test-compose: ## Bring up the stack of compose/kafka.yml on a container engine, 
 # Tests of the module `simulation` read SEED and SEEDS, those of `kill` and `kafka` SEED and ROUNDS, those of
 # `kafka_late_end`, `kafka_faults`, `kafka_rights` and `mirror` ROUNDS; without them they do little, and always the same.
 # A failure prints the line that does it again.
-soak: contracts ## Simulate and kill with new seeds, fill a disk, fail a broker's network, try the contracts (MINUTES=10 SEEDS=2000 ROUNDS=10)
+soak: contracts ## Simulate and kill with new seeds, fill a disk, fail a broker's network, fuzz, mutate, try the contracts (MINUTES=10 SEEDS=2000 ROUNDS=10)
+	@$(MAKE) --no-print-directory fuzz MINUTES=$(FUZZ_MINUTES)
+	@$(MAKE) --no-print-directory mutants SHARD=$$((RANDOM % $(SHARDS)))/$(SHARDS)
 	@mkdir -p target/ci; \
 	while export SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') SEEDS=$(SEEDS) ROUNDS=$(ROUNDS); do \
 		echo "soak: SEED=$$SEED SEEDS=$$SEEDS ROUNDS=$$ROUNDS"; \
@@ -73,14 +83,21 @@ soak: contracts ## Simulate and kill with new seeds, fill a disk, fail a broker'
 	done
 
 # A tool that is not there (exit code 3) is told and left out; everything else counts.
-skipped = if [ $$result -eq 3 ]; then echo "contracts: $(1): skipped, it takes $(2)"; else exit $$result; fi
+skipped = if [ $$result -eq 3 ]; then echo "$(1): skipped, it takes $(2)"; else exit $$result; fi
+
+fuzz: ## Fuzz what posting decides (MINUTES=10 TARGETS=decide_bytes)
+	@result=0; .ci/fuzz $(MINUTES) $(TARGETS) || result=$$?; $(call skipped,fuzz,a C++ compiler)
+
+mutants: ## Change the ledger's core place by place: its tests notice (FILES=posting/src/room.rs SHARD=0/64)
+	@result=0; .ci/mutants $(addprefix --file ,$(FILES)) $(if $(SHARD),--shard $(SHARD)) || result=$$?; \
+		$(call skipped,mutants,cargo install cargo-mutants --locked)
 
 contracts: ## Hold the contracts against tools of others: AsyncAPI's parser, Schemathesis (EXAMPLES=100)
 	@$(CARGO) build --locked --profile fast -p ledgerflow
-	@result=0; tests/contracts/asyncapi || result=$$?; $(call skipped,asyncapi,Node.js with npm)
+	@result=0; tests/contracts/asyncapi || result=$$?; $(call skipped,contracts: asyncapi,Node.js with npm)
 	@target=$${CARGO_TARGET_DIR:-target}; result=0; \
 	tests/contracts/schemathesis "$$target/fast/ledgerflow" $(EXAMPLES) || result=$$?; \
-	$(call skipped,schemathesis,Python with venv)
+	$(call skipped,contracts: schemathesis,Python with venv)
 
 schemas: ## Write everything that is generated: protobuf code, references
 	@UPDATE=1 $(CARGO) test --profile fast --workspace -- is_current

@@ -415,6 +415,7 @@ mod tests {
         table.end((b, 3, 0));
         table.end((b, 3, 0));
         assert!(table.is_empty() && table.sums.0.is_empty());
+        assert!(table.dirty_bytes() >= 5 * hold("users:1:wallet", 7).encode((a, 3, 0)).len());
         let mut gone = Vec::new();
         table.take_dirty(|key, hold| gone.push((key, hold.is_some())));
         assert_eq!(

@@ -267,6 +267,7 @@ mod tests {
         table.set("a".into(), "CNY".into(), limited.clone());
         table.set("a".into(), "USD".into(), by(OwnLimits::default()));
         assert_eq!(table.sorted(), [("a", "CNY", &limited), ("b", "CNY", &limited)]);
+        assert!(table.dirty_bytes() > 3 * 64);
         let mut changed = Vec::new();
         table.take_dirty(|account, asset, limits| {
             changed.push((account.to_owned(), asset.to_owned(), limits.cloned()));

@@ -488,8 +488,11 @@ mod tests {
         assert_eq!(left.sums, Sums::from([("CNY".to_owned(), 7)]));
         table.set([7; 16], left.with(&yen).unwrap().without(&by));
         assert!(table.of(&[7; 16]).is_none());
+        table.set([8; 16], Reversed::nothing(EventKey::default()));
+        table.set([9; 16], Reversed::nothing(EventKey::default()));
+        assert!(table.dirty_bytes() > 3 * 64);
         let mut gone = Vec::new();
         table.take_dirty(|key, reversed| gone.push((key, reversed.is_some())));
-        assert_eq!(gone, [([7; 16], false)]);
+        assert_eq!(gone, [7, 8, 9].map(|key| ([key; 16], false)));
     }
 }

@@ -165,11 +165,40 @@ pub fn fits(o: &Overlay<'_>, topic: Topic, value: &[u8], reserved: usize) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Slot;
     use prost::Message;
     use schemas::batch;
+    use schemas::shards::PartitionMap;
     use schemas::wire::{
-        BatchHeader, Command, CommandItem, Credit, CreditItem, Forward, Leg, command_item, credit_item,
+        ApproveAdjustment, BatchHeader, BookAtMost, CaptureHold, ChangeAccount, ChangeLimits, Command,
+        CommandItem, Credit, CreditItem, EventKey, Forward, HoldState, Leg, PlaceHold, ProposalState,
+        ProposeAdjustment, RejectAdjustment, ReleaseHold, ResolveSuspense, ReverseEvent, SuspenseCase,
+        command, command_item, credit_item,
     };
+
+    /// Three assets and four partitions: at most 54 clearing entries of a window.
+    fn config(rules: &str) -> PostingConfig {
+        let chart = format!(
+            "version: 1\nassets:\n  CNY: {{ exponent: 2 }}\n  USD: {{ exponent: 2 }}\n  JPY: {{ exponent: 0 }}\n\
+             accounts:\n  - {{ pattern: \"cards:*:main\", normal: credit{rules} }}\n"
+        );
+        PostingConfig::new(&chart, PartitionMap::even(4).unwrap(), 1).unwrap()
+    }
+
+    const TWO_RULES: &str = ", velocity: [{ side: debit, window_s: 16, count_max: 4 }, { side: debit, window_s: 1, amount_max: \"30\" }]";
+
+    fn with_legs(legs: usize, operation: Option<command::Operation>) -> Command {
+        Command { leg: vec![Leg::default(); legs], operation, ..Command::default() }
+    }
+
+    /// An overlay that leaves so many bytes of its journal batch.
+    fn leaving<'a>(slot: &'a Slot, config: &'a PostingConfig, bytes: usize) -> Overlay<'a> {
+        let mut o = Overlay::new(slot, config, 1, 0);
+        // Four channels; four bytes around the item.
+        o.journal.push_encoded(&vec![0; 1_000_000 - 4 * 160 - 4 - bytes]);
+        assert_eq!(left(&o), bytes);
+        o
+    }
 
     fn sealed<M: Message>(items: &[M]) -> Vec<u8> {
         let mut body = batch::BodyBuilder::new();
@@ -195,5 +224,109 @@ mod tests {
         let bytes: usize = items.iter().map(Message::encoded_len).sum();
         assert_eq!(becomes(Topic::Credits, &sealed(&items)), (bytes + 3 * ITEM_BYTES + 6 * LEG_BYTES, 6));
         assert_eq!(becomes(Topic::Credits, b"\xff\xff"), (0, 0));
+    }
+
+    #[test]
+    fn what_an_operation_says_is_counted_besides() {
+        use command::Operation::*;
+        let (hold, proposal, legs_made) = (752, 2 * 704, 2 * 211);
+        let rows = [
+            (PlaceHold(self::PlaceHold { expires_after_us: 1 }), hold),
+            (CaptureHold(self::CaptureHold::default()), hold),
+            (ReleaseHold(self::ReleaseHold::default()), hold),
+            (ChangeAccount(self::ChangeAccount::default()), hold),
+            (ReverseEvent(self::ReverseEvent::default()), hold),
+            (ChangeLimits(self::ChangeLimits::default()), hold),
+            (BookAtMost(self::BookAtMost::default()), hold),
+            (ProposeAdjustment(self::ProposeAdjustment {}), proposal),
+            (ApproveAdjustment(self::ApproveAdjustment::default()), proposal),
+            (RejectAdjustment(self::RejectAdjustment::default()), proposal),
+            (ResolveSuspense(self::ResolveSuspense::default()), proposal + legs_made),
+        ];
+        for (operation, more) in rows {
+            let command = with_legs(3, Some(operation));
+            let encoded = CommandItem { item: Some(command_item::Item::Command(command.clone())) };
+            let of_legs = encoded.encoded_len() + 160 + 3 * 67;
+            assert_eq!(becomes(Topic::Commands, &sealed(&[encoded])), (of_legs + more, 3), "{command:?}");
+        }
+    }
+
+    /// What is counted for what an operation says is what the longest takes, and not much more.
+    #[test]
+    fn the_longest_names_are_counted() {
+        let text = |bytes: usize| "x".repeat(bytes);
+        let event = Some(EventKey { source: text(SOURCE_BYTES_MAX), id: text(EVENT_ID_BYTES_MAX) });
+        let hold = HoldState {
+            event: event.clone(),
+            account: text(ACCOUNT_BYTES_MAX),
+            asset: text(ASSET_BYTES_MAX),
+            side: 2,
+            amount: Some((i128::MIN + i128::from(u64::MAX)).into()),
+            expires_us: i64::MAX,
+        };
+        let proposal = ProposalState {
+            event,
+            state: 4,
+            proposed_by: text(principal::BYTES_MAX),
+            approved_by: text(principal::BYTES_MAX),
+            expires_us: i64::MAX,
+            case: Some(SuspenseCase { partition: u32::MAX, from: u32::MAX, sequence: u64::MAX }),
+        };
+        for (longest, counted) in [(hold.encoded_len(), HOLD_BYTES), (proposal.encoded_len(), PROPOSAL_BYTES)]
+        {
+            assert!((counted - 64..=counted).contains(&longest), "{longest} of {counted}");
+        }
+    }
+
+    /// Of legs that leave the partition, as many are netted as there are channels, assets and dates.
+    #[test]
+    fn a_leg_takes_a_clearing_entry_while_there_may_be_more() {
+        let of = CommandItem { item: Some(command_item::Item::Command(with_legs(64, None))) };
+        let (value, plain, counted) = (sealed(std::slice::from_ref(&of)), config(""), config(TWO_RULES));
+        let bytes = of.encoded_len() + 160 + 64 * 67;
+        for (nets, more) in [(0, 54), (50, 4), (54, 0), (60, 0)] {
+            assert_eq!(most(&plain, Topic::Commands, &value, nets), bytes + more * 320, "{nets} nets");
+            let moved = value.len() + 64 * (16 + 2 * 56);
+            assert_eq!(most(&counted, Topic::Commands, &value, nets), bytes + moved + more * 320);
+        }
+    }
+
+    #[test]
+    fn a_command_that_waited_is_decided_where_its_decision_fits() {
+        let slot = Slot::new(0);
+        let propose = Some(command::Operation::ProposeAdjustment(ProposeAdjustment {}));
+        for (rules, operation, more) in [
+            ("", None, 0),
+            ("", propose, 704),
+            // Names are written again, and two parts for each leg.
+            (TWO_RULES, None, with_legs(3, None).encoded_len() + 3 * (16 + 2 * 56)),
+        ] {
+            let (config, encoded) = (config(rules), with_legs(3, operation).encode_to_vec());
+            let command = CommandView::read(&encoded).unwrap();
+            let bytes = encoded.len() + 160 + 640 + 3 * 67 + 2 * 24 + 3 * 320 + more;
+            assert!(has_room_for(&leaving(&slot, &config, bytes), &command, 2), "{rules} {more}");
+            assert!(!has_room_for(&leaving(&slot, &config, bytes - 1), &command, 2), "{rules} {more}");
+        }
+    }
+
+    #[test]
+    fn a_hold_ends_where_that_fits() {
+        let (slot, config) = (Slot::new(0), config(""));
+        assert!(has_room_for_expiry(&leaving(&slot, &config, HOLD_BYTES)));
+        assert!(!has_room_for_expiry(&leaving(&slot, &config, HOLD_BYTES - 1)));
+    }
+
+    #[test]
+    fn a_record_is_taken_where_what_becomes_of_it_fits() {
+        let slot = Slot::new(0);
+        let of = CommandItem { item: Some(command_item::Item::Command(with_legs(64, None))) };
+        let value = sealed(&[of]);
+        for config in [config(""), config(TWO_RULES)] {
+            let bytes = most(&config, Topic::Commands, &value, 0);
+            let fits =
+                |left, reserved| fits(&leaving(&slot, &config, left), Topic::Commands, &value, reserved);
+            assert!(fits(bytes, 0) && fits(bytes + 9, 9));
+            assert!(!fits(bytes - 1, 0) && !fits(bytes + 8, 9) && !fits(8, 9));
+        }
     }
 }

@@ -632,3 +632,150 @@ impl SlotState for Slot {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::wire::{
+        AccountLimits, AccountMetadata, AccountStatus, AssetSum, Decision, Entry, EventKey, HoldState,
+        MetadataChange, Moved, MovedPart, ProposalState, Received, ReversedState, Side, journal_item::Item,
+        proposal_state::State,
+    };
+    use std::collections::BTreeSet;
+
+    fn event(id: &str) -> Option<EventKey> {
+        Some(EventKey { source: "/shop".into(), id: id.into() })
+    }
+
+    fn entry(account: &str) -> Entry {
+        let (account, asset, side) = (account.into(), "CNY".into(), Side::Debit as i32);
+        let mut entry = Entry { account, asset, side, seq: 1, ..Entry::default() };
+        entry.set_figures(5, 0, 5);
+        entry
+    }
+
+    /// A slot with something changed in every table.
+    fn changed() -> Slot {
+        let (account, asset, side) = ("users:1:wallet".to_owned(), "CNY".to_owned(), Side::Debit as i32);
+        let amount = Some(5.into());
+        let booked = Decision {
+            event: event("e1"),
+            body_hash: vec![7; 16].into(),
+            outcome: Outcome::Booked as i32,
+            entry: vec![entry(&account)],
+            hold: Some(HoldState {
+                event: event("e1"),
+                account: account.clone(),
+                asset: asset.clone(),
+                side,
+                amount,
+                expires_us: 9,
+            }),
+            account_status: Some(AccountStatus {
+                account: account.clone(),
+                closed: true,
+                ..Default::default()
+            }),
+            account_limits: Some(AccountLimits {
+                account: account.clone(),
+                asset: asset.clone(),
+                lowest: amount,
+                ..Default::default()
+            }),
+            account_metadata: Some(AccountMetadata {
+                account: account.clone(),
+                changed: vec![MetadataChange { key: "tier".into(), value: "gold".into(), removed: false }],
+            }),
+            reversed: Some(ReversedState {
+                event: event("e0"),
+                sum: vec![AssetSum { asset: asset.clone(), sum: amount }],
+                moved: vec![AssetSum { asset: asset.clone(), sum: amount }],
+            }),
+            proposal: Some(ProposalState {
+                event: event("p1"),
+                state: State::Open as i32,
+                proposed_by: "anna".into(),
+                ..Default::default()
+            }),
+            ..Decision::default()
+        };
+        let waits = Decision {
+            event: event("c1"),
+            body_hash: vec![7; 16].into(),
+            outcome: Outcome::Pending as i32,
+            waits_for: event("h1"),
+            deadline_us: 9,
+            ..Decision::default()
+        };
+        let suspended = Received {
+            from: 1,
+            sequence: 1,
+            event: event("e2"),
+            entry: Some(entry("suspense:p00")),
+            suspense_reason: "account_closed".into(),
+            intended_account: account.clone(),
+            ..Received::default()
+        };
+        let part = MovedPart { side, window_s: 16, part: 3, amount, count: 1 };
+        let moved = Moved { account, asset, part: vec![part] };
+        let items =
+            [Item::Decision(booked), Item::Decision(waits), Item::Received(suspended), Item::Moved(moved)];
+        let mut effects = Vec::new();
+        items.into_iter().for_each(|item| Effect::of(item, 0, 1, &mut effects));
+        let mut slot = Slot::new(0);
+        slot.apply(Change { header: BatchHeader::default(), hash: [1; 32], effects });
+        slot
+    }
+
+    fn written(put: impl FnOnce(&mut PutPair<'_>)) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut pairs = Vec::new();
+        put(&mut |key, value| pairs.extend(value.map(|value| (key.to_vec(), value.to_vec()))));
+        pairs.sort();
+        pairs
+    }
+
+    #[test]
+    fn the_changed_bytes_are_those_of_all_tables() {
+        let mut slot = changed();
+        let tables = [
+            slot.accounts.dirty_bytes(),
+            slot.ids.dirty_bytes(),
+            slot.holds.dirty_bytes(),
+            slot.groups.dirty_bytes(),
+            slot.proposals.dirty_bytes(),
+            slot.cases.dirty_bytes(),
+            slot.statuses.dirty_bytes(),
+            slot.metadata.dirty_bytes(),
+            slot.limits.dirty_bytes(),
+            slot.velocity.dirty_bytes(),
+            slot.reversals.dirty_bytes(),
+        ];
+        let counted: usize = tables.iter().sum();
+        assert!(tables.iter().all(|bytes| *bytes > 1), "{tables:?}");
+        assert_eq!(slot.dirty_bytes(), counted);
+        let pairs = written(|put| slot.take_dirty(put));
+        let bytes: usize =
+            pairs.iter().filter(|(key, _)| *key != [KEY_REST]).map(|(k, v)| k.len() + v.len()).sum();
+        assert!((bytes..6 * bytes).contains(&counted), "{counted} counted, {bytes} written");
+        assert_eq!(slot.dirty_bytes(), 0);
+    }
+
+    #[test]
+    fn every_table_is_in_a_checkpoint() {
+        let mut slot = changed();
+        // Ids that are decided are rows of their own.
+        let without_ids = |pairs: Vec<(Vec<u8>, Vec<u8>)>| -> Vec<_> {
+            pairs.into_iter().filter(|(key, _)| key[0] != KEY_ID).collect()
+        };
+        let all = without_ids(slot.canonical());
+        let kinds: BTreeSet<u8> = all.iter().map(|(key, _)| key[0]).collect();
+        assert!(kinds.into_iter().eq(*b"adghlmprsuv"));
+        let mut sorted = all.clone();
+        sorted.sort();
+        assert_eq!(without_ids(written(|put| slot.put_all(put))), sorted);
+        assert_eq!(without_ids(written(|put| slot.take_dirty(put))), sorted);
+        let mut again = Slot::new(0);
+        all.iter().for_each(|(key, value)| again.load(key, value).unwrap());
+        assert_eq!(without_ids(again.canonical()), all);
+    }
+}

@@ -5,6 +5,7 @@
 //! written, nothing else.
 
 use crate::events::{BOOK, CHART, Event, lives_at};
+use crate::watch::Watch;
 use bytes::Bytes;
 use posting::horizon::Terms;
 use posting::state::{Change, Slot};
@@ -83,6 +84,16 @@ pub struct Page {
     pub items: Vec<JournalItem>,
 }
 
+impl Page {
+    /// Decoded.
+    pub fn of(value: &Bytes) -> Self {
+        let opened = batch::open(value).unwrap();
+        let body: JournalBody = opened.body().unwrap();
+        opened.expect_count(body.item.len()).unwrap();
+        Self { header: opened.header, items: body.item }
+    }
+}
+
 /// Posting slots, ingest slots and the topics between them.
 pub struct Cluster {
     pub map: PartitionMap,
@@ -98,6 +109,8 @@ pub struct Cluster {
     pub look_back_pages: usize,
     /// Records of `credits` that vanished before they were read, with their partition.
     pub lost: Vec<(u32, Record)>,
+    /// Looks at each window as soon as it is written.
+    pub watch: Option<Watch>,
     waiting: BTreeMap<(u32, u32), Vec<Event>>,
     processors: Vec<Posting>,
     owners: Vec<Owner>,
@@ -143,6 +156,7 @@ impl Cluster {
             arrived: (0..partitions).map(|_| Vec::new()).collect(),
             look_back_pages: usize::MAX,
             lost: Vec::new(),
+            watch: None,
             waiting: BTreeMap::new(),
             owners: (0..partitions).map(|_| Owner { epoch: 1, ..Owner::default() }).collect(),
             ingest: (0..ingest_slots).map(|_| IngestSlot::default()).collect(),
@@ -346,6 +360,19 @@ impl Cluster {
         self.processors[slot as usize].decide(&self.slots[slot as usize], window)
     }
 
+    /// A slot as a decision would leave it, and as its journal batch gives it to one that replays. Nothing changes.
+    pub fn would_leave(&self, slot: u32, decision: Decision<Change>) -> (Slot, Slot) {
+        let posting = &self.processors[slot as usize];
+        let (mut live, mut replayed) =
+            (self.rebuilt(slot, false).unwrap(), self.rebuilt(slot, false).unwrap());
+        let value = decision.records.last().unwrap().value.clone();
+        let batch =
+            Record { offset: Offset::MAX, timestamp_us: 0, key: Bytes::new(), value, headers: Vec::new() };
+        posting.replay(&mut replayed, TopicPartition::new(Topic::Journal, slot), &batch).unwrap();
+        posting.apply(&mut live, decision.change);
+        (live, replayed)
+    }
+
     /// Writes a decision's records and positions and applies it.
     pub fn commit(&mut self, slot: u32, decision: Decision<Change>) {
         let at = slot as usize;
@@ -371,6 +398,10 @@ impl Cluster {
         assert_eq!(stated, consumed, "the journal names the positions of its window");
         self.processors[at].apply(&mut self.slots[at], decision.change);
         assert_eq!(self.slots[at].journal.hash, decision.hash);
+        if let Some(mut watch) = self.watch.take() {
+            watch.window(self, slot);
+            self.watch = Some(watch);
+        }
     }
 
     /// One window of one slot. `false` = there was nothing to read.
@@ -464,13 +495,12 @@ impl Cluster {
 
     /// The journal of a slot, decoded.
     pub fn pages(&self, slot: u32) -> Vec<Page> {
-        let page = |record: &Record| {
-            let opened = batch::open(&record.value).unwrap();
-            let body: JournalBody = opened.body().unwrap();
-            opened.expect_count(body.item.len()).unwrap();
-            Page { header: opened.header, items: body.item }
-        };
-        self.journal[slot as usize].0.iter().map(page).collect()
+        self.journal[slot as usize].0.iter().map(|record| Page::of(&record.value)).collect()
+    }
+
+    /// The `nth` batch of it.
+    pub fn page(&self, slot: u32, nth: usize) -> Page {
+        Page::of(&self.journal[slot as usize].0[nth].value)
     }
 
     /// Every journal item of a slot with its batch.

@@ -338,14 +338,32 @@ pub fn owner_in(map: &PartitionMap, kind: &str, partition: u32, nth: usize) -> S
     named.filter(|owner| map.partition_of(owner) == partition).nth(nth).unwrap()
 }
 
-/// A small generator of our own: splitmix64. Same seed, same history, on every machine.
+/// A small generator of our own: splitmix64. Same seed, same history, on every machine. Or a tape of bytes, each choice as
+/// many of them as its bound needs; once they are used up it goes on as that of seed 0.
 #[derive(Debug, Clone)]
-pub struct Rng(pub u64);
+pub struct Rng {
+    state: u64,
+    tape: Vec<u8>,
+    at: usize,
+}
 
 impl Rng {
+    pub fn new(seed: u64) -> Self {
+        Self { state: seed, tape: Vec::new(), at: 0 }
+    }
+
+    pub fn of_tape(tape: &[u8]) -> Self {
+        Self { state: 0, tape: tape.to_vec(), at: 0 }
+    }
+
+    /// Whether no choice is left on the tape.
+    pub fn is_used_up(&self) -> bool {
+        self.at >= self.tape.len()
+    }
+
     pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
@@ -353,7 +371,13 @@ impl Rng {
 
     /// A number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.draw() % bound
+        let bytes = (bound.saturating_sub(1).checked_ilog2().unwrap_or(0) / 8 + 1) as usize;
+        let Some(taken) = self.tape.get(self.at..self.at + bytes) else {
+            self.at = self.tape.len();
+            return self.draw() % bound;
+        };
+        self.at += bytes;
+        taken.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)) % bound
     }
 
     /// True `percent` times in a hundred.

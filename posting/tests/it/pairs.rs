@@ -2,9 +2,10 @@
 
 use crate::cluster::Cluster;
 use crate::events::{Event, Op};
-use crate::histories::History;
+use crate::histories::{History, seeds};
 use crate::{
-    at_most, cases, days, horizon, limits, metadata, overdraft, refusals, script, two_principals, velocity,
+    at_most, cases, days, details, horizon, limits, metadata, overdraft, refusals, script, two_principals,
+    velocity,
 };
 use schemas::wire::{Decision, EventKey, Outcome, change_account::Action, journal_item::Item};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +69,7 @@ fn every_pair_of_operation_and_reason_has_a_row() {
     let rows: Pairs = [
         cases::ALL,
         days::ALL,
+        details::ALL,
         refusals::ALL,
         at_most::ALL,
         limits::ALL,
@@ -79,11 +81,15 @@ fn every_pair_of_operation_and_reason_has_a_row() {
     ]
     .concat()
     .iter()
-    .flat_map(|(name, text)| script::run(name, text))
+    .flat_map(|(name, text)| {
+        let (cluster, events) = script::run(name, text);
+        of(&cluster, &events)
+    })
     .collect();
     let mut reached = Pairs::new();
-    for seed in 0..1_500 {
-        reached.extend(History::new(seed).played());
+    for seed in seeds(1_500) {
+        let (cluster, events) = History::new(seed).played();
+        reached.extend(of(&cluster, &events));
     }
     let without: Vec<_> = reached.difference(&rows).collect();
     assert!(without.is_empty(), "no case has {without:?}");

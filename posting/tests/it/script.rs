@@ -20,13 +20,13 @@
 //! `ids 60 600 5`, at the start: ids are recognised for 60 seconds and kept for 600, and an event may say that it occurred 5
 //! seconds after it came. `occurred 50` says when an event did. The model knows no horizon and walks no such journal.
 //! `users@0` is the first `users:N` that lives in partition 0, `users@0b` the second. Amounts are in major units;
+//! `says TEXT` is the detail of the last refusal.
 //! `max` is the largest i128 of minor units, `max-7` seven less, `2^100` a power of two. After `->` everything
 //! that is not paused runs until it is quiet. At the end of a script the model walks the journals.
 
 use crate::cluster::{ALL, Cluster, DAY};
 use crate::events::{CHART, Event, LegWords, Op, SOURCE, To, owner_in};
 use crate::model;
-use crate::pairs::{self, Pairs};
 use posting::horizon::Terms;
 use posting::ids::id_key;
 use schemas::wire::{Outcome, Side, change_account::Action, command_item, journal_item::Item};
@@ -42,16 +42,10 @@ macro_rules! cases {
 }
 pub(crate) use cases;
 
-/// Runs a script; panics with the line that does not hold. What became of its events.
-pub fn run(name: &str, text: &str) -> Pairs {
+/// Runs a script; panics with the line that does not hold. The cluster that it leaves, and its events.
+pub fn run(name: &str, text: &str) -> (Cluster, Vec<Event>) {
     let mut script = Script::new(name);
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.split('#').next().unwrap().trim();
-        if !line.is_empty() {
-            script.at = format!("{name}, line {number}: {line}");
-            script.line(line);
-        }
-    }
+    script.lines(text);
     if !script.stopped {
         script.paused.clear();
         script.settle();
@@ -68,8 +62,14 @@ pub fn run(name: &str, text: &str) -> Pairs {
             script.rebuild();
         }
     }
-    let sent = std::mem::take(&mut script.sent);
-    pairs::of(script.cluster(), &sent)
+    (script.cluster.unwrap(), script.sent)
+}
+
+/// The cluster as the last line of a script leaves it.
+pub fn cluster_after(name: &str, text: &str) -> Cluster {
+    let mut script = Script::new(name);
+    script.lines(text);
+    script.cluster.unwrap()
 }
 
 struct Script {
@@ -115,6 +115,17 @@ impl Script {
         self.cluster.get_or_insert_with(|| Cluster::remembering(partitions, ingest, ids))
     }
 
+    fn lines(&mut self, text: &str) {
+        let name = self.at.clone();
+        for (number, line) in (1..).zip(text.lines()) {
+            let line = line.split('#').next().unwrap().trim();
+            if !line.is_empty() {
+                self.at = format!("{name}, line {number}: {line}");
+                self.line(line);
+            }
+        }
+    }
+
     fn line(&mut self, line: &str) {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         let words: Vec<&str> = rest.split_whitespace().collect();
@@ -130,6 +141,7 @@ impl Script {
             "event" => self.event(rest),
             "->" => self.expect_answer(rest),
             "later" => self.expect_later(&words),
+            "says" => self.says(&words),
             "balance" => self.balance(&words),
             "dated" => self.dated(&words),
             "metadata" => {
@@ -379,6 +391,15 @@ impl Script {
     fn expect_later(&mut self, words: &[&str]) {
         self.settle();
         assert_eq!(self.answer(words[0]), words[1..].join(" "), "{}", self.at);
+    }
+
+    /// `says TEXT...`: the last refusal on `rejected` says so. `users@0:wallet` stands for its account.
+    fn says(&mut self, words: &[&str]) {
+        let named: Vec<String> = words.iter().map(|word| self.name(word)).collect();
+        let at = self.at.clone();
+        let refusal = self.cluster().rejected.last().unwrap_or_else(|| panic!("{at}: no refusal"));
+        let json: serde_json::Value = serde_json::from_slice(&refusal.value).unwrap();
+        assert_eq!(json["detail"], named.join(" "), "{}", self.at);
     }
 
     /// `balance ACCOUNT AMOUNT [Dr|Cr] ASSET seq N`
