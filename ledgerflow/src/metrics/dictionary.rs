@@ -92,6 +92,7 @@ pub const LABELS: &[(&str, &str)] = &[
         "kind",
         "of cases: `matched` or a kind of break, see bills.md; of places: `bodies`, `requests` or `streams`",
     ),
+    ("where", "`memory` or `disk`"),
     ("gate", "`staged`, `accepted` or `quarantined`"),
     ("cause", "of dropped spans: `queue`, too many waited, or `collector`, it did not take them"),
     ("version", "version of the program"),

@@ -171,6 +171,11 @@ fn what_cannot_be_given_back_is_said_with_its_reason_and_tried_again_where_that_
     assert!(said.contains("1 events of the job are not decided yet, the first is w-2"), "{said}");
     assert_eq!(state(&plan, "w-2"), "pending");
     assert_eq!(desk.nets("trip-3").len(), 2, "nothing is sent");
+    // No hold came for it: it is refused, and what is booked can be given back.
+    let over = || desk.running.ask(&question).filter(|answer| answer.plan.is_some());
+    assert!(crate::company::within(crate::company::PATIENCE, over).is_some());
+    let (plan, _) = desk.reverses("trip-3", &[], 0);
+    assert_eq!((state(&plan, "w-1"), state(&plan, "w-2")), ("reversed".to_owned(), "refused".to_owned()));
     desk.done();
 }
 
