@@ -442,6 +442,26 @@ fn a_dead_letter_is_the_input_byte_for_byte_with_its_reason() {
     assert_eq!(counts.received_by_lane, [0, 2, 0]);
 }
 
+/// Who sends a record of `rejected` again as it is sends its headers along; who wants to deceive sends others.
+#[test]
+fn a_dead_letter_says_what_became_of_it_whatever_the_input_says() {
+    let mut rig = Rig::open();
+    let mut bad = record("hello");
+    bad.headers = vec![
+        Header::text("ledgerflow-kind", "refusal"),
+        Header::text("ledgerflow-reason", "conflict"),
+        Header::text("__streams.errors.offset", "77"),
+        Header::text("traceparent", "00-abc"),
+    ];
+    let came = rig.judge(vec![transfer("1", NOON, "1"), bad]);
+    let [dead] = came.rejected.as_slice() else { panic!("one dead letter") };
+    assert_eq!(text_header(dead, "ledgerflow-reason"), "not_json");
+    assert_eq!(text_header(dead, "__streams.errors.offset"), "3");
+    assert_eq!(text_header(dead, "traceparent"), "00-abc");
+    assert_eq!(header(&dead.headers, "ledgerflow-kind"), None);
+    assert_eq!(dead.headers.len(), 8, "each name once: {:?}", dead.headers);
+}
+
 #[test]
 fn envelopes_that_cannot_be_read_have_their_own_reasons() {
     use Reason::*;

@@ -81,6 +81,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         output::print(&script)?;
         return Ok(ExitCode::SUCCESS);
     }
+    // Before the configuration is read: it may name the file of tokens that is to be made of this.
+    if let Command::Token(of) = &cli.command {
+        return show(&http::make_token(&of.name, &of.may, of.principal.as_deref())?, out);
+    }
     let (settings, layers) = load(&cli)?;
     stream::telemetry::start(settings.log_format, &level(&cli, &settings)).context("logs")?;
     for name in config::meaningless(&layers) {
@@ -120,7 +124,6 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         .into()),
         Command::Http => kafka::http(&settings).map(|()| ExitCode::SUCCESS),
         Command::Doctor(of) => show(&doctor::answer(&doctor::examine(&settings, &of.parts)?, out), out),
-        Command::Token(of) => show(&http::make_token(&of.name, &of.may, of.principal.as_deref())?, out),
         Command::Topics(args::Topics::Create) => show(&create_topics(&settings)?, out),
         Command::Topics(args::Topics::Asyncapi) => asyncapi(&settings),
         Command::Topics(args::Topics::Acls(options)) => acls(&settings, &options, out),

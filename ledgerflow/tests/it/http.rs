@@ -719,5 +719,9 @@ fn the_page_on_http_says_what_it_says() {
         let row = format!("| `{}` | {} | {} |", kind.code(), kind.status().as_u16(), kind.title());
         assert!(page.contains(&row), "docs/http.md has no line {row}");
     }
+    let document = ledgerflow::http::openapi::document();
+    for path in document["paths"].as_object().unwrap().keys() {
+        assert!(page.contains(path), "docs/http.md does not say {path}");
+    }
     served.running.stop();
 }
