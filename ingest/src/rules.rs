@@ -408,6 +408,26 @@ fn fits_operation(entry: &RuleEntry) -> Result<(), String> {
     Ok(())
 }
 
+/// How few and how many legs a rule has.
+fn legs_of(operation: &OperationTemplate, entry: &RuleEntry) -> (usize, usize) {
+    match operation {
+        OperationTemplate::Hold { .. } => (1, 1),
+        OperationTemplate::Release { .. }
+        | OperationTemplate::Account { .. }
+        | OperationTemplate::Limit(_)
+        | OperationTemplate::Approve(_)
+        | OperationTemplate::Reject(_)
+        | OperationTemplate::Admit { .. }
+        | OperationTemplate::Resolve { .. }
+        | OperationTemplate::Repair { .. } => (0, 0),
+        OperationTemplate::AtMost(_) => (2, 2),
+        _ if entry.group.is_some() => (0, 0),
+        _ if entry.each.is_some() => (0, LEGS_MAX),
+        OperationTemplate::Reverse { .. } if entry.legs.is_empty() => (0, 0),
+        _ => (2, LEGS_MAX),
+    }
+}
+
 impl Compiler<'_> {
     fn rule(mut self, entry: RuleEntry, line: u64) -> Result<Rule, RulesError> {
         let kind = entry.kind.clone();
@@ -416,21 +436,7 @@ impl Compiler<'_> {
             return Err(refused(line, format!("type: expected 1 to {ATTRIBUTE_BYTES_MAX} bytes")));
         }
         let operation = self.operation(&entry).map_err(|message| refused(line, message))?;
-        let (least, most) = match operation {
-            OperationTemplate::Hold { .. } => (1, 1),
-            OperationTemplate::Release { .. }
-            | OperationTemplate::Account { .. }
-            | OperationTemplate::Limit(_) => (0, 0),
-            OperationTemplate::Approve(_)
-            | OperationTemplate::Reject(_)
-            | OperationTemplate::Admit { .. } => (0, 0),
-            OperationTemplate::Resolve { .. } | OperationTemplate::Repair { .. } => (0, 0),
-            OperationTemplate::AtMost(_) => (2, 2),
-            _ if entry.group.is_some() => (0, 0),
-            _ if entry.each.is_some() => (0, LEGS_MAX),
-            OperationTemplate::Reverse { .. } if entry.legs.is_empty() => (0, 0),
-            _ => (2, LEGS_MAX),
-        };
+        let (least, most) = legs_of(&operation, &entry);
         if !(least..=most).contains(&entry.legs.len()) {
             let expected = if least == most { least.to_string() } else { format!("{least} to {most}") };
             return Err(refused(line, format!("legs: expected {expected}")));

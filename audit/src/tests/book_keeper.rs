@@ -1033,6 +1033,7 @@ impl PostingWindow {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table of operations")]
     fn about_hold(
         &mut self,
         world: &mut World,
