@@ -366,7 +366,7 @@ fn four_eyes(served: &Served) {
                    --asset CNY --amount 3.00 --reason wrong";
     served.company.cli(&propose.split_whitespace().collect::<Vec<_>>()).ends(0);
     let sent = |id: &str, kind: &str, key: &str, data: Value| {
-        let time = "2026-11-22T12:00:00Z";
+        let time = "2026-11-22T12:30:00Z";
         let event = json!({ "specversion": "1.0", "id": id, "source": "/shop", "type": kind, "partitionkey": key,
             "time": time, "data": data });
         served.post("?wait=booked", JSON, event.to_string()).is(200)
