@@ -37,8 +37,8 @@ pub struct LegClaim {
 pub struct ForwardClaim {
     /// Event.
     pub event: Option<EventKey>,
-    /// Type, book, rule, principal, job and rate.
-    pub texts: [String; 6],
+    /// Type, book, rule, principal, job, rate and note.
+    pub texts: [String; 7],
     /// Rule version, lane, event partition, ingest slot.
     pub numbers: [u32; 4],
     /// Offset of the event and when it occurred.

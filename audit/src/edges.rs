@@ -4,7 +4,6 @@
 
 use crate::amount;
 use crate::finding::{Check, Findings, Place};
-use schemas::reason::Reason;
 use schemas::topics::Topic;
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -26,8 +25,11 @@ pub enum Rejected {
 #[must_use]
 pub fn rejected(headers: &[Header]) -> Rejected {
     let text = |name: &str| header(headers, name).and_then(|value| std::str::from_utf8(value).ok());
-    let Some(reason) = text("ledgerflow-reason") else { return Rejected::Unknown };
-    if Reason::by_code(reason).is_some_and(|reason| !reason.is_dead_letter()) {
+    if text("ledgerflow-reason").is_none() {
+        return Rejected::Unknown;
+    }
+    // Not by the reason: some that ingest gives posting gives too.
+    if text("ledgerflow-kind") == Some("refusal") {
         return Rejected::Refusal;
     }
     let lane =

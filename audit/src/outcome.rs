@@ -573,6 +573,7 @@ fn same(place: Place, command: &Command, decision: &Decision, found: &mut Findin
         ),
         (!carries || command.occurred_at_us == decision.occurred_at_us, "occurred at"),
         (!carries || (command.job == decision.job && command.rate == decision.rate), "job or rate"),
+        (!carries || command.note == decision.note, "note"),
         (
             !carries || (command.book == decision.book && command.value_date == decision.value_date),
             "book or value date",

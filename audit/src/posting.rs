@@ -969,6 +969,7 @@ fn forward_of(decision: &Decision, legs: Option<Vec<crate::channel::LegClaim>>) 
             &decision.principal,
             &decision.job,
             &decision.rate,
+            &decision.note,
         ]
         .map(String::clone),
         numbers: [decision.rule_version, decision.lane, decision.event_partition, decision.ingest_slot],
@@ -992,6 +993,7 @@ pub fn forward_on_channel(command: &Command, ingest_slot: u32) -> ForwardClaim {
             &command.principal,
             &command.job,
             &command.rate,
+            &command.note,
         ]
         .map(String::clone),
         numbers: [command.rule_version, command.lane, command.event_partition, ingest_slot],

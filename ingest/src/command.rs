@@ -70,6 +70,7 @@ impl Command<'_> {
         command.text(40, self.principal);
         command.text(45, self.mapped.noted(self.mapped.job));
         command.text(46, self.mapped.noted(self.mapped.rate));
+        command.text(47, self.mapped.noted(self.mapped.note));
     }
 
     fn write_operation(&self, command: &mut Fields<'_>) {
@@ -296,6 +297,7 @@ mod tests {
             tenant: String::new(),
             job: command.mapped.noted(command.mapped.job).to_owned(),
             rate: command.mapped.noted(command.mapped.rate).to_owned(),
+            note: command.mapped.noted(command.mapped.note).to_owned(),
             operation: full_operation(command),
             principal: command.principal.into(),
         };

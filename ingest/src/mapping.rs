@@ -26,6 +26,8 @@ use std::fmt;
 
 /// Most bytes of a job's name.
 const JOB_BYTES_MAX: usize = 128;
+/// Most bytes of a note.
+const NOTE_BYTES_MAX: usize = 512;
 /// Most bytes of a rate.
 const RATE_BYTES_MAX: usize = 64;
 
@@ -44,6 +46,8 @@ pub(crate) struct Mapped<'c> {
     pub(crate) job: Option<TextAt>,
     /// The rate at which it exchanges.
     pub(crate) rate: Option<TextAt>,
+    /// Why it is asked for.
+    pub(crate) note: Option<TextAt>,
     pub(crate) operation: MappedOperation,
     /// What is said of the account that the operation is about.
     pub(crate) metadata: Vec<MappedChange>,
@@ -169,7 +173,7 @@ impl<'c> Mapped<'c> {
         self.texts.clear();
         self.legs.clear();
         self.matched.clear();
-        (self.job, self.rate) = (None, None);
+        (self.job, self.rate, self.note) = (None, None, None);
         self.operation = MappedOperation::Book;
         self.metadata.clear();
         self.sums.clear();
@@ -397,6 +401,8 @@ impl<'c, 'd, 'a> Mapping<'_, 'c, 'd, 'a> {
         self.mapped.job = job.map(|field| self.line(field, JOB_BYTES_MAX));
         let rate = self.rule.rate.filter(|field| self.value(*field).is_some());
         self.mapped.rate = rate.map(|field| self.rate(field));
+        let note = self.rule.note.filter(|field| self.value(*field).is_some());
+        self.mapped.note = note.map(|field| self.line(field, NOTE_BYTES_MAX));
     }
 
     /// Writes a text of one line.

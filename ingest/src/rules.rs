@@ -71,6 +71,8 @@ pub struct Rule {
     pub(crate) job: Option<usize>,
     /// Field with the rate at which it exchanges.
     pub(crate) rate: Option<usize>,
+    /// Field that says why it is asked for.
+    pub(crate) note: Option<usize>,
     pub(crate) operation: OperationTemplate,
 }
 
@@ -207,6 +209,7 @@ struct RuleEntry {
     group: Option<String>,
     job: Option<String>,
     rate: Option<String>,
+    note: Option<String>,
     #[serde(default)]
     legs: Vec<Spanned<LegEntry>>,
     operation: Option<OperationEntry>,
@@ -405,6 +408,26 @@ fn fits_operation(entry: &RuleEntry) -> Result<(), String> {
     Ok(())
 }
 
+/// How few and how many legs a rule has.
+fn legs_of(operation: &OperationTemplate, entry: &RuleEntry) -> (usize, usize) {
+    match operation {
+        OperationTemplate::Hold { .. } => (1, 1),
+        OperationTemplate::Release { .. }
+        | OperationTemplate::Account { .. }
+        | OperationTemplate::Limit(_)
+        | OperationTemplate::Approve(_)
+        | OperationTemplate::Reject(_)
+        | OperationTemplate::Admit { .. }
+        | OperationTemplate::Resolve { .. }
+        | OperationTemplate::Repair { .. } => (0, 0),
+        OperationTemplate::AtMost(_) => (2, 2),
+        _ if entry.group.is_some() => (0, 0),
+        _ if entry.each.is_some() => (0, LEGS_MAX),
+        OperationTemplate::Reverse { .. } if entry.legs.is_empty() => (0, 0),
+        _ => (2, LEGS_MAX),
+    }
+}
+
 impl Compiler<'_> {
     fn rule(mut self, entry: RuleEntry, line: u64) -> Result<Rule, RulesError> {
         let kind = entry.kind.clone();
@@ -413,21 +436,7 @@ impl Compiler<'_> {
             return Err(refused(line, format!("type: expected 1 to {ATTRIBUTE_BYTES_MAX} bytes")));
         }
         let operation = self.operation(&entry).map_err(|message| refused(line, message))?;
-        let (least, most) = match operation {
-            OperationTemplate::Hold { .. } => (1, 1),
-            OperationTemplate::Release { .. }
-            | OperationTemplate::Account { .. }
-            | OperationTemplate::Limit(_) => (0, 0),
-            OperationTemplate::Approve(_)
-            | OperationTemplate::Reject(_)
-            | OperationTemplate::Admit { .. } => (0, 0),
-            OperationTemplate::Resolve { .. } | OperationTemplate::Repair { .. } => (0, 0),
-            OperationTemplate::AtMost(_) => (2, 2),
-            _ if entry.group.is_some() => (0, 0),
-            _ if entry.each.is_some() => (0, LEGS_MAX),
-            OperationTemplate::Reverse { .. } if entry.legs.is_empty() => (0, 0),
-            _ => (2, LEGS_MAX),
-        };
+        let (least, most) = legs_of(&operation, &entry);
         if !(least..=most).contains(&entry.legs.len()) {
             let expected = if least == most { least.to_string() } else { format!("{least} to {most}") };
             return Err(refused(line, format!("legs: expected {expected}")));
@@ -436,7 +445,7 @@ impl Compiler<'_> {
             path.as_deref().map(|path| self.field(path)).transpose().map_err(|m| refused(line, m))
         };
         let (each, group) = (field(&entry.each)?, field(&entry.group)?);
-        let (job, rate) = (field(&entry.job)?, field(&entry.rate)?);
+        let (job, rate, note) = (field(&entry.job)?, field(&entry.rate)?, field(&entry.note)?);
         let mut legs = Vec::with_capacity(entry.legs.len());
         for spanned in entry.legs {
             let line = spanned.referenced.line();
@@ -466,7 +475,8 @@ impl Compiler<'_> {
         }
         let paths = amount_paths(&self.fields, &legs, (each, rate), &operation);
         let amounts = AmountFields::new(paths.iter().map(String::as_str));
-        Ok(Rule { kind, amounts, paths, fields: self.fields, legs, each, group, job, rate, operation })
+        let fields = self.fields;
+        Ok(Rule { kind, amounts, paths, fields, legs, each, group, job, rate, note, operation })
     }
 
     fn operation(&mut self, entry: &RuleEntry) -> Result<OperationTemplate, String> {

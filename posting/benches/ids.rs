@@ -1,7 +1,7 @@
 //! Ids at scale: one slot that remembers so many of them, written to runs as it does in service, then asked.
 //!
 //! `make bench-ids IDS=100000000` (5.2 GB of disk for as many). Prints one line a figure; BENCHMARKS.md says what it was.
-#![allow(clippy::unwrap_used, clippy::cast_precision_loss, clippy::float_arithmetic)]
+#![allow(clippy::unwrap_used, clippy::cast_precision_loss, clippy::cast_sign_loss, clippy::float_arithmetic)]
 
 use posting::effects::Effect;
 use posting::ids::{IdKey, IdRecord};
@@ -9,7 +9,7 @@ use posting::state::{Change, Slot};
 use schemas::wire::{BatchHeader, Outcome};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use stream::clock::monotonic_us;
 use stream::processor::SlotState;
 use stream::store::{DirtyPairs, Label, Options, Store};
 
@@ -53,7 +53,7 @@ fn label(batch: u64) -> Label {
 }
 
 /// Fills the slot; microseconds of it that went into checkpoints, which in service have a thread of their own.
-fn fill(slot: &mut Slot, store: &mut Store, count: u64) -> u128 {
+fn fill(slot: &mut Slot, store: &mut Store, count: u64) -> i64 {
     let (mut pairs, mut batch, mut writing) = (DirtyPairs::default(), 0, 0);
     let mut from = 0;
     while from < count {
@@ -61,12 +61,12 @@ fn fill(slot: &mut Slot, store: &mut Store, count: u64) -> u128 {
         batch += 1;
         window(slot, batch, from..to);
         if to % CHECKPOINT < WINDOW || to == count {
-            let started = Instant::now();
+            let started = monotonic_us();
             slot.take_dirty(&mut |key, value| pairs.put(key, value));
             let settled = slot.take_settled(false);
             let written = store.write(&label(batch), &mut pairs, settled, || Ok(())).unwrap();
             written.closed.into_iter().for_each(|closed| slot.adopt(closed));
-            writing += started.elapsed().as_micros();
+            writing += monotonic_us() - started;
         }
         from = to;
     }
@@ -76,11 +76,11 @@ fn fill(slot: &mut Slot, store: &mut Store, count: u64) -> u128 {
 /// Nanoseconds a look-up, one after the other.
 fn look_ups(slot: &Slot, keys: impl Iterator<Item = u64>) -> f64 {
     let keys: Vec<IdKey> = keys.map(key).collect();
-    let started = Instant::now();
+    let started = monotonic_us();
     for key in &keys {
         black_box(slot.ids.get(black_box(key)));
     }
-    started.elapsed().as_nanos() as f64 / keys.len() as f64
+    (monotonic_us() - started) as f64 * 1000.0 / keys.len() as f64
 }
 
 fn resident_mib() -> u64 {
@@ -111,11 +111,11 @@ fn main() {
     let mut slot = Slot::new(0);
     let mut store = Store::open(&dir, "posting", 0, Options::default()).unwrap();
     store.latest().unwrap();
-    let (before, started) = (resident_mib(), Instant::now());
+    let (before, started) = (resident_mib(), monotonic_us());
     let writing = fill(&mut slot, &mut store, count);
-    let all = started.elapsed().as_micros();
-    println!("{count} ids, {} ns each to remember", (all - writing) * 1000 / u128::from(count));
-    println!("checkpoints took {} ns each, merges included", writing * 1000 / u128::from(count));
+    let all = monotonic_us() - started;
+    println!("{count} ids, {} ns each to remember", (all - writing) as u64 * 1000 / count);
+    println!("checkpoints took {} ns each, merges included", writing as u64 * 1000 / count);
     let (memory, disk) = slot.ids.places();
     println!("{memory} in memory, {disk} on disk in {} runs", slot.ids.runs());
     println!(
@@ -127,12 +127,12 @@ fn main() {
     println!("disk: {} bytes, {:.1} an id", disk_bytes(&dir), disk_bytes(&dir) as f64 / count as f64);
     ask(&slot, count);
     drop((slot, store));
-    let (mut slot, started) = (Slot::new(0), Instant::now());
+    let (mut slot, started) = (Slot::new(0), monotonic_us());
     let mut store = Store::open(&dir, "posting", 0, Options::default()).unwrap();
     store.load(|key, value| slot.load(key, value)).unwrap();
     let closed = store.load_runs(|key, value| slot.load_row(key, value)).unwrap();
     slot.adopt(closed);
-    println!("a restart reads them in {} ms", started.elapsed().as_millis());
+    println!("a restart reads them in {} ms", (monotonic_us() - started) / 1000);
     println!("a known id after it: {:.0} ns", look_ups(&slot, (0..100_000).map(|n| n * 7 % count)));
     std::fs::remove_dir_all(&dir).unwrap();
 }

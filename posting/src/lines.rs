@@ -392,7 +392,8 @@ impl<'a> DecisionLine<'a> {
         self.write_noted(f);
     }
 
-    /// What the event is a part of, the rate at which it exchanges, what its legs bring, the
+    /// What the event is a part of, the rate at which it exchanges, what its legs bring, why it
+    /// was asked for, the
     /// channel that it sends again, and what is parked.
     fn write_noted(&self, f: &mut Fields<'_>) {
         f.text(60, self.command.job);
@@ -401,6 +402,7 @@ impl<'a> DecisionLine<'a> {
             self.write_overdrafts(f);
         }
         self.write_described(f);
+        f.text(64, self.command.note);
         if let (Outcome::Booked, Operation::RepairChannel(repair)) = (self.outcome, &self.command.operation) {
             f.message(70, |f| f.raw(&repair.encode_to_vec()));
         }

@@ -33,6 +33,8 @@ pub struct Proposal {
     pub approval: Option<EventKey>,
     /// The case in suspense that they resolve.
     pub case: Option<SuspenseCase>,
+    /// Why it is proposed, in words; empty = nobody says.
+    pub note: String,
 }
 
 impl Proposal {
@@ -62,6 +64,7 @@ impl Proposal {
             expires_us: proposal.expires_us,
             approval: None,
             case: proposal.case,
+            note: line.command.note.to_owned(),
         }
     }
 
@@ -82,6 +85,7 @@ impl Proposal {
             expires_us: state.expires_us,
             approval: None,
             case: state.case,
+            note: decision.note.clone(),
         }
     }
 
@@ -111,14 +115,14 @@ impl Proposal {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let Self { event, kind, subject, legs, proposed_by, expires_us, approval, case } = self.clone();
+        let Self { event, kind, subject, legs, proposed_by, expires_us, approval, case, note } = self.clone();
         let (event, r#type, leg) = (Some(event), kind, legs);
-        StoredProposal { event, r#type, subject, leg, proposed_by, expires_us, approval, case }
+        StoredProposal { event, r#type, subject, leg, proposed_by, expires_us, approval, case, note }
             .encode_to_vec()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let StoredProposal { event, r#type, subject, leg, proposed_by, expires_us, approval, case } =
+        let StoredProposal { event, r#type, subject, leg, proposed_by, expires_us, approval, case, note } =
             StoredProposal::decode(bytes).ok()?;
         Some(Self {
             event: event?,
@@ -129,6 +133,7 @@ impl Proposal {
             expires_us,
             approval,
             case,
+            note,
         })
     }
 }
@@ -266,6 +271,7 @@ mod tests {
 
     fn proposal(expires_us: i64) -> Proposal {
         Proposal {
+            note: "why".into(),
             event: EventKey { source: "/desk".into(), id: "p-1".into() },
             kind: "adjustment.proposed".into(),
             subject: "users:1".into(),

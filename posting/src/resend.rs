@@ -300,6 +300,7 @@ pub fn command_of(decision: Decision) -> Command {
         tenant: decision.tenant,
         job: decision.job,
         rate: decision.rate,
+        note: decision.note,
         operation: decision.operation.map(operation_of),
         principal: decision.principal,
     }

@@ -655,6 +655,7 @@ mod tests {
     }
 
     /// A slot with something changed in every table.
+    #[expect(clippy::too_many_lines, reason = "a table of changes")]
     fn changed() -> Slot {
         let (account, asset, side) = ("users:1:wallet".to_owned(), "CNY".to_owned(), Side::Debit as i32);
         let amount = Some(5.into());

@@ -155,6 +155,8 @@ pub struct CommandView<'a> {
     pub job: &'a str,
     /// Rate at which it exchanges, a decimal as it came; empty = none.
     pub rate: &'a str,
+    /// Why it is asked for, in words; empty = nobody says.
+    pub note: &'a str,
     /// What it asks for.
     pub operation: Operation<'a>,
     /// Who sent it; empty = nobody is known.
@@ -513,6 +515,7 @@ impl<'a> CommandView<'a> {
                 17 => self.tenant = field.text()?,
                 45 => self.job = field.text()?,
                 46 => self.rate = field.text()?,
+                47 => self.note = field.text()?,
                 tag @ (18..=22 | 24 | 25) => self.operation = Operation::read(tag, field.bytes()?)?,
                 tag @ 26..=29 => self.operation = Operation::Adjust(Adjust::read(tag, field.bytes()?)?),
                 30 => {
@@ -822,17 +825,17 @@ mod tests {
 
     prop_compose! {
         fn command()(
-            texts in proptest::array::uniform11("[a-zA-Z0-9/:é-]{0,12}"), numbers in proptest::array::uniform4(any::<i64>()),
+            texts in proptest::array::uniform12("[a-zA-Z0-9/:é-]{0,12}"), numbers in proptest::array::uniform4(any::<i64>()),
             dates in proptest::array::uniform2(any::<i32>()), small in proptest::array::uniform3(any::<u32>()),
             body_hash in proptest::collection::vec(any::<u8>(), 0..17), back_dated in any::<bool>(),
             leg in proptest::collection::vec(leg(), 0..4), operation in operation(),
         ) -> Command {
-            let [source, id, kind, subject, book, rule, traceparent, tenant, principal, job, rate] = texts;
+            let [source, id, kind, subject, book, rule, traceparent, tenant, principal, job, rate, note] = texts;
             Command {
                 event: Some(EventKey { source, id }), r#type: kind, subject, body_hash: body_hash.into(),
                 occurred_at_us: numbers[0], accounting_date: dates[0], value_date: dates[1], back_dated, book, rule,
                 rule_version: small[0], leg, lane: small[1], event_partition: small[2], event_offset: numbers[1],
-                traceparent, tenant, job, rate, operation, principal,
+                traceparent, tenant, job, rate, note, operation, principal,
             }
         }
     }
@@ -872,7 +875,7 @@ mod tests {
         );
         assert_eq!((f.traceparent, view.tenant), (&*command.traceparent, &*command.tenant));
         assert_eq!(view.principal, command.principal);
-        assert_eq!((view.job, view.rate), (&*command.job, &*command.rate));
+        assert_eq!((view.job, view.rate, view.note), (&*command.job, &*command.rate, &*command.note));
         assert_eq!(view.legs.len(), command.leg.len());
         view.legs.iter().zip(&command.leg).for_each(|(view, leg)| same_leg(view, leg));
         same_operation(&view.operation, command.operation.as_ref());
@@ -912,7 +915,8 @@ mod tests {
             prop_assert_eq!((view.leg, view.carried_from, view.reserved), (c.lane, carried_from, reserved));
             let with = |facts| CommandView {
                 facts, subject: &c.subject, body_hash: &c.body_hash, lane: c.lane, event_partition: c.event_partition,
-                event_offset: c.event_offset, tenant: &c.tenant, principal: &c.principal, job: &c.job, rate: &c.rate, ..CommandView::default()
+                event_offset: c.event_offset, tenant: &c.tenant, principal: &c.principal, job: &c.job, rate: &c.rate,
+                note: &c.note, ..CommandView::default()
             };
             same_command(&with(view.facts), &Command { leg: vec![], operation: None, ..c.clone() });
         }

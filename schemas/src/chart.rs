@@ -114,8 +114,7 @@ struct ClassEntry {
     #[serde(default)]
     unlimited: bool,
     shard_segments: Option<usize>,
-    #[serde(default)]
-    assets: Vec<String>,
+    assets: Option<Vec<String>>,
     #[serde(default)]
     opened_first: bool,
     #[serde(default)]
@@ -209,26 +208,22 @@ fn asset(code: &str, exponent: u32) -> Result<Asset, String> {
 
 fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Result<AccountClass, ChartError> {
     let segments = segments(&entry.pattern).map_err(|m| at(line, m))?;
-    for asset in &entry.assets {
-        if !assets.contains_key(asset) {
-            return Err(at(line, format!("pattern {:?}: unknown asset {asset:?}", entry.pattern)));
-        }
-    }
+    let in_pattern = |why: String| at(line, format!("pattern {:?}: {why}", entry.pattern));
+    let only = named_assets(entry.assets, assets).map_err(in_pattern)?;
     let held = assets.iter().map(|(code, asset)| (code.as_str(), asset.exponent));
-    let held = held.filter(|(code, _)| entry.assets.is_empty() || entry.assets.iter().any(|a| a == code));
+    let held = held.filter(|(code, _)| only.is_empty() || only.iter().any(|a| a == code));
     let limited = entry.limit.is_some();
     let limits = match (entry.limit, entry.unlimited) {
         (Some(_), true) => Err("`limit` and `unlimited` exclude each other".to_owned()),
         (None, _) => Ok(Limits::default()),
         (Some(limit), false) => Limits::of(&limit, held.clone()),
     };
-    let in_pattern = |why: String| at(line, format!("pattern {:?}: {why}", entry.pattern));
     let (limits, velocity) = (limits.map_err(in_pattern)?, velocity::rules(&entry.velocity, held));
     let velocity = velocity.map_err(in_pattern)?;
     let reversals_forced = entry.reversals == Reversals::Force;
     if reversals_forced && !limited && velocity.is_empty() {
         return Err(in_pattern(
-            "`reversals: force` is for accounts with a limit, the others never refuse".into(),
+            "`reversals: force` is for accounts with a limit or velocity, the others never refuse".into(),
         ));
     }
     let shard_segments = entry.shard_segments.unwrap_or(SHARD_SEGMENTS_DEFAULT);
@@ -241,12 +236,24 @@ fn class(entry: ClassEntry, assets: &BTreeMap<String, Asset>, line: u64) -> Resu
         limits,
         velocity,
         shard_segments,
-        assets: entry.assets,
+        assets: only,
         opened_first: entry.opened_first,
         guarded: entry.guarded,
         reversals_forced,
         segments,
     })
+}
+
+/// Assets that accounts may hold; empty = all.
+fn named_assets(named: Option<Vec<String>>, assets: &BTreeMap<String, Asset>) -> Result<Vec<String>, String> {
+    let Some(named) = named else { return Ok(Vec::new()) };
+    if named.is_empty() {
+        return Err("assets: expected one at least, or no `assets` for all".to_owned());
+    }
+    match named.iter().find(|asset| !assets.contains_key(*asset)) {
+        Some(asset) => Err(format!("unknown asset {asset:?}")),
+        None => Ok(named),
+    }
 }
 
 fn segments(pattern: &str) -> Result<Vec<Segment>, String> {
@@ -386,6 +393,7 @@ accounts:
             (CHART.replace("bank:**", "ba nk:**"), "10", "expected segments"),
             (CHART.replace("bank:**", "clearing:**"), "10", "ledger's own"),
             (CHART.replace("[CNY]", "[EUR]"), "9", "unknown asset"),
+            (CHART.replace("[CNY]", "[]"), "9", "expected one at least"),
             (CHART.replace("unlimited: true", "limitless: true"), "10", "limitless"),
             (CHART.replace("exponent: 2", "exponent: 99"), "4", "asset CNY: exponent 99, expected 0 to 24"),
             (CHART.replace("exponent: 2", "exponent: 999"), "4", "asset CNY: exponent 999, expected 0 to 24"),

@@ -99,12 +99,6 @@ impl Reason {
     pub fn by_number(number: u8) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.number() == number)
     }
-
-    /// Whether ingest (dead letter) gives it, and not posting (refusal).
-    #[must_use]
-    pub fn is_dead_letter(self) -> bool {
-        self < Self::Conflict
-    }
 }
 
 #[cfg(test)]
@@ -116,7 +110,6 @@ mod tests {
         for reason in Reason::ALL {
             assert_eq!(Reason::by_code(reason.code()), Some(*reason));
         }
-        assert!(Reason::Internal.is_dead_letter() && !Reason::Conflict.is_dead_letter());
     }
 
     /// Checkpoints hold these: no number changes its meaning.

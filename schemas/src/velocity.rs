@@ -77,8 +77,7 @@ pub(crate) struct VelocityEntry {
     window_s: u32,
     amount_max: Option<String>,
     count_max: Option<u64>,
-    #[serde(default)]
-    assets: Vec<String>,
+    assets: Option<Vec<String>>,
 }
 
 /// The rules of a class, for the assets that its accounts may hold, with the exponent of each.
@@ -118,6 +117,10 @@ fn rule<'a>(
     if amount.is_none() && count_max.is_none() {
         return Err("velocity: expected amount_max or count_max".into());
     }
+    if only.as_ref().is_some_and(Vec::is_empty) {
+        return Err("velocity: assets: expected one at least, or no `assets` for all".into());
+    }
+    let only = only.as_deref().unwrap_or_default();
     let mut amount_max = BTreeMap::new();
     for (code, exponent) in assets.filter(|(code, _)| only.is_empty() || only.iter().any(|one| one == code)) {
         let figure = amount.as_ref().map(|text| {
@@ -183,6 +186,7 @@ mod tests {
         let rule = |more: &str| format!("[{{ side: debit, window_s: 80, {more} }}]");
         let rows = [
             (rule("assets: [CNY]"), "expected amount_max or count_max"),
+            (rule("count_max: 1, assets: []"), "expected one at least"),
             (rule("count_max: 1, assets: [USD]"), "\"USD\" is not an asset of these accounts"),
             (rule(r#"amount_max: "-1""#), "amount_max is below zero"),
             (rule(r#"amount_max: "1.5""#), "amount_max \"1.5\" in JPY"),

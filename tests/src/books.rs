@@ -6,7 +6,6 @@ use prost::Message;
 use schemas::balance_json::{Balance, DailyBalance, DayState, FlowStatus};
 use schemas::batch;
 use schemas::dates::Day;
-use schemas::reason::Reason;
 use schemas::recon_json::{Case, CaseState};
 use schemas::topics::Topic;
 use schemas::wire::journal_item::Item;
@@ -171,11 +170,10 @@ impl Books {
     fn dead_letter(&mut self, record: &Record) {
         let text =
             |name: &str| header(&record.headers, name).map(|v| String::from_utf8_lossy(v).into_owned());
-        let Some(reason) = text("ledgerflow-reason")
-            .filter(|code| Reason::by_code(code).is_some_and(Reason::is_dead_letter))
-        else {
+        if text("ledgerflow-kind").as_deref() == Some("refusal") {
             return;
-        };
+        }
+        let reason = text("ledgerflow-reason").unwrap();
         let number = |name: &str| text(name).unwrap().parse::<i64>().unwrap();
         let topic = Topic::by_name(&text("__streams.errors.topic").unwrap()).unwrap();
         let lane = Topic::LANES.iter().position(|lane| *lane == topic).unwrap();

@@ -112,6 +112,16 @@ pub fn approve(id: &str, who: &str, of: &str) -> Event {
     Event { legs: Vec::new(), operation, principal: who.into(), home: 0, ..pay(id, 1, 1, 1) }
 }
 
+/// Headers of a record of `rejected`: why, and where the event lies.
+fn rejected(reason: &str, lane: u32, partition: u32, offset: i64) -> Vec<Header> {
+    vec![
+        Header::text("__streams.errors.topic", Topic::LANES[lane as usize].name()),
+        Header::text("__streams.errors.partition", partition.to_string()),
+        Header::text("__streams.errors.offset", offset.to_string()),
+        Header::text("ledgerflow-reason", reason.to_owned()),
+    ]
+}
+
 /// Somebody rejects what was proposed.
 pub fn reject(id: &str, who: &str, of: &str) -> Event {
     let operation = Some(command::Operation::RejectAdjustment(RejectAdjustment { proposal: key(of) }));
@@ -328,16 +338,7 @@ impl World {
             self.plain(Topic::LANES[event.lane as usize], slot, event.id.clone(), Vec::new());
             if event.plan == Plan::DeadLetter {
                 dead += 1;
-                let place = [
-                    ("topic", Topic::LANES[event.lane as usize].name().to_owned()),
-                    ("partition", slot.to_string()),
-                ];
-                let mut headers = vec![Header::text("ledgerflow-reason", "not_json")];
-                headers.extend(place.map(|(name, value)| Header {
-                    name: format!("__streams.errors.{name}").into(),
-                    value: value.into(),
-                }));
-                headers.push(Header::text("__streams.errors.offset", offset.to_string()));
+                let headers = rejected("not_json", event.lane, slot, offset);
                 self.plain(Topic::Rejected, slot % partitions, event.id.clone(), headers);
                 continue;
             }
@@ -686,6 +687,7 @@ fn command_of(event: &Event, slot: u32, offset: i64) -> Command {
         tenant: String::new(),
         job: format!("job of {}", event.id),
         rate: "7.1".into(),
+        note: format!("why {}", event.id),
         operation: event.operation.clone(),
         principal: event.principal.clone(),
     }
@@ -1031,6 +1033,7 @@ impl PostingWindow {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table of operations")]
     fn about_hold(
         &mut self,
         world: &mut World,
@@ -1229,7 +1232,9 @@ impl PostingWindow {
 
     fn reject(&mut self, world: &mut World, decision: &Decision) {
         self.refused += 1;
-        let headers = vec![Header::text("ledgerflow-reason", decision.reason.clone())];
+        let d = decision;
+        let mut headers = rejected(&d.reason, d.lane, d.event_partition, d.event_offset);
+        headers.push(Header::text("ledgerflow-kind", "refusal"));
         world.plain(Topic::Rejected, self.p, "refused", headers);
     }
 
@@ -1287,7 +1292,9 @@ impl PostingWindow {
             (0, Some(_), _) => self.refuse(&mut decision, "conflict"),
             (0, None, Plan::Forward(_)) => self.forward(world, ingest_slot, command, &mut decision),
             (0, None, Plan::Group(_)) => self.ask(world, ingest_slot, command, &mut decision),
-            (_, _, Plan::Refuse | Plan::Forward(false)) => self.refuse(&mut decision, "insufficient_funds"),
+            (_, _, Plan::Refuse) => self.refuse(&mut decision, "insufficient_funds"),
+            // Ingest gives this reason too.
+            (_, _, Plan::Forward(false)) => self.refuse(&mut decision, "unknown_account"),
             (0, None, _) if matches!(command.operation, Some(command::Operation::ReverseEvent(_))) => {
                 self.wait(world, ingest_slot, command, &mut decision);
             }
@@ -1529,6 +1536,7 @@ fn decision_of(command: &Command, ingest_slot: u32) -> Decision {
         event: command.event.clone(),
         job: command.job.clone(),
         rate: command.rate.clone(),
+        note: command.note.clone(),
         r#type: command.r#type.clone(),
         body_hash: command.body_hash.clone(),
         occurred_at_us: command.occurred_at_us,

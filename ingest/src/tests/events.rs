@@ -442,6 +442,26 @@ fn a_dead_letter_is_the_input_byte_for_byte_with_its_reason() {
     assert_eq!(counts.received_by_lane, [0, 2, 0]);
 }
 
+/// Who sends a record of `rejected` again as it is sends its headers along; who wants to deceive sends others.
+#[test]
+fn a_dead_letter_says_what_became_of_it_whatever_the_input_says() {
+    let mut rig = Rig::open();
+    let mut bad = record("hello");
+    bad.headers = vec![
+        Header::text("ledgerflow-kind", "refusal"),
+        Header::text("ledgerflow-reason", "conflict"),
+        Header::text("__streams.errors.offset", "77"),
+        Header::text("traceparent", "00-abc"),
+    ];
+    let came = rig.judge(vec![transfer("1", NOON, "1"), bad]);
+    let [dead] = came.rejected.as_slice() else { panic!("one dead letter") };
+    assert_eq!(text_header(dead, "ledgerflow-reason"), "not_json");
+    assert_eq!(text_header(dead, "__streams.errors.offset"), "3");
+    assert_eq!(text_header(dead, "traceparent"), "00-abc");
+    assert_eq!(header(&dead.headers, "ledgerflow-kind"), None);
+    assert_eq!(dead.headers.len(), 8, "each name once: {:?}", dead.headers);
+}
+
 #[test]
 fn envelopes_that_cannot_be_read_have_their_own_reasons() {
     use Reason::*;
@@ -617,6 +637,40 @@ fn a_job_and_a_rate_are_texts_of_bounded_length() {
         ("null".into(), "\"1e3\"", "data.rate: \"1e3\":"),
     ] {
         let said = exchanged(&job, rate).unwrap_err();
+        assert!(said.starts_with(expected), "{said}");
+    }
+}
+
+/// Why somebody proposes an adjustment goes with it: nobody else keeps it.
+#[test]
+fn a_note_is_a_text_of_bounded_length() {
+    let proposed = |reason: &str| {
+        let leg = |account: &str, side: &str| {
+            format!(r#"{{"account":"{account}","side":"{side}","asset":"CNY","amount":"3.00"}}"#)
+        };
+        let legs = [leg("funding:cash", "debit"), leg("merchants:7:payable", "credit")].join(",");
+        let data = format!(r#"{{"legs":[{legs}]{reason}}}"#);
+        let came = Rig::open().judge(vec![event("1", "adjustment.proposed", NOON, &data)]);
+        match came.commands().first() {
+            Some(command) => Ok(command.note.clone()),
+            None => Err(text_header(&came.rejected[0], "__streams.errors.message")),
+        }
+    };
+    assert_eq!(proposed(""), Ok(String::new()));
+    assert_eq!(proposed(r#","reason":null"#), Ok(String::new()));
+    assert_eq!(proposed(r#","reason":"taken twice, 佣金""#), Ok("taken twice, 佣金".to_owned()));
+    let longest = "x".repeat(512);
+    assert_eq!(proposed(&format!(r#","reason":"{longest}""#)), Ok(longest.clone()));
+    for (reason, expected) in [
+        (
+            format!(r#","reason":"{longest}x""#),
+            "data.reason: expected at most 512 bytes without control characters",
+        ),
+        (r#","reason":"a\nb""#.into(), "data.reason: expected at most 512 bytes without control characters"),
+        (r#","reason":"""#.into(), "data.reason"),
+        (r#","reason":{}"#.into(), "data.reason: expected a text"),
+    ] {
+        let said = proposed(&reason).unwrap_err();
         assert!(said.starts_with(expected), "{said}");
     }
 }

@@ -69,6 +69,15 @@ pub fn complain(what: impl std::fmt::Display) {
     eprintln!("ledgerflow: {what}");
 }
 
+/// `http`: the API beside processors that run elsewhere.
+fn serve_http(settings: &Settings) -> anyhow::Result<ExitCode> {
+    if settings.log.kind == LogKind::Embedded {
+        let why = "on the embedded log `ledgerflow run` serves HTTP, where http.listen says so";
+        return Err(WrongUse(why.to_owned()).into());
+    }
+    kafka::http(settings).map(|()| ExitCode::SUCCESS)
+}
+
 /// Runs a command line.
 ///
 /// # Errors
@@ -80,6 +89,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         clap_complete::generate(*shell, &mut Cli::command(), "ledgerflow", &mut script);
         output::print(&script)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    // Before the configuration is read: it may name the file of tokens that is to be made of this.
+    if let Command::Token(of) = &cli.command {
+        return show(&http::make_token(&of.name, &of.may, of.principal.as_deref())?, out);
     }
     let (settings, layers) = load(&cli)?;
     stream::telemetry::start(settings.log_format, &level(&cli, &settings)).context("logs")?;
@@ -114,13 +127,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         // What a topic is needs no books.
         Command::Topics(args::Topics::Describe { topic }) => show(&query::topics::topic(&topic), out),
-        Command::Http if settings.log.kind == LogKind::Embedded => Err(WrongUse(
-            "on the embedded log `ledgerflow run` serves HTTP, where http.listen says so".to_owned(),
-        )
-        .into()),
-        Command::Http => kafka::http(&settings).map(|()| ExitCode::SUCCESS),
+        Command::Http => serve_http(&settings),
         Command::Doctor(of) => show(&doctor::answer(&doctor::examine(&settings, &of.parts)?, out), out),
-        Command::Token(of) => show(&http::make_token(&of.name, &of.may, of.principal.as_deref())?, out),
         Command::Topics(args::Topics::Create) => show(&create_topics(&settings)?, out),
         Command::Topics(args::Topics::Asyncapi) => asyncapi(&settings),
         Command::Topics(args::Topics::Acls(options)) => acls(&settings, &options, out),

@@ -11,7 +11,8 @@ mod tests;
 mod values;
 
 pub use values::{
-    BillFormat, Collector, CutOff, Instant, LaneWeights, LaneWriters, Listen, Mapped, Number, TimeZone,
+    BillFormat, BookName, Collector, CutOff, Instant, LaneWeights, LaneWriters, Listen, Mapped, Number,
+    TimeZone,
 };
 
 use crate::mirror::RedisUrl;
@@ -280,7 +281,7 @@ settings! {
     /// is refused.
     pub struct Book {
         /// Name, as it stands in every entry.
-        name: String = "main".to_owned();
+        name: BookName = BookName("main".to_owned());
         /// IANA time zone.
         time_zone: TimeZone = TimeZone("UTC".to_owned());
         /// Time of day at which its business day begins.

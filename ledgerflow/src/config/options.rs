@@ -53,7 +53,7 @@ impl Settings {
         Ok(Setup {
             chart: read_or(self.accounts.as_deref(), DEFAULT_CHART, "accounts")?,
             rules: read_or(self.rules.as_deref(), DEFAULT_RULES, "rules")?,
-            book: self.book.name.clone(),
+            book: self.book.name.0.clone(),
             time_zone: self.book.time_zone.0.clone(),
             cut_off: self.book.cut_off.0.clone(),
             tick_ahead_us_max: i64::from(self.business_clock.ahead_days_max) * DAY_US,

@@ -104,6 +104,14 @@ fn a_clock_that_starts_elsewhere_runs_on() {
 fn wrong_settings_are_refused_by_name() {
     for (yaml, want) in [
         (
+            "book: {name: ''}",
+            "ledgerflow.yaml:1:14: book.name: found \"\", expected a name of 1 to 64 bytes, without bars and control characters",
+        ),
+        (
+            "book: {name: a|b}",
+            "ledgerflow.yaml:1:14: book.name: found \"a|b\", expected a name of 1 to 64 bytes, without bars and control characters",
+        ),
+        (
             "book: {time_zone: Asia/Shangai}",
             "ledgerflow.yaml:1:19: book.time_zone: found \"Asia/Shangai\", expected an IANA time zone such as Asia/Shanghai",
         ),

@@ -121,6 +121,28 @@ impl Setting for Collector {
     }
 }
 
+/// The name of a book. It stands in keys, between `|`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BookName(pub String);
+
+impl Setting for BookName {
+    fn shape() -> Shape {
+        Shape::Value("a name of 1 to 64 bytes, without bars and control characters".to_owned())
+    }
+
+    fn read(node: &Node, key: &str) -> Result<Self, ConfigError> {
+        let valid = |name: &str| {
+            let plain = !name.contains(|c: char| c == '|' || c.is_control());
+            (plain && (1..=64).contains(&name.len())).then(|| Self(name.to_owned()))
+        };
+        read_text(node, key, Self::shape().expected(), valid)
+    }
+
+    fn render(&self) -> String {
+        self.0.clone()
+    }
+}
+
 /// The name of a time zone that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeZone(pub String);

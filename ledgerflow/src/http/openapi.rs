@@ -139,6 +139,7 @@ const TRACE: &[(&str, Columns)] = &[
             ("about", MaybeText),
             ("principal", MaybeText),
             ("proposed_by", MaybeText),
+            ("note", MaybeText),
         ],
     ),
     (
@@ -361,6 +362,7 @@ pub const OPERATIONS: &[Operation] = &[
                 ("amount", Amount),
                 ("asset", Text),
                 ("case", MaybeText),
+                ("note", MaybeText),
                 ("partitionkey", Text),
             ],
         )],

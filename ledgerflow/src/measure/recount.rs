@@ -123,12 +123,10 @@ pub fn recount(log: &dyn Log) -> anyhow::Result<Recount> {
     })?;
     each(log, Topic::Rejected, &mut |fetch| {
         for record in &fetch.records {
-            let reason = header(&record.headers, "ledgerflow-reason").unwrap_or_default();
-            let code = String::from_utf8_lossy(reason).into_owned();
-            let by_ingest = schemas::reason::Reason::by_code(&code).is_some_and(|r| r.is_dead_letter());
             // Refusals of posting lie here too and are counted from the journal.
-            if by_ingest && header(&record.headers, "ledgerflow-kind") != Some(b"refusal") {
-                *all.dead_lettered.entry(code).or_default() += 1;
+            if header(&record.headers, "ledgerflow-kind") != Some(b"refusal") {
+                let reason = header(&record.headers, "ledgerflow-reason").unwrap_or_default();
+                *all.dead_lettered.entry(String::from_utf8_lossy(reason).into_owned()).or_default() += 1;
             }
         }
         Ok(())

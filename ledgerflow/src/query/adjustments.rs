@@ -26,7 +26,7 @@ const SOURCE: &str = "/ledgerflow/adjustments";
 /// Names of keys that are tried until one lives where the proposal does; there are at most 256 partitions.
 const KEYS_MAX: u32 = 1 << 16;
 
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "adjustment",
     "source",
     "proposed_by",
@@ -38,6 +38,7 @@ const COLUMNS: [&str; 12] = [
     "amount",
     "asset",
     "case",
+    "note",
     "partitionkey",
 ];
 
@@ -122,6 +123,7 @@ fn row(table: &mut Table, shown: &Shown, proposal: &Proposal, leg: &Leg, key: &s
         shown.amount(value(leg.amount), &leg.asset),
         leg.asset.clone().into(),
         proposal.case.as_ref().map(suspense_case::name).into(),
+        (!proposal.note.is_empty()).then(|| proposal.note.clone()).into(),
         key.to_owned().into(),
     ]);
 }
@@ -187,7 +189,7 @@ fn asked(books: &Books, what: &Adjustment, id: &str) -> anyhow::Result<Result<As
             found.retain(|(_, command)| is_it(command.event.as_ref(), id, source.as_deref()));
             let (slot, command) = match only_one(found, id, "parked event", |(_, c)| c.event.as_ref()) {
                 Ok(found) => found,
-                Err(answer) => return Ok(Err(answer)),
+                Err(answer) => return Ok(Err(*answer)),
             };
             let admits = matches!(what, Adjustment::Admit { .. });
             let kind = if admits { "event.admitted" } else { "event.turned_away" };
@@ -212,7 +214,7 @@ fn asked(books: &Books, what: &Adjustment, id: &str) -> anyhow::Result<Result<As
 fn one(books: &Books, id: &str, source: Option<&str>) -> anyhow::Result<Result<Found, Answer>> {
     let mut found = proposals(books)?;
     found.retain(|(_, p)| is_it(Some(&p.event), id, source));
-    Ok(only_one(found, id, "adjustment", |(_, p)| Some(&p.event)))
+    Ok(only_one(found, id, "adjustment", |(_, p)| Some(&p.event)).map_err(|why| *why))
 }
 
 fn is_it(event: Option<&EventKey>, id: &str, source: Option<&str>) -> bool {
@@ -225,15 +227,15 @@ fn only_one<T>(
     id: &str,
     what: &str,
     event: impl Fn(&T) -> Option<&EventKey>,
-) -> Result<T, Answer> {
+) -> Result<T, Box<Answer>> {
     let one = if found.len() == 1 { found.pop() } else { None };
     one.ok_or_else(|| {
         let sources: Vec<&str> = found.iter().filter_map(|of| Some(event(of)?.source.as_str())).collect();
         if sources.is_empty() {
-            return Answer::says(Ending::NotFound, format!("no {what} {id:?} waits"));
+            return Box::new(Answer::says(Ending::NotFound, format!("no {what} {id:?} waits")));
         }
         let which = format!("{id:?} is a {what} of several sources: {}; --source", sources.join(", "));
-        Answer::says(Ending::Failed, which)
+        Box::new(Answer::says(Ending::Failed, which))
     })
 }
 

@@ -250,7 +250,7 @@ fn lies_at(d: &Decision) -> Cell {
     format!("{lane}/{}@{}", d.event_partition, d.event_offset).into()
 }
 
-const DECISION_COLUMNS: [&str; 12] = [
+const DECISION_COLUMNS: [&str; 13] = [
     "outcome",
     "reason",
     "original",
@@ -263,6 +263,7 @@ const DECISION_COLUMNS: [&str; 12] = [
     "about",
     "principal",
     "proposed_by",
+    "note",
 ];
 
 fn decisions(found: &Found) -> Table {
@@ -291,6 +292,7 @@ fn decisions(found: &Found) -> Table {
             rejected.place().into(),
             format!("rejected/{}", rejected.at).into(),
             format_instant(record.timestamp_us).into(),
+            Cell::None,
             Cell::None,
             Cell::None,
             Cell::None,
@@ -363,6 +365,7 @@ fn decision_row(batch: Batch, d: &Decision) -> [Cell; DECISION_COLUMNS.len()] {
         about(d).into(),
         (!d.principal.is_empty()).then(|| d.principal.clone()).into(),
         proposed_by.map(|proposal| proposal.proposed_by.clone()).into(),
+        (!d.note.is_empty()).then(|| d.note.clone()).into(),
     ]
 }
 
@@ -378,6 +381,7 @@ fn said_row(batch: Batch, said: String, reason: String, date: Option<i32>) -> [C
         Cell::None,
         batch.place(),
         format_instant(batch.written_at_us).into(),
+        Cell::None,
         Cell::None,
         Cell::None,
         Cell::None,

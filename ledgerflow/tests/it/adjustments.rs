@@ -113,6 +113,8 @@ fn nobody_approves_his_own_adjustment_under_another_name() {
     running.stop();
     let running = desk.company.run();
     assert_eq!(desk.waiting().len(), 2);
+    let listed = desk.cli(&["adjustments", "list", "-o", "json"]).ends(0).json();
+    assert_eq!(listed[0]["note"], "commission taken twice", "{listed}");
     refused(&desk.send(&running, &desk.anna, &approved("a-4", "other")), "self_approval");
     assert_eq!(desk.send(&running, &desk.bert, &approved("a-5", "desk")).0, "booked");
     refused(&desk.send(&running, &desk.bert, &approved("a-6", "desk")), "proposal_not_open");
@@ -138,6 +140,7 @@ fn nobody_approves_his_own_adjustment_under_another_name() {
     let booked: Vec<&Value> = later.filter(|row| row["outcome"] == "booked").collect();
     let told = ["what", "event", "amount"].map(|of| booked[0][of].as_str());
     assert_eq!((booked.len(), told), (1, [Some("approval"), Some("a-5"), Some("3.00")]), "{trace}");
+    assert_eq!(trace["decisions"][0]["note"], "commission taken twice", "{trace}");
     running.stop();
     desk.company.is_whole();
 }

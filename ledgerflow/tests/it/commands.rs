@@ -71,6 +71,16 @@ fn a_topic_is_described_without_books() {
     assert!(!company.books().exists());
 }
 
+/// The configuration may be written first.
+#[test]
+fn a_token_is_made_before_the_file_of_tokens_is_there() {
+    let company = Company::with("http: {tokens: tokens.yaml}\n");
+    let said = company.cli(&["show-config"]).ends(2);
+    assert!(said.err.contains("http.tokens: found \"tokens.yaml\""), "{}", said.err);
+    company.tokens(&[("shop", "send")]);
+    company.cli(&["show-config"]).ends(0);
+}
+
 #[test]
 fn a_backup_answers_and_stays_a_backup() {
     let company = books();

@@ -366,7 +366,7 @@ fn four_eyes(served: &Served) {
                    --asset CNY --amount 3.00 --reason wrong";
     served.company.cli(&propose.split_whitespace().collect::<Vec<_>>()).ends(0);
     let sent = |id: &str, kind: &str, key: &str, data: Value| {
-        let time = "2026-11-22T12:00:00Z";
+        let time = "2026-11-22T12:30:00Z";
         let event = json!({ "specversion": "1.0", "id": id, "source": "/shop", "type": kind, "partitionkey": key,
             "time": time, "data": data });
         served.post("?wait=booked", JSON, event.to_string()).is(200)
@@ -392,7 +392,9 @@ fn four_eyes(served: &Served) {
 #[expect(clippy::too_many_lines, reason = "a table of operations")]
 fn every_operation_answers_as_it_is_described() {
     let company = Company::with("http: {listen: 127.0.0.1:0}\n");
-    let clock = "ingest: {tick_ms: 100}\nbusiness_clock: {mode: offset, at: '2026-11-21T12:00:00Z'}\n";
+    // Nothing is known of the first day on the next one.
+    let ids = "posting: {id_days: 1, id_days_kept: 1}\ningest: {tick_ms: 100, future_seconds_max: 86400}\n";
+    let clock = format!("{ids}business_clock: {{mode: offset, at: '2026-11-21T12:00:00Z'}}\n");
     company.write("ledgerflow.yaml", format!("http: {{listen: 127.0.0.1:0}}\n{clock}"));
     let served = Served::with(company);
     let at = |id: &str| {
@@ -448,12 +450,17 @@ fn every_operation_answers_as_it_is_described() {
     running.stop();
     company.write(
         "ledgerflow.yaml",
-        format!("http: {{listen: 127.0.0.1:0}}\n{}", clock.replace("-21T12", "-22T12")),
+        format!("http: {{listen: 127.0.0.1:0}}\n{}", clock.replace("-21T12", "-22T13")),
     );
     let served = Served::with(company);
     let closed = || (served.get("/v1/days").json()["days"][0]["state"] == "CLOSED").then_some(());
     assert!(within(PATIENCE, closed).is_some(), "{:?}", served.get("/v1/days"));
     four_eyes(&served);
+    let mut old: Value = serde_json::from_str(&at("old-1")).unwrap();
+    old["time"] = "2026-11-20T10:00:00Z".into();
+    served.post("", JSON, old.to_string()).is(202);
+    let parked = || (served.get("/v1/parked").json()["parked"][0]["event"] == "old-1").then_some(());
+    assert!(within(PATIENCE, parked).is_some(), "{:?}", served.get("/v1/parked"));
     let document = served.get("/openapi.json").is(200);
     assert_eq!(document, openapi::document());
     let mut seen = BTreeSet::new();
@@ -718,6 +725,10 @@ fn the_page_on_http_says_what_it_says() {
     for kind in ledgerflow::http::ProblemKind::ALL {
         let row = format!("| `{}` | {} | {} |", kind.code(), kind.status().as_u16(), kind.title());
         assert!(page.contains(&row), "docs/http.md has no line {row}");
+    }
+    let document = ledgerflow::http::openapi::document();
+    for path in document["paths"].as_object().unwrap().keys() {
+        assert!(page.contains(path), "docs/http.md does not say {path}");
     }
     served.running.stop();
 }

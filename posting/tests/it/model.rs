@@ -802,6 +802,11 @@ impl<'a> Books<'a> {
                 (hold.clone(), PlacedHold { left: 0, ..self.placed[hold].clone() })
             }
         };
+        self.keep_hold(at, d, id, after);
+    }
+
+    /// The decision says of the hold what it is from now on.
+    fn keep_hold(&mut self, at: &str, d: &Decision, id: String, after: PlacedHold) {
         let stated = d.hold.as_ref().unwrap_or_else(|| panic!("{at}: says nothing of its hold"));
         assert_eq!(stated.event.as_ref().unwrap().id, id, "{at}");
         let found = PlacedHold {
@@ -2036,6 +2041,23 @@ impl<'a> Books<'a> {
         assert!(proposals.values().all(|p| p.approval.is_none()), "p{slot}: {proposals:?}");
     }
 
+    /// What accounts may be used for, and what is said of them.
+    fn accounts_at_rest(&self, live: &posting::state::Slot) {
+        let slot = self.slot;
+        let statuses: BTreeMap<String, [bool; 4]> = (live.statuses.sorted().into_iter())
+            .map(|(account, stated)| (account, stated.status))
+            .map(|(account, s)| (account.to_owned(), [s.opened, s.closed, s.debits_frozen, s.credits_frozen]))
+            .collect();
+        assert_eq!(statuses, self.statuses, "p{slot}: statuses");
+        let said = live.metadata.all().map(|(account, said)| {
+            let said = said.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+            (account.to_owned(), said.collect::<BTreeMap<_, _>>())
+        });
+        let own = self.metadata.iter().filter(|(_, said)| !said.is_empty());
+        let own = own.map(|(account, said)| (account.clone(), said.clone()));
+        assert_eq!(said.collect::<BTreeMap<_, _>>(), own.collect(), "p{slot}: metadata");
+    }
+
     fn at_rest(self, outcomes: &mut Outcomes) {
         let slot = self.slot;
         self.two_principals_at_rest(&self.cluster.slots[slot as usize]);
@@ -2052,6 +2074,7 @@ impl<'a> Books<'a> {
         }
         self.moved_at_rest(&self.cluster.slots[slot as usize]);
         self.limits_at_rest(&self.cluster.slots[slot as usize]);
+        self.accounts_at_rest(&self.cluster.slots[slot as usize]);
         for (id, (body, answer)) in self.ids {
             assert_ne!(answer, Answer::Pending, "p{slot}: {id} waits for ever");
             let event = &self.by_body[&(id.clone(), body)];
@@ -2063,17 +2086,6 @@ impl<'a> Books<'a> {
         assert!(self.parked.is_empty(), "p{slot}: waits for ever: {:?}", self.parked);
         let live = &self.cluster.slots[slot as usize];
         assert!(live.groups.is_empty(), "p{slot}: {:?}", live.groups);
-        let statuses: BTreeMap<String, [bool; 4]> = (live.statuses.sorted().into_iter())
-            .map(|(account, stated)| (account, stated.status))
-            .map(|(account, s)| (account.to_owned(), [s.opened, s.closed, s.debits_frozen, s.credits_frozen]))
-            .collect();
-        assert_eq!(statuses, self.statuses, "p{slot}: statuses");
-        let said = live.metadata.all().map(|(account, said)| {
-            let said = said.iter().map(|(key, value)| (key.to_string(), value.to_string()));
-            (account.to_owned(), said.collect::<BTreeMap<_, _>>())
-        });
-        let own = self.metadata.into_iter().filter(|(_, said)| !said.is_empty());
-        assert_eq!(said.collect::<BTreeMap<_, _>>(), own.collect(), "p{slot}: metadata");
         let held: BTreeMap<String, PlacedHold> = (live.holds.all())
             .map(|(_, hold)| {
                 let placed = hold.placed.clone().unwrap();

@@ -739,6 +739,7 @@ fn an_item_with_every_field_set_is_rebuilt_as_it_was() {
             tenant: "tenant".into(),
             job: "job-7".into(),
             rate: "7.1".into(),
+            note: "agreed by telephone".into(),
             operation: None,
         };
         pair.cluster.put(0, 0, command_item::Item::Command(command));

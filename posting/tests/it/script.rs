@@ -233,10 +233,7 @@ impl Script {
             match attribute.split_once(' ') {
                 Some(("date", date)) => event.date = number(date),
                 Some(("hold", seconds)) => event.op = Op::Hold(1_000_000 * number::<i64>(seconds)),
-                Some(("capture", hold)) => {
-                    let (hold, last) = hold.strip_suffix(" final").map_or((hold, false), |id| (id, true));
-                    event.op = Op::Capture(hold.to_owned(), last);
-                }
+                Some(("capture", hold)) => event.op = capture(hold),
                 Some((verb @ ("open" | "close" | "freeze" | "unfreeze"), rest)) => {
                     event.op = self.account_change(verb, rest);
                 }
@@ -517,6 +514,12 @@ impl Script {
             if words[0] == "all" { (0..self.partitions).collect() } else { vec![number(words[0])] };
         self.cluster().restart_with(&slots, &chart);
     }
+}
+
+/// `h1` or `h1 final`
+fn capture(hold: &str) -> Op {
+    let (hold, last) = hold.strip_suffix(" final").map_or((hold, false), |id| (id, true));
+    Op::Capture(hold.to_owned(), last)
 }
 
 /// `-` = nobody.

@@ -335,6 +335,9 @@ pub struct Command {
     /// Rate at which it exchanges, a decimal as it came, as the rule's `rate` reads it.
     #[prost(string, tag = "46")]
     pub rate: ::prost::alloc::string::String,
+    /// Why it is asked for, in words, as the rule's `note` reads it.
+    #[prost(string, tag = "47")]
+    pub note: ::prost::alloc::string::String,
     /// Who sent it, as the door says by which it came: nothing in the event says so. Empty = nobody is known.
     #[prost(string, tag = "40")]
     pub principal: ::prost::alloc::string::String,
@@ -1151,6 +1154,9 @@ pub struct Decision {
     /// Rate at which it exchanges, a decimal as it came.
     #[prost(string, tag = "61")]
     pub rate: ::prost::alloc::string::String,
+    /// Why it was asked for, in words.
+    #[prost(string, tag = "64")]
+    pub note: ::prost::alloc::string::String,
     /// BOOKED only: the account whose limits this changed, as they are from now on.
     #[prost(message, optional, tag = "51")]
     pub account_limits: ::core::option::Option<AccountLimits>,
@@ -1963,6 +1969,9 @@ pub struct StoredProposal {
     /// The case in suspense that it resolves.
     #[prost(message, optional, tag = "8")]
     pub case: ::core::option::Option<SuspenseCase>,
+    /// Why it is proposed, in words.
+    #[prost(string, tag = "9")]
+    pub note: ::prost::alloc::string::String,
 }
 /// What one item of a channel left in suspense, and nobody has moved yet.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -456,7 +456,7 @@ fn rows_of(batch: u64) -> Settled {
     for n in 4 * batch..4 * batch + 5 {
         settled.put(&row_key(n), &batch.to_le_bytes(), batch);
     }
-    settled.closes = if batch % 3 == 0 { batch / 3 } else { 0 };
+    settled.closes = if batch.is_multiple_of(3) { batch / 3 } else { 0 };
     settled
 }
 
