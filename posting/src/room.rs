@@ -188,7 +188,9 @@ mod tests {
     const TWO_RULES: &str = ", velocity: [{ side: debit, window_s: 16, count_max: 4 }, { side: debit, window_s: 1, amount_max: \"30\" }]";
 
     fn with_legs(legs: usize, operation: Option<command::Operation>) -> Command {
-        Command { leg: vec![Leg::default(); legs], operation, ..Command::default() }
+        let (account, asset, amount) = ("a".into(), "A".into(), Some(1.into()));
+        let leg = Leg { account, asset, side: 1, amount, ..Leg::default() };
+        Command { leg: vec![leg; legs], operation, ..Command::default() }
     }
 
     /// An overlay that leaves so many bytes of its journal batch.
@@ -229,7 +231,7 @@ mod tests {
     #[test]
     fn what_an_operation_says_is_counted_besides() {
         use command::Operation::*;
-        let (hold, proposal, legs_made) = (752, 2 * 704, 2 * 211);
+        let (hold, proposal, legs_made) = (752, 2 * 704, 2 * (128 + 16 + LEG_BYTES));
         let rows = [
             (PlaceHold(self::PlaceHold { expires_after_us: 1 }), hold),
             (CaptureHold(self::CaptureHold::default()), hold),
@@ -246,7 +248,7 @@ mod tests {
         for (operation, more) in rows {
             let command = with_legs(3, Some(operation));
             let encoded = CommandItem { item: Some(command_item::Item::Command(command.clone())) };
-            let of_legs = encoded.encoded_len() + 160 + 3 * 67;
+            let of_legs = encoded.encoded_len() + 160 + 3 * LEG_BYTES;
             assert_eq!(becomes(Topic::Commands, &sealed(&[encoded])), (of_legs + more, 3), "{command:?}");
         }
     }
@@ -283,7 +285,7 @@ mod tests {
     fn a_leg_takes_a_clearing_entry_while_there_may_be_more() {
         let of = CommandItem { item: Some(command_item::Item::Command(with_legs(64, None))) };
         let (value, plain, counted) = (sealed(std::slice::from_ref(&of)), config(""), config(TWO_RULES));
-        let bytes = of.encoded_len() + 160 + 64 * 67;
+        let bytes = of.encoded_len() + 160 + 64 * LEG_BYTES;
         for (nets, more) in [(0, 54), (50, 4), (54, 0), (60, 0)] {
             assert_eq!(most(&plain, Topic::Commands, &value, nets), bytes + more * 320, "{nets} nets");
             let moved = value.len() + 64 * (16 + 2 * 56);
@@ -303,7 +305,7 @@ mod tests {
         ] {
             let (config, encoded) = (config(rules), with_legs(3, operation).encode_to_vec());
             let command = CommandView::read(&encoded).unwrap();
-            let bytes = encoded.len() + 160 + 640 + 3 * 67 + 2 * 24 + 3 * 320 + more;
+            let bytes = encoded.len() + 160 + 640 + 3 * LEG_BYTES + 2 * 24 + 3 * 320 + more;
             assert!(has_room_for(&leaving(&slot, &config, bytes), &command, 2), "{rules} {more}");
             assert!(!has_room_for(&leaving(&slot, &config, bytes - 1), &command, 2), "{rules} {more}");
         }

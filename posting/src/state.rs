@@ -758,6 +758,7 @@ mod tests {
         let bytes: usize =
             pairs.iter().filter(|(key, _)| *key != [KEY_REST]).map(|(k, v)| k.len() + v.len()).sum();
         assert!((bytes..6 * bytes).contains(&counted), "{counted} counted, {bytes} written");
+        drop(slot.take_settled(false));
         assert_eq!(slot.dirty_bytes(), 0);
     }
 
