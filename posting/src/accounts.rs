@@ -130,6 +130,23 @@ pub struct Terms {
     pub forced: bool,
 }
 
+#[cfg(test)]
+impl Terms {
+    /// These limits and nothing else.
+    pub(crate) const fn plain(normal: Side, range: Range) -> Self {
+        Self {
+            normal,
+            range,
+            opened_first: false,
+            guarded: false,
+            counted: Counted { debits: false, credits: false },
+            vouched: false,
+            reversals_forced: false,
+            forced: false,
+        }
+    }
+}
+
 impl Terms {
     /// Whether the account must be asked about a leg on `side`: it moves it towards a limit or counts for a rule, or the
     /// account is guarded.
@@ -369,16 +386,7 @@ mod tests {
     fn limits_follow_the_normal_side() {
         let terms = |normal, least, most| {
             let range = Range::of(normal, Bounds { least, most });
-            Terms {
-                normal,
-                range,
-                opened_first: false,
-                guarded: false,
-                counted: Counted::default(),
-                vouched: false,
-                reversals_forced: false,
-                forced: false,
-            }
+            Terms::plain(normal, range)
         };
         let refuses = |t: &Terms| [Side::Debit, Side::Credit].map(|side| t.may_refuse(side));
         let wallet = terms(Side::Credit, -100, i128::MAX);

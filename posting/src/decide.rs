@@ -115,15 +115,11 @@ fn judge(
     ingest_slot: u32,
 ) -> Result<(Outcome, u32), Refusal> {
     let home = o.base.slot;
-    let decider = match command.operation {
-        Operation::Book | Operation::BookAtMost(_) => decider(legs, home),
+    match command.operation {
         Operation::ReverseEvent { event } => {
             reversal::arrived(o, command, &event, &asked(legs), ingest_slot)?;
             return Ok((Outcome::Pending, home));
         }
-        Operation::PlaceHold(_) => Decider::At(legs.first().map_or(home, |leg| leg.partition)),
-        Operation::ChangeAccount(AccountChange { account, .. })
-        | Operation::ChangeLimits(LimitsChange { account, .. }) => Decider::At(partition_of(o, account)?),
         Operation::Adjust(_) => return adjustment::judge(o, command, legs, ingest_slot),
         Operation::RepairChannel(repair) => {
             resend::ordered(o, &repair)?;
@@ -134,32 +130,32 @@ fn judge(
             parked::judge(o, command, (&event, refuse), ingest_slot)?;
             return Ok((Outcome::Booked, home));
         }
-        Operation::CaptureHold { hold, .. } | Operation::ReleaseHold { hold } => {
-            match capture::decider(o, &hold) {
-                // It may have overtaken its hold. Before the first tick nothing says how long to wait.
-                Err(r) if r.reason == Reason::UnknownHold && o.tick_us > 0 && !is_itself(command, &hold) => {
-                    groups::wait_for(o, command, &hold, &asked(legs), ingest_slot, None);
-                    return Ok((Outcome::Pending, home));
-                }
-                decider => Decider::At(decider?),
-            }
-        }
-    };
-    match decider {
-        Decider::At(at) if at == home => {
-            let booked = decide_here(o, command, legs, home)?;
-            o.decided(&booked.line(command, ingest_slot));
-            Ok((Outcome::Booked, home))
-        }
-        Decider::At(at) => {
-            forward(o, command, legs, at, ingest_slot, None);
-            Ok((Outcome::Pending, at))
-        }
-        Decider::Several(parts) => {
-            groups::open(o, command, parts, &asked(legs), ingest_slot, &Opening::default())?;
+        _ => {}
+    }
+    match (decider_of(o, command, legs), command.operation.hold()) {
+        // It may have overtaken its hold. Before the first tick nothing says how long to wait.
+        (Err(r), Some(hold))
+            if r.reason == Reason::UnknownHold && o.tick_us > 0 && !is_itself(command, hold) =>
+        {
+            groups::wait_for(o, command, hold, &asked(legs), ingest_slot, None);
             Ok((Outcome::Pending, home))
         }
+        (decider, _) => decide_or_ask(o, command, legs, decider?, (ingest_slot, None)),
     }
+}
+
+/// Who decides a command that nothing else is waited for.
+fn decider_of(o: &Overlay<'_>, command: &CommandView<'_>, legs: &[Placed<'_>]) -> Result<Decider, Refusal> {
+    let home = o.base.slot;
+    Ok(match command.operation {
+        Operation::PlaceHold(_) => Decider::At(legs.first().map_or(home, |leg| leg.partition)),
+        Operation::ChangeAccount(AccountChange { account, .. })
+        | Operation::ChangeLimits(LimitsChange { account, .. }) => Decider::At(partition_of(o, account)?),
+        Operation::CaptureHold { hold, .. } | Operation::ReleaseHold { hold } => {
+            Decider::At(capture::decider(o, &hold)?)
+        }
+        _ => decider(legs, home),
+    })
 }
 
 fn partition_of(o: &Overlay<'_>, account: &str) -> Result<u32, Refusal> {
@@ -172,7 +168,7 @@ fn is_itself(command: &CommandView<'_>, hold: &EventView<'_>) -> bool {
     (event.source, event.id) == (hold.source, hold.id)
 }
 
-/// Decides a command that has waited for the event it names, or asks the partition that can.
+/// Decides a command that has waited, for the event it names or for a principal, or asks the partitions that can.
 ///
 /// # Errors
 /// The refusal; nothing is changed.
@@ -186,15 +182,8 @@ pub fn judge_waited(
         return adjustment::judge_waited(o, command, ingest_slot, key);
     }
     let legs = place(o, command)?;
-    let home = o.base.slot;
-    let at = command.operation.hold().map_or(Ok(home), |hold| capture::decider(o, hold))?;
-    if at != home {
-        forward(o, command, &legs, at, ingest_slot, Some(key));
-        return Ok((Outcome::Pending, at));
-    }
-    let booked = decide_here(o, command, &legs, home)?;
-    o.decided(&DecisionLine { concludes: Some(key), ..booked.line(command, ingest_slot) });
-    Ok((Outcome::Booked, home))
+    let decider = decider_of(o, command, &legs)?;
+    decide_or_ask(o, command, &legs, decider, (ingest_slot, Some(key)))
 }
 
 /// Books the legs of a proposal that is approved, or asks the partitions that can.
@@ -211,58 +200,34 @@ pub fn book_approved(
     let home = o.base.slot;
     // What lies in suspense here has one owner: the account that it goes to is not asked, only told.
     let decider = if command.operation.case().is_some() { Decider::At(home) } else { decider(&legs, home) };
-    decide_waited(o, command, &legs, decider, (ingest_slot, key))
+    decide_or_ask(o, command, &legs, decider, (ingest_slot, Some(key)))
 }
 
-/// Decides a command that has waited, or asks who can.
-fn decide_waited(
+/// Decides at home, or asks who can; `concludes` = the event has waited here.
+fn decide_or_ask(
     o: &mut Overlay<'_>,
     command: &CommandView<'_>,
     legs: &[Placed<'_>],
     decider: Decider,
-    (ingest_slot, key): (u32, IdKey),
+    (ingest_slot, concludes): (u32, Option<IdKey>),
 ) -> Result<(Outcome, u32), Refusal> {
     let home = o.base.slot;
     match decider {
         Decider::At(at) if at == home => {
             let booked = decide_here(o, command, legs, home)?;
-            o.decided(&DecisionLine { concludes: Some(key), ..booked.line(command, ingest_slot) });
+            o.decided(&DecisionLine { concludes, ..booked.line(command, ingest_slot) });
             Ok((Outcome::Booked, home))
         }
         Decider::At(at) => {
-            forward(o, command, legs, at, ingest_slot, Some(key));
+            forward(o, command, legs, at, ingest_slot, concludes);
             Ok((Outcome::Pending, at))
         }
         Decider::Several(parts) => {
-            let opening = Opening { concludes: Some(key), reversed: None };
+            let opening = Opening { concludes, reversed: None };
             groups::open(o, command, parts, &asked(legs), ingest_slot, &opening)?;
             Ok((Outcome::Pending, home))
         }
     }
-}
-
-/// Decides a command that was parked as if it came now, or asks the partitions that can.
-///
-/// # Errors
-/// The refusal; nothing is changed.
-pub fn judge_admitted(
-    o: &mut Overlay<'_>,
-    command: &CommandView<'_>,
-    ingest_slot: u32,
-    key: IdKey,
-) -> Result<(Outcome, u32), Refusal> {
-    let legs = place(o, command)?;
-    let home = o.base.slot;
-    let decider = match command.operation {
-        Operation::PlaceHold(_) => Decider::At(legs.first().map_or(home, |leg| leg.partition)),
-        Operation::ChangeAccount(AccountChange { account, .. })
-        | Operation::ChangeLimits(LimitsChange { account, .. }) => Decider::At(partition_of(o, account)?),
-        Operation::CaptureHold { hold, .. } | Operation::ReleaseHold { hold } => {
-            Decider::At(capture::decider(o, &hold)?)
-        }
-        _ => decider(&legs, home),
-    };
-    decide_waited(o, command, &legs, decider, (ingest_slot, key))
 }
 
 /// Does what a command of that home asks for, or refuses and leaves the overlay as it was.

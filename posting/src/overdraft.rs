@@ -69,20 +69,6 @@ impl Terms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accounts::Counted;
-
-    fn terms(normal: Side, range: Range) -> Terms {
-        Terms {
-            normal,
-            range,
-            opened_first: false,
-            guarded: false,
-            counted: Counted::default(),
-            vouched: false,
-            reversals_forced: false,
-            forced: false,
-        }
-    }
 
     #[test]
     fn an_overdraft_is_never_stricter_and_moves_one_limit_alone() {
@@ -105,7 +91,7 @@ mod tests {
             (Side::Debit, (100, 500), up_to(low), (100, 500)),
         ];
         for (normal, (lowest, highest), overdraft, (low, high)) in rows {
-            let found = terms(normal, Range { lowest, highest }).with_overdraft(overdraft).range;
+            let found = Terms::plain(normal, Range { lowest, highest }).with_overdraft(overdraft).range;
             assert_eq!(found, Range { lowest: low, highest: high }, "{normal:?} {overdraft:?}");
         }
     }

@@ -327,7 +327,7 @@ impl<'a> Overlay<'a> {
         if ids.horizon().is_old(occurred_at_us) { ids.known(key) } else { ids.get(key) }
     }
 
-    /// Decides what was pending, as the journal item that was written says.
+    /// Decides what was pending, as the journal item that was written says. Whether it is known.
     pub fn resolve_id(
         &mut self,
         key: IdKey,
@@ -335,10 +335,12 @@ impl<'a> Overlay<'a> {
         reason: Option<Reason>,
         decider: u32,
         batch: u64,
-    ) {
-        if let Some(record) = self.known(&key) {
+    ) -> bool {
+        let known = self.known(&key);
+        if let Some(record) = known {
             self.ids.insert(key, record.resolved(outcome, reason, decider, batch));
         }
+        known.is_some()
     }
 
     /// Remembers an event.

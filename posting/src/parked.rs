@@ -92,7 +92,7 @@ pub fn conclude(o: &mut Overlay<'_>, key: IdKey, group: &Group, command: &Comman
     let judged = if group.parking == Parking::TurnedAway {
         Err(Refusal::new(Reason::TurnedAway, "a principal says that it must not be booked"))
     } else {
-        decide::judge_admitted(o, command, group.ingest_slot, key)
+        decide::judge_waited(o, command, group.ingest_slot, key)
     };
     groups::concluded(o, key, command, group.ingest_slot, judged);
 }

@@ -230,8 +230,7 @@ fn book<'c>(
 fn resolve(o: &mut Overlay<'_>, from: u32, sequence: u64, check: u64, verdict: Verdict) {
     let key = key_of(verdict.event.as_ref());
     let (outcome, reason) = (verdict.outcome(), Reason::by_code(&verdict.reason));
-    if o.known(&key).is_some() {
-        o.resolve_id(key, outcome, reason, from, verdict.batch);
+    if o.resolve_id(key, outcome, reason, from, verdict.batch) {
         adjustment::ended(o, &key, outcome);
     }
     o.journal(Item::Resolution(Resolution {

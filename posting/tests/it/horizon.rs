@@ -24,10 +24,7 @@ event e1 users@0 | debit bank@0:main 1.00 CNY ; credit users@0:wallet 1.00 CNY |
 -> booked
 event e2 users@0 | debit users@0:wallet 9.00 CNY ; credit bank@0:main 9.00 CNY | occurred 1
 -> refused insufficient_funds retryable
-tick 30000000
-parked 0
-tick 95000000
-parked 0
+pass 30 95
 event e1 users@0 | debit bank@0:main 1.00 CNY ; credit users@0:wallet 1.00 CNY | occurred 1
 -> duplicate of booked
 event e1 users@0 | debit bank@0:main 2.00 CNY ; credit users@0:wallet 2.00 CNY | occurred 1
@@ -48,14 +45,7 @@ ids 60 600 5
 tick 1000000
 event e1 users@0 | debit bank@0:main 1.00 CNY ; credit users@0:wallet 1.00 CNY | occurred 1
 -> booked
-tick 200000000
-parked 0
-tick 400000000
-parked 0
-tick 600000000
-parked 0
-tick 805000000
-parked 0
+pass 200 400 600 805
 event e1 users@0 | debit bank@0:main 1.00 CNY ; credit users@0:wallet 1.00 CNY | occurred 1
 -> pending
 event e3 users@0 | debit bank@0:main 5.00 CNY ; credit users@0:wallet 5.00 CNY | occurred 205
@@ -94,18 +84,10 @@ balance users@0:wallet 13.00 Cr CNY seq 3
 every_operation_that_was_parked_is_decided_when_it_is_let_in: "
 partitions 3
 ids 60 600 5
-tick 1000000
-parked 0
+pass 1
 event f1 bank@0 | debit bank@0:main 100.00 CNY ; credit users@0:wallet 50.00 CNY ; credit users@1:wallet 50.00 CNY | occurred 1
 -> booked
-tick 200000000
-parked 0
-tick 400000000
-parked 0
-tick 600000000
-parked 0
-tick 805000000
-parked 0
+pass 200 400 600 805
 event two users@0 | debit users@0:wallet 1.00 CNY ; debit users@1:wallet 2.00 CNY ; credit merchants@2:payable 3.00 CNY | occurred 9
 -> pending
 event away users@0 | debit users@1:wallet 4.00 CNY ; credit merchants@0:payable 4.00 CNY | occurred 9
@@ -157,16 +139,7 @@ balance users@1:wallet 41.00 Cr CNY seq 5
 
 a_parked_reversal_of_what_never_came_ends_with_its_time: "
 ids 60 600 5
-tick 1000000
-parked 0
-tick 200000000
-parked 0
-tick 400000000
-parked 0
-tick 600000000
-parked 0
-tick 805000000
-parked 0
+pass 1 200 400 600 805
 event back users@0 | | reverse ghost, occurred 9
 -> pending
 event gone users@0 | | release ghost, occurred 9
@@ -187,16 +160,7 @@ later back refused unknown_event retryable
 
 what_moves_nothing_by_itself_is_never_parked: "
 ids 60 600 5
-tick 1000000
-parked 0
-tick 200000000
-parked 0
-tick 400000000
-parked 0
-tick 600000000
-parked 0
-tick 805000000
-parked 0
+pass 1 200 400 600 805
 event p1 desk@0 | debit fees@0:card 1.00 CNY ; credit users@0:wallet 1.00 CNY | propose anna, occurred 1
 -> booked
 event y1 desk@0 | | approve bert p1, occurred 1
@@ -211,10 +175,7 @@ event f1 users@0 | debit bank@0:main 9.00 CNY ; credit users@0:wallet 9.00 CNY |
 -> booked
 event h1 users@0 | debit users@0:wallet 5.00 CNY | hold 0, occurred 1
 -> booked
-tick 200000000
-parked 0
-tick 400000000
-parked 0
+pass 200 400
 event c1 users@0 | debit users@0:wallet 5.00 CNY ; credit merchants@0:payable 5.00 CNY | capture h1, occurred 400
 -> booked
 event r1 users@0 | debit users@0:wallet 1.00 CNY ; credit bank@0:main 1.00 CNY | reverse f1, occurred 400

@@ -18,7 +18,8 @@
 //! behind it. `admit anna e1` lets the parked event e1 in, `turn_away anna e1` does not.
 //!
 //! `ids 60 600 5`, at the start: ids are recognised for 60 seconds and kept for 600, and an event may say that it occurred 5
-//! seconds after it came. `occurred 50` says when an event did. The model knows no horizon and walks no such journal.
+//! seconds after it came. `occurred 50` says when an event did,
+//! `pass 30 95` lets it become 30 seconds and then 95. The model knows no horizon and walks no such journal.
 //! `users@0` is the first `users:N` that lives in partition 0, `users@0b` the second. Amounts are in major units;
 //! `says TEXT` is the detail of the last refusal.
 //! `max` is the largest i128 of minor units, `max-7` seven less, `2^100` a power of two. After `->` everything
@@ -162,6 +163,7 @@ impl Script {
                 self.cluster().tick(0, number(rest));
                 self.cluster().flush(0);
             }
+            "pass" => self.pass(&words),
             "stops" => self.stops(&words),
             "chart" => self.chart(&words),
             _ => panic!("{}: unknown verb", self.at),
@@ -334,6 +336,16 @@ impl Script {
             self.cluster().checkpoint(slot);
             self.cluster().crash(slot, true);
             self.cluster().crash(slot, false);
+        }
+    }
+
+    /// `pass SECONDS...`: a tick each, in a window of its own; nothing is parked after it.
+    fn pass(&mut self, words: &[&str]) {
+        self.ticked = true;
+        for seconds in words {
+            self.cluster().tick(0, 1_000_000 * number::<i64>(seconds));
+            self.cluster().flush(0);
+            self.parked(&["0"]);
         }
     }
 
