@@ -173,6 +173,12 @@ pub fn metadata_stated(decision: &Decision) -> Vec<MetadataChange> {
     decision.account_metadata.as_ref().map_or_else(Vec::new, |said| said.changed.clone())
 }
 
+/// Whether a pending event is decided at its home: with answers, after another event, or when it is let in.
+#[must_use]
+pub const fn waits_at_home(decision: &Decision) -> bool {
+    !decision.reserve.is_empty() || decision.waits_for.is_some() || decision.parked
+}
+
 /// Name of an event for a finding.
 #[must_use]
 pub fn event_name(event: Option<&EventKey>) -> String {
@@ -203,8 +209,7 @@ impl Home {
         });
         if outcome == Outcome::Pending {
             let (to, sequence) = (decision.forwarded_to, decision.forward_sequence);
-            let waits = !decision.reserve.is_empty() || decision.waits_for.is_some() || decision.parked;
-            let group = waits.then(|| Box::new(Group::of(decision)));
+            let group = waits_at_home(decision).then(|| Box::new(Group::of(decision)));
             self.pending.insert(key, Pending { to, sequence, place, group });
         }
         self.may_be_booked(place, decision, found);

@@ -13,7 +13,7 @@ use crate::limits::Limits;
 use crate::merkle::Hash;
 use crate::outcome::{
     self, Home, event_name, legs_asked, legs_booked, legs_remote, metadata_asked, metadata_stated,
-    operation_asked, operation_stated,
+    operation_asked, operation_stated, waits_at_home,
 };
 use crate::proposals::Proposals;
 use crate::published::Published;
@@ -425,8 +425,7 @@ impl Posting {
         self.suspense.decided(place, decision, around.found);
         self.limits.decision(place, decision, around.found);
         self.holds_of(place, decision, collected, around.found);
-        let waits = !decision.reserve.is_empty() || decision.waits_for.is_some() || decision.parked;
-        if outcome == Outcome::Pending && !waits {
+        if outcome == Outcome::Pending && !waits_at_home(decision) {
             let claim = Claim::Forward(Box::new(forward_of(decision, Some(legs_remote(decision)))));
             collected.send(decision.forwarded_to, decision.forward_sequence, claim);
         }
