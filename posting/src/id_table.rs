@@ -9,7 +9,7 @@
 //! time alone; nothing is forgotten under load.
 //!
 //! Bounds: 68 to 80 bytes an id in memory, at most two pages of them; 2.1 bytes for each one in a run that is
-//! recognised, 0.1 for an older one; 52 bytes on disk.
+//! recognised, 0.1 for an older one; 55 bytes on disk.
 
 use crate::horizon::Horizon;
 use crate::ids::{IdKey, IdRecord, RECORD_BYTES};
