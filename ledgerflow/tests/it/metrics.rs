@@ -125,6 +125,7 @@ fn known(label: &str, value: &str) -> bool {
         "asset" => Chart::parse(DEFAULT_CHART).unwrap().assets.contains_key(value),
         "kind" => CaseKind::by_name(value).is_some() || one_of(&["bodies", "requests", "streams"]),
         "gate" => one_of(&["staged", "accepted", "quarantined"]),
+        "where" => one_of(&["memory", "disk"]),
         "version" => value == env!("CARGO_PKG_VERSION"),
         "le" => value == "+Inf" || value.parse::<f64>().is_ok(),
         _ => false,
