@@ -385,8 +385,9 @@ impl<'a> DecisionLine<'a> {
 
     /// What it waits for, the account that it changed, what it gives back, who asked for it, and the proposal that it is about.
     fn write_waiting(&self, f: &mut Fields<'_>) {
-        if let Some(encoded) = self.waits_for.and_then(|event| event.encoded) {
-            f.encoded(44, encoded);
+        // Even where its command does not name it: a replay must know that it waits.
+        if let Some(event) = self.waits_for {
+            f.encoded(44, event.encoded.unwrap_or_default());
         }
         self.write_changed(f);
         self.write_noted(f);

@@ -131,18 +131,20 @@ fn input(records: &[Asked], topic: Topic, position: Offset) -> InputRecords<'sta
     }
 }
 
-/// The pairs of a slot. An event that waits is kept as it was encoded, and rebuilt as the generated types encode it: bytes
-/// that they would not write, such as a field that this version does not know, are lost. So they are compared decoded.
+/// The pairs of a slot. The command of an event that waits is kept as it came, and rebuilt from its decision: what ingest
+/// would not write, such as a field that this version does not know or an operation that names no event, is not the same
+/// then. So of the command only what it is about is compared.
 fn pairs(slot: &Slot) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let as_generated = |(key, value): (Vec<u8>, Vec<u8>)| {
+    let without_form = |(key, value): (Vec<u8>, Vec<u8>)| {
         if key[0] != b'g' {
             return (key, value);
         }
         let group = OpenGroup::decode(&value[..]).unwrap();
-        let command = Command::decode(group.command).unwrap().encode_to_vec().into();
-        (key, OpenGroup { command, ..group }.encode_to_vec())
+        let Command { event, subject, body_hash, leg, .. } = Command::decode(group.command).unwrap();
+        let command = Command { event, subject, body_hash, leg, ..Command::default() };
+        (key, OpenGroup { command: command.encode_to_vec().into(), ..group }.encode_to_vec())
     };
-    slot.canonical().into_iter().map(as_generated).collect()
+    slot.canonical().into_iter().map(without_form).collect()
 }
 
 /// Any bytes as records of one window: the slot stops, or decides. A decision is the same a second time, its batch sums
