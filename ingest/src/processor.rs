@@ -13,6 +13,8 @@ use stream::processor::{Assigned, Changelog, Decision, Input, Processor, Stop, W
 
 /// Name of the processor and of its consumer group.
 pub const NAME: &str = "ingest";
+/// The lane for bulk: it waits while posting or settlement are behind.
+const LOW_LANE: Topic = Topic::LANES[LANES - 1];
 /// Most announcements of a window; there is one a day.
 const ANNOUNCEMENTS_MAX: usize = 16;
 
@@ -49,8 +51,11 @@ impl Processor for IngestProcessor {
 
     fn inputs(&self) -> Vec<Input> {
         let assigned = Assigned::SameNumber;
-        let lane = |topic| Input { topic, assigned, records_max: self.config.settings.window_records };
-        let days = Input { topic: Topic::Days, assigned, records_max: ANNOUNCEMENTS_MAX };
+        let lane = |topic| Input {
+            yields: topic == LOW_LANE,
+            ..Input::new(topic, assigned, self.config.settings.window_records)
+        };
+        let days = Input::new(Topic::Days, assigned, ANNOUNCEMENTS_MAX);
         [days].into_iter().chain(Topic::LANES.map(lane)).collect()
     }
 

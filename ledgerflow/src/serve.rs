@@ -187,8 +187,14 @@ pub fn start(settings: &Settings) -> anyhow::Result<(Books, PathBuf)> {
     basis::open(shared.as_ref(), &setup)?;
     let store = checkpoints(&dir, &shared);
     let (share, clock) = (Share::whole(), settings.clock());
-    let start =
-        Start { log: &shared, share: &share, clock: &clock, checkpoints: &store, traces: traces.as_ref() };
+    let start = Start {
+        log: &shared,
+        share: &share,
+        clock: &clock,
+        checkpoints: &store,
+        traces: traces.as_ref(),
+        observed: &shared,
+    };
     let pipeline = Pipeline::start(&processors, &settings.workers(), &start)?;
     let answering = Answering::Running(Box::new(pipeline));
     let (retention, mirrored) = (Retention::default(), Mirrored::Off);

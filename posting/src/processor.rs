@@ -26,6 +26,8 @@ use stream::processor::{
     self, Assigned, Changelog, ChannelEnd, Input, InputRecords, LookBack, Processor, Stop, Window,
 };
 
+/// Name of the processor and of its consumer group.
+pub const NAME: &str = "posting";
 /// Most records of one input in one window.
 const RECORDS_MAX: usize = 256;
 /// Bytes of a window that credits, which are read first, may take; the rest is for commands, ticks and markers.
@@ -53,12 +55,12 @@ impl Processor for Posting {
     type Change = Change;
 
     fn name(&self) -> &'static str {
-        "posting"
+        NAME
     }
 
     fn inputs(&self) -> Vec<Input> {
         [Topic::Credits, Topic::Commands]
-            .map(|topic| Input { topic, assigned: Assigned::SameNumber, records_max: RECORDS_MAX })
+            .map(|topic| Input::new(topic, Assigned::SameNumber, RECORDS_MAX))
             .to_vec()
     }
 

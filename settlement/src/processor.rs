@@ -66,12 +66,8 @@ impl Processor for Settlement {
     fn inputs(&self) -> Vec<Input> {
         let records_max = self.rules.config.journal_records_max;
         vec![
-            Input {
-                topic: Topic::DaysAligned,
-                assigned: Assigned::SlotZero,
-                records_max: ALIGNED_RECORDS_MAX,
-            },
-            Input { topic: Topic::Journal, assigned: Assigned::SameNumber, records_max },
+            Input::new(Topic::DaysAligned, Assigned::SlotZero, ALIGNED_RECORDS_MAX),
+            Input::new(Topic::Journal, Assigned::SameNumber, records_max),
         ]
     }
 

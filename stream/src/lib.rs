@@ -32,4 +32,5 @@ pub mod sim;
 pub mod store;
 pub mod table;
 pub mod telemetry;
+pub mod throttle;
 pub mod worker;

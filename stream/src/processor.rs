@@ -27,6 +27,16 @@ pub struct Input {
     pub assigned: Assigned,
     /// Most records of this input in one window; what is left waits in order.
     pub records_max: usize,
+    /// Whether it waits while those that read what the processor writes are behind ([`crate::throttle`]).
+    pub yields: bool,
+}
+
+impl Input {
+    /// An input that does not yield.
+    #[must_use]
+    pub const fn new(topic: Topic, assigned: Assigned, records_max: usize) -> Self {
+        Self { topic, assigned, records_max, yields: false }
+    }
 }
 
 /// Which partition of an input a slot reads.

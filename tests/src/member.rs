@@ -1,11 +1,13 @@
 //! One worker of one processor: the checkpoints that outlive it, and its next incarnation after a death.
 
 use crate::shared::Shared;
+use schemas::shards::stable_hash;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::log::{Log, Offset, TopicPartition};
 use stream::processor::{Processor, SlotState, Stop};
+use stream::throttle::{Settings, Throttle};
 use stream::worker::{
     Checkpoints, DiskCheckpoints, MemoryCheckpoints, Now, Options, Progress, Worker, WorkerError,
 };
@@ -71,18 +73,23 @@ pub struct Member<P: Processor + Sync> {
     keep: Keep,
     log: Option<Arc<dyn Log>>,
     worker: Option<Worker<Shared<P>>>,
+    throttle: Arc<Throttle>,
 }
 
 impl<P: Processor + Sync> Member<P> {
     /// A member that joins at its first step.
     #[must_use]
     pub fn new(processor: Shared<P>, name: &str, keep: Keep) -> Self {
-        Self { processor, name: name.to_owned(), keep, log: None, worker: None }
+        Self { processor, name: name.to_owned(), keep, log: None, worker: None, throttle: throttle() }
     }
 }
 
 /// Names that the members of a processor may have.
 pub const POOL: [&str; 3] = ["1", "2", "3"];
+
+fn throttle() -> Arc<Throttle> {
+    Arc::new(Throttle::new(Settings { slower_percent: 20 }))
+}
 
 /// Every step is a window, nothing waits, checkpoints come every half second of virtual time.
 fn options() -> Options {
@@ -119,8 +126,12 @@ where
             if matches!(self.keep, Keep::Beside(_)) {
                 options.poll_wait = BROKER_WAIT;
             }
+            options.throttle = Some(Arc::clone(&self.throttle));
             Worker::new(processor.clone(), Arc::clone(log), &self.name, options, checkpoints)
         });
+        // Those behind are late or not as it comes.
+        let late = stable_hash(&now.monotonic_us.to_le_bytes()) % 60_000;
+        self.throttle.observe(now.monotonic_us, i64::try_from(late).unwrap_or(0));
         worker.step(now)
     }
 
@@ -172,6 +183,7 @@ where
             keep: old_keep,
             log: self.log.clone(),
             worker: self.worker.take(),
+            throttle: throttle(),
         })
     }
 }

@@ -50,7 +50,14 @@ pub(super) fn start(settings: &Settings, log: &Arc<EmbeddedLog>, dir: &Path) -> 
     };
     basis::open(shared.as_ref(), &setup)?;
     let (share, clock) = (Share::whole(), BusinessClock::Wall);
-    let start = Start { log: &shared, share: &share, clock: &clock, checkpoints: &store, traces: None };
+    let start = Start {
+        log: &shared,
+        share: &share,
+        clock: &clock,
+        checkpoints: &store,
+        traces: None,
+        observed: &shared,
+    };
     Pipeline::start(&setup.processors()?, &settings.workers(), &start)
 }
 

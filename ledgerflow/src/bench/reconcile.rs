@@ -258,7 +258,8 @@ pub fn reconcile(options: &BenchReconcile, settings: &Settings, dir: &Path) -> a
     let (before, cpu_before_ms, from_us) = (process::rss_mib(), process::cpu_ms(), clock::monotonic_us());
     let (share, clock) = (Share::of(Role::Reconcile, "1"), BusinessClock::Wall);
     let store = checkpoints(dir, &log);
-    let start = Start { log: &log, share: &share, clock: &clock, checkpoints: &store, traces: None };
+    let start =
+        Start { log: &log, share: &share, clock: &clock, checkpoints: &store, traces: None, observed: &log };
     let pipeline = Pipeline::start(&setup.processors()?, &settings.workers(), &start)?;
     let file = import(log.as_ref(), &setup, &bill)?;
     let imported_us = clock::monotonic_us();

@@ -328,6 +328,9 @@ settings! {
         lane_floor: u32 = 64, in 1..=65_536;
         /// Most events of a window, all lanes together.
         window_records: u32 = 8192, in 3..=1_048_576;
+        /// Percent by which posting and settlement may take longer for the sake of the low lane, beside other lanes: as soon as
+        /// it is more, ingest takes the low lane more slowly. 0 = it takes it as it comes.
+        low_lane_slows_percent: u32 = 20, in 0..=1_000;
         /// What becomes of an event of the business day before.
         late_events: LateEvents = LateEvents::BackDate;
         /// Seconds that an event's time may lie ahead of business time; 0 = any.

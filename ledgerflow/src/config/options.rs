@@ -20,6 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::clock::{self, BusinessClock};
+use stream::throttle::{self, Throttle};
 
 const MIB: u64 = 1024 * 1024;
 const DAY_US: i64 = 24 * 3_600 * 1_000_000;
@@ -123,12 +124,18 @@ impl Settings {
         let one = |window| stream::worker::Options { pool: self.pool(1), ..self.worker(window) };
         let posting = self.worker(&self.windows.posting);
         runtime::Windows {
-            ingest: one(&self.windows.ingest),
+            ingest: stream::worker::Options { throttle: self.throttle(), ..one(&self.windows.ingest) },
             posting: stream::worker::Options { pool: self.pool(self.posting.workers), ..posting },
             settlement: one(&self.windows.settlement),
             reconcile: one(&self.windows.reconcile),
             posting_workers: NonZero::new(self.posting.workers).unwrap_or(NonZero::<u32>::MIN),
         }
+    }
+
+    /// What holds the low lane back.
+    fn throttle(&self) -> Option<Arc<Throttle>> {
+        let slower_percent = self.ingest.low_lane_slows_percent;
+        (slower_percent > 0).then(|| Arc::new(Throttle::new(throttle::Settings { slower_percent })))
     }
 
     /// Names that workers of a processor may have on Kafka, `workers` to a process.

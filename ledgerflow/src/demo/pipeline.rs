@@ -85,7 +85,14 @@ impl Company {
         basis::open(log.log.as_ref(), &setup)?;
         let store = checkpoints(dir, &log.log);
         let (share, clock) = (Share::whole(), BusinessClock::Set(Arc::clone(&clock_us)));
-        let start = Start { log: &log.log, share: &share, clock: &clock, checkpoints: &store, traces: None };
+        let start = Start {
+            log: &log.log,
+            share: &share,
+            clock: &clock,
+            checkpoints: &store,
+            traces: None,
+            observed: &log.log,
+        };
         let pipeline = Pipeline::start(&setup.processors()?, &settings.workers(), &start)?;
         let chart = setup.read_chart()?;
         let map = PartitionMap::even(counts.internal).context("partitions")?;

@@ -126,6 +126,15 @@ metrics! {
         HELD_BACK: Counter "ledgerflow_ingest_windows_held_back" in "windows" by ["slot", "lane"]
             = "Windows in which a lane had more to offer than its share and waited with the rest, since this process has the slot.";
             "It grows in bursts while more comes than is taken. For hours: the pipeline is too small for what comes, see the slowest stage of `ledgerflow status`; a low lane alone: the lanes above it are full.";
+        LOW_LANE_RATE: Gauge "ledgerflow_ingest_low_lane_rate" in "events_per_second" by []
+            = "Events a second that ingest takes of the low lane here beside other lanes; alone it is taken as it comes. None where ingest.low_lane_slows_percent is 0.";
+            "It falls to 1,000 while bulk makes posting or settlement late, and rises again. For hours at 1,000 beside little other traffic: they are late without the bulk, see the slowest stage of `ledgerflow status`.";
+        DOWNSTREAM: Gauge "ledgerflow_ingest_downstream_seconds" in "seconds" by []
+            = "How long what lies before posting and settlement waits for the slower of them; smoothed.";
+            "Far above what is usual: they have too much to do; it should fall within seconds, as the low lane is held back.";
+        DOWNSTREAM_USUAL: Gauge "ledgerflow_ingest_downstream_usual_seconds" in "seconds" by []
+            = "The same while next to nothing of the low lane is taken; what ingest holds the other against.";
+            "It follows the load of the other lanes. If it grows for hours, see the slowest stage of `ledgerflow status`.";
         OUTCOMES: Counter "ledgerflow_posting_events" in "events" by ["slot", "outcome"]
             = "Forwarded events by outcome, counted at the event's home, since the books began. Refused includes conflicts: a known id with another body.";
             "Many refused: `ledgerflow rejected list --summary`. Many duplicates: a sender repeats more than it should, the books are right.";

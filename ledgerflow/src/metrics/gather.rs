@@ -25,6 +25,7 @@ use std::time::Duration;
 use stream::clock::{monotonic_us, wall_us};
 use stream::log::{Offset, TopicPartition};
 use stream::processor::Processor;
+use stream::throttle::Reading;
 
 /// How long a processor may take for an answer. Ten answers are asked for; with what the log may take ([`lag::WAIT`]) all is
 /// over before the ten seconds are that Prometheus waits by default.
@@ -71,6 +72,9 @@ pub fn gather(books: &Books, dir: &Path) -> Samples {
 /// Up to where each stage is comes back.
 fn of_pipeline(samples: &mut Samples, pipeline: &Pipeline) -> Vec<Places> {
     of_ingest(samples, &pipeline.ingest);
+    if let Some(reading) = pipeline.throttle() {
+        of_throttle(samples, reading);
+    }
     of_posting(samples, &pipeline.posting);
     of_settlement(samples, &pipeline.settlement);
     of_reconcile(samples, &pipeline.join);
@@ -177,6 +181,15 @@ fn of_ingest(samples: &mut Samples, workers: &Workers<IngestProcessor>) {
         }
         samples.count(&of::FORWARDED, [&slot], counts.forwarded);
         samples.count(&of::DEAD_LETTERED, [&slot], counts.dead_lettered);
+    }
+}
+
+fn of_throttle(samples: &mut Samples, reading: Reading) {
+    samples.count(&of::LOW_LANE_RATE, [], reading.per_s);
+    for (metric, us) in [(&of::DOWNSTREAM, reading.behind_us), (&of::DOWNSTREAM_USUAL, reading.usual_us)] {
+        if let Some(us) = us {
+            samples.micros(metric, [], us);
+        }
     }
 }
 

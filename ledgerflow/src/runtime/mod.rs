@@ -4,12 +4,14 @@
 //! what it wrote) -> checkpoint. Queries run on the worker's own thread between two windows, so that they see a
 //! committed state and need no lock.
 
+mod pressure;
 mod setup;
 mod share;
 mod timed;
 mod worker_thread;
 mod workers;
 
+pub use pressure::WATCHED;
 pub use setup::{DEFAULT_CHART, DEFAULT_RULES, NoSource, Setup};
 pub use share::{Role, Share, worker_name};
 pub use timed::{Durations, TimedLog};
@@ -18,6 +20,7 @@ pub use workers::{Reached, Stage, Workers};
 
 use crate::measure::behind::behind;
 use crate::traces::Tracer;
+use pressure::Pressure;
 use schemas::topics::Topic;
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -26,6 +29,7 @@ use std::time::Duration;
 use stream::clock::BusinessClock;
 use stream::log::{Isolation, Log, LogError, Offset, TopicPartition};
 use stream::processor::Stop;
+use stream::throttle::{Reading, Throttle};
 use stream::worker::{Checkpoints, Options};
 
 /// The five processors' configurations.
@@ -96,11 +100,16 @@ pub struct Start<'a> {
     pub checkpoints: &'a OpenCheckpoints<'a>,
     /// Where spans go; `None` = nobody traces.
     pub traces: Option<&'a Tracer>,
+    /// The log for whoever only looks: it tells positions at once, whatever transactions are open.
+    pub observed: &'a Arc<dyn Log>,
 }
 
 /// A running pipeline, or a process's part of it: of a processor that does not run here there are no workers.
 pub struct Pipeline {
     log: Arc<dyn Log>,
+    /// Tells ingest's throttle how far the others are behind.
+    _pressure: Option<Pressure>,
+    throttle: Option<Arc<Throttle>>,
     /// Ingest's threads.
     pub ingest: Workers<ingest::processor::IngestProcessor>,
     /// Posting's threads.
@@ -124,7 +133,12 @@ impl Pipeline {
     pub fn start(processors: &Processors, windows: &Windows, start: &Start<'_>) -> anyhow::Result<Self> {
         let one = NonZero::<u32>::MIN;
         let Windows { ingest, posting, settlement, reconcile, posting_workers } = windows;
+        let throttle = ingest.throttle.clone().filter(|_| start.share.has(Role::Ingest));
+        let watch =
+            |throttle: &Arc<Throttle>| Pressure::watch(Arc::clone(start.observed), Arc::clone(throttle));
         Ok(Self {
+            _pressure: throttle.as_ref().map(watch).transpose()?,
+            throttle,
             ingest: Workers::spawn(Role::Ingest, one, &processors.ingest, ingest, start)?,
             posting: Workers::spawn(Role::Posting, *posting_workers, &processors.posting, posting, start)?,
             settlement: Workers::spawn(Role::Settlement, one, &processors.settlement, settlement, start)?,
@@ -132,6 +146,12 @@ impl Pipeline {
             join: Workers::spawn(Role::Reconcile, one, &processors.join, reconcile, start)?,
             log: Arc::clone(start.log),
         })
+    }
+
+    /// What ingest's throttle does at the moment; `None` where ingest does not run, or takes the low lane as it comes.
+    #[must_use]
+    pub fn throttle(&self) -> Option<Reading> {
+        self.throttle.as_ref().map(|throttle| throttle.reading())
     }
 
     /// The log.

@@ -36,7 +36,7 @@ impl Processor for Join {
     }
 
     fn inputs(&self) -> Vec<Input> {
-        vec![Input { topic: Topic::ReconSides, assigned: Assigned::SameNumber, records_max: RECORDS_MAX }]
+        vec![Input::new(Topic::ReconSides, Assigned::SameNumber, RECORDS_MAX)]
     }
 
     fn changelog(&self) -> Changelog {

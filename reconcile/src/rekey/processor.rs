@@ -60,7 +60,7 @@ impl Processor for Rekey {
     }
 
     fn inputs(&self) -> Vec<Input> {
-        let input = |topic, records_max| Input { topic, assigned: Assigned::SameNumber, records_max };
+        let input = |topic, records_max| Input::new(topic, Assigned::SameNumber, records_max);
         vec![input(Topic::BillsLines, BILL_RECORDS_MAX), input(Topic::Journal, JOURNAL_RECORDS_MAX)]
     }
 

@@ -162,6 +162,8 @@ impl Role {
         let observed = move |of: &Self| match self {
             Self::Reader => of.is_processor(),
             Self::Importer => *of == Self::Join,
+            // It holds the low lane back while they are late.
+            Self::Ingest => matches!(of, Self::Posting | Self::Settlement),
             _ => false,
         };
         Self::ALL.into_iter().filter(observed)

@@ -28,7 +28,8 @@ use crate::log::{
     Assignment, CommitOutcome, Log, LogError, Member, Offset, Reader, Record, Session, TopicPartition,
     Transaction,
 };
-use crate::processor::{Processor, Stop};
+use crate::processor::{Input, Processor, Stop};
+use crate::throttle::Throttle;
 use schemas::batch::Hash;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -83,6 +84,8 @@ pub struct Options {
     /// Names that the deployment's members of this processor may have, this one's among them. Where a slot cannot be
     /// restored because of an open transaction, the ids of those that are no members now are fenced.
     pub pool: Vec<String>,
+    /// Bounds what is taken of inputs that yield; `None` = they do not.
+    pub throttle: Option<Arc<Throttle>>,
 }
 
 impl Default for Options {
@@ -97,6 +100,7 @@ impl Default for Options {
             look_back_bytes: 4 << 20,
             observing: false,
             pool: Vec::new(),
+            throttle: None,
         }
     }
 }
@@ -175,6 +179,8 @@ pub(crate) struct SlotRun<S> {
 pub(crate) struct InputRun {
     pub(crate) at: TopicPartition,
     pub(crate) records_max: usize,
+    /// Whether it waits while those behind are late.
+    pub(crate) yields: bool,
     /// Committed position.
     pub(crate) position: Offset,
     /// Records read and not yet consumed.
@@ -201,10 +207,11 @@ impl<S> SlotRun<S> {
 
 impl InputRun {
     /// An input of which nothing has been read beyond its committed position.
-    fn new(at: TopicPartition, records_max: usize, position: Offset) -> Self {
+    const fn new(at: TopicPartition, input: Input, position: Offset) -> Self {
         Self {
             at,
-            records_max,
+            records_max: input.records_max,
+            yields: input.yields,
             position,
             buffer: VecDeque::new(),
             read_to: position,

@@ -13,7 +13,7 @@ use super::resume::Resume;
 use super::{InputRun, Metadata, Now, Progress, Run, SlotRun, Worker, WorkerError, transactional_id};
 use crate::faults;
 use crate::log::{FetchLimit, Isolation, LogError, Offset, Position, TopicPartition};
-use crate::processor::{Assigned, Changelog, Processor, SlotState, Stop};
+use crate::processor::{Assigned, Changelog, Input, Processor, SlotState, Stop};
 use crate::store::Label;
 use schemas::batch::{self, Hash};
 
@@ -232,10 +232,9 @@ impl<P: Processor> Worker<P> {
             batch,
             hash,
             first: true,
-            inputs: inputs
-                .map(|((at, records_max), position)| InputRun::new(at, records_max, *position))
-                .collect(),
+            inputs: inputs.map(|((at, input), position)| InputRun::new(at, input, *position)).collect(),
             full_checkpoint: full || whole,
+            checkpointed_us: self.staggered(slot, now),
             replayed,
             ..SlotRun::new(state, now)
         };
@@ -274,11 +273,11 @@ impl<P: Processor> Worker<P> {
         Ok(None)
     }
 
-    fn inputs_of(&self, slot: u32) -> Vec<(TopicPartition, usize)> {
+    fn inputs_of(&self, slot: u32) -> Vec<(TopicPartition, Input)> {
         let inputs = self.processor.inputs().into_iter();
         inputs
             .filter(|input| input.assigned == Assigned::SameNumber || slot == 0)
-            .map(|input| (TopicPartition::new(input.topic, slot), input.records_max))
+            .map(|input| (TopicPartition::new(input.topic, slot), input))
             .collect()
     }
 

@@ -7,6 +7,7 @@ use crate::log::{
     CommitOutcome, FetchLimit, Isolation, LogError, Offset, Position, TopicPartition, Transaction,
 };
 use crate::processor::{Changelog, Decision, InputRecords, Processor, SlotState, Window};
+use crate::throttle::Took;
 use std::time::Duration;
 
 /// A decided slot, waiting for its commit.
@@ -25,11 +26,12 @@ impl<P: Processor> Worker<P> {
         self.poll(&mut run, now)?;
         faults::hit(faults::WORKER_AFTER_POLL)?;
         let due = now.monotonic_us.saturating_sub(run.last_window_us) >= self.options.window_us;
-        if !due && !full(&run) {
+        let share = self.share(&run, now);
+        if !due && !full(&run, &share) {
             self.run = Some(run);
             return Ok(Progress::Idle);
         }
-        let mut decided = self.decide(&mut run, now)?;
+        let mut decided = self.decide(&mut run, now, &share)?;
         if let Some(why) = self.drop_damaged(&mut run) {
             self.run = Some(run.again());
             return Ok(Progress::Rejoin(why));
@@ -47,7 +49,7 @@ impl<P: Processor> Worker<P> {
         match self.commit(transaction) {
             CommitOutcome::Committed { sequence } => {
                 faults::hit(faults::WORKER_AFTER_COMMIT)?;
-                let items = self.apply(&mut run, decided, sequence);
+                let items = self.apply(&mut run, decided, sequence, now);
                 faults::hit(faults::WORKER_AFTER_APPLY)?;
                 self.checkpoint_one(&mut run, now)?;
                 self.run = Some(run);
@@ -134,7 +136,12 @@ impl<P: Processor> Worker<P> {
         Ok(())
     }
 
-    fn decide(&self, run: &mut Run<P>, now: Now) -> Result<Vec<Decided<P::Change>>, WorkerError> {
+    fn decide(
+        &self,
+        run: &mut Run<P>,
+        now: Now,
+        share: &Share,
+    ) -> Result<Vec<Decided<P::Change>>, WorkerError> {
         let (mut all, mut bytes) = (Vec::new(), 0);
         for (slot, run) in run.slots.iter_mut().filter(|(_, run)| run.stopped.is_none() && !run.rests) {
             if bytes >= self.options.window_bytes {
@@ -151,7 +158,7 @@ impl<P: Processor> Worker<P> {
                 first: run.first,
                 business_us: now.business_us,
                 wall_us: now.wall_us,
-                inputs: run.inputs.iter().map(offer).collect(),
+                inputs: run.inputs.iter().map(|input| offer(input, share.of(input))).collect(),
                 looked_back: Vec::new(),
             };
             let offered: Vec<_> = window.inputs.iter().map(|input| (input.from, input.next)).collect();
@@ -203,8 +210,8 @@ impl<P: Processor> Worker<P> {
         transaction
     }
 
-    fn apply(&self, run: &mut Run<P>, decided: Vec<Decided<P::Change>>, sequence: u64) -> u64 {
-        let mut items = 0;
+    fn apply(&self, run: &mut Run<P>, decided: Vec<Decided<P::Change>>, sequence: u64, now: Now) -> u64 {
+        let (mut items, mut yielding, mut others) = (0, 0, false);
         for one in decided {
             let Some(slot) = run.slots.get_mut(&one.slot) else { continue };
             items += one.decision.items;
@@ -217,11 +224,37 @@ impl<P: Processor> Worker<P> {
                     input.position = offset;
                     let consumed = input.buffer.partition_point(|record| record.offset < offset);
                     input.buffer.drain(..consumed);
+                    if input.yields {
+                        yielding += consumed;
+                    } else {
+                        others |= consumed > 0;
+                    }
                 }
             }
             self.processor.apply(&mut slot.state, one.decision.change);
         }
+        if let Some(throttle) = &self.options.throttle {
+            let held_back = yields(run).any(|input| !input.buffer.is_empty());
+            throttle.took(now.monotonic_us, Took { yielding, held_back, others });
+        }
         items
+    }
+
+    /// What slots may take of their yielding inputs in this window.
+    fn share(&self, run: &Run<P>, now: Now) -> Share {
+        let allowed =
+            self.options.throttle.as_ref().and_then(|throttle| throttle.allowance(now.monotonic_us));
+        let hungry = yields(run).filter(|input| !input.buffer.is_empty()).count();
+        // At least one, so that a window that is due is never empty while records wait.
+        Share { each: allowed.map(|records| records.div_ceil(hungry.max(1)).max(1)) }
+    }
+
+    /// When a slot that is restored now counts as checkpointed, so that slots do not come due all at once, one behind the
+    /// other, for ever after.
+    pub(super) fn staggered(&self, slot: u32, now: Now) -> i64 {
+        let share =
+            i64::from(slot).saturating_mul(self.options.checkpoint_us) / i64::from(self.member.slots.max(1));
+        now.monotonic_us.saturating_sub(share)
     }
 
     /// Checkpoints at most one slot that is due, so that no window waits for all of them.
@@ -307,17 +340,35 @@ fn buffered<P: Processor>(run: &Run<P>) -> usize {
         .sum()
 }
 
-/// Whether some input has all that a window takes.
-fn full<P: Processor>(run: &Run<P>) -> bool {
-    let slots = run.slots.values().filter(|slot| !slot.rests);
-    slots.flat_map(|slot| &slot.inputs).any(|input| input.buffer.len() >= input.records_max)
+/// How many records of an input that yields a slot may take; `None` = as many as of another.
+struct Share {
+    each: Option<usize>,
 }
 
-/// What an input gives to a window: the first of its buffered records, in place.
-fn offer(input: &InputRun) -> InputRecords<'_> {
+impl Share {
+    fn of(&self, input: &InputRun) -> usize {
+        self.each.filter(|_| input.yields).map_or(input.records_max, |most| most.min(input.records_max))
+    }
+}
+
+/// Inputs that yield.
+fn yields<P: Processor>(run: &Run<P>) -> impl Iterator<Item = &InputRun> {
+    run.slots.values().flat_map(|slot| &slot.inputs).filter(|input| input.yields)
+}
+
+/// Whether some input has all that a window takes. One that yields waits for the window's time.
+fn full<P: Processor>(run: &Run<P>, share: &Share) -> bool {
+    let slots = run.slots.values().filter(|slot| !slot.rests);
+    let mut inputs =
+        slots.flat_map(|slot| &slot.inputs).filter(|input| !(input.yields && share.each.is_some()));
+    inputs.any(|input| input.buffer.len() >= input.records_max)
+}
+
+/// What an input gives to a window: the first of its buffered records, at most so many, in place.
+fn offer(input: &InputRun, records_max: usize) -> InputRecords<'_> {
     // The buffer was made contiguous.
     let (buffered, _) = input.buffer.as_slices();
-    let records = buffered.get(..input.records_max).unwrap_or(buffered);
+    let records = buffered.get(..records_max).unwrap_or(buffered);
     let all = records.len() == input.buffer.len();
     let next = match records.last() {
         _ if all => input.read_to,

@@ -209,7 +209,7 @@ impl Processor for CourierProcessor {
         "courier"
     }
     fn inputs(&self) -> Vec<Input> {
-        let input = |topic| Input { topic, assigned: Assigned::SameNumber, records_max: 7 };
+        let input = |topic| Input::new(topic, Assigned::SameNumber, 7);
         vec![input(Topic::Commands), input(Topic::Credits)]
     }
     fn changelog(&self) -> Changelog {

@@ -10,3 +10,4 @@ mod resting;
 mod resume;
 mod tally;
 mod window_bytes;
+mod yielding;

@@ -23,7 +23,7 @@ impl Processor for ByThrees {
         "by-threes"
     }
     fn inputs(&self) -> Vec<Input> {
-        vec![Input { topic: Topic::Commands, assigned: Assigned::SameNumber, records_max: 100 }]
+        vec![Input::new(Topic::Commands, Assigned::SameNumber, 100)]
     }
     fn changelog(&self) -> Changelog {
         Changelog::Inputs

@@ -87,7 +87,7 @@ impl Processor for TallyProcessor {
         "tally"
     }
     fn inputs(&self) -> Vec<Input> {
-        let input = |topic| Input { topic, assigned: Assigned::SameNumber, records_max: 5 };
+        let input = |topic| Input::new(topic, Assigned::SameNumber, 5);
         vec![input(Topic::Commands), input(Topic::Credits)]
     }
     fn changelog(&self) -> Changelog {

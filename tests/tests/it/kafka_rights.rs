@@ -4,7 +4,7 @@
 use crate::main_job::{judged, send_and_lose};
 use bytes::Bytes;
 use ledgerflow::basis;
-use ledgerflow::runtime::Setup;
+use ledgerflow::runtime::{Setup, WATCHED};
 use ledgerflow_tests::bill::source;
 use ledgerflow_tests::broker::Broker;
 use ledgerflow_tests::forty_five::{self, MORNING};
@@ -19,6 +19,7 @@ use stream::log::{
     CommitOutcome, FetchLimit, Isolation, Log, LogError, Member, OutRecord, Position, TopicPartition,
     Transaction,
 };
+use stream::throttle::Delay;
 
 const COUNTS: PartitionCounts = PartitionCounts { events: 2, internal: 4 };
 const SECOND: i64 = 1_000_000;
@@ -54,6 +55,9 @@ fn the_main_job_with_no_more_rights_than_needed() {
         assert!(opened[0].is_ok() && opened[1].is_err(), "{role:?}: {opened:?}");
     }
     basis::check(&open(&broker, &options, Role::Reader), &setup).unwrap();
+    // Ingest sees how far those behind it are.
+    let looking = KafkaLog::open_observing(broker.as_user(&options, Role::Ingest)).unwrap();
+    Delay::new(&looking, &WATCHED, 0).unwrap().look(&looking, 1).unwrap();
     // What writes events with a client of its own is no part of the program.
     let parts = Role::ALL.into_iter().filter(|role| *role != Role::Upstream);
     let parts = parts.map(|role| (role, open(&broker, &options, role))).collect();

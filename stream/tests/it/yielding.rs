@@ -1,0 +1,139 @@
+//! An input that yields is taken at the throttle's rate while others are busy, never not at all, and freely when it is
+//! alone.
+
+use crate::nothing::Nothing;
+use schemas::topics::{PartitionCounts, Topic};
+use std::sync::Arc;
+use stream::log::{Log, OutRecord, Record, TopicPartition};
+use stream::processor::{Assigned, Changelog, Decision, Input, Processor, Stop, Window};
+use stream::sim::{Faults, SimLog, SimSettings};
+use stream::throttle::{LEAST_PER_S, Settings, Throttle};
+use stream::worker::{MemoryCheckpoints, Now, Options, Worker};
+
+const SLOTS: u32 = 2;
+const BULK: Topic = Topic::Commands;
+const OTHERS: Topic = Topic::Credits;
+
+/// Reads.
+struct Reads;
+
+impl Processor for Reads {
+    type Slot = Nothing;
+    type Change = ();
+
+    fn name(&self) -> &'static str {
+        "reads"
+    }
+    fn inputs(&self) -> Vec<Input> {
+        let of = |topic| Input::new(topic, Assigned::SameNumber, 10_000);
+        vec![of(OTHERS), Input { yields: true, ..of(BULK) }]
+    }
+    fn changelog(&self) -> Changelog {
+        Changelog::Inputs
+    }
+    fn slots(&self) -> u32 {
+        SLOTS
+    }
+    fn open(&self, _: u32) -> Nothing {
+        Nothing
+    }
+    fn decide(&self, _: &Nothing, window: Window) -> Result<Option<Decision<()>>, Stop> {
+        let read: usize = window.inputs.iter().map(|input| input.records.len()).sum();
+        let decision = Decision { change: (), records: vec![], consumed: vec![], hash: [1; 32], items: 0 };
+        Ok((window.first || read > 0).then_some(decision))
+    }
+    fn apply(&self, _: &mut Nothing, (): ()) {}
+    fn replay(&self, _: &mut Nothing, _: TopicPartition, _: &Record) -> Result<(), Stop> {
+        Ok(())
+    }
+}
+
+/// A worker of a second in steps of 10 ms, and the log it reads.
+struct Bench {
+    log: SimLog,
+    worker: Worker<Reads>,
+    throttle: Arc<Throttle>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let counts = PartitionCounts { events: 1, internal: SLOTS };
+        let log = SimLog::new(SimSettings::new(1, counts).with_faults(Faults::NONE));
+        let throttle = Arc::new(Throttle::new(Settings { slower_percent: 20 }));
+        let options = Options { throttle: Some(Arc::clone(&throttle)), ..Options::default() };
+        let kept = Box::new(MemoryCheckpoints::default());
+        let worker = Worker::new(Reads, Arc::new(log.process()), "1", options, kept);
+        let mut bench = Self { log, worker, throttle };
+        bench.second(0, 0);
+        bench
+    }
+
+    fn send(&self, topic: Topic, each: usize) {
+        let of = |slot| TopicPartition::new(topic, slot);
+        let sent = (0..SLOTS).flat_map(|slot| vec![OutRecord::new(of(slot), "x".into()); each]);
+        self.log.append(sent.collect()).unwrap();
+    }
+
+    fn taken(&self, topic: Topic) -> i64 {
+        let of_topic = self.worker.positions().into_iter().filter(|(at, _)| at.topic == topic);
+        of_topic.map(|(_, position)| position).sum()
+    }
+
+    /// A second in which so many records of the others come to each slot every 10 ms, and those behind are so far
+    /// behind: what was taken of the bulk.
+    fn second(&mut self, others: usize, behind_us: i64) -> i64 {
+        let before = self.taken(BULK);
+        for _ in 0..100 {
+            if others > 0 {
+                self.send(OTHERS, others);
+            }
+            self.log.advance(10_000);
+            let us = self.log.now_us();
+            self.throttle.observe(us, behind_us);
+            self.worker.step(Now { business_us: us, wall_us: us, monotonic_us: us }).unwrap();
+        }
+        self.taken(BULK) - before
+    }
+}
+
+#[test]
+fn bulk_alone_is_taken_as_it_comes() {
+    let mut bench = Bench::new();
+    bench.send(BULK, 30_000);
+    assert_eq!(bench.second(0, 5_000), 60_000);
+}
+
+#[test]
+fn bulk_beside_others_rises_while_nobody_is_late_and_falls_when_they_are() {
+    let mut bench = Bench::new();
+    bench.second(3, 5_000);
+    bench.send(BULK, 100_000);
+    let least = i64::try_from(LEAST_PER_S).unwrap();
+    let first = bench.second(3, 5_000);
+    assert!((least..3 * least).contains(&first), "{first}");
+    let mut taken = first;
+    for _ in 0..4 {
+        let more = bench.second(3, 5_000);
+        assert!(more > taken, "{more} after {taken}");
+        taken = more;
+    }
+    for _ in 0..6 {
+        bench.second(3, 8_000);
+    }
+    let late = bench.second(3, 8_000);
+    assert!(late < taken / 2 && late > least / 2, "{late} after {taken}");
+    // The others were never held back.
+    let sent = 100 * 3 * i64::from(SLOTS) * 13;
+    assert!(sent - bench.taken(OTHERS) <= 3 * i64::from(SLOTS), "{} of {sent}", bench.taken(OTHERS));
+}
+
+#[test]
+fn bulk_never_stands_still_even_where_everything_is_jammed() {
+    let mut bench = Bench::new();
+    bench.second(3, 5_000);
+    bench.send(BULK, 10_000);
+    bench.second(3, 900_000);
+    let taken = bench.second(3, 900_000);
+    // One record a slot and window of 10 ms.
+    assert_eq!(taken, 100 * i64::from(SLOTS));
+}
