@@ -30,6 +30,16 @@ pub const OWN_RULE: &str = r#"
       - { debit: "{data.other}", asset: CNY, amount: data.amount, overdraft: "15.00", if_present: data.other }
       - { credit: "{data.to}", asset: CNY, amount: data.amount }
       - { credit: "{data.to}", asset: CNY, amount: data.amount, if_present: data.other }
+  - type: wallet.swept
+    at_most: debit
+    legs:
+      - { debit: "{data.from}", asset: CNY, amount: data.amount }
+      - { credit: "bank:main", asset: CNY, amount: data.amount }
+"#;
+
+/// Accounts of the company's own, behind those that are built in: they may be moved so much and so often in two seconds.
+pub const OWN_ACCOUNTS: &str = r#"
+  - { pattern: "riders:*:card", normal: credit, limit: { overdraft: "60" }, velocity: [{ side: debit, window_s: 2, amount_max: "30", count_max: 3 }] }
 "#;
 
 /// What must become of an id's first record.
@@ -42,6 +52,8 @@ enum Expect {
     IfOpen,
     /// Booked, or refused for what it says of the event that it gives back: it depends on what came before.
     IfThere,
+    /// Booked, or refused for want of funds, or as too much was moved: it depends on the time, too.
+    IfSlow,
 }
 
 /// One thing that comes from outside.
@@ -92,6 +104,8 @@ impl History {
         history.linked();
         history.holds();
         history.overdrafts();
+        history.cards();
+        history.sweeps();
         history.descriptions();
         history.adjustments();
         history.payments();
@@ -283,6 +297,38 @@ impl History {
         }
     }
 
+    /// Payments by cards that may be moved so much and so often, within a partition and over two, and put on hold.
+    fn cards(&mut self) {
+        for _ in 0..10 {
+            let (id, to, time) = (self.id(), self.wallet(), self.time());
+            let card = format!("riders:{}:card", self.prng.below(2));
+            let subject = if self.prng.below(2) == 0 { card.clone() } else { self.wallet() };
+            let amount = yuan(1 + self.prng.below(1_200));
+            if self.prng.below(5) == 0 {
+                let data = json!({ "account": card, "asset": "CNY", "amount": amount });
+                let event = Event { id, kind: "hold.placed", subject, time: time.into(), data };
+                self.send(&event, Expect::IfSlow);
+                continue;
+            }
+            let event = Event::transfer(&id, &subject, time, (&card, &to), &amount);
+            self.send(&event, Expect::IfSlow);
+            if self.prng.below(4) == 0 {
+                let (id, data) = (self.id(), json!({ "event": event.id }));
+                self.send(&Event { id, kind: "event.reversed", data, ..event }, Expect::IfThere);
+            }
+        }
+    }
+
+    /// What is in wallets goes to the bank, up to an amount.
+    fn sweeps(&mut self) {
+        for _ in 0..3 {
+            let (id, from, time) = (self.id(), self.wallet(), self.time().into());
+            let subject = if self.prng.below(2) == 0 { from.clone() } else { self.wallet() };
+            let data = json!({ "from": from, "amount": yuan(1 + self.prng.below(9_000)) });
+            self.send(&Event { id, kind: "wallet.swept", subject, time, data }, Expect::IfFunded);
+        }
+    }
+
     /// Adjustments proposed, approved and rejected in any order and by any lane: who sends them is whose lane it is. And
     /// moves of what may lie in suspense.
     fn adjustments(&mut self) {
@@ -464,6 +510,7 @@ impl History {
             Expect::IfThere => {
                 stands(outcome, &["unknown_event", "not_reversible", "exceeds_original", "timed_out"])
             }
+            Expect::IfSlow => stands(outcome, &["velocity_exceeded", "timed_out"]),
         };
         assert!(holds, "{id}: {outcome}, expected {expect:?}");
         for (outcome, other) in fates.iter().filter(|(outcome, _)| repeats(outcome)) {

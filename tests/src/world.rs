@@ -262,6 +262,13 @@ impl World {
         world
     }
 
+    /// The embedded log, shared.
+    #[must_use]
+    pub fn embedded_log(&self) -> Arc<EmbeddedLog> {
+        let Ground::Embedded { log, .. } = &self.ground else { panic!("not on an embedded log") };
+        Arc::clone(log.as_ref().unwrap())
+    }
+
     /// The log, seen by nobody's process.
     #[must_use]
     pub fn log(&self) -> &dyn Log {

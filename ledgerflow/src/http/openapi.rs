@@ -76,6 +76,18 @@ const BALANCES: Columns = &[
     ("previous_balance", Amount),
 ];
 
+const BALANCES_OF_ONE: Columns = &[
+    ("account", Text),
+    ("asset", Text),
+    ("balance", Amount),
+    ("normal_side", Text),
+    ("entries", Number),
+    ("last_date", Text),
+    ("previous_balance", Amount),
+    ("pending", Amount),
+    ("estimated", Amount),
+];
+
 const JOB: &[(&str, Columns)] = &[
     (
         "events",
@@ -260,7 +272,7 @@ pub const OPERATIONS: &[Operation] = &[
         about: "Balances of an account now, or at the end of a day.",
         parameters: &["as_of"],
         tables: &[
-            ("?balances", BALANCES),
+            ("?balances", BALANCES_OF_ONE),
             (
                 "?closing balances",
                 &[

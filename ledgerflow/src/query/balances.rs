@@ -1,6 +1,8 @@
 //! Balances: now, at the end of a day, page by page, and per asset.
 
 use super::books::Books;
+use super::in_flight::InFlight;
+use super::shown::Shown;
 use super::{Answer, Ending};
 use crate::cli::output::{Cell, Table};
 use anyhow::Context;
@@ -9,6 +11,7 @@ use schemas::dates::Day;
 use schemas::money;
 use schemas::topics::Topic;
 use std::collections::BTreeMap;
+use stream::log::Offset;
 
 /// Most accounts that a prefix lists.
 const ACCOUNTS_MAX: usize = 10_000;
@@ -24,15 +27,21 @@ fn owned(balance: Balance<'_>) -> Balance<'static> {
 
 /// Balances of one account over all slots (the ledger's own accounts may live anywhere).
 pub(super) fn balances_of(books: &Books, account: &str) -> anyhow::Result<Vec<Balance<'static>>> {
+    Ok(settled(books, account)?.0)
+}
+
+/// The same, and up to where each partition of `journal` was read for them.
+fn settled(books: &Books, account: &str) -> anyhow::Result<(Vec<Balance<'static>>, BTreeMap<u32, Offset>)> {
     let account = account.to_owned();
-    books
-        .settlement(move |worker| {
-            let rules = worker.processor().rules();
-            let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
-            let found = slots.flat_map(|slot| rules.balances_of(slot, &account));
-            found.map(owned).collect::<Vec<_>>()
-        })
-        .map(|found| found.concat())
+    let found = books.settlement(move |worker| {
+        let rules = worker.processor().rules();
+        let slots = worker.slots().into_iter().filter_map(|slot| worker.slot(slot));
+        let found = slots.flat_map(|slot| rules.balances_of(slot, &account));
+        let read = worker.positions().into_iter().filter(|(at, _)| at.topic == Topic::Journal);
+        (found.map(owned).collect::<Vec<_>>(), read.collect::<Vec<_>>())
+    })?;
+    let (balances, read): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+    Ok((balances.concat(), read.concat().into_iter().map(|(at, offset)| (at.partition, offset)).collect()))
 }
 
 fn balances_below(books: &Books, prefix: &str) -> anyhow::Result<Vec<Balance<'static>>> {
@@ -54,12 +63,10 @@ pub(super) fn balance(books: &Books, account: &str, as_of: Option<&str>) -> anyh
         return closing(books, account, Day::parse(day)?);
     }
     let prefix = account.strip_suffix('*').or_else(|| account.ends_with(':').then_some(account));
-    let mut found = match prefix {
-        Some(prefix) => balances_below(books, prefix)?,
-        None => balances_of(books, account)?,
-    };
+    let Some(prefix) = prefix else { return of_one(books, account) };
+    let mut found = balances_below(books, prefix)?;
     if found.is_empty() {
-        return Ok(Answer::says(Ending::NotFound, format!("no balance of {account}")));
+        return Ok(none(account));
     }
     let more = found.len().saturating_sub(ACCOUNTS_MAX);
     found.truncate(ACCOUNTS_MAX);
@@ -68,20 +75,53 @@ pub(super) fn balance(books: &Books, account: &str, as_of: Option<&str>) -> anyh
     Ok(answer)
 }
 
-fn table(title: &str, balances: impl IntoIterator<Item = Balance<'static>>) -> Table {
-    let columns = ["account", "asset", "balance", "normal_side", "entries", "last_date", "previous_balance"];
-    let mut table = Table::new(title, &columns);
-    for b in balances {
-        table.row([
-            b.account.into_owned().into(),
-            b.asset.into_owned().into(),
-            Cell::amount(b.balance),
-            b.normal_side.name().into(),
-            b.seq.into(),
-            b.last_date.into(),
-            Cell::amount(b.previous_balance),
-        ]);
+fn none(account: &str) -> Answer {
+    Answer::says(Ending::NotFound, format!("no balance of {account}"))
+}
+
+/// Balances of one account with what is on its way to it.
+fn of_one(books: &Books, account: &str) -> anyhow::Result<Answer> {
+    let (found, read) = settled(books, account)?;
+    let on_its_way = InFlight::to(books, account, &read)?;
+    let shown = Shown::of(books, [account.to_owned()].into())?;
+    let mut table = Table::new("balances", &[&COLUMNS[..], &["pending", "estimated"]].concat());
+    for balance in &found {
+        let pending = on_its_way.of(&balance.asset);
+        let net: i128 = balance.debit_minus_credit_minor.parse()?;
+        let estimated = net.checked_add(pending).context("the estimated balance is too large")?;
+        let asset = balance.asset.to_string();
+        let more = [shown.balance(account, pending, &asset), shown.balance(account, estimated, &asset)];
+        table.row(cells(balance.clone()).into_iter().chain(more));
     }
+    let side = books.setup.settlement()?.rules().normal_side(account);
+    for asset in on_its_way.assets().filter(|asset| found.iter().all(|balance| balance.asset != *asset)) {
+        let [nothing, pending] = [0, on_its_way.of(asset)].map(|net| shown.balance(account, net, asset));
+        let (account, estimated) = (account.into(), pending.clone());
+        let row =
+            [account, asset.into(), nothing.clone(), side.name().into(), 0_u64.into(), "".into(), nothing];
+        table.row(row.into_iter().chain([pending, estimated]));
+    }
+    Ok(if table.rows.is_empty() { none(account) } else { Answer::tables(vec![table]) })
+}
+
+const COLUMNS: [&str; 7] =
+    ["account", "asset", "balance", "normal_side", "entries", "last_date", "previous_balance"];
+
+fn cells(balance: Balance<'static>) -> [Cell; 7] {
+    [
+        balance.account.into_owned().into(),
+        balance.asset.into_owned().into(),
+        Cell::amount(balance.balance),
+        balance.normal_side.name().into(),
+        balance.seq.into(),
+        balance.last_date.into(),
+        Cell::amount(balance.previous_balance),
+    ]
+}
+
+fn table(title: &str, balances: impl IntoIterator<Item = Balance<'static>>) -> Table {
+    let mut table = Table::new(title, &COLUMNS);
+    balances.into_iter().for_each(|balance| table.row(cells(balance)));
     table
 }
 

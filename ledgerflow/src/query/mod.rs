@@ -20,6 +20,7 @@ pub mod figures;
 mod head;
 mod history;
 pub mod holds;
+mod in_flight;
 mod job;
 pub mod journal;
 mod later;

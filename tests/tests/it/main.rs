@@ -7,6 +7,7 @@ mod compose_files;
 mod compose_stack;
 mod conformance;
 mod idle;
+mod in_flight;
 #[cfg(feature = "kafka")]
 mod kafka_faults;
 #[cfg(feature = "kafka")]

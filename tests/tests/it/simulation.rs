@@ -7,7 +7,7 @@ use audit::AuditLimit;
 use ingest::principals::Writers;
 use ledgerflow::runtime::Setup;
 use ledgerflow_tests::books::{self, Books};
-use ledgerflow_tests::history::{Arrival, CUT_OVER, History, OWN_RULE};
+use ledgerflow_tests::history::{Arrival, CUT_OVER, History, OWN_ACCOUNTS, OWN_RULE};
 use ledgerflow_tests::world::{Cast, World};
 use schemas::dates::parse_instant;
 use schemas::topics::PartitionCounts;
@@ -67,6 +67,7 @@ fn casts() -> [Cast; 2] {
         let id_page_rows = 5;
         let mut setup = Setup { compaction, time_zone, id_page_rows, ..Setup::new(COUNTS) };
         setup.rules.0.push_str(OWN_RULE);
+        setup.chart.0.push_str(OWN_ACCOUNTS);
         // A history is a few seconds long: time is told often.
         setup.ingest.tick_ms = 200;
         // Whose event it is depends on its lane alone.
@@ -342,6 +343,7 @@ fn the_books_are_right_under_every_fault() {
         "refused:no_principal",
         "refused:self_approval",
         "refused:proposal_not_open",
+        "refused:velocity_exceeded",
     ];
     for outcome in outcomes {
         assert!(shown.outcomes.contains_key(outcome), "no event was {outcome}");
