@@ -14,7 +14,8 @@ use schemas::money;
 use schemas::reason::Reason;
 use schemas::velocity::{BUCKETS, VelocityRule, over_us};
 use schemas::wire::{self, Moved, MovedPart, Side, journal_item::Item};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// Most meters that one tick forgets; the next one goes on.
 pub const FORGOTTEN_MAX: usize = 4_096;
@@ -58,7 +59,10 @@ impl Meter {
 
     /// What was moved in a part, from now on; those that count no more in it are forgotten.
     fn set(&mut self, part: i64, volume: Volume) {
-        self.0 = self.0.split_off(&part.saturating_sub(BUCKETS));
+        let from = part.saturating_sub(BUCKETS);
+        if self.0.first_key_value().is_some_and(|(first, _)| *first < from) {
+            self.0 = self.0.split_off(&from);
+        }
         self.0.insert(part, volume);
     }
 
@@ -108,29 +112,54 @@ pub fn of_wire(moved: &Moved) -> impl Iterator<Item = Move> {
     })
 }
 
-/// What was moved of the accounts of a slot.
+/// What was moved of the accounts of a slot. Looked up by hash; whatever is told of all of them is sorted.
 #[derive(Debug, Default)]
 pub struct VelocityTable {
-    meters: BTreeMap<MeterKey, Meter>,
+    meters: HashMap<Arc<MeterKey>, Kept>,
     /// By the time from which nothing of it counts.
-    over: BTreeSet<(i64, MeterKey)>,
-    dirty: BTreeSet<MeterKey>,
+    over: BTreeSet<(i64, Arc<MeterKey>)>,
+    /// Changed since the last checkpoint; one that came back after it was forgotten stands here twice.
+    dirty: Vec<Arc<MeterKey>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    name: Arc<MeterKey>,
+    meter: Meter,
+    /// Whether it stands in [`VelocityTable::dirty`].
+    dirty: bool,
 }
 
 impl VelocityTable {
     /// Every account, asset and window of which something was moved, sorted.
     pub fn all(&self) -> impl Iterator<Item = (&MeterKey, &Meter)> {
-        self.meters.iter()
+        let mut all: Vec<_> = self.meters.values().map(|kept| (&*kept.name, &kept.meter)).collect();
+        all.sort_unstable_by_key(|(key, _)| *key);
+        all.into_iter()
+    }
+
+    fn meter(&self, key: &MeterKey) -> Option<&Meter> {
+        self.meters.get(key).map(|kept| &kept.meter)
     }
 
     pub(crate) fn set(&mut self, Move { key, part, volume }: Move) {
-        let meter = self.meters.entry(key.clone()).or_default();
-        let before = meter.over_us(key.3);
-        meter.set(part, volume);
-        let after = meter.over_us(key.3);
-        self.over.remove(&(before, key.clone()));
-        self.over.insert((after, key.clone()));
-        self.dirty.insert(key);
+        if !self.meters.contains_key(&key) {
+            let name = Arc::new(key.clone());
+            let kept = Kept { name: Arc::clone(&name), meter: Meter::default(), dirty: false };
+            self.meters.insert(name, kept);
+        }
+        let Some(kept) = self.meters.get_mut(&key) else { return };
+        let before = kept.meter.over_us(key.3);
+        let is_new = kept.meter.0.is_empty();
+        kept.meter.set(part, volume);
+        let after = kept.meter.over_us(key.3);
+        if is_new || before != after {
+            self.over.remove(&(before, Arc::clone(&kept.name)));
+            self.over.insert((after, Arc::clone(&kept.name)));
+        }
+        if !std::mem::replace(&mut kept.dirty, true) {
+            self.dirty.push(Arc::clone(&kept.name));
+        }
     }
 
     /// Forgets meters of which nothing counts any more.
@@ -139,29 +168,37 @@ impl VelocityTable {
             if self.over.first().is_none_or(|(over_us, _)| *over_us > tick_us) {
                 return;
             }
-            let Some((_, key)) = self.over.pop_first() else { return };
-            self.meters.remove(&key);
-            self.dirty.insert(key);
+            let Some((_, name)) = self.over.pop_first() else { return };
+            self.meters.remove(&*name);
+            self.dirty.push(name);
         }
     }
 
     pub(crate) fn load(&mut self, key: &[u8], stored: &[u8]) -> Option<()> {
-        let (key, meter) = (key_of_bytes(key)?, Meter::decode(stored)?);
-        self.over.insert((meter.over_us(key.3), key.clone()));
-        self.meters.insert(key, meter);
+        let (name, meter) = (Arc::new(key_of_bytes(key)?), Meter::decode(stored)?);
+        self.over.insert((meter.over_us(name.3), Arc::clone(&name)));
+        self.meters.insert(Arc::clone(&name), Kept { name, meter, dirty: false });
         Some(())
     }
 
     /// Keys changed since the last call, as in a checkpoint, with what is there now.
     pub(crate) fn take_dirty(&mut self, mut each: impl FnMut(&[u8], Option<&[u8]>)) {
-        for key in std::mem::take(&mut self.dirty) {
-            each(&key_bytes(&key), self.meters.get(&key).map(Meter::encode).as_deref());
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.sort_unstable();
+        dirty.dedup();
+        for name in dirty {
+            let kept = self.meters.get_mut(&*name);
+            let stored = kept.map(|kept| {
+                kept.dirty = false;
+                kept.meter.encode()
+            });
+            each(&key_bytes(&name), stored.as_deref());
         }
     }
 
     /// Everything, as in a checkpoint, sorted.
     pub(crate) fn pairs(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        self.meters.iter().map(|(key, meter)| (key_bytes(key), meter.encode())).collect()
+        self.all().map(|(key, meter)| (key_bytes(key), meter.encode())).collect()
     }
 
     pub(crate) fn dirty_bytes(&self) -> usize {
@@ -216,7 +253,7 @@ impl Overlay<'_> {
             let Some(amount_max) = rule.amount_max(asset) else { continue };
             let key = key_of(account, asset, rule);
             let meter = self.moves.meters.get(&key).map(|(meter, _)| meter);
-            let meter = meter.or_else(|| self.base.velocity.meters.get(&key));
+            let meter = meter.or_else(|| self.base.velocity.meter(&key));
             let moved = meter.map(|meter| meter.counted(rule.part_of(self.tick_us))).unwrap_or_default();
             let on_hold = self.volume_held(account, asset, side);
             let after = moved.plus(on_hold).plus(more);
@@ -257,7 +294,7 @@ impl Overlay<'_> {
         let rules = config.chart.resolve(account).map_or(&[][..], |class| &class.velocity);
         for rule in rules.iter().filter(|rule| rule.side == side && rule.amount_max(asset).is_some()) {
             let (key, part) = (key_of(account, asset, rule), rule.part_of(self.tick_us));
-            let base = self.base.velocity.meters.get(&key);
+            let base = self.base.velocity.meter(&key);
             let of_key = self.moves.meters.entry(key);
             let (meter, parts) =
                 of_key.or_insert_with(|| (base.cloned().unwrap_or_default(), BTreeSet::new()));
@@ -364,20 +401,32 @@ mod tests {
         table.set(mv(key("a"), 1, v(5, 1)));
         table.set(mv(key("a"), 3, v(7, 2)));
         table.set(mv(key("a"), 3, v(9, 3)));
-        let counted = |table: &VelocityTable, now| table.meters[&key("a")].counted(now);
+        let counted = |table: &VelocityTable, now| table.meter(&key("a")).unwrap().counted(now);
         assert_eq!([3, 9, 10, 11, 12].map(|now| counted(&table, now).amount), [14, 14, 9, 9, 0]);
         table.set(mv(key("b"), 2, v(1, 1)));
         table.set(mv(key("a"), 10, v(1, 1)));
-        assert_eq!(table.meters[&key("a")].parts().map(|(part, _)| part).collect::<Vec<_>>(), [3, 10]);
+        let parts =
+            |table: &VelocityTable| table.meter(&key("a")).unwrap().parts().map(|(part, _)| part).collect();
+        let (kept, want): (Vec<_>, _) = (parts(&table), [3, 10]);
+        assert_eq!(kept, want);
         table.forget(10_999_999);
         assert_eq!(table.meters.len(), 2);
         table.forget(11_000_000);
-        assert_eq!(table.meters.keys().collect::<Vec<_>>(), [&key("a")]);
+        assert_eq!(table.all().map(|(key, _)| key).collect::<Vec<_>>(), [&key("a")]);
         table.forget(19_000_000);
         assert!(table.meters.is_empty() && table.over.is_empty());
         let mut dirty = Vec::new();
         table.take_dirty(|key, meter| dirty.push((key_of_bytes(&key[1..]).unwrap(), meter.is_some())));
         assert_eq!(dirty, [(key("a"), false), (key("b"), false)]);
+        // One that comes back after it was forgotten is told once, as it is now.
+        table.set(mv(key("a"), 20, v(1, 1)));
+        table.forget(i64::MAX);
+        table.set(mv(key("a"), 30, v(2, 1)));
+        table.set(mv(key("a"), 30, v(3, 1)));
+        let mut told = Vec::new();
+        table.take_dirty(|_, meter| told.push(meter.map(|bytes| Meter::decode(bytes).unwrap())));
+        assert_eq!(told, [table.meter(&key("a")).cloned()]);
+        table.take_dirty(|_, _| panic!("told twice"));
     }
 
     #[test]
@@ -387,8 +436,8 @@ mod tests {
         table.set(mv(key("users:1:card"), 2, v(1, 1)));
         let mut again = VelocityTable::default();
         table.pairs().iter().for_each(|(key, value)| again.load(&key[1..], value).unwrap());
-        assert_eq!((again.pairs(), again.over), (table.pairs(), table.over));
-        assert_eq!(again.meters, table.meters);
+        assert_eq!((again.pairs(), &again.over), (table.pairs(), &table.over));
+        assert!(again.all().eq(table.all()));
         assert_eq!(key_of_bytes(b"a\0CNY\0\0\0\0\x01\0\0\0"), None);
     }
 }
