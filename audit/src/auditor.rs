@@ -11,6 +11,7 @@ use crate::days::DayCounts;
 use crate::edges::{self, Edges, Rejected};
 use crate::envelope::{self, Opened};
 use crate::finding::{Check, Findings, Place};
+use crate::ids::Ids;
 use crate::ingest::{EventSet, IngestSlot, WindowRead, lane_ranges};
 use crate::posting::{Around, CommandBatch, CreditBatch, Posting, debits, forward_on_channel};
 use crate::published::JsonBalance;
@@ -36,6 +37,7 @@ pub struct Auditor<'a> {
     pub(crate) chains: Chains,
     pub(crate) ingest: Vec<IngestSlot>,
     pub(crate) posting: Vec<Posting>,
+    pub(crate) ids: Ids,
     pub(crate) channels: Channels,
     pub(crate) recon: Recon,
     pub(crate) edges: Edges,
@@ -135,6 +137,7 @@ impl<'a> Auditor<'a> {
             chains: Chains::default(),
             ingest: (0..counts.events).map(IngestSlot::new).collect(),
             posting: (0..counts.internal).map(Posting::new).collect(),
+            ids: Ids::new(counts.internal, limit.ids, limit.findings_max),
             channels: Channels::default(),
             recon: Recon::new(limit.reconcile, limit.orders),
             edges: Edges::default(),
@@ -611,7 +614,7 @@ impl<'a> Auditor<'a> {
             found: &mut self.found,
             counts: self.counts,
             covered_from,
-            with_ids: self.limit.ids,
+            ids: &mut self.ids,
             changes_max: if self.limit.settlement { self.limit.changes_max } else { 0 },
         };
         posting.batch(place, opened, &items, &mut around);

@@ -1,7 +1,8 @@
 //! Named checks, how often each was made, and what it found.
 //!
-//! A check is *wrong* when no later record can make it right, *open* when its counterpart may still come. Bounded:
-//! of every check at most `findings_max` findings are kept, all are counted.
+//! A check is *wrong* when no later record can make it right, *open* when its counterpart may still come, *noted* when the
+//! books are right and somebody must look at what was sent. Bounded: of every check at most `findings_max` findings are
+//! kept, all are counted.
 
 use serde::Serialize;
 use std::fmt;
@@ -57,6 +58,7 @@ checks! {
     OutcomeConflict = "outcome.conflict", "A conflict has an original with another body.";
     OutcomeParked = "outcome.parked", "An event of which nothing may be known any more is parked, and booked only when a principal has let it in.";
     IdHorizon = "ids.horizon", "What is remembered of ids ends with time alone, and never begins again.";
+    IdReused = "ids.reused", "An event id is decided at one home: it was not sent again under another key.";
     OutcomeResolution = "outcome.resolution", "A pending command is resolved once, by the partition it was sent to.";
     OutcomeGroup = "outcome.group", "An event of several partitions is booked when each has put its part on hold, else refused and each told.";
     OutcomePending = "outcome.pending", "No command is pending (when quiesced).";
@@ -135,6 +137,8 @@ pub struct CheckResult {
     pub open: u64,
     /// How many could not be judged because retention or a bound has passed their counterpart.
     pub uncovered: u64,
+    /// How many of them somebody must look at though the books are right.
+    pub noted: u64,
     /// The first findings.
     pub findings: Vec<Finding>,
 }
@@ -145,6 +149,7 @@ struct Tally {
     wrong: u64,
     open: u64,
     uncovered: u64,
+    noted: u64,
     kept: Vec<Finding>,
 }
 
@@ -210,6 +215,15 @@ impl Findings {
         self.with(check, |t| t.uncovered += n);
     }
 
+    /// `n` of the things checked must be looked at though the books are right; `first` are some of them.
+    pub fn noted(&mut self, check: Check, n: u64, first: impl Iterator<Item = Finding>) {
+        let max = self.kept_max;
+        self.with(check, |t| {
+            t.noted += n;
+            t.kept.extend(first.take(max));
+        });
+    }
+
     /// Wrong when `ended` (nothing more can come), else open.
     pub fn overdue(&mut self, ended: bool, check: Check, place: impl fmt::Display, what: impl fmt::Display) {
         if ended {
@@ -235,6 +249,7 @@ impl Findings {
             wrong: t.wrong,
             open: t.open,
             uncovered: t.uncovered,
+            noted: t.noted,
             findings: t.kept.clone(),
         };
         Check::ALL.iter().zip(&self.tallies).map(one).collect()

@@ -8,12 +8,13 @@
 //! that its windows read -> what lies ahead -> edge topics -> reconciliation. Every defect is a [`Finding`] with its
 //! exact place; only a log that cannot be read is an error.
 //!
-//! Limits: memory grows with accounts (about 200 bytes each, 24 more per business day), event keys (41 to 82 bytes
-//! each, [`AuditLimit::ids`]) and what is in flight. Each topic has a reader of its own.
+//! Limits: memory grows with accounts (about 200 bytes each, 24 more per business day), event keys (47 to 94 bytes
+//! each in tables, up to 115 of the process, [`AuditLimit::ids`]) and what is in flight. Each topic has a reader of its own.
 //!
 //! Order relied on: records of one commit to one partition keep their order; a changelog batch is in the same commit
 //! as everything it names. So *wrong* means that no later record can make it right; *open* means that its counterpart
-//! may still come. With [`AuditLimit::quiesced`] nothing can come any more and open is wrong.
+//! may still come. With [`AuditLimit::quiesced`] nothing can come any more and open is wrong. *Noted* means that the books
+//! are right as they are, and that somebody must look at what was sent.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
@@ -29,6 +30,7 @@ mod days;
 mod edges;
 mod envelope;
 mod finding;
+mod ids;
 mod ingest;
 mod limits;
 mod merkle;
@@ -55,7 +57,7 @@ use stream::log::{Log, LogError};
 pub struct AuditLimit {
     /// Everything is at rest: what is in flight, pending or unread is wrong.
     pub quiesced: bool,
-    /// Whether event keys are kept, to find a key with two outcomes and duplicates without an original.
+    /// Whether event keys are kept, to find a key with two outcomes or at two homes, and duplicates without an original.
     pub ids: bool,
     /// Whether settlement runs: balances, closings and closed days are checked.
     pub settlement: bool,

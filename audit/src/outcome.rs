@@ -1,11 +1,12 @@
 //! One outcome per command: the decisions of a home partition against the commands its windows read.
 //!
-//! Bounded by event keys: 16 bytes of SHA-256 of the key and 24 of state each, 41 to 82 bytes with the table's slack.
-//! The check of keys may be left out; pending commands are then still held against their resolutions.
+//! Bounded by what is pending; what is known of event keys is in [`crate::ids`]. The check of keys may be left out; pending
+//! commands are then still held against their resolutions.
 
 use crate::amount;
 use crate::channel::LegClaim;
 use crate::finding::{Check, Findings, Place};
+use crate::ids::{Came, Decided, Ids, KeyDigest, Known, body_mark, key_digest};
 use prost::Message;
 use rustc_hash::FxHashMap;
 use schemas::wire::{
@@ -13,47 +14,10 @@ use schemas::wire::{
     RemoteLeg, RepairChannel, Resolution, Side, command, decision, proposal_state::State,
 };
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// Reason code of a refusal for a key used before with another body.
 pub const CONFLICT: &str = "conflict";
-
-type KeyDigest = [u8; 16];
-
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    body: u64,
-    decided: Decided,
-    /// Batch of home's journal in which it came.
-    home: u64,
-}
-
-/// Outcome of an original, and the partition and batch that hold its decision, in 64 bits: 53 of batch, 8 of partition
-/// (there are at most 256), 3 of outcome.
-#[derive(Debug, Clone, Copy)]
-struct Decided(u64);
-
-impl Decided {
-    fn new(outcome: i32, partition: u32, batch: u64) -> Self {
-        let outcome = u64::try_from(outcome).unwrap_or(0);
-        Self(batch << 11 | (u64::from(partition) & 0xff) << 3 | outcome & 7)
-    }
-
-    /// While it is pending the decision lies nowhere.
-    fn pending() -> Self {
-        Self::new(Outcome::Pending as i32, 0, 0)
-    }
-
-    fn outcome(self) -> i32 {
-        i32::try_from(self.0 & 7).unwrap_or(0)
-    }
-
-    /// Partition and batch.
-    fn lies(self) -> (u32, u64) {
-        (u32::try_from(self.0 >> 3 & 0xff).unwrap_or(0), self.0 >> 11)
-    }
-}
 
 #[derive(Debug, Clone)]
 struct Pending {
@@ -68,8 +32,10 @@ struct Pending {
 #[derive(Debug, Clone)]
 struct Group {
     legs: Vec<LegClaim>,
-    /// It waits for another event, and nobody is asked.
+    /// Nobody is asked: it waits for another event, or is parked.
     waits: bool,
+    /// The event that it waits for.
+    waits_for: Option<EventKey>,
     /// It gives another event back, whole: its legs are known when that is.
     whole: bool,
     /// It gives another event back, which was counted when it asked.
@@ -93,10 +59,9 @@ pub struct Outcomes {
     pub pending: u64,
 }
 
-/// Event keys and pending commands of one home partition.
+/// Pending commands of one home partition, and what it says of itself.
 #[derive(Debug, Default)]
 pub struct Home {
-    ids: FxHashMap<KeyDigest, Known>,
     pending: FxHashMap<KeyDigest, Pending>,
     /// Events given back, by asset: sums of debits.
     reversed: FxHashMap<KeyDigest, BTreeMap<String, i128>>,
@@ -104,25 +69,6 @@ pub struct Home {
     horizon: IdHorizon,
     /// Decisions so far.
     pub outcomes: Outcomes,
-}
-
-/// First 16 bytes of SHA-256 over the two texts, each preceded by its length.
-fn key_digest(event: Option<&EventKey>) -> KeyDigest {
-    let mut hasher = Sha256::new();
-    for text in event.iter().flat_map(|e| [&e.source, &e.id]) {
-        hasher.update((text.len() as u64).to_be_bytes());
-        hasher.update(text);
-    }
-    let hash: crate::merkle::Hash = hasher.finalize().into();
-    hash.first_chunk::<16>().copied().unwrap_or_default()
-}
-
-fn body_mark(body_hash: &[u8]) -> u64 {
-    let mut mark = 0_u64;
-    for byte in body_hash.iter().take(8) {
-        mark = mark << 8 | u64::from(*byte);
-    }
-    mark
 }
 
 /// The operation of a command, encoded; empty where its legs are booked.
@@ -186,14 +132,8 @@ pub fn event_name(event: Option<&EventKey>) -> String {
 }
 
 impl Home {
-    /// Number of event keys kept.
-    #[must_use]
-    pub fn ids(&self) -> usize {
-        self.ids.len()
-    }
-
     /// Takes a decision made at home.
-    pub fn decided(&mut self, place: Place, decision: &Decision, with_ids: bool, found: &mut Findings) {
+    pub fn decided(&mut self, place: Place, decision: &Decision, ids: &mut Ids, found: &mut Findings) {
         let key = key_digest(decision.event.as_ref());
         let named = || format!("{place} {}", event_name(decision.event.as_ref()));
         let outcome = decision.outcome();
@@ -214,11 +154,23 @@ impl Home {
         }
         self.may_be_booked(place, decision, found);
         self.admit(place, decision, found);
-        if !with_ids {
-            return;
+        if ids.is_kept() {
+            self.originals(place, decision, (key, ids), found);
         }
-        let body = body_mark(&decision.body_hash);
-        let known = self.ids.get(&key).copied();
+    }
+
+    /// Holds a decision against what is known of its key at this home.
+    fn originals(
+        &self,
+        place: Place,
+        decision: &Decision,
+        (key, ids): (KeyDigest, &mut Ids),
+        found: &mut Findings,
+    ) {
+        let named = || format!("{place} {}", event_name(decision.event.as_ref()));
+        let (outcome, body) = (decision.outcome(), body_mark(&decision.body_hash));
+        let home = place.at.partition;
+        let known = ids.get(&key, home);
         match outcome {
             Outcome::Duplicate => {
                 let named_at = (decision.original_partition, decision.original_batch);
@@ -249,7 +201,9 @@ impl Home {
                     _ => Decided::new(decision.outcome, place.at.partition, place.batch),
                 };
                 if recognised.is_none() {
-                    self.ids.insert(key, Known { body, decided, home: place.batch });
+                    let old = decision.occurred_at_us <= self.horizon.recognised_after_us;
+                    let came = Came::new(home, place.batch, old);
+                    ids.insert(decision.event.as_ref(), key, Known { body, decided, came }, found);
                 }
             }
         }
@@ -258,8 +212,8 @@ impl Home {
     /// Whether the answer to an event that came before must be the same again.
     fn is_recognised(&self, known: &Known, decision: &Decision) -> bool {
         let old = decision.occurred_at_us <= self.horizon.recognised_after_us;
-        let pending = known.decided.outcome() == Outcome::Pending as i32;
-        pending || known.home >= if old { self.horizon.kept_from } else { self.horizon.recognised_from }
+        known.decided.is_pending()
+            || known.came.batch() >= if old { self.horizon.kept_from } else { self.horizon.recognised_from }
     }
 
     /// What may have been booked before anything that is known is parked.
@@ -291,7 +245,7 @@ impl Home {
     }
 
     /// Takes what is remembered of ids from now on.
-    pub fn remembers(&mut self, place: Place, to: &IdHorizon, found: &mut Findings) {
+    pub fn remembers(&mut self, place: Place, to: &IdHorizon, ids: &mut Ids, found: &mut Findings) {
         let of = |h: &IdHorizon| [h.recognised_from, h.kept_from];
         let from = |h: &IdHorizon| [h.recognised_after_us, h.kept_after_us];
         let first = self.horizon == IdHorizon::default();
@@ -301,15 +255,12 @@ impl Home {
         found.that(Check::IdHorizon, !falls && !above, || {
             (format!("{place}"), format!("{to:?} after {:?}", self.horizon))
         });
-        if to.kept_from > self.horizon.kept_from {
-            let pending = |known: &Known| known.decided.outcome() == Outcome::Pending as i32;
-            self.ids.retain(|_, known| known.home >= to.kept_from || pending(known));
-        }
+        ids.remembers(place.at.partition, place.batch, to);
         self.horizon = to.clone();
     }
 
     /// Takes the verdict on a pending command.
-    pub fn resolved(&mut self, place: Place, resolution: &Resolution, found: &mut Findings) {
+    pub fn resolved(&mut self, place: Place, resolution: &Resolution, ids: &mut Ids, found: &mut Findings) {
         let key = key_digest(resolution.event.as_ref());
         let named = || format!("{place} {}", event_name(resolution.event.as_ref()));
         let outcome = resolution.outcome();
@@ -330,9 +281,8 @@ impl Home {
         } else {
             self.outcomes.refused += 1;
         }
-        if let Some(known) = self.ids.get_mut(&key) {
-            known.decided = Decided::new(resolution.outcome, resolution.from, resolution.batch);
-        }
+        let decided = Decided::new(resolution.outcome, resolution.from, resolution.batch);
+        ids.decide(&key, place.at.partition, decided);
     }
 
     /// Takes the answer of a partition that was asked to put its part on hold.
@@ -348,7 +298,7 @@ impl Home {
     }
 
     /// Takes the decision on an event that was pending at this home.
-    pub fn concluded(&mut self, place: Place, decision: &Decision, found: &mut Findings) {
+    pub fn concluded(&mut self, place: Place, decision: &Decision, ids: &mut Ids, found: &mut Findings) {
         let key = key_digest(decision.event.as_ref());
         let named = || format!("{place} {}", event_name(decision.event.as_ref()));
         let outcome = decision.outcome();
@@ -376,9 +326,8 @@ impl Home {
         } else {
             self.outcomes.refused += 1;
         }
-        if let Some(known) = self.ids.get_mut(&key) {
-            known.decided = Decided::new(decision.outcome, place.at.partition, place.batch);
-        }
+        let home = place.at.partition;
+        ids.decide(&key, home, Decided::new(decision.outcome, home, place.batch));
     }
 
     /// What is given back of an event grows with each that gives it back, and is taken off again where one is refused
@@ -430,7 +379,7 @@ impl Home {
         for p in pending {
             let what = match &p.group {
                 None => format!("asked partition {} by sequence {}, no verdict", p.to, p.sequence),
-                Some(group) => format!("asked {} partitions, no decision", group.answers.len()),
+                Some(group) => group.lacks(),
             };
             found.overdue(ended, Check::OutcomePending, p.place, what);
         }
@@ -444,7 +393,21 @@ impl Group {
         let (legs, parked) = (legs_remote(decision), decision.parked);
         let reverses = matches!(decision.operation, Some(decision::Operation::ReverseEvent(_)));
         let (whole, counted) = (reverses && waits && legs.is_empty(), decision.reversed.is_some());
-        Self { legs, waits, whole, counted, parked, answers }
+        let waits_for = decision.waits_for.clone();
+        Self { legs, waits, waits_for, whole, counted, parked, answers }
+    }
+
+    /// What its decision waits for.
+    fn lacks(&self) -> String {
+        match &self.waits_for {
+            Some(event) => format!("waits for {}, no decision", event_name(Some(event))),
+            None if self.parked => "is parked, and nobody has let it in or turned it away".to_owned(),
+            None if self.waits => "was parked and is let in, no decision".to_owned(),
+            None => {
+                let answered = self.answers.values().flatten().count();
+                format!("asked {} partitions, {answered} have answered, no decision", self.answers.len())
+            }
+        }
     }
 
     /// Why a decision is not what the answers call for.

@@ -9,6 +9,7 @@ use crate::channel::{Channels, Claim, ForwardClaim};
 use crate::days::DayCounts;
 use crate::envelope::Opened;
 use crate::finding::{Check, Findings, Place};
+use crate::ids::Ids;
 use crate::limits::Limits;
 use crate::merkle::Hash;
 use crate::outcome::{
@@ -154,8 +155,8 @@ pub struct Around<'a> {
     pub counts: PartitionCounts,
     /// First offsets of `commands` and `credits` of this partition that were covered.
     pub covered_from: [i64; 2],
-    /// Whether event keys are kept.
-    pub with_ids: bool,
+    /// Event keys of all homes.
+    pub ids: &'a mut Ids,
     /// Most account changes kept for settlement.
     pub changes_max: usize,
 }
@@ -332,7 +333,7 @@ impl Posting {
             Item::ProposalExpired(over) => self.proposals.expired(place, over, self.tick_us, around.found),
             Item::Tick(tick) => self.tick_us = self.tick_us.max(tick.business_time_us),
             Item::Chart(_) => self.limits.forget(),
-            Item::IdHorizon(to) => self.home.remembers(place, to, around.found),
+            Item::IdHorizon(to) => self.home.remembers(place, to, around.ids, around.found),
             // Those that were taken from a channel are judged there, what was moved with its batch; these change nothing that is
             // audited.
             Item::Decision(_)
@@ -430,11 +431,11 @@ impl Posting {
             collected.send(decision.forwarded_to, decision.forward_sequence, claim);
         }
         if decision.concludes {
-            self.home.concluded(place, decision, around.found);
+            self.home.concluded(place, decision, around.ids, around.found);
             return None;
         }
         let Some(home) = decision.forwarded_from.checked_sub(1) else {
-            self.home.decided(place, decision, around.with_ids, around.found);
+            self.home.decided(place, decision, around.ids, around.found);
             collected.decisions.push(decision);
             return None;
         };
@@ -702,7 +703,7 @@ impl Posting {
         resolution: &Resolution,
         around: &mut Around<'_>,
     ) -> Option<TakenItem> {
-        self.home.resolved(place, resolution, around.found);
+        self.home.resolved(place, resolution, around.ids, around.found);
         self.proposals.resolved(resolution.event.as_ref(), resolution.outcome() == Outcome::Booked);
         let verdict = Verdict {
             event: resolution.event.clone(),

@@ -91,7 +91,7 @@ pub struct Report {
     pub format: u32,
     /// Whether it was judged with everything at rest.
     pub quiesced: bool,
-    /// No check is wrong.
+    /// No check is wrong; what is noted is no defect of the books.
     pub passed: bool,
     /// Every check in order.
     pub checks: Vec<CheckResult>,
@@ -105,7 +105,7 @@ pub struct Report {
     pub coverage: Vec<Coverage>,
     /// (account, asset) pairs replayed.
     pub accounts: u64,
-    /// Event keys kept (0 when the check of keys was left out).
+    /// Event keys kept, once for each home that has one (0 when the check of keys was left out).
     pub event_keys: u64,
     /// SHA-256 over the heads of all chains and the ranges read: two audits of the same log have the same.
     pub digest: String,
@@ -122,6 +122,11 @@ impl Report {
     pub fn wrong(&self) -> impl Iterator<Item = &CheckResult> {
         self.checks.iter().filter(|c| c.wrong > 0)
     }
+
+    /// Checks that are not wrong, and of which somebody must look at something.
+    pub fn noted(&self) -> impl Iterator<Item = &CheckResult> {
+        self.checks.iter().filter(|c| c.noted > 0)
+    }
 }
 
 impl Auditor<'_> {
@@ -133,6 +138,7 @@ impl Auditor<'_> {
         let ended = self.limit.quiesced;
         self.report_ingest(ended, &mut found);
         self.report_posting(ended, &mut found);
+        self.ids.report(&mut found);
         let sender_read = |p: u32, batch: u64| self.journal_read(p) >= batch;
         let wrote_past = |(from, to): (u32, u32), batch: u64| {
             self.chains.get(Topic::Credits, to, from).is_some_and(|chain| chain.last_batch() > batch)
@@ -163,7 +169,7 @@ impl Auditor<'_> {
             clearing,
             coverage,
             accounts: self.posting.iter().map(|p| p.accounts.len() as u64).sum(),
-            event_keys: self.posting.iter().map(|p| p.home.ids() as u64).sum(),
+            event_keys: self.ids.len() as u64,
         }
     }
 
@@ -438,18 +444,18 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<22} {:>12} {:>8} {:>8} {:>9}  holds when",
-            "check", "checked", "wrong", "open", "uncovered"
+            "{:<22} {:>12} {:>8} {:>8} {:>9} {:>8}  holds when",
+            "check", "checked", "wrong", "open", "uncovered", "noted"
         )?;
         for c in &self.checks {
             writeln!(
                 f,
-                "{:<22} {:>12} {:>8} {:>8} {:>9}  {}",
-                c.check, c.checked, c.wrong, c.open, c.uncovered, c.says
+                "{:<22} {:>12} {:>8} {:>8} {:>9} {:>8}  {}",
+                c.check, c.checked, c.wrong, c.open, c.uncovered, c.noted, c.says
             )?;
         }
-        for c in self.wrong() {
-            writeln!(f, "\n{} ({} wrong)", c.check, c.wrong)?;
+        for c in self.wrong().chain(self.noted()) {
+            writeln!(f, "\n{} ({} wrong, {} noted)", c.check, c.wrong, c.noted)?;
             for finding in &c.findings {
                 writeln!(f, "  {}: {}", finding.place, finding.what)?;
             }

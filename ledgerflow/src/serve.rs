@@ -12,6 +12,7 @@
 use crate::basis;
 use crate::config::{LogKind, Settings};
 use crate::mirror::{Board, Mirror, Mirrored};
+use crate::query::audit::Audits;
 use crate::query::books::{Answering, Books, checkpoints};
 use crate::query::{self, Answer, Ending, Question};
 use crate::retention::Retention;
@@ -198,7 +199,8 @@ pub fn start(settings: &Settings) -> anyhow::Result<(Books, PathBuf)> {
     let pipeline = Pipeline::start(&processors, &settings.workers(), &start)?;
     let answering = Answering::Running(Box::new(pipeline));
     let (retention, mirrored) = (Retention::default(), Mirrored::Off);
-    let books = Books { log: shared, embedded: Some(log), setup, answering, retention, mirrored, traces };
+    let (embedded, audits) = (Some(log), Audits::default());
+    let books = Books { log: shared, embedded, setup, answering, retention, audits, mirrored, traces };
     Ok((books, dir))
 }
 

@@ -18,7 +18,7 @@ use crate::overlay::{Overlay, Refusal};
 use crate::proposals::{Change, Proposal};
 use crate::room;
 use crate::suspense::CaseKey;
-use crate::views::{CommandView, EventView, Operation, ViewError};
+use crate::views::{CommandView, EventView, Once, Operation, ViewError};
 use prost::Message;
 use schemas::reason::Reason;
 use schemas::wire::{
@@ -69,15 +69,20 @@ impl<'a> Adjust<'a> {
     /// Reads the operation of number `tag` in `Command`.
     ///
     /// # Errors
-    /// [`ViewError::Wire`].
+    /// [`ViewError::Wire`], [`ViewError::Twice`].
     pub fn read(tag: u32, encoded: &'a [u8]) -> Result<Self, ViewError> {
-        let (mut first, mut second, mut case) = (None, "", None);
+        let (mut first, mut second, mut case, mut once) = (None, "", None, Once::default());
+        let named = match tag - Self::IN_COMMAND {
+            0 | 1 => "approve_adjustment.proposal",
+            2 => "reject_adjustment.proposal",
+            _ => "resolve_suspense.case",
+        };
         for field in fields(encoded) {
             let field = field?;
             match field.tag {
-                1 => first = Some(field.bytes()?),
+                1 => first = Some(once.bytes(&field, named)?),
                 2 => second = field.text()?,
-                3 => case = Some(read_case(field.bytes()?)?),
+                3 => case = Some(read_case(once.bytes(&field, "approve_adjustment.case")?)?),
                 _ => {}
             }
         }

@@ -20,12 +20,46 @@ pub enum ViewError {
     /// A part that is read by the generated types does not decode.
     #[error("does not decode: {0}")]
     Decode(#[from] prost::DecodeError),
+    /// A field that may occur once, and holds a message, occurs again. Readers of protobuf differ in what that means:
+    /// one takes the last, another merges them. Nobody writes it.
+    #[error("has the field {0} more than once")]
+    Twice(&'static str),
     /// A command item of a kind that this version does not know, or of none.
     #[error("is empty or of a kind this version does not know")]
     Unknown,
     /// The same of a channel's item of this sequence.
     #[error("item {0} is empty or of a kind this version does not know")]
     UnknownItem(u64),
+}
+
+/// Which of a message's embedded messages have come: each may once. One bit for each field.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Once(u32);
+
+impl Once {
+    /// Notes that field `number` has come; an enclosed choice (`oneof`) has one number for all its fields.
+    ///
+    /// # Errors
+    /// [`ViewError::Twice`] with its `name`.
+    #[inline]
+    pub const fn come(&mut self, number: u32, name: &'static str) -> Result<(), ViewError> {
+        let bit = 1 << (number % u32::BITS);
+        if self.0 & bit != 0 {
+            return Err(ViewError::Twice(name));
+        }
+        self.0 |= bit;
+        Ok(())
+    }
+
+    /// The bytes of an embedded message.
+    ///
+    /// # Errors
+    /// [`ViewError::Twice`], [`ViewError::Wire`].
+    #[inline]
+    pub fn bytes<'a>(&mut self, field: &Field<'a>, name: &'static str) -> Result<&'a [u8], ViewError> {
+        self.come(field.tag, name)?;
+        Ok(field.bytes()?)
+    }
 }
 
 /// `EventKey`.
@@ -83,16 +117,22 @@ impl<'a> LegView<'a> {
     }
 
     fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
-        let mut leg = Self::default();
+        let (mut leg, mut once) = (Self::default(), Once::default());
         for field in fields(encoded) {
             let field = field?;
             match field.tag {
                 1 => leg.account = field.text()?,
                 2 => leg.asset = field.text()?,
                 3 => leg.side = field.int32()?,
-                4 => leg.amount = field.amount()?,
-                5 => leg.matched = Some(matched(&field)?),
-                6 => leg.overdraft = leg.overdraft.or(Some(Overdraft::UpTo(field.amount()?))),
+                4 => {
+                    once.come(4, "leg.amount")?;
+                    leg.amount = field.amount()?;
+                }
+                5 => leg.matched = Some(matched(once.bytes(&field, "leg.match")?)?),
+                6 => {
+                    once.come(6, "leg.overdraft")?;
+                    leg.overdraft = leg.overdraft.or(Some(Overdraft::UpTo(field.amount()?)));
+                }
                 7 if field.flag()? => leg.overdraft = Some(Overdraft::Unlimited),
                 _ => {}
             }
@@ -101,8 +141,7 @@ impl<'a> LegView<'a> {
     }
 }
 
-fn matched<'a>(field: &Field<'a>) -> Result<&'a [u8], ViewError> {
-    let encoded = field.bytes()?;
+fn matched(encoded: &[u8]) -> Result<&[u8], ViewError> {
     <Match as prost::Message>::decode(encoded)?;
     Ok(encoded)
 }
@@ -225,9 +264,12 @@ pub enum LimitTo {
 
 impl LimitTo {
     fn read(encoded: &[u8]) -> Result<Self, ViewError> {
-        let mut to = Self::Stays;
+        let (mut to, mut once) = (Self::Stays, Once::default());
         for field in fields(encoded) {
             let field = field?;
+            if (1..=3).contains(&field.tag) {
+                once.come(0, "change_limits: what a limit becomes")?;
+            }
             match field.tag {
                 1 => to = Self::Figure(field.amount()?),
                 2 => to = Self::Unlimited,
@@ -255,14 +297,14 @@ pub struct LimitsChange<'a> {
 
 impl<'a> LimitsChange<'a> {
     fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
-        let mut change = Self { encoded, ..Self::default() };
+        let (mut change, mut once) = (Self { encoded, ..Self::default() }, Once::default());
         for field in fields(encoded) {
             let field = field?;
             match field.tag {
                 1 => change.account = field.text()?,
                 2 => change.asset = field.text()?,
-                3 => change.least = LimitTo::read(field.bytes()?)?,
-                4 => change.most = LimitTo::read(field.bytes()?)?,
+                3 => change.least = LimitTo::read(once.bytes(&field, "change_limits.least")?)?,
+                4 => change.most = LimitTo::read(once.bytes(&field, "change_limits.most")?)?,
                 _ => {}
             }
         }
@@ -365,6 +407,15 @@ impl<'a> Operation<'a> {
     /// Number of `admit_event`, which is decided at once and stands in no decision.
     const ADMIT: u32 = 31;
 
+    /// Reads the operation of number `tag` in `Command`.
+    fn of_command(tag: u32, encoded: &'a [u8]) -> Result<Self, ViewError> {
+        match tag {
+            26..=29 => Ok(Self::Adjust(Adjust::read(tag, encoded)?)),
+            30 => Ok(Self::RepairChannel(prost::Message::decode(encoded)?)),
+            _ => Self::read(tag, encoded),
+        }
+    }
+
     fn read(tag: u32, encoded: &'a [u8]) -> Result<Self, ViewError> {
         if tag == Self::FIRST {
             return Ok(Self::PlaceHold(prost::Message::decode(encoded)?));
@@ -379,11 +430,17 @@ impl<'a> Operation<'a> {
             let book: BookAtMost = prost::Message::decode(encoded)?;
             return Ok(Self::BookAtMost(book.side()));
         }
-        let (mut hold, mut last) = (EventView::default(), false);
+        let (mut hold, mut last, mut once) = (EventView::default(), false, Once::default());
+        let named = match tag - Self::FIRST {
+            1 => "capture_hold.hold",
+            2 => "release_hold.hold",
+            4 => "reverse_event.event",
+            _ => "admit_event.event",
+        };
         for field in fields(encoded) {
             let field = field?;
             match field.tag {
-                1 => hold = EventView::read(field.bytes()?)?,
+                1 => hold = EventView::read(once.bytes(&field, named)?)?,
                 2 => last = field.flag()?,
                 _ => {}
             }
@@ -492,11 +549,12 @@ impl<'a> CommandView<'a> {
     /// Reads an encoded `Command` where this empty one lies: it is long, and a copy costs more than a field.
     fn fill(&mut self, encoded: &'a [u8]) -> Result<(), ViewError> {
         (self.encoded, self.legs) = (encoded, Vec::with_capacity(4));
+        let mut once = Once::default();
         for field in fields(encoded) {
             let field = field?;
             let facts = &mut self.facts;
             match field.tag {
-                1 => facts.event = EventView::read(field.bytes()?)?,
+                1 => facts.event = EventView::read(once.bytes(&field, "event")?)?,
                 2 => facts.kind = field.text()?,
                 3 => self.subject = field.text()?,
                 4 => self.body_hash = field.bytes()?,
@@ -516,12 +574,10 @@ impl<'a> CommandView<'a> {
                 45 => self.job = field.text()?,
                 46 => self.rate = field.text()?,
                 47 => self.note = field.text()?,
-                tag @ (18..=22 | 24 | 25) => self.operation = Operation::read(tag, field.bytes()?)?,
-                tag @ 26..=29 => self.operation = Operation::Adjust(Adjust::read(tag, field.bytes()?)?),
-                30 => {
-                    self.operation = Operation::RepairChannel(prost::Message::decode(field.bytes()?)?);
+                tag @ (18..=22 | 24..=31) => {
+                    once.come(Operation::FIRST, "operation")?;
+                    self.operation = Operation::of_command(tag, field.bytes()?)?;
                 }
-                31 => self.operation = Operation::read(Operation::ADMIT, field.bytes()?)?,
                 40 => self.principal = field.text()?,
                 _ => {}
             }
@@ -548,14 +604,15 @@ impl<'a> CommandItemView<'a> {
     /// # Errors
     /// [`ViewError`].
     pub fn read_to(encoded: &'a [u8], to: &mut Vec<Self>) -> Result<(), ViewError> {
-        let mut last = None;
+        let (mut item, mut once) = (None, Once::default());
         for field in fields(encoded) {
             let field = field?;
             if (1..=3).contains(&field.tag) {
-                last = Some((field.tag, field.bytes()?));
+                once.come(0, "item")?;
+                item = Some((field.tag, field.bytes()?));
             }
         }
-        match last.ok_or(ViewError::Unknown)? {
+        match item.ok_or(ViewError::Unknown)? {
             (1, command) => {
                 to.push(Self::Command(CommandView::default()));
                 if let Some(Self::Command(view)) = to.last_mut() {
@@ -588,18 +645,21 @@ pub struct CreditView<'a> {
 
 impl<'a> CreditView<'a> {
     fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
-        let mut credit = Self::default();
+        let (mut credit, mut once) = (Self::default(), Once::default());
         for field in fields(encoded) {
             let field = field?;
             let (facts, to) = (&mut credit.facts, &mut credit.to);
             match field.tag {
-                1 => facts.event = EventView::read(field.bytes()?)?,
+                1 => facts.event = EventView::read(once.bytes(&field, "credit.event")?)?,
                 2 => facts.kind = field.text()?,
                 3 => credit.leg = field.uint32()?,
                 4 => to.account = field.text()?,
                 5 => to.asset = field.text()?,
                 6 => to.side = field.int32()?,
-                7 => to.amount = field.amount()?,
+                7 => {
+                    once.come(7, "credit.amount")?;
+                    to.amount = field.amount()?;
+                }
                 8 => facts.occurred_at_us = field.int()?,
                 9 => facts.accounting_date = field.sint32()?,
                 10 => facts.value_date = field.sint32()?,
@@ -608,7 +668,7 @@ impl<'a> CreditView<'a> {
                 13 => facts.book = field.text()?,
                 14 => facts.rule = field.text()?,
                 15 => facts.rule_version = field.uint32()?,
-                16 => to.matched = Some(matched(&field)?),
+                16 => to.matched = Some(matched(once.bytes(&field, "credit.match")?)?),
                 17 => facts.traceparent = field.text()?,
                 18 => credit.reserved = field.flag()?,
                 _ => {}
@@ -659,19 +719,15 @@ impl<'a> CreditItemView<'a> {
     /// # Errors
     /// [`ViewError`].
     pub fn read(encoded: &'a [u8]) -> Result<Self, ViewError> {
-        let (mut sequence, mut kind) = (0, None);
+        let (mut sequence, mut kind, mut once) = (0, None, Once::default());
         for field in fields(encoded) {
             let field = field?;
             match field.tag {
                 1 => sequence = field.uint()?,
-                2 => kind = Some(CreditKind::Credit(CreditView::read(field.bytes()?)?)),
-                3 => kind = Some(forward(field.bytes()?)?),
-                4 => kind = Some(CreditKind::Verdict(prost::Message::decode(field.bytes()?)?)),
-                5 => kind = Some(CreditKind::DayMarker(prost::Message::decode(field.bytes()?)?)),
-                6 => kind = Some(CreditKind::Resend(prost::Message::decode(field.bytes()?)?)),
-                7 => kind = Some(CreditKind::Reserve(prost::Message::decode(field.bytes()?)?)),
-                8 => kind = Some(CreditKind::Answer(prost::Message::decode(field.bytes()?)?)),
-                9 => kind = Some(CreditKind::Void(prost::Message::decode(field.bytes()?)?)),
+                tag @ 2..=9 => {
+                    once.come(0, "item")?;
+                    kind = Some(CreditKind::read(tag, field.bytes()?)?);
+                }
                 _ => {}
             }
         }
@@ -679,12 +735,29 @@ impl<'a> CreditItemView<'a> {
     }
 }
 
+impl<'a> CreditKind<'a> {
+    /// Reads what stands in field `tag` of a `CreditItem`, from 2 to 9.
+    fn read(tag: u32, encoded: &'a [u8]) -> Result<Self, ViewError> {
+        Ok(match tag {
+            2 => Self::Credit(CreditView::read(encoded)?),
+            3 => forward(encoded)?,
+            4 => Self::Verdict(prost::Message::decode(encoded)?),
+            5 => Self::DayMarker(prost::Message::decode(encoded)?),
+            6 => Self::Resend(prost::Message::decode(encoded)?),
+            7 => Self::Reserve(prost::Message::decode(encoded)?),
+            8 => Self::Answer(prost::Message::decode(encoded)?),
+            _ => Self::Void(prost::Message::decode(encoded)?),
+        })
+    }
+}
+
 fn forward(encoded: &[u8]) -> Result<CreditKind<'_>, ViewError> {
     let (mut command, mut ingest_slot) = (Box::<CommandView<'_>>::default(), 0);
+    let mut once = Once::default();
     for field in fields(encoded) {
         let field = field?;
         match field.tag {
-            1 => *command = CommandView::read(field.bytes()?)?,
+            1 => *command = CommandView::read(once.bytes(&field, "forward.command")?)?,
             2 => ingest_slot = field.uint32()?,
             _ => {}
         }
@@ -925,6 +998,56 @@ mod tests {
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
             let _ = read_item(&bytes);
             let _ = CreditItemView::read(&bytes);
+        }
+    }
+
+    /// Of fields that hold a message each is named that may occur once, and refused where it occurs again, whatever it holds.
+    #[test]
+    fn a_message_that_may_stand_once_is_refused_when_it_comes_again() {
+        let field = |number: u32, message: &[u8]| {
+            let mut encoded = Vec::new();
+            Fields::new(&mut encoded).encoded(number, message);
+            encoded
+        };
+        let twice = |number| [field(number, &[]), field(number, &[])].concat();
+        let operation = |number, message: &[u8]| field(number, message);
+        let commands = [
+            ("event", twice(1)),
+            ("leg.amount", field(12, &twice(4))),
+            ("leg.match", field(12, &twice(5))),
+            ("leg.overdraft", field(12, &twice(6))),
+            ("operation", twice(18)),
+            ("operation", [field(19, &[]), field(31, &[])].concat()),
+            ("capture_hold.hold", operation(19, &twice(1))),
+            ("release_hold.hold", operation(20, &twice(1))),
+            ("reverse_event.event", operation(22, &twice(1))),
+            ("change_limits.least", operation(24, &twice(3))),
+            ("change_limits.most", operation(24, &twice(4))),
+            ("change_limits: what a limit becomes", operation(24, &field(3, &twice(1)))),
+            ("approve_adjustment.proposal", operation(27, &twice(1))),
+            ("approve_adjustment.case", operation(27, &twice(3))),
+            ("reject_adjustment.proposal", operation(28, &twice(1))),
+            ("resolve_suspense.case", operation(29, &twice(1))),
+            ("admit_event.event", operation(31, &twice(1))),
+        ];
+        for (name, command) in &commands {
+            let refused = |error| assert_eq!(error, ViewError::Twice(name), "{command:?}");
+            refused(read_item(&field(1, command)).unwrap_err());
+            refused(CreditItemView::read(&field(3, &field(1, command))).unwrap_err());
+        }
+        assert_eq!(
+            read_item(&[field(1, &[]), field(2, &[])].concat()).unwrap_err(),
+            ViewError::Twice("item")
+        );
+        for (name, item) in [
+            ("credit.event", field(2, &twice(1))),
+            ("credit.amount", field(2, &twice(7))),
+            ("credit.match", field(2, &twice(16))),
+            ("forward.command", field(3, &twice(1))),
+            ("item", twice(2)),
+            ("item", [field(4, &[]), field(9, &[])].concat()),
+        ] {
+            assert_eq!(CreditItemView::read(&item).unwrap_err(), ViewError::Twice(name), "{item:?}");
         }
     }
 

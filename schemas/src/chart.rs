@@ -10,7 +10,7 @@
 //!   - { pattern: "bank:**", normal: debit, unlimited: true }
 //! ```
 //!
-//! `*` matches one segment, `**` the rest (one segment or more). The first pattern that matches decides. An account
+//! `*` matches one segment, `**` the rest (one segment or more). The first pattern that matches decides; each stands once. An account
 //! without `limit` or `velocity` never refuses; [`crate::limits`] and [`crate::velocity`] say what these are.
 //! `opened_first: true` says that an event must open the account before it is used, `guarded: true` that it is asked about
 //! every leg, wherever the event is decided. `reversals: force` says that neither limit nor velocity is asked about what
@@ -161,8 +161,14 @@ impl Chart {
             assets.insert(code, asset);
         }
         let mut classes = Vec::with_capacity(file.accounts.value.len());
+        let mut lines = BTreeMap::new();
         for spanned in file.accounts.value {
             let line = spanned.referenced.line();
+            if let Some(first) = lines.insert(spanned.value.pattern.clone(), line) {
+                let why = "the first one that matches decides, this one never would";
+                let pattern = &spanned.value.pattern;
+                return Err(at(line, format!("pattern {pattern:?} stands in line {first} too: {why}")));
+            }
             classes.push(class(spanned.value, &assets, line)?);
         }
         if classes.is_empty() {
@@ -392,6 +398,7 @@ accounts:
             (CHART.replace("\"100\"", "\"1.5\""), "8", "decimals"),
             (CHART.replace("bank:**", "ba nk:**"), "10", "expected segments"),
             (CHART.replace("bank:**", "clearing:**"), "10", "ledger's own"),
+            (CHART.replace("bank:**", "users:*:wallet"), "10", "\"users:*:wallet\" stands in line 7 too"),
             (CHART.replace("[CNY]", "[EUR]"), "9", "unknown asset"),
             (CHART.replace("[CNY]", "[]"), "9", "expected one at least"),
             (CHART.replace("unlimited: true", "limitless: true"), "10", "limitless"),

@@ -8,7 +8,7 @@ use schemas::topics::Topic;
 use schemas::wire::{Decision, ProposalState, journal_item::Item};
 
 /// One proposal is booked, one rejected, one over by time, one stays open.
-fn history() -> World {
+pub fn history() -> World {
     let mut world = World::new(1, 2);
     let proposed = [
         propose("first", "anna", 2, 300),

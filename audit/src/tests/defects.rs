@@ -1248,7 +1248,8 @@ fn every_check_has_a_seeded_defect() {
         let named = rows.iter().any(|(_, expected, also, _)| expected == check || also.contains(check));
         let elsewhere = [Coverage, Adjustment, Suspense].contains(check)
             || super::groups::SEEDED.contains(check)
-            || super::horizon::SEEDED.contains(check);
+            || super::horizon::SEEDED.contains(check)
+            || super::ids::SEEDED.contains(check);
         assert!(named || elsewhere, "{}", check.name());
     }
 }

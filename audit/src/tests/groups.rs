@@ -27,7 +27,7 @@ pub const SEEDED: [Check; 7] = [
 
 /// Home is partition 0, which has something to put on hold itself; partition 1 and 2 are asked. One event is booked,
 /// one is refused by partition 2.
-fn history() -> World {
+pub fn history() -> World {
     let mut world = World::new(1, 3);
     let fund = |user: u32| Event {
         legs: vec![leg("bank:0:main", 900), leg(&format!("users:{user}:wallet"), -900)],

@@ -1,9 +1,10 @@
 //! What is remembered of ids, and what is parked: seeded defects of a home partition, decision by decision.
 
 use crate::finding::{Check, Findings, Place};
+use crate::ids::Ids;
 use crate::outcome::Home;
 use schemas::topics::Topic;
-use schemas::wire::{AdmittedState, Decision, EventKey, IdHorizon, Outcome, RemoteLeg};
+use schemas::wire::{AdmittedState, Decision, EventKey, IdHorizon, Outcome, RemoteLeg, ReserveSent};
 use stream::log::TopicPartition;
 
 /// Checks that are seeded here.
@@ -39,13 +40,14 @@ fn horizon() -> IdHorizon {
 
 struct Case {
     home: Home,
+    ids: Ids,
     found: Findings,
     batch: u64,
 }
 
 impl Case {
     fn new() -> Self {
-        Self { home: Home::default(), found: Findings::new(9), batch: 0 }
+        Self { home: Home::default(), ids: Ids::new(1, true, 9), found: Findings::new(9), batch: 0 }
     }
 
     fn place(&self) -> Place {
@@ -58,24 +60,27 @@ impl Case {
     }
 
     fn decided(mut self, decision: &Decision) -> Self {
-        self.home.decided(self.place(), decision, true, &mut self.found);
+        self.home.decided(self.place(), decision, &mut self.ids, &mut self.found);
         self
     }
 
     fn remembers(mut self, to: &IdHorizon) -> Self {
-        self.home.remembers(self.place(), to, &mut self.found);
+        self.home.remembers(self.place(), to, &mut self.ids, &mut self.found);
         self
     }
 
     fn concluded(mut self, outcome: Outcome, id: &str) -> Self {
         let reason = if outcome == Outcome::Refused { "turned_away".to_owned() } else { String::new() };
         let decision = Decision { concludes: true, reason, asked: Vec::new(), ..decision(id, outcome, 1) };
-        self.home.concluded(self.place(), &decision, &mut self.found);
+        self.home.concluded(self.place(), &decision, &mut self.ids, &mut self.found);
         self
     }
 
-    fn finds(self, expected: &[Check]) {
+    /// Of one home nothing is noted, whatever is forgotten, parked or let in.
+    fn finds(mut self, expected: &[Check]) {
+        self.ids.report(&mut self.found);
         let results = self.found.results();
+        assert_eq!(results.iter().map(|r| r.noted).sum::<u64>(), 0);
         let wrong: Vec<&str> = results.iter().filter(|r| r.wrong > 0).map(|r| r.check).collect();
         assert_eq!(wrong, expected.iter().map(|check| check.name()).collect::<Vec<_>>());
     }
@@ -121,6 +126,38 @@ fn somebody_lets_in_what_is_parked() {
     parked().at(12).concluded(Outcome::Booked, "gone").finds(&[Check::OutcomeParked, asked_away[0]]);
     parked().at(11).decided(&judge("gone", "")).finds(&[Check::OutcomeParked]);
     parked().at(11).decided(&judge("new", "anna")).finds(&[Check::OutcomeParked]);
+}
+
+/// At rest an event that is not decided says what it lacks.
+#[test]
+fn what_waits_at_home_says_what_for() {
+    let lacks = |case: Case| {
+        let Case { home, mut found, .. } = case;
+        home.report(true, &mut found);
+        let results = found.results();
+        let pending = results.iter().find(|r| r.check == Check::OutcomePending.name()).unwrap();
+        pending.findings.iter().map(|finding| finding.what.clone()).collect::<Vec<_>>()
+    };
+    let parked = Decision { parked: true, ..decision("gone", Outcome::Pending, 50) };
+    assert_eq!(
+        lacks(aged().at(10).decided(&parked)),
+        ["is parked, and nobody has let it in or turned it away"]
+    );
+    let admits = Decision {
+        admitted: Some(AdmittedState { event: key("gone"), refused: false }),
+        principal: "anna".into(),
+        ..decision("judge", Outcome::Booked, 300)
+    };
+    let admitted = aged().at(10).decided(&parked).at(11).decided(&admits);
+    assert_eq!(lacks(admitted), ["was parked and is let in, no decision"]);
+    let waits = Decision { waits_for: key("first"), ..decision("second", Outcome::Pending, 300) };
+    assert_eq!(lacks(aged().at(10).decided(&waits)), [r#"waits for event "shop" "first", no decision"#]);
+    let reserve = |partition| ReserveSent { partition, ..ReserveSent::default() };
+    let asks = Decision { reserve: vec![reserve(1), reserve(2)], ..decision("group", Outcome::Pending, 300) };
+    assert_eq!(lacks(aged().at(10).decided(&asks)), ["asked 2 partitions, 0 have answered, no decision"]);
+    let forward =
+        Decision { forwarded_to: 3, forward_sequence: 7, ..decision("away", Outcome::Pending, 300) };
+    assert_eq!(lacks(aged().at(10).decided(&forward)), ["asked partition 3 by sequence 7, no verdict"]);
 }
 
 #[test]

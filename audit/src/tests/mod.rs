@@ -8,6 +8,7 @@ mod defects;
 mod groups;
 mod horizon;
 mod hostile;
+mod ids;
 mod memory_log;
 mod resent;
 mod speed;

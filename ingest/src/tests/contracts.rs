@@ -109,6 +109,28 @@ fn examples_are_booked_and_required_fields_are_required() {
     }
 }
 
+/// The data of an event may hold what its sender keeps there: it changes the body and nothing that is booked. A misspelt
+/// field that may be missing is one of these.
+#[test]
+fn a_field_that_no_rule_uses_changes_the_body_alone() {
+    let command = |event: &Value| {
+        let came = Rig::open().judge(vec![record(event.to_string())]);
+        let commands = came.commands();
+        let [command] = &commands[..] else { panic!("{:?}: {event}", came.reasons()) };
+        Command::clone(command)
+    };
+    for schema in schemas() {
+        assert_ne!(schema["properties"]["data"]["additionalProperties"], json!(false), "{schema}");
+        for example in examples(&schema) {
+            let mut more = example.clone();
+            more["data"]["shop_floor"] = json!({"till": 7});
+            let (plain, more) = (command(&example), command(&more));
+            assert_ne!(plain.body_hash, more.body_hash);
+            assert_eq!(Command { body_hash: plain.body_hash.clone(), ..more }, plain, "{example}");
+        }
+    }
+}
+
 #[test]
 fn amounts_and_names_are_held_to_what_the_schema_says() {
     for schema in schemas() {

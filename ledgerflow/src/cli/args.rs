@@ -3,7 +3,7 @@
 use crate::http::Right;
 use crate::query::accounts::AccountStatus;
 use crate::runtime::Role;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemas::dates::Day;
 use schemas::reason::Reason;
@@ -325,7 +325,7 @@ pub struct Entries {
     #[arg(long)]
     pub asset: Option<String>,
     /// Most entries per asset, newest first.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = rows())]
     pub limit: usize,
 }
 
@@ -343,7 +343,7 @@ pub struct Holds {
     /// Account, or a prefix that ends with `:` or `*`; all without it.
     pub account: Option<String>,
     /// Most holds.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = rows())]
     pub limit: usize,
 }
 
@@ -430,7 +430,7 @@ pub struct Breaks {
     #[arg(long)]
     pub summary: bool,
     /// Most lines.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = rows())]
     pub limit: usize,
 }
 
@@ -443,7 +443,7 @@ pub enum Adjustments {
     /// List adjustments that wait, with their legs.
     List {
         /// Most adjustments.
-        #[arg(long, default_value_t = 50)]
+        #[arg(long, default_value_t = 50, value_parser = rows())]
         limit: usize,
     },
     /// Propose one: nothing is booked until another principal approves it. One with more legs is sent as an event.
@@ -481,7 +481,7 @@ pub enum Suspense {
     /// List cases: amount, the account they were meant for, why they are there and since when.
     List {
         /// Most cases.
-        #[arg(long, default_value_t = 50)]
+        #[arg(long, default_value_t = 50, value_parser = rows())]
         limit: usize,
     },
     /// Propose to move a case to the account that it was meant for.
@@ -506,7 +506,7 @@ pub enum Parked {
     /// List events that are parked, the oldest first.
     List {
         /// Most events.
-        #[arg(long, default_value_t = 50)]
+        #[arg(long, default_value_t = 50, value_parser = rows())]
         limit: usize,
     },
     /// Let one in that was not booked before: it is decided as if it came now.
@@ -537,7 +537,7 @@ pub enum Rejected {
         #[arg(long)]
         summary: bool,
         /// Most lines.
-        #[arg(long, default_value_t = 50)]
+        #[arg(long, default_value_t = 50, value_parser = rows())]
         limit: usize,
     },
     /// Show one in full, with its original bytes.
@@ -776,6 +776,11 @@ pub struct BenchPipeline {
 }
 
 /// Kinds of a break, by name.
+/// How many rows are shown: one at least.
+fn rows() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
+
 fn kinds() -> PossibleValuesParser {
     let breaks = CaseKind::ALL.into_iter().filter(|kind| *kind != CaseKind::Matched);
     breaks.map(CaseKind::name).collect::<Vec<_>>().into()

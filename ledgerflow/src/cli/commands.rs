@@ -620,19 +620,29 @@ fn adjustments(settings: &Settings, of: args::Adjustments, out: Output) -> anyho
     adjust(settings, what, out)
 }
 
+/// Sends the event that asks for it, waits for its outcome, and says what that leaves to be done.
 fn adjust(settings: &Settings, what: Adjustment, out: Output) -> anyhow::Result<ExitCode> {
-    ask_and_wait(settings, &Question::Adjust { what, principal: String::new() }, out)
+    let question = Question::Adjust { what: what.clone(), principal: String::new() };
+    let (answer, is_sent) = send_and_wait(settings, &question)?;
+    let next = is_sent.then(|| what.next_step(&answer)).flatten();
+    show(&Answer { message: next.or_else(|| answer.message.clone()), ..answer }, out)
 }
 
 /// Asks for an event to be sent, and waits for its outcome.
 fn ask_and_wait(settings: &Settings, question: &Question, out: Output) -> anyhow::Result<ExitCode> {
+    show(&send_and_wait(settings, question)?.0, out)
+}
+
+/// The outcome of an event that is asked for; or why it was not sent, and that it was not.
+fn send_and_wait(settings: &Settings, question: &Question) -> anyhow::Result<(Answer, bool)> {
     let mut asked = Asked::new(settings);
     let answer = asked.ask(question)?;
     if answer.ending != Ending::Done {
-        return show(&answer, out);
+        return Ok((answer, false));
     }
     said(&answer);
-    wait(settings, &mut asked, answer.awaited.into_iter().collect(), out)
+    let (all, missing) = gather(settings, &mut asked, answer.awaited.into_iter().collect())?;
+    Ok((all.answer(missing), true))
 }
 
 fn wait(

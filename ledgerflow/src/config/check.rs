@@ -15,10 +15,12 @@ impl Settings {
             Err(ConfigError::Value { origin, key: key.to_owned(), found, expected })
         };
         let clock = &self.business_clock;
-        if clock.mode != ClockMode::Wall && clock.at.is_none() {
+        let timed = clock.mode != ClockMode::Wall;
+        if timed != clock.at.is_some() {
             let (at, mode) = ("business_clock.at", "business_clock.mode");
-            let expected = format!("a time, as {mode} is {}", clock.mode.word());
-            return refuse(at, [at, mode], "nothing".to_owned(), expected);
+            let found = clock.at.as_ref().map_or_else(|| "nothing".to_owned(), Setting::render);
+            let time = if timed { "a time" } else { "no time" };
+            return refuse(at, [at, mode], found, format!("{time}, as {mode} is {}", clock.mode.word()));
         }
         let ingest = &self.ingest;
         let floors = ingest.lane_floor.saturating_mul(3);

@@ -124,6 +124,14 @@ fn wrong_settings_are_refused_by_name() {
             "ledgerflow.yaml:1:24: business_clock.at: found nothing, expected a time, as business_clock.mode is set",
         ),
         (
+            "business_clock: {mode: wall, at: 2020-06-23T08:00:00+08:00}",
+            "ledgerflow.yaml:1:34: business_clock.at: found 2020-06-23T00:00:00Z, expected no time, as business_clock.mode is wall",
+        ),
+        (
+            "business_clock: {at: 2020-06-23T08:00:00Z}",
+            "ledgerflow.yaml:1:22: business_clock.at: found 2020-06-23T08:00:00Z, expected no time, as business_clock.mode is wall",
+        ),
+        (
             "business_clock: {mode: set, at: yesterday}",
             "ledgerflow.yaml:1:33: business_clock.at: found \"yesterday\", expected a time such as 2026-11-21T09:30:00Z",
         ),

@@ -32,6 +32,8 @@ pub(super) const LANE: u8 = 1;
 const WAIT_SECONDS: u64 = 10;
 /// Most of them.
 const WAIT_SECONDS_MAX: u64 = 60;
+/// The same in words.
+const WAIT_EXPECTED: &str = "1 to 60";
 /// Between two looks for outcomes.
 const LOOK: Duration = Duration::from_millis(20);
 /// Bytes of the header `traceparent` as it is written.
@@ -46,6 +48,11 @@ pub(super) struct Parameters {
     lane: Option<u8>,
     wait: Option<Wait>,
     timeout_seconds: Option<u64>,
+}
+
+impl super::extract::Parameters for Parameters {
+    const TAKEN: &'static [(&'static str, &'static str)] =
+        &[("lane", "0, 1 or 2"), ("wait", "booked"), ("timeout_seconds", WAIT_EXPECTED)];
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -101,7 +108,7 @@ async fn take(
     }
     let wait = params.timeout_seconds.unwrap_or(WAIT_SECONDS);
     if !(1..=WAIT_SECONDS_MAX).contains(&wait) {
-        let why = format!("timeout_seconds: found {wait}, expected 1 to {WAIT_SECONDS_MAX}");
+        let why = format!("timeout_seconds: found {wait}, expected {WAIT_EXPECTED}");
         return Err(Problem::new(Kind::BadParameter, why));
     }
     let (form, bytes_max) = (form(headers)?, state.event_bytes_max()?);
@@ -328,6 +335,11 @@ mod tests {
         assert_eq!(ids(&Form::Json, EVENT), Ok(vec!["a".to_owned()]));
         assert_eq!(ids(&Form::Json, &format!(" [{EVENT},\n{EVENT}]")), Ok(vec!["a".to_owned(); 2]));
         assert_eq!(ids(&Form::Lines, &format!("{EVENT}\r\n\n{EVENT}\n")), Ok(vec!["a".to_owned(); 2]));
+    }
+
+    #[test]
+    fn the_longest_wait_is_told() {
+        assert_eq!(WAIT_EXPECTED, format!("1 to {WAIT_SECONDS_MAX}"));
     }
 
     #[test]

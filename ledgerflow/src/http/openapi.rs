@@ -59,7 +59,7 @@ pub struct Operation {
     id: &'static str,
     about: &'static str,
     /// Parameters of the query.
-    parameters: &'static [&'static str],
+    pub parameters: &'static [&'static str],
     /// Tables of the answer by title; those that may be missing begin with `?`.
     pub tables: &'static [(&'static str, Columns)],
     /// Whether it comes in pages.

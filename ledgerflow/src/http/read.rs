@@ -1,7 +1,7 @@
 //! Everything that is read: each address asks one question, and its tables become arrays by title.
 
 use super::State;
-use super::extract::{Params, Segment};
+use super::extract::{Parameters, Params, Segment};
 use super::problem::{Kind, Problem};
 use crate::cli::output::Table;
 use crate::query::accounts::AccountStatus;
@@ -18,6 +18,8 @@ use std::sync::Arc;
 pub(super) const LIMIT: u32 = 100;
 /// Most of them.
 pub(super) const LIMIT_MAX: u32 = 10_000;
+/// The same in words.
+const LIMIT_EXPECTED: &str = "1 to 10000";
 
 type Answered = Result<Json<Value>, Problem>;
 
@@ -53,13 +55,17 @@ fn limited(limit: Option<u32>) -> Result<usize, Problem> {
     let limit = limit.unwrap_or(LIMIT);
     match limit {
         1..=LIMIT_MAX => Ok(usize::try_from(limit).unwrap_or(usize::MAX)),
-        _ => Err(bad("limit", limit, &format!("1 to {LIMIT_MAX}"))),
+        _ => Err(bad("limit", limit, LIMIT_EXPECTED)),
     }
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NoParams {}
+
+impl Parameters for NoParams {
+    const TAKEN: &'static [(&'static str, &'static str)] = &[];
+}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +75,15 @@ pub(super) struct AccountsParams {
     status: Option<String>,
     after: Option<String>,
     limit: Option<u32>,
+}
+
+impl Parameters for AccountsParams {
+    const TAKEN: &'static [(&'static str, &'static str)] = &[
+        ("prefix", "what names of accounts begin with"),
+        ("status", "one of opened, closed, frozen, limited"),
+        ("after", "the last row of the page before"),
+        ("limit", LIMIT_EXPECTED),
+    ];
 }
 
 /// `GET /v1/accounts`.
@@ -140,6 +155,10 @@ pub(super) struct BalancesParams {
     as_of: Option<String>,
 }
 
+impl Parameters for BalancesParams {
+    const TAKEN: &'static [(&'static str, &'static str)] = &[("as_of", "a day such as 2026-11-21")];
+}
+
 /// `GET /v1/accounts/{account}/balances`.
 pub(super) async fn balances(
     With(state): With<State>,
@@ -161,6 +180,14 @@ pub(super) struct EntriesParams {
     asset: Option<String>,
     after: Option<String>,
     limit: Option<u32>,
+}
+
+impl Parameters for EntriesParams {
+    const TAKEN: &'static [(&'static str, &'static str)] = &[
+        ("asset", "an asset's code"),
+        ("after", "the last row of the page before"),
+        ("limit", LIMIT_EXPECTED),
+    ];
 }
 
 /// `GET /v1/accounts/{account}/entries`.
@@ -191,6 +218,10 @@ fn cursor(table: &Table) -> Option<String> {
 #[serde(deny_unknown_fields)]
 pub(super) struct TraceParams {
     source: Option<String>,
+}
+
+impl Parameters for TraceParams {
+    const TAKEN: &'static [(&'static str, &'static str)] = &[("source", "the source of an event")];
 }
 
 /// `GET /v1/events/{id}`.
@@ -231,6 +262,11 @@ pub(super) struct HoldsParams {
     limit: Option<u32>,
 }
 
+impl Parameters for HoldsParams {
+    const TAKEN: &'static [(&'static str, &'static str)] =
+        &[("account", "an account, or a prefix that ends with `:` or `*`"), ("limit", LIMIT_EXPECTED)];
+}
+
 /// `GET /v1/holds`.
 pub(super) async fn holds(With(state): With<State>, Params(params): Params<HoldsParams>) -> Answered {
     let limit = limited(params.limit)?;
@@ -248,6 +284,10 @@ pub(super) async fn holds(With(state): With<State>, Params(params): Params<Holds
 #[serde(deny_unknown_fields)]
 pub(super) struct LimitParams {
     limit: Option<u32>,
+}
+
+impl Parameters for LimitParams {
+    const TAKEN: &'static [(&'static str, &'static str)] = &[("limit", LIMIT_EXPECTED)];
 }
 
 /// `GET /v1/adjustments`.
@@ -275,6 +315,11 @@ pub(super) struct BreaksParams {
     limit: Option<u32>,
 }
 
+impl Parameters for BreaksParams {
+    const TAKEN: &'static [(&'static str, &'static str)] =
+        &[("kind", "a kind of break"), ("limit", LIMIT_EXPECTED)];
+}
+
 /// `GET /v1/breaks`.
 pub(super) async fn breaks(With(state): With<State>, Params(params): Params<BreaksParams>) -> Answered {
     let limit = limited(params.limit)?;
@@ -300,6 +345,11 @@ pub(super) async fn break_summary(
 pub(super) struct RejectedParams {
     reason: Option<String>,
     limit: Option<u32>,
+}
+
+impl Parameters for RejectedParams {
+    const TAKEN: &'static [(&'static str, &'static str)] =
+        &[("reason", "a reason code, see docs/errors.md"), ("limit", LIMIT_EXPECTED)];
 }
 
 /// `GET /v1/rejected`.
@@ -334,6 +384,11 @@ pub(super) async fn rejected_one(
 pub(super) struct ChannelsParams {
     from: Option<u32>,
     to: Option<u32>,
+}
+
+impl Parameters for ChannelsParams {
+    const TAKEN: &'static [(&'static str, &'static str)] =
+        &[("from", "the number of a partition"), ("to", "the number of a partition")];
 }
 
 /// `GET /v1/channels`.
@@ -397,6 +452,7 @@ mod tests {
     fn limits_have_bounds() {
         assert_eq!(limited(None).ok(), Some(100));
         assert_eq!(limited(Some(10_000)).ok(), Some(10_000));
+        assert_eq!(LIMIT_EXPECTED, format!("1 to {LIMIT_MAX}"));
         assert!(limited(Some(0)).is_err() && limited(Some(10_001)).is_err());
     }
 }

@@ -25,6 +25,11 @@ pub(super) struct Parameters {
     lane: Option<u8>,
 }
 
+impl super::extract::Parameters for Parameters {
+    const TAKEN: &'static [(&'static str, &'static str)] =
+        &[("dry_run", "true or false"), ("lane", "0, 1 or 2")];
+}
+
 pub(super) async fn post(
     axum::extract::State(state): axum::extract::State<State>,
     Segment(job): Segment,

@@ -33,6 +33,11 @@ pub(super) struct Parameters {
     account: Option<String>,
 }
 
+impl super::extract::Parameters for Parameters {
+    const TAKEN: &'static [(&'static str, &'static str)] =
+        &[("account", "an account, or a prefix that ends with `:` or `*`")];
+}
+
 /// Which accounts are followed.
 enum Filter {
     All,

@@ -18,6 +18,7 @@ use crate::cli::commands::WrongUse;
 use crate::cli::output::Table;
 use crate::config::Settings;
 use crate::mirror::Mirrored;
+use crate::query::audit::Audits;
 use crate::query::books::{Answering, Books, checkpoints};
 use crate::query::{Answer, Ending};
 use crate::retention::Retention;
@@ -237,7 +238,8 @@ fn start(settings: &Settings, role: Role, dir: &Path) -> anyhow::Result<Books> {
     let answering = Answering::Running(Box::new(pipeline));
     let (retention, mirrored) = (Retention::default(), Mirrored::Off);
     let traces = traces.cloned();
-    Ok(Books { log, embedded: None, setup, answering, retention, mirrored, traces })
+    let audits = Audits::default();
+    Ok(Books { log, embedded: None, setup, answering, retention, audits, mirrored, traces })
 }
 
 #[cfg(test)]

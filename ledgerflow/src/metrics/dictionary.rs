@@ -157,6 +157,17 @@ metrics! {
             = "Accounts that have been booked, by asset.";
             "It grows with customers. A jump may be a rule that makes accounts of something that is not one.";
     }
+    "The last audit that this process has run (`ledgerflow audit` asks the one that runs; nothing before the first)" {
+        AUDIT_WRONG: Gauge "ledgerflow_audit_wrong" in "findings" by []
+            = "What is wrong with the books, by the independent auditor. One with --quiesced does not count: it is for books at rest.";
+            "Anything but zero is a fault of the books: stop sending, keep the directory as it is; `ledgerflow audit` names each.";
+        AUDIT_NOTED: Gauge "ledgerflow_audit_noted" in "findings" by []
+            = "What somebody must look at though the books are right: ids that were sent under two keys, and decided at two homes.";
+            "`ledgerflow audit` names each with both places; operating.md, section Checks, says what to do. They stay in every later audit.";
+        AUDIT_ENDED: Gauge "ledgerflow_audit_ended_timestamp_seconds" in "seconds since 1970" by []
+            = "When it ended.";
+            "As old as your plan allows: have `ledgerflow audit` run by a timer.";
+    }
     "Business time and days" {
         BUSINESS_TIME: Gauge "ledgerflow_settlement_business_time_timestamp_seconds" in "seconds since 1970" by ["slot"]
             = "Business time up to which the slot's balances are complete.";

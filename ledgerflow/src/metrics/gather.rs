@@ -9,6 +9,7 @@ use super::samples::{Samples, Value};
 use crate::measure::behind::Backlog;
 use crate::measure::process;
 use crate::mirror::{Mirrored, View};
+use crate::query::audit::Audited;
 use crate::query::books::Books;
 use crate::runtime::{Deadline, Pipeline, Reached, Stage, Workers};
 use crate::traces::Tracer;
@@ -59,6 +60,7 @@ pub fn gather(books: &Books, dir: &Path) -> Samples {
         samples.count(&of::SPANS_DROPPED, [&"queue"], spans.overflowed);
         samples.count(&of::SPANS_DROPPED, [&"collector"], spans.refused);
     }
+    of_audit(&mut samples, books);
     let places = books.pipeline().map(|pipeline| of_pipeline(&mut samples, pipeline)).unwrap_or_default();
     let (mirror, log) = (of_mirror(&mut samples, books), Arc::clone(&books.log));
     let lag = in_time(lag::WAIT, move || Lag::ask(log.as_ref(), &places, mirror.as_ref()));
@@ -67,6 +69,14 @@ pub fn gather(books: &Books, dir: &Path) -> Samples {
         of_lag(&mut samples, lag);
     }
     samples
+}
+
+fn of_audit(samples: &mut Samples, books: &Books) {
+    if let Some(Audited { wrong, noted, ended_us }) = books.audits.last() {
+        samples.count(&of::AUDIT_WRONG, [], wrong);
+        samples.count(&of::AUDIT_NOTED, [], noted);
+        samples.micros(&of::AUDIT_ENDED, [], ended_us);
+    }
 }
 
 /// Up to where each stage is comes back.

@@ -3,6 +3,7 @@
 
 use super::books::Books;
 use super::events::{self, Text};
+use super::outcomes::{self, Only};
 use super::shown::Shown;
 use super::{Answer, Ending, parked};
 use crate::cli::output::Table;
@@ -13,7 +14,7 @@ use schemas::dates::format_instant;
 use schemas::hex;
 use schemas::shards::PartitionMap;
 use schemas::suspense_case;
-use schemas::wire::{EventKey, Leg, Side};
+use schemas::wire::{EventKey, Leg, Outcome, Side};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -68,6 +69,30 @@ pub enum Adjustment {
     Admit { id: String, source: Option<String> },
     /// A parked event is refused for good.
     TurnAway { id: String, source: Option<String> },
+}
+
+impl Adjustment {
+    /// What somebody has to do when the proposal that was sent has this outcome; `None` where there is no proposal, or
+    /// none is known. One that was refused says why, and that nothing waits.
+    #[must_use]
+    pub fn next_step(&self, outcomes: &Answer) -> Option<String> {
+        if !matches!(self, Self::Propose { .. } | Self::Retry { .. } | Self::Redirect { .. }) {
+            return None;
+        }
+        let Only { event: id, outcome, original, reason } = outcomes::only(outcomes)?;
+        let approves = format!("another principal approves it with `adjustments approve {id}`");
+        let booked = outcomes::word(Outcome::Booked);
+        Some(match (outcome, original) {
+            (outcome, _) if outcome == booked => format!("nothing is booked yet: {approves}"),
+            (_, original) if original == booked => {
+                format!("it was proposed before; where it still waits, {approves}")
+            }
+            (_, "") => format!("the proposal is {outcome}: {reason}; nothing waits to be approved"),
+            (_, original) => {
+                format!("it was proposed before and is {original}; nothing waits to be approved")
+            }
+        })
+    }
 }
 
 /// A proposal and the slot that is its home.
@@ -155,9 +180,7 @@ pub(super) fn adjust(books: &Books, what: &Adjustment, principal: &str) -> anyho
         Adjustment::Reject { .. } => format!("rejection {id} is sent"),
         Adjustment::Admit { id: of, .. } => format!("{id} is sent, which lets {of} in"),
         Adjustment::TurnAway { id: of, .. } => format!("{id} is sent, which turns {of} away"),
-        Adjustment::Retry { .. } | Adjustment::Redirect { .. } => {
-            format!("proposal {id} is sent; another principal approves it with `adjustments approve {id}`")
-        }
+        Adjustment::Retry { .. } | Adjustment::Redirect { .. } => format!("proposal {id} is sent"),
     };
     Ok(Answer { message: Some(message), ..sent })
 }

@@ -1,5 +1,6 @@
 //! The books, running or at rest: the same questions to the same states.
 
+use super::audit::Audits;
 use crate::basis;
 use crate::mirror::Mirrored;
 use crate::retention::Retention;
@@ -84,6 +85,8 @@ pub struct Books {
     pub answering: Answering,
     /// What keeps records from being given up.
     pub retention: Retention,
+    /// What the last audit here came to.
+    pub audits: Audits,
     /// The mirror of balances.
     pub mirrored: Mirrored,
     /// Where this process sends spans; `None` = it does not trace.
@@ -181,8 +184,9 @@ impl Books {
             join: Rested::of(join),
         };
         let answering = Answering::Resting(Box::new(resting));
-        let (retention, mirrored, traces) = (Retention::default(), Mirrored::Off, None);
-        Ok(Self { log, embedded: None, setup, answering, retention, mirrored, traces })
+        let (retention, audits) = (Retention::default(), Audits::default());
+        let (mirrored, traces) = (Mirrored::Off, None);
+        Ok(Self { log, embedded: None, setup, answering, retention, audits, mirrored, traces })
     }
 
     /// The running pipeline, if there is one.

@@ -4,7 +4,7 @@
 pub mod account;
 pub mod accounts;
 pub mod adjustments;
-mod audit;
+pub mod audit;
 mod backup;
 mod balances;
 pub mod bill;

@@ -204,6 +204,30 @@ pub(super) fn outcomes(books: &Books, awaited: &Awaited) -> anyhow::Result<Answe
     Ok(Answer { awaited: Some(awaited), ..Answer::tables(vec![table]) })
 }
 
+/// What became of the only event of an answer.
+pub(super) struct Only<'a> {
+    /// Its id; empty where it could not be read.
+    pub(super) event: &'a str,
+    /// Its outcome.
+    pub(super) outcome: &'a str,
+    /// Outcome of its original; empty where it is none's duplicate.
+    pub(super) original: &'a str,
+    /// Why it is not booked.
+    pub(super) reason: &'a str,
+}
+
+/// What became of one event; `None` where it has no outcome yet, or there are several.
+pub(super) fn only(outcomes: &Answer) -> Option<Only<'_>> {
+    let [table] = &outcomes.tables[..] else { return None };
+    let [row] = &table.rows[..] else { return None };
+    let text = |of: &str| match COLUMNS.iter().position(|column| *column == of).and_then(|at| row.get(at)) {
+        Some(Cell::Text(text)) => text.as_str(),
+        _ => "",
+    };
+    let [event, outcome, original, reason] = ["event", "outcome", "original", "reason"].map(text);
+    Some(Only { event, outcome, original, reason })
+}
+
 /// Outcomes of several questions.
 #[derive(Default)]
 pub struct Gathered(Vec<Vec<Cell>>);

@@ -145,33 +145,59 @@ fn nobody_approves_his_own_adjustment_under_another_name() {
     desk.company.is_whole();
 }
 
+/// What one is proposed with on the command line.
+const PROPOSE: [&str; 14] = [
+    "adjustments",
+    "propose",
+    "--id",
+    "p-1",
+    "--debit",
+    "platform:revenue:commission",
+    "--credit",
+    "merchants:7:payable",
+    "--asset",
+    "CNY",
+    "--amount",
+    "3.00",
+    "--reason",
+    "commission taken twice",
+];
+
+/// What is left to do is said when the outcome is known, and not before.
+#[test]
+fn what_a_proposal_leaves_to_be_done_is_told_by_its_outcome() {
+    let desk = Desk::new();
+    let running = desk.company.run();
+    let next = "another principal approves it with `adjustments approve p-1`";
+    for (outcome, first) in [("booked", "nothing is booked yet: "), ("duplicate", "it was proposed before; ")]
+    {
+        let said = desk.cli(&PROPOSE).ends(0);
+        assert!(said.out.contains(outcome) && said.err.contains(first), "{said:?}");
+        assert!(said.err.contains(next), "{said:?}");
+    }
+    let nowhere = PROPOSE.map(|word| match word {
+        "p-1" => "p-2",
+        "merchants:7:payable" => "nowhere:7:payable",
+        word => word,
+    });
+    let said = desk.cli(&nowhere).ends(3);
+    assert!(said.err.contains("the proposal is dead-lettered: unknown_account"), "{said:?}");
+    assert!(said.err.contains("nothing waits to be approved"), "{said:?}");
+    assert!(!said.err.contains("another principal approves it"), "{said:?}");
+    running.stop();
+}
+
 #[test]
 fn the_command_line_is_the_user_who_runs_it() {
     let desk = Desk::new();
     let me = format!("unix:{}", rustix::process::geteuid().as_raw());
-    let propose = [
-        "adjustments",
-        "propose",
-        "--id",
-        "p-1",
-        "--debit",
-        "platform:revenue:commission",
-        "--credit",
-        "merchants:7:payable",
-        "--asset",
-        "CNY",
-        "--amount",
-        "3.00",
-        "--reason",
-        "commission taken twice",
-    ];
     // Nobody vouches for whoever opens a directory that no pipeline runs on: who may do that may write anything there.
     let running = desk.company.run();
     running.stop();
-    let said = desk.cli(&propose);
+    let said = desk.cli(&PROPOSE);
     assert!(said.code != Some(0) && said.err.contains("nobody vouches for who you are"), "{said:?}");
     let running = desk.company.run();
-    let said = desk.cli(&propose).ends(0);
+    let said = desk.cli(&PROPOSE).ends(0);
     assert!(said.out.contains("booked"), "{said:?}");
     assert_eq!(desk.waiting().iter().map(|row| row[1].clone()).collect::<Vec<_>>(), [me.clone(), me.clone()]);
     let said = desk.cli(&["adjustments", "approve", "p-1"]);
@@ -198,7 +224,7 @@ fn the_command_line_is_the_user_who_runs_it() {
     let said = desk.cli(&["adjustments", "approve", "p-1"]).ends(4);
     assert!(said.err.contains("no adjustment \"p-1\" waits"), "{said:?}");
     // One's own proposal may be taken back.
-    let again = propose.map(|word| if word == "p-1" { "p-2" } else { word });
+    let again = PROPOSE.map(|word| if word == "p-1" { "p-2" } else { word });
     desk.cli(&again).ends(0);
     let said = desk.cli(&["adjustments", "reject", "p-2", "-o", "json"]).ends(0);
     assert_eq!(said.json()[0]["outcome"], "booked", "{said:?}");
@@ -259,9 +285,16 @@ fn what_lies_in_suspense_is_moved_with_four_eyes() {
     }
     let name = |n: usize| all[n]["case"].as_str().unwrap().to_owned();
     let said = desk.cli(&["suspense", "redirect", &name(0), "users:8:wallet"]).ends(0);
-    assert!(said.out.contains("booked") && said.err.contains("another principal approves it"), "{said:?}");
+    let id = desk.waiting()[0][0].clone();
+    assert!(said.out.contains("booked"), "{said:?}");
+    let next =
+        format!("nothing is booked yet: another principal approves it with `adjustments approve {id}`");
+    assert!(said.err.contains(&next), "{said:?}");
     let said = desk.cli(&["suspense", "retry", &name(0)]);
     assert!(said.out.contains("case_not_open"), "{said:?}");
+    let nothing = "the proposal is refused: case_not_open: ";
+    assert!(said.err.contains(nothing) && said.err.contains("; nothing waits to be approved"), "{said:?}");
+    assert!(!said.err.contains("another principal approves it"), "{said:?}");
     desk.cli(&["suspense", "retry", "p99-p00-1"]).ends(4);
     assert_eq!(list().iter().filter(|case| case["state"] == "proposed").count(), 1);
     let waits = || desk.cli(&["adjustments", "list", "-o", "json"]).ends(0).json()[0].clone();

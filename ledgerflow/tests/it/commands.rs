@@ -82,6 +82,28 @@ fn a_token_is_made_before_the_file_of_tokens_is_there() {
 }
 
 #[test]
+fn a_list_of_no_rows_is_a_wrong_use_of_the_command() {
+    let company = Company::with(SMALL);
+    for list in [
+        "entries users:42:wallet",
+        "holds",
+        "breaks",
+        "adjustments list",
+        "suspense list",
+        "parked list",
+        "rejected list",
+        "accounts",
+    ] {
+        let words: Vec<&str> = list.split(' ').chain(["--limit", "0"]).collect();
+        let said = company.cli(&words).ends(2);
+        assert!(
+            said.err.contains("invalid value '0' for '--limit <LIMIT>': 0 is not in 1.."),
+            "{list}: {said:?}"
+        );
+    }
+}
+
+#[test]
 fn a_backup_answers_and_stays_a_backup() {
     let company = books();
     let backup = company.path("backup");

@@ -270,9 +270,15 @@ fn what_cannot_be_read_is_refused_whole() {
     let binary = [("Content-Type", JSON), ("ce-specversion", "1.0")];
     served.ask("POST", "/v1/events", &binary, b"{}").problem(415, "unsupported_media_type");
     served.post("?lane=3", JSON, &good).problem(400, "bad_parameter");
-    served.post("?wait=forever", JSON, &good).problem(400, "bad_parameter");
     served.post("?wait=booked&timeout_seconds=0", JSON, &good).problem(400, "bad_parameter");
-    served.post("?lanes=1", JSON, &good).problem(400, "bad_parameter");
+    for (query, why) in [
+        ("?lanes=1", "there is no parameter \"lanes\"; this address takes lane, wait, timeout_seconds"),
+        ("?lane=300", "lane: found \"300\", expected 0, 1 or 2"),
+        ("?wait=forever", "wait: found \"forever\", expected booked"),
+        ("?wait=booked&timeout_seconds=soon", "timeout_seconds: found \"soon\", expected 1 to 60"),
+    ] {
+        assert_eq!(served.post(query, JSON, &good).problem(400, "bad_parameter")["detail"], why, "{query}");
+    }
     served.post("", JSON, vec![b' '; (8 << 20) + 1]).problem(413, "too_large");
     served.post("", JSON, format!("[{}]", vec!["1"; 10_001].join(","))).problem(413, "too_large");
     let packed = [("Content-Type", "application/json"), ("Content-Encoding", "gzip")];
@@ -284,6 +290,33 @@ fn what_cannot_be_read_is_refused_whole() {
     // Nothing of all that was taken.
     served.get("/v1/accounts/users:1:wallet/balances").problem(404, "not_found");
     assert_eq!(served.get("/v1/rejected").is(200)["rejected"], json!([]));
+    served.running.stop();
+}
+
+#[test]
+fn a_parameter_that_cannot_be_read_is_named_with_what_may_stand_there() {
+    let served = Served::new();
+    // What an address takes is told as its description has it.
+    for operation in OPERATIONS {
+        let path = ["{account}", "{id}", "{job}", "{position}"]
+            .into_iter()
+            .fold(operation.path.to_owned(), |path, part| path.replace(part, "users:1:wallet"));
+        let said = served.get(&format!("{path}?none=1")).problem(400, "bad_parameter");
+        let takes = match operation.parameters {
+            [] => "none".to_owned(),
+            of => of.join(", "),
+        };
+        let why = format!("there is no parameter \"none\"; this address takes {takes}");
+        assert_eq!(said["detail"], why, "{path}");
+    }
+    for (target, why) in [
+        ("/v1/accounts?limit=many", "limit: found \"many\", expected 1 to 10000"),
+        ("/v1/channels?from=-1", "from: found \"-1\", expected the number of a partition"),
+        ("/v1/accounts/%ff/balances", "a part of the address is not UTF-8, once its %XX are read"),
+        ("/v1/balances/changes?since=1", "there is no parameter \"since\"; this address takes account"),
+    ] {
+        assert_eq!(served.get(target).problem(400, "bad_parameter")["detail"], why, "{target}");
+    }
     served.running.stop();
 }
 

@@ -221,6 +221,8 @@ fn figures_are_those_of_what_was_sent() {
     let bill = company.write("bill.csv", ledgerflow_tests::bill::text(&bill));
     company.cli(&["bill", &bill.display().to_string()]).ends(0);
     let case = |scrape: &Scrape, kind| scrape.sum("ledgerflow_reconcile_cases", &[("kind", kind)]);
+    assert!(!scraper.scrape().has("ledgerflow_audit_wrong"), "none has run yet");
+    company.cli(&["audit"]).ends(0);
     let scrape = scraper.becomes("a break", |scrape| case(scrape, "theirs_only") == 1.0);
     scrape.is_of_the_dictionary();
     let text = scraper.text();
@@ -281,6 +283,32 @@ fn figures_are_those_of_what_was_sent() {
     assert_eq!(figures(&scrape), sent);
     running.stop();
     company.is_whole();
+}
+
+/// What the last audit came to is told by the process that ran it; one for books at rest does not count.
+#[test]
+fn an_id_under_two_keys_is_told_after_an_audit() {
+    let company = Company::with(&format!("http: {{listen: 127.0.0.1:0}}\n{CONFIGURATION}"));
+    let running = company.run();
+    let (client, scraper) = (Client::of(&running), Scraper::of(&running, "HTTP"));
+    let map = schemas::shards::PartitionMap::even(PARTITIONS).unwrap();
+    let at = |home: u32| (0..).map(|n| format!("k{n}")).find(|key| map.partition_of(key) == home).unwrap();
+    for home in 0..2 {
+        let mut event: Value = serde_json::from_str(&transfer("twice", "users:1:wallet", "1.00")).unwrap();
+        event["partitionkey"] = at(home).into();
+        let said =
+            client.post("?wait=booked&timeout_seconds=60", crate::http::JSON, event.to_string()).is(200);
+        assert_eq!(said["events"][0]["outcome"], "booked", "{said}");
+    }
+    company.cli(&["audit", "--quiesced"]);
+    assert!(!scraper.scrape().has("ledgerflow_audit_noted"));
+    company.cli(&["audit"]).ends(0);
+    let scrape = scraper.scrape();
+    scrape.is_of_the_dictionary();
+    let of = |what: &str| scrape.sum(&format!("ledgerflow_audit_{what}"), &[]);
+    assert_eq!((of("wrong"), of("noted")), (0.0, 1.0));
+    assert!(of("ended_timestamp_seconds") > 1_600_000_000.0);
+    running.stop();
 }
 
 /// A processor whose worker hangs is told as one that does not answer; the others tell what they did before. It is one that

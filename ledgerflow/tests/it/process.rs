@@ -283,3 +283,55 @@ fn malformed_lines_become_dead_letters_with_their_bytes() {
     running.stop();
     company.cli(&["audit", "--quiesced"]).ends(0);
 }
+
+/// Both are booked, and the audit notes it: the books are right, so it is no failure.
+#[test]
+fn an_id_that_is_sent_under_another_key_is_noted_by_the_audit() {
+    let company = Company::new();
+    let running = company.run();
+    let map = schemas::shards::PartitionMap::even(3).unwrap();
+    let (one, other) = ("users:1", "users:2");
+    let other_home =
+        (3..).map(|n| format!("users:{n}")).find(|key| map.partition_of(key) != map.partition_of(one));
+    let sent = |key: &str, id: &str| {
+        let time = schemas::dates::format_instant(stream::clock::wall_us());
+        let data = serde_json::json!({
+            "from": "funding:cash", "to": "users:9:wallet", "asset": "CNY", "amount": "1.00",
+        });
+        let event = serde_json::json!({
+            "specversion": "1.0", "id": id, "source": "/shop", "type": "transfer", "time": time,
+            "subject": "users:9", "partitionkey": key, "data": data,
+        });
+        company.write("event.json", event.to_string());
+        company.cli(&["send", "event.json", "--wait", "-o", "json"]).ends(0).json()
+    };
+    let outcome = |said: &serde_json::Value| said[0]["outcome"].as_str().unwrap_or_default().to_owned();
+    let other_home = other_home.unwrap();
+    assert_eq!(outcome(&sent(one, "t-1")), "booked");
+    assert_eq!(outcome(&sent(one, "t-1")), "duplicate");
+    assert_eq!(outcome(&sent(other, "t-2")), "booked");
+    assert_eq!(outcome(&sent(&other_home, "t-1")), "booked");
+    running.stop();
+    let screen = company.cli(&["audit", "--quiesced"]).ends(0);
+    assert!(screen.err.contains("1 noted: ") && screen.err.contains("nothing wrong; digest "), "{screen:?}");
+    let all = company.cli(&["audit", "--quiesced", "-o", "json"]).ends(0).json();
+    let check =
+        all["checks"].as_array().unwrap().iter().find(|check| check["check"] == "ids.reused").unwrap();
+    assert_eq!(
+        (check["checked"].as_u64(), check["wrong"].as_u64(), check["noted"].as_u64()),
+        (Some(3), Some(0), Some(1))
+    );
+    let [found] = &all["findings"].as_array().unwrap()[..] else { panic!("{all}") };
+    let homes = {
+        let mut homes = [one, &other_home].map(|key| map.partition_of(key));
+        homes.sort_unstable();
+        homes
+    };
+    let (place, what) = (found["place"].as_str().unwrap(), found["finding"].as_str().unwrap());
+    assert!(place.starts_with(&format!("journal/{} batch ", homes[0])), "{found}");
+    assert!(place.ends_with(r#"event "/shop" "t-1""#), "{found}");
+    assert!(
+        what.contains(&format!("(journal/{} batch ", homes[1])) && what.contains("the same body"),
+        "{found}"
+    );
+}
