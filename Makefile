@@ -89,7 +89,7 @@ fuzz: ## Fuzz what posting decides (MINUTES=10 TARGETS=decide_bytes)
 	@result=0; .ci/fuzz $(MINUTES) $(TARGETS) || result=$$?; $(call skipped,fuzz,a C++ compiler)
 
 mutants: ## Change the ledger's core place by place: its tests notice (FILES=posting/src/room.rs SHARD=0/64)
-	@result=0; .ci/mutants $(addprefix --file ,$(FILES)) $(if $(SHARD),--shard $(SHARD)) || result=$$?; \
+	@result=0; $(RUN) .ci/mutants $(FILES) $(if $(SHARD),--shard $(SHARD)) || result=$$?; \
 		$(call skipped,mutants,cargo install cargo-mutants --locked)
 
 contracts: ## Hold the contracts against tools of others: AsyncAPI's parser, Schemathesis (EXAMPLES=100)

@@ -416,11 +416,16 @@ mod tests {
         let back = Terms { counted: card.counted, guarded: true, ..wallet }.forced();
         assert_eq!(refuses(&back), [true, true], "guarded all the same");
         assert_eq!(refuses(&Terms { guarded: false, ..back }), [false, false]);
+        assert_eq!((back.range, back.counted), (Range::ALL, card.counted), "it counts all the same");
+        let counted = [(false, false), (true, false), (false, true)];
+        let any = counted.map(|(debits, credits)| Counted { debits, credits }.any());
+        assert_eq!(any, [false, true, true]);
     }
 
     #[test]
     fn rows_are_found_again_among_many() {
         let mut table = AccountTable::default();
+        assert!(table.is_empty());
         for n in 0..10_000_u64 {
             let figures = Figures { balance: i128::from(n), seq: n, last_batch: 1 };
             let row =
@@ -436,5 +441,20 @@ mod tests {
         let mut seen = 0;
         table.take_dirty(|_, _, _| seen += 1);
         assert_eq!((seen, table.dirty_bytes()), (10_000, 0));
+        assert!(!table.is_empty());
+    }
+
+    /// The index knows 32 bits of a name.
+    #[test]
+    fn accounts_of_one_hash_have_a_row_each() {
+        let mut names = std::collections::BTreeMap::new();
+        let (one, other) = (0..)
+            .map(|n| format!("users:{n}:wallet"))
+            .find_map(|name| Some((names.insert(hash_of(&name, "CNY"), name.clone())?, name)))
+            .unwrap();
+        let mut table = AccountTable::default();
+        let rows = [&one, &other].map(|name| table.find_or_insert(name, "CNY"));
+        assert_eq!(rows, [0, 1]);
+        assert_eq!([&one, &other].map(|name| table.find(name, "CNY")), rows.map(Some));
     }
 }

@@ -41,7 +41,7 @@ pub fn book<'c>(
     for leg in legs.iter().filter(|leg| leg.partition == own) {
         o.check_status(leg.account(), leg.side, &leg.terms)?;
     }
-    let bounded = legs.iter().find(|leg| leg.side == side && leg.may_refuse());
+    let bounded = legs.iter().find(|leg| leg.side == side);
     let most = bounded.map_or(i128::MAX, |leg| available(o, leg));
     if most <= 0 {
         let what =

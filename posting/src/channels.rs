@@ -237,4 +237,19 @@ mod tests {
         }
         assert_eq!(channel.judge(mark + 90_000, &hash(9)), Arrival::AheadDropped);
     }
+
+    #[test]
+    fn both_ends_come_back_from_a_checkpoint() {
+        let asked = Asked { from_sequence: 8, at_us: 9, times: 2 };
+        let held = BTreeMap::from([(9, Bytes::from_static(b"item"))]);
+        let (hash, recent) = ([3; 32], VecDeque::from([1, 2]));
+        let incoming = Incoming { mark: 7, hash, recent, held, dropped: 4, seen: 11, asked: Some(asked) };
+        let wire = incoming.to_wire(5);
+        assert_eq!((wire.from, wire.asked.as_ref().map(|asked| asked.from)), (5, Some(5)));
+        assert_eq!(Incoming::from_wire(wire), incoming);
+        let chain = ChainHead { sequence: 3, hash };
+        let outgoing = Outgoing { sequence: 7, chain, again: Again::default() };
+        assert_eq!(outgoing.to_wire(2).partition, 2);
+        assert_eq!(Outgoing::from_wire(&outgoing.to_wire(2)), outgoing);
+    }
 }

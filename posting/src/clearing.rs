@@ -111,15 +111,8 @@ impl ClearingNets {
     }
 
     /// Number of nets.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.sides.values().map(|moved| moved.nets.len()).sum()
-    }
-
-    /// Whether nothing moved.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// All nets: received before sent, then by peer, asset, book and date.
@@ -169,6 +162,7 @@ mod tests {
         assert!(nets.fits(side(true, 1), "CNY", CLEARING_MAX - 17, || 0));
         assert!(!nets.fits(side(true, 1), "CNY", CLEARING_MAX - 16, || 0));
         assert!(!nets.fits(side(true, 1), "CNY", i128::MAX, || 0));
+        assert_eq!(nets.len(), 4);
         let all: Vec<_> = nets
             .sorted()
             .into_iter()

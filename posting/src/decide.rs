@@ -515,7 +515,7 @@ pub(crate) fn parts(legs: &[Placed<'_>]) -> BTreeMap<u32, Vec<HoldLeg>> {
     for (index, placed) in (0..).zip(legs).filter(|(_, leg)| asked(leg)) {
         let (account, asset) = (placed.leg.account, placed.leg.asset);
         let (key, towards) = ((account, asset, placed.side), placed.may_refuse() && !placed.terms.forced);
-        if towards && !left.iter().any(|(of, _)| *of == key) {
+        if !left.iter().any(|(of, _)| *of == key) {
             left.push((key, moved_towards(legs, placed)));
         }
         let left = left.iter_mut().find(|(of, _)| towards && *of == key);

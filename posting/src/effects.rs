@@ -422,8 +422,7 @@ fn of_group(decision: &Decision, key: IdKey, slot: u32, out: &mut Vec<Effect>) {
     let held = |held: &HeldLeg| {
         let asked = decision.asked.iter().find(|asked| asked.leg == held.leg)?;
         let (account, asset) = (asked.account.clone(), asked.asset.clone());
-        let (leg, side, amount) = (held.leg, asked.side, held.amount);
-        let leg = HoldLeg { leg, account, asset, side, amount, ..HoldLeg::default() };
+        let leg = HoldLeg { account, asset, side: asked.side, amount: held.amount, ..HoldLeg::default() };
         Some(Effect::HoldPlaced { key: (key, slot, held.leg), hold: Box::new(Hold::of(&leg, slot)) })
     };
     out.extend(decision.held.iter().filter_map(held));

@@ -140,12 +140,6 @@ impl GroupTable {
         self.groups.is_empty()
     }
 
-    /// Number of events that wait.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.groups.len()
-    }
-
     /// Every event that waits, by key.
     pub fn all(&self) -> impl Iterator<Item = (&IdKey, &Group)> {
         self.groups.iter()
@@ -247,7 +241,7 @@ impl Overlay<'_> {
         self.groups.get(key).map_or_else(|| self.base.groups.groups.get(key), Option::as_ref)
     }
 
-    /// Events to be decided now: those that are ready, then those whose time is over; by key.
+    /// Events to be decided now: those that are ready, then those whose time is over, be they decided or not; by key.
     fn groups_due(&self) -> Vec<IdKey> {
         let untouched = |key: &&IdKey| !self.groups.contains_key(*key);
         let mut ready: BTreeSet<IdKey> = self.base.groups.ready.iter().filter(untouched).copied().collect();
@@ -256,8 +250,7 @@ impl Overlay<'_> {
         let waiting = self.base.groups.waiting.iter().filter(|(event, _)| self.came_now(event));
         ready.extend(waiting.map(|(_, key)| *key).filter(|key| !self.groups.contains_key(key)));
         let late = self.base.groups.deadlines.range(..=(self.tick_us, [u8::MAX; 16])).map(|(_, key)| *key);
-        let open = |key: &IdKey| !ready.contains(key) && self.group(key).is_some();
-        let late: BTreeSet<IdKey> = late.filter(open).collect();
+        let late: BTreeSet<IdKey> = late.filter(|key| !ready.contains(key)).collect();
         ready.into_iter().chain(late).collect()
     }
 }
@@ -523,5 +516,25 @@ mod tests {
             ..group
         };
         assert_eq!(Group::decode(&group.encode()), Some(group));
+    }
+
+    /// A capture waits until its hold is known, a reversal until its event is decided.
+    #[test]
+    fn what_waits_for_an_event_is_ready_when_it_has_come() {
+        let (capture, reversal) = ([2; 16], [3; 16]);
+        let key = EventKey { source: "/shop".into(), id: "h-1".into() };
+        let event = crate::ids::key_of(Some(&key));
+        let waits = |decided| Group { waits_for: Some(key.clone()), decided, ..Group::default() };
+        let mut table = GroupTable::default();
+        table.open(capture, waits(false));
+        table.open(reversal, waits(true));
+        let ready = |table: &GroupTable| table.ready.iter().copied().collect::<Vec<_>>();
+        table.came([9; 16], true);
+        assert_eq!(ready(&table), [[0_u8; 16]; 0]);
+        table.came(event, false);
+        assert_eq!(ready(&table), [capture]);
+        table.came(event, true);
+        assert_eq!(ready(&table), [capture, reversal]);
+        assert_eq!(table.to_be_looked_up().collect::<Vec<_>>(), [&key]);
     }
 }

@@ -129,7 +129,7 @@ impl Sums {
         if by == 0 {
             return;
         }
-        let one = if by > 0 { 1 } else { -1 };
+        let one = if by.is_positive() { 1 } else { -1 };
         if !self.0.contains_key(&hold.account) {
             self.0.insert(hold.account.clone(), Vec::new());
         }
@@ -402,7 +402,7 @@ mod tests {
         table.place((b, 3, 0), hold("users:1:wallet", 11));
         table.place((b, 3, 0), hold("users:1:wallet", 13));
         let held = |table: &HoldTable, asset| table.held("users:1:wallet", asset, Side::Debit);
-        assert_eq!((held(&table, "CNY"), held(&table, "USD")), (25, 0));
+        assert_eq!((held(&table, "CNY"), held(&table, "USD"), table.len()), (25, 0, 3));
         table.place((b, 3, 1), Hold { side: Side::Credit, ..hold("users:1:wallet", 17) });
         assert_eq!((held(&table, "CNY"), table.held("users:1:wallet", "CNY", Side::Credit)), (25, 17));
         table.end((b, 3, 1));

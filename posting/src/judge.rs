@@ -10,6 +10,7 @@ use crate::velocity::volume;
 use schemas::money;
 use schemas::reason::Reason;
 use schemas::wire::Side;
+use std::cmp::Ordering;
 
 impl Overlay<'_> {
     /// Judges entries that were worked out; `overflowed` where a balance left its range on the way.
@@ -31,11 +32,12 @@ impl Overlay<'_> {
                 true => stands_at(before, lines.iter().filter(of_row)),
                 false => lines.iter().rev().find(of_row).map_or(line.after, |last| last.after),
             };
-            if after == before {
-                continue;
-            }
             // Only the limit that it moves towards: an event may always move an account back, however far it is beyond.
-            let side = if after > before { Side::Debit } else { Side::Credit };
+            let side = match after.cmp(&before) {
+                Ordering::Equal => continue,
+                Ordering::Greater => Side::Debit,
+                Ordering::Less => Side::Credit,
+            };
             let held = self.held(leg.account, leg.asset, side);
             let mut terms = self.terms_now(leg.account, leg.asset, terms);
             if !terms.range.allows(side, after, held) {
@@ -97,8 +99,8 @@ fn stands_at<'l, 'c: 'l>(before: i128, lines: impl Iterator<Item = &'l Line<'c>>
     });
     let (high, low) = (high + (low >> 64), low & LOW);
     match i64::try_from(high) {
-        Ok(high) => (i128::from(high) << 64) | low,
-        Err(_) if high < 0 => i128::MIN,
+        Ok(high) => (i128::from(high) << 64) + low,
+        Err(_) if high.is_negative() => i128::MIN,
         Err(_) => i128::MAX,
     }
 }

@@ -164,3 +164,117 @@ fn taken(item: &Item) -> Option<(u32, u64, u64)> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PostingConfig;
+    use schemas::batch::BodyBuilder;
+    use schemas::shards::PartitionMap;
+    use schemas::topics::Topic;
+    use schemas::wire::{
+        Answered, BatchHeader, CreditItem, DayMarkerSeen, Decision, Held, JournalItem, Received, ResendTaken,
+        Reserved, Resolution, Voided,
+    };
+    use stream::log::{Record, TopicPartition};
+
+    /// Every kind of journal item says by itself what of a channel it took.
+    #[test]
+    fn what_was_taken_is_found_in_whatever_item_says_so() {
+        let (from, sequence, item_check) = (3, 7, 9);
+        let taken = [
+            Item::Received(Received { from, sequence, item_check, ..Default::default() }),
+            Item::Resolution(Resolution { from, sequence, item_check, ..Default::default() }),
+            Item::Reserved(Reserved { from, sequence, item_check, ..Default::default() }),
+            Item::Answered(Answered { from, sequence, item_check, ..Default::default() }),
+            Item::Voided(Voided { from, sequence, item_check, ..Default::default() }),
+            Item::ResendTaken(ResendTaken { from, sequence, item_check, ..Default::default() }),
+            Item::Decision(Decision {
+                forwarded_from: from + 1,
+                from_sequence: sequence,
+                item_check,
+                ..Default::default()
+            }),
+            Item::DayMarkerSeen(DayMarkerSeen {
+                from,
+                sequence,
+                item_check,
+                credits: true,
+                ..Default::default()
+            }),
+        ];
+        let others = [
+            Item::Decision(Decision { from_sequence: sequence, item_check, ..Default::default() }),
+            // Of an ingest slot.
+            Item::DayMarkerSeen(DayMarkerSeen { from, sequence, item_check, ..Default::default() }),
+            Item::Held(Held { from, sequence, ..Default::default() }),
+        ];
+        let found = |item: Item| {
+            let mut body = BodyBuilder::new();
+            body.push(&JournalItem { item: Some(item) });
+            let batch = batch::open(&body.seal(BatchHeader::default()).value).unwrap();
+            assert_eq!(taken_of(from + 1, &batch).unwrap(), [], "of another channel");
+            taken_of(from, &batch).unwrap()
+        };
+        for item in taken {
+            assert_eq!(found(item.clone()), [(sequence, item_check)], "{item:?}");
+        }
+        for item in others {
+            assert_eq!(found(item.clone()), [], "{item:?}");
+        }
+    }
+
+    /// A record of `credits` with items of these sequences.
+    fn record(from: u32, sequences: std::ops::RangeInclusive<u64>) -> Record {
+        let mut body = BodyBuilder::new();
+        sequences.for_each(|sequence| body.push(&CreditItem { sequence, item: None }));
+        let value = body.seal(BatchHeader { slot: from, ..BatchHeader::default() }).value;
+        Record { offset: 0, timestamp_us: 0, key: Bytes::new(), value, headers: Vec::new() }
+    }
+
+    #[test]
+    fn it_looks_back_for_the_first_old_item_of_what_the_window_takes() {
+        let mut slot = Slot::new(0);
+        let looks_back = |slot: &Slot, records: Vec<Record>, bytes_max: usize| {
+            let from = TopicPartition::new(Topic::Credits, 0);
+            let records = records.into();
+            looks_back(slot, &InputRecords { from, position: 0, next: 0, records, drained: true }, bytes_max)
+        };
+        let all = || vec![record(1, 90..=91), record(2, 3..=9), record(3, 5..=6)];
+        assert_eq!(looks_back(&slot, all(), usize::MAX), None, "nothing is forgotten");
+        for (from, mark, remembered) in [(1, 80, 80), (2, 8, 2), (3, 40, 10)] {
+            let recent = std::iter::repeat_n(0, remembered).collect();
+            slot.incoming.insert(from, Incoming { mark, recent, ..Incoming::default() });
+        }
+        let old = |from, first, last| Some(LookBack { end: ChannelEnd::Taken(from), first, last });
+        let bytes: Vec<usize> = all().iter().map(|record| record.value.len()).collect();
+        assert_eq!(looks_back(&slot, all(), usize::MAX), old(2, 3, 6));
+        assert_eq!(looks_back(&slot, all(), bytes[0] + bytes[1]), old(2, 3, 6));
+        assert_eq!(looks_back(&slot, all(), bytes[0] + bytes[1] - 1), None, "it is not taken yet");
+        assert_eq!(looks_back(&slot, all()[1..].to_vec(), 0), old(2, 3, 6), "the first one always is");
+        assert_eq!(looks_back(&slot, all()[2..].to_vec(), 0), old(3, 5, 6));
+    }
+
+    /// Beside it other things may be looked back for.
+    #[test]
+    fn an_old_item_is_compared_with_what_was_found_of_its_channel() {
+        let chart = "version: 1\nassets:\n  CNY: { exponent: 2 }\naccounts:\n  \
+            - { pattern: \"bank:**\", normal: debit, unlimited: true }\n";
+        let config = PostingConfig::new(chart, PartitionMap::even(2).unwrap(), 1).unwrap();
+        let (slot, hash) = (Slot::new(0), [3; 32]);
+        let found = |end, check: u64, complete| {
+            let item = Bytes::from([5_u64.to_be_bytes(), check.to_be_bytes()].concat());
+            LookedBack { sought: LookBack { end, first: 5, last: 5 }, found: vec![item], complete }
+        };
+        let compared = |looked_back: Vec<LookedBack>| {
+            let mut o = Overlay::new(&slot, &config, 1, 0);
+            o.looked_back = looked_back;
+            compare_old(&o, 1, 5, &hash).is_ok()
+        };
+        let (same, batch) = (item_check(&hash), found(ChannelEnd::Batch([1; 16]), 0, true));
+        assert!(compared(vec![batch.clone(), found(ChannelEnd::Taken(1), same, true)]));
+        assert!(!compared(vec![batch.clone(), found(ChannelEnd::Taken(1), same + 1, true)]));
+        assert!(!compared(vec![batch.clone(), found(ChannelEnd::Taken(1), same, false)]));
+        assert!(!compared(vec![batch, found(ChannelEnd::Taken(0), same, true)]));
+    }
+}

@@ -265,7 +265,7 @@ fn legs_of(decision: Decision) -> Result<Vec<Leg>, Refusal> {
     let refused =
         |why: &str| Refusal::new(Reason::NotReversible, format!("{} {} {why}", event.source, event.id));
     let moves = match decision.operation {
-        _ if decision.reversed.is_some() => return Err(refused("gives something back itself")),
+        // Its first decision always says so: it has waited.
         Some(Operation::ReverseEvent(_)) => return Err(refused("gives something back itself")),
         // It would undo with one principal what takes two.
         _ if decision.proposal.is_some() => return Err(refused("is of an adjustment: propose the opposite")),
@@ -350,7 +350,8 @@ fn fate(o: &Overlay<'_>, event: &EventKey, group: &Group) -> Result<Fate, Broken
     let late = (1..=o.tick_us).contains(&group.deadline_us);
     let refused = |reason, what| Ok(Fate::Refused(Refusal::new(reason, what)));
     match o.known(&key_of(Some(event))).map(|record| record.outcome) {
-        None if late => refused(Reason::UnknownEvent, named()),
+        // It is looked at before the event has come where its time is over.
+        None => refused(Reason::UnknownEvent, named()),
         Some(Outcome::Pending) if late => refused(Reason::TimedOut, format!("{} is not decided", named())),
         Some(Outcome::Refused) => refused(Reason::NotReversible, format!("{} was refused", named())),
         Some(Outcome::Booked) => Ok(match legs_moved(o, event)? {
@@ -494,5 +495,29 @@ mod tests {
         let mut gone = Vec::new();
         table.take_dirty(|key, reversed| gone.push((key, reversed.is_some())));
         assert_eq!(gone, [7, 8, 9].map(|key| ([key; 16], false)));
+    }
+
+    /// Home finds what it has decided itself, and the first time.
+    #[test]
+    fn the_first_decision_of_an_event_at_its_home_is_found() {
+        let event = EventKey { source: "/shop".into(), id: "o-1".into() };
+        let booked = Decision {
+            event: Some(event.clone()),
+            outcome: Outcome::Booked as i32,
+            body_hash: vec![7; 16].into(),
+            ..Decision::default()
+        };
+        let finds = |item: Item| {
+            let item = JournalItem { item: Some(item) }.encode_to_vec();
+            is_decision_of(key_of(Some(&event)), &item).unwrap()
+        };
+        let outcome = |outcome: Outcome| Decision { outcome: outcome as i32, ..booked.clone() };
+        assert!(finds(Item::Decision(booked.clone())) && finds(Item::Decision(outcome(Outcome::Pending))));
+        assert!(!finds(Item::Decision(outcome(Outcome::Refused))));
+        assert!(!finds(Item::Decision(outcome(Outcome::Duplicate))));
+        assert!(!finds(Item::Decision(Decision { forwarded_from: 1, ..booked.clone() })), "of another home");
+        let other = Some(EventKey { id: "o-2".into(), ..event.clone() });
+        assert!(!finds(Item::Decision(Decision { event: other, ..booked })));
+        assert!(!finds(Item::Tick(Default::default())));
     }
 }

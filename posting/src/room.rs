@@ -42,8 +42,8 @@ const CHANNEL_BYTES: usize = 160;
 const DATES: usize = 3;
 /// Bytes of a leg where it is read, at least: of names with one letter. An item has more.
 const LEAST_BYTES: usize = 13;
-/// No record becomes more than so many times its bytes: a short one needs no counting.
-const TIMES_MAX: usize = 1 + (ITEM_BYTES + LEG_BYTES + NET_BYTES).div_ceil(LEAST_BYTES);
+/// No record becomes more than so many times its bytes, its names written twice: a short one needs no counting.
+const TIMES_MAX: usize = 2 + (ITEM_BYTES + LEG_BYTES + NET_BYTES).div_ceil(LEAST_BYTES);
 
 /// Bytes that a record of `topic` may become in the journal, clearing entries and tallies not counted, and the legs
 /// in it. What does not decode counts up to there: taking it finds that out.
@@ -158,13 +158,14 @@ fn left(o: &Overlay<'_>) -> usize {
 #[must_use]
 pub fn fits(o: &Overlay<'_>, topic: Topic, value: &[u8], reserved: usize) -> bool {
     let (nets, left) = (o.nets(), left(o).saturating_sub(reserved));
-    let times = TIMES_MAX + 1 + moved_bytes(o.config).div_ceil(LEAST_BYTES);
+    let times = TIMES_MAX + moved_bytes(o.config).div_ceil(LEAST_BYTES);
     value.len() * times <= left || most(o.config, topic, value, nets) <= left
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::days::Kind;
     use crate::state::Slot;
     use prost::Message;
     use schemas::batch;
@@ -172,7 +173,7 @@ mod tests {
     use schemas::wire::{
         ApproveAdjustment, BatchHeader, BookAtMost, CaptureHold, ChangeAccount, ChangeLimits, Command,
         CommandItem, Credit, CreditItem, EventKey, Forward, HoldState, Leg, PlaceHold, ProposalState,
-        ProposeAdjustment, RejectAdjustment, ReleaseHold, ResolveSuspense, ReverseEvent, SuspenseCase,
+        ProposeAdjustment, RejectAdjustment, ReleaseHold, ResolveSuspense, ReverseEvent, Side, SuspenseCase,
         command, command_item, credit_item,
     };
 
@@ -319,9 +320,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_window_ends_with_takes_room() {
+        let (slot, config) = (Slot::new(0), config(TWO_RULES));
+        let mut o = leaving(&slot, &config, 10_000);
+        o.tally((Kind::CommandsIn, 1, 100, "main"), []);
+        o.tally((Kind::CommandsIn, 1, 101, "main"), []);
+        assert_eq!(left(&o), 10_000 - 2 * 320);
+        o.count_moved("cards:1:main", "CNY", Side::Debit, velocity::Volume { amount: 1, count: 1 });
+        assert_eq!(o.moved_bytes(), 2 * ("cards:1:main".len() + "CNY".len() + 16 + 56), "of each rule");
+        assert_eq!(left(&o), 10_000 - 2 * 320 - o.moved_bytes());
+    }
+
+    #[test]
     fn a_record_is_taken_where_what_becomes_of_it_fits() {
         let slot = Slot::new(0);
-        let of = CommandItem { item: Some(command_item::Item::Command(with_legs(64, None))) };
+        // Of the shortest names, and no more than each may take a clearing entry.
+        let of = CommandItem { item: Some(command_item::Item::Command(with_legs(54, None))) };
         let value = sealed(&[of]);
         for config in [config(""), config(TWO_RULES)] {
             let bytes = most(&config, Topic::Commands, &value, 0);

@@ -636,6 +636,8 @@ impl SlotState for Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::days::Kind;
+    use crate::ids::remembered;
     use schemas::wire::{
         AccountLimits, AccountMetadata, AccountStatus, AssetSum, Decision, Entry, EventKey, HoldState,
         MetadataChange, Moved, MovedPart, ProposalState, Received, ReversedState, Side, journal_item::Item,
@@ -779,5 +781,48 @@ mod tests {
         let mut again = Slot::new(0);
         all.iter().for_each(|(key, value)| again.load(key, value).unwrap());
         assert_eq!(without_ids(again.canonical()), all);
+    }
+
+    /// A capture waits for a hold that is known, a reversal for an event that is decided.
+    #[test]
+    fn what_begins_to_wait_knows_whether_the_other_has_come() {
+        let mut slot = Slot::new(0);
+        let other = key_of(event("e1").as_ref());
+        let record = remembered(Outcome::Pending, None, &[7; 16], 1, 1).unwrap();
+        slot.take(Effect::Id { key: other, record });
+        for decided in [false, true] {
+            let group = Box::new(Group { waits_for: event("e1"), decided, ..Group::default() });
+            slot.take(Effect::GroupOpened { key: [u8::from(decided); 16], group });
+        }
+        let came = |slot: &Slot| slot.groups.all().map(|(_, group)| group.came).collect::<Vec<_>>();
+        assert_eq!(came(&slot), [true, false]);
+        let (outcome, reason, decider, batch) = (Outcome::Booked, None, 1, 2);
+        slot.take(Effect::Resolved { key: other, outcome, reason, decider, batch });
+        assert_eq!(came(&slot), [true, true]);
+        let group = Box::new(Group { waits_for: event("e1"), decided: true, ..Group::default() });
+        slot.take(Effect::GroupOpened { key: [2; 16], group });
+        assert_eq!(came(&slot), [true, true, true]);
+    }
+
+    #[test]
+    fn the_tallies_of_a_day_go_when_its_book_is_aligned() {
+        let mut slot = Slot::new(0);
+        for (book, date) in [("main", 99), ("main", 100), ("main", 101), ("other", 99), ("other", 100)] {
+            let key = TallyKey { kind: Kind::CommandsIn, peer: 1, date, book: book.into() };
+            slot.take(Effect::Tally(Box::new((key, Tally::default()))));
+        }
+        slot.take(Effect::Aligned { book: "main".into(), date: 100 });
+        let left: BTreeSet<(&str, i32)> = slot.tallies.keys().map(|key| (&*key.book, key.date)).collect();
+        assert_eq!(left, BTreeSet::from([("main", 101), ("other", 99), ("other", 100)]));
+    }
+
+    #[test]
+    fn a_channel_on_which_nothing_was_sent_is_none() {
+        let channel =
+            |partition, sequence| wire::ChannelSequence { partition, sequence, ..Default::default() };
+        let header = BatchHeader { channel: vec![channel(1, 0), channel(2, 3)], ..Default::default() };
+        let mut slot = Slot::new(0);
+        slot.apply(Change { header, hash: [1; 32], effects: Vec::new() });
+        assert_eq!(slot.outgoing.iter().map(|(to, out)| (*to, out.sequence)).collect::<Vec<_>>(), [(2, 3)]);
     }
 }

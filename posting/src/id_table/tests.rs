@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::ids::id_key;
+use crate::state::Slot;
 use proptest::prelude::*;
 use schemas::reason::Reason;
+use stream::processor::SlotState;
 use stream::store::runs::{Source, merge};
 
 /// Newest record of every key.
@@ -173,9 +175,10 @@ fn a_run_that_cannot_be_read_makes_the_table_say_so() {
     let (mut bytes, ..) = table.take_settled(false).write(|| Ok(Vec::new())).unwrap().unwrap();
     bytes[40] ^= 1;
     table.adopt(ClosedRuns { runs: vec![run(bytes)], closed: 1 });
-    assert_eq!(table.damaged(), None);
-    assert_eq!(table.get(&key(0)), None);
-    assert!(table.damaged().unwrap().contains("block 0 does not match its checksum"));
+    let slot = Slot { ids: table, ..Slot::new(0) };
+    assert_eq!(slot.damaged(), None);
+    assert_eq!(slot.ids.get(&key(0)), None);
+    assert!(slot.damaged().unwrap().contains("block 0 does not match its checksum"));
 }
 
 #[test]

@@ -71,6 +71,8 @@ event e3 users@0 | debit users@0:wallet 2.00 CNY ; credit bank@0:main 1.00 CNY ;
 -> refused at_most_mismatch
 event e4 users@0 | debit users@0:wallet 2.00 CNY ; credit bank@0:main 1.00 CNY | at_most debit
 -> refused unbalanced
+event e5 bank@0 | debit bank@0:main 1.00 CNY ; credit fees:card 1.00 CNY | at_most neither
+-> refused at_most_mismatch
 balance users@0:wallet 10.00 Cr CNY seq 1
 "
 

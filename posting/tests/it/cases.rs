@@ -870,6 +870,69 @@ event r1 users@0 | debit users@0:wallet 6.00 CNY ; credit merchants@0:payable 6.
 -> refused too_many_legs
 "
 
+a_hold_that_was_refused_in_another_partition: "
+partitions 2
+event h1 orders@0 | debit users@1:wallet 6.00 CNY | hold 0
+-> refused insufficient_funds retryable by p1
+event c1 orders@0 | debit users@1:wallet 6.00 CNY ; credit merchants@1:payable 6.00 CNY | capture h1
+-> refused hold_not_open
+"
+
+a_hold_that_is_over_within_the_window: "
+event e0 users@0 | debit bank@0:main 20.00 CNY ; credit users@0:wallet 20.00 CNY
+-> booked
+event h1 users@0 | debit users@0:wallet 5.00 CNY | hold 0
+-> booked
+event h2 users@0 | debit users@0:wallet 15.00 CNY | hold 0
+-> booked
+pause 0
+event c1 users@0 | debit users@0:wallet 5.00 CNY ; credit merchants@0:payable 5.00 CNY | capture h1
+event c2 users@0 | debit users@0:wallet 1.00 CNY ; credit merchants@0:payable 1.00 CNY | capture h1
+event e1 users@0 | debit users@0:wallet 15.00 CNY ; credit bank@0:main 15.00 CNY
+event r1 users@0 | | release h2
+event r2 users@0 | | release h2
+event e2 users@0 | debit users@0:wallet 15.00 CNY ; credit bank@0:main 15.00 CNY
+resume 0
+later c1 booked
+later c2 refused hold_not_open
+later e1 refused insufficient_funds retryable
+later r2 refused hold_not_open
+later e2 booked
+balance users@0:wallet 0.00 CNY seq 3
+"
+
+what_was_on_hold_for_a_refused_event_can_be_spent_in_the_window_that_hears_of_it: "
+partitions 3
+event e0 users@1 | debit bank@1:main 10.00 CNY ; credit users@1:wallet 10.00 CNY
+-> booked
+pause 2
+event e1 orders@0 | debit users@1:wallet 6.00 CNY ; debit users@2:wallet 6.00 CNY ; credit bank@0:main 12.00 CNY
+later e1 pending
+event e2 users@1 | debit users@1:wallet 10.00 CNY ; credit bank@1:main 10.00 CNY
+later e2 refused insufficient_funds retryable
+pause 1
+resume 2
+later e1 refused insufficient_funds retryable
+event e3 users@1 | debit users@1:wallet 10.00 CNY ; credit bank@1:main 10.00 CNY
+resume 1
+later e3 booked
+"
+
+holds_in_two_assets_of_an_account: "
+event e0 users@0 | debit bank@0:main 9.00 CNY ; credit users@0:wallet 9.00 CNY ; debit bank@0:main 9.00 USD ; credit users@0:wallet 9.00 USD
+-> booked
+event h1 users@0 | debit users@0:wallet 8.00 CNY | hold 0
+-> booked
+event h2 users@0 | debit users@0:wallet 7.00 USD | hold 0
+-> booked
+event e1 users@0 | debit users@0:wallet 1.01 CNY ; credit bank@0:main 1.01 CNY
+-> refused insufficient_funds retryable
+event e2 users@0 | debit users@0:wallet 2.01 USD ; credit bank@0:main 2.01 USD
+-> refused insufficient_funds retryable
+event e3 users@0 | debit users@0:wallet 1.00 CNY ; credit bank@0:main 1.00 CNY ; debit users@0:wallet 2.00 USD ; credit bank@0:main 2.00 USD
+-> booked
+"
+
 funds_on_hold_are_good_for_their_capture_when_the_limit_has_moved: "
 event h1 users@0 | debit users@0:credit 80.00 CNY | hold 0
 -> booked

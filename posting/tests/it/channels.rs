@@ -7,7 +7,8 @@ use posting::config::{HELD_MAX, RECENT_CHECKS};
 use posting::state::Slot;
 use prost::Message;
 use schemas::wire::{
-    Command, Credit, CreditItem, DayMarker, Forward, PostingRest, Side, credit_item, journal_item::Item,
+    Command, Credit, CreditItem, DayMarker, Forward, Match, PostingRest, Side, credit_item,
+    journal_item::Item,
 };
 use stream::processor::SlotState;
 
@@ -98,6 +99,29 @@ fn another_item_under_a_sequence_taken_before_stops_the_slot() {
     let stop = arrive(&mut cluster, &[other]).unwrap_err();
     assert!(stop.contains("credits/1@2: channel p00: sequence 2 came before with another content"), "{stop}");
     assert_eq!(cluster.slots[1].canonical(), before);
+}
+
+/// What cannot be booked where it should go is no line of anybody's bill.
+#[test]
+fn what_goes_to_suspense_matches_nothing() {
+    let (mut cluster, items, _) = sent(2);
+    let matched = Match { provider: "wechat".into(), order: "o-1".into(), ..Match::default() };
+    let with = |n: usize, account: Option<&str>| {
+        changed(&items[n], |item| {
+            let Some(credit_item::Item::Credit(credit)) = &mut item.item else { panic!("no credit") };
+            credit.r#match = Some(matched.clone());
+            credit.account = account.map_or(std::mem::take(&mut credit.account), str::to_owned);
+        })
+    };
+    arrive(&mut cluster, &[with(0, None), with(1, Some("nobody:1:payable"))]).unwrap();
+    let entries: Vec<_> = (cluster.items(1).into_iter())
+        .filter_map(|(_, item)| match item {
+            Item::Received(received) => received.entry.map(|entry| (entry.account, entry.r#match)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(entries[0].1, Some(matched));
+    assert_eq!(entries[1], ("suspense:p01".to_owned(), None));
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The same source and id under subjects of different homes: these are different events, and what each has on hold is its
 //! own. The model knows one event by an id, so it does not walk these.
 
-use crate::cluster::{Cluster, DAY};
+use crate::cluster::{Cluster, DAY, credits_batch};
 use crate::events::{Event, LegWords, Op, credit, debit, owner_in};
+use prost::Message;
+use schemas::wire::{CreditItem, Forward, Outcome, credit_item, journal_item::Item};
 
 fn send(cluster: &mut Cluster, id: &str, home: u32, legs: Vec<LegWords>, op: Op) {
     let subject = owner_in(&cluster.map, "orders", home, 0);
@@ -72,4 +74,29 @@ fn each_captures_and_releases_its_own_hold() {
     cluster.run().unwrap();
     (0..4).for_each(|slot| cluster.crash(slot, slot % 2 == 0));
     assert_eq!(held(&cluster), 30);
+}
+
+/// Whatever another partition says.
+#[test]
+fn what_its_home_alone_decides_is_refused_elsewhere() {
+    let mut cluster = Cluster::new(2, 1);
+    let subject = owner_in(&cluster.map, "orders", 0, 0);
+    let approve = Op::Approve("bert".into(), "p1".into());
+    let propose = Op::Propose("anna".into());
+    let legs = vec![debit("bank:1:main", 1, "CNY"), credit("fees:card", 1, "CNY")];
+    let rows = [
+        (approve, Vec::new(), "unknown_proposal"),
+        (propose, legs, "unknown_proposal"),
+        (Op::Admit("anna".into(), "e1".into(), false), Vec::new(), "not_parked"),
+    ];
+    for (sequence, (op, legs, reason)) in (1..).zip(rows) {
+        let (id, subject, body) = (format!("e{sequence}"), subject.clone(), String::new());
+        let event = Event { id, subject, body, legs, date: DAY, back_dated: false, op, ingest: 0 };
+        let forward = Forward { command: Some(event.command()), ingest_slot: 0 };
+        let item = CreditItem { sequence, item: Some(credit_item::Item::Forward(forward)) };
+        cluster.credits[1].push(credits_batch(0, &[item.encode_to_vec().into()]));
+        cluster.run_slots(&[1]).unwrap();
+        let Some((_, Item::Decision(decision))) = cluster.items(1).pop() else { panic!("no decision") };
+        assert_eq!((decision.outcome(), &*decision.reason), (Outcome::Refused, reason));
+    }
 }

@@ -235,6 +235,32 @@ event e4 users@0 | debit bank@0:main 9.01 CNY ; credit vault@1:gold 9.01 CNY
 balance vault@1:gold 9.00 Dr CNY seq 1
 "
 
+limits_that_leave_one_figure: "
+event l1 purses@0 | | limit purses@0:cash CNY least 5.00 most 5.00
+-> booked
+event e1 purses@0 | debit bank@0:main 5.01 CNY ; credit purses@0:cash 5.01 CNY
+-> refused balance_too_high retryable
+event e2 purses@0 | debit bank@0:main 5.00 CNY ; credit purses@0:cash 5.00 CNY
+-> booked
+event e3 purses@0 | debit purses@0:cash 0.01 CNY ; credit bank@0:main 0.01 CNY
+-> refused insufficient_funds retryable
+"
+
+a_leg_of_which_nothing_is_held_is_agreed_to: "
+partitions 2
+event o1 orders@0 | | open vault@1:gold
+-> booked by p1
+event e0 users@0 | debit bank@0:main 9.00 CNY ; credit users@0:wallet 9.00 CNY
+-> booked
+event e1 vault@1 | debit vault@1:gold 5.00 CNY ; credit bank@1:main 5.00 CNY
+-> booked
+event l1 orders@0 | | limit vault@1:gold CNY most 1.00
+-> booked by p1
+event e2 users@0 | debit vault@1:gold 1.00 CNY ; credit vault@1:gold 2.00 CNY ; debit users@0:wallet 1.00 CNY
+-> booked
+balance vault@1:gold 4.00 Dr CNY seq 3
+"
+
 limits_and_what_is_on_hold: "
 event e0 users@0 | debit bank@0:main 10.00 CNY ; credit users@0:wallet 10.00 CNY
 -> booked

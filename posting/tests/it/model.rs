@@ -2201,7 +2201,8 @@ fn fault(event: &Event) -> Option<&'static str> {
     let Op::AtMost(side) = event.op else { return None };
     let mut others = event.legs.iter().filter(|leg| leg.side != side);
     let asked = others.any(|leg| is_asked(&leg.account, &leg.asset, leg.side));
-    (asked || event.legs.len() != 2).then_some("at_most_mismatch")
+    let named = event.legs.iter().any(|leg| leg.side == side);
+    (asked || event.legs.len() != 2 || !named).then_some("at_most_mismatch")
 }
 
 /// A leg's overdraft; the end of the range = no limit.

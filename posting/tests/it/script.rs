@@ -255,6 +255,7 @@ impl Script {
                 Some(("resolve", rest)) => event.op = self.resolution(rest),
                 Some(("at_most", "debit")) => event.op = Op::AtMost(Side::Debit),
                 Some(("at_most", "credit")) => event.op = Op::AtMost(Side::Credit),
+                Some(("at_most", "neither")) => event.op = Op::AtMost(Side::Unspecified),
                 Some(("limit", rest)) => event.op = self.limit_change(rest),
                 Some(("release", hold)) => event.op = Op::Release(hold.to_owned()),
                 Some(("reverse", of)) => event.op = Op::Reverse(of.to_owned()),

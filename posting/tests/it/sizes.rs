@@ -4,7 +4,7 @@
 use crate::cluster::{ALL, Cluster, DAY, Page};
 use crate::events::{Event, LegWords, Op, credit, debit, owner_in};
 use crate::model;
-use posting::room::RECORD_BYTES_MAX;
+use posting::room::{CONCLUDE_BYTES, RECORD_BYTES_MAX};
 use schemas::topics::Topic;
 use schemas::wire::journal_item::Item;
 
@@ -166,5 +166,37 @@ fn a_backlog_of_counted_accounts_becomes_several_journal_records() {
     let moved = cluster.items(0).into_iter().filter(|(_, item)| matches!(item, Item::Moved(_))).count();
     assert_eq!(moved, sent * LEGS / 2);
     assert!(cluster.pages(0).len() > 2, "{} windows", cluster.pages(0).len());
+    model::check(&cluster);
+}
+
+/// However much there is to read, a part of each window is left to events that have waited.
+#[test]
+fn what_has_waited_is_decided_beside_a_backlog() {
+    let mut cluster = Cluster::uncounted(1, 1);
+    cluster.tick(0, 1_000_000);
+    let subject = owner_in(&cluster.map, "orders", 0, 0);
+    let accounts: Vec<String> =
+        (0..LEGS).map(|n| [format!("bank:{n}"), format!("fees:{n}")][n % 2].clone()).collect();
+    for n in 0..40 {
+        let op = Op::Capture("h1".into(), false);
+        cluster.send(&Event { op, ..event(format!("c{n}"), &subject, &accounts) });
+    }
+    cluster.flush(0);
+    cluster.run().unwrap();
+    let hold = Event { op: Op::Hold(0), ..event("h1".into(), &subject, &accounts) };
+    cluster.send(&Event { legs: vec![debit("bank:0", 1_000, "CNY")], ..hold });
+    for n in 0..400 {
+        cluster.flush(0);
+        cluster.send(&event(format!("e{n}"), &subject, &accounts));
+    }
+    cluster.flush(0);
+    cluster.step(0, ALL).unwrap();
+    let page = cluster.pages(0).pop().unwrap();
+    assert!(read(&page).1 < 2 * 400, "all of it is read");
+    let waited =
+        page.items.iter().filter(|item| matches!(&item.item, Some(Item::Decision(d)) if d.concludes));
+    // A capture takes less than 7 KB.
+    assert!(waited.count() >= CONCLUDE_BYTES / 7_000);
+    cluster.run().unwrap();
     model::check(&cluster);
 }

@@ -9,6 +9,20 @@ use schemas::wire::journal_item::Item;
 use stream::processor::SlotState;
 
 cases! {
+a_leg_of_which_nothing_is_held_counts_for_nothing: "
+partitions 2
+event e0 users@0 | debit bank@0:main 9.00 CNY ; credit users@0:wallet 9.00 CNY
+-> booked
+event e1 cards@1 | debit cards@1:main 30.00 CNY ; credit bank@1:main 30.00 CNY
+-> booked
+chart all amount_max 40 becomes 10
+event e2 users@0 | debit cards@1:main 1.00 CNY ; credit bank@1:main 1.00 CNY ; debit users@0:wallet 1.00 CNY ; credit bank@0:main 1.00 CNY
+-> refused velocity_exceeded retryable
+event e3 users@0 | debit cards@1:main 1.00 CNY ; credit cards@1:main 2.00 CNY ; debit users@0:wallet 1.00 CNY
+-> booked
+balance cards@1:main 29.00 Dr CNY seq 3
+"
+
 an_account_is_moved_so_far_within_each_window: "
 tick 1000000
 event e1 cards@0 | debit cards@0:main 30.00 CNY ; credit bank@0:main 30.00 CNY
