@@ -65,24 +65,18 @@ fn of(setup: &Setup) -> anyhow::Result<Basis> {
     let (chart, calendar) = (setup.read_chart()?, setup.calendar()?);
     let assets =
         chart.assets.into_iter().map(|(code, asset)| AssetBasis { asset: code, exponent: asset.exponent });
-    let mut accounts: Vec<AccountBasis> = Vec::with_capacity(chart.classes.len());
-    for class in chart.classes {
-        // A pattern that stands there a second time never decides.
-        if accounts.iter().all(|of| of.pattern != class.pattern) {
-            accounts.push(AccountBasis {
-                pattern: class.pattern,
-                normal: class.normal.into(),
-                shard_segments: class.shard_segments,
-            });
-        }
-    }
+    let accounts = chart.classes.into_iter().map(|class| AccountBasis {
+        pattern: class.pattern,
+        normal: class.normal.into(),
+        shard_segments: class.shard_segments,
+    });
     Ok(Basis {
         format: FORMAT,
         book: setup.book.clone(),
         time_zone: calendar.time_zone().to_owned(),
         cut_off: calendar.cut_off(),
         assets: assets.collect(),
-        accounts,
+        accounts: accounts.collect(),
     })
 }
 

@@ -85,13 +85,6 @@ fn of_two_who_open_at_once_with_different_settings_one_is_refused() {
 }
 
 #[test]
-fn a_pattern_that_stands_there_twice_counts_where_it_decides() {
-    let mut twice = setup(UTC, "");
-    twice.chart.0.push_str("  - { pattern: \"bank:**\", normal: credit, shard_segments: 4 }\n");
-    assert_eq!(of(&twice).unwrap(), of(&setup(UTC, "")).unwrap());
-}
-
-#[test]
 fn what_is_no_basis_stops_by_its_place() {
     let (_dir, log) = books();
     open(&log, &setup(UTC, "")).unwrap();

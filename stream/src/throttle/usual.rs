@@ -49,13 +49,15 @@ impl Usual {
     pub(super) fn observe(&mut self, now_us: i64, behind_us: i64) {
         self.count(now_us);
         self.latest_us = behind_us;
-        let behind = behind_us.clamp(0, i64::MAX >> (SCALE_SHIFT + 1)) << SCALE_SHIFT;
-        let towards = |from: Option<i64>, shift: u32| {
-            Some(from.map_or(behind, |from| from + ((behind - from) >> shift)))
+        let behind = behind_us.clamp(0, i64::MAX >> (SCALE_SHIFT + 3)) << SCALE_SHIFT;
+        let towards = |from: Option<i64>, to: i64, shift: u32| {
+            Some(from.map_or(to, |from| from + ((to - from) >> shift)))
         };
-        self.now = towards(self.now, NOW_SHIFT);
+        self.now = towards(self.now, behind, NOW_SHIFT);
         if self.quiet {
-            self.usual = towards(self.usual, USUAL_SHIFT);
+            // A jam is not usual before it has lasted.
+            let most = self.usual.map_or(behind, |usual| 2 * usual + (JAM_US << SCALE_SHIFT));
+            self.usual = towards(self.usual, behind.min(most), USUAL_SHIFT);
         }
     }
 
