@@ -133,7 +133,8 @@ struct Kept {
 impl VelocityTable {
     /// Every account, asset and window of which something was moved, sorted.
     pub fn all(&self) -> impl Iterator<Item = (&MeterKey, &Meter)> {
-        let mut all: Vec<_> = self.meters.values().map(|kept| (&*kept.name, &kept.meter)).collect();
+        let all = self.over.iter().filter_map(|(_, name)| Some((&**name, self.meter(name)?)));
+        let mut all: Vec<(&MeterKey, &Meter)> = all.collect();
         all.sort_unstable_by_key(|(key, _)| *key);
         all.into_iter()
     }
