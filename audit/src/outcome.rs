@@ -201,8 +201,7 @@ impl Home {
                     _ => Decided::new(decision.outcome, place.at.partition, place.batch),
                 };
                 if recognised.is_none() {
-                    let old = decision.occurred_at_us <= self.horizon.recognised_after_us;
-                    let came = Came::new(home, place.batch, old);
+                    let came = Came::new(home, place.batch, self.is_old(decision));
                     ids.insert(decision.event.as_ref(), key, Known { body, decided, came }, found);
                 }
             }
@@ -211,9 +210,14 @@ impl Home {
 
     /// Whether the answer to an event that came before must be the same again.
     fn is_recognised(&self, known: &Known, decision: &Decision) -> bool {
-        let old = decision.occurred_at_us <= self.horizon.recognised_after_us;
-        known.decided.is_pending()
-            || known.came.batch() >= if old { self.horizon.kept_from } else { self.horizon.recognised_from }
+        let IdHorizon { kept_from, recognised_from, .. } = self.horizon;
+        let from = if self.is_old(decision) { kept_from } else { recognised_from };
+        known.decided.is_pending() || known.came.batch() >= from
+    }
+
+    /// Whether an event says that it is older than what is recognised at sight.
+    const fn is_old(&self, decision: &Decision) -> bool {
+        decision.occurred_at_us <= self.horizon.recognised_after_us
     }
 
     /// What may have been booked before anything that is known is parked.

@@ -194,7 +194,7 @@ pub fn start(settings: &Settings) -> anyhow::Result<(Books, PathBuf)> {
         clock: &clock,
         checkpoints: &store,
         traces: traces.as_ref(),
-        observed: &shared,
+        observed: None,
     };
     let pipeline = Pipeline::start(&processors, &settings.workers(), &start)?;
     let answering = Answering::Running(Box::new(pipeline));

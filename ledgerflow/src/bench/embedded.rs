@@ -56,7 +56,7 @@ pub(super) fn start(settings: &Settings, log: &Arc<EmbeddedLog>, dir: &Path) -> 
         clock: &clock,
         checkpoints: &store,
         traces: None,
-        observed: &shared,
+        observed: None,
     };
     Pipeline::start(&setup.processors()?, &settings.workers(), &start)
 }

@@ -8,7 +8,7 @@
 //! Bounds: orders are made one at a time, journal batches of [`BATCH_ENTRIES`] appended one at a time. So what the
 //! process holds beyond its start is reconcile's.
 
-use super::{cores, decimal, is_its_own};
+use super::{cores, decimal, embedded, is_its_own};
 use crate::basis;
 use crate::cli::args::BenchReconcile;
 use crate::config::Settings;
@@ -36,7 +36,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::clock::{self, BusinessClock};
-use stream::embedded::EmbeddedLog;
 use stream::log::{Log, OutRecord, TopicPartition};
 
 /// Our account at the provider.
@@ -243,10 +242,8 @@ fn write_bill(path: &Path, orders: u64, noon_us: i64) -> anyhow::Result<u64> {
 /// The directory holds something, the log fails, or reconcile does not get through.
 pub fn reconcile(options: &BenchReconcile, settings: &Settings, dir: &Path) -> anyhow::Result<Measured> {
     is_its_own(dir)?;
-    let mut embedded = settings.embedded();
-    embedded.counts.internal = options.partitions.unwrap_or(embedded.counts.internal);
-    let counts = embedded.counts;
-    let embedded = Arc::new(EmbeddedLog::open(dir, embedded)?);
+    let embedded = embedded::open(settings, options.partitions, dir)?;
+    let counts = embedded.counts();
     let log = Arc::clone(&embedded) as Arc<dyn Log>;
     let setup = Setup::new(counts);
     basis::open(log.as_ref(), &setup)?;
@@ -259,7 +256,7 @@ pub fn reconcile(options: &BenchReconcile, settings: &Settings, dir: &Path) -> a
     let (share, clock) = (Share::of(Role::Reconcile, "1"), BusinessClock::Wall);
     let store = checkpoints(dir, &log);
     let start =
-        Start { log: &log, share: &share, clock: &clock, checkpoints: &store, traces: None, observed: &log };
+        Start { log: &log, share: &share, clock: &clock, checkpoints: &store, traces: None, observed: None };
     let pipeline = Pipeline::start(&setup.processors()?, &settings.workers(), &start)?;
     let file = import(log.as_ref(), &setup, &bill)?;
     let imported_us = clock::monotonic_us();

@@ -775,12 +775,12 @@ pub struct BenchPipeline {
     pub seconds: u64,
 }
 
-/// Kinds of a break, by name.
 /// How many rows are shown: one at least.
 fn rows() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..)
 }
 
+/// Kinds of a break, by name.
 fn kinds() -> PossibleValuesParser {
     let breaks = CaseKind::ALL.into_iter().filter(|kind| *kind != CaseKind::Matched);
     breaks.map(CaseKind::name).collect::<Vec<_>>().into()

@@ -91,7 +91,7 @@ impl Company {
             clock: &clock,
             checkpoints: &store,
             traces: None,
-            observed: &log.log,
+            observed: None,
         };
         let pipeline = Pipeline::start(&setup.processors()?, &settings.workers(), &start)?;
         let chart = setup.read_chart()?;

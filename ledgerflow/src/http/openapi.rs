@@ -66,16 +66,6 @@ pub struct Operation {
     pub pages: bool,
 }
 
-const BALANCES: Columns = &[
-    ("account", Text),
-    ("asset", Text),
-    ("balance", Amount),
-    ("normal_side", Text),
-    ("entries", Number),
-    ("last_date", Text),
-    ("previous_balance", Amount),
-];
-
 const BALANCES_OF_ONE: Columns = &[
     ("account", Text),
     ("asset", Text),
@@ -87,6 +77,8 @@ const BALANCES_OF_ONE: Columns = &[
     ("pending", Amount),
     ("estimated", Amount),
 ];
+/// Without what is on its way.
+const BALANCES: Columns = BALANCES_OF_ONE.split_at(BALANCES_OF_ONE.len() - 2).0;
 
 const JOB: &[(&str, Columns)] = &[
     (

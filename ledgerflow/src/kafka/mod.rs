@@ -229,11 +229,19 @@ fn start(settings: &Settings, role: Role, dir: &Path) -> anyhow::Result<Books> {
     let member = number::take(settings, role, log.as_ref(), dir)?;
     tracing::info!(processor = role.name(), member, "member");
     let (share, clock) = (Share::of(role, member.to_string()), settings.clock());
-    let observed: Arc<dyn Log> = Arc::new(reach(u32::MAX, || KafkaLog::open_observing(options.clone()))?);
+    let observed = || -> anyhow::Result<Arc<dyn Log>> {
+        Ok(Arc::new(reach(u32::MAX, || KafkaLog::open_observing(options.clone()))?))
+    };
     let store = checkpoints(dir, &log);
     let traces = traces.as_ref();
-    let start =
-        Start { log: &log, share: &share, clock: &clock, checkpoints: &store, traces, observed: &observed };
+    let start = Start {
+        log: &log,
+        share: &share,
+        clock: &clock,
+        checkpoints: &store,
+        traces,
+        observed: Some(&observed),
+    };
     let pipeline = Pipeline::start(&processors, &settings.workers(), &start)?;
     let answering = Answering::Running(Box::new(pipeline));
     let (retention, mirrored) = (Retention::default(), Mirrored::Off);

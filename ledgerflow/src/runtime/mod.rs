@@ -88,6 +88,9 @@ impl Windows {
 /// Makes the checkpoint store of a processor.
 pub type OpenCheckpoints<'a> = dyn Fn(&'static str) -> anyhow::Result<Box<dyn Checkpoints>> + 'a;
 
+/// Opens a log for whoever only looks, where somebody does.
+pub type OpenObserved<'a> = dyn Fn() -> anyhow::Result<Arc<dyn Log>> + 'a;
+
 /// What workers are started with, whichever processor they are of.
 pub struct Start<'a> {
     /// The log.
@@ -100,16 +103,16 @@ pub struct Start<'a> {
     pub checkpoints: &'a OpenCheckpoints<'a>,
     /// Where spans go; `None` = nobody traces.
     pub traces: Option<&'a Tracer>,
-    /// The log for whoever only looks: it tells positions at once, whatever transactions are open.
-    pub observed: &'a Arc<dyn Log>,
+    /// Opens the log for whoever only looks, where that is another one: it tells positions at once, whatever transactions
+    /// are open.
+    pub observed: Option<&'a OpenObserved<'a>>,
 }
 
 /// A running pipeline, or a process's part of it: of a processor that does not run here there are no workers.
 pub struct Pipeline {
     log: Arc<dyn Log>,
     /// Tells ingest's throttle how far the others are behind.
-    _pressure: Option<Pressure>,
-    throttle: Option<Arc<Throttle>>,
+    pressure: Option<Pressure>,
     /// Ingest's threads.
     pub ingest: Workers<ingest::processor::IngestProcessor>,
     /// Posting's threads.
@@ -133,12 +136,13 @@ impl Pipeline {
     pub fn start(processors: &Processors, windows: &Windows, start: &Start<'_>) -> anyhow::Result<Self> {
         let one = NonZero::<u32>::MIN;
         let Windows { ingest, posting, settlement, reconcile, posting_workers } = windows;
-        let throttle = ingest.throttle.clone().filter(|_| start.share.has(Role::Ingest));
-        let watch =
-            |throttle: &Arc<Throttle>| Pressure::watch(Arc::clone(start.observed), Arc::clone(throttle));
+        let throttle = ingest.throttle.as_ref().filter(|_| start.share.has(Role::Ingest));
+        let watch = |throttle: &Arc<Throttle>| -> anyhow::Result<Pressure> {
+            let log = start.observed.map_or_else(|| Ok(Arc::clone(start.log)), |open| open())?;
+            Ok(Pressure::watch(log, Arc::clone(throttle))?)
+        };
         Ok(Self {
-            _pressure: throttle.as_ref().map(watch).transpose()?,
-            throttle,
+            pressure: throttle.map(watch).transpose()?,
             ingest: Workers::spawn(Role::Ingest, one, &processors.ingest, ingest, start)?,
             posting: Workers::spawn(Role::Posting, *posting_workers, &processors.posting, posting, start)?,
             settlement: Workers::spawn(Role::Settlement, one, &processors.settlement, settlement, start)?,
@@ -151,7 +155,7 @@ impl Pipeline {
     /// What ingest's throttle does at the moment; `None` where ingest does not run, or takes the low lane as it comes.
     #[must_use]
     pub fn throttle(&self) -> Option<Reading> {
-        self.throttle.as_ref().map(|throttle| throttle.reading())
+        self.pressure.as_ref().map(Pressure::reading)
     }
 
     /// The log.

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use stream::clock::monotonic_us;
 use stream::log::{Log, LogError};
-use stream::throttle::{Delay, Throttle, Watched};
+use stream::throttle::{Delay, Reading, Throttle, Watched};
 
 /// Those behind ingest: an event's balances are published when the second has passed it.
 pub const WATCHED: [Watched; 2] = [
@@ -20,6 +20,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// The thread; it ends when this is dropped.
 pub struct Pressure {
+    throttle: Arc<Throttle>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -31,18 +32,23 @@ impl Pressure {
     /// The system has no thread to give.
     pub fn watch(log: Arc<dyn Log>, throttle: Arc<Throttle>) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let asked = Arc::clone(&stop);
+        let (asked, told_to) = (Arc::clone(&stop), Arc::clone(&throttle));
         let thread = std::thread::Builder::new().name("pressure".to_owned()).spawn(move || {
             let mut told = false;
             while !asked.load(Ordering::Acquire) {
-                let Err(error) = look_on(log.as_ref(), &throttle, &asked) else { return };
+                let Err(error) = look_on(log.as_ref(), &told_to, &asked) else { return };
                 if !std::mem::replace(&mut told, true) {
                     tracing::warn!(%error, "how far posting and settlement are behind cannot be seen; the low lane is taken as before");
                 }
                 std::thread::sleep(AFTER_FAILURE);
             }
         })?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { throttle, stop, thread: Some(thread) })
+    }
+
+    /// What the throttle does at the moment.
+    pub fn reading(&self) -> Reading {
+        self.throttle.reading()
     }
 }
 

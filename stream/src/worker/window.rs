@@ -242,11 +242,13 @@ impl<P: Processor> Worker<P> {
 
     /// What slots may take of their yielding inputs in this window.
     fn share(&self, run: &Run<P>, now: Now) -> Share {
-        let allowed =
-            self.options.throttle.as_ref().and_then(|throttle| throttle.allowance(now.monotonic_us));
-        let hungry = yields(run).filter(|input| !input.buffer.is_empty()).count();
-        // At least one, so that a window that is due is never empty while records wait.
-        Share { each: allowed.map(|records| records.div_ceil(hungry.max(1)).max(1)) }
+        let throttle = self.options.throttle.as_ref();
+        let each = throttle.and_then(|throttle| throttle.allowance(now.monotonic_us)).map(|records| {
+            let hungry = yields(run).filter(|input| !input.buffer.is_empty()).count();
+            // At least one, so that a window that is due is never empty while records wait.
+            records.div_ceil(hungry.max(1)).max(1)
+        });
+        Share { each }
     }
 
     /// When a slot that is restored now counts as checkpointed, so that slots do not come due all at once, one behind the

@@ -1,5 +1,6 @@
 //! Integration tests of the seam: one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod copies;
 mod exactly_once;
 mod ground;
 mod hand_over;

@@ -1,60 +1,23 @@
 //! A window ends with the slot that takes it over its bytes; the other slots come in the next one.
 
-use crate::nothing::Nothing;
-use bytes::Bytes;
+use crate::copies::{BYTES, Copies};
 use schemas::topics::{PartitionCounts, Topic};
 use std::sync::Arc;
-use stream::log::{Log, OutRecord, Record, TopicPartition};
-use stream::processor::{Assigned, Changelog, Decision, Input, Processor, Stop, Window};
+use stream::log::{Log, OutRecord, TopicPartition};
+use stream::processor::{Assigned, Input};
 use stream::sim::{Faults, SimLog, SimSettings};
 use stream::worker::{MemoryCheckpoints, Now, Options, Progress, Worker};
 
 const SLOTS: u32 = 4;
-/// Bytes that a slot writes for a record.
-const BYTES: usize = 100;
-
-/// Writes a record for each that it reads.
-struct Copies;
-
-impl Processor for Copies {
-    type Slot = Nothing;
-    type Change = ();
-
-    fn name(&self) -> &'static str {
-        "copies"
-    }
-    fn inputs(&self) -> Vec<Input> {
-        vec![Input::new(Topic::Commands, Assigned::SameNumber, 100)]
-    }
-    fn changelog(&self) -> Changelog {
-        Changelog::Inputs
-    }
-    fn slots(&self) -> u32 {
-        SLOTS
-    }
-    fn open(&self, _: u32) -> Nothing {
-        Nothing
-    }
-    fn decide(&self, _: &Nothing, window: Window) -> Result<Option<Decision<()>>, Stop> {
-        let to = TopicPartition::new(Topic::Breaks, window.slot);
-        let read = window.inputs[0].records.len();
-        let records = vec![OutRecord::new(to, Bytes::from_static(&[b'x'; BYTES])); read];
-        let decision = Decision { change: (), records, consumed: vec![], hash: [1; 32], items: read as u64 };
-        Ok((window.first || read > 0).then_some(decision))
-    }
-    fn apply(&self, _: &mut Nothing, (): ()) {}
-    fn replay(&self, _: &mut Nothing, _: TopicPartition, _: &Record) -> Result<(), Stop> {
-        Ok(())
-    }
-}
-
 /// Records of each window that commits, when every slot has `each` to read at once.
 fn windows(window_bytes: usize, each: usize) -> Vec<usize> {
     let counts = PartitionCounts { events: 1, internal: SLOTS };
     let log = SimLog::new(SimSettings::new(1, counts).with_faults(Faults::NONE));
     let options = Options { window_us: 0, window_bytes, ..Options::default() };
     let kept = Box::new(MemoryCheckpoints::default());
-    let mut worker = Worker::new(Copies, Arc::new(log.process()), "1", options, kept);
+    let inputs = vec![Input::new(Topic::Commands, Assigned::SameNumber, 100)];
+    let copies = Copies { slots: SLOTS, inputs };
+    let mut worker = Worker::new(copies, Arc::new(log.process()), "1", options, kept);
     let mut step = || {
         log.advance(10_000);
         let us = log.now_us();

@@ -1,11 +1,11 @@
 //! An input that yields is taken at the throttle's rate while others are busy, never not at all, and freely when it is
 //! alone.
 
-use crate::nothing::Nothing;
+use crate::copies::Copies;
 use schemas::topics::{PartitionCounts, Topic};
 use std::sync::Arc;
-use stream::log::{Log, OutRecord, Record, TopicPartition};
-use stream::processor::{Assigned, Changelog, Decision, Input, Processor, Stop, Window};
+use stream::log::{Log, OutRecord, TopicPartition};
+use stream::processor::{Assigned, Input};
 use stream::sim::{Faults, SimLog, SimSettings};
 use stream::throttle::{LEAST_PER_S, Settings, Throttle};
 use stream::worker::{MemoryCheckpoints, Now, Options, Worker};
@@ -14,44 +14,10 @@ const SLOTS: u32 = 2;
 const BULK: Topic = Topic::Commands;
 const OTHERS: Topic = Topic::Credits;
 
-/// Reads.
-struct Reads;
-
-impl Processor for Reads {
-    type Slot = Nothing;
-    type Change = ();
-
-    fn name(&self) -> &'static str {
-        "reads"
-    }
-    fn inputs(&self) -> Vec<Input> {
-        let of = |topic| Input::new(topic, Assigned::SameNumber, 10_000);
-        vec![of(OTHERS), Input { yields: true, ..of(BULK) }]
-    }
-    fn changelog(&self) -> Changelog {
-        Changelog::Inputs
-    }
-    fn slots(&self) -> u32 {
-        SLOTS
-    }
-    fn open(&self, _: u32) -> Nothing {
-        Nothing
-    }
-    fn decide(&self, _: &Nothing, window: Window) -> Result<Option<Decision<()>>, Stop> {
-        let read: usize = window.inputs.iter().map(|input| input.records.len()).sum();
-        let decision = Decision { change: (), records: vec![], consumed: vec![], hash: [1; 32], items: 0 };
-        Ok((window.first || read > 0).then_some(decision))
-    }
-    fn apply(&self, _: &mut Nothing, (): ()) {}
-    fn replay(&self, _: &mut Nothing, _: TopicPartition, _: &Record) -> Result<(), Stop> {
-        Ok(())
-    }
-}
-
 /// A worker of a second in steps of 10 ms, and the log it reads.
 struct Bench {
     log: SimLog,
-    worker: Worker<Reads>,
+    worker: Worker<Copies>,
     throttle: Arc<Throttle>,
 }
 
@@ -62,7 +28,10 @@ impl Bench {
         let throttle = Arc::new(Throttle::new(Settings { slower_percent: 20 }));
         let options = Options { throttle: Some(Arc::clone(&throttle)), ..Options::default() };
         let kept = Box::new(MemoryCheckpoints::default());
-        let worker = Worker::new(Reads, Arc::new(log.process()), "1", options, kept);
+        let input = |topic| Input::new(topic, Assigned::SameNumber, 10_000);
+        let inputs = vec![input(OTHERS), Input { yields: true, ..input(BULK) }];
+        let copies = Copies { slots: SLOTS, inputs };
+        let worker = Worker::new(copies, Arc::new(log.process()), "1", options, kept);
         let mut bench = Self { log, worker, throttle };
         bench.second(0, |_| 0);
         bench
