@@ -70,8 +70,11 @@ impl<'c> Ahead<'c> {
             ahead.known = o.original_before(&ahead.key, ahead.command.facts.occurred_at_us);
         }
         let here = |placed: &&mut Placed<'_>| placed.partition == o.base.slot;
-        for placed in all.iter_mut().filter_map(|ahead| ahead.placed.as_mut().ok()).flatten().filter(here) {
-            placed.row = o.base.accounts.find(placed.leg.account, placed.leg.asset);
+        let placed = all.iter_mut().filter_map(|ahead| ahead.placed.as_mut().ok()).flatten();
+        let mut placed: Vec<&mut Placed<'_>> = placed.filter(here).collect();
+        let names: Vec<_> = placed.iter().map(|placed| (placed.leg.account, placed.leg.asset)).collect();
+        for (placed, row) in placed.iter_mut().zip(o.base.accounts.find_all(&names)) {
+            placed.row = row;
         }
     }
 }

@@ -8,8 +8,11 @@
 //! read only for events that say they are that old, and where another event refers to them. Then they leave for good, by
 //! time alone; nothing is forgotten under load.
 //!
-//! Bounds: 68 to 80 bytes an id in memory, at most two pages of them; 2.1 bytes for each one in a run that is
-//! recognised, 0.1 for an older one; 55 bytes on disk.
+//! A page is closed by a checkpoint, never between two: what is in memory is one page and perhaps the one that a checkpoint
+//! is writing, however many events come in between, so a look-up asks two at most.
+//!
+//! Bounds: 68 to 80 bytes an id in memory, at most two pages of them, each no longer than [`PAGE_ROWS`] and what comes between
+//! two checkpoints; 2.1 bytes for each one in a run that is recognised, 0.1 for an older one; 55 bytes on disk.
 
 use crate::horizon::Horizon;
 use crate::ids::{IdKey, IdRecord, RECORD_BYTES};
@@ -19,7 +22,7 @@ use std::sync::{Arc, OnceLock};
 use stream::store::runs::{ClosedRuns, Damaged, Run, Settled};
 use stream::table::{Index, Rows};
 
-/// Rows of a page, unless said otherwise.
+/// Rows with which a checkpoint closes a page, unless said otherwise.
 pub const PAGE_ROWS: usize = 1 << 17;
 
 /// The key is a hash already.
@@ -84,8 +87,8 @@ pub struct IdTable {
     /// Number of `page`, from 1.
     number: u64,
     page_rows: usize,
-    /// Full pages whose rows no checkpoint holds yet, oldest first.
-    full: Vec<(u64, Page)>,
+    /// Closed pages whose rows no checkpoint is known to hold yet, oldest first.
+    closed: Vec<(u64, Page)>,
     pending: BTreeMap<IdKey, IdRecord>,
     pending_changed: BTreeSet<IdKey>,
     /// Newest first.
@@ -103,14 +106,14 @@ impl Default for IdTable {
 }
 
 impl IdTable {
-    /// None, with pages of so many rows.
+    /// None, with pages that are closed from so many rows on.
     #[must_use]
     pub fn with_pages(rows: usize) -> Self {
         Self {
             page: Page::default(),
             number: 1,
             page_rows: rows.max(1),
-            full: Vec::new(),
+            closed: Vec::new(),
             pending: BTreeMap::new(),
             pending_changed: BTreeSet::new(),
             runs: Vec::new(),
@@ -139,8 +142,8 @@ impl IdTable {
         if let Some(record) = self.pending.get(key) {
             return Some(*record);
         }
-        let full = self.full.iter().rev().map(|(_, page)| page);
-        let in_memory = std::iter::once(&self.page).chain(full).find_map(|page| page.get(key)).copied();
+        let closed = self.closed.iter().rev().map(|(_, page)| page);
+        let in_memory = std::iter::once(&self.page).chain(closed).find_map(|page| page.get(key)).copied();
         in_memory.or_else(|| self.in_runs(key, from)).filter(|record| record.home_batch >= from)
     }
 
@@ -207,8 +210,8 @@ impl IdTable {
     /// Ids in memory, and on disk.
     #[must_use]
     pub fn places(&self) -> (u64, u64) {
-        let full = self.full.iter().map(|(_, page)| page.rows.len()).sum::<usize>();
-        let memory = self.page.rows.len() + full + self.pending.len();
+        let closed = self.closed.iter().map(|(_, page)| page.rows.len()).sum::<usize>();
+        let memory = self.page.rows.len() + closed + self.pending.len();
         (memory as u64, self.runs.iter().map(|run| run.rows()).sum())
     }
 
@@ -243,10 +246,6 @@ impl IdTable {
             self.pending_changed.insert(key);
         }
         self.page.put(key, record);
-        if self.page.rows.len() >= self.page_rows {
-            self.full.push((self.number, std::mem::take(&mut self.page)));
-            self.number += 1;
-        }
     }
 
     /// Moves the horizon. Filters of runs that are not recognised any more leave memory.
@@ -285,7 +284,11 @@ impl IdTable {
         if all {
             settled.carried = self.runs.iter().rev().cloned().collect();
         }
-        for (number, page) in &mut self.full {
+        if self.page.rows.len() >= self.page_rows {
+            self.closed.push((self.number, std::mem::take(&mut self.page)));
+            self.number += 1;
+        }
+        for (number, page) in &mut self.closed {
             page.given = if all { 0 } else { page.given };
             page.settle(&mut settled);
             settled.closes = *number;
@@ -297,13 +300,13 @@ impl IdTable {
 
     pub(crate) fn adopt(&mut self, closed: ClosedRuns) {
         self.runs = closed.runs.into_iter().rev().collect();
-        self.full.retain(|(number, _)| *number > closed.closed);
+        self.closed.retain(|(number, _)| *number > closed.closed);
         self.unfilter();
     }
 
     pub(crate) fn dirty_bytes(&self) -> usize {
-        let full = self.full.iter().map(|(_, page)| page);
-        let rows = full.chain([&self.page]).map(|page| page.rows.len() - page.given + page.again.len());
+        let closed = self.closed.iter().map(|(_, page)| page);
+        let rows = closed.chain([&self.page]).map(|page| page.rows.len() - page.given + page.again.len());
         (rows.sum::<usize>() + self.pending_changed.len()) * (16 + RECORD_BYTES)
     }
 
@@ -328,7 +331,7 @@ impl IdTable {
                 }
             }
         }
-        let pages = self.full.iter().map(|(_, page)| page).chain([&self.page]);
+        let pages = self.closed.iter().map(|(_, page)| page).chain([&self.page]);
         all.extend(pages.flat_map(|page| page.rows.iter()).copied());
         all.retain(|_, record| record.home_batch >= self.horizon.kept_from);
         all.extend(self.pending.iter().map(|(key, record)| (*key, *record)));

@@ -802,6 +802,14 @@ mod tests {
         let group = Box::new(Group { waits_for: event("e1"), decided: true, ..Group::default() });
         slot.take(Effect::GroupOpened { key: [2; 16], group });
         assert_eq!(came(&slot), [true, true, true]);
+        for (key, left) in [([0; 16], true), ([1; 16], true), ([2; 16], false)] {
+            slot.take(Effect::GroupClosed(key));
+            assert_eq!(
+                !slot.groups.is_empty(),
+                left,
+                "a window leaves room for what waits while something does"
+            );
+        }
     }
 
     #[test]

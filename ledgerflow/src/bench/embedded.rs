@@ -40,7 +40,12 @@ pub(super) fn open(
 }
 
 /// The pipeline with the chart and rules of measurements.
-pub(super) fn start(settings: &Settings, log: &Arc<EmbeddedLog>, dir: &Path) -> anyhow::Result<Pipeline> {
+pub(super) fn start(
+    settings: &Settings,
+    log: &Arc<EmbeddedLog>,
+    dir: &Path,
+    share: &Share,
+) -> anyhow::Result<Pipeline> {
     let shared: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;
     let store = checkpoints(dir, &shared);
     let setup = Setup {
@@ -49,15 +54,9 @@ pub(super) fn start(settings: &Settings, log: &Arc<EmbeddedLog>, dir: &Path) -> 
         ..Setup::new(log.counts())
     };
     basis::open(shared.as_ref(), &setup)?;
-    let (share, clock) = (Share::whole(), BusinessClock::Wall);
-    let start = Start {
-        log: &shared,
-        share: &share,
-        clock: &clock,
-        checkpoints: &store,
-        traces: None,
-        observed: None,
-    };
+    let clock = BusinessClock::Wall;
+    let start =
+        Start { log: &shared, share, clock: &clock, checkpoints: &store, traces: None, observed: None };
     Pipeline::start(&setup.processors()?, &settings.workers(), &start)
 }
 
@@ -83,7 +82,7 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn start(&self) -> anyhow::Result<Pipeline> {
-        start(self.settings, &self.log, self.dir)
+        start(self.settings, &self.log, self.dir, &Share::whole())
     }
 
     fn throughput(&self) -> anyhow::Result<Measured> {

@@ -12,6 +12,7 @@ use crate::config::Settings;
 use crate::generate::Transfers;
 use crate::measure::latency::{Due, Monitor, Seen, percentiles};
 use crate::measure::recount;
+use crate::runtime::Share;
 use anyhow::{Context, anyhow, bail};
 use schemas::topics::Topic;
 use serde::Serialize;
@@ -108,7 +109,7 @@ fn run(
     let now = schemas::dates::format_instant(clock::wall_us());
     let mut to_one = Transfers::new(2, options.accounts, 100, 0).from_source("/adjustments");
     let adjustments = made(&mut to_one, Topic::Events2, partitions, options.adjustments, &now);
-    let pipeline = embedded::start(settings, log, dir)?;
+    let pipeline = embedded::start(settings, log, dir, &Share::whole())?;
     embedded::wait_ready(&pipeline, Duration::from_secs(30))?;
     // The first day is announced by then: what is measured is the steady state.
     std::thread::sleep(Duration::from_secs(1));

@@ -1,8 +1,9 @@
 //! `ledgerflow bench restart`: how long a start takes over what lies there, on the embedded log.
 //!
 //! Phases: another process makes the books (`bench pipeline`) and ends -> this one opens them and starts the pipeline, with
-//! the checkpoints as they are -> it stops, loses the checkpoints, and starts again: everything is read from the log. Before
-//! each start one event lies on the log; the clock runs from before the log is opened.
+//! the checkpoints as they are -> it stops, loses the checkpoints, and starts again: everything is read from the log -> it
+//! loses them once more and starts posting alone, as a process of its own machine would. Before each start of the whole one
+//! event lies on the log; the clock runs from before the log is opened.
 
 use super::sending::Sending;
 use super::{cores, decimal, embedded, is_its_own};
@@ -11,6 +12,7 @@ use crate::config::Settings;
 use crate::generate::Transfers;
 use crate::measure::{process, recount};
 use crate::query::books::STORE;
+use crate::runtime::{Role, Share};
 use anyhow::{Context, bail};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -35,8 +37,12 @@ pub struct Measured {
     log_bytes: u64,
     with_checkpoints: Started,
     without: Started,
-    /// Entries by the time until all slots were restored without checkpoints.
+    /// Entries by the time until all slots of all processors were restored without checkpoints.
     entries_per_s: u64,
+    /// Until all slots of posting were restored without checkpoints, where nothing else runs.
+    posting_alone_s: Box<RawValue>,
+    /// Entries by that time.
+    posting_alone_entries_per_s: u64,
     durability: String,
     cores: usize,
 }
@@ -68,9 +74,12 @@ pub fn restart(
 ) -> anyhow::Result<Measured> {
     is_its_own(dir)?;
     make_books(options, config, dir)?;
+    let lose_checkpoints = || std::fs::remove_dir_all(dir.join(STORE)).context("losing the checkpoints");
     let with_checkpoints = start(1, options, settings, dir)?;
-    std::fs::remove_dir_all(dir.join(STORE)).context("losing the checkpoints")?;
+    lose_checkpoints()?;
     let without = start(2, options, settings, dir)?;
+    lose_checkpoints()?;
+    let alone_us = posting_alone(settings, dir)?;
     let log = embedded::open(settings, None, dir)?;
     let entries = recount::recount(log.as_ref())?.entries;
     Ok(Measured {
@@ -80,6 +89,8 @@ pub fn restart(
         entries,
         log_bytes: log.disk_bytes(),
         entries_per_s: entries.saturating_mul(1_000_000) / without.ready_us.max(1),
+        posting_alone_s: decimal(alone_us, 1_000_000, 3)?,
+        posting_alone_entries_per_s: entries.saturating_mul(1_000_000) / alone_us.max(1),
         with_checkpoints,
         without,
         durability: format!("group fsync every {} ms, one disk", settings.log.sync_interval_ms),
@@ -102,6 +113,19 @@ fn make_books(options: &BenchRestart, config: Option<&Path>, dir: &Path) -> anyh
     Ok(())
 }
 
+/// Microseconds until posting alone has restored its slots.
+fn posting_alone(settings: &Settings, dir: &Path) -> anyhow::Result<u64> {
+    let begin = clock::monotonic_us();
+    let log = embedded::open(settings, None, dir)?;
+    let pipeline = embedded::start(settings, &log, dir, &Share::of(Role::Posting, "alone"))?;
+    embedded::wait_ready(&pipeline, PATIENCE)?;
+    let us = u64::try_from(clock::monotonic_us() - begin)?;
+    if let Some(failure) = pipeline.stop(Duration::from_secs(60))?.first() {
+        bail!("{} failed: {}", failure.processor, failure.error);
+    }
+    Ok(us)
+}
+
 /// Start number `number`.
 fn start(number: u64, options: &BenchRestart, settings: &Settings, dir: &Path) -> anyhow::Result<Started> {
     let begin = clock::monotonic_us();
@@ -109,7 +133,7 @@ fn start(number: u64, options: &BenchRestart, settings: &Settings, dir: &Path) -
     let log = embedded::open(settings, None, dir)?;
     let one = Transfers::new(number, options.accounts, 0, 0).from_source(&format!("/restart/{number}"));
     Sending::of(one, log.as_ref(), log.counts().events).preload(1)?;
-    let pipeline = embedded::start(settings, &log, dir)?;
+    let pipeline = embedded::start(settings, &log, dir, &Share::whole())?;
     let (mut first_commit_us, mut ready_us) = (None, None);
     while first_commit_us.is_none() || ready_us.is_none() {
         if u128::from(since()) > PATIENCE.as_micros() || !pipeline.failures().is_empty() {

@@ -149,7 +149,7 @@ metrics! {
             "Anything but zero is a fault of the books: stop sending, keep the directory as it is, run `ledgerflow audit` and `ledgerflow verify`.";
         IDS: Gauge "ledgerflow_posting_event_ids" in "ids" by ["slot", "where"]
             = "Ids of events that are kept: in memory, about 75 bytes each, and on disk, 55 bytes each and 2.1 bytes of memory for each that is recognised.";
-            "It grows with the events on disk. In memory it stays below 2 x 131,072 a slot; more says that checkpoints are not written.";
+            "It grows with the events on disk. In memory it stays below twice 131,072 and what comes between two checkpoints a slot; more says that checkpoints are not written.";
         PARKED: Gauge "ledgerflow_posting_parked_events" in "events" by ["slot"]
             = "Events that may have been booked so long ago that nothing is known of them, and wait for somebody who knows.";
             "`ledgerflow parked list` shows them, `ledgerflow parked admit` and `turn-away` judge them.";

@@ -190,10 +190,10 @@ fn memory_holds_two_pages_at_most_however_many_ids_there_are() {
         if n % 30 == 0 {
             kept.take(&mut table, true);
         }
-        assert!(table.places().0 <= 200, "{:?}", table.places());
+        assert!(table.places().0 < 100 + 30, "{:?}", table.places());
     }
     assert_eq!((table.len(), table.booked()), (5000, 5000));
-    assert!(table.places().1 >= 4800);
+    assert!(table.places().1 >= 4870);
     assert!((0..5000).all(|n| table.get(&key(n)).is_some()));
     assert_eq!((table.get(&key(5000)), table.damaged()), (None, None));
 }

@@ -36,6 +36,14 @@ impl Index {
         }
     }
 
+    /// The number in the slot where the search for this hash begins: most often the one that is looked for.
+    #[inline]
+    #[must_use]
+    pub fn guess(&self, hash: u32) -> Option<u32> {
+        let mask = self.slots.len().wrapping_sub(1);
+        self.slots.get(hash as usize & mask).and_then(|slot| unpack(*slot)).map(|(_, number)| number)
+    }
+
     /// Adds a number that is not there yet.
     pub fn insert(&mut self, hash: u32, number: u32) {
         if 3 * (self.taken + 1) > 2 * self.slots.len() {
