@@ -34,6 +34,7 @@ pub mod hang;
 pub mod history;
 pub mod json_schema;
 pub mod member;
+pub mod plan;
 #[cfg(feature = "kafka")]
 pub mod proxy;
 #[cfg(feature = "kafka")]

@@ -5,6 +5,7 @@ use schemas::shards::stable_hash;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use stream::faults;
 use stream::log::{Log, Offset, TopicPartition};
 use stream::processor::{Processor, SlotState, Stop};
 use stream::throttle::{Settings, Throttle};
@@ -60,6 +61,8 @@ pub trait Seat: Send {
     fn replace(&mut self, log: Option<Arc<dyn Log>>);
     /// Loses the checkpoints, as a lost disk does.
     fn lose_checkpoints(&mut self);
+    /// Goes back to checkpoints of some time before, as where a new one was torn; whether there were any.
+    fn set_back_checkpoints(&mut self) -> bool;
     /// Whether there is a worker.
     fn works(&self) -> bool;
     /// Leaves the worker and its checkpoints to a seat of its own, and goes on without, as on another machine.
@@ -71,6 +74,8 @@ pub struct Member<P: Processor + Sync> {
     processor: Shared<P>,
     name: String,
     keep: Keep,
+    /// Those in memory, of some time before.
+    kept_before: Option<MemoryCheckpoints>,
     log: Option<Arc<dyn Log>>,
     worker: Option<Worker<Shared<P>>>,
     throttle: Arc<Throttle>,
@@ -80,7 +85,15 @@ impl<P: Processor + Sync> Member<P> {
     /// A member that joins at its first step.
     #[must_use]
     pub fn new(processor: Shared<P>, name: &str, keep: Keep) -> Self {
-        Self { processor, name: name.to_owned(), keep, log: None, worker: None, throttle: throttle() }
+        Self {
+            processor,
+            name: name.to_owned(),
+            keep,
+            kept_before: None,
+            log: None,
+            worker: None,
+            throttle: throttle(),
+        }
     }
 }
 
@@ -131,6 +144,12 @@ where
         });
         // Those behind are late or not as it comes.
         let late = stable_hash(&now.monotonic_us.to_le_bytes()) % 60_000;
+        if let Keep::Memory(kept) = &self.keep
+            && late.is_multiple_of(64)
+        {
+            self.kept_before = Some(kept.copy());
+        }
+        faults::name_thread(processor.name());
         self.throttle.observe(now.monotonic_us, i64::try_from(late).unwrap_or(0));
         worker.step(now)
     }
@@ -171,6 +190,12 @@ where
         }
     }
 
+    fn set_back_checkpoints(&mut self) -> bool {
+        let Some(before) = self.kept_before.take() else { return false };
+        self.keep = Keep::Memory(before);
+        true
+    }
+
     fn works(&self) -> bool {
         self.worker.is_some()
     }
@@ -181,6 +206,7 @@ where
             processor: self.processor.clone(),
             name: self.name.clone(),
             keep: old_keep,
+            kept_before: self.kept_before.take(),
             log: self.log.clone(),
             worker: self.worker.take(),
             throttle: throttle(),
