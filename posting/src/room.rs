@@ -5,7 +5,7 @@
 //! beside what is written already. The first record is always taken: `commands` and `credits` are cut so that one fits
 //! by itself ([`CREDITS_BODY_BYTES_MAX`](crate::config::CREDITS_BODY_BYTES_MAX)).
 
-use crate::config::PostingConfig;
+use crate::config::{LEGS_MAX, PostingConfig};
 use crate::overlay::Overlay;
 use crate::velocity;
 use crate::views::{CommandView, Operation};
@@ -36,6 +36,10 @@ const MADE_LEG_BYTES: usize = ACCOUNT_BYTES_MAX + ASSET_BYTES_MAX + LEG_BYTES;
 const VOID_BYTES: usize = 24;
 /// Bytes of a window that are left to events that have waited, while any waits.
 pub(crate) const CONCLUDE_BYTES: usize = 128 << 10;
+// One that is as long as may be is among them.
+const _: () = assert!(
+    LEGS_MAX * (MADE_LEG_BYTES + NET_BYTES) + ITEM_BYTES + DETAIL_BYTES + PROPOSAL_BYTES < CONCLUDE_BYTES
+);
 /// A channel in the header: what was sent and taken, the head of its chain, and the mark of what was read.
 const CHANNEL_BYTES: usize = 160;
 /// Accounting dates of one window: the open days.

@@ -17,7 +17,8 @@
 //! - `python`: consumers in another language, with the feature `kafka`;
 //! - [`redis`]: a Redis server of one's own;
 //! - [`json_schema`]: whether a record is what its JSON Schema says;
-//! - [`history`]: a random day of a payment company with what must come of it.
+//! - [`plan`]: what a seed of the simulation does; [`history`]: its day of a payment company, with what must come of it;
+//! - [`proof`]: what long runs have shown.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod alipay;
@@ -35,6 +36,7 @@ pub mod history;
 pub mod json_schema;
 pub mod member;
 pub mod plan;
+pub mod proof;
 #[cfg(feature = "kafka")]
 pub mod proxy;
 #[cfg(feature = "kafka")]

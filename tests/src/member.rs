@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::faults;
-use stream::log::{Log, Offset, TopicPartition};
-use stream::processor::{Processor, SlotState, Stop};
+use stream::log::{FetchLimit, Isolation, Log, Offset, TopicPartition};
+use stream::processor::{Changelog, Processor, SlotState, Stop};
 use stream::throttle::{Settings, Throttle};
 use stream::worker::{
     Checkpoints, DiskCheckpoints, MemoryCheckpoints, Now, Options, Progress, Worker, WorkerError,
@@ -53,6 +53,8 @@ pub trait Seat: Send {
     fn worked_off(&self) -> Vec<(TopicPartition, Offset)>;
     /// State of an owned slot.
     fn canonical(&self, slot: u32) -> Option<Pairs>;
+    /// The state of an owned slot, built again from the log up to where it stands; `None` where that cannot be read yet.
+    fn replayed(&self, slot: u32, log: &dyn Log) -> Option<Pairs>;
     /// Slots that cannot go on.
     fn stopped(&self) -> Vec<Stop>;
     /// Writes every checkpoint, as an orderly end does.
@@ -119,6 +121,34 @@ fn options() -> Options {
     }
 }
 
+/// Replays a partition until `done` says so of the records seen and the position; `None` where that is not readable yet.
+fn replay<P: Processor>(
+    processor: &P,
+    state: &mut P::Slot,
+    log: &dyn Log,
+    at: TopicPartition,
+    done: impl Fn(u64, Offset) -> bool,
+) -> Option<()> {
+    let bounds = log.watermarks(at, Isolation::Committed).ok()?;
+    let mut reader = log.reader(&[(at, bounds.low)], Isolation::Committed).ok()?;
+    let one = FetchLimit { records: 1, bytes: 16 << 20, wait: Duration::ZERO };
+    let mut seen = 0;
+    loop {
+        let position = reader.position(at)?;
+        if done(seen, position) {
+            return Some(());
+        }
+        let fetched = reader.poll(one).ok()?;
+        for record in fetched.iter().flat_map(|fetch| &fetch.records) {
+            processor.replay(state, at, record).unwrap();
+            seen += 1;
+        }
+        if reader.position(at)? == position {
+            return None;
+        }
+    }
+}
+
 /// How long a poll of a real broker waits.
 const BROKER_WAIT: Duration = Duration::from_millis(10);
 
@@ -164,6 +194,25 @@ where
 
     fn canonical(&self, slot: u32) -> Option<Pairs> {
         self.worker.as_ref()?.slot(slot).map(SlotState::canonical)
+    }
+
+    fn replayed(&self, slot: u32, log: &dyn Log) -> Option<Pairs> {
+        let (batch, positions) = self.worker.as_ref()?.mark(slot)?;
+        let mut state = self.processor.open(slot);
+        match self.processor.changelog() {
+            // One batch a window.
+            Changelog::Own(topic) => {
+                replay(&self.processor, &mut state, log, TopicPartition::new(topic, slot), |seen, _| {
+                    seen == batch
+                })?;
+            }
+            Changelog::Inputs => {
+                for (at, end) in positions {
+                    replay(&self.processor, &mut state, log, at, |_, position| position >= end)?;
+                }
+            }
+        }
+        Some(state.canonical())
     }
 
     fn stopped(&self) -> Vec<Stop> {

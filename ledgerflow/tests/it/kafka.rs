@@ -9,6 +9,7 @@ use ledgerflow::cli::output::Cell;
 use ledgerflow::config::{self, Settings};
 use ledgerflow::query::{Answer, Ending, Question};
 use ledgerflow_tests::broker::Broker;
+use ledgerflow_tests::proof::Proof;
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -288,6 +289,21 @@ fn processes_share_the_partitions() {
     on.is_right(&traffic);
 }
 
+/// The processors: what runs them, and the name of their threads.
+const STAGES: [(&str, &str); 5] = [
+    ("ingest", "ingest"),
+    ("posting", "posting"),
+    ("settlement", "settlement"),
+    ("reconcile", "rekey"),
+    ("reconcile", "join"),
+];
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}: expected a number")))
+}
+
 /// Whether `make soak` runs, which sets `ROUNDS`.
 fn soak() -> bool {
     std::env::var_os("ROUNDS").is_some()
@@ -322,6 +338,60 @@ fn a_process_that_wakes_up_late_writes_nothing() {
         on.sends(&mut traffic, 4);
         on.settles(&traffic, &|| first.err());
         first.signal(rustix::process::Signal::KILL);
+    }
+    on.stop(processes, &traffic);
+    on.is_right(&traffic);
+}
+
+/// A process stands still at a fault point, in the middle of a window: its transaction open, decided and not sent, sent and
+/// not applied. Another takes its partitions; when it goes on, nothing of it is seen. `ROUNDS` times at each point, without
+/// that once where its transaction is open.
+#[test]
+fn what_stood_still_at_a_point_writes_nothing() {
+    let (seed, laps) = (variable("SEED").unwrap_or(1), variable("ROUNDS"));
+    let in_windows = [
+        "worker.after_poll",
+        "worker.after_decide",
+        "worker.before_commit",
+        "kafka.before_end",
+        "worker.after_commit",
+    ];
+    let points: Vec<Point> = if laps.is_some() {
+        in_windows.iter().map(|name| Point::by_name(name).unwrap()).collect()
+    } else {
+        vec![Point::by_name("kafka.before_end").unwrap()]
+    };
+    let (on, mut traffic) = (OnKafka::new(), Traffic::new(seed));
+    let mut proof = Proof::of("stops, Kafka");
+    let mut processes = on.processes();
+    let rounds = points.len() * usize::try_from(laps.unwrap_or(1)).unwrap();
+    for index in 0..rounds {
+        let (role, thread) = STAGES[(index + 1) % STAGES.len()];
+        let fault = format!("{}:{thread}:{}=stop", points[index % points.len()], 1 + index % 3);
+        println!("round {} of {rounds}: LEDGERFLOW_FAULT={fault}", index + 1);
+        processes.remove(role).unwrap().stop();
+        let zombie = on.company.process("one", role, Some(&fault));
+        let stood = within(PATIENCE, || {
+            let stands = zombie.stands_still();
+            if !stands {
+                on.sends(&mut traffic, 1);
+            }
+            stands.then(stream::clock::monotonic_us)
+        });
+        let stopped_us = stood.unwrap_or_else(|| panic!("{fault}: it never stood still: {}", zombie.err()));
+        let second = on.company.ready(on.company.process("two", role, None));
+        on.sends(&mut traffic, 2);
+        on.settles(&traffic, &|| second.err());
+        while stream::clock::monotonic_us() - stopped_us < 8_000_000 {
+            on.sends(&mut traffic, 1);
+        }
+        zombie.signal(rustix::process::Signal::CONT);
+        on.sends(&mut traffic, 4);
+        on.settles(&traffic, &|| zombie.err());
+        zombie.signal(rustix::process::Signal::KILL);
+        second.stop();
+        processes.insert(role, on.company.ready(on.company.process("one", role, None)));
+        proof.count("processes that stood still", 1);
     }
     on.stop(processes, &traffic);
     on.is_right(&traffic);
@@ -398,21 +468,14 @@ fn points() -> Vec<Point> {
 /// The process of every processor dies at fault points, `ROUNDS` times at each of them, without that five times in all.
 #[test]
 fn kill_at_the_points_on_kafka() {
-    const STAGES: [(&str, &str); 5] = [
-        ("ingest", "ingest"),
-        ("posting", "posting"),
-        ("settlement", "settlement"),
-        ("reconcile", "rekey"),
-        ("reconcile", "join"),
-    ];
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let (seed, laps, points) = (number("SEED").unwrap_or(1), number("ROUNDS"), points());
+    let (seed, laps, points) = (variable("SEED").unwrap_or(1), variable("ROUNDS"), points());
     println!(
         "again with: SEED={seed} ROUNDS={} make test TESTS=kill_at_the_points_on_kafka",
         laps.unwrap_or(0)
     );
     let mut prng = Prng::new(seed);
     let (on, mut traffic) = (OnKafka::new(), Traffic::new(seed));
+    let mut proof = Proof::of("kills, Kafka");
     let mut processes = on.processes();
     let rounds = laps.map_or(STAGES.len(), |laps| points.len() * usize::try_from(laps).unwrap());
     let offset = usize::try_from(prng.below(points.len() as u64)).unwrap();
@@ -424,6 +487,8 @@ fn kill_at_the_points_on_kafka() {
         let fault = format!("{point}:{thread}:{hit}=kill");
         println!("round {} of {rounds}: LEDGERFLOW_FAULT={fault}", index + 1);
         round(&on, &mut processes, &mut traffic, role, &fault);
+        proof.count("kills", 1);
+        proof.count(&format!("of {thread}"), 1);
     }
     let bill = on.company.write("bill.csv", traffic.bill());
     on.company.cli(&["bill", &bill.display().to_string()]).ends(0);

@@ -119,16 +119,16 @@ impl Role {
     #[must_use]
     pub const fn reads(self) -> &'static [Topic] {
         use Topic::{
-            Balances, BillsLines, Books, Commands, Credits, Days, DaysAligned, Events0, Events1, Events2,
-            IngestState, Journal, ReconSides, ReconState, Rejected,
+            Balances, BillsLines, Books, Breaks, Commands, Credits, Days, DaysAligned, Events0, Events1,
+            Events2, IngestState, Journal, Matches, ReconSides, ReconState, Rejected,
         };
         match self {
             Self::Ingest => &[Days, Events0, Events1, Events2, IngestState, Books],
             Self::Posting => &[Credits, Commands, Journal, Books],
-            Self::Settlement => &[DaysAligned, Journal, Books],
+            Self::Settlement => &[DaysAligned, Journal, Balances, Books],
             Self::Mirror => &[Balances],
             Self::Rekey => &[BillsLines, Journal, ReconState, Books],
-            Self::Join => &[ReconSides, Books],
+            Self::Join => &[ReconSides, Matches, Breaks, Books],
             Self::Reader => Topic::ALL,
             // Where an event lies is looked up after it was written: others write to the same partitions.
             Self::Sender => &[Events0, Events1, Events2, Journal, Rejected, Books],

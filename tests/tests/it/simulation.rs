@@ -9,6 +9,7 @@ use ledgerflow::runtime::Setup;
 use ledgerflow_tests::books::{self, Books};
 use ledgerflow_tests::history::{Arrival, CUT_OVER, History, OWN_ACCOUNTS, OWN_RULE};
 use ledgerflow_tests::plan::{self, Plan};
+use ledgerflow_tests::proof::Proof;
 use ledgerflow_tests::world::{Cast, World};
 use schemas::dates::parse_instant;
 use schemas::topics::PartitionCounts;
@@ -26,7 +27,7 @@ const SEEDS_DEFAULT: u64 = 2_000;
 /// So many show everything that must be shown.
 const SEEDS_TELLING: u64 = 200;
 /// So many failed seeds are made smaller.
-const SHRUNK: usize = 2;
+const SHRUNK: u64 = 2;
 const COUNTS: PartitionCounts = PartitionCounts { events: 2, internal: 3 };
 
 /// What the seeds showed, together.
@@ -39,6 +40,7 @@ struct Shown {
     windows: u64,
     old_checkpoints: u64,
     skewed: u64,
+    verified: u64,
     restarts: u64,
     lost_checkpoints: u64,
     fenced: u64,
@@ -59,6 +61,7 @@ impl Shown {
         self.windows += other.windows;
         self.old_checkpoints += other.old_checkpoints;
         self.skewed += other.skewed;
+        self.verified += other.verified;
         self.lost_checkpoints += other.lost_checkpoints;
         self.fenced += other.fenced;
         self.hung_in_windows += other.hung_in_windows;
@@ -135,6 +138,9 @@ fn misfortune(world: &mut World, plan: &Plan, prng: &mut Prng) {
     if wall {
         world.sim().jump(prng.below(7_200_000_000) as i64 - 3_600_000_000);
     }
+    if prng.below(40) == 0 {
+        world.verify_one();
+    }
     if business {
         world.advance_business(world.business_us() + prng.delay_us(3_000_000));
     }
@@ -206,6 +212,7 @@ fn check(world: &mut World, history: &History) -> Shown {
         restarts: world.restarts,
         old_checkpoints: world.old_checkpoints,
         skewed: world.skewed,
+        verified: world.verified,
         lost_checkpoints: world.lost_checkpoints,
         fenced: world.fenced,
         hung_in_windows: world.hung_in_windows,
@@ -287,7 +294,7 @@ fn run_all(seeds: std::ops::Range<u64>, lose_credits: u64, test: &str) -> (Shown
     let (shown, mut failed) = all.into_inner().unwrap();
     failed.sort_by_key(|(plan, _)| plan.seed);
     let smaller = |(at, (plan, why)): (usize, (Plan, String))| {
-        let shrinks = at < SHRUNK;
+        let shrinks = (at as u64) < number("SHRUNK").unwrap_or(SHRUNK);
         let plan =
             if shrinks { plan.shrunk(|plan| outcome(&casts, plan, lose_credits).is_err()) } else { plan };
         let why = if shrinks { outcome(&casts, &plan, lose_credits).err().unwrap_or(why) } else { why };
@@ -326,6 +333,10 @@ fn the_books_are_right_when_credits_are_lost() {
     let (shown, failed) =
         run_all(first..first + count.max(1), 100, "the_books_are_right_when_credits_are_lost");
     println!("{count} seeds: {} records lost, {} restarts", shown.log.records_lost, shown.restarts);
+    let mut proof = Proof::of("simulation, credits lost");
+    let counts =
+        [("seeds", count.max(1)), ("records lost", shown.log.records_lost), ("restarts", shown.restarts)];
+    counts.into_iter().for_each(|(what, times)| proof.count(what, times));
     assert_none(&failed);
     if count >= SEEDS_TELLING / 10 {
         assert!(shown.log.records_lost > count, "{} records lost", shown.log.records_lost);
@@ -339,6 +350,16 @@ fn the_books_are_right_under_every_fault() {
     let (shown, failed) = run_all(first..first + count, 0, "the_books_are_right_under_every_fault");
     let seconds = (stream::clock::monotonic_us() - started) / 1_000_000;
     println!("{count} seeds in {seconds} s\n{}", told(&shown));
+    let mut proof = Proof::of("simulation");
+    let counts = [
+        ("seeds", count),
+        ("windows under faults", shown.windows),
+        ("restarts", shown.restarts),
+        ("days closed", shown.days_closed),
+        ("outcomes", shown.outcomes.values().sum()),
+        ("states built again in the middle", shown.verified),
+    ];
+    counts.into_iter().for_each(|(what, times)| proof.count(what, times));
     assert_none(&failed);
     // Which faults a few seeds show is chance.
     if count >= SEEDS_TELLING {
@@ -383,6 +404,7 @@ fn everything_was_shown(shown: &Shown, count: u64) {
         ("lost its checkpoints", shown.lost_checkpoints),
         ("went back to earlier checkpoints", shown.old_checkpoints),
         ("had another clock", shown.skewed),
+        ("was built again in the middle", shown.verified),
         ("hung in a window", shown.hung_in_windows),
         ("woke up too late", shown.woke_too_late),
     ];
@@ -492,6 +514,25 @@ fn arrive(world: &mut World, arrival: Arrival) {
     match arrival {
         Arrival::Event { lane, partition, value } => world.send(lane, partition, value),
         Arrival::Bill(content) => world.import(&ledgerflow_tests::bill::source(), &content),
+    }
+}
+
+/// Where a group's positions are gone, and its checkpoints too, its slots stop: what they have published would be published
+/// again. The others go on.
+#[test]
+fn slots_whose_positions_are_lost_stop() {
+    let casts = casts();
+    let quiet = plan::names().filter(|name| !plan::EVENTS.contains(name)).map(str::to_owned).collect();
+    let (mut world, _, _) = run(&casts, &Plan::draw(1, &quiet, Some(150)), &Crashes::default(), 0);
+    world.stops_expected = true;
+    for (number, name) in (1..).zip(plan::PROCESSORS) {
+        world.lose_all_checkpoints();
+        assert!(world.sim().expire_positions(name), "{name} has positions");
+        world.crash_all();
+        world.run_for(1_000_000);
+        let stopped: BTreeSet<_> = world.stopped().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(stopped.len(), number, "{name}: {stopped:?}");
+        assert!(stopped.contains(name), "{name}: {stopped:?}");
     }
 }
 
