@@ -13,6 +13,7 @@
 //! - `containers`: both as containers, with the feature `containers`;
 //! - `broker`: a real Kafka broker of one's own, with the feature `kafka`;
 //! - `proxy`: what stands between clients and a broker, and holds, delays and cuts;
+//! - `cluster`: three of them;
 //! - `rights`: gives and takes ACLs on it;
 //! - `python`: consumers in another language, with the feature `kafka`;
 //! - [`redis`]: a Redis server of one's own;
@@ -27,6 +28,8 @@ pub mod bill;
 pub mod books;
 #[cfg(feature = "kafka")]
 pub mod broker;
+#[cfg(feature = "kafka")]
+pub mod cluster;
 #[cfg(feature = "containers")]
 pub(crate) mod containers;
 pub mod events;

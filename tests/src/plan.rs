@@ -119,7 +119,8 @@ impl Plan {
         };
         let mut off: BTreeSet<String> = names().filter(|name| is_off(name)).map(str::to_owned).collect();
         off.extend(without.iter().cloned());
-        let mut faults = Faults::ALL;
+        // What comes twice is told by its id.
+        let mut faults = Faults { lost_reply: 8, ..Faults::ALL };
         for (name, rate) in faults.rates() {
             let more = if kind > 1 && own(seed, &format!("{name} more")).below(3) == 0 { 4 } else { 1 };
             *rate = if off.contains(name) { 0 } else { rate.saturating_mul(more) };

@@ -108,6 +108,11 @@ pub const PROMISES: &[Promise] = &[
         suites: &["broker away"],
     },
     Promise {
+        what: "A broker of three dies, leader or coordinator, and comes back: nothing is lost, posting goes on",
+        goal: "50 of them, posting back within 15 s",
+        suites: &["brokers lost"],
+    },
+    Promise {
         what: "Whatever bytes come in, `decide` refuses or books, and its laws hold",
         goal: "10 minutes a target and change",
         suites: &["fuzz"],

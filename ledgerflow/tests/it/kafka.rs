@@ -99,10 +99,22 @@ impl OnKafka {
     }
 
     fn of(broker: &Broker, prefix: Option<&str>, further: &str) -> Self {
+        Self::at(&broker.bootstrap(), prefix, |text| text + further)
+    }
+
+    /// Topics of its own on a cluster, each record on three brokers.
+    pub fn on_three(bootstrap: &str) -> Self {
+        let on_three = |text: String| {
+            text.replace("replication: 1", "replication: 3").replace("min_in_sync: 1", "min_in_sync: 2")
+        };
+        Self::at(bootstrap, None, on_three)
+    }
+
+    fn at(bootstrap: &str, prefix: Option<&str>, configured: impl FnOnce(String) -> String) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let own = || format!("p{}.{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let (prefix, bootstrap) = (prefix.map_or_else(own, str::to_owned), broker.bootstrap());
-        let company = Company::with(&(configuration(&bootstrap, &prefix, "") + further));
+        let prefix = prefix.map_or_else(own, str::to_owned);
+        let company = Company::with(&configured(configuration(bootstrap, &prefix, "")));
         let file = company.path("ledgerflow.yaml");
         let text = std::fs::read_to_string(&file).unwrap();
         let chart = company.path("accounts.yaml");
@@ -149,6 +161,17 @@ impl OnKafka {
         for _ in 0..batches {
             let batch = traffic.batch(25, 0);
             assert!(traffic.send(self, &batch));
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// The same while brokers die: a batch that nobody took is sent again.
+    #[track_caller]
+    pub fn sends_again(&self, traffic: &mut Traffic, batches: usize) {
+        for _ in 0..batches {
+            let batch = traffic.batch(25, 0);
+            let taken = within(PATIENCE, || traffic.send(self, &batch).then_some(()));
+            assert!(taken.is_some(), "a batch is not taken");
             std::thread::sleep(PAUSE);
         }
     }

@@ -21,6 +21,8 @@ mod full;
 mod http;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
+mod kafka_cluster;
 mod kafka_demo;
 #[cfg(feature = "kafka")]
 mod kafka_doctor;

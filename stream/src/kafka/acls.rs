@@ -320,13 +320,10 @@ mod tests {
         let ending: Vec<&str> =
             commands.iter().map(|command| command.strip_prefix(add).unwrap_or_default()).collect();
         assert_eq!(
-            (&ending[0], &ending[1..3], &ending[4..]),
+            (&ending[0], &ending[1], &ending[3..]),
             (
-                &" --operation Read --operation Write --operation DescribeConfigs --topic 'eu.books'",
-                &[
-                    " --operation Read --operation DescribeConfigs --topic 'eu.recon.sides'",
-                    " --operation Write --operation DescribeConfigs --topic 'eu.breaks' --topic 'eu.matches'",
-                ][..],
+                &" --operation Read --operation Write --operation DescribeConfigs --topic 'eu.books' --topic 'eu.breaks' --topic 'eu.matches'",
+                &" --operation Read --operation DescribeConfigs --topic 'eu.recon.sides'",
                 &[
                     " --operation Read --group 'eu.join'",
                     " --operation Write --transactional-id 'eu.ledgerflow-join-' --resource-pattern-type prefixed",
@@ -334,7 +331,7 @@ mod tests {
             )
         );
         assert!(
-            ending[3].starts_with(" --operation Describe --operation DescribeConfigs --topic 'eu.balances'")
+            ending[2].starts_with(" --operation Describe --operation DescribeConfigs --topic 'eu.balances'")
         );
         let admin = Granting { command_config: Some("it's.properties"), ..granting };
         let commands = admin.commands(&Role::Upstream.acls(&options()));

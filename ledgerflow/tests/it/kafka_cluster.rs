@@ -1,0 +1,57 @@
+//! Three brokers, each record on all of them, two of which must have it: any one may die, and nothing is lost.
+//!
+//! Phases of a round: events are sent -> the leader of a partition or a coordinator is killed -> events are sent until they
+//! are decided, which is when posting is back -> the broker is run again, and in sync.
+
+use crate::company::{PATIENCE, within};
+use crate::kafka::OnKafka;
+use crate::traffic::Traffic;
+use ledgerflow_tests::cluster::{Cluster, Place};
+use ledgerflow_tests::proof::Proof;
+
+/// Microseconds within which posting should be back.
+const BACK_US: i64 = 15_000_000;
+
+/// With `ROUNDS`, fifty brokers die, without it two.
+#[test]
+fn a_broker_that_dies_takes_nothing_with_it() {
+    let rounds = if std::env::var_os("ROUNDS").is_some() { 50 } else { 2 };
+    let mut cluster = Cluster::start();
+    let on = OnKafka::on_three(&cluster.bootstrap());
+    let (journal, posting) = (format!("{}journal", on.prefix()), format!("{}posting", on.prefix()));
+    let id = format!("{}ledgerflow-posting-one.1", on.prefix());
+    let places = [
+        Place::Leader(&journal, 0),
+        Place::Transaction(&id),
+        Place::Group(&posting),
+        Place::Leader("__cluster_metadata", 0),
+    ];
+    let (mut proof, mut traffic) = (Proof::of("brokers lost"), Traffic::new(11));
+    let processes = on.processes();
+    for round in 0..rounds {
+        let place = places[round % places.len()];
+        on.sends_again(&mut traffic, 2);
+        // Nobody may be asked for the log of the brokers themselves: any of them, then.
+        let number = cluster.at(place).unwrap_or(round % 3);
+        println!("round {} of {rounds}: broker {number}, {place:?}", round + 1);
+        cluster.broker(number).kill();
+        let died_us = stream::clock::monotonic_us();
+        on.sends_again(&mut traffic, 2);
+        let told = || processes.values().map(|running| running.err()).collect::<Vec<_>>().join("\n");
+        on.settles(&traffic, &told);
+        let us = stream::clock::monotonic_us() - died_us;
+        println!("posting is back after {} ms", us / 1_000);
+        proof.count("brokers killed", 1);
+        proof.count("of them with posting back later than 15 s", u64::from(us > BACK_US));
+        cluster.broker(number).run();
+        cluster.wait_in_sync();
+    }
+    on.sends_again(&mut traffic, 2);
+    let bill = on.company.write("bill.csv", traffic.bill());
+    on.company.cli(&["bill", &bill.display().to_string()]).ends(0);
+    let matched = traffic.billed as u64;
+    let reconciled = within(PATIENCE, || (on.company.cases()["matched"] == matched).then_some(()));
+    assert!(reconciled.is_some(), "{:?}, {matched} lines", on.company.cases());
+    on.stop(processes, &traffic);
+    on.is_right(&traffic);
+}
