@@ -1,4 +1,5 @@
-//! Three brokers, each record on all of them, two of which must have it: any one may die, and nothing is lost.
+//! Three brokers, each record on all of them, two of which must have it: any one may die, and nothing is lost. The processes
+//! are supervised: with a coordinator a group may lose its members, who are then started again.
 //!
 //! Phases of a round: events are sent -> the leader of a partition or a coordinator is killed -> events are sent until they
 //! are decided, which is when posting is back -> the broker is run again, and in sync.
@@ -8,6 +9,7 @@ use crate::kafka::OnKafka;
 use crate::traffic::Traffic;
 use ledgerflow_tests::cluster::{Cluster, Place};
 use ledgerflow_tests::proof::Proof;
+use std::time::Duration;
 
 /// Microseconds within which posting should be back.
 const BACK_US: i64 = 15_000_000;
@@ -27,7 +29,9 @@ fn a_broker_that_dies_takes_nothing_with_it() {
         Place::Leader("__cluster_metadata", 0),
     ];
     let (mut proof, mut traffic) = (Proof::of("brokers lost"), Traffic::new(11));
-    let processes = on.processes();
+    let mut running = on.company.launch(None);
+    let ready = || within(PATIENCE, || (on.company.cli(&["health"]).code == Some(0)).then_some(()));
+    assert!(ready().is_some(), "{}", running.err());
     for round in 0..rounds {
         let place = places[round % places.len()];
         on.sends_again(&mut traffic, 2);
@@ -37,8 +41,7 @@ fn a_broker_that_dies_takes_nothing_with_it() {
         cluster.broker(number).kill();
         let died_us = stream::clock::monotonic_us();
         on.sends_again(&mut traffic, 2);
-        let told = || processes.values().map(|running| running.err()).collect::<Vec<_>>().join("\n");
-        on.settles(&traffic, &told);
+        on.settles(&traffic, &|| running.err());
         let us = stream::clock::monotonic_us() - died_us;
         println!("posting is back after {} ms", us / 1_000);
         proof.count("brokers killed", 1);
@@ -52,6 +55,9 @@ fn a_broker_that_dies_takes_nothing_with_it() {
     let matched = traffic.billed as u64;
     let reconciled = within(PATIENCE, || (on.company.cases()["matched"] == matched).then_some(()));
     assert!(reconciled.is_some(), "{:?}, {matched} lines", on.company.cases());
-    on.stop(processes, &traffic);
+    running.signal(rustix::process::Signal::TERM);
+    let status = running.wait(Duration::from_secs(60));
+    assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", running.err());
+    on.stop(on.processes(), &traffic);
     on.is_right(&traffic);
 }

@@ -50,6 +50,20 @@ pub(super) fn is_moving(error: &KafkaError) -> bool {
     })
 }
 
+/// Whether no broker has answered: the one that was asked may be no more.
+pub(super) fn is_away(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| {
+        matches!(
+            code,
+            Code::OperationTimedOut
+                | Code::RequestTimedOut
+                | Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+        )
+    })
+}
+
 /// The leave that is missing, in the words of an ACL; nothing where the error says something else. `of` = names of topics,
 /// of a group or of a transactional id, whichever the error is about.
 pub(super) fn lacking(code: Code, operation: Operation, of: &str) -> String {
