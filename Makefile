@@ -68,7 +68,7 @@ test-containers: ## Run the tests on Kafka and Redis with both in containers (TE
 test-compose: ## Bring up the stack of compose/kafka.yml on a container engine, lose a container, check the books
 	@TEST_COMPOSE=1 $(CARGO) test --locked --profile fast --workspace -- compose_stack:: --nocapture
 
-# Tests of the module `simulation` read SEED and SEEDS, those of `kill` and `kafka` SEED and ROUNDS, those of
+# Tests of the module `simulation` read SEED and SEEDS, those of `kill`, `kafka` and `power_cuts` SEED and ROUNDS, those of
 # `kafka_late_end`, `kafka_faults`, `kafka_rights` and `mirror` ROUNDS; without them they do little, and always the same.
 # A failure prints the line that does it again.
 soak: contracts ## Simulate and kill with new seeds, fill a disk, fail a broker's network, fuzz, mutate, try the contracts (MINUTES=10 SEEDS=2000 ROUNDS=10)
@@ -77,7 +77,7 @@ soak: contracts ## Simulate and kill with new seeds, fill a disk, fail a broker'
 	@mkdir -p target/ci; \
 	while export SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') SEEDS=$(SEEDS) ROUNDS=$(ROUNDS); do \
 		echo "soak: SEED=$$SEED SEEDS=$$SEEDS ROUNDS=$$ROUNDS"; \
-		$(CARGO) test --locked --profile fast --workspace -- simulation:: kill:: full:: kafka:: kafka_late_end:: kafka_faults:: mirror:: 2>&1 | tee target/ci/soak.log; \
+		$(CARGO) test --locked --profile fast --workspace -- simulation:: kill:: full:: kafka:: kafka_late_end:: kafka_faults:: mirror:: power_cuts:: 2>&1 | tee target/ci/soak.log; \
 		.ci/summary target/ci/soak.log; \
 		if [ $$SECONDS -ge $$((60 * $(MINUTES))) ]; then break; fi; \
 	done
