@@ -71,7 +71,7 @@ test-compose: ## Bring up the stack of compose/kafka.yml on a container engine, 
 	@TEST_COMPOSE=1 $(CARGO) test --locked --profile fast --workspace -- compose_stack:: --nocapture
 
 # Tests of the module `simulation` read SEED and SEEDS, those of `kill`, `kafka` and `power_cuts` SEED and ROUNDS, those of
-# `kafka_late_end`, `kafka_faults`, `kafka_rights` and `mirror` ROUNDS; without them they do little, and always the same.
+# `kafka_late_end`, `kafka_faults`, `kafka_rights`, `kafka_cluster` and `mirror` ROUNDS; without them they do little, and always the same.
 # A failure prints the line that does it again. SUITES="simulation:: fuzz" for some of them.
 soak: ## Simulate, kill, fill a disk, fail a broker's network, fuzz, mutate, with new seeds; write down what was shown (MINUTES=10)
 	@.ci/native

@@ -4,6 +4,7 @@
 //! A line is an object: `suite`, `commit`, `date` (of the run, UTC), `result` (`passed` or `failed`), and `counts`, whose
 //! names say what was counted. Lines are added, never changed; the file begins anew with a release.
 
+use ledgerflow::cli::screen::grouped;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -211,17 +212,6 @@ impl Sum {
             self.counts.iter().map(|(what, times)| format!("{} {what}", grouped(*times))).collect();
         told.join("; ")
     }
-}
-
-/// With commas between thousands.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let first = digits.len() % 3;
-    let (head, tail) = digits.split_at(first);
-    let groups = tail.as_bytes().chunks(3).map(|group| String::from_utf8_lossy(group).into_owned());
-    let parts: Vec<String> =
-        Some(head.to_owned()).filter(|head| !head.is_empty()).into_iter().chain(groups).collect();
-    parts.join(",")
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 
 use crate::company::{Asks, Company, PATIENCE, Running, within};
 use crate::docs::run_examples_with;
-use crate::traffic::Traffic;
+use crate::kill::variable;
+use crate::traffic::{Batch, Traffic};
 use ledgerflow::cli::ask::Asked;
 use ledgerflow::cli::output::Cell;
 use ledgerflow::config::{self, Settings};
@@ -158,20 +159,22 @@ impl OnKafka {
 
     #[track_caller]
     pub fn sends(&self, traffic: &mut Traffic, batches: usize) {
-        for _ in 0..batches {
-            let batch = traffic.batch(25, 0);
-            assert!(traffic.send(self, &batch));
-            std::thread::sleep(PAUSE);
-        }
+        self.sends_by(traffic, batches, |traffic, batch| traffic.send(self, batch));
     }
 
     /// The same while brokers die: a batch that nobody took is sent again.
     #[track_caller]
     pub fn sends_again(&self, traffic: &mut Traffic, batches: usize) {
+        self.sends_by(traffic, batches, |traffic, batch| {
+            within(PATIENCE, || traffic.send(self, batch).then_some(())).is_some()
+        });
+    }
+
+    #[track_caller]
+    fn sends_by(&self, traffic: &mut Traffic, batches: usize, send: impl Fn(&mut Traffic, &Batch) -> bool) {
         for _ in 0..batches {
             let batch = traffic.batch(25, 0);
-            let taken = within(PATIENCE, || traffic.send(self, &batch).then_some(()));
-            assert!(taken.is_some(), "a batch is not taken");
+            assert!(send(traffic, &batch), "a batch is not taken");
             std::thread::sleep(PAUSE);
         }
     }
@@ -227,7 +230,7 @@ fn what_is_supervised_is_started_again() {
     let on = OnKafka::new();
     let said = on.company.cli(&["topics", "create", "-o", "json"]).ends(0).json();
     assert!(said.as_array().unwrap().iter().all(|row| row["made"] == "was there"), "{said}");
-    let mut running = on.company.launch(None);
+    let running = on.company.launch(None);
     let ready =
         |code: i32| within(PATIENCE, || (on.company.cli(&["health"]).code == Some(code)).then_some(()));
     assert!(ready(0).is_some(), "{}", running.err());
@@ -251,9 +254,7 @@ fn what_is_supervised_is_started_again() {
     let matched = traffic.billed as u64;
     let reconciled = within(PATIENCE, || (on.company.cases()["matched"] == matched).then_some(()));
     assert!(reconciled.is_some(), "{:?}, {matched} lines", on.company.cases());
-    running.signal(rustix::process::Signal::TERM);
-    let status = running.wait(Duration::from_secs(30));
-    assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", running.err());
+    running.stop();
     assert!(ROLES.iter().all(|role| !on.company.books().join(role).join("ledgerflow.sock").exists()));
     on.company.cli(&["health"]).ends(3);
     // What was still on its way between two processors when all were told to end is read by the next ones.
@@ -321,14 +322,8 @@ const STAGES: [(&str, &str); 5] = [
     ("reconcile", "join"),
 ];
 
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name)
-        .ok()
-        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}: expected a number")))
-}
-
 /// Whether `make soak` runs, which sets `ROUNDS`.
-fn soak() -> bool {
+pub fn soak() -> bool {
     std::env::var_os("ROUNDS").is_some()
 }
 
@@ -425,7 +420,7 @@ fn what_stood_still_at_a_point_writes_nothing() {
 fn thebroker_is_away_for_a_while() {
     let mut broker = Broker::shared();
     let on = OnKafka::of(&broker, None, "");
-    let mut running = on.company.launch(None);
+    let running = on.company.launch(None);
     let ready = || within(PATIENCE, || (on.company.cli(&["health"]).code == Some(0)).then_some(()));
     assert!(ready().is_some(), "{}", running.err());
     let mut traffic = Traffic::new(9);
@@ -442,9 +437,7 @@ fn thebroker_is_away_for_a_while() {
     on.settles(&traffic, &|| running.err());
     assert!(ready().is_some(), "{}", running.err());
     traffic.become_the_wallets(|| on.company.balances(&on.company.books(), "users:"));
-    running.signal(rustix::process::Signal::TERM);
-    let status = running.wait(Duration::from_secs(30));
-    assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", running.err());
+    running.stop();
     let processes = on.processes();
     on.stop(processes, &traffic);
     on.is_right(&traffic);

@@ -5,12 +5,11 @@
 //! are decided, which is when posting is back -> the broker is run again, and in sync.
 
 use crate::company::{PATIENCE, within};
-use crate::kafka::OnKafka;
+use crate::kafka::{OnKafka, soak};
 use crate::traffic::Traffic;
 use ledgerflow_tests::cluster::{BROKERS, Cluster};
 use ledgerflow_tests::proof::Proof;
 use schemas::topics::Topic;
-use std::time::Duration;
 
 /// Microseconds within which posting should be back.
 const BACK_US: i64 = 15_000_000;
@@ -18,12 +17,12 @@ const BACK_US: i64 = 15_000_000;
 /// With `ROUNDS`, fifty brokers die, without it two.
 #[test]
 fn a_broker_that_dies_takes_nothing_with_it() {
-    let rounds = if std::env::var_os("ROUNDS").is_some() { 50 } else { 2 };
+    let rounds = if soak() { 50 } else { 2 };
     let mut cluster = Cluster::start();
     let on = OnKafka::on_three(&cluster.bootstrap());
     let options = ledgerflow::kafka::options(on.settings()).unwrap();
     let (mut proof, mut traffic) = (Proof::of("brokers lost"), Traffic::new(11));
-    let mut running = on.company.launch(None);
+    let running = on.company.launch(None);
     let ready = || within(PATIENCE, || (on.company.cli(&["health"]).code == Some(0)).then_some(()));
     assert!(ready().is_some(), "{}", running.err());
     for round in 0..rounds {
@@ -49,9 +48,7 @@ fn a_broker_that_dies_takes_nothing_with_it() {
     let matched = traffic.billed as u64;
     let reconciled = within(PATIENCE, || (on.company.cases()["matched"] == matched).then_some(()));
     assert!(reconciled.is_some(), "{:?}, {matched} lines", on.company.cases());
-    running.signal(rustix::process::Signal::TERM);
-    let status = running.wait(Duration::from_secs(60));
-    assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", running.err());
+    running.stop();
     on.stop(on.processes(), &traffic);
     on.is_right(&traffic);
 }

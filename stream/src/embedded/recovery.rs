@@ -1,10 +1,11 @@
 //! From a directory to a log: which segments there are, what they hold, where the last whole frame ends.
 //!
 //! A bad frame, or a segment that does not follow the one before, is a torn tail if nothing behind it says that it was
-//! durable: then it and everything behind it was never acknowledged as durable and is dropped, with a line in the log. If a frame behind it says so (every frame
-//! notes how far the log was durable when it was written), or the segment was written by cleaning, it is damage:
-//! [`LogError::Corrupt`] with file and place, and nothing is changed. `meta` notes too how far the log was durable when it
-//! was opened and closed and whenever a segment was begun: a log that ends before that is [`LogError::Lost`].
+//! durable: then it and everything behind it was never acknowledged as durable and is dropped, with a line in the log.
+//! If a frame behind it says so (every frame notes how far the log was durable when it was written), or the segment was
+//! written by cleaning, it is damage: [`LogError::Corrupt`] with file and place, and nothing is changed. `meta` notes too
+//! how far the log was durable when it was opened and closed and whenever a segment was begun: a log that ends before that
+//! is [`LogError::Lost`].
 //!
 //! The newest `scan_bytes` of segments, and always the last two, are read and checked whole; older ones are taken
 //! from their side-files, and their runs are checked when somebody reads them.

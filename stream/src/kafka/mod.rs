@@ -333,10 +333,7 @@ impl Log for KafkaLog {
                 // Partitions that have just been made or moved find their leader in a moment, and those whose leader has
                 // died another one. The client does not look for it by itself: it keeps what it was told last for many
                 // minutes, and waits for a broker that is no more.
-                Err(error)
-                    if (errors::is_moving(&error) || errors::is_away(&error))
-                        && clock::monotonic_us() < until_us =>
-                {
+                Err(error) if errors::is_moving(&error) && clock::monotonic_us() < until_us => {
                     std::thread::sleep(Duration::from_millis(10));
                     drop(client.fetch_metadata(Some(&topic), self.patience().min(LEADER_WAIT)));
                 }
