@@ -57,7 +57,7 @@ test: ## Run all tests (TESTS=name for some)
 	.ci/summary target/ci/test.log || result=1; exit $$result
 
 # Tests that talk to Kafka or Redis.
-ON_SERVERS := kafka:: kafka_demo:: kafka_doctor:: kafka_faults:: kafka_http:: kafka_late_end:: kafka_log:: kafka_pipeline:: kafka_rights:: consumers:: doctor:: metrics:: mirror:: traces::on_kafka
+ON_SERVERS := kafka:: kafka_counts:: kafka_demo:: kafka_doctor:: kafka_faults:: kafka_http:: kafka_late_end:: kafka_log:: kafka_pipeline:: kafka_rights:: consumers:: doctor:: metrics:: mirror:: traces::on_kafka
 
 test-containers: ## Run the tests on Kafka and Redis with both in containers (TESTS=mirror:: for some)
 	@mkdir -p target/ci; result=0; \

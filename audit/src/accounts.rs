@@ -1,7 +1,7 @@
 //! Replay of one posting partition's entries, account by account.
 //!
 //! Bounded by the number of (account, asset) pairs, about 200 bytes each plus 24 for every business day the account
-//! was touched on. After a finding the replay goes on from the stated figures, so that one defect is one finding.
+//! was touched on and that is not folded yet. After a finding the replay goes on from the stated figures, so that one defect is one finding.
 
 use crate::amount::{figures, signed};
 use crate::finding::{Check, Findings, Place};
@@ -52,6 +52,19 @@ impl Account {
         self.days.binary_search_by_key(&date, |(day, _)| *day).is_ok()
     }
 
+    /// Makes one of the days up to `date`; the last day booked stays by itself.
+    fn fold(&mut self, date: i32) {
+        let upto = self.days.partition_point(|(day, _)| *day <= date);
+        let folded = upto.min(self.days.len().saturating_sub(1));
+        if folded < 2 {
+            return;
+        }
+        let sum = self.days.drain(..folded - 1).fold(0_i128, |total, (_, sum)| total.wrapping_add(sum));
+        if let Some((_, first)) = self.days.first_mut() {
+            *first = first.wrapping_add(sum);
+        }
+    }
+
     fn dated(&mut self, date: i32, amount: i128) {
         match self.days.binary_search_by_key(&date, |(day, _)| *day) {
             Ok(at) => {
@@ -82,6 +95,17 @@ impl Accounts {
     /// Every account with its number.
     pub fn iter(&self) -> impl Iterator<Item = &Account> {
         self.list.iter()
+    }
+
+    /// Days up to `date` are told apart no more: their closings have been judged.
+    pub fn fold(&mut self, date: i32) {
+        self.list.iter_mut().for_each(|account| account.fold(date));
+    }
+
+    /// Days that are told apart, over all accounts.
+    #[cfg(test)]
+    pub fn days(&self) -> usize {
+        self.list.iter().map(|account| account.days.len()).sum()
     }
 
     /// Account by number.

@@ -10,7 +10,7 @@ use crate::channel::{Channels, Claim, item_check};
 use crate::days::DayCounts;
 use crate::edges::{self, Edges, Rejected};
 use crate::envelope::{self, Opened};
-use crate::finding::{Check, Findings, Place};
+use crate::finding::{Check, Findings, Place, ReadAt};
 use crate::ids::Ids;
 use crate::ingest::{EventSet, IngestSlot, WindowRead, lane_ranges};
 use crate::posting::{Around, CommandBatch, CreditBatch, Posting, debits, forward_on_channel};
@@ -65,6 +65,8 @@ type StatedCount = (u64, Place, DayCount);
 pub(crate) struct Waiting {
     pub(crate) place: Place,
     pub(crate) opened: Box<Opened>,
+    /// The record itself.
+    record: Option<ReadAt>,
     /// Events of its ranges read so far (ingest).
     events: EventSet,
 }
@@ -139,7 +141,7 @@ impl<'a> Auditor<'a> {
             posting: (0..counts.internal).map(Posting::new).collect(),
             ids: Ids::new(counts.internal, limit.ids, limit.findings_max),
             channels: Channels::default(),
-            recon: Recon::new(limit.reconcile, limit.orders),
+            recon: Recon::new(limit.reconcile, if limit.orders { limit.order_days } else { 0 }),
             edges: Edges::default(),
             waiting: BTreeMap::new(),
             inputs: BTreeMap::new(),
@@ -184,7 +186,9 @@ impl<'a> Auditor<'a> {
         }
         self.read_edges(budget)?;
         self.read_recon(budget)?;
+        self.found.reads(None);
         self.recon.judge(&self.chains, &mut self.found);
+        (0..self.counts.internal).for_each(|slot| self.judge_closings(slot));
         let at_end = self.sources.exhausted()?;
         if at_end {
             self.recon.judge_named(&mut self.found);
@@ -249,9 +253,9 @@ impl<'a> Auditor<'a> {
             let full =
                 posting.is_some_and(|p| p.commands_ahead.max(p.credits.len()) >= self.limit.read_ahead);
             match at.topic {
-                Topic::Events0 | Topic::Events1 | Topic::Events2 | Topic::Days => true,
+                Topic::Events0 | Topic::Events1 | Topic::Events2 => true,
                 Topic::Commands | Topic::Credits => full,
-                Topic::Balances | Topic::BalancesDaily => !self.limit.settlement,
+                Topic::Balances | Topic::BalancesDaily | Topic::Days => !self.limit.settlement,
                 Topic::BillsLines
                 | Topic::ReconState
                 | Topic::ReconSides
@@ -286,7 +290,9 @@ impl<'a> Auditor<'a> {
         }
         Ok(match read {
             Read::Record(record, whole) => {
-                Some((Place { at, offset: record.offset, batch: 0 }, record, whole))
+                let (offset, time_us) = (record.offset, record.timestamp_us);
+                self.found.reads(Some(ReadAt { at, offset, time_us }));
+                Some((Place { at, offset, batch: 0 }, record, whole))
             }
             Read::Passed | Read::Empty => None,
         })
@@ -353,6 +359,7 @@ impl<'a> Auditor<'a> {
             covered &= from >= to || self.sources.covered_from(at_lane)? <= from;
         }
         let events = covered.then_some(waiting.events);
+        self.found.reads(waiting.record);
         self.judge_ingest(slot, waiting.place, &waiting.opened, events)?;
         Ok(true)
     }
@@ -368,7 +375,8 @@ impl<'a> Auditor<'a> {
                 Next::Unreadable => {}
                 Next::Batch(place, opened, _) => {
                     self.join_inputs(place, &opened.header);
-                    return Ok(Some(Waiting { place, opened, events: EventSet::default() }));
+                    let record = self.found.reading();
+                    return Ok(Some(Waiting { place, opened, record, events: EventSet::default() }));
                 }
             }
         }
@@ -430,8 +438,9 @@ impl<'a> Auditor<'a> {
             Next::Unreadable => return Ok(true),
             Next::Batch(place, opened, whole) => (place, opened, whole),
         };
-        let (slot, number) = (opened.header.slot, opened.header.batch);
+        let (slot, number, record) = (opened.header.slot, opened.header.batch, self.found.reading());
         while self.ingest.get(slot as usize).is_some_and(|s| s.batch < number) && self.read_ingest(slot)? {}
+        self.found.reads(record);
         self.chains.accept(place, whole, &opened, &mut self.found);
         if !whole {
             self.markers.partial.entry((slot, partition)).or_insert(i32::MAX);
@@ -593,6 +602,7 @@ impl<'a> Auditor<'a> {
             }
             *from = self.sources.covered_from(input)?;
         }
+        self.found.reads(waiting.record);
         self.judge_journal(partition, waiting.place, &waiting.opened, covered_from);
         Ok(true)
     }
@@ -662,9 +672,41 @@ impl<'a> Auditor<'a> {
         self.times(budget, |auditor| {
             let at = TopicPartition::new(Topic::Flow, 0);
             let Some((place, record, _)) = auditor.next(at, Offset::MAX)? else { return Ok(false) };
-            auditor.edges.flow(place, &record.value);
+            auditor.edges.flow(place, &record.value, &mut auditor.found);
             Ok(true)
-        })
+        })?;
+        let slots = if self.limit.settlement { self.counts.events } else { 0 };
+        for slot in 0..slots {
+            self.times(budget, |auditor| {
+                let at = TopicPartition::new(Topic::Days, slot);
+                let Some((place, record, _)) = auditor.next(at, Offset::MAX)? else { return Ok(false) };
+                auditor.edges.announced.announcement(place, &record.value, slots, &mut auditor.found);
+                Ok(true)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Judges closings that nothing can change any more, and lets go of them.
+    fn judge_closings(&mut self, slot: u32) {
+        while let Some(posting) = self.posting.get_mut(slot as usize)
+            && let Some(date) = self.edges.settled(slot, posting.aligned())
+        {
+            let first_time = self.edges.judged.get(&slot).is_none_or(|judged| *judged < date);
+            let closings = self.edges.take_settled(slot, date);
+            edges::judge_closings(&posting.accounts, date, &closings, true, &mut self.found);
+            if first_time {
+                let day = crate::amount::date_text(date);
+                edges::judge_closed_without(
+                    &posting.accounts,
+                    date,
+                    (&closings, &day),
+                    true,
+                    &mut self.found,
+                );
+                posting.accounts.fold(date);
+            }
+        }
     }
 
     fn read_rejected(&mut self, partition: u32) -> Result<bool, AuditError> {
@@ -803,7 +845,7 @@ impl<'a> Auditor<'a> {
         }
         match serde_json::from_slice::<serde_json::Value>(&record.value) {
             Ok(value) => match recon::named_order(&value) {
-                Some((order, refund)) => self.recon.names(place, order, refund),
+                Some(named) => self.recon.names(place, named, recon::named_day(&value)),
                 None => self.found.uncovered(Check::ReconNamed, 1),
             },
             Err(error) => self.found.wrong(Check::Format, place, error),

@@ -1,8 +1,11 @@
 //! The JSON edge topics: dead letters and refusals, balances, closings, days and what reconcile found.
 //!
-//! Field names are those of the JSON Schemas in `schemas/json`, stated here a second time. Bounded by accounts and business days.
+//! Field names are those of the JSON Schemas in `schemas/json`, stated here a second time. Bounded by accounts, and
+//! by business days without their accounts: a day's closings go when the next day's are there, and were judged.
 
-use crate::amount;
+use crate::accounts::Accounts;
+use crate::amount::{self, date_text};
+use crate::announced::Announced;
 use crate::finding::{Check, Findings, Place};
 use schemas::topics::Topic;
 use serde::Deserialize;
@@ -133,14 +136,18 @@ pub struct Closing {
     pub place: Place,
 }
 
-/// Account, asset and day.
-pub type ClosingKey = (String, String, i32);
+/// Newest closings of one day, by account and asset.
+pub type DayClosings = BTreeMap<(String, String), Closing>;
 
 /// What the edge topics say.
 #[derive(Debug, Default)]
 pub struct Edges {
-    /// Newest closings per settlement slot.
-    pub closings: BTreeMap<u32, BTreeMap<ClosingKey, Closing>>,
+    /// Closings per settlement slot and day that are not judged yet.
+    pub closings: BTreeMap<u32, BTreeMap<i32, DayClosings>>,
+    /// Newest day per settlement slot whose closings were judged.
+    pub judged: BTreeMap<u32, i32>,
+    /// Days announced.
+    pub announced: Announced,
     /// Slots that aligned a (book, date) on `days.aligned`.
     pub aligned: BTreeMap<(String, i32), BTreeSet<u32>>,
     /// Days that `flow` says are closed, and where.
@@ -162,13 +169,13 @@ impl Edges {
                     .ok_or(FIGURE_DIFFERS)?;
                 let date = amount::date_days(&c.day).ok_or("day is not YYYY-MM-DD")?;
                 let closing = Closing { revision: c.revision, balance, place };
-                Ok(((c.account.into_owned(), c.asset.into_owned(), date), closing))
+                Ok((date, (c.account.into_owned(), c.asset.into_owned()), closing))
             });
-        let (key, closing) = match read {
+        let (date, key, closing) = match read {
             Ok(read) => read,
             Err(why) => return found.wrong(Check::Format, place, why),
         };
-        let closings = self.closings.entry(place.at.partition).or_default();
+        let closings = self.closings.entry(place.at.partition).or_default().entry(date).or_default();
         if closings.get(&key).is_none_or(|before| before.revision <= closing.revision) {
             closings.insert(key, closing);
         }
@@ -184,13 +191,33 @@ impl Edges {
         }
     }
 
-    /// Takes a record of `flow`; only closed days matter.
-    pub fn flow(&mut self, place: Place, value: &[u8]) {
-        if let Some((book, date, state, _)) = day(value)
-            && state.eq_ignore_ascii_case("closed")
-        {
+    /// Takes a record of `flow`; those that are not of days matter nothing.
+    pub fn flow(&mut self, place: Place, value: &[u8], found: &mut Findings) {
+        let Some((book, date, state, _)) = day(value) else { return };
+        let is_closed = |date| self.closed.contains_key(&(book.clone(), date));
+        let opens = state.eq_ignore_ascii_case("open");
+        self.announced.told(place, (&book, date), opens, is_closed, found);
+        if state.eq_ignore_ascii_case("closed") {
             self.closed.entry((book, date)).or_insert(place);
         }
+    }
+
+    /// Oldest day of a slot whose closings nothing can change any more: the slot has published a later day's, and its journal
+    /// (`aligned`: newest day by book) has aligned the day after, so that no entry can be dated in it.
+    pub fn settled<'a>(&self, slot: u32, mut aligned: impl Iterator<Item = (&'a str, i32)>) -> Option<i32> {
+        let mut dates = self.closings.get(&slot)?.keys();
+        let (date, _later) = (*dates.next()?, dates.next()?);
+        let closed = |book: &str| self.closed.contains_key(&(book.to_owned(), date));
+        let (first, newest) = aligned.next()?;
+        let past = |book: &str, newest: i32| newest > date && closed(book);
+        (past(first, newest) && aligned.all(|(book, newest)| past(book, newest))).then_some(date)
+    }
+
+    /// Takes a day's closings out, which are judged now.
+    pub fn take_settled(&mut self, slot: u32, date: i32) -> DayClosings {
+        let judged = self.judged.entry(slot).or_insert(date);
+        *judged = (*judged).max(date);
+        self.closings.get_mut(&slot).and_then(|days| days.remove(&date)).unwrap_or_default()
     }
 
     /// Adds what a changelog window says that it wrote.
@@ -217,6 +244,44 @@ impl Edges {
                     format!("changelogs of {by} state {stated} records, {found_records} {kind} are there");
                 found.overdue(ended, Check::EdgeRejected, Topic::Rejected.name(), what);
             }
+        }
+    }
+}
+
+/// Holds the closings of a day against the replay.
+pub fn judge_closings(
+    accounts: &Accounts,
+    date: i32,
+    closings: &DayClosings,
+    ended: bool,
+    found: &mut Findings,
+) {
+    for ((account, asset), Closing { balance, revision, place }) in closings {
+        let replayed = accounts.find(account, asset).and_then(|n| accounts.get(n));
+        let closing = replayed.map_or(0, |a| a.closing(date));
+        if closing == *balance {
+            found.holds(Check::DayClosing, 1);
+            continue;
+        }
+        let name = format!("{place} {account} {asset} {}", date_text(date));
+        let what = format!("revision {revision} states {balance}, entries come to {closing}");
+        found.overdue(ended, Check::DayClosing, name, what);
+    }
+}
+
+/// Names each account that was booked on a closed day and has no closing of it; `day` = its name.
+pub fn judge_closed_without(
+    accounts: &Accounts,
+    date: i32,
+    (closings, day): (&DayClosings, &str),
+    ended: bool,
+    found: &mut Findings,
+) {
+    for account in accounts.iter().filter(|a| a.booked_on(date)) {
+        let asset = accounts.asset(account.asset);
+        if !closings.contains_key(&(account.name.to_string(), asset.to_owned())) {
+            let name = format!("{} {asset} {day}", account.name);
+            found.overdue(ended, Check::DayClosing, name, "the day is closed without its closing");
         }
     }
 }

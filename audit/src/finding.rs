@@ -2,9 +2,9 @@
 //!
 //! A check is *wrong* when no later record can make it right, *open* when its counterpart may still come, *noted* when the
 //! books are right and somebody must look at what was sent. Bounded: of every check at most `findings_max` findings are
-//! kept, all are counted.
+//! kept, all are counted; the first over all checks is kept beside them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use stream::log::{Offset, TopicPartition};
 
@@ -62,7 +62,7 @@ checks! {
     OutcomeResolution = "outcome.resolution", "A pending command is resolved once, by the partition it was sent to.";
     OutcomeGroup = "outcome.group", "An event of several partitions is booked when each has put its part on hold, else refused and each told.";
     OutcomePending = "outcome.pending", "No command is pending (when quiesced).";
-    Conservation = "outcome.conservation", "received = dead-lettered + booked + duplicate + refused + pending + not yet read.";
+    Conservation = "outcome.conservation", "received = booked + duplicate + refused + dead-lettered + parked + pending + not yet read.";
     IngestWindow = "ingest.window", "Each event read in a window became one command or one dead letter.";
     IngestCounts = "ingest.counts", "Ingest's counters equal the events, commands and dead letters found.";
     IngestOrder = "ingest.order", "Commands of one lane follow the order of their events, each once.";
@@ -88,6 +88,7 @@ checks! {
     DayAligned = "days.aligned", "A partition aligns after the markers of every ingest slot and every partition.";
     DayClosing = "days.closing", "Published closings equal the entries dated up to that day.";
     DayClosed = "days.closed", "A closed day was aligned by every slot.";
+    DayAnnounced = "days.announced", "Days are announced to every ingest slot one after the other, each when the day two before it is closed; each day that is booked was announced.";
     EdgeRejected = "edges.rejected", "As many records lie on `rejected` as the changelogs say were written.";
     ReconOurs = "recon.ours", "Every entry with a match is once on recon.sides, unchanged.";
     ReconTheirs = "recon.theirs", "Every staged bill line is once on recon.sides, unchanged.";
@@ -122,6 +123,65 @@ pub struct Finding {
     pub what: String,
 }
 
+/// The record that showed a finding: the one that was judged when it was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: u32,
+    /// Offset.
+    pub offset: Offset,
+    /// When it was written, microseconds since 1970-01-01T00:00:00Z, by the writer's clock.
+    pub time_us: i64,
+}
+
+/// A record as it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadAt {
+    /// Partition.
+    pub at: TopicPartition,
+    /// Offset.
+    pub offset: Offset,
+    /// When it was written.
+    pub time_us: i64,
+}
+
+impl ReadAt {
+    fn shown(self) -> Shown {
+        let Self { at, offset, time_us } = self;
+        Shown { topic: at.topic.name().to_owned(), partition: at.partition, offset, time_us }
+    }
+}
+
+/// What is wrong, with its check and the record that showed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedFinding {
+    /// How many findings that are wrong were made up to this one.
+    pub number: u64,
+    /// Name of the check.
+    pub check: String,
+    /// As of [`Finding`].
+    pub place: String,
+    /// As of [`Finding`].
+    pub what: String,
+    /// `None`: no single record shows it, but all that was read.
+    pub shown: Option<Shown>,
+}
+
+impl fmt::Display for NamedFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { check, place, what, shown, .. } = self;
+        write!(f, "{check} {place}: {what}")?;
+        match shown {
+            Some(Shown { topic, partition, offset, .. }) => {
+                write!(f, " (shown by {topic}/{partition}@{offset})")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// Result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckResult {
@@ -150,7 +210,23 @@ struct Tally {
     open: u64,
     uncovered: u64,
     noted: u64,
-    kept: Vec<Finding>,
+    kept: Vec<Kept>,
+}
+
+/// A finding with its number among those that are wrong; 0 = it is noted.
+#[derive(Debug, Clone)]
+struct Kept {
+    number: u64,
+    shown: Option<ReadAt>,
+    finding: Finding,
+}
+
+impl Kept {
+    fn named(&self, check: Check) -> NamedFinding {
+        let Finding { place, what } = self.finding.clone();
+        let shown = self.shown.map(ReadAt::shown);
+        NamedFinding { number: self.number, check: check.name().to_owned(), place, what, shown }
+    }
 }
 
 /// All checks of an audit.
@@ -158,13 +234,49 @@ struct Tally {
 pub struct Findings {
     tallies: Vec<Tally>,
     kept_max: usize,
+    /// Findings that are wrong so far.
+    wrong: u64,
+    /// Of them the first.
+    first: Option<NamedFinding>,
+    /// The record that is judged.
+    reading: Option<ReadAt>,
 }
 
 impl Findings {
     /// Nothing checked yet; keeps up to `kept_max` findings of every check.
     #[must_use]
     pub fn new(kept_max: usize) -> Self {
-        Self { tallies: vec![Tally::default(); Check::ALL.len()], kept_max }
+        let tallies = vec![Tally::default(); Check::ALL.len()];
+        Self { tallies, kept_max, wrong: 0, first: None, reading: None }
+    }
+
+    /// What is found from now on is shown by this record; `None`: by all that was read.
+    pub const fn reads(&mut self, record: Option<ReadAt>) {
+        self.reading = record;
+    }
+
+    /// The record that is judged.
+    #[must_use]
+    pub const fn reading(&self) -> Option<ReadAt> {
+        self.reading
+    }
+
+    /// The first finding that is wrong, over all checks.
+    #[must_use]
+    pub const fn first(&self) -> Option<&NamedFinding> {
+        self.first.as_ref()
+    }
+
+    /// What is wrong and kept, from the finding after this number on, in the order of reading.
+    #[must_use]
+    pub fn since(&self, number: u64) -> Vec<NamedFinding> {
+        let of = |(check, tally): (&Check, &Tally)| {
+            let kept = tally.kept.iter().filter(|kept| kept.number > number);
+            kept.map(|kept| kept.named(*check)).collect::<Vec<_>>()
+        };
+        let mut found: Vec<_> = Check::ALL.iter().zip(&self.tallies).flat_map(of).collect();
+        found.sort_by_key(|finding| finding.number);
+        found
     }
 
     fn with(&mut self, check: Check, change: impl FnOnce(&mut Tally)) {
@@ -195,14 +307,23 @@ impl Findings {
 
     /// One thing was checked and is wrong.
     pub fn wrong(&mut self, check: Check, place: impl fmt::Display, what: impl fmt::Display) {
-        let max = self.kept_max;
+        self.wrong += 1;
+        let (max, number, is_first) = (self.kept_max, self.wrong, self.first.is_none());
+        let shown = self.reading;
+        let mut first = None;
         self.with(check, |t| {
             t.checked += 1;
             t.wrong += 1;
-            if t.kept.len() < max {
-                t.kept.push(Finding { place: place.to_string(), what: what.to_string() });
+            if t.kept.len() < max || is_first {
+                let finding = Finding { place: place.to_string(), what: what.to_string() };
+                let kept = Kept { number, shown, finding };
+                first = is_first.then(|| kept.named(check));
+                if t.kept.len() < max {
+                    t.kept.push(kept);
+                }
             }
         });
+        self.first = self.first.take().or(first);
     }
 
     /// `n` things wait for a record that may still come.
@@ -220,7 +341,7 @@ impl Findings {
         let max = self.kept_max;
         self.with(check, |t| {
             t.noted += n;
-            t.kept.extend(first.take(max));
+            t.kept.extend(first.take(max).map(|finding| Kept { number: 0, shown: None, finding }));
         });
     }
 
@@ -235,8 +356,8 @@ impl Findings {
 
     /// How many findings there are, kept or not.
     #[must_use]
-    pub fn wrong_total(&self) -> u64 {
-        self.tallies.iter().map(|t| t.wrong).sum()
+    pub const fn wrong_total(&self) -> u64 {
+        self.wrong
     }
 
     /// Every check's result, in order.
@@ -250,7 +371,7 @@ impl Findings {
             open: t.open,
             uncovered: t.uncovered,
             noted: t.noted,
-            findings: t.kept.clone(),
+            findings: t.kept.iter().map(|kept| kept.finding.clone()).collect(),
         };
         Check::ALL.iter().zip(&self.tallies).map(one).collect()
     }

@@ -8,8 +8,9 @@
 //! that its windows read -> what lies ahead -> edge topics -> reconciliation. Every defect is a [`Finding`] with its
 //! exact place; only a log that cannot be read is an error.
 //!
-//! Limits: memory grows with accounts (about 200 bytes each, 24 more per business day), event keys (47 to 94 bytes
-//! each in tables, up to 115 of the process, [`AuditLimit::ids`]) and what is in flight. Each topic has a reader of its own.
+//! Limits: memory grows with accounts (about 200 bytes each, 24 more for each business day that is not closed twice over),
+//! event keys (47 to 94 bytes each in tables, up to 115 of the process, [`AuditLimit::ids`]), order numbers of
+//! [`AuditLimit::order_days`] and what is in flight. Each topic has a reader of its own.
 //!
 //! Order relied on: records of one commit to one partition keep their order; a changelog batch is in the same commit
 //! as everything it names. So *wrong* means that no later record can make it right; *open* means that its counterpart
@@ -22,6 +23,7 @@
 
 mod accounts;
 mod amount;
+mod announced;
 mod auditor;
 mod chain;
 mod channel;
@@ -33,6 +35,7 @@ mod finding;
 mod ids;
 mod ingest;
 mod limits;
+mod look;
 mod merkle;
 mod outcome;
 mod posting;
@@ -45,7 +48,8 @@ mod suspense;
 mod velocity;
 
 pub use auditor::Auditor;
-pub use finding::{Check, CheckResult, Finding};
+pub use finding::{Check, CheckResult, Finding, NamedFinding, Shown};
+pub use look::{AssetTotal, Look};
 pub use outcome::Outcomes;
 pub use report::{ClearingPair, Conservation, Coverage, DayTotal, Report};
 
@@ -65,6 +69,8 @@ pub struct AuditLimit {
     pub reconcile: bool,
     /// Whether order numbers are kept (16 bytes each), to check that matches and breaks name sides.
     pub orders: bool,
+    /// Business days for which order numbers are kept; a case of an older one is not judged.
+    pub order_days: u16,
     /// Findings kept of every check; all are counted.
     pub findings_max: usize,
     /// Commands, and batches of credits, read ahead of each journal partition.
@@ -85,6 +91,7 @@ impl Default for AuditLimit {
             settlement: true,
             reconcile: true,
             orders: true,
+            order_days: 100,
             findings_max: 20,
             read_ahead: 50_000,
             changes_max: 4_000_000,

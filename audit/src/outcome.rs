@@ -13,7 +13,7 @@ use schemas::wire::{
     Answered, AssetSum, Command, Decision, Entry, EventKey, IdHorizon, Leg, Match, MetadataChange, Outcome,
     RemoteLeg, RepairChannel, Resolution, Side, command, decision, proposal_state::State,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Reason code of a refusal for a key used before with another body.
@@ -47,7 +47,7 @@ struct Group {
 }
 
 /// Decisions of one home partition by outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Outcomes {
     /// Booked, here or by the partition asked.
     pub booked: u64,
@@ -55,8 +55,38 @@ pub struct Outcomes {
     pub duplicate: u64,
     /// Refused, conflicts among them.
     pub refused: u64,
-    /// Sent to another partition and not answered.
+    /// It may have been booked so long ago that nothing is known of it, and nobody has let it in or turned it away.
+    pub parked: u64,
+    /// It waits for another partition's answer, or for another event.
     pub pending: u64,
+}
+
+impl Outcomes {
+    /// Adds another partition's.
+    pub const fn add(&mut self, other: &Self) {
+        self.booked += other.booked;
+        self.duplicate += other.duplicate;
+        self.refused += other.refused;
+        self.parked += other.parked;
+        self.pending += other.pending;
+    }
+
+    /// Commands that have been decided on, those that wait among them.
+    #[must_use]
+    pub const fn decided(&self) -> u64 {
+        self.booked + self.duplicate + self.refused + self.parked + self.pending
+    }
+
+    /// One that waited has its outcome.
+    const fn ends(&mut self, was_parked: bool, booked: bool) {
+        let waited = if was_parked { &mut self.parked } else { &mut self.pending };
+        *waited = waited.saturating_sub(1);
+        if booked {
+            self.booked += 1;
+        } else {
+            self.refused += 1;
+        }
+    }
 }
 
 /// Pending commands of one home partition, and what it says of itself.
@@ -141,6 +171,7 @@ impl Home {
             Outcome::Booked => self.outcomes.booked += 1,
             Outcome::Refused => self.outcomes.refused += 1,
             Outcome::Duplicate => self.outcomes.duplicate += 1,
+            Outcome::Pending if decision.parked => self.outcomes.parked += 1,
             Outcome::Pending => self.outcomes.pending += 1,
             Outcome::Unspecified => {}
         }
@@ -245,6 +276,8 @@ impl Home {
         });
         if let Some(group) = group {
             group.parked = false;
+            self.outcomes.parked = self.outcomes.parked.saturating_sub(1);
+            self.outcomes.pending += 1;
         }
     }
 
@@ -279,12 +312,7 @@ impl Home {
             (named(), format!("asked partition {}, answered by {}", pending.to, resolution.from))
         });
         found.holds(Check::OutcomePending, 1);
-        self.outcomes.pending = self.outcomes.pending.saturating_sub(1);
-        if outcome == Outcome::Booked {
-            self.outcomes.booked += 1;
-        } else {
-            self.outcomes.refused += 1;
-        }
+        self.outcomes.ends(false, outcome == Outcome::Booked);
         let decided = Decided::new(resolution.outcome, resolution.from, resolution.batch);
         ids.decide(&key, place.at.partition, decided);
     }
@@ -319,17 +347,17 @@ impl Home {
         if outcome == Outcome::Pending {
             // It waited for another event; now another partition is asked, or several.
             let (to, sequence) = (decision.forwarded_to, decision.forward_sequence);
+            let was_parked = group.parked;
             let group = (!decision.reserve.is_empty()).then(|| Box::new(Group::of(decision)));
+            if was_parked {
+                self.outcomes.parked = self.outcomes.parked.saturating_sub(1);
+                self.outcomes.pending += 1;
+            }
             self.pending.insert(key, Pending { to, sequence, place, group });
             return;
         }
         found.holds(Check::OutcomePending, 1);
-        self.outcomes.pending = self.outcomes.pending.saturating_sub(1);
-        if outcome == Outcome::Booked {
-            self.outcomes.booked += 1;
-        } else {
-            self.outcomes.refused += 1;
-        }
+        self.outcomes.ends(group.parked, outcome == Outcome::Booked);
         let home = place.at.partition;
         ids.decide(&key, home, Decided::new(decision.outcome, home, place.batch));
     }

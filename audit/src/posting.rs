@@ -119,6 +119,8 @@ pub struct Posting {
     pub credits_to: i64,
     /// Totals per book, accounting date and asset.
     pub totals: BTreeMap<(String, i32, String), Total>,
+    /// Totals per asset.
+    pub overall: BTreeMap<String, Total>,
     command_heads: BTreeMap<u32, (u64, Hash)>,
     credit_heads: BTreeMap<u32, (u64, u64)>,
     tallies: DayCounts<TallyPeer>,
@@ -740,6 +742,11 @@ impl Posting {
         self.aligned.get(book).is_some_and(|last| date <= *last)
     }
 
+    /// Newest day that was aligned, by book.
+    pub fn aligned(&self) -> impl Iterator<Item = (&str, i32)> {
+        self.aligned.iter().map(|(book, date)| (book.as_str(), *date))
+    }
+
     fn balance(&mut self, place: Place, collected: &Collected<'_>, found: &mut Findings) {
         for ((book, date, asset), total) in &collected.totals {
             found.that(Check::BalanceBatch, total.debits == total.credits, || {
@@ -748,6 +755,12 @@ impl Posting {
             });
             let key = ((*book).to_owned(), *date, (*asset).to_owned());
             self.totals.entry(key).or_default().merge(total);
+            match self.overall.get_mut(*asset) {
+                Some(overall) => overall.merge(total),
+                None => {
+                    self.overall.insert((*asset).to_owned(), *total);
+                }
+            }
         }
     }
 

@@ -1,7 +1,9 @@
 //! The two sides of reconciliation: journal entries with a match and staged bill lines against `recon.sides`.
 //!
-//! Bounded by entries not yet re-keyed, files, and (for matches and breaks) 16 bytes per order number seen.
+//! Bounded by entries not yet re-keyed, files, and (for matches and breaks) 16 bytes per order number of the last
+//! business days ([`crate::AuditLimit::order_days`]): a case of an older day is not judged.
 
+use crate::amount::date_days;
 use crate::chain::Chains;
 use crate::finding::{Check, Findings, Place};
 use crate::merkle::sha256;
@@ -93,10 +95,22 @@ pub struct Recon {
     due: BTreeMap<u32, VecDeque<Due>>,
     heads: BTreeMap<u32, BTreeMap<u32, u64>>,
     files: BTreeMap<String, File>,
-    orders: FxHashSet<u128>,
-    named: VecDeque<(u128, Place)>,
-    with_orders: bool,
+    /// Order numbers of sides, by the accounting date of an entry or the day of a bill.
+    pub(crate) orders: BTreeMap<i32, FxHashSet<u128>>,
+    /// Order numbers of this day and of those before it are gone.
+    orders_gone: Option<i32>,
+    named: VecDeque<Named>,
+    order_days: i32,
     active: bool,
+}
+
+/// A match or a break that waits for the side it names.
+#[derive(Debug)]
+struct Named {
+    mark: u128,
+    /// Earliest day that it states, days since 1970-01-01.
+    day: Option<i32>,
+    place: Place,
 }
 
 fn order_mark(order: &str, refund: &str) -> u128 {
@@ -105,10 +119,26 @@ fn order_mark(order: &str, refund: &str) -> u128 {
 }
 
 impl Recon {
-    /// Nothing read. `active` = reconcile runs; `with_orders` = matches and breaks are checked.
+    /// Nothing read. `active` = reconcile runs; `order_days` = business days for which matches and breaks are checked.
     #[must_use]
-    pub fn new(active: bool, with_orders: bool) -> Self {
-        Self { active, with_orders, ..Self::default() }
+    pub fn new(active: bool, order_days: u16) -> Self {
+        Self { active, order_days: order_days.into(), ..Self::default() }
+    }
+
+    /// Notes a side's order number, and lets go of those that are too old.
+    fn order(&mut self, ours: bool, day: i32, (order, refund): (&str, &str)) {
+        if self.order_days == 0 || self.orders_gone.is_some_and(|gone| day <= gone) {
+            return;
+        }
+        self.orders.entry(day).or_default().insert(order_mark(order, refund));
+        // By our own days alone: what a bill calls its day moves nothing.
+        while ours
+            && let Some(oldest) = self.orders.first_entry()
+            && i64::from(*oldest.key()) + i64::from(self.order_days) <= i64::from(day)
+        {
+            self.orders_gone = Some(*oldest.key());
+            oldest.remove();
+        }
     }
 
     /// A journal entry; those without a match are none of ours.
@@ -136,8 +166,8 @@ impl Recon {
 
     /// One of our sides read; `journal_read` = last batch of its journal partition that was read.
     pub fn our_side(&mut self, place: Place, side: &OurSide, journal_read: u64, found: &mut Findings) {
-        if let (true, Some(m)) = (self.with_orders, &side.r#match) {
-            self.orders.insert(order_mark(&m.order, &m.refund));
+        if let Some(m) = &side.r#match {
+            self.order(true, side.accounting_date, (&m.order, &m.refund));
         }
         let key = (side.journal_batch, side.entry_account.clone(), side.entry_seq, side.leg);
         let ours = Ours {
@@ -253,9 +283,7 @@ impl Recon {
             found.wrong(Check::ReconTheirs, place, "side without a line");
             return;
         };
-        if self.with_orders {
-            self.orders.insert(order_mark(&line.order, &line.refund));
-        }
+        self.order(false, side.day, (&line.order, &line.refund));
         let file = self.files.entry(side.file.clone()).or_default();
         if file.judged {
             let what = format!("file {} line {} after the file was released", side.file, line.line);
@@ -288,23 +316,25 @@ impl Recon {
         }
     }
 
-    /// A match or a break names a side by order and refund number.
-    pub fn names(&mut self, place: Place, order: &str, refund: &str) {
-        if self.with_orders {
-            self.named.push_back((order_mark(order, refund), place));
+    /// A match or a break names a side by order and refund number; `day` = the earliest day that it states.
+    pub fn names(&mut self, place: Place, (order, refund): (&str, &str), day: Option<i32>) {
+        if self.order_days > 0 {
+            self.named.push_back(Named { mark: order_mark(order, refund), day, place });
         }
     }
 
     /// Holds named sides against those read so far; called when both topics were read as far as they go.
     pub fn judge_named(&mut self, found: &mut Findings) {
-        let orders = &self.orders;
-        let mut hold = 0;
-        self.named.retain(|(mark, _)| {
-            let known = orders.contains(mark);
-            hold += u64::from(known);
-            !known
+        let (orders, gone) = (&self.orders, self.orders_gone);
+        let (mut hold, mut old) = (0, 0);
+        self.named.retain(|named| {
+            let known = orders.values().rev().any(|day| day.contains(&named.mark));
+            let too_old = !known && gone.is_some_and(|gone| named.day.is_none_or(|day| day <= gone));
+            (hold, old) = (hold + u64::from(known), old + u64::from(too_old));
+            !known && !too_old
         });
         found.holds(Check::ReconNamed, hold);
+        found.uncovered(Check::ReconNamed, old);
     }
 
     /// What is unfinished. `journal_read(p)` = last journal batch read.
@@ -333,7 +363,7 @@ impl Recon {
         for (id, file) in &self.files {
             file.report(id, ended, found);
         }
-        for (_, place) in &self.named {
+        for Named { place, .. } in &self.named {
             found.overdue(ended, Check::ReconNamed, place, "names a side that is not on recon.sides");
         }
     }
@@ -365,6 +395,14 @@ impl File {
             found.overdue(ended, Check::ReconReleased, format_args!("file {id}"), what);
         }
     }
+}
+
+/// Earliest day that a match or break states: its own, or its entry's.
+#[must_use]
+pub fn named_day(value: &serde_json::Value) -> Option<i32> {
+    let ours = value.get("ours").and_then(|ours| ours.get("accounting_date"));
+    let days = [value.get("day"), ours].into_iter().flatten();
+    days.filter_map(|day| date_days(day.as_str()?)).min()
 }
 
 /// Order and refund number that a match or break names, wherever its JSON has them.

@@ -2,19 +2,19 @@
 
 use crate::amount::date_text;
 use crate::auditor::Auditor;
-use crate::edges::Closing;
-use crate::finding::{Check, CheckResult, Findings};
+use crate::edges;
+use crate::finding::{Check, CheckResult, Findings, NamedFinding};
 use crate::outcome::{Outcomes, event_name};
 use crate::posting::{Posting, Total, clearing_account};
 use schemas::topics::Topic;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use stream::log::{Offset, TopicPartition};
 
 /// Where every received event went, at the cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Conservation {
     /// Events counted by ingest.
     pub received: u64,
@@ -93,6 +93,8 @@ pub struct Report {
     pub quiesced: bool,
     /// No check is wrong; what is noted is no defect of the books.
     pub passed: bool,
+    /// The first finding that is wrong, over all checks, in the order of reading.
+    pub first: Option<NamedFinding>,
     /// Every check in order.
     pub checks: Vec<CheckResult>,
     /// Where every event went.
@@ -118,6 +120,12 @@ impl Report {
         self.checks.iter().find(|c| c.check == check.name())
     }
 
+    /// Whether one check is not wrong.
+    #[must_use]
+    pub fn holds(&self, check: Check) -> bool {
+        self.check(check).is_none_or(|check| check.wrong == 0)
+    }
+
     /// Checks that are wrong.
     pub fn wrong(&self) -> impl Iterator<Item = &CheckResult> {
         self.checks.iter().filter(|c| c.wrong > 0)
@@ -135,6 +143,7 @@ impl Auditor<'_> {
     #[must_use]
     pub fn report(&self) -> Report {
         let mut found = self.found.clone();
+        found.reads(None);
         let ended = self.limit.quiesced;
         self.report_ingest(ended, &mut found);
         self.report_posting(ended, &mut found);
@@ -163,6 +172,7 @@ impl Auditor<'_> {
             quiesced: ended,
             passed: found.wrong_total() == 0,
             digest: self.digest(&coverage),
+            first: found.first().cloned(),
             checks: found.results(),
             conservation,
             days,
@@ -258,32 +268,26 @@ impl Auditor<'_> {
 
     fn report_closings(&self, slot: u32, ended: bool, found: &mut Findings) {
         let Some(posting) = self.posting.get(slot as usize) else { return };
-        let none = BTreeMap::new();
-        let closings = self.edges.closings.get(&slot).unwrap_or(&none);
-        for ((account, asset, date), Closing { balance, revision, place }) in closings {
-            let replayed = posting.accounts.find(account, asset).and_then(|n| posting.accounts.get(n));
-            let closing = replayed.map_or(0, |a| a.closing(*date));
-            if closing == *balance {
-                found.holds(Check::DayClosing, 1);
-                continue;
-            }
-            let name = format!("{place} {account} {asset} {}", date_text(*date));
-            let what = format!("revision {revision} states {balance}, entries come to {closing}");
-            found.overdue(ended, Check::DayClosing, name, what);
+        let none = edges::DayClosings::new();
+        let days = self.edges.closings.get(&slot);
+        for (date, closings) in days.into_iter().flatten() {
+            edges::judge_closings(&posting.accounts, *date, closings, ended, found);
         }
-        for (book, date) in self.edges.closed.keys() {
-            for account in posting.accounts.iter().filter(|a| a.booked_on(*date)) {
-                let asset = posting.accounts.asset(account.asset);
-                let key = (account.name.to_string(), asset.to_owned(), *date);
-                if !closings.contains_key(&key) {
-                    let name = format!("{} {asset} book {book:?} {}", account.name, date_text(*date));
-                    found.overdue(ended, Check::DayClosing, name, "the day is closed without its closing");
-                }
-            }
+        let judged = self.edges.judged.get(&slot).copied().unwrap_or(i32::MIN);
+        for (book, date) in self.edges.closed.keys().filter(|(_, date)| *date > judged) {
+            let closings = days.and_then(|days| days.get(date)).unwrap_or(&none);
+            let day = format!("book {book:?} {}", date_text(*date));
+            edges::judge_closed_without(&posting.accounts, *date, (closings, &day), ended, found);
         }
     }
 
     fn report_closed_days(&self, ended: bool, found: &mut Findings) {
+        let booked: BTreeSet<(&str, i32)> = self
+            .posting
+            .iter()
+            .flat_map(|posting| posting.totals.keys().map(|(book, date, _)| (book.as_str(), *date)))
+            .collect();
+        self.edges.announced.report(self.counts.events, booked.into_iter(), ended, found);
         let nobody = BTreeSet::new();
         for ((book, date), place) in &self.edges.closed {
             let aligned = self.edges.aligned.get(&(book.clone(), *date)).unwrap_or(&nobody);
@@ -313,44 +317,45 @@ impl Auditor<'_> {
         }
     }
 
-    fn conservation(&self, ended: bool, found: &mut Findings) -> Conservation {
+    /// Where every event went, and whether that is all of them.
+    pub(crate) fn cut(&self, ended: bool) -> Cut {
         let mut table = Conservation { dead_lettered: self.edges.dead_letters, ..Conservation::default() };
-        let (mut dead, mut open) = (0_u64, 0_u64);
+        let (mut dead_stated, mut open) = (0_u64, 0_u64);
         for slot in &self.ingest {
             let [received, forwarded, dead_lettered] = slot.stated();
             table.received = table.received.wrapping_add(received);
             table.commands = table.commands.wrapping_add(forwarded);
             table.events_found = table.events_found.wrapping_add(slot.events);
             table.commands_found += slot.commands;
-            dead = dead.wrapping_add(dead_lettered);
+            dead_stated = dead_stated.wrapping_add(dead_lettered);
             open += slot.open() + slot.uncovered();
         }
-        for posting in &self.posting {
-            let outcomes = posting.home.outcomes;
-            table.outcomes.booked += outcomes.booked;
-            table.outcomes.duplicate += outcomes.duplicate;
-            table.outcomes.refused += outcomes.refused;
-            table.outcomes.pending += outcomes.pending;
-        }
-        let decided = table.decided();
+        self.posting.iter().for_each(|posting| table.outcomes.add(&posting.home.outcomes));
+        let decided = table.outcomes.decided();
         table.not_yet_read = table.commands.saturating_sub(decided);
-        let rejected = self.sources.iter().filter(|(at, _)| at.topic == Topic::Rejected);
-        if rejected.map(|(_, cursor)| cursor).all(crate::source::Cursor::whole) {
-            dead = table.dead_lettered;
-        }
+        let mut rejected = self.sources.iter().filter(|(at, _)| at.topic == Topic::Rejected);
+        let whole = rejected.all(|(_, cursor)| cursor.whole());
+        let dead = if whole { table.dead_lettered } else { dead_stated };
         // Strict where every window of ingest was judged; else commands and counters are of different cuts.
-        let sum = dead.wrapping_add(decided).wrapping_add(table.not_yet_read);
         let strict = open == 0 || ended;
-        let holds = sum == table.received && (!ended || table.not_yet_read == 0) && decided <= table.commands;
-        if strict || holds {
-            found.that(Check::Conservation, holds, || {
-                let Conservation { received, not_yet_read, .. } = table;
-                let what = format!("{dead} dead-lettered, {decided} decided, {not_yet_read} not yet read");
-                ("all partitions", format!("received {received}, accounted for {sum}: {what}"))
-            });
-        } else {
+        let holds = table.accounted(dead) == table.received
+            && (!ended || table.not_yet_read == 0)
+            && decided <= table.commands;
+        Cut { table, dead, dead_stated, holds: (strict || holds).then_some(holds) }
+    }
+
+    fn conservation(&self, ended: bool, found: &mut Findings) -> Conservation {
+        let Cut { table, dead, holds, .. } = self.cut(ended);
+        let Some(holds) = holds else {
             found.open(Check::Conservation, 1);
-        }
+            return table;
+        };
+        found.that(Check::Conservation, holds, || {
+            let Conservation { received, not_yet_read, .. } = table;
+            let (sum, decided) = (table.accounted(dead), table.outcomes.decided());
+            let what = format!("{dead} dead-lettered, {decided} decided, {not_yet_read} not yet read");
+            ("all partitions", format!("received {received}, accounted for {sum}: {what}"))
+        });
         table
     }
 
@@ -383,17 +388,23 @@ impl Auditor<'_> {
         days.into_iter().map(day).collect()
     }
 
-    fn clearing_pairs(&self, found: &mut Findings) -> Vec<ClearingPair> {
+    /// Every ordered pair and asset that credits have gone between: clearing:out, clearing:in, credits in flight.
+    pub(crate) fn clearing(&self) -> impl Iterator<Item = ((u32, u32), &str, [i128; 3])> {
         let balance = |partition: u32, account: &str, asset: &str| {
             let accounts = &self.posting.get(partition as usize)?.accounts;
             Some(accounts.get(accounts.find(account, asset)?)?.balance)
         };
-        let mut out = Vec::new();
-        for ((from, to), asset) in self.channels.flown() {
+        self.channels.flown().map(move |((from, to), asset)| {
             let sent = balance(from, &clearing_account(true, from, to), asset).unwrap_or(0);
             let received = balance(to, &clearing_account(false, from, to), asset).unwrap_or(0);
+            ((from, to), asset, [sent, received, self.channels.in_flight((from, to), asset)])
+        })
+    }
+
+    fn clearing_pairs(&self, found: &mut Findings) -> Vec<ClearingPair> {
+        let mut out = Vec::new();
+        for ((from, to), asset, [sent, received, in_flight]) in self.clearing() {
             let clearing = sent.wrapping_add(received);
-            let in_flight = self.channels.in_flight((from, to), asset);
             found.that(Check::ClearingInFlight, clearing == in_flight, || {
                 let name = format!("{from}->{to} {asset}");
                 (name, format!("out {sent} + in {received} = {clearing}, credits in flight {in_flight}"))
@@ -431,12 +442,22 @@ impl Auditor<'_> {
     }
 }
 
+/// The conservation table at a cut, and whether it holds.
+pub(crate) struct Cut {
+    pub(crate) table: Conservation,
+    /// Dead letters found, or stated where retention has taken some.
+    pub(crate) dead: u64,
+    /// Dead letters counted by ingest's windows.
+    pub(crate) dead_stated: u64,
+    /// `None`: a window of ingest waits for what it names.
+    pub(crate) holds: Option<bool>,
+}
+
 impl Conservation {
-    /// Commands with a decision at home.
+    /// What became of the events received, with so many dead letters.
     #[must_use]
-    pub const fn decided(&self) -> u64 {
-        let o = self.outcomes;
-        o.booked + o.duplicate + o.refused + o.pending
+    pub const fn accounted(&self, dead_lettered: u64) -> u64 {
+        dead_lettered.wrapping_add(self.outcomes.decided()).wrapping_add(self.not_yet_read)
     }
 }
 
@@ -459,6 +480,9 @@ impl fmt::Display for Report {
             for finding in &c.findings {
                 writeln!(f, "  {}: {}", finding.place, finding.what)?;
             }
+        }
+        if let Some(first) = &self.first {
+            writeln!(f, "\nfirst: {first}")?;
         }
         self.conservation_table(f)?;
         writeln!(
@@ -501,6 +525,7 @@ impl Report {
             ("booked", c.outcomes.booked),
             ("duplicate", c.outcomes.duplicate),
             ("refused", c.outcomes.refused),
+            ("parked", c.outcomes.parked),
             ("pending", c.outcomes.pending),
             ("not yet read", c.not_yet_read),
         ];

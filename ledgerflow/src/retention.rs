@@ -12,7 +12,7 @@ use crate::measure::recount::next_record;
 use crate::runtime::Positions;
 use schemas::topics::Topic;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use stream::embedded::{Cleaning, EmbeddedLog};
 use stream::log::{Isolation, Log, LogError, Offset, TopicPartition};
 use stream::mutex::lock;
@@ -45,7 +45,7 @@ impl Ages {
 /// Who besides the processors still reads, and from where.
 #[derive(Debug, Default)]
 pub struct Retention {
-    held: Mutex<Held>,
+    held: Arc<Mutex<Held>>,
 }
 
 #[derive(Debug, Default)]
@@ -57,8 +57,8 @@ struct Held {
 
 /// A reader's claim; dropping it ends it.
 #[derive(Debug)]
-pub struct Hold<'a> {
-    retention: &'a Retention,
+pub struct Hold {
+    held: Arc<Mutex<Held>>,
     number: u64,
 }
 
@@ -69,12 +69,12 @@ impl Retention {
 
     /// Holds everything that is there now.
     #[must_use]
-    pub fn hold(&self) -> Hold<'_> {
+    pub fn hold(&self) -> Hold {
         let mut held = self.lock();
         let number = held.next;
         held.next += 1;
         held.holds.insert(number, None);
-        Hold { retention: self, number }
+        Hold { held: Arc::clone(&self.held), number }
     }
 
     /// How many hold something.
@@ -115,16 +115,16 @@ impl Held {
     }
 }
 
-impl Hold<'_> {
+impl Hold {
     /// The owner has read up to these places; partitions that are not named stay held whole.
     pub fn reached(&self, positions: impl Iterator<Item = (TopicPartition, Offset)>) {
-        self.retention.lock().holds.insert(self.number, Some(positions.collect()));
+        lock(&self.held).holds.insert(self.number, Some(positions.collect()));
     }
 }
 
-impl Drop for Hold<'_> {
+impl Drop for Hold {
     fn drop(&mut self) {
-        self.retention.lock().holds.remove(&self.number);
+        lock(&self.held).holds.remove(&self.number);
     }
 }
 

@@ -6,6 +6,7 @@
 
 use crate::backend::{Backend, Server, root, seconds_max, target};
 use schemas::topics::{PartitionCounts, Topic};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -214,14 +215,57 @@ impl Broker {
 /// # Panics
 /// It is another line, or the tool refuses it: the text holds its output.
 pub fn kafka_configs(line: &str) {
-    let kafka = target().join("kafka");
-    let fetched = Command::new(root().join("tests/kafka/fetch")).arg(&kafka).status();
-    assert!(fetched.unwrap().success(), "the tool could not be fetched");
     let words = line.strip_prefix("kafka-configs.sh ").unwrap();
     let tool = format!("exec java -XX:TieredStopAtLevel=1 -cp \"$0/*\" kafka.admin.ConfigCommand {words}");
-    let said = Command::new("sh").args(["-c", &tool]).arg(kafka.join("libs")).output().unwrap();
+    let said = Command::new("sh").args(["-c", &tool]).arg(tools()).output().unwrap();
     let told = [said.stdout, said.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     assert!(said.status.success(), "{line}: {}", told.concat());
+}
+
+/// The folder of Kafka's own tools, as jars.
+fn tools() -> PathBuf {
+    let kafka = target().join("kafka");
+    let fetched = Command::new(root().join("tests/kafka/fetch")).arg(&kafka).status();
+    assert!(fetched.unwrap().success(), "the tools could not be fetched");
+    kafka.join("libs")
+}
+
+/// How many records Kafka's own consumer on the console prints of each of these topics, by partition. It reads what is
+/// committed from the beginning, and ends when nothing has come for a while.
+///
+/// # Panics
+/// The tool fails: the text holds its output.
+pub fn console_counts(bootstrap: &str, topics: &[String]) -> Vec<BTreeMap<u32, u64>> {
+    let tool = "exec java -Xmx128m -XX:TieredStopAtLevel=1 -cp \"$0/*\" org.apache.kafka.tools.consumer.ConsoleConsumer \
+        --bootstrap-server \"$1\" --topic \"$2\" --from-beginning --isolation-level read_committed --timeout-ms 20000 \
+        --property print.value=false --property print.partition=true --property print.offset=true";
+    let libs = tools();
+    let start = |topic: &String| {
+        let mut command = Command::new("sh");
+        command.args(["-c", tool]).arg(&libs).args([bootstrap, topic]).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let mut counts = Vec::new();
+    // A few at a time: each is a process that takes memory, and most of its time passes with waiting.
+    for some in topics.chunks(6) {
+        let running: Vec<Child> = some.iter().map(start).collect();
+        for (topic, child) in some.iter().zip(running) {
+            let said = child.wait_with_output().unwrap();
+            let [out, err] =
+                [said.stdout, said.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+            let lines: Vec<&str> = out.lines().filter(|line| line.starts_with("Partition:")).collect();
+            // It says itself how many it took: lines that were lost, or none for a failure, would show.
+            let total = format!("Processed a total of {} messages", lines.len());
+            assert!(err.contains(&total), "{topic}: {} lines\n{err}", lines.len());
+            let mut of = BTreeMap::new();
+            for line in lines {
+                let partition = line.trim_start_matches("Partition:").split('\t').next().unwrap();
+                *of.entry(partition.parse().unwrap()).or_default() += 1;
+            }
+            counts.push(of);
+        }
+    }
+    counts
 }
 
 const COUNTS: PartitionCounts = PartitionCounts { events: 1, internal: 1 };

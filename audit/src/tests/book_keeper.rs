@@ -480,6 +480,15 @@ impl World {
         self.plain(Topic::DaysAligned, 0, aligned, Vec::new());
     }
 
+    /// Announces a day to every ingest slot.
+    pub fn announce(&mut self, date: i32) {
+        let (slots, day) = (self.ingest.len() as u32, date_text(date));
+        let value = format!(r#"{{"format":1,"book":"{BOOK}","day":"{day}","ingest_slots":{slots}}}"#);
+        (0..slots).for_each(|slot| self.plain(Topic::Days, slot, value.clone(), Vec::new()));
+        let value = format!(r#"{{"format":1,"book":"{BOOK}","day":"{day}","state":"OPEN"}}"#);
+        self.plain(Topic::Flow, 0, value, Vec::new());
+    }
+
     pub fn flow_closed(&mut self, date: i32) {
         let value = format!(r#"{{"format":1,"book":"{BOOK}","day":"{}","state":"CLOSED"}}"#, date_text(date));
         self.plain(Topic::Flow, 0, value, Vec::new());
@@ -526,7 +535,8 @@ impl World {
             for line in chunk.line {
                 let q = line.order.len() as u32 % self.counts.internal;
                 *staged.entry(q).or_default() += 1;
-                let theirs = TheirSide { file: file.id.clone(), line: Some(line), ..TheirSide::default() };
+                let theirs =
+                    TheirSide { file: file.id.clone(), day: DAY, line: Some(line), ..TheirSide::default() };
                 sides.entry(q).or_default().push(side(side_item::Item::Theirs(theirs)));
             }
             for q in (0..self.counts.internal).filter(|_| chunk.end.is_some()) {

@@ -12,6 +12,7 @@ pub const QUIESCED: AuditLimit = AuditLimit {
     settlement: true,
     reconcile: true,
     orders: true,
+    order_days: 100,
     findings_max: 20,
     read_ahead: 1000,
     changes_max: 1000,
@@ -32,6 +33,7 @@ pub fn history() -> World {
         legs: vec![leg("bank:0:main", 10_000), leg(&format!("users:{user}:wallet"), -10_000)],
         ..pay(id, 0, user, 1)
     };
+    world.announce(DAY);
     world.ingest(
         0,
         &[fund("fund-2", 2), fund("fund-1", 1), pay("inside", 2, 4, 300), pay("across", 2, 3, 500)],
@@ -57,6 +59,7 @@ pub fn history() -> World {
     (0..2).for_each(|p| world.post(p));
     world.epoch = 2;
     (0..2).rev().for_each(|p| world.post(p));
+    world.announce(DAY + 1);
     world.ingest(0, &[], Some(DAY));
     let late = Event { back_dated: true, ..pay("late", 3, 2, 11) };
     let tomorrow = Event { date: DAY + 1, ..pay("tomorrow", 3, 1, 12) };

@@ -5,7 +5,7 @@ use super::book_keeper::{DAY, Draft, World};
 use super::clean::{QUIESCED, history, run};
 use super::memory_log::{Held, MemoryLog};
 use crate::Check::{self, *};
-use crate::amount::figures;
+use crate::amount::{date_text, figures};
 use bytes::Bytes;
 use prost::Message;
 use schemas::topics::Topic;
@@ -450,7 +450,7 @@ fn outcomes() -> Vec<Row> {
         (
             "accounting date differs",
             OutcomeContent,
-            &[BalanceValue, ReconOurs],
+            &[BalanceValue, ReconOurs, DayAnnounced],
             Written(|w| decision(w, 0, "inside", |d| d.accounting_date -= 1)),
         ),
         (
@@ -974,6 +974,63 @@ fn days() -> Vec<Row> {
             Written(|w| repeat(w, 1, 0, |i| matches!(i, Item::Aligned(_)))),
         ),
         ("another day closed", DayClosed, &[DayClosing], Written(|w| w.flow_closed(DAY + 1))),
+        (
+            "a day left out between two",
+            DayAnnounced,
+            &[],
+            Written(|w| {
+                for slot in 0..2 {
+                    replace(w, Topic::Days, slot, 0, &date_text(DAY), &date_text(DAY - 1));
+                }
+            }),
+        ),
+        (
+            "announced to more slots than there are",
+            DayAnnounced,
+            &[],
+            Written(|w| replace(w, Topic::Days, 1, 0, r#""ingest_slots":2"#, r#""ingest_slots":3"#)),
+        ),
+        ("not announced to every slot", DayAnnounced, &[], Written(|w| drop_plain(w, Topic::Days, 1, 1))),
+        (
+            "announced to one slot from a later day on",
+            DayAnnounced,
+            &[],
+            Written(|w| drop_plain(w, Topic::Days, 1, 0)),
+        ),
+        (
+            "the second next day announced before the day is closed",
+            DayAnnounced,
+            &[],
+            Written(|w| {
+                drop_plain(w, Topic::Flow, 0, 2);
+                w.announce(DAY + 2);
+                w.flow_closed(DAY);
+            }),
+        ),
+        (
+            "a day announced that is not on flow",
+            DayAnnounced,
+            &[],
+            Written(|w| drop_plain(w, Topic::Flow, 0, 1)),
+        ),
+        (
+            "booked on a day that was not announced",
+            DayAnnounced,
+            &[],
+            Written(|w| (0..2).for_each(|slot| drop_plain(w, Topic::Days, slot, 1))),
+        ),
+        (
+            "booked before the first day announced",
+            DayAnnounced,
+            &[],
+            Written(|w| (0..2).for_each(|slot| drop_plain(w, Topic::Days, slot, 0))),
+        ),
+        (
+            "an announcement that is none",
+            Format,
+            &[DayAnnounced],
+            Written(|w| replace(w, Topic::Days, 1, 1, "book", "b")),
+        ),
     ]
 }
 

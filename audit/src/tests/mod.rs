@@ -2,6 +2,7 @@
 
 mod adjustments;
 mod book_keeper;
+mod bounded;
 mod clean;
 #[expect(clippy::too_many_lines, reason = "tables of defects")]
 mod defects;
@@ -9,6 +10,7 @@ mod groups;
 mod horizon;
 mod hostile;
 mod ids;
+mod looks;
 mod memory_log;
 mod resent;
 mod speed;

@@ -9,6 +9,7 @@ use schemas::dates::Day;
 use schemas::reason::Reason;
 use schemas::recon_json::CaseKind;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Streaming accounting: events in, double-entry journal, balances, days and reconciled bills out.
 ///
@@ -128,7 +129,9 @@ pub enum Command {
     /// `docs/receipts/check_receipt.py` checks it without this program.
     Receipt(Receipt),
     /// Read the topics with the independent auditor and check the invariants; all but `bills.raw`, which holds the files
-    /// themselves, and `books`, which says what the books were opened with.
+    /// themselves, and `books`, which says what the books were opened with. Exit code 3 when something is wrong.
+    ///
+    /// With `--follow` it goes on beside the pipeline, and shows the equation every second.
     Audit(Audit),
     /// Copy the data directory while it is in use. Commands that only read answer on the copy too.
     Backup(Backup),
@@ -615,6 +618,27 @@ pub struct Audit {
     /// Also fail on what may still be in flight: nothing runs and everything should be worked off.
     #[arg(long)]
     pub quiesced: bool,
+    /// Stay, and read what comes, until Ctrl-C or until nothing runs any more; then the report. Each look is a line: what
+    /// became of every event received, debits and credits, clearing. With `-o json`, one object a line.
+    #[arg(long, conflicts_with = "quiesced")]
+    pub follow: bool,
+    /// How often to look: seconds, such as `5s`, or minutes, such as `1m`.
+    #[arg(long, value_name = "TIME", default_value = "1s", requires = "follow", value_parser = stretch)]
+    pub every: Duration,
+    /// End at the first look at which something is wrong.
+    #[arg(long, requires = "follow")]
+    pub fail_fast: bool,
+}
+
+/// A stretch of time from a second to an hour.
+fn stretch(text: &str) -> Result<Duration, String> {
+    let (number, factor) = match text.strip_suffix('m') {
+        Some(minutes) => (minutes, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    let fits = seconds.filter(|seconds| (1..=3_600).contains(seconds));
+    fits.map(Duration::from_secs).ok_or_else(|| "expected a time of 1s to 60m".to_owned())
 }
 
 /// Options of `backup`.

@@ -2,6 +2,7 @@
 
 use super::args::{self, Cli, Command, Output};
 use super::ask::Asked;
+use super::follow;
 use super::output::{self, Screen, Table};
 use super::watch;
 use crate::basis::BasisError;
@@ -133,6 +134,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Topics(args::Topics::Asyncapi) => asyncapi(&settings),
         Command::Topics(args::Topics::Acls(options)) => acls(&settings, &options, out),
         command if sends_events(&command) => send_of(&settings, command, out),
+        Command::Audit(options) if options.follow => follow::follow(&settings, &options, out),
         Command::Status(options) => status(&settings, &options, out),
         Command::Receipt(args::Receipt { check: Some(file), head: Some(head), .. }) => {
             show(&receipt::check_file(&file, &asked_head(&head)?.hash())?, out)
@@ -366,7 +368,8 @@ fn status(settings: &Settings, options: &args::Status, out: Output) -> anyhow::R
     Ok(said(&answer))
 }
 
-fn show(answer: &Answer, out: Output) -> anyhow::Result<ExitCode> {
+/// Prints an answer, and says how it ends.
+pub(super) fn show(answer: &Answer, out: Output) -> anyhow::Result<ExitCode> {
     let shown: Vec<Table> = match out {
         Output::Table => answer.tables.iter().filter(|t| !t.rows.is_empty()).cloned().collect(),
         _ => answer.tables.clone(),

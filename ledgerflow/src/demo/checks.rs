@@ -52,12 +52,24 @@ pub(super) fn of(found: &Found) -> Vec<Check> {
         check(
             "midnight came amid the traffic",
             both,
-            format!("{before} before, {} of them late, {after} after", counted.back_dated),
+            format!("{before} and {after}, {} late", counted.back_dated),
         ),
         check("latency was measured", found.latency.count > 0, format!("{} events", found.latency.count)),
     ];
     checks.extend(Provider::ALL.map(|provider| bill(found, provider)));
+    checks.push(verdict(found));
     checks
+}
+
+/// What the independent auditor says of everything.
+fn verdict(found: &Found) -> Check {
+    let report = &found.audited;
+    let records: u64 = report.coverage.iter().map(|range| range.records).sum();
+    let detail = match &report.first {
+        None => format!("{records} records, {} checks", report.checks.len()),
+        Some(first) => first.to_string(),
+    };
+    Check { name: "the auditor finds nothing wrong", passed: report.passed, detail }
 }
 
 /// Whether a bill shows what was planted in it, case by case.

@@ -75,6 +75,8 @@ struct Found {
     expected: Expected,
     sent: u64,
     counted: Recount,
+    /// What the independent auditor says.
+    audited: audit::Report,
     /// Events and microseconds of the backlog.
     backlog: (u64, u64),
     /// Microseconds of all traffic.
@@ -186,16 +188,20 @@ fn on(log: &LedgerLog, options: &args::Demo, settings: &Settings, dir: &Path) ->
     if log.embedded.is_some() {
         directory::configure(dir, company.counts(), &format_instant(company.now_us()))?;
     }
-    let sent = company.sent();
+    let (sent, counts) = (company.sent(), company.counts());
     let exponents = company.exponents();
     let log = company.stop()?;
     let counted = recount::recount(log.log.as_ref())?;
+    bar.set_message("auditing");
+    let limit = audit::AuditLimit { quiesced: true, ..audit::AuditLimit::default() };
+    let audited = audit::audit(log.log.as_ref(), counts, limit)?;
     bar.finish_and_clear();
     Ok(Found {
         dir: dir.to_owned(),
         expected: traffic.expected,
         sent,
         counted,
+        audited,
         backlog,
         traffic_us,
         rate,

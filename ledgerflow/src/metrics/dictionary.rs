@@ -166,7 +166,7 @@ metrics! {
             "`ledgerflow audit` names each with both places; operating.md, section Checks, says what to do. They stay in every later audit.";
         AUDIT_ENDED: Gauge "ledgerflow_audit_ended_timestamp_seconds" in "seconds since 1970" by []
             = "When it ended.";
-            "As old as your plan allows: have `ledgerflow audit` run by a timer.";
+            "As old as your plan allows: have `ledgerflow audit` run by a timer, or `ledgerflow audit --follow` beside the pipeline.";
     }
     "Business time and days" {
         BUSINESS_TIME: Gauge "ledgerflow_settlement_business_time_timestamp_seconds" in "seconds since 1970" by ["slot"]

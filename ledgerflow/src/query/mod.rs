@@ -17,6 +17,7 @@ pub mod entries;
 mod envelope;
 pub mod events;
 pub mod figures;
+pub mod follow;
 mod head;
 mod history;
 pub mod holds;
@@ -101,6 +102,11 @@ pub enum Question {
     Receipt { id: String, source: Option<String>, account: Option<String>, head: Option<HeadAsked> },
     /// The auditor.
     Audit { quiesced: bool },
+    /// A look at the audit that goes on in this process, with the number of the last finding that was told; the first starts it.
+    /// `every_s`: when the next look is asked for.
+    AuditLook { told: u64, every_s: u32 },
+    /// All that the audit that goes on has found.
+    AuditReport,
     /// Copy the directory.
     Backup { to: String },
     /// Import a bill file.
@@ -277,6 +283,8 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
             receipt::receipt(books, id, source.as_deref(), account.as_deref(), head.as_ref())
         }
         Question::Audit { quiesced } => audit::audit(books, *quiesced),
+        Question::AuditLook { told, every_s } => follow::look(books, *told, *every_s),
+        Question::AuditReport => follow::report(books),
         Question::Backup { to } => backup::backup(books, to),
         Question::Bill { file, source, day } => bill::bill(books, file, source.as_deref(), day.as_deref()),
         Question::Send { lane, events, traceparents, principal } => {

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod adjustments;
+mod audit_follow;
 mod audit_trail;
 mod basis;
 mod bench;

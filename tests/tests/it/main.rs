@@ -9,6 +9,8 @@ mod conformance;
 mod idle;
 mod in_flight;
 #[cfg(feature = "kafka")]
+mod kafka_counts;
+#[cfg(feature = "kafka")]
 mod kafka_faults;
 #[cfg(feature = "kafka")]
 mod kafka_late_end;

@@ -1,0 +1,178 @@
+//! `audit --follow`: a line a look at the audit that goes on, until Ctrl-C or until what it follows ends; then the report.
+//!
+//! What is wrong is told with the first look after it was found, before the line of the look.
+
+use super::args::{self, Output};
+use super::ask::Asked;
+use super::commands::{WrongUse, show};
+use super::output;
+use crate::cli::output::Table;
+use crate::config::{LogKind, Settings};
+use crate::query::audit;
+use crate::query::books::Books;
+use crate::query::follow::Seen;
+use crate::query::{self, Answer, Ending, Question};
+use crate::runtime::Role;
+use crate::{http, kafka, socket};
+use anyhow::{Context, bail};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use stream::clock::monotonic_us;
+
+/// How often signals are looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Whom a follower asks.
+enum Follows {
+    /// The pipeline that runs on the data directory.
+    Running,
+    /// Topics on Kafka, which are read in this process.
+    Cluster(Arc<Books>),
+}
+
+impl Follows {
+    /// `None` = nothing runs any more.
+    fn ask(&self, settings: &Settings, question: &Question) -> anyhow::Result<Option<Answer>> {
+        match self {
+            Self::Running => socket::ask(&settings.log.dir, question),
+            Self::Cluster(books) => Ok(Some(query::answer(books, question))),
+        }
+    }
+}
+
+/// Serves the metrics of this process, where `metrics.listen` names a port: the one after those of the processors.
+fn serve_metrics(settings: &Settings, books: &Arc<Books>) -> anyhow::Result<Option<http::Server>> {
+    let mut own = settings.clone();
+    let shifted = u16::try_from(Role::ALL.len()).ok().and_then(|by| settings.metrics.listen.shifted(by));
+    own.metrics.listen = shifted.context("metrics.listen: expected a port with more after it")?;
+    let Some(bound) = http::bind_metrics(&own)? else { return Ok(None) };
+    let books = Arc::clone(books);
+    let source: http::Source = Arc::new(move || Ok(Arc::clone(&books)));
+    http::serve_metrics(bound, &own, source, &settings.log.dir).map(Some)
+}
+
+/// Follows until Ctrl-C, SIGTERM or SIGHUP, or until nothing runs any more. Exit code 3 where something is wrong.
+///
+/// # Errors
+/// Nobody answers the first question; writing failed.
+pub fn follow(settings: &Settings, options: &args::Audit, out: Output) -> anyhow::Result<ExitCode> {
+    if out == Output::Csv {
+        return Err(WrongUse("--follow has no CSV; -o json writes a line a look".to_owned()).into());
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
+    }
+    let (follows, _metrics) = match settings.log.kind {
+        LogKind::Embedded => {
+            if socket::ask::<_, Answer>(&settings.log.dir, &Question::Health)?.is_none() {
+                eprintln!("nothing runs on {}: audited once", settings.log.dir.display());
+                return show(&Asked::new(settings).ask(&Question::Audit { quiesced: false })?, out);
+            }
+            (Follows::Running, None)
+        }
+        LogKind::Kafka => {
+            let books = Arc::new(kafka::books(settings)?);
+            let metrics = serve_metrics(settings, &books)?;
+            (Follows::Cluster(books), metrics)
+        }
+    };
+    let ended = looks(settings, options, out, &follows, &stop)?;
+    match follows.ask(settings, &Question::AuditReport)? {
+        Some(last) if last.ending != Ending::Failed => told(&last, out),
+        none => {
+            let why =
+                none.and_then(|last| last.message).unwrap_or_else(|| "nothing runs any more".to_owned());
+            eprintln!("no report of {}: {why}", settings.log.dir.display());
+            Ok(ExitCode::from(if ended.wrong { 3 } else { 0 }))
+        }
+    }
+}
+
+/// What the looks came to.
+#[derive(Default)]
+struct Looks {
+    wrong: bool,
+    /// Number of the last finding that was told.
+    told: u64,
+}
+
+/// Looks again and again.
+fn looks(
+    settings: &Settings,
+    options: &args::Audit,
+    out: Output,
+    follows: &Follows,
+    stop: &AtomicBool,
+) -> anyhow::Result<Looks> {
+    let (mut looks, mut answered) = (Looks::default(), false);
+    let every_s = u32::try_from(options.every.as_secs()).unwrap_or(u32::MAX);
+    let every_us = i64::try_from(options.every.as_micros()).unwrap_or(i64::MAX);
+    loop {
+        let asked_us = monotonic_us();
+        match follows.ask(settings, &Question::AuditLook { told: looks.told, every_s }) {
+            Ok(None) => return Ok(looks),
+            Ok(Some(Answer { ending: Ending::Failed, message, .. })) => {
+                let why = message.unwrap_or_default();
+                if !answered {
+                    bail!(why);
+                }
+                eprintln!("no answer, asked again: {why}");
+            }
+            Ok(Some(answer)) => {
+                answered = true;
+                let seen: Seen = serde_json::from_str(answer.document.as_deref().unwrap_or_default())
+                    .context("reading a look")?;
+                output::print(lines(&seen, out)?.as_bytes())?;
+                looks.told = seen.findings.last().map_or(looks.told, |last| last.number);
+                looks.wrong |= !seen.look.passed();
+            }
+            Err(why) if !answered => return Err(why),
+            Err(why) => eprintln!("no answer, asked again: {why:#}"),
+        }
+        if looks.wrong && options.fail_fast {
+            return Ok(looks);
+        }
+        while monotonic_us().saturating_sub(asked_us) < every_us {
+            if stop.load(Ordering::Acquire) {
+                return Ok(looks);
+            }
+            std::thread::sleep(LOOK.min(options.every));
+        }
+        if stop.load(Ordering::Acquire) {
+            return Ok(looks);
+        }
+    }
+}
+
+/// A look for people or for programs.
+fn lines(seen: &Seen, out: Output) -> anyhow::Result<String> {
+    if out == Output::Json {
+        return Ok(serde_json::to_string(seen)? + "\n");
+    }
+    let wrong = seen.findings.iter().map(|finding| format!("WRONG {finding}\n"));
+    let look = &seen.look;
+    let equation = audit::equation(&look.conservation, look.conserved);
+    let balanced = if look.balanced { "=" } else { "ARE NOT" };
+    let (assets, pairs) = (look.assets.len(), look.clearing_pairs);
+    let clearing = if look.cleared { "explained" } else { "NOT EXPLAINED" };
+    let end = if seen.at_end { "" } else { "; reading on" };
+    let line = format!(
+        "{} {equation}; debits {balanced} credits in {assets} assets; clearing of {pairs} pairs {clearing}, {} in flight; {} wrong{end}\n",
+        seen.time, look.in_flight, look.wrong
+    );
+    Ok(wrong.chain(std::iter::once(line)).collect())
+}
+
+/// The last report: tables for people, one line for programs.
+fn told(answer: &Answer, out: Output) -> anyhow::Result<ExitCode> {
+    if out != Output::Json {
+        return show(answer, out);
+    }
+    let values = |table: &Table| (table.title.clone(), table.values().collect());
+    let report: serde_json::Map<_, _> = answer.tables.iter().map(values).collect();
+    output::print(format!("{}\n", serde_json::json!({ "report": report })).as_bytes())?;
+    show(&Answer { tables: Vec::new(), document: Some(String::new()), ..answer.clone() }, out)
+}
