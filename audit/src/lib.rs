@@ -27,6 +27,7 @@ mod announced;
 mod auditor;
 mod chain;
 mod channel;
+mod conservation;
 mod crc;
 mod days;
 mod edges;
@@ -48,10 +49,11 @@ mod suspense;
 mod velocity;
 
 pub use auditor::Auditor;
+pub use conservation::Conservation;
 pub use finding::{Check, CheckResult, Finding, NamedFinding, Shown};
 pub use look::{AssetTotal, Look};
 pub use outcome::Outcomes;
-pub use report::{ClearingPair, Conservation, Coverage, DayTotal, Report};
+pub use report::{ClearingPair, Coverage, DayTotal, Report};
 
 use schemas::topics::PartitionCounts;
 use stream::log::{Log, LogError};

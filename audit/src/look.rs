@@ -4,9 +4,9 @@
 //! [`Auditor::report`] judges beyond it is unfinished business: closings, holds, files.
 
 use crate::auditor::Auditor;
+use crate::conservation::Conservation;
 use crate::finding::NamedFinding;
 use crate::posting::Total;
-use crate::report::Conservation;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -2,36 +2,17 @@
 
 use crate::amount::date_text;
 use crate::auditor::Auditor;
+use crate::conservation::Conservation;
 use crate::edges;
 use crate::finding::{Check, CheckResult, Findings, NamedFinding};
-use crate::outcome::{Outcomes, event_name};
+use crate::outcome::event_name;
 use crate::posting::{Posting, Total, clearing_account};
 use schemas::topics::Topic;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use stream::log::{Offset, TopicPartition};
-
-/// Where every received event went, at the cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Conservation {
-    /// Events counted by ingest.
-    pub received: u64,
-    /// Events found on the lanes in the ranges that ingest read (where retention has passed: as stated).
-    pub events_found: u64,
-    /// Dead letters found on `rejected`.
-    pub dead_lettered: u64,
-    /// Commands counted by ingest.
-    pub commands: u64,
-    /// Commands found.
-    pub commands_found: u64,
-    /// Decisions by outcome.
-    #[serde(flatten)]
-    pub outcomes: Outcomes,
-    /// Commands that posting has not read.
-    pub not_yet_read: u64,
-}
 
 /// Debits and credits of one book, accounting date and asset over all partitions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -451,14 +432,6 @@ pub(crate) struct Cut {
     pub(crate) dead_stated: u64,
     /// `None`: a window of ingest waits for what it names.
     pub(crate) holds: Option<bool>,
-}
-
-impl Conservation {
-    /// What became of the events received, with so many dead letters.
-    #[must_use]
-    pub const fn accounted(&self, dead_lettered: u64) -> u64 {
-        dead_lettered.wrapping_add(self.outcomes.decided()).wrapping_add(self.not_yet_read)
-    }
 }
 
 impl fmt::Display for Report {

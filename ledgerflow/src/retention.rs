@@ -94,9 +94,21 @@ impl Retention {
         read: &Positions,
         ages: &Ages,
     ) -> Result<Option<Cleaning>, LogError> {
-        let held = self.lock();
         let mut below = passed(read);
         below.extend(aged(log, ages)?);
+        self.give_up(log, below)
+    }
+
+    /// Gives up what lies below these offsets, as far as no hold needs it.
+    ///
+    /// # Errors
+    /// The log's own.
+    pub fn give_up(
+        &self,
+        log: &EmbeddedLog,
+        below: BTreeMap<TopicPartition, Offset>,
+    ) -> Result<Option<Cleaning>, LogError> {
+        let held = self.lock();
         let below = held.limit(below);
         if below.is_empty() { Ok(None) } else { log.clean(&below).map(Some) }
     }

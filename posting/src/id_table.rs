@@ -261,14 +261,18 @@ impl IdTable {
         }
     }
 
-    pub(crate) fn load_pending(&mut self, key: IdKey, record: IdRecord) {
-        self.pending.insert(key, record);
+    /// Takes an id as [`Self::sorted`] gives it. A checkpoint has the pending ones so, and the others as rows.
+    pub(crate) fn load(&mut self, key: IdKey, record: IdRecord) {
+        if matches!(record.outcome, Outcome::Pending) {
+            self.pending.insert(key, record);
+        } else {
+            self.page.put(key, record);
+            self.page.given = self.page.rows.len();
+        }
     }
 
     pub(crate) fn load_row(&mut self, key: &IdKey, value: &[u8]) -> Result<(), String> {
-        let record = IdRecord::decode(value).ok_or("a row of ids does not decode")?;
-        self.page.put(*key, record);
-        self.page.given = self.page.rows.len();
+        self.load(*key, IdRecord::decode(value).ok_or("a row of ids does not decode")?);
         Ok(())
     }
 

@@ -530,7 +530,7 @@ impl SlotState for Slot {
             }
             Some((&KEY_ID, rest)) => {
                 let key = IdKey::try_from(rest).map_err(|_| wrong())?;
-                self.ids.load_pending(key, IdRecord::decode(value).ok_or_else(wrong)?);
+                self.ids.load(key, IdRecord::decode(value).ok_or_else(wrong)?);
             }
             Some((&KEY_HOLD, rest)) => {
                 let key = hold_key_of(rest).ok_or_else(wrong)?;

@@ -31,6 +31,7 @@ pub mod recon_json;
 pub mod rejection;
 pub mod sha256;
 pub mod shards;
+pub mod snapshot;
 pub mod suspense_case;
 pub mod topics;
 pub mod velocity;

@@ -94,6 +94,7 @@ topics! {
     Matches = "matches", "JSON Case", Slot, Internal, Compacted, "Pairs that agree, by case id and revision.";
     Breaks = "breaks", "JSON Case", Slot, Internal, Compacted, "Pairs and single sides that do not agree, by case id and revision.";
     Books = "books", "JSON Basis", Single, One, Forever, "What the books were opened with: book, calendar, assets, account patterns; every start is held against it.";
+    Snapshots = "snapshots", "SnapshotPart (protobuf, no batch)", Slot, Internal, Compacted, "States of slots, of which a restore needs only what came later.";
 }
 
 impl Topic {

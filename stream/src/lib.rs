@@ -4,6 +4,7 @@
 //! - [`processor`]: what a processor is (pure `decide`, the only mutator `apply`);
 //! - [`worker`]: the cycle that drives a processor, and restore;
 //! - [`store`]: checkpoints of a slot's state;
+//! - [`snapshot`]: states of slots in the log itself;
 //! - [`table`]: rows and their index, what a slot's state is made of;
 //! - [`faults`]: named places where a test makes the process die;
 //! - [`config`]: layered configuration;
@@ -31,6 +32,7 @@ pub mod log;
 pub mod mutex;
 pub mod processor;
 pub mod sim;
+pub mod snapshot;
 pub mod store;
 pub mod table;
 pub mod telemetry;

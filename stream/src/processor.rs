@@ -250,7 +250,7 @@ pub trait SlotState: Send {
     fn take_dirty(&mut self, put: &mut PutPair<'_>);
     /// About how many bytes `take_dirty` would give.
     fn dirty_bytes(&self) -> usize;
-    /// Takes one pair of a checkpoint. Order does not matter.
+    /// Takes one pair of a checkpoint, or of [`SlotState::canonical`]. Order does not matter.
     ///
     /// # Errors
     /// The pair is not one of this state's format; the checkpoint is then dropped.

@@ -8,13 +8,13 @@ use std::time::Duration;
 use stream::faults;
 use stream::log::{FetchLimit, Isolation, Log, Offset, TopicPartition};
 use stream::processor::{Changelog, Processor, SlotState, Stop};
+use stream::store::Label;
 use stream::throttle::{Settings, Throttle};
 use stream::worker::{
     Checkpoints, DiskCheckpoints, MemoryCheckpoints, Now, Options, Progress, Worker, WorkerError,
 };
 
-/// A slot's state, pair by pair.
-pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+pub use stream::snapshot::Pairs;
 
 /// Where checkpoints are kept.
 #[derive(Debug, Clone)]
@@ -53,8 +53,13 @@ pub trait Seat: Send {
     fn worked_off(&self) -> Vec<(TopicPartition, Offset)>;
     /// State of an owned slot.
     fn canonical(&self, slot: u32) -> Option<Pairs>;
-    /// The state of an owned slot, built again from the log up to where it stands; `None` where that cannot be read yet.
-    fn replayed(&self, slot: u32, log: &dyn Log) -> Option<Pairs>;
+    /// The state of an owned slot, built again from the log up to where it stands, and what of the log it holds; `None`
+    /// where that cannot be read yet.
+    fn replayed(&self, slot: u32, log: &dyn Log) -> Option<(Pairs, Label)>;
+    /// A state of nothing but these pairs.
+    fn loaded(&self, slot: u32, pairs: &Pairs) -> Pairs;
+    /// How many slots were restored from snapshots.
+    fn snapshots_used(&self) -> u64;
     /// Slots that cannot go on.
     fn stopped(&self) -> Vec<Stop>;
     /// Writes every checkpoint, as an orderly end does.
@@ -80,6 +85,8 @@ pub struct Member<P: Processor + Sync> {
     kept_before: Option<MemoryCheckpoints>,
     log: Option<Arc<dyn Log>>,
     worker: Option<Worker<Shared<P>>>,
+    /// Of the workers before this one.
+    from_snapshots: u64,
     throttle: Arc<Throttle>,
 }
 
@@ -94,6 +101,7 @@ impl<P: Processor + Sync> Member<P> {
             kept_before: None,
             log: None,
             worker: None,
+            from_snapshots: 0,
             throttle: throttle(),
         }
     }
@@ -121,14 +129,15 @@ fn options() -> Options {
     }
 }
 
-/// Replays a partition until `done` says so of the records seen and the position; `None` where that is not readable yet.
+/// Replays a partition until `done` says so of the records seen and the position; the position then, `None` where that is
+/// not readable yet.
 fn replay<P: Processor>(
     processor: &P,
     state: &mut P::Slot,
     log: &dyn Log,
     at: TopicPartition,
     done: impl Fn(u64, Offset) -> bool,
-) -> Option<()> {
+) -> Option<Offset> {
     let bounds = log.watermarks(at, Isolation::Committed).ok()?;
     let mut reader = log.reader(&[(at, bounds.low)], Isolation::Committed).ok()?;
     let one = FetchLimit { records: 1, bytes: 16 << 20, wait: Duration::ZERO };
@@ -136,7 +145,7 @@ fn replay<P: Processor>(
     loop {
         let position = reader.position(at)?;
         if done(seen, position) {
-            return Some(());
+            return Some(position);
         }
         let fetched = reader.poll(one).ok()?;
         for record in fetched.iter().flat_map(|fetch| &fetch.records) {
@@ -196,23 +205,33 @@ where
         self.worker.as_ref()?.slot(slot).map(SlotState::canonical)
     }
 
-    fn replayed(&self, slot: u32, log: &dyn Log) -> Option<Pairs> {
-        let (batch, positions) = self.worker.as_ref()?.mark(slot)?;
+    fn replayed(&self, slot: u32, log: &dyn Log) -> Option<(Pairs, Label)> {
+        let mut label = self.worker.as_ref()?.label(slot)?;
         let mut state = self.processor.open(slot);
         match self.processor.changelog() {
             // One batch a window.
             Changelog::Own(topic) => {
-                replay(&self.processor, &mut state, log, TopicPartition::new(topic, slot), |seen, _| {
-                    seen == batch
-                })?;
+                let (at, batch) = (TopicPartition::new(topic, slot), label.batch);
+                let position = replay(&self.processor, &mut state, log, at, |seen, _| seen == batch)?;
+                label.changelog_offset = position;
             }
             Changelog::Inputs => {
-                for (at, end) in positions {
-                    replay(&self.processor, &mut state, log, at, |_, position| position >= end)?;
+                for (at, end) in &label.positions {
+                    replay(&self.processor, &mut state, log, *at, |_, position| position >= *end)?;
                 }
             }
         }
-        Some(state.canonical())
+        Some((state.canonical(), label))
+    }
+
+    fn loaded(&self, slot: u32, pairs: &Pairs) -> Pairs {
+        let mut state = self.processor.open(slot);
+        pairs.iter().for_each(|(key, value)| state.load(key, value).unwrap());
+        state.canonical()
+    }
+
+    fn snapshots_used(&self) -> u64 {
+        self.from_snapshots + self.worker.as_ref().map_or(0, Worker::snapshots_used)
     }
 
     fn stopped(&self) -> Vec<Stop> {
@@ -226,6 +245,7 @@ where
     }
 
     fn replace(&mut self, log: Option<Arc<dyn Log>>) {
+        self.from_snapshots = self.snapshots_used();
         self.worker = None;
         self.log = log;
     }
@@ -258,6 +278,7 @@ where
             kept_before: self.kept_before.take(),
             log: self.log.clone(),
             worker: self.worker.take(),
+            from_snapshots: 0,
             throttle: throttle(),
         })
     }

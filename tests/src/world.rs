@@ -26,6 +26,7 @@ use stream::embedded::{EmbeddedLog, Options as EmbeddedOptions};
 use stream::log::{FetchLimit, Isolation, Log, LogError, OutRecord, Record, TopicPartition};
 use stream::processor::{Processor, Stop};
 use stream::sim::{Faults, Prng, SimLog, SimSettings};
+use stream::snapshot::{self, Owner};
 use stream::worker::{MemoryCheckpoints, Now, Progress, WorkerError};
 
 /// Virtual time between two steps, microseconds.
@@ -222,6 +223,8 @@ pub struct World {
     pub skewed: u64,
     /// States that were built again from the log in the middle of the traffic.
     pub verified: u64,
+    /// Rounds of snapshots.
+    snapshots: u64,
     /// How many in a thousand of the records that posting writes to `credits` vanish before anybody reads them.
     pub lose_credits: u64,
     /// Records replayed by the last restore of each processor.
@@ -317,6 +320,7 @@ impl World {
             old_checkpoints: 0,
             skewed: 0,
             verified: 0,
+            snapshots: 0,
             lose_credits: 0,
             replayed: BTreeMap::new(),
         };
@@ -692,12 +696,61 @@ impl World {
         let faults = log.faults();
         log.set_faults(Faults::NONE);
         let again = place.seat.replayed(slot, log);
-        log.set_faults(faults);
         let (state, name) = (place.seat.canonical(slot), place.seat.processor());
-        if let Some(again) = again {
-            assert!(Some(again) == state, "slot {slot} of {name}: the state is not its replay");
+        if let Some((again, label)) = again {
+            assert!(Some(&again) == state.as_ref(), "slot {slot} of {name}: the state is not its replay");
+            assert!(
+                place.seat.loaded(slot, &again) == again,
+                "slot {slot} of {name}: the pairs do not give the state"
+            );
             self.verified += 1;
+            let owner = Owner { processor: name, slot };
+            let turn = (self.verified % 2) as u32;
+            if label.batch > 0 {
+                snapshot::write(log, owner, &label, &again, (turn, self.elapsed_us), Duration::ZERO).unwrap();
+            }
         }
+        log.set_faults(faults);
+    }
+
+    /// Builds the state of every slot again from its first record, and compares it.
+    pub fn verify_all(&self) {
+        for Place { seat, .. } in &self.places {
+            for slot in seat.slots() {
+                let (again, _) = seat.replayed(slot, self.log()).unwrap();
+                let name = seat.processor();
+                assert!(
+                    Some(again) == seat.canonical(slot),
+                    "slot {slot} of {name}: the state is not its replay"
+                );
+            }
+        }
+    }
+
+    /// Writes a snapshot of every slot; how many.
+    pub fn snapshot_all(&mut self) -> usize {
+        let turn = u32::from(self.snapshots % 2 == 1);
+        self.snapshots += 1;
+        let mut written = 0;
+        for Place { seat, .. } in &self.places {
+            for slot in seat.slots() {
+                let (pairs, label) = seat.replayed(slot, self.log()).unwrap();
+                let owner = Owner { processor: seat.processor(), slot };
+                let stamp = (turn, self.elapsed_us);
+                if label.batch > 0 {
+                    snapshot::write(self.log(), owner, &label, &pairs, stamp, Duration::from_secs(10))
+                        .unwrap();
+                    written += 1;
+                }
+            }
+        }
+        written
+    }
+
+    /// How many slots were restored from snapshots.
+    #[must_use]
+    pub fn snapshots_used(&self) -> u64 {
+        self.places.iter().map(|place| place.seat.snapshots_used()).sum()
     }
 
     /// Whether somebody hangs or has not been started again.

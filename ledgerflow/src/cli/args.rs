@@ -119,6 +119,10 @@ pub enum Command {
     ///
     /// `docs/audit-trail.md` says what is found and what is not.
     Verify(Verify),
+    /// Rebuild every state, compare it with the one in use, and write those that are equal to topic `snapshots`.
+    ///
+    /// A slot whose checkpoint is lost is then restored from its snapshot and what came later. `docs/operating.md` says when.
+    Snapshot(Snapshot),
     /// Take one hash of all that lies in the journal, to keep where nobody can change it.
     ///
     /// `verify --deep --head` says later whether all of that is still there as it was; `receipt` proves an entry against it.
@@ -401,6 +405,21 @@ pub struct Verify {
     /// stand several times.
     #[arg(long = "head", value_name = "HASH|FILE", requires = "deep")]
     pub heads: Vec<String>,
+    /// Begin each rebuild with the slot's newest snapshot, not with the first record.
+    #[arg(long, conflicts_with = "deep")]
+    pub since_snapshot: bool,
+}
+
+/// Options of `snapshot`.
+#[derive(Debug, Args)]
+pub struct Snapshot {
+    /// Rebuild every state from the first record on, not from the snapshot before.
+    #[arg(long)]
+    pub from_first: bool,
+    /// Stay, and take a round now and whenever a business day has closed, until Ctrl-C or until nothing runs any more. A
+    /// round is a line; the first state that differs from its replay ends it.
+    #[arg(long)]
+    pub each_day: bool,
 }
 
 /// Options of `receipt`.
@@ -606,6 +625,8 @@ pub enum Part {
     Sender,
     /// Questions, `verify`, `audit`.
     Reader,
+    /// `snapshot`.
+    Snapshots,
     /// `topics create`.
     Admin,
     /// Systems that write events with a client of their own.

@@ -2,6 +2,7 @@
 
 use super::args::{self, Cli, Command, Output};
 use super::ask::Asked;
+use super::each_day;
 use super::follow;
 use super::output::{self, Screen, Table};
 use super::watch;
@@ -135,6 +136,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Topics(args::Topics::Acls(options)) => acls(&settings, &options, out),
         command if sends_events(&command) => send_of(&settings, command, out),
         Command::Audit(options) if options.follow => follow::follow(&settings, &options, out),
+        Command::Snapshot(options) if options.each_day => each_day::each_day(&settings, &options, out),
         Command::Status(options) => status(&settings, &options, out),
         Command::Receipt(args::Receipt { check: Some(file), head: Some(head), .. }) => {
             show(&receipt::check_file(&file, &asked_head(&head)?.hash())?, out)
@@ -304,7 +306,8 @@ fn question(command: Command) -> anyhow::Result<Question> {
         Command::Topics(args::Topics::List) => Question::TopicsList,
         Command::Channels(c) => Question::Channels { from: c.from, to: c.to, compare: c.compare },
         Command::Verify(of) if of.deep => Question::VerifyDeep { heads: heads(&of.heads)? },
-        Command::Verify(_) => Question::Verify,
+        Command::Verify(of) => Question::Verify { since_snapshot: of.since_snapshot },
+        Command::Snapshot(of) => Question::Snapshot { from_first: of.from_first },
         Command::Head => Question::Head,
         Command::Receipt(args::Receipt { id: Some(id), source, account, head, .. }) => {
             let head = head.as_deref().map(asked_head).transpose()?;

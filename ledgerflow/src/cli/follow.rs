@@ -10,7 +10,7 @@ use crate::cli::output::Table;
 use crate::config::{LogKind, Settings};
 use crate::query::audit;
 use crate::query::books::Books;
-use crate::query::follow::Seen;
+use crate::query::seen::Seen;
 use crate::query::{self, Answer, Ending, Question};
 use crate::runtime::Role;
 use crate::{http, kafka, socket};

@@ -23,6 +23,7 @@ fn roles(part: Part, settings: &Settings) -> Vec<Role> {
         Part::Reconcile => vec![Role::Rekey, Role::Join],
         Part::Sender => vec![Role::Sender, Role::Importer],
         Part::Reader => vec![Role::Reader],
+        Part::Snapshots => vec![Role::Snapshots],
         Part::Admin => vec![Role::Operator],
         Part::Upstream => vec![Role::Upstream],
     }

@@ -39,6 +39,7 @@ const fn key(topic: Topic) -> Option<&'static str> {
         Topic::BillsRaw | Topic::BillsLines => "The file's id.",
         Topic::Matches | Topic::Breaks => "The case's id.",
         Topic::Books => "The book.",
+        Topic::Snapshots => "`processor/slot/turn/part`",
         Topic::IngestState
         | Topic::Commands
         | Topic::Credits
@@ -70,6 +71,7 @@ const fn payload(topic: Topic) -> Payload {
         Topic::ReconState => batch("recon", "ReconStateBody"),
         Topic::ReconSides => batch("recon", "SidesBody"),
         Topic::BillsLines => Payload::Proto { file: "recon", message: "BillChunk", envelope: false },
+        Topic::Snapshots => Payload::Proto { file: "snapshots", message: "SnapshotPart", envelope: false },
         Topic::BillsRaw => Payload::Bytes,
     }
 }
@@ -111,13 +113,14 @@ const JSON_SCHEMAS: [(&str, &str); 10] = [
     ("books", include_str!("../../../schemas/json/books.json")),
 ];
 
-const PROTO_FILES: [(&str, &str); 6] = [
+const PROTO_FILES: [(&str, &str); 7] = [
     ("batch", include_str!("../../../schemas/proto/ledgerflow/v1/batch.proto")),
     ("commands", include_str!("../../../schemas/proto/ledgerflow/v1/commands.proto")),
     ("credits", include_str!("../../../schemas/proto/ledgerflow/v1/credits.proto")),
     ("ingest_state", include_str!("../../../schemas/proto/ledgerflow/v1/ingest_state.proto")),
     ("journal", include_str!("../../../schemas/proto/ledgerflow/v1/journal.proto")),
     ("recon", include_str!("../../../schemas/proto/ledgerflow/v1/recon.proto")),
+    ("snapshots", include_str!("../../../schemas/proto/ledgerflow/v1/snapshots.proto")),
 ];
 
 /// The document of a deployment as its settings describe it. No cluster is asked.

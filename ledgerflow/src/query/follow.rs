@@ -6,13 +6,13 @@
 
 use super::audit::{self, Audits};
 use super::books::Books;
+use super::seen::Seen;
 use super::{Answer, Ending};
 use crate::retention::Hold;
 use ::audit::{AuditError, AuditLimit, Auditor, Look, NamedFinding, Report};
 use anyhow::{Context, bail};
 use schemas::dates::format_instant;
 use schemas::topics::PartitionCounts;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -27,22 +27,6 @@ const IDLE_US: i64 = 60_000_000;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How far apart whole reports are between looks, microseconds.
 const REPORT_US: i64 = 60_000_000;
-
-/// One look, and what was found since the one before.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
-    /// When, by the machine's clock, RFC 3339.
-    pub time: String,
-    /// Everything was read that was there.
-    pub at_end: bool,
-    /// The books at this cut.
-    #[serde(flatten)]
-    pub look: Look,
-    /// As of the last whole report: what somebody must look at though the books are right.
-    pub noted: u64,
-    /// What is wrong and was not told yet, in the order of reading.
-    pub findings: Vec<NamedFinding>,
-}
 
 /// A question to the thread, and where its answer goes.
 enum Asked {

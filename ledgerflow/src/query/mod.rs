@@ -27,9 +27,12 @@ pub mod journal;
 mod later;
 pub mod outcomes;
 mod parked;
+mod rebuild;
 mod receipt;
 pub mod reversal;
+pub mod seen;
 mod shown;
+mod snapshot;
 pub mod status;
 mod suspense;
 pub mod topics;
@@ -92,8 +95,13 @@ pub enum Question {
     },
     /// What runs and how far it is.
     Status,
-    /// Store = replay.
-    Verify,
+    /// Store = replay; of each slot from its first record on, or since its newest snapshot.
+    Verify {
+        #[serde(default)]
+        since_snapshot: bool,
+    },
+    /// Store = replay, and every state that is equal to the log.
+    Snapshot { from_first: bool },
     /// Every batch of every chain, and heads that were taken of the journal; then store = replay.
     VerifyDeep { heads: Vec<HeadAsked> },
     /// One hash for the journal as it is now.
@@ -154,7 +162,14 @@ impl Question {
     /// Whether its answer changes the books.
     #[must_use]
     pub const fn writes(&self) -> bool {
-        matches!(self, Self::Send { .. } | Self::Adjust { .. } | Self::Repair { .. } | Self::Bill { .. })
+        matches!(
+            self,
+            Self::Send { .. }
+                | Self::Adjust { .. }
+                | Self::Repair { .. }
+                | Self::Bill { .. }
+                | Self::Snapshot { .. }
+        )
     }
 
     /// The same, asked by that principal.
@@ -238,10 +253,7 @@ pub fn answer(books: &Books, question: &Question) -> Answer {
 }
 
 fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
-    // What leaves the process waits for the disk (ARCHITECTURE rule 13).
-    if let Some(log) = &books.embedded {
-        books.log.wait_durable(log.last_sequence(), std::time::Duration::from_secs(10))?;
-    }
+    wait_durable(books)?;
     match question {
         Question::Balance { account, as_of } => {
             balances::balance(books, account, as_of.as_deref()).and_then(|answer| whole(books, answer))
@@ -276,7 +288,8 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
             channels::repair(books, (*from, *to), *first, principal)
         }
         Question::Status => status::status(books),
-        Question::Verify => verify::verify(books),
+        Question::Verify { since_snapshot } => verify::verify(books, *since_snapshot),
+        Question::Snapshot { from_first } => snapshot::snapshot(books, *from_first),
         Question::VerifyDeep { heads } => deep::verify_deep(books, heads),
         Question::Head => head::head(books),
         Question::Receipt { id, source, account, head } => {
@@ -299,6 +312,14 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         Question::Health => Ok(status::health(books)),
         Question::Ready => status::ready(books),
     }
+}
+
+/// What leaves the process waits for the disk (ARCHITECTURE rule 13).
+fn wait_durable(books: &Books) -> anyhow::Result<()> {
+    if let Some(log) = &books.embedded {
+        books.log.wait_durable(log.last_sequence(), std::time::Duration::from_secs(10))?;
+    }
+    Ok(())
 }
 
 /// Says so where slots of settlement are stopped: what lies in them is not in an answer about balances.

@@ -39,6 +39,7 @@ mod restore;
 mod retention;
 mod reversal;
 mod signs;
+mod snapshots;
 mod status;
 mod trace;
 #[cfg(feature = "otlp")]

@@ -62,7 +62,7 @@ impl Kept {
 
     fn restart(&self, rows: usize) -> IdTable {
         let mut table = IdTable::with_pages(rows);
-        self.pending.iter().for_each(|(key, record)| table.load_pending(*key, *record));
+        self.pending.iter().for_each(|(key, record)| table.load(*key, *record));
         for open in &self.open {
             let mut scan = open.scan();
             while let Some((key, value)) = scan.next().unwrap() {

@@ -2270,3 +2270,72 @@ pub struct BillProgress {
     #[prost(message, repeated, tag = "4")]
     pub staged: ::prost::alloc::vec::Vec<ChannelSequence>,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SnapshotPart {
+    /// Version of this format. Readers refuse any other than those they know. Now 1.
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+    /// Processor whose state it is.
+    #[prost(string, tag = "2")]
+    pub processor: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub slot: u32,
+    /// Which snapshot: 16 bytes, equal in all its parts and no other's.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub id: ::prost::bytes::Bytes,
+    /// Number of this part, counted from 0.
+    #[prost(uint32, tag = "5")]
+    pub part: u32,
+    /// Pairs of the state in canonical form, ascending by key.
+    #[prost(message, repeated, tag = "6")]
+    pub pair: ::prost::alloc::vec::Vec<SnapshotPair>,
+    /// In the last part only.
+    #[prost(message, optional, tag = "7")]
+    pub end: ::core::option::Option<SnapshotEnd>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotPair {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub key: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub value: ::prost::bytes::Bytes,
+}
+/// What the state is of, and what its parts must come to.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SnapshotEnd {
+    /// Generation of the books (0 = the first).
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    /// Owner epoch, number and hash of the last window in it.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    #[prost(uint64, tag = "3")]
+    pub batch: u64,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub hash: ::prost::bytes::Bytes,
+    /// Input positions after that window.
+    #[prost(message, repeated, tag = "5")]
+    pub position: ::prost::alloc::vec::Vec<SnapshotPosition>,
+    /// Offset after the last record of the slot's own changelog in it; 0 where it has none.
+    #[prost(int64, tag = "6")]
+    pub changelog_offset: i64,
+    #[prost(uint64, tag = "7")]
+    pub pairs: u64,
+    /// Hash over all pairs in order: 32 bytes of zeros, then for each pair SHA-256 of the hash so far, the key's length (8
+    /// bytes, big-endian), key, the value's length, value. Two rebuilds of the state came to it before it was written.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub state_hash: ::prost::bytes::Bytes,
+    /// Wall clock of the writer, microseconds since 1970-01-01T00:00:00Z.
+    #[prost(int64, tag = "9")]
+    pub written_at_us: i64,
+}
+/// Next record that is read of an input.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotPosition {
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    #[prost(int64, tag = "3")]
+    pub offset: i64,
+}

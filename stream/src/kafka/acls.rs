@@ -34,6 +34,8 @@ pub enum Role {
     Join,
     /// Reads everything: queries, `audit`, `verify`.
     Reader,
+    /// Writes snapshots of what it reads.
+    Snapshots,
     /// Makes topics and checks their settings.
     Operator,
 }
@@ -77,7 +79,7 @@ pub struct Acl {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Upstream,
         Self::Sender,
         Self::Importer,
@@ -88,6 +90,7 @@ impl Role {
         Self::Rekey,
         Self::Join,
         Self::Reader,
+        Self::Snapshots,
         Self::Operator,
     ];
 
@@ -105,6 +108,7 @@ impl Role {
             Self::Rekey => "rekey",
             Self::Join => "join",
             Self::Reader => "reader",
+            Self::Snapshots => "snapshots",
             Self::Operator => "operator",
         }
     }
@@ -120,16 +124,16 @@ impl Role {
     pub const fn reads(self) -> &'static [Topic] {
         use Topic::{
             Balances, BillsLines, Books, Breaks, Commands, Credits, Days, DaysAligned, Events0, Events1,
-            Events2, IngestState, Journal, Matches, ReconSides, ReconState, Rejected,
+            Events2, IngestState, Journal, Matches, ReconSides, ReconState, Rejected, Snapshots,
         };
         match self {
-            Self::Ingest => &[Days, Events0, Events1, Events2, IngestState, Books],
-            Self::Posting => &[Credits, Commands, Journal, Books],
-            Self::Settlement => &[DaysAligned, Journal, Balances, Books],
+            Self::Ingest => &[Days, Events0, Events1, Events2, IngestState, Books, Snapshots],
+            Self::Posting => &[Credits, Commands, Journal, Books, Snapshots],
+            Self::Settlement => &[DaysAligned, Journal, Balances, Books, Snapshots],
             Self::Mirror => &[Balances],
-            Self::Rekey => &[BillsLines, Journal, ReconState, Books],
-            Self::Join => &[ReconSides, Matches, Breaks, Books],
-            Self::Reader => Topic::ALL,
+            Self::Rekey => &[BillsLines, Journal, ReconState, Books, Snapshots],
+            Self::Join => &[ReconSides, Matches, Breaks, Books, Snapshots],
+            Self::Reader | Self::Snapshots => Topic::ALL,
             // Where an event lies is looked up after it was written: others write to the same partitions.
             Self::Sender => &[Events0, Events1, Events2, Journal, Rejected, Books],
             // Which files were imported before is the joining half's state.
@@ -143,7 +147,7 @@ impl Role {
     pub const fn writes(self) -> &'static [Topic] {
         use Topic::{
             Balances, BalancesDaily, BillsLines, BillsRaw, Books, Breaks, Commands, Credits, Days,
-            DaysAligned, Flow, IngestState, Journal, Matches, ReconSides, ReconState, Rejected,
+            DaysAligned, Flow, IngestState, Journal, Matches, ReconSides, ReconState, Rejected, Snapshots,
         };
         match self {
             Self::Upstream | Self::Sender => &Topic::LANES,
@@ -153,6 +157,7 @@ impl Role {
             Self::Settlement => &[Balances, BalancesDaily, Flow, Days, DaysAligned, Books],
             Self::Rekey => &[ReconState, ReconSides, Books],
             Self::Join => &[Matches, Breaks, Books],
+            Self::Snapshots => &[Snapshots],
             Self::Mirror | Self::Reader | Self::Operator => &[],
         }
     }
@@ -160,7 +165,7 @@ impl Role {
     /// Groups whose positions it reads.
     fn observes(self) -> impl Iterator<Item = Self> {
         let observed = move |of: &Self| match self {
-            Self::Reader => of.is_processor(),
+            Self::Reader | Self::Snapshots => of.is_processor(),
             Self::Importer => *of == Self::Join,
             // It holds the low lane back while they are late.
             Self::Ingest => matches!(of, Self::Posting | Self::Settlement),

@@ -29,6 +29,7 @@ use crate::log::{
     Transaction,
 };
 use crate::processor::{Input, Processor, Stop};
+use crate::store::Label;
 use crate::throttle::Throttle;
 use schemas::batch::Hash;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -246,6 +247,7 @@ pub struct Worker<P: Processor> {
     /// Whether the outcome of the session's last commit is unknown: it may not be used again.
     doubtful: bool,
     run: Option<Run<P>>,
+    from_snapshots: u64,
 }
 
 /// What lives from an assignment to the next.
@@ -311,7 +313,18 @@ impl<P: Processor> Worker<P> {
             transactional_id: transactional_id(group, name),
             slots: processor.slots(),
         };
-        Self { processor, log, member, options, checkpoints, session: None, doubtful: false, run: None }
+        let (session, run) = (None, None);
+        Self {
+            processor,
+            log,
+            member,
+            options,
+            checkpoints,
+            session,
+            doubtful: false,
+            run,
+            from_snapshots: 0,
+        }
     }
 
     /// Takes its place in the group, as the first step would. Members that have all done so before they restore share
@@ -411,6 +424,19 @@ impl<P: Processor> Worker<P> {
     pub fn mark(&self, slot: u32) -> Option<(u64, Vec<(TopicPartition, Offset)>)> {
         let slot = self.run.as_ref().filter(|run| run.restored)?.slots.get(&slot)?;
         Some((slot.batch, slot.inputs.iter().map(|input| (input.at, input.position)).collect()))
+    }
+
+    /// How many slots it has restored from snapshots in the log.
+    #[must_use]
+    pub const fn snapshots_used(&self) -> u64 {
+        self.from_snapshots
+    }
+
+    /// What the state of a slot holds of the log, as a checkpoint would say it; where replay of the slot's own changelog
+    /// goes on is left at 0.
+    #[must_use]
+    pub fn label(&self, slot: u32) -> Option<Label> {
+        Some(self.run.as_ref().filter(|run| run.restored)?.slots.get(&slot)?.label(0))
     }
 
     /// Whether every slot of its assignment is restored.

@@ -1,6 +1,7 @@
 //! Restore, in the order of ARCHITECTURE rule 1: the transactional id is taken (by `join`), then committed positions,
 //! then the changelog's raw end as the goal, then replay until the reader's own position reaches it, then the last
-//! batch against the committed positions. Checkpoints only shorten the replay; a doubtful one is dropped. One that lies
+//! batch against the committed positions. Checkpoints only shorten the replay; a doubtful one is dropped, and the
+//! newest snapshot in the log takes its place ([`crate::snapshot`]). A checkpoint that lies
 //! ahead of the log proves that a part of the log is lost, as it was written only when its windows were durable: it stops
 //! its slot. One slot a step, so that whoever drives the worker can do something else between two slots.
 //!
@@ -14,6 +15,7 @@ use super::{InputRun, Metadata, Now, Progress, Run, SlotRun, Worker, WorkerError
 use crate::faults;
 use crate::log::{FetchLimit, Isolation, LogError, Offset, Position, TopicPartition};
 use crate::processor::{Assigned, Changelog, Input, Processor, SlotState, Stop};
+use crate::snapshot::{self, Owner};
 use crate::store::Label;
 use schemas::batch::{self, Hash};
 
@@ -299,7 +301,7 @@ impl<P: Processor> Worker<P> {
     fn load_checkpoint(
         &mut self,
         slot: u32,
-        at: String,
+        at: &str,
         committed: &Committed,
     ) -> Result<Option<(P::Slot, Label)>, Stop> {
         let Some(label) = self.checkpoints.latest(slot) else { return Ok(None) };
@@ -307,7 +309,7 @@ impl<P: Processor> Worker<P> {
         let loaded = match contradiction(&label, committed.metadata.as_ref()) {
             // What an observer has kept may be newer than its look at the positions; only an owner's proves a loss.
             Some(why) if self.options.observing => Err(why),
-            Some(why) => return Err(Stop { slot, at, why }),
+            Some(why) => return Err(Stop { slot, at: at.to_owned(), why }),
             None => self.checkpoints.load(slot, &mut state),
         };
         match loaded {
@@ -317,6 +319,64 @@ impl<P: Processor> Worker<P> {
                 self.checkpoints.discard(slot);
                 Ok(None)
             }
+        }
+    }
+
+    /// Loads the newest snapshot that the log's positions have passed.
+    fn load_snapshot(&self, slot: u32, committed: &Committed) -> Result<Option<(P::Slot, Label)>, LogError> {
+        if committed.metadata.is_none() {
+            return Ok(None);
+        }
+        let (log, owner) = (self.log.as_ref(), Owner { processor: self.processor.name(), slot });
+        for found in snapshot::find(log, owner)? {
+            // One that is ahead was written after an observer looked at the positions.
+            if contradiction(&found.label, committed.metadata.as_ref()).is_some() {
+                continue;
+            }
+            let mut state = self.processor.open(slot);
+            match snapshot::load(log, owner, &found, &mut state)? {
+                Ok(()) => {
+                    let batch = found.label.batch;
+                    tracing::info!(processor = owner.processor, slot, batch, "restoring from a snapshot");
+                    return Ok(Some((state, found.label)));
+                }
+                Err(why) => {
+                    tracing::warn!(processor = owner.processor, slot, why, "snapshot passed over");
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where a replay may begin, the one that reads least first: what was seen before, or else the checkpoint. The
+    /// others are asked for when it is of no use, see [`Self::next_start`].
+    fn first_start(
+        &mut self,
+        slot: u32,
+        seen: Option<(P::Slot, Label)>,
+        at: &str,
+        committed: &Committed,
+    ) -> Result<Option<Start<P::Slot>>, Stop> {
+        let loaded = match seen {
+            Some(seen) => Some(seen),
+            None => self.load_checkpoint(slot, at, committed)?,
+        };
+        Ok(loaded.map(|(state, label)| Start { state, label, kept: true }))
+    }
+
+    /// Where it may begin after that.
+    fn next_start(&mut self, slot: u32, committed: &Committed) -> Result<Option<Start<P::Slot>>, LogError> {
+        let loaded = self.load_snapshot(slot, committed)?;
+        self.from_snapshots += u64::from(loaded.is_some());
+        Ok(loaded.map(|(state, label)| Start { state, label, kept: false }))
+    }
+
+    /// A start that the log contradicts.
+    fn drop_start(&mut self, slot: u32, kept: bool, stop: &Stop) {
+        let what = if kept { "checkpoint" } else { "snapshot" };
+        tracing::warn!(slot, at = stop.at, why = stop.why, "{what} contradicts the log, dropped");
+        if kept {
+            self.checkpoints.discard(slot);
         }
     }
 
@@ -335,46 +395,37 @@ impl<P: Processor> Worker<P> {
             return Ok(Rebuilt::Stopped(Stop { slot, at: changelog.to_string(), why: setting }));
         }
         let goal = self.log.watermarks(changelog, Isolation::Uncommitted)?;
-        let loaded = match seen.map_or_else(
-            || self.load_checkpoint(slot, changelog.to_string(), committed),
-            |seen| Ok(Some(seen)),
-        ) {
-            Ok(loaded) => loaded,
+        let mut start = match self.first_start(slot, seen, &changelog.to_string(), committed) {
+            Ok(Some(start)) => Some(start),
+            Ok(None) => self.next_start(slot, committed)?,
             Err(stop) => return Ok(Rebuilt::Stopped(stop)),
         };
-        if let Some((state, label)) = loaded
-            && label.changelog_offset <= goal.high
-        {
-            let last = Last { epoch: label.epoch, batch: label.batch, hash: label.hash, input: None };
-            let replay = Replay { slot, changelog, from: label.changelog_offset, goal: goal.high };
-            match self.replay_own(state, &replay, Some(last), at, committed)? {
-                Rebuilt::Stopped(stop) => {
-                    tracing::warn!(
-                        slot,
-                        at = stop.at,
-                        why = stop.why,
-                        "checkpoint contradicts the log, dropped"
-                    );
-                    self.checkpoints.discard(slot);
+        while let Some(Start { state, label, kept }) = start {
+            if label.changelog_offset <= goal.high {
+                let last = Last { epoch: label.epoch, batch: label.batch, hash: label.hash, input: None };
+                let replay = Replay { slot, changelog, from: label.changelog_offset, goal: goal.high };
+                match self.replay_own(state, &replay, (Some(last), !kept), at, committed)? {
+                    Rebuilt::Stopped(stop) => self.drop_start(slot, kept, &stop),
+                    other => return Ok(other),
                 }
-                other => return Ok(other),
             }
+            start = if kept { self.next_start(slot, committed)? } else { None };
         }
         let replay = Replay { slot, changelog, from: goal.low, goal: goal.high };
         let state = self.processor.open(slot);
-        self.replay_own(state, &replay, None, at, committed)
+        let rebuilt = self.replay_own(state, &replay, (None, true), at, committed)?;
+        Ok(rebuilt.explained(goal.low))
     }
 
     fn replay_own(
         &mut self,
         mut state: P::Slot,
         replay: &Replay,
-        mut last: Option<Last>,
+        // `full`: no checkpoint holds what was replayed.
+        (mut last, mut full): (Option<Last>, bool),
         at: &[TopicPartition],
         committed: &Committed,
     ) -> Result<Rebuilt<P::Slot>, WorkerError> {
-        // Whether no checkpoint holds what was replayed.
-        let mut full = last.is_none();
         if self.observed(last.as_ref(), committed) {
             return Ok(Rebuilt::Done { state, records: 0, full, to: replay.from });
         }
@@ -487,29 +538,28 @@ impl<P: Processor> Worker<P> {
             }
         }
         let first = at.first().map(ToString::to_string).unwrap_or_default();
-        let loaded =
-            match seen.map_or_else(|| self.load_checkpoint(slot, first, committed), |seen| Ok(Some(seen))) {
-                Ok(loaded) => loaded,
-                Err(stop) => return Ok(Rebuilt::Stopped(stop)),
-            };
-        if let Some((state, label)) = loaded {
+        let mut start = match self.first_start(slot, seen, &first, committed) {
+            Ok(Some(start)) => Some(start),
+            Ok(None) => self.next_start(slot, committed)?,
+            Err(stop) => return Ok(Rebuilt::Stopped(stop)),
+        };
+        while let Some(Start { state, label, kept }) = start {
             match self.replay_inputs(state, slot, &label.positions, at, committed)? {
-                Rebuilt::Stopped(stop) => {
-                    let (at, why) = (stop.at, stop.why);
-                    tracing::warn!(slot, at, why, "checkpoint contradicts the log, dropped");
-                    self.checkpoints.discard(slot);
-                }
+                Rebuilt::Stopped(stop) => self.drop_start(slot, kept, &stop),
                 Rebuilt::Done { state, records, to, .. } => {
-                    return Ok(Rebuilt::Done { state, records, full: false, to });
+                    return Ok(Rebuilt::Done { state, records, full: !kept, to });
                 }
                 waiting => return Ok(waiting),
             }
+            start = if kept { self.next_start(slot, committed)? } else { None };
         }
         let mut low = Vec::with_capacity(at.len());
         for at in at {
             low.push((*at, self.log.watermarks(*at, Isolation::Committed)?.low));
         }
-        self.replay_inputs(self.processor.open(slot), slot, &low, at, committed)
+        let begins = low.iter().map(|(_, low)| *low).max().unwrap_or(0);
+        let rebuilt = self.replay_inputs(self.processor.open(slot), slot, &low, at, committed)?;
+        Ok(rebuilt.explained(begins))
     }
 
     fn replay_inputs(
@@ -605,6 +655,29 @@ enum Rebuilt<S> {
     },
     Blocked(TopicPartition),
     Stopped(Stop),
+}
+
+impl<S> Rebuilt<S> {
+    /// Says what is missing where a replay began at the first record that is held, and that is not the first there was.
+    fn explained(self, low: Offset) -> Self {
+        match self {
+            Self::Stopped(Stop { slot, at, why }) if low > 0 => {
+                let why = format!(
+                    "{why} (what is held begins at offset {low}, and neither a checkpoint nor a snapshot of slot {slot} holds what was before)"
+                );
+                Self::Stopped(Stop { slot, at, why })
+            }
+            other => other,
+        }
+    }
+}
+
+/// A state from which a replay may begin.
+struct Start<S> {
+    state: S,
+    label: Label,
+    /// Whether a checkpoint holds it.
+    kept: bool,
 }
 
 struct Replay {

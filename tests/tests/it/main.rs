@@ -27,6 +27,7 @@ mod positions;
 mod proof;
 mod record_sizes;
 mod simulation;
+mod snapshots;
 mod tidy;
 mod tidy_builds;
 mod tidy_docs;

@@ -41,6 +41,7 @@ struct Shown {
     old_checkpoints: u64,
     skewed: u64,
     verified: u64,
+    from_snapshots: u64,
     restarts: u64,
     lost_checkpoints: u64,
     fenced: u64,
@@ -62,6 +63,7 @@ impl Shown {
         self.old_checkpoints += other.old_checkpoints;
         self.skewed += other.skewed;
         self.verified += other.verified;
+        self.from_snapshots += other.from_snapshots;
         self.lost_checkpoints += other.lost_checkpoints;
         self.fenced += other.fenced;
         self.hung_in_windows += other.hung_in_windows;
@@ -202,17 +204,20 @@ fn check(world: &mut World, history: &History) -> Shown {
     let live = world.states();
     let slots: u32 = 4 * COUNTS.internal + COUNTS.events;
     assert_eq!(live.len() as u32, slots, "every slot is owned");
+    let from_snapshots = world.snapshots_used();
     world.lose_all_checkpoints();
     let rebuilt = world.restored();
     for (slot, pairs) in &live {
-        assert!(rebuilt.get(slot) == Some(pairs), "{slot:?}: the state is not its replay");
+        assert!(rebuilt.get(slot) == Some(pairs), "{slot:?}: the state restored is not the one that was");
     }
+    world.verify_all();
     let mut shown = Shown {
         log: world.sim().counters(),
         restarts: world.restarts,
         old_checkpoints: world.old_checkpoints,
         skewed: world.skewed,
         verified: world.verified,
+        from_snapshots,
         lost_checkpoints: world.lost_checkpoints,
         fenced: world.fenced,
         hung_in_windows: world.hung_in_windows,
@@ -357,6 +362,7 @@ fn the_books_are_right_under_every_fault() {
         ("days closed", shown.days_closed),
         ("outcomes", shown.outcomes.values().sum()),
         ("states built again in the middle", shown.verified),
+        ("slots restored from snapshots", shown.from_snapshots),
     ];
     counts.into_iter().for_each(|(what, times)| proof.count(what, times));
     assert_none(&failed);
@@ -404,6 +410,7 @@ fn everything_was_shown(shown: &Shown, count: u64) {
         ("went back to earlier checkpoints", shown.old_checkpoints),
         ("had another clock", shown.skewed),
         ("was built again in the middle", shown.verified),
+        ("was restored from a snapshot in the middle", shown.from_snapshots),
         ("hung in a window", shown.hung_in_windows),
         ("woke up too late", shown.woke_too_late),
     ];

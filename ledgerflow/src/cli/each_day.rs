@@ -1,0 +1,107 @@
+//! `snapshot --each-day`: a round of snapshots now and whenever a business day has closed, until Ctrl-C or until what runs
+//! on the directory ends.
+
+use super::args::{self, Output};
+use super::ask::Asked;
+use super::commands::{WrongUse, show};
+use super::output;
+use crate::config::{LogKind, Settings};
+use crate::query::{Answer, Ending, Question};
+use crate::socket;
+use anyhow::{Context, bail};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use stream::clock::monotonic_us;
+
+/// How often signals are looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// How often days are, microseconds.
+const DAYS_US: i64 = 1_000_000;
+
+/// Takes rounds until told to end. Exit code 3 with the first round in which a state differs from its replay.
+///
+/// # Errors
+/// Nobody answers the first question; writing failed.
+pub fn each_day(settings: &Settings, options: &args::Snapshot, out: Output) -> anyhow::Result<ExitCode> {
+    if out == Output::Csv {
+        return Err(WrongUse("--each-day has no CSV; -o json writes a line a round".to_owned()).into());
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
+    }
+    let round = Question::Snapshot { from_first: options.from_first };
+    let mut asked = Asked::new(settings);
+    if !runs(settings)? {
+        eprintln!("nothing runs on {}: one round", settings.log.dir.display());
+        return show(&asked.ask(&round)?, out);
+    }
+    let mut taken_at: Option<Vec<String>> = None;
+    loop {
+        let looked_us = monotonic_us();
+        if !runs(settings)? {
+            eprintln!("nothing runs on {} any more", settings.log.dir.display());
+            return Ok(ExitCode::SUCCESS);
+        }
+        let closed = asked.ask(&Question::Days).and_then(|answer| closed(&answer));
+        let closed = match closed {
+            Err(why) if taken_at.is_some() => {
+                eprintln!("no answer, asked again: {why:#}");
+                taken_at.clone().unwrap_or_default()
+            }
+            other => other?,
+        };
+        if taken_at.as_ref() != Some(&closed) {
+            let answer = asked.ask(&round)?;
+            match answer.ending {
+                Ending::Done => told(&answer, closed.last(), out)?,
+                Ending::Failed => eprintln!("no round, tried again: {}", answer.message.unwrap_or_default()),
+                _ => return show(&answer, out),
+            }
+            if answer.ending == Ending::Done {
+                taken_at = Some(closed);
+            }
+        }
+        while monotonic_us().saturating_sub(looked_us) < DAYS_US {
+            if stop.load(Ordering::Acquire) {
+                return Ok(ExitCode::SUCCESS);
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+/// Whether there is a pipeline to go beside. One on Kafka may come and go.
+fn runs(settings: &Settings) -> anyhow::Result<bool> {
+    Ok(match settings.log.kind {
+        LogKind::Embedded => socket::ask::<_, Answer>(&settings.log.dir, &Question::Health)?.is_some(),
+        LogKind::Kafka => true,
+    })
+}
+
+/// Days that are closed, the oldest first.
+fn closed(answer: &Answer) -> anyhow::Result<Vec<String>> {
+    let Some(days) = answer.tables.first().filter(|_| answer.ending == Ending::Done) else {
+        bail!(answer.message.clone().unwrap_or_else(|| "no answer".to_owned()));
+    };
+    let closed = days.values().filter(|day| day["state"] == "CLOSED");
+    Ok(closed.filter_map(|day| Some(day["day"].as_str()?.to_owned())).collect())
+}
+
+/// A round in a line.
+fn told(answer: &Answer, day: Option<&String>, out: Output) -> anyhow::Result<()> {
+    let said = answer.message.as_deref().unwrap_or_default();
+    let line = match out {
+        Output::Json => {
+            let slots: Vec<_> = answer.tables.iter().flat_map(crate::cli::output::Table::values).collect();
+            serde_json::json!({ "closed": day, "slots": slots }).to_string()
+        }
+        _ => match day {
+            Some(day) => format!("{day} is closed: {said}"),
+            None => format!("no day is closed yet: {said}"),
+        },
+    };
+    Ok(output::print(format!("{line}\n").as_bytes())?)
+}
