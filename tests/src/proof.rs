@@ -79,6 +79,11 @@ pub const PROMISES: &[Promise] = &[
         suites: &["simulation, credits lost"],
     },
     Promise {
+        what: "A record that nobody can read stops its slot alone, and nothing is missing once it is taken out",
+        goal: "5,000 seeds",
+        suites: &["simulation, poison"],
+    },
+    Promise {
         what: "`kill -9` of the process at any point, embedded log; a day closes in each round",
         goal: "20 kills at each point of each processor",
         suites: &["kills, embedded"],

@@ -137,7 +137,7 @@ impl Role {
             // Where an event lies is looked up after it was written: others write to the same partitions.
             Self::Sender => &[Events0, Events1, Events2, Journal, Rejected, Books],
             // Which files were imported before is the joining half's state.
-            Self::Importer => &[ReconSides, Books],
+            Self::Importer => &[ReconSides, Books, Snapshots],
             Self::Upstream | Self::Operator => &[],
         }
     }

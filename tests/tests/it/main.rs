@@ -23,6 +23,7 @@ mod kafka_rights;
 mod main_job;
 #[cfg(feature = "kafka")]
 mod observability;
+mod poison;
 mod positions;
 mod proof;
 mod record_sizes;

@@ -3,6 +3,7 @@
 //! `SEEDS` many are run (2,000), from `SEED` on (0). What a seed does is its plan ([`ledgerflow_tests::plan`]). A failed
 //! seed is made smaller and prints the line that runs it again; the same line does the same again.
 
+use crate::poison::Poison;
 use audit::AuditLimit;
 use ingest::principals::Writers;
 use ledgerflow::runtime::Setup;
@@ -32,7 +33,7 @@ const COUNTS: PartitionCounts = PartitionCounts { events: 2, internal: 3 };
 
 /// What the seeds showed, together.
 #[derive(Default)]
-struct Shown {
+pub struct Shown {
     log: SimCounters,
     crashes: Crashed,
     /// Fewest windows that a seed committed under its faults, and all of them.
@@ -42,12 +43,12 @@ struct Shown {
     skewed: u64,
     verified: u64,
     from_snapshots: u64,
-    restarts: u64,
+    pub restarts: u64,
     lost_checkpoints: u64,
     fenced: u64,
     hung_in_windows: u64,
     woke_too_late: u64,
-    days_closed: u64,
+    pub days_closed: u64,
     outcomes: BTreeMap<String, u64>,
     with_others: BTreeMap<String, u64>,
     cases: BTreeMap<&'static str, u64>,
@@ -148,9 +149,19 @@ fn misfortune(world: &mut World, plan: &Plan, prng: &mut Prng) {
     }
 }
 
-/// Runs a plan up to its rest: traffic with faults, the day's end, everything worked off. Before the day's end,
-/// `lose_credits` in a thousand records of `credits` vanish. Returns the windows that were committed under faults too.
-fn run(casts: &[Cast; 2], plan: &Plan, crashes: &Crashes, lose_credits: u64) -> (World, History, u64) {
+/// What happens to the log beside its faults, and no log may do.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Harm {
+    /// So many in a thousand records of `credits` vanish before the day's end.
+    pub lose_credits: u64,
+    /// A record that nobody can read, in the middle of the traffic.
+    pub poison: bool,
+}
+
+/// Runs a plan up to its rest: traffic with faults, the day's end, everything worked off. Returns the windows that were
+/// committed under faults too.
+fn run(casts: &[Cast; 2], plan: &Plan, crashes: &Crashes, harm: Harm) -> (World, History, u64) {
+    let Harm { lose_credits, poison } = harm;
     let mut prng = plan.own("run");
     let cut_over = parse_instant(CUT_OVER).unwrap();
     let begins = cut_over - 1_000_000 - prng.below(5_000_000) as i64;
@@ -158,7 +169,11 @@ fn run(casts: &[Cast; 2], plan: &Plan, crashes: &Crashes, lose_credits: u64) -> 
     let history = History::new(plan);
     let armed = arm(plan, crashes);
     let mut bill: Vec<OutRecord> = Vec::new();
-    for arrival in &history.arrivals {
+    let mut poisoned = None;
+    for (number, arrival) in history.arrivals.iter().enumerate() {
+        if poison && number == history.arrivals.len() / 3 {
+            poisoned = Some(Poison::put(&mut world, &mut plan.own("poison")));
+        }
         // What is sent after the day's end shows what is missing before.
         world.lose_credits = if world.business_us() < cut_over - 100_000 { lose_credits } else { 0 };
         match arrival.clone() {
@@ -188,6 +203,11 @@ fn run(casts: &[Cast; 2], plan: &Plan, crashes: &Crashes, lose_credits: u64) -> 
     // Requests may have been lost too: time for some more.
     // What waits for an event that never comes does so for 10 seconds.
     world.run_for(if lose_credits > 0 { 40_000_000 } else { 12_000_000 });
+    if let Some(poison) = poisoned {
+        poison.stops_its_slot_alone(&world);
+        poison.is_taken_out(&mut world);
+        world.run_for(40_000_000);
+    }
     (world, history, windows)
 }
 
@@ -233,9 +253,9 @@ fn check(world: &mut World, history: &History) -> Shown {
     shown
 }
 
-fn one(casts: &[Cast; 2], plan: &Plan, lose_credits: u64) -> Shown {
+fn one(casts: &[Cast; 2], plan: &Plan, harm: Harm) -> Shown {
     let crashes = Crashes::default();
-    let (mut world, history, windows) = run(casts, plan, &crashes, lose_credits);
+    let (mut world, history, windows) = run(casts, plan, &crashes, harm);
     let mut shown = check(&mut world, &history);
     shown.crashes = crashes.take();
     (shown.windows, shown.fewest_windows) = (windows, Some(windows));
@@ -243,14 +263,14 @@ fn one(casts: &[Cast; 2], plan: &Plan, lose_credits: u64) -> Shown {
 }
 
 /// What a plan showed, or what went wrong.
-fn outcome(casts: &[Cast; 2], plan: &Plan, lose_credits: u64) -> Result<Shown, String> {
-    catch_unwind(AssertUnwindSafe(|| one(casts, plan, lose_credits))).map_err(|why| {
+fn outcome(casts: &[Cast; 2], plan: &Plan, harm: Harm) -> Result<Shown, String> {
+    catch_unwind(AssertUnwindSafe(|| one(casts, plan, harm))).map_err(|why| {
         let text = why.downcast_ref::<String>().cloned();
         text.or_else(|| why.downcast_ref::<&str>().map(|t| (*t).to_owned())).unwrap_or_default()
     })
 }
 
-fn number(variable: &str) -> Option<u64> {
+pub fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: expected a number")))
 }
@@ -265,14 +285,14 @@ fn plan_of(seed: u64) -> Plan {
 
 /// What runs a plan again, and nothing else.
 fn again(plan: &Plan, test: &str) -> String {
-    format!("{} make test TESTS=simulation::{test}", plan.again())
+    format!("{} make test TESTS={test}", plan.again())
 }
 
 /// Seeds that failed: what runs each again, and what went wrong.
-type Failed = Vec<(String, String)>;
+pub type Failed = Vec<(String, String)>;
 
 /// Runs seeds on two threads; gives what they showed and those that failed, the first of them made smaller.
-fn run_all(seeds: std::ops::Range<u64>, lose_credits: u64, test: &str) -> (Shown, Failed) {
+pub fn run_all(seeds: std::ops::Range<u64>, harm: Harm, test: &str) -> (Shown, Failed) {
     let casts = casts();
     let next = AtomicU64::new(seeds.start);
     let all = Mutex::new((Shown::default(), Vec::new()));
@@ -285,7 +305,7 @@ fn run_all(seeds: std::ops::Range<u64>, lose_credits: u64, test: &str) -> (Shown
                         return;
                     }
                     let plan = plan_of(seed);
-                    match outcome(&casts, &plan, lose_credits) {
+                    match outcome(&casts, &plan, harm) {
                         Ok(shown) => all.lock().unwrap().0.add(&shown),
                         Err(why) => {
                             eprintln!("failed, again with: {}", again(&plan, test));
@@ -300,9 +320,8 @@ fn run_all(seeds: std::ops::Range<u64>, lose_credits: u64, test: &str) -> (Shown
     failed.sort_by_key(|(plan, _)| plan.seed);
     let smaller = |(at, (plan, why)): (usize, (Plan, String))| {
         let shrinks = (at as u64) < number("SHRUNK").unwrap_or(SHRUNK);
-        let plan =
-            if shrinks { plan.shrunk(|plan| outcome(&casts, plan, lose_credits).is_err()) } else { plan };
-        let why = if shrinks { outcome(&casts, &plan, lose_credits).err().unwrap_or(why) } else { why };
+        let plan = if shrinks { plan.shrunk(|plan| outcome(&casts, plan, harm).is_err()) } else { plan };
+        let why = if shrinks { outcome(&casts, &plan, harm).err().unwrap_or(why) } else { why };
         (again(&plan, test), why)
     };
     (shown, failed.into_iter().enumerate().map(smaller).collect())
@@ -320,7 +339,7 @@ const NOT_HERE: [&str; 7] = [
     "late_void",
 ];
 
-fn assert_none(failed: &Failed) {
+pub fn assert_none(failed: &Failed) {
     let brief =
         |(again, why): &(String, String)| format!("{again}\n{}", why.chars().take(1500).collect::<String>());
     assert!(
@@ -336,7 +355,11 @@ fn assert_none(failed: &Failed) {
 fn the_books_are_right_when_credits_are_lost() {
     let (first, seeds) = (number("SEED").unwrap_or(0), number("SEEDS").unwrap_or(SEEDS_DEFAULT));
     let count = (seeds / 10).max(1);
-    let (shown, failed) = run_all(first..first + count, 100, "the_books_are_right_when_credits_are_lost");
+    let (shown, failed) = run_all(
+        first..first + count,
+        Harm { lose_credits: 100, ..Harm::default() },
+        "simulation::the_books_are_right_when_credits_are_lost",
+    );
     println!("{count} seeds: {} records lost, {} restarts", shown.log.records_lost, shown.restarts);
     let mut proof = Proof::of("simulation, credits lost");
     let counts = [("seeds", count), ("records lost", shown.log.records_lost), ("restarts", shown.restarts)];
@@ -351,7 +374,8 @@ fn the_books_are_right_when_credits_are_lost() {
 fn the_books_are_right_under_every_fault() {
     let started = stream::clock::monotonic_us();
     let (first, count) = (number("SEED").unwrap_or(0), number("SEEDS").unwrap_or(SEEDS_DEFAULT));
-    let (shown, failed) = run_all(first..first + count, 0, "the_books_are_right_under_every_fault");
+    let (shown, failed) =
+        run_all(first..first + count, Harm::default(), "simulation::the_books_are_right_under_every_fault");
     let seconds = (stream::clock::monotonic_us() - started) / 1_000_000;
     println!("{count} seeds in {seconds} s\n{}", told(&shown));
     let mut proof = Proof::of("simulation");
@@ -456,7 +480,7 @@ fn a_seed_does_the_same_again() {
     for seed in [2, 5, 9] {
         let digest = || {
             let (mut world, history, _) =
-                run(&casts, &Plan::draw(seed, &BTreeSet::new(), None), &Crashes::default(), 0);
+                run(&casts, &Plan::draw(seed, &BTreeSet::new(), None), &Crashes::default(), Harm::default());
             check(&mut world, &history);
             (world.sim().digest(), world.restarts)
         };
@@ -469,7 +493,7 @@ fn a_seed_does_the_same_again() {
 fn a_failing_seed_is_made_smaller() {
     let casts = casts();
     let fails = |plan: &Plan| {
-        let shown = one(&casts, plan, 0);
+        let shown = one(&casts, plan, Harm::default());
         shown.outcomes.contains_key("refused:velocity_exceeded")
     };
     let plans = (0..).map(|seed| Plan::draw(seed, &BTreeSet::new(), None));
@@ -529,7 +553,8 @@ fn arrive(world: &mut World, arrival: Arrival) {
 fn slots_whose_positions_are_lost_stop() {
     let casts = casts();
     let quiet = plan::names().filter(|name| !plan::EVENTS.contains(name)).map(str::to_owned).collect();
-    let (mut world, _, _) = run(&casts, &Plan::draw(1, &quiet, Some(150)), &Crashes::default(), 0);
+    let (mut world, _, _) =
+        run(&casts, &Plan::draw(1, &quiet, Some(150)), &Crashes::default(), Harm::default());
     world.stops_expected = true;
     for (number, name) in (1..).zip(plan::PROCESSORS) {
         world.lose_all_checkpoints();
