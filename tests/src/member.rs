@@ -149,6 +149,10 @@ fn replay<P: Processor>(
         }
         let fetched = reader.poll(one).ok()?;
         for record in fetched.iter().flat_map(|fetch| &fetch.records) {
+            // The position before was not yet at the end, and what comes next may lie behind it.
+            if done(seen, record.offset) {
+                return Some(record.offset);
+            }
             processor.replay(state, at, record).unwrap();
             seen += 1;
         }

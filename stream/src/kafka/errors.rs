@@ -84,6 +84,17 @@ pub(super) fn needing(what: &str, error: &KafkaError, operation: Operation, of: 
     judged(format!("{what}: {error}{lacking}"), error)
 }
 
+/// Records were not delivered. An idempotent producer gets its id where it may write to a topic, any one: who may write to
+/// none is told that the cluster does not let him.
+pub(super) fn appending(what: &str, error: &KafkaError, topics: &str) -> LogError {
+    let code = match error.rdkafka_error_code() {
+        Some(Code::ClusterAuthorizationFailed) => Some(Code::TopicAuthorizationFailed),
+        other => other,
+    };
+    let lacking = code.map(|code| lacking(code, Operation::Write, topics)).unwrap_or_default();
+    judged(format!("{what}: {error}{lacking}"), error)
+}
+
 fn judged(text: String, error: &KafkaError) -> LogError {
     match error.rdkafka_error_code() {
         Some(code) if is_final(code) => LogError::Io(text),

@@ -409,25 +409,30 @@ impl Log for KafkaLog {
         records.iter().try_for_each(|record| self.known(record.to).map(drop))?;
         producer.settle();
         producer.seen.clear();
-        producer
-            .send(self.options(), &records)
-            .map_err(|Unsent { record, error }| errors::asked(&format!("record to {record}"), &error))?;
-        // The crate's own flush looks every 100 ms only.
-        if !producer.flush(self.patience()) {
-            return Err(LogError::Retriable(
-                "append: the broker has not acknowledged everything in time".to_owned(),
-            ));
-        }
-        producer.settle();
-        match producer.seen.undelivered() {
-            None => Ok(self.shared.sequences.next()),
-            Some(error) => {
-                let topics: BTreeSet<String> =
-                    records.iter().map(|record| self.options().topic(record.to.topic)).collect();
-                let topics = topics.into_iter().collect::<Vec<_>>().join(", ");
-                Err(errors::needing("append", &error, Operation::Write, &topics))
+        let (what, error) = match producer.send(self.options(), &records) {
+            Err(Unsent { record, error }) => (format!("record to {record}"), error),
+            // The crate's own flush looks every 100 ms only.
+            Ok(()) if !producer.flush(self.patience()) => {
+                let why = "append: the broker has not acknowledged everything in time";
+                return Err(LogError::Retriable(why.to_owned()));
             }
+            Ok(()) => {
+                producer.settle();
+                match producer.seen.undelivered() {
+                    None => return Ok(self.shared.sequences.next()),
+                    Some(error) => ("append".to_owned(), error),
+                }
+            }
+        };
+        // A producer that has failed for good gives up what it holds, and takes nothing any more.
+        let for_good = producer.failed_for_good();
+        if for_good.is_some() {
+            *appends = None;
         }
+        let topics: BTreeSet<String> =
+            records.iter().map(|record| self.options().topic(record.to.topic)).collect();
+        let topics = topics.into_iter().collect::<Vec<_>>().join(", ");
+        Err(errors::appending(&what, &for_good.unwrap_or(error), &topics))
     }
 
     fn durable(&self) -> u64 {

@@ -224,6 +224,13 @@ impl Producer {
     }
 
     /// Waits until every record is with the broker, or has failed.
+    /// Why it has failed for good, if it has: then records fail of being given up, which does not say why.
+    pub(super) fn failed_for_good(&self) -> Option<KafkaError> {
+        let (code, why) = self.client.client.client().fatal_error()?;
+        tracing::warn!(%code, why, "the producer has failed for good, the next one takes its place");
+        Some(KafkaError::MessageProduction(code))
+    }
+
     pub(super) fn flush(&self, wait: Duration) -> bool {
         ffi::flush(self.native(), wait)
     }

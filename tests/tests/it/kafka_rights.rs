@@ -98,6 +98,43 @@ fn attempt(broker: &Broker, options: &Options, to: Topic) -> Result<(), String> 
     }
 }
 
+/// Who may write to one topic alone loses that leave. Its client fails for good, as there is no topic left for which it could
+/// get a producer's id; with the leave back, the same log writes again.
+#[test]
+fn a_writer_whose_client_has_failed_for_good_writes_again() {
+    let broker = Broker::shared();
+    let options = set_up(&broker);
+    let log = open(&broker, &options, Role::Snapshots);
+    let to = TopicPartition::new(Topic::Snapshots, 0);
+    let (resource, name, operation) = (Resource::Topic, options.topic(Topic::Snapshots), Operation::Write);
+    let needed = format!("needed: Write on topic {name}");
+    let write = [Acl { resource, name, operation }];
+    // What an append comes to, once it comes to that three times running.
+    let becomes = |wanted: bool| {
+        let (mut running, mut last) = (0, String::new());
+        for _ in 0..200 {
+            let part = OutRecord::new(to, Bytes::from_static(b"part")).keyed("key");
+            let outcome = log.append(vec![part]);
+            let as_wanted = match &outcome {
+                Ok(_) => wanted,
+                Err(error) => !wanted && error.to_string().contains(&needed),
+            };
+            running = if as_wanted { running + 1 } else { 0 };
+            last = format!("{outcome:?}");
+            if running == 3 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("never {wanted}: {last}");
+    };
+    becomes(true);
+    rights::take(&broker, Role::Snapshots.name(), &write);
+    becomes(false);
+    rights::give(&broker, Role::Snapshots.name(), &write);
+    becomes(true);
+}
+
 #[test]
 fn nobody_writes_what_is_anothers_and_what_lacks_is_named() {
     let broker = Broker::shared();
