@@ -16,6 +16,8 @@ MINUTES ?= 10
 # What each lap of `make soak` does: kills of the real process at each fault point, seeds of the simulation.
 ROUNDS ?= 10
 SEEDS ?= 2000
+# How long each run of the histories takes; there are `ROUNDS` of them on each log. (`SECONDS` is a variable of bash itself.)
+HISTORY_SECONDS ?= 120
 # Which fuzz targets, and how long each is run in `make soak`.
 TARGETS ?=
 FUZZ_MINUTES ?= 5
@@ -68,16 +70,16 @@ test-containers: ## Run the tests on Kafka and Redis with both in containers (TE
 test-compose: ## Bring up the stack of compose/kafka.yml on a container engine, lose a container, check the books
 	@TEST_COMPOSE=1 $(CARGO) test --locked --profile fast --workspace -- compose_stack:: --nocapture
 
-# Tests of the module `simulation` read SEED and SEEDS, those of `kill` and `kafka` SEED and ROUNDS, those of
-# `kafka_late_end`, `kafka_faults`, `kafka_rights` and `mirror` ROUNDS; without them they do little, and always the same.
+# Tests of the module `simulation` read SEED and SEEDS, those of `kill` and `kafka` SEED and ROUNDS, those of `histories` these and
+# HISTORY_SECONDS, those of `kafka_late_end`, `kafka_faults`, `kafka_rights` and `mirror` ROUNDS; without them they do little, and always the same.
 # A failure prints the line that does it again.
-soak: contracts ## Simulate and kill with new seeds, fill a disk, fail a broker's network, fuzz, mutate, try the contracts (MINUTES=10 SEEDS=2000 ROUNDS=10)
+soak: contracts ## Simulate and kill with new seeds, check histories of clients, fill a disk, fail a broker's network, fuzz, mutate, try the contracts (MINUTES=10 SEEDS=2000 ROUNDS=10)
 	@$(MAKE) --no-print-directory fuzz MINUTES=$(FUZZ_MINUTES)
 	@$(MAKE) --no-print-directory mutants SHARD=$$((RANDOM % $(SHARDS)))/$(SHARDS)
 	@mkdir -p target/ci; \
-	while export SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') SEEDS=$(SEEDS) ROUNDS=$(ROUNDS); do \
+	while export SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') SEEDS=$(SEEDS) ROUNDS=$(ROUNDS) HISTORY_SECONDS=$(HISTORY_SECONDS); do \
 		echo "soak: SEED=$$SEED SEEDS=$$SEEDS ROUNDS=$$ROUNDS"; \
-		$(CARGO) test --locked --profile fast --workspace -- simulation:: kill:: full:: kafka:: kafka_late_end:: kafka_faults:: mirror:: 2>&1 | tee target/ci/soak.log; \
+		$(CARGO) test --locked --profile fast --workspace -- simulation:: kill:: histories:: full:: kafka:: kafka_late_end:: kafka_faults:: mirror:: 2>&1 | tee target/ci/soak.log; \
 		.ci/summary target/ci/soak.log; \
 		if [ $$SECONDS -ge $$((60 * $(MINUTES))) ]; then break; fi; \
 	done

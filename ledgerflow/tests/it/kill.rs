@@ -54,7 +54,8 @@ fn is_of_a_processor(point: Point) -> bool {
     name.starts_with("worker.") || name.starts_with("checkpoint.") || name.ends_with("_append")
 }
 
-fn variable(name: &str) -> Option<u64> {
+/// A number in the environment.
+pub fn variable(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: expected a number")))
 }
