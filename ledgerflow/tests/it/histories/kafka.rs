@@ -88,7 +88,7 @@ fn read_journal(run: &Run, log: &dyn Log, anew: bool) {
             }
             let again = !readers.contains_key(&partition);
             let reader = readers.entry(partition);
-            let reader = reader.or_insert_with(|| Journal::new(partition, Isolation::Uncommitted));
+            let reader = reader.or_insert_with(|| Journal::new(partition, Isolation::Committed));
             let asked = Asked::Journal { partition, again };
             let ended = run.recorder.run(&mut process, asked, || match reader.read_on(log) {
                 Ok(batches) => Ended::Ok(Seen::Batches(batches)),
