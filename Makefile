@@ -26,6 +26,8 @@ FUZZ_MINUTES ?= 5
 FILES ?=
 SHARD ?=
 SHARDS ?= 64
+# Which suites `make soak` runs (all of them without it).
+SUITES ?=
 # Which micro-benchmarks, such as BENCH=posting (all of them without it).
 BENCH ?=
 # Size of `make bench`.
@@ -70,19 +72,12 @@ test-containers: ## Run the tests on Kafka and Redis with both in containers (TE
 test-compose: ## Bring up the stack of compose/kafka.yml on a container engine, lose a container, check the books
 	@TEST_COMPOSE=1 $(CARGO) test --locked --profile fast --workspace -- compose_stack:: --nocapture
 
-# Tests of the module `simulation` read SEED and SEEDS, those of `kill` and `kafka` SEED and ROUNDS, those of `histories` these and
-# HISTORY_SECONDS, those of `kafka_late_end`, `kafka_faults`, `kafka_rights` and `mirror` ROUNDS; without them they do little, and always the same.
-# A failure prints the line that does it again.
-soak: contracts ## Simulate and kill with new seeds, check histories of clients, fill a disk, fail a broker's network, fuzz, mutate, try the contracts (MINUTES=10 SEEDS=2000 ROUNDS=10)
-	@$(MAKE) --no-print-directory fuzz MINUTES=$(FUZZ_MINUTES)
-	@$(MAKE) --no-print-directory mutants SHARD=$$((RANDOM % $(SHARDS)))/$(SHARDS)
-	@mkdir -p target/ci; \
-	while export SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') SEEDS=$(SEEDS) ROUNDS=$(ROUNDS) HISTORY_SECONDS=$(HISTORY_SECONDS); do \
-		echo "soak: SEED=$$SEED SEEDS=$$SEEDS ROUNDS=$$ROUNDS"; \
-		$(CARGO) test --locked --profile fast --workspace -- simulation:: kill:: histories:: full:: kafka:: kafka_late_end:: kafka_faults:: mirror:: 2>&1 | tee target/ci/soak.log; \
-		.ci/summary target/ci/soak.log; \
-		if [ $$SECONDS -ge $$((60 * $(MINUTES))) ]; then break; fi; \
-	done
+# Tests of the module `simulation` read SEED and SEEDS, those of `kill`, `kafka` and `power_cuts` SEED and ROUNDS, those of
+# `kafka_late_end`, `kafka_faults`, `kafka_rights`, `kafka_cluster` and `mirror` ROUNDS; without them they do little, and always the same.
+# A failure prints the line that does it again. SUITES="simulation:: fuzz" for some of them.
+soak: ## Simulate, kill, fill a disk, fail a broker's network, fuzz, mutate, with new seeds; write down what was shown (MINUTES=10)
+	@.ci/native
+	@SEEDS=$(SEEDS) ROUNDS=$(ROUNDS) FUZZ_MINUTES=$(FUZZ_MINUTES) SHARDS=$(SHARDS) .ci/soak $(MINUTES) $(SUITES)
 
 # A tool that is not there (exit code 3) is told and left out; everything else counts.
 skipped = if [ $$result -eq 3 ]; then echo "$(1): skipped, it takes $(2)"; else exit $$result; fi

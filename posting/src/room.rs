@@ -5,7 +5,7 @@
 //! beside what is written already. The first record is always taken: `commands` and `credits` are cut so that one fits
 //! by itself ([`CREDITS_BODY_BYTES_MAX`](crate::config::CREDITS_BODY_BYTES_MAX)).
 
-use crate::config::PostingConfig;
+use crate::config::{LEGS_MAX, PostingConfig};
 use crate::overlay::Overlay;
 use crate::velocity;
 use crate::views::{CommandView, Operation};
@@ -35,15 +35,20 @@ const MADE_LEG_BYTES: usize = ACCOUNT_BYTES_MAX + ASSET_BYTES_MAX + LEG_BYTES;
 /// A partition that is told of a refusal.
 const VOID_BYTES: usize = 24;
 /// Bytes of a window that are left to events that have waited, while any waits.
-pub const CONCLUDE_BYTES: usize = 128 << 10;
+pub(crate) const CONCLUDE_BYTES: usize = 128 << 10;
+// One that is as long as may be is among them.
+const _: () = assert!(
+    LEGS_MAX * (MADE_LEG_BYTES + NET_BYTES) + ITEM_BYTES + DETAIL_BYTES + PROPOSAL_BYTES < CONCLUDE_BYTES
+);
 /// A channel in the header: what was sent and taken, the head of its chain, and the mark of what was read.
 const CHANNEL_BYTES: usize = 160;
 /// Accounting dates of one window: the open days.
 const DATES: usize = 3;
 /// Bytes of a leg where it is read, at least: of names with one letter. An item has more.
 const LEAST_BYTES: usize = 13;
-/// No record becomes more than so many times its bytes, its names written twice: a short one needs no counting.
-const TIMES_MAX: usize = 2 + (ITEM_BYTES + LEG_BYTES + NET_BYTES).div_ceil(LEAST_BYTES);
+/// No record becomes more than so many times its bytes, its names written twice: a short one needs no counting. Legs with
+/// the shortest names become the most.
+const TIMES_MAX: usize = 45;
 
 /// Bytes that a record of `topic` may become in the journal, clearing entries and tallies not counted, and the legs
 /// in it. What does not decode counts up to there: taking it finds that out.
@@ -252,6 +257,59 @@ mod tests {
             let of_legs = encoded.encoded_len() + 160 + 3 * LEG_BYTES;
             assert_eq!(becomes(Topic::Commands, &sealed(&[encoded])), (of_legs + more, 3), "{command:?}");
         }
+    }
+
+    /// The shortest that may come: names of one letter, one event, any operation.
+    #[test]
+    fn no_record_becomes_more_than_so_many_times_its_bytes() {
+        use command::Operation::*;
+        let operations = [
+            None,
+            Some(PlaceHold(self::PlaceHold::default())),
+            Some(ReleaseHold(self::ReleaseHold { hold: Some(shortest_event()) })),
+            Some(ApproveAdjustment(self::ApproveAdjustment {
+                proposal: Some(shortest_event()),
+                ..Default::default()
+            })),
+            Some(ResolveSuspense(self::ResolveSuspense::default())),
+        ];
+        let mut most_times = 0;
+        for (legs, operation) in
+            (0..=64).flat_map(|legs| operations.iter().map(move |operation| (legs, operation)))
+        {
+            let amount = Some(1_i128.into());
+            let leg = Leg {
+                account: "a".into(),
+                asset: "C".into(),
+                side: Side::Debit.into(),
+                amount,
+                ..Leg::default()
+            };
+            let command = Command {
+                event: Some(shortest_event()),
+                r#type: "t".into(),
+                subject: "s".into(),
+                rule: "r".into(),
+                book: "b".into(),
+                body_hash: vec![0; 16].into(),
+                occurred_at_us: 1_795_233_600_000_000,
+                accounting_date: 20_778,
+                value_date: 20_778,
+                principal: if operation.is_some() { "p".into() } else { String::new() },
+                leg: vec![leg; legs],
+                operation: operation.clone(),
+                ..Command::default()
+            };
+            let value = sealed(&[CommandItem { item: Some(command_item::Item::Command(command)) }]);
+            let times = most(&config(""), Topic::Commands, &value, 0).div_ceil(value.len());
+            assert!(times <= TIMES_MAX, "{operation:?} with {legs} legs becomes {times} times as long");
+            most_times = most_times.max(times);
+        }
+        assert!(most_times > TIMES_MAX / 2, "{most_times} times at most");
+    }
+
+    fn shortest_event() -> EventKey {
+        EventKey { source: "/".into(), id: "1".into() }
     }
 
     /// What is counted for what an operation says is what the longest takes, and not much more.

@@ -75,8 +75,8 @@ impl Processor for Settlement {
         Changelog::Inputs
     }
 
-    fn witness(&self) -> Option<Topic> {
-        Some(Topic::Balances)
+    fn witnesses(&self) -> &'static [Topic] {
+        &[Topic::Balances]
     }
 
     fn slots(&self) -> u32 {

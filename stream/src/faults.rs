@@ -96,6 +96,8 @@ pub enum Action {
     Panic,
     /// The thread sleeps for good.
     Hang,
+    /// SIGSTOP to itself: the process stands still until somebody sends SIGCONT, and goes on from there.
+    Stop,
 }
 
 /// What [`VARIABLE`] asks for.
@@ -115,7 +117,7 @@ pub struct Fault {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FaultError {
     /// No `=action`, or another action.
-    #[error("{VARIABLE}={text}: must end in =kill, =abort, =exit, =panic or =hang")]
+    #[error("{VARIABLE}={text}: must end in =kill, =abort, =exit, =panic, =hang or =stop")]
     Action {
         /// The text.
         text: String,
@@ -155,6 +157,7 @@ impl std::str::FromStr for Fault {
             "exit" => Action::Exit,
             "panic" => Action::Panic,
             "hang" => Action::Hang,
+            "stop" => Action::Stop,
             _ => return Err(FaultError::Action { text: text.to_owned() }),
         };
         let parts = || FaultError::Parts { text: text.to_owned() };
@@ -225,16 +228,19 @@ fn hit_armed(point: Point) -> Result<(), Crash> {
         && fault.processor.as_deref().is_none_or(|armed| armed == processor)
         && hits.fetch_add(1, Ordering::Relaxed) + 1 == fault.nth
     {
-        die(point, fault.action);
+        act(point, fault.action);
     }
     Ok(())
 }
 
-fn die(point: Point, action: Action) -> ! {
+fn act(point: Point, action: Action) {
+    // Cannot fail: a process may always signal itself.
+    let signal = |signal| rustix::process::kill_process(rustix::process::getpid(), signal).is_ok();
     match action {
+        Action::Stop => drop(signal(rustix::process::Signal::STOP)),
         Action::Kill => {
-            // Cannot fail: a process may always signal itself. Should it, abort is as sudden.
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            // Should it fail, abort is as sudden.
+            let _ = signal(rustix::process::Signal::KILL);
             std::process::abort()
         }
         Action::Abort => std::process::abort(),
@@ -316,6 +322,7 @@ mod tests {
         ok("worker.after_commit:posting:20=kill", Some("posting"), 20, Action::Kill);
         ok("worker.after_commit:20=panic", None, 20, Action::Panic);
         ok("worker.after_commit=hang", None, 1, Action::Hang);
+        ok("worker.after_commit:posting=stop", Some("posting"), 1, Action::Stop);
         for text in ["", "worker.after_commit", "worker.after_commit=die"] {
             assert!(matches!(text.parse::<Fault>(), Err(FaultError::Action { .. })), "{text}");
         }

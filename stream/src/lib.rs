@@ -12,6 +12,7 @@
 //! - [`conformance`]: the suite that every log passes;
 //! - [`embedded`]: the log of one process in a directory;
 //! - `kafka`: the log on Apache Kafka, with the feature `kafka`;
+//! - `files`: the only place that changes files;
 //! - [`clock`]: the only place that reads a clock;
 //! - [`mutex`]: locks that outlive a panic.
 //!
@@ -23,6 +24,7 @@ pub mod config;
 pub mod conformance;
 pub mod embedded;
 pub mod faults;
+mod files;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod log;

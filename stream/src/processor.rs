@@ -310,11 +310,10 @@ pub trait Processor: Send {
     fn inputs(&self) -> Vec<Input>;
     /// Where state rebuilds from.
     fn changelog(&self) -> Changelog;
-    /// For [`Changelog::Inputs`]: a topic whose partition of a slot's number is written by the slot's first
-    /// windows. When it holds records and no position is committed, positions were lost and the slot stops
-    /// instead of starting over.
-    fn witness(&self) -> Option<Topic> {
-        None
+    /// For [`Changelog::Inputs`]: topics that the slot writes, in the partition of its number. When one holds records and no
+    /// position is committed, positions were lost and the slot stops instead of starting over.
+    fn witnesses(&self) -> &'static [Topic] {
+        &[]
     }
     /// Whether `decide` looks at business time. Where it does not, the same records give the same answer: a slot whose
     /// records wait for more (`Ok(None)` with records) is not asked again before there are more, and counts as worked

@@ -29,14 +29,15 @@ pub use thread::{CheckpointThread, JOBS_MAX, Job, NotTaken, Report, WaitDurable}
 
 use crate::clock;
 use crate::faults::{self, Crash};
+use crate::files::{Files, Opening, SystemFiles, make_directories, write_all_at};
 use file::{Merged, PairWriter};
 use manifest::{FileEntry, Kind, Manifest};
 use runs::{ClosedRuns, Damaged, Run, Settled};
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use thiserror::Error;
 
 /// Version of the manifest and of the files.
@@ -226,6 +227,7 @@ pub struct Store {
     processor: String,
     slot: u32,
     options: Options,
+    files: Arc<dyn Files>,
     manifest: Option<Manifest>,
     /// Whether the pairs of `manifest` are in the caller's state.
     read: bool,
@@ -243,7 +245,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn open(dir: &Path, processor: &str, slot: u32, options: Options) -> Result<Self, StoreError> {
-        fs::create_dir_all(dir).map_err(|why| StoreError::io(dir, why))?;
+        Self::open_with(dir, (processor, slot), options, Arc::new(SystemFiles))
+    }
+
+    pub(crate) fn open_with(
+        dir: &Path,
+        (processor, slot): (&str, u32),
+        options: Options,
+        files: Arc<dyn Files>,
+    ) -> Result<Self, StoreError> {
+        let made = make_directories(files.as_ref(), dir, options.sync);
+        made.map_err(|why| StoreError::io(dir, why))?;
         let mut number_next = 1;
         for name in names(dir)? {
             if let Some(entry) = FileEntry::from_name(&name) {
@@ -255,6 +267,7 @@ impl Store {
             processor: processor.to_owned(),
             slot,
             options,
+            files,
             manifest: None,
             read: false,
             number_next,
@@ -313,7 +326,7 @@ impl Store {
     /// [`StoreError::Io`].
     pub fn clear(&mut self) -> Result<(), StoreError> {
         let path = self.dir.join(manifest::NAME);
-        match fs::remove_file(&path) {
+        match self.files.remove(&path) {
             Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(StoreError::io(&path, why)),
             _ => self.sync_dir()?,
         }
@@ -414,7 +427,7 @@ impl Store {
     }
 
     fn write_sorted(&self, entry: FileEntry) -> io::Result<FileEntry> {
-        let mut writer = PairWriter::create(&self.dir, entry)?;
+        let mut writer = PairWriter::create(&self.files, &self.dir, entry)?;
         for pair in self.unwritten.sorted() {
             if entry.kind == Kind::Delta || pair.value.is_some() {
                 writer.put(pair)?;
@@ -433,7 +446,7 @@ impl Store {
         self.sync_dir()?;
         faults::hit(faults::CHECKPOINT_BEFORE_RENAME)?;
         let path = self.dir.join(manifest::NAME);
-        fs::rename(&temporary, &path).map_err(|why| StoreError::io(&path, why))?;
+        self.files.rename(&temporary, &path).map_err(|why| StoreError::io(&path, why))?;
         self.sync_dir()?;
         self.manifest = Some(manifest);
         faults::hit(faults::CHECKPOINT_AFTER_MANIFEST)?;
@@ -468,7 +481,7 @@ impl Store {
         let entry = self.take_number(if to_base { Kind::Base } else { Kind::Delta });
         let failed = |why| self.io_of(&entry.name(), why);
         let mut merged = Merged::open(&self.dir, files)?;
-        let mut writer = PairWriter::create(&self.dir, entry).map_err(failed)?;
+        let mut writer = PairWriter::create(&self.files, &self.dir, entry).map_err(failed)?;
         while let Some(pair) = merged.next().map_err(|why| StoreError::refused(&self.dir, why))? {
             if !to_base || pair.value.is_some() {
                 writer.put(pair).map_err(failed)?;
@@ -505,23 +518,23 @@ impl Store {
                 name == manifest::TEMPORARY || FileEntry::from_name(&name).is_some_and(|entry| !named(entry));
             if stray {
                 let path = self.dir.join(&name);
-                fs::remove_file(&path).map_err(|why| StoreError::io(&path, why))?;
+                self.files.remove(&path).map_err(|why| StoreError::io(&path, why))?;
             }
         }
         Ok(())
     }
 
     fn write_text(&self, path: &Path, text: &str) -> io::Result<()> {
-        let mut file = File::create(path)?;
-        file.write_all(text.as_bytes())?;
-        if self.options.sync { file.sync_data() } else { Ok(()) }
+        let file = self.files.open(path, Opening::Emptied)?;
+        write_all_at(self.files.as_ref(), &file, text.as_bytes(), 0)?;
+        if self.options.sync { self.files.sync(&file) } else { Ok(()) }
     }
 
     fn sync_dir(&self) -> Result<(), StoreError> {
         if !self.options.sync {
             return Ok(());
         }
-        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(|why| StoreError::io(&self.dir, why))
+        self.files.sync_directory(&self.dir).map_err(|why| StoreError::io(&self.dir, why))
     }
 
     fn io_of(&self, name: &str, source: io::Error) -> StoreError {
@@ -551,8 +564,8 @@ fn newest_run(files: &[FileEntry]) -> usize {
 /// [`StoreError::Io`].
 pub fn lock(dir: &Path) -> Result<Option<File>, StoreError> {
     let path = dir.join(LOCK);
-    fs::create_dir_all(dir).map_err(|why| StoreError::io(dir, why))?;
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    make_directories(&SystemFiles, dir, true).map_err(|why| StoreError::io(dir, why))?;
+    let file = SystemFiles.open(&path, Opening::Kept);
     let file = file.map_err(|why| StoreError::io(&path, why))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),

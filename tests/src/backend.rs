@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 /// The variable that chooses.
 const CHOICE: &str = "LEDGERFLOW_TEST_BACKEND";
 
-/// Longest life of a server, whatever becomes of its tests, in seconds.
-pub(crate) const SECONDS_MAX: u32 = 1_800;
+/// Longest life of a server, whatever becomes of its tests, in seconds: a soak goes on for hours.
+pub(crate) fn seconds_max() -> u32 {
+    if std::env::var_os("ROUNDS").is_some() { 8 * 3_600 } else { 1_800 }
+}
 
 /// What a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! Listeners: one for clients that are nobody and may do everything; one that tells them to come through a
 //! [`crate::proxy::Proxy`]; one with TLS for users, one a [`Role`], who may do what they are given leave for.
 
-use crate::backend::{Backend, SECONDS_MAX, Server, root, target};
+use crate::backend::{Backend, Server, root, seconds_max, target};
 use schemas::topics::{PartitionCounts, Topic};
 use std::fmt::Write as _;
 use std::net::{TcpListener, TcpStream};
@@ -20,6 +20,9 @@ use stream::log::LogError;
 /// How often a broker is asked whether it answers, 0.2 s apart: a busy machine takes minutes to start one.
 const START_TRIES: u32 = 1_500;
 
+/// Where brokers listen.
+const PORTS: std::ops::Range<u16> = 15_000..32_000;
+
 /// A running broker.
 #[derive(Debug)]
 pub struct Broker {
@@ -31,9 +34,24 @@ pub struct Broker {
     server: Box<dyn Server>,
 }
 
-fn free_ports<const N: usize>() -> [u16; N] {
+/// Ports that nobody listens at, below those that connections are given: while a broker is away, a client that tries its
+/// port again and again may be given just that one, and keeps it.
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     // All are held until all are known, so that they differ.
-    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let held = [(); N].map(|()| {
+        let mut tried = 0;
+        loop {
+            let number =
+                std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+            let port = PORTS.start + (number % u32::from(PORTS.end - PORTS.start)) as u16;
+            match TcpListener::bind(("127.0.0.1", port)) {
+                Ok(listener) => return listener,
+                Err(error) => assert!(tried < 1_000, "no free port: {error}"),
+            }
+            tried += 1;
+        }
+    });
     held.map(|listener| listener.local_addr().unwrap().port())
 }
 
@@ -57,11 +75,19 @@ impl Broker {
     /// # Panics
     /// It does not come up: the text holds the end of its output.
     pub fn start(properties: &[&str]) -> Self {
+        let [controller] = free_ports();
+        let mut broker = Self::of(controller, properties);
+        broker.run();
+        broker
+    }
+
+    /// One that does not run yet, whose controller listens there.
+    pub(crate) fn of(controller: u16, properties: &[&str]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let dir = target().join("kafka").join(format!("broker-{}-{number}", std::process::id()));
         let proxied = TcpListener::bind("127.0.0.1:0").unwrap();
-        let [port, behind_proxy, secure, controller] = free_ports();
+        let [port, behind_proxy, secure] = free_ports();
         std::fs::create_dir_all(&dir).unwrap();
         make_certificate(&dir);
         let proxy = proxied.local_addr().unwrap().port();
@@ -71,14 +97,21 @@ impl Broker {
             #[cfg(feature = "containers")]
             Backend::Docker => Box::new(container(&dir, ports, properties)),
         };
-        let mut broker = Self { dir, port, behind_proxy, secure, proxied, server };
-        broker.run();
-        broker
+        Self { dir, port, behind_proxy, secure, proxied, server }
     }
 
     /// Runs the broker, as it was left.
     pub fn run(&mut self) {
+        self.launch();
+        self.wait();
+    }
+
+    pub(crate) fn launch(&mut self) {
         self.server.run();
+    }
+
+    /// Until it answers.
+    pub(crate) fn wait(&mut self) {
         for _ in 0..START_TRIES {
             if self.answers() {
                 return;
@@ -275,7 +308,7 @@ impl Server for Process {
             .arg(&self.dir)
             .arg(target().join("kafka/libs"))
             .arg(std::process::id().to_string())
-            .arg(SECONDS_MAX.to_string())
+            .arg(seconds_max().to_string())
             .args(users())
             .stdin(Stdio::null())
             .spawn();

@@ -1,7 +1,7 @@
 //! Kafka and Redis as containers, through testcontainers: the images that `compose/kafka.yml` names, confined as there,
 //! their ports published on loopback, gone when this process is.
 
-use crate::backend::{SECONDS_MAX, Server, root};
+use crate::backend::{Server, root, seconds_max};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -137,7 +137,7 @@ struct Keeper {
 
 impl Keeper {
     fn of(name: &str) -> Self {
-        let (process, seconds) = (std::process::id().to_string(), SECONDS_MAX.to_string());
+        let (process, seconds) = (std::process::id().to_string(), seconds_max().to_string());
         // Ctrl-C ends this process, not its keeper.
         let mut keeper = Command::new("bash");
         keeper.args(["-c", KEEPER, "keeper", &process, &seconds, name]).process_group(0);

@@ -13,12 +13,14 @@
 //! - `containers`: both as containers, with the feature `containers`;
 //! - `broker`: a real Kafka broker of one's own, with the feature `kafka`;
 //! - `proxy`: what stands between clients and a broker, and holds, delays and cuts;
+//! - `cluster`: three of them;
 //! - `rights`: gives and takes ACLs on it;
 //! - `python`: consumers in another language, with the feature `kafka`;
 //! - [`redis`]: a Redis server of one's own;
 //! - [`json_schema`]: whether a record is what its JSON Schema says;
 //! - [`histories`]: what clients asked and saw, and whether it agrees with the journal;
-//! - [`history`]: a random day of a payment company with what must come of it.
+//! - [`plan`]: what a seed of the simulation does; [`history`]: its day of a payment company, with what must come of it;
+//! - [`proof`]: what long runs have shown.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod alipay;
@@ -27,6 +29,8 @@ pub mod bill;
 pub mod books;
 #[cfg(feature = "kafka")]
 pub mod broker;
+#[cfg(feature = "kafka")]
+pub mod cluster;
 #[cfg(feature = "containers")]
 pub(crate) mod containers;
 pub mod events;
@@ -36,6 +40,8 @@ pub mod histories;
 pub mod history;
 pub mod json_schema;
 pub mod member;
+pub mod plan;
+pub mod proof;
 #[cfg(feature = "kafka")]
 pub mod proxy;
 #[cfg(feature = "kafka")]

@@ -5,8 +5,9 @@ use schemas::shards::stable_hash;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::log::{Log, Offset, TopicPartition};
-use stream::processor::{Processor, SlotState, Stop};
+use stream::faults;
+use stream::log::{FetchLimit, Isolation, Log, Offset, TopicPartition};
+use stream::processor::{Changelog, Processor, SlotState, Stop};
 use stream::throttle::{Settings, Throttle};
 use stream::worker::{
     Checkpoints, DiskCheckpoints, MemoryCheckpoints, Now, Options, Progress, Worker, WorkerError,
@@ -52,6 +53,8 @@ pub trait Seat: Send {
     fn worked_off(&self) -> Vec<(TopicPartition, Offset)>;
     /// State of an owned slot.
     fn canonical(&self, slot: u32) -> Option<Pairs>;
+    /// The state of an owned slot, built again from the log up to where it stands; `None` where that cannot be read yet.
+    fn replayed(&self, slot: u32, log: &dyn Log) -> Option<Pairs>;
     /// Slots that cannot go on.
     fn stopped(&self) -> Vec<Stop>;
     /// Writes every checkpoint, as an orderly end does.
@@ -60,6 +63,8 @@ pub trait Seat: Send {
     fn replace(&mut self, log: Option<Arc<dyn Log>>);
     /// Loses the checkpoints, as a lost disk does.
     fn lose_checkpoints(&mut self);
+    /// Goes back to checkpoints of some time before, as where a new one was torn; whether there were any.
+    fn set_back_checkpoints(&mut self) -> bool;
     /// Whether there is a worker.
     fn works(&self) -> bool;
     /// Leaves the worker and its checkpoints to a seat of its own, and goes on without, as on another machine.
@@ -71,6 +76,8 @@ pub struct Member<P: Processor + Sync> {
     processor: Shared<P>,
     name: String,
     keep: Keep,
+    /// Those in memory, of some time before.
+    kept_before: Option<MemoryCheckpoints>,
     log: Option<Arc<dyn Log>>,
     worker: Option<Worker<Shared<P>>>,
     throttle: Arc<Throttle>,
@@ -80,7 +87,15 @@ impl<P: Processor + Sync> Member<P> {
     /// A member that joins at its first step.
     #[must_use]
     pub fn new(processor: Shared<P>, name: &str, keep: Keep) -> Self {
-        Self { processor, name: name.to_owned(), keep, log: None, worker: None, throttle: throttle() }
+        Self {
+            processor,
+            name: name.to_owned(),
+            keep,
+            kept_before: None,
+            log: None,
+            worker: None,
+            throttle: throttle(),
+        }
     }
 }
 
@@ -103,6 +118,34 @@ fn options() -> Options {
         checkpoint_bytes,
         pool,
         ..Options::default()
+    }
+}
+
+/// Replays a partition until `done` says so of the records seen and the position; `None` where that is not readable yet.
+fn replay<P: Processor>(
+    processor: &P,
+    state: &mut P::Slot,
+    log: &dyn Log,
+    at: TopicPartition,
+    done: impl Fn(u64, Offset) -> bool,
+) -> Option<()> {
+    let bounds = log.watermarks(at, Isolation::Committed).ok()?;
+    let mut reader = log.reader(&[(at, bounds.low)], Isolation::Committed).ok()?;
+    let one = FetchLimit { records: 1, bytes: 16 << 20, wait: Duration::ZERO };
+    let mut seen = 0;
+    loop {
+        let position = reader.position(at)?;
+        if done(seen, position) {
+            return Some(());
+        }
+        let fetched = reader.poll(one).ok()?;
+        for record in fetched.iter().flat_map(|fetch| &fetch.records) {
+            processor.replay(state, at, record).unwrap();
+            seen += 1;
+        }
+        if reader.position(at)? == position {
+            return None;
+        }
     }
 }
 
@@ -131,6 +174,12 @@ where
         });
         // Those behind are late or not as it comes.
         let late = stable_hash(&now.monotonic_us.to_le_bytes()) % 60_000;
+        if let Keep::Memory(kept) = &self.keep
+            && late.is_multiple_of(64)
+        {
+            self.kept_before = Some(kept.copy());
+        }
+        faults::name_thread(processor.name());
         self.throttle.observe(now.monotonic_us, i64::try_from(late).unwrap_or(0));
         worker.step(now)
     }
@@ -145,6 +194,25 @@ where
 
     fn canonical(&self, slot: u32) -> Option<Pairs> {
         self.worker.as_ref()?.slot(slot).map(SlotState::canonical)
+    }
+
+    fn replayed(&self, slot: u32, log: &dyn Log) -> Option<Pairs> {
+        let (batch, positions) = self.worker.as_ref()?.mark(slot)?;
+        let mut state = self.processor.open(slot);
+        match self.processor.changelog() {
+            // One batch a window.
+            Changelog::Own(topic) => {
+                replay(&self.processor, &mut state, log, TopicPartition::new(topic, slot), |seen, _| {
+                    seen == batch
+                })?;
+            }
+            Changelog::Inputs => {
+                for (at, end) in positions {
+                    replay(&self.processor, &mut state, log, at, |_, position| position >= end)?;
+                }
+            }
+        }
+        Some(state.canonical())
     }
 
     fn stopped(&self) -> Vec<Stop> {
@@ -171,6 +239,12 @@ where
         }
     }
 
+    fn set_back_checkpoints(&mut self) -> bool {
+        let Some(before) = self.kept_before.take() else { return false };
+        self.keep = Keep::Memory(before);
+        true
+    }
+
     fn works(&self) -> bool {
         self.worker.is_some()
     }
@@ -181,6 +255,7 @@ where
             processor: self.processor.clone(),
             name: self.name.clone(),
             keep: old_keep,
+            kept_before: self.kept_before.take(),
             log: self.log.clone(),
             worker: self.worker.take(),
             throttle: throttle(),

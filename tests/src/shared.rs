@@ -37,8 +37,8 @@ impl<P: Processor + Sync> Processor for Shared<P> {
     fn changelog(&self) -> Changelog {
         self.0.changelog()
     }
-    fn witness(&self) -> Option<schemas::topics::Topic> {
-        self.0.witness()
+    fn witnesses(&self) -> &'static [schemas::topics::Topic] {
+        self.0.witnesses()
     }
     fn reads_clock(&self) -> bool {
         self.0.reads_clock()

@@ -9,6 +9,7 @@
 
 use crate::hang::{Gate, GatedLog, Hung, Outcome};
 use crate::member::{Keep, Member, POOL, Pairs, Seat};
+use crate::plan::Plan;
 use crate::shared::Shared;
 use bytes::Bytes;
 #[cfg(feature = "kafka")]
@@ -66,13 +67,17 @@ impl Cast {
         self.setup.counts
     }
 
-    fn seats(&self, members: usize, keep: &dyn Fn() -> Keep) -> Vec<Place> {
-        fn add<P>(all: &mut Vec<Place>, processor: &Shared<P>, members: usize, keep: &dyn Fn() -> Keep)
-        where
+    fn seats(&self, members: &dyn Fn(&str) -> usize, keep: &dyn Fn() -> Keep) -> Vec<Place> {
+        fn add<P>(
+            all: &mut Vec<Place>,
+            processor: &Shared<P>,
+            members: &dyn Fn(&str) -> usize,
+            keep: &dyn Fn() -> Keep,
+        ) where
             P: Processor + Sync + 'static,
             P::Slot: 'static,
         {
-            for name in POOL.into_iter().take(members) {
+            for name in POOL.into_iter().take(members(processor.name())) {
                 let seat = Box::new(Member::new(processor.clone(), name, keep()));
                 all.push(Place::new(seat));
             }
@@ -133,11 +138,13 @@ struct Place {
     hung: Option<Hung>,
     /// Takes no step before this virtual time: its machine hangs, or nobody has started it again yet.
     asleep_until_us: i64,
+    /// What its clock is ahead of the others.
+    skew_us: i64,
 }
 
 impl Place {
     fn new(seat: Box<dyn Seat>) -> Self {
-        Self { seat, process: None, gate: Gate::default(), hung: None, asleep_until_us: 0 }
+        Self { seat, process: None, gate: Gate::default(), hung: None, asleep_until_us: 0, skew_us: 0 }
     }
 
     /// The rest of the step in which it hangs; a step, if it does not.
@@ -161,6 +168,23 @@ impl Place {
     fn is_dead(&self) -> bool {
         self.process.as_ref().is_some_and(SimLog::is_dead)
     }
+}
+
+/// What may befall those that die.
+#[derive(Debug, Clone, Copy)]
+struct Deaths {
+    /// Their checkpoints are lost.
+    lose: bool,
+    /// Their checkpoints go back to what they were at some time before.
+    set_back: bool,
+    /// Nobody starts them again for a while.
+    last_long: bool,
+    /// Whoever comes after them has another clock.
+    skew: bool,
+}
+
+impl Deaths {
+    const USUAL: Self = Self { lose: true, set_back: false, last_long: true, skew: false };
 }
 
 /// State of every slot, by processor and slot.
@@ -190,6 +214,14 @@ pub struct World {
     pub woke_too_late: u64,
     /// Whether a stopped slot is what the test wants to see.
     pub stops_expected: bool,
+    /// What befalls those that die, drawn with each death.
+    deaths: Deaths,
+    /// Checkpoints that went back to earlier ones.
+    pub old_checkpoints: u64,
+    /// Clocks that were ahead of the others, or behind.
+    pub skewed: u64,
+    /// States that were built again from the log in the middle of the traffic.
+    pub verified: u64,
     /// How many in a thousand of the records that posting writes to `credits` vanish before anybody reads them.
     pub lose_credits: u64,
     /// Records replayed by the last restore of each processor.
@@ -200,16 +232,42 @@ impl World {
     /// A pipeline of `members` workers a processor on a simulated log.
     #[must_use]
     pub fn simulated(cast: &Cast, seed: u64, faults: Faults, members: usize, business_us: i64) -> Self {
-        let usual = SimSettings::new(seed, cast.counts());
-        let (leaving, soon) = ((seed / 2).is_multiple_of(2), (seed / 4).is_multiple_of(2));
+        let settings = SimSettings { faults, ..SimSettings::new(seed, cast.counts()) };
+        Self::on_simulation(cast, settings, &|_| members, business_us)
+    }
+
+    /// The pipeline of a plan, on a simulated log.
+    #[must_use]
+    pub fn planned(cast: &Cast, plan: &Plan, business_us: i64) -> Self {
+        let usual = SimSettings::new(plan.seed, cast.counts());
         let settings = SimSettings {
             // Members that leave when they are dropped, or static ones.
-            leave_on_drop: leaving,
-            // Transactions that time out soon, or so late that only a join or a fence of their id ends them.
-            transaction_timeout_us: if soon { usual.transaction_timeout_us } else { 600_000_000 },
-            faults,
+            leave_on_drop: plan.leave_on_drop,
+            transaction_timeout_us: if plan.times_out_soon {
+                usual.transaction_timeout_us
+            } else {
+                600_000_000
+            },
+            faults: plan.faults,
             ..usual
         };
+        let mut world = Self::on_simulation(cast, settings, &|name| plan.members(name), business_us);
+        world.deaths = Deaths {
+            lose: plan.has("lost_checkpoints"),
+            set_back: plan.has("old_checkpoints"),
+            last_long: plan.has("long_deaths"),
+            skew: plan.has("skews"),
+        };
+        world
+    }
+
+    fn on_simulation(
+        cast: &Cast,
+        settings: SimSettings,
+        members: &dyn Fn(&str) -> usize,
+        business_us: i64,
+    ) -> Self {
+        let seed = settings.seed;
         let places = cast.seats(members, &|| Keep::Memory(MemoryCheckpoints::default()));
         Self::new(Ground::Sim(SimLog::new(settings)), cast, places, seed, business_us)
     }
@@ -219,7 +277,7 @@ impl World {
     pub fn embedded(cast: &Cast, dir: &Path, business_us: i64) -> Self {
         let log = Some(open_embedded(dir, cast.counts()));
         let checkpoints = dir.join("checkpoints");
-        let places = cast.seats(1, &|| Keep::Disk(checkpoints.clone()));
+        let places = cast.seats(&|_| 1, &|| Keep::Disk(checkpoints.clone()));
         let ground = Ground::Embedded { dir: dir.to_owned(), log };
         Self::new(ground, cast, places, 1, business_us)
     }
@@ -235,7 +293,7 @@ impl World {
         members: usize,
         business_us: i64,
     ) -> Self {
-        let places = cast.seats(members, &|| Keep::Beside(dir.to_owned()));
+        let places = cast.seats(&|_| members, &|| Keep::Beside(dir.to_owned()));
         Self::new(Ground::Kafka(logs.into()), cast, places, 1, business_us)
     }
 
@@ -255,6 +313,10 @@ impl World {
             hung_in_windows: 0,
             woke_too_late: 0,
             stops_expected: false,
+            deaths: Deaths::USUAL,
+            old_checkpoints: 0,
+            skewed: 0,
+            verified: 0,
             lose_credits: 0,
             replayed: BTreeMap::new(),
         };
@@ -357,12 +419,13 @@ impl World {
         place.seat.replace(Some(log));
     }
 
-    fn now(&self) -> Now {
+    /// The clocks of a machine.
+    fn now(&self, skew_us: i64) -> Now {
         let wall_us = match &self.ground {
             Ground::Sim(log) => log.wall_us(),
             _ => self.business_us,
         };
-        Now { business_us: self.business_us, wall_us, monotonic_us: self.elapsed_us }
+        Now { business_us: self.business_us + skew_us, wall_us, monotonic_us: self.elapsed_us }
     }
 
     /// Lets virtual time pass.
@@ -450,7 +513,7 @@ impl World {
     /// A worker takes a step and hangs in it for so long, with everything decided and nothing sent. False if it had
     /// nothing to commit, or hangs already.
     pub fn hang_in_a_window(&mut self, at: usize, us: i64) -> bool {
-        let now = self.now();
+        let now = self.now(self.places[at].skew_us);
         let place = &mut self.places[at];
         if place.hung.is_some() {
             return false;
@@ -489,6 +552,7 @@ impl World {
         if place.hung.is_some() || place.seat.works() {
             let mut old = Place::new(place.seat.split());
             (old.process, old.hung) = (place.process.clone(), place.hung.take());
+            old.skew_us = place.skew_us;
             self.revenants.push(old);
             place.asleep_until_us = 0;
         }
@@ -516,19 +580,28 @@ impl World {
 
     /// A step of a worker, or the rest of the one in which it hung. Whoever wakes up too late writes nothing.
     fn take_step(&mut self, revenant: bool, at: usize) -> Outcome {
-        let now = self.now();
+        let skew_us = if revenant { self.revenants[at].skew_us } else { self.places[at].skew_us };
+        let now = self.now(skew_us);
         let place = if revenant { &mut self.revenants[at] } else { &mut self.places[at] };
         if place.hung.is_none() {
             return place.seat.step(now);
         }
-        let before = self.written();
+        let (before, refused) = (self.written(), self.refused());
         let place = if revenant { &mut self.revenants[at] } else { &mut self.places[at] };
         let outcome = place.wake(now);
         if matches!(outcome, Ok(Progress::Aborted(_)) | Err(WorkerError::Fenced(_))) {
-            self.woke_too_late += 1;
+            // What a fault aborts, or a full disk, came in time.
+            self.woke_too_late += u64::from(self.refused().is_none_or(|now| Some(now) > refused));
             assert_eq!(self.written(), before, "a worker that woke up too late has written");
         }
         outcome
+    }
+
+    /// Commits that a simulated log has refused as somebody else's place or generation it is.
+    fn refused(&self) -> Option<u64> {
+        let Ground::Sim(log) = &self.ground else { return None };
+        let counters = log.counters();
+        Some(counters.commits_fenced + counters.commits_stale)
     }
 
     /// Number of records that anybody may see now or, as their transaction is decided, later.
@@ -590,15 +663,41 @@ impl World {
     fn die(&mut self, at: usize) {
         self.restarts += 1;
         self.places[at].die();
-        if self.prng.below(4) == 0 {
+        let Deaths { lose, set_back, last_long, skew } = self.deaths;
+        if self.prng.below(4) == 0 && lose {
             self.lost_checkpoints += 1;
             self.places[at].seat.lose_checkpoints();
+        } else if self.prng.below(3) == 0 && set_back {
+            self.old_checkpoints += u64::from(self.places[at].seat.set_back_checkpoints());
         }
-        if self.prng.below(8) == 0 {
+        if self.prng.below(8) == 0 && last_long {
             // Long enough for what it left open to time out.
             self.places[at].asleep_until_us = self.elapsed_us + 6_000_000;
         }
+        if skew {
+            let ahead = self.prng.delay_us(600_000);
+            self.places[at].skew_us = if self.prng.below(2) == 0 { ahead } else { -ahead };
+            self.skewed += 1;
+        }
         self.seat_anew(at);
+    }
+
+    /// Builds the state of a slot drawn at random again from the log, up to where it stands, and compares it. What a fault
+    /// makes unreadable for now is left.
+    pub fn verify_one(&mut self) {
+        let place = &self.places[self.prng.index(self.places.len())];
+        let slots = place.seat.slots();
+        let Some(slot) = slots.get(self.prng.index(slots.len())).copied() else { return };
+        let Ground::Sim(log) = &self.ground else { return };
+        let faults = log.faults();
+        log.set_faults(Faults::NONE);
+        let again = place.seat.replayed(slot, log);
+        log.set_faults(faults);
+        let (state, name) = (place.seat.canonical(slot), place.seat.processor());
+        if let Some(again) = again {
+            assert!(Some(again) == state, "slot {slot} of {name}: the state is not its replay");
+            self.verified += 1;
+        }
     }
 
     /// Whether somebody hangs or has not been started again.
@@ -634,7 +733,7 @@ impl World {
 
     /// Writes every worker's checkpoints.
     pub fn checkpoint_all(&mut self) {
-        let now = self.now();
+        let now = self.now(0);
         self.places.iter_mut().for_each(|place| place.seat.checkpoint(now));
     }
 

@@ -502,7 +502,8 @@ fn oldest(lag: LagFigures) -> Span {
 }
 
 /// With a comma after every three digits.
-fn grouped(count: u64) -> String {
+#[must_use]
+pub fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (number, digit) in digits.chars().enumerate() {

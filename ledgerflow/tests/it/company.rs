@@ -384,6 +384,13 @@ impl Running {
         rustix::process::prlimit(of, rustix::process::Resource::Fsize, any).unwrap();
     }
 
+    /// Whether it was stopped by a signal, as /proc says.
+    pub fn stands_still(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        // The name stands in brackets and may hold anything.
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
     }

@@ -3,12 +3,14 @@
 
 use crate::company::{Asks, Company, PATIENCE, Running, within};
 use crate::docs::run_examples_with;
-use crate::traffic::Traffic;
+use crate::kill::variable;
+use crate::traffic::{Batch, Traffic};
 use ledgerflow::cli::ask::Asked;
 use ledgerflow::cli::output::Cell;
 use ledgerflow::config::{self, Settings};
 use ledgerflow::query::{Answer, Ending, Question};
 use ledgerflow_tests::broker::Broker;
+use ledgerflow_tests::proof::Proof;
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -99,10 +101,22 @@ impl OnKafka {
 
     /// The same for whoever holds the broker himself.
     pub fn of(broker: &Broker, prefix: Option<&str>, further: &str) -> Self {
+        Self::at(&broker.bootstrap(), prefix, |text| text + further)
+    }
+
+    /// Topics of its own on a cluster, each record on three brokers.
+    pub fn on_three(bootstrap: &str) -> Self {
+        let on_three = |text: String| {
+            text.replace("replication: 1", "replication: 3").replace("min_in_sync: 1", "min_in_sync: 2")
+        };
+        Self::at(bootstrap, None, on_three)
+    }
+
+    fn at(bootstrap: &str, prefix: Option<&str>, configured: impl FnOnce(String) -> String) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let own = || format!("p{}.{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let (prefix, bootstrap) = (prefix.map_or_else(own, str::to_owned), broker.bootstrap());
-        let company = Company::with(&(configuration(&bootstrap, &prefix, "") + further));
+        let prefix = prefix.map_or_else(own, str::to_owned);
+        let company = Company::with(&configured(configuration(bootstrap, &prefix, "")));
         let file = company.path("ledgerflow.yaml");
         let text = std::fs::read_to_string(&file).unwrap();
         let chart = company.path("accounts.yaml");
@@ -146,9 +160,22 @@ impl OnKafka {
 
     #[track_caller]
     pub fn sends(&self, traffic: &mut Traffic, batches: usize) {
+        self.sends_by(traffic, batches, |traffic, batch| traffic.send(self, batch));
+    }
+
+    /// The same while brokers die: a batch that nobody took is sent again.
+    #[track_caller]
+    pub fn sends_again(&self, traffic: &mut Traffic, batches: usize) {
+        self.sends_by(traffic, batches, |traffic, batch| {
+            within(PATIENCE, || traffic.send(self, batch).then_some(())).is_some()
+        });
+    }
+
+    #[track_caller]
+    fn sends_by(&self, traffic: &mut Traffic, batches: usize, send: impl Fn(&mut Traffic, &Batch) -> bool) {
         for _ in 0..batches {
             let batch = traffic.batch(25, 0);
-            assert!(traffic.send(self, &batch));
+            assert!(send(traffic, &batch), "a batch is not taken");
             std::thread::sleep(PAUSE);
         }
     }
@@ -209,7 +236,7 @@ fn what_is_supervised_is_started_again() {
     let on = OnKafka::new();
     let said = on.company.cli(&["topics", "create", "-o", "json"]).ends(0).json();
     assert!(said.as_array().unwrap().iter().all(|row| row["made"] == "was there"), "{said}");
-    let mut running = on.company.launch(None);
+    let running = on.company.launch(None);
     let ready =
         |code: i32| within(PATIENCE, || (on.company.cli(&["health"]).code == Some(code)).then_some(()));
     assert!(ready(0).is_some(), "{}", running.err());
@@ -233,9 +260,7 @@ fn what_is_supervised_is_started_again() {
     let matched = traffic.billed as u64;
     let reconciled = within(PATIENCE, || (on.company.cases()["matched"] == matched).then_some(()));
     assert!(reconciled.is_some(), "{:?}, {matched} lines", on.company.cases());
-    running.signal(rustix::process::Signal::TERM);
-    let status = running.wait(Duration::from_secs(30));
-    assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", running.err());
+    running.stop();
     assert!(ROLES.iter().all(|role| !on.company.books().join(role).join("ledgerflow.sock").exists()));
     on.company.cli(&["health"]).ends(3);
     // What was still on its way between two processors when all were told to end is read by the next ones.
@@ -294,8 +319,17 @@ fn processes_share_the_partitions() {
     on.is_right(&traffic);
 }
 
+/// The processors: what runs them, and the name of their threads.
+const STAGES: [(&str, &str); 5] = [
+    ("ingest", "ingest"),
+    ("posting", "posting"),
+    ("settlement", "settlement"),
+    ("reconcile", "rekey"),
+    ("reconcile", "join"),
+];
+
 /// Whether `make soak` runs, which sets `ROUNDS`.
-fn soak() -> bool {
+pub fn soak() -> bool {
     std::env::var_os("ROUNDS").is_some()
 }
 
@@ -333,12 +367,66 @@ fn a_process_that_wakes_up_late_writes_nothing() {
     on.is_right(&traffic);
 }
 
+/// A process stands still at a fault point, in the middle of a window: its transaction open, decided and not sent, sent and
+/// not applied. Another takes its partitions; when it goes on, nothing of it is seen. `ROUNDS` times at each point, without
+/// that once where its transaction is open.
+#[test]
+fn what_stood_still_at_a_point_writes_nothing() {
+    let (seed, laps) = (variable("SEED").unwrap_or(1), variable("ROUNDS"));
+    let in_windows = [
+        "worker.after_poll",
+        "worker.after_decide",
+        "worker.before_commit",
+        "kafka.before_end",
+        "worker.after_commit",
+    ];
+    let points: Vec<Point> = if laps.is_some() {
+        in_windows.iter().map(|name| Point::by_name(name).unwrap()).collect()
+    } else {
+        vec![Point::by_name("kafka.before_end").unwrap()]
+    };
+    let (on, mut traffic) = (OnKafka::new(), Traffic::new(seed));
+    let mut proof = Proof::of("stops, Kafka");
+    let mut processes = on.processes();
+    let rounds = points.len() * usize::try_from(laps.unwrap_or(1)).unwrap();
+    for index in 0..rounds {
+        let (role, thread) = STAGES[(index + 1) % STAGES.len()];
+        let fault = format!("{}:{thread}:{}=stop", points[index % points.len()], 1 + index % 3);
+        println!("round {} of {rounds}: LEDGERFLOW_FAULT={fault}", index + 1);
+        processes.remove(role).unwrap().stop();
+        let zombie = on.company.process("one", role, Some(&fault));
+        let stood = within(PATIENCE, || {
+            let stands = zombie.stands_still();
+            if !stands {
+                on.sends(&mut traffic, 1);
+            }
+            stands.then(stream::clock::monotonic_us)
+        });
+        let stopped_us = stood.unwrap_or_else(|| panic!("{fault}: it never stood still: {}", zombie.err()));
+        let second = on.company.ready(on.company.process("two", role, None));
+        on.sends(&mut traffic, 2);
+        on.settles(&traffic, &|| second.err());
+        while stream::clock::monotonic_us() - stopped_us < 8_000_000 {
+            on.sends(&mut traffic, 1);
+        }
+        zombie.signal(rustix::process::Signal::CONT);
+        on.sends(&mut traffic, 4);
+        on.settles(&traffic, &|| zombie.err());
+        zombie.signal(rustix::process::Signal::KILL);
+        second.stop();
+        processes.insert(role, on.company.ready(on.company.process("one", role, None)));
+        proof.count("processes that stood still", 1);
+    }
+    on.stop(processes, &traffic);
+    on.is_right(&traffic);
+}
+
 /// The broker stops answering under load, and then is killed; what waits for it goes on when it is back.
 #[test]
 fn thebroker_is_away_for_a_while() {
     let mut broker = Broker::shared();
     let on = OnKafka::of(&broker, None, "");
-    let mut running = on.company.launch(None);
+    let running = on.company.launch(None);
     let ready = || within(PATIENCE, || (on.company.cli(&["health"]).code == Some(0)).then_some(()));
     assert!(ready().is_some(), "{}", running.err());
     let mut traffic = Traffic::new(9);
@@ -355,9 +443,7 @@ fn thebroker_is_away_for_a_while() {
     on.settles(&traffic, &|| running.err());
     assert!(ready().is_some(), "{}", running.err());
     traffic.become_the_wallets(|| on.company.balances(&on.company.books(), "users:"));
-    running.signal(rustix::process::Signal::TERM);
-    let status = running.wait(Duration::from_secs(30));
-    assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", running.err());
+    running.stop();
     let processes = on.processes();
     on.stop(processes, &traffic);
     on.is_right(&traffic);
@@ -404,21 +490,14 @@ fn points() -> Vec<Point> {
 /// The process of every processor dies at fault points, `ROUNDS` times at each of them, without that five times in all.
 #[test]
 fn kill_at_the_points_on_kafka() {
-    const STAGES: [(&str, &str); 5] = [
-        ("ingest", "ingest"),
-        ("posting", "posting"),
-        ("settlement", "settlement"),
-        ("reconcile", "rekey"),
-        ("reconcile", "join"),
-    ];
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let (seed, laps, points) = (number("SEED").unwrap_or(1), number("ROUNDS"), points());
+    let (seed, laps, points) = (variable("SEED").unwrap_or(1), variable("ROUNDS"), points());
     println!(
         "again with: SEED={seed} ROUNDS={} make test TESTS=kill_at_the_points_on_kafka",
         laps.unwrap_or(0)
     );
     let mut prng = Prng::new(seed);
     let (on, mut traffic) = (OnKafka::new(), Traffic::new(seed));
+    let mut proof = Proof::of("kills, Kafka");
     let mut processes = on.processes();
     let rounds = laps.map_or(STAGES.len(), |laps| points.len() * usize::try_from(laps).unwrap());
     let offset = usize::try_from(prng.below(points.len() as u64)).unwrap();
@@ -430,6 +509,8 @@ fn kill_at_the_points_on_kafka() {
         let fault = format!("{point}:{thread}:{hit}=kill");
         println!("round {} of {rounds}: LEDGERFLOW_FAULT={fault}", index + 1);
         round(&on, &mut processes, &mut traffic, role, &fault);
+        proof.count("kills", 1);
+        proof.count(&format!("of {thread}"), 1);
     }
     let bill = on.company.write("bill.csv", traffic.bill());
     on.company.cli(&["bill", &bill.display().to_string()]).ends(0);

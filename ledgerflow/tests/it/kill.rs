@@ -7,6 +7,7 @@
 
 use crate::company::{Company, PATIENCE, Running, within};
 use crate::traffic::{Batch, Traffic};
+use ledgerflow_tests::proof::Proof;
 use schemas::dates::Day;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -54,7 +55,7 @@ fn is_of_a_processor(point: Point) -> bool {
     name.starts_with("worker.") || name.starts_with("checkpoint.") || name.ends_with("_append")
 }
 
-/// A number in the environment.
+/// A number of the environment.
 pub fn variable(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: expected a number")))
@@ -140,6 +141,7 @@ fn rounds(test: &str, points: &[Point], salt: u64) {
     println!("again with: SEED={seed} ROUNDS={laps} make test TESTS=kill::{test}");
     let mut prng = Prng::new(seed ^ salt);
     let first_processor = prng.below(PROCESSORS.len() as u64);
+    let mut proof = Proof::of("kills, embedded");
     let mut company = Company::new();
     let mut traffic = Traffic::new(prng.below(u64::MAX));
     let mut day = Day::parse(FIRST_DAY).unwrap();
@@ -158,6 +160,8 @@ fn rounds(test: &str, points: &[Point], salt: u64) {
         };
         println!("round {} of {rounds}: LEDGERFLOW_FAULT={fault}", index + 1);
         round(&company, &mut traffic, day, point, &fault);
+        proof.count("kills", 1);
+        proof.count("days closed", 1);
         day = day.next();
     }
 }

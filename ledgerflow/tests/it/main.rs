@@ -22,6 +22,8 @@ mod histories;
 mod http;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
+mod kafka_cluster;
 mod kafka_demo;
 #[cfg(feature = "kafka")]
 mod kafka_doctor;

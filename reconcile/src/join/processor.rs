@@ -43,6 +43,10 @@ impl Processor for Join {
         Changelog::Inputs
     }
 
+    fn witnesses(&self) -> &'static [Topic] {
+        &[Topic::Matches, Topic::Breaks]
+    }
+
     fn slots(&self) -> u32 {
         self.config.partitions()
     }

@@ -7,10 +7,10 @@
 
 use super::EmbeddedLog;
 use super::core::Core;
-use super::files::{Files, SystemFiles, replace, write_all_at};
 use super::index::SegmentIndex;
 use super::meta::{Durable, Meta};
 use super::segment::{corrupt, index_path, io_error, read_header};
+use crate::files::{Files, Opening, SystemFiles, around, make_directories, replace, write_all_at};
 use crate::log::LogError;
 use crate::mutex::lock;
 use std::fmt::Write as _;
@@ -58,6 +58,11 @@ struct Source {
 /// [`LogError::Corrupt`] with file and place where the log itself is damaged; [`LogError::Io`]: `to` is not empty, lies
 /// in the log's own directory, or what the file system says. What was copied is removed again.
 pub(super) fn backup(core: &Core, to: &Path) -> Result<BackupReport, LogError> {
+    backup_with(core, core.files.as_ref(), to)
+}
+
+/// The same, with the copy's files as `files` writes them.
+pub(super) fn backup_with(core: &Core, files: &dyn Files, to: &Path) -> Result<BackupReport, LogError> {
     core.check_alive()?;
     apart(&core.root, to)?;
     let _nobody_replaces_segments = lock(&core.maintenance);
@@ -67,31 +72,35 @@ pub(super) fn backup(core: &Core, to: &Path) -> Result<BackupReport, LogError> {
     if !core.read_only && core.durable() < sequence {
         core.sync()?;
     }
-    let made = prepare(to)?;
-    let report = copy_log(core, to, end, sources).inspect_err(|_| clear(to, made))?;
+    let made = prepare(files, to)?;
+    let report = copy_log((core, files), to, end, sources).inspect_err(|_| clear(files, to, made))?;
     tracing::info!(from = %segments.display(), to = %to.display(), sequence, "backup written");
     Ok(report)
 }
 
-fn copy_log(core: &Core, to: &Path, end: Durable, sources: Vec<Source>) -> Result<BackupReport, LogError> {
+fn copy_log(
+    (core, seam): (&Core, &dyn Files),
+    to: &Path,
+    end: Durable,
+    sources: Vec<Source>,
+) -> Result<BackupReport, LogError> {
     let mut files = Vec::new();
     for source in sources {
         let path = source.path.clone();
-        let file = copy(source, to)?;
+        let file = copy(seam, source, to)?;
         check_frames(&path, &to.join(&file.name), file.bytes)?;
         files.push(file);
     }
-    sync_directory(&SystemFiles, &to.join("segments"))?;
+    sync_directory(seam, &to.join("segments"))?;
     // As of the cut: the log's own may know of later segments by now.
     let path = to.join("meta");
-    Meta { durable: Some(end), ..*lock(&core.meta) }.store(&SystemFiles, &path)?;
+    Meta { durable: Some(end), ..*lock(&core.meta) }.store(seam, &path)?;
     let meta = open_source("meta".to_owned(), path)?;
     let crc32c = walk(&meta.path, &meta.file, meta.bytes, |_, _| Ok(()))?;
     files.push(BackupFile { name: meta.name, bytes: meta.bytes, crc32c });
     let report = BackupReport { sequence: end.sequence, files };
     let path = to.join(MANIFEST);
-    replace(&SystemFiles, &path, report.text().as_bytes())
-        .map_err(|error| io_error("write", &path, &error))?;
+    replace(seam, &path, report.text().as_bytes()).map_err(|error| io_error("write", &path, &error))?;
     Ok(report)
 }
 
@@ -122,12 +131,16 @@ fn apart(root: &Path, to: &Path) -> Result<(), LogError> {
 }
 
 /// Removes what was copied into a folder that was empty, so that the next try finds it as this one did.
-fn clear(to: &Path, made: bool) {
-    let _ = fs::remove_dir_all(to.join("segments"));
-    let _ = fs::remove_file(to.join("meta"));
-    let _ = fs::remove_file(to.join(MANIFEST));
+fn clear(files: &dyn Files, to: &Path, made: bool) {
+    let segments = to.join("segments");
+    for entry in fs::read_dir(&segments).into_iter().flatten().flatten() {
+        let _ = files.remove(&entry.path());
+    }
+    let _ = files.remove_directory(&segments);
+    let _ = files.remove(&to.join("meta"));
+    let _ = files.remove(&to.join(MANIFEST));
     if made {
-        let _ = fs::remove_dir(to);
+        let _ = files.remove_directory(to);
     }
 }
 
@@ -160,7 +173,7 @@ fn open_source(name: String, path: PathBuf) -> Result<Source, LogError> {
 }
 
 /// The target must be absent or empty. Says whether it was absent.
-fn prepare(to: &Path) -> Result<bool, LogError> {
+fn prepare(files: &dyn Files, to: &Path) -> Result<bool, LogError> {
     let made = match fs::read_dir(to) {
         Ok(mut entries) => match entries.next() {
             None => false,
@@ -170,11 +183,8 @@ fn prepare(to: &Path) -> Result<bool, LogError> {
         Err(error) => return Err(io_error("list", to, &error)),
     };
     let segments = to.join("segments");
-    fs::create_dir_all(&segments).map_err(|error| io_error("create", &segments, &error))?;
-    match to.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(&SystemFiles, parent)?,
-        _ => {}
-    }
+    make_directories(files, &segments, true).map_err(|error| io_error("create", &segments, &error))?;
+    sync_directory(files, around(to))?;
     Ok(made)
 }
 
@@ -182,14 +192,14 @@ fn sync_directory(files: &dyn Files, path: &Path) -> Result<(), LogError> {
     files.sync_directory(path).map_err(|error| io_error("sync", path, &error))
 }
 
-fn copy(source: Source, to: &Path) -> Result<BackupFile, LogError> {
+fn copy(files: &dyn Files, source: Source, to: &Path) -> Result<BackupFile, LogError> {
     let target = to.join(&source.name);
-    let out = File::options().write(true).create_new(true).open(&target);
+    let out = files.open(&target, Opening::New);
     let out = out.map_err(|error| io_error("create", &target, &error))?;
     let crc32c = walk(&source.path, &source.file, source.bytes, |at, bytes| {
-        write_all_at(&SystemFiles, &out, bytes, at).map_err(|error| io_error("write", &target, &error))
+        write_all_at(files, &out, bytes, at).map_err(|error| io_error("write", &target, &error))
     })?;
-    SystemFiles.sync(&out).map_err(|error| io_error("sync", &target, &error))?;
+    files.sync(&out).map_err(|error| io_error("sync", &target, &error))?;
     Ok(BackupFile { name: source.name, bytes: source.bytes, crc32c })
 }
 
@@ -295,8 +305,8 @@ fn check(directory: &Path, file: &BackupFile) -> Result<(), LogError> {
 /// As [`verify_backup`]; [`LogError::Io`] when `to` is not empty, or what the file system says.
 pub fn restore(backup: &Path, to: &Path) -> Result<BackupReport, LogError> {
     let report = verify_backup(backup)?;
-    let made = prepare(to)?;
-    copy_back(backup, to, &report).inspect_err(|_| clear(to, made))?;
+    let made = prepare(&SystemFiles, to)?;
+    copy_back(backup, to, &report).inspect_err(|_| clear(&SystemFiles, to, made))?;
     Ok(report)
 }
 
@@ -327,7 +337,7 @@ pub fn take_what_is_left(log: &Path, to: &Path) -> Result<Left, LogError> {
 
 fn copy_back(backup: &Path, to: &Path, report: &BackupReport) -> Result<(), LogError> {
     for file in &report.files {
-        let copied = copy(open_source(file.name.clone(), backup.join(&file.name))?, to)?;
+        let copied = copy(&SystemFiles, open_source(file.name.clone(), backup.join(&file.name))?, to)?;
         if copied != *file {
             let path = backup.join(&file.name);
             return Err(LogError::Corrupt(format!("{}: it changed while it was copied", path.display())));

@@ -9,12 +9,12 @@
 //! Runs on the log's own thread; commits and readers are held up only while a file changes its name.
 
 use super::core::{Core, NotWritten};
-use super::files::write_all_at;
 use super::format::{Bounds, Draft, Head, Run, Sealed};
 use super::index::{SegmentIndex, placed};
 use super::segment::{SegmentHeader, SegmentScan, Step, corrupt, index_path, io_error, segment_path};
 use super::state::{ClosedSegment, State};
 use crate::faults;
+use crate::files::{Opening, write_all_at};
 use crate::log::{LogError, Offset, TopicPartition};
 use crate::mutex::lock;
 use schemas::topics::Retention;
@@ -113,9 +113,7 @@ pub(super) fn keep_house(core: &Core, chores: &Receiver<Chore>) {
 /// A side-file must not speak for a segment that a crash may still tear.
 fn store_index(core: &Core, segment: &ClosedSegment, index: &SegmentIndex) -> Result<(), LogError> {
     let _nobody_replaces_it = lock(&core.maintenance);
-    if core.durable() < segment.last_sequence {
-        core.sync()?;
-    }
+    core.sync_closed()?;
     if !lock(&core.state).segments().any(|held| held.header == segment.header) {
         return Ok(());
     }
@@ -237,7 +235,7 @@ impl Plan<'_> {
         header: &SegmentHeader,
         path: &Path,
     ) -> Result<(u64, SegmentIndex), LogError> {
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(path);
+        let file = self.core.files.open(path, Opening::Emptied);
         let file = file.map_err(|error| io_error("create", path, &error))?;
         let bytes = header.encode();
         let mut out = Output { core: self.core, path, file, bytes, written: 0, runs: Vec::new() };

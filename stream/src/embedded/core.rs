@@ -7,7 +7,6 @@
 
 use super::Options;
 use super::cleaning::Chore;
-use super::files::{Files, write_all_at};
 use super::format::{Bounds, Draft, Extras, GroupPosition, MARK, SNAPSHOT, Sealed};
 use super::group::Groups;
 use super::meta::{Durable, Meta};
@@ -15,6 +14,7 @@ use super::segment::{HEADER_BYTES, SegmentHeader, begin_segment, io_error, segme
 use super::state::{Layout, OpenSegment, State};
 use crate::clock;
 use crate::faults::{self, Point};
+use crate::files::{Files, write_all_at};
 use crate::log::{LogError, OutRecord, TopicPartition};
 use crate::mutex::lock;
 use std::fs::File;
@@ -79,7 +79,7 @@ impl NotWritten {
 pub(super) struct Core {
     pub root: PathBuf,
     pub options: Options,
-    pub files: Box<dyn Files>,
+    pub files: Arc<dyn Files>,
     pub log_id: u64,
     pub read_only: bool,
     /// The `meta` file as it was written last.
@@ -106,7 +106,7 @@ pub(super) struct Core {
 pub(super) struct CoreParts {
     pub root: PathBuf,
     pub options: Options,
-    pub files: Box<dyn Files>,
+    pub files: Arc<dyn Files>,
     pub meta: Meta,
     pub read_only: bool,
     pub writer: Writer,
@@ -376,6 +376,20 @@ impl Core {
             self.note(end);
         }
         Ok(end.sequence)
+    }
+
+    /// Makes closed segments durable to their last byte, where they are not: one that is by its sequence may have a mark
+    /// behind it that is not.
+    ///
+    /// # Errors
+    /// As [`Core::sync`].
+    pub(super) fn sync_closed(&self) -> Result<(), LogError> {
+        // Who is syncing has taken them from the writer and is not through yet.
+        drop(lock(&self.syncing));
+        if !lock(&self.writer).unsynced.is_empty() {
+            return self.sync().map(drop);
+        }
+        self.failure.get().map_or(Ok(()), |cause| Err(LogError::Io(cause.clone())))
     }
 
     /// Writes into `meta` how far the log is durable, so that a segment that is lost is missed at the next opening. A

@@ -48,6 +48,9 @@ pub(super) enum FrameFault {
     Version(u16),
     #[error("{0}")]
     Content(&'static str),
+    /// What should stand before a segment is not there.
+    #[error("{0}")]
+    Gap(String),
 }
 
 /// Records of one partition in one frame.

@@ -3,9 +3,9 @@
 //! The index of a closed segment lives in a side-file (`.idx`) and is read when somebody reads that segment. A
 //! side-file that is missing, damaged, or of another rewriting of the segment is built again by a scan.
 
-use super::files::{Files, replace};
 use super::format::{FORMAT, Run, put_partition, take_partition};
 use super::segment::{SegmentHeader, SegmentScan, Step, corrupt, index_path};
+use crate::files::{Files, replace};
 use crate::log::{LogError, Offset, TopicPartition};
 use bytes::{Buf, BufMut};
 use std::fs::{self, File};

@@ -1,14 +1,14 @@
 //! The `meta` file (what the log is made as, and how far it was durable) and the `lock` file (who owns the log).
 
-use super::files::{Files, replace};
 use super::format::FORMAT;
 use super::segment::io_error;
+use crate::files::{Files, Opening, SystemFiles, replace, write_all_at};
 use crate::log::LogError;
 use rustix::fs::{FlockOperation, flock};
 use schemas::topics::{PartitionCounts, Topic};
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::Path;
 
 const FIRST_LINE: &str = "ledgerflow embedded log";
@@ -199,13 +199,13 @@ impl Lock {
     ///
     /// # Errors
     /// [`LogError::InUse`] with the owner's process id as the lock file has it.
-    pub(super) fn exclusive(directory: &Path) -> Result<Self, LogError> {
+    pub(super) fn exclusive(directory: &Path, files: &dyn Files) -> Result<Self, LogError> {
         let path = directory.join("lock");
-        let file = open_lock(&path).map_err(|error| io_error("open", &path, &error))?;
+        let file = files.open(&path, Opening::Kept).map_err(|error| io_error("open", &path, &error))?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(in_use(directory, file));
         }
-        sign(&file).map_err(|error| io_error("write", &path, &error))?;
+        sign(files, &file).map_err(|error| io_error("write", &path, &error))?;
         Ok(Self { file: Some(file) })
     }
 
@@ -216,25 +216,21 @@ impl Lock {
     /// [`LogError::InUse`] while a writer lives.
     pub(super) fn shared(directory: &Path) -> Result<Self, LogError> {
         let path = directory.join("lock");
-        let Ok(file) = open_lock(&path).or_else(|_| File::open(&path)) else {
+        let Ok(file) = SystemFiles.open(&path, Opening::Kept).or_else(|_| File::open(&path)) else {
             return Ok(Self { file: None });
         };
         if flock(&file, FlockOperation::NonBlockingLockShared).is_err() {
             return Err(in_use(directory, file));
         }
         // Only a writer's id matters; a reader's tells a writer that comes meanwhile whom to wait for.
-        let _ = sign(&file);
+        let _ = sign(&SystemFiles, &file);
         Ok(Self { file: Some(file) })
     }
 }
 
-fn open_lock(path: &Path) -> io::Result<File> {
-    File::options().read(true).write(true).create(true).truncate(false).open(path)
-}
-
-fn sign(mut file: &File) -> io::Result<()> {
-    file.set_len(0)?;
-    file.write_all(std::process::id().to_string().as_bytes())
+fn sign(files: &dyn Files, file: &File) -> io::Result<()> {
+    files.truncate(file, 0)?;
+    write_all_at(files, file, std::process::id().to_string().as_bytes(), 0)
 }
 
 fn in_use(directory: &Path, file: File) -> LogError {

@@ -12,7 +12,6 @@
 mod backup;
 mod cleaning;
 mod core;
-mod files;
 mod format;
 mod group;
 mod index;
@@ -29,13 +28,13 @@ pub use cleaning::{CleanReport, Cleaning};
 pub use meta::{check_counts, made_as, owner};
 
 use self::core::{Core, CoreParts, NotWritten, SEGMENT_BYTES_MAX};
-use self::files::{Files, SystemFiles};
 use self::index::SegmentIndex;
 use self::meta::{Durable, Lock, Meta};
 use self::reader::EmbeddedReader;
 use self::recovery::{Recovered, Recovery};
 use self::segment::io_error;
 use self::state::ClosedSegment;
+use crate::files::{self, Files, SystemFiles};
 use crate::log::{
     Features, Isolation, Log, LogError, Member, Offset, OutRecord, Position, Reader, Session, TopicPartition,
     Watermarks,
@@ -105,15 +104,16 @@ impl EmbeddedLog {
     /// [`LogError::Corrupt`] with file and place; [`LogError::Io`] when the partition counts are not those it was
     /// made with, when it holds other files and no log, or what the file system says; [`LogError::Lost`] when what was durable is not there.
     pub fn open(directory: &Path, options: Options) -> Result<Self, LogError> {
-        Self::open_with(directory, options, Box::new(SystemFiles))
+        Self::open_with(directory, options, Arc::new(SystemFiles))
     }
 
-    fn open_with(directory: &Path, mut options: Options, files: Box<dyn Files>) -> Result<Self, LogError> {
+    fn open_with(directory: &Path, mut options: Options, files: Arc<dyn Files>) -> Result<Self, LogError> {
         options.segment_bytes = options.segment_bytes.min(SEGMENT_BYTES_MAX);
         holds_nothing_else(directory)?;
         let segments = directory.join("segments");
-        fs::create_dir_all(&segments).map_err(|error| io_error("create", &segments, &error))?;
-        let held = Lock::exclusive(directory)?;
+        files::make_directories(files.as_ref(), &segments, true)
+            .map_err(|error| io_error("create", &segments, &error))?;
+        let held = Lock::exclusive(directory, files.as_ref())?;
         let meta = known_meta(directory, &segments, &options, files.as_ref())?;
         let manifest = directory.join(backup::MANIFEST);
         if manifest.exists() {
@@ -156,13 +156,13 @@ impl EmbeddedLog {
             read_only: true,
         };
         let recovered = found.run()?;
-        Self::start(directory, options, Box::new(SystemFiles), meta, (recovered, held, true))
+        Self::start(directory, options, Arc::new(SystemFiles), meta, (recovered, held, true))
     }
 
     fn start(
         directory: &Path,
         options: Options,
-        files: Box<dyn Files>,
+        files: Arc<dyn Files>,
         meta: Meta,
         (recovered, held, read_only): (Recovered, Lock, bool),
     ) -> Result<Self, LogError> {
@@ -336,11 +336,24 @@ fn known_meta(
                 let why = "it has segments and no meta file: a copy that was cut short?";
                 return Err(LogError::Corrupt(format!("{}: {why}", directory.display())));
             }
+            made_for_good(directory, files)?;
             let log_id = std::collections::hash_map::RandomState::new().build_hasher().finish();
             let meta = Meta { log_id, counts: options.counts, topics: Topic::ALL.len(), durable: None };
             meta.store(files, &path)?;
             Ok(meta)
         }
+    }
+}
+
+/// The directory's own name must survive a crash as well as what is in it; whoever died before `meta` was there may not have
+/// synced it. Who may not read what it lies in has not made it.
+fn made_for_good(directory: &Path, files: &dyn Files) -> Result<(), LogError> {
+    let above = files::around(directory);
+    match files.sync_directory(above) {
+        Err(error) if error.kind() != std::io::ErrorKind::PermissionDenied => {
+            Err(io_error("sync", above, &error))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,16 +1,16 @@
 //! From a directory to a log: which segments there are, what they hold, where the last whole frame ends.
 //!
-//! A bad frame is a torn tail if nothing behind it says that it was durable: then it and everything behind it was
-//! never acknowledged as durable and is dropped, with a line in the log. If a frame behind it says so (every frame
-//! notes how far the log was durable when it was written), or the segment was written by cleaning, it is damage:
-//! [`LogError::Corrupt`] with file and place, and nothing is changed. `meta` notes too how far the log was durable when it
-//! was opened and closed and whenever a segment was begun: a log that ends before that is [`LogError::Lost`].
+//! A bad frame, or a segment that does not follow the one before, is a torn tail if nothing behind it says that it was
+//! durable: then it and everything behind it was never acknowledged as durable and is dropped, with a line in the log.
+//! If a frame behind it says so (every frame notes how far the log was durable when it was written), or the segment was
+//! written by cleaning, it is damage: [`LogError::Corrupt`] with file and place, and nothing is changed. `meta` notes too
+//! how far the log was durable when it was opened and closed and whenever a segment was begun: a log that ends before that
+//! is [`LogError::Lost`].
 //!
 //! The newest `scan_bytes` of segments, and always the last two, are read and checked whole; older ones are taken
 //! from their side-files, and their runs are checked when somebody reads them.
 
 use super::core::Writer;
-use super::files::Files;
 use super::format::{FORMAT, FrameFault, Head, MARK, SNAPSHOT};
 use super::index::{SegmentIndex, placed};
 use super::meta::Durable;
@@ -20,7 +20,9 @@ use super::segment::{
 };
 use super::state::{ClosedSegment, Layout, OpenSegment, State};
 use super::{Options, core};
+use crate::files::{Files, Opening};
 use crate::log::LogError;
+use std::cmp::Ordering;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,6 +44,8 @@ pub(super) struct Recovered {
     pub writer: Writer,
     /// Closed segments whose side-file is missing.
     pub unindexed: Vec<(Arc<ClosedSegment>, SegmentIndex)>,
+    /// Which of the segments found were read, not taken from their side-files: nobody vouches for them.
+    scanned: Vec<usize>,
 }
 
 /// A segment file.
@@ -70,6 +74,7 @@ struct Progress {
     /// Whether the positions are complete.
     whole: bool,
     unindexed: Vec<(Arc<ClosedSegment>, SegmentIndex)>,
+    scanned: Vec<usize>,
 }
 
 impl Recovery<'_> {
@@ -87,7 +92,7 @@ impl Recovery<'_> {
             match self.go_through(&found)? {
                 Ok(recovered) => {
                     self.reaches(Some(&recovered.writer))?;
-                    self.make_durable(&found)?;
+                    self.make_durable(&found, &recovered.scanned)?;
                     return Ok(recovered);
                 }
                 Err(fault) => self.drop_tail(&mut found, &fault)?,
@@ -152,7 +157,10 @@ impl Recovery<'_> {
     }
 
     fn open_segment(&self, path: PathBuf) -> Result<Found, LogError> {
-        let file = File::options().read(true).write(!self.read_only).open(&path);
+        let file = match self.read_only {
+            true => File::open(&path),
+            false => self.files.open(&path, Opening::Existing),
+        };
         let file = file.map_err(|error| io_error("open", &path, &error))?;
         let len = file.metadata().map_err(|error| io_error("read", &path, &error))?.len();
         let header = match read_header(&path, &file)? {
@@ -198,7 +206,12 @@ impl Recovery<'_> {
         let open = OpenSegment { header, path, file };
         state.adopt_open(open.clone(), &SegmentIndex::default());
         let len = (HEADER_BYTES + frame.bytes.len()) as u64;
-        Ok(Recovered { state, writer: writer(&open, len, 1, false), unindexed: Vec::new() })
+        Ok(Recovered {
+            state,
+            writer: writer(&open, len, 1, false),
+            unindexed: Vec::new(),
+            scanned: Vec::new(),
+        })
     }
 
     fn empty_state(&self, open: OpenSegment) -> State {
@@ -210,7 +223,8 @@ impl Recovery<'_> {
         let header = SegmentHeader { log_id: self.log_id, first: 0, last: 0, base: 0, cleaned: None };
         let open = OpenSegment { header, path: newest.path.clone(), file: Arc::clone(&newest.file) };
         let state = self.empty_state(open);
-        let mut progress = Progress { state, sequence: 0, last: 0, whole: true, unindexed: Vec::new() };
+        let (unindexed, scanned) = (Vec::new(), Vec::new());
+        let mut progress = Progress { state, sequence: 0, last: 0, whole: true, unindexed, scanned };
         let scan_from = self.scan_from(found);
         let mut recovered = None;
         for (number, segment) in found.iter().enumerate() {
@@ -219,7 +233,9 @@ impl Recovery<'_> {
                 Ok(header) => *header,
                 Err(why) => return Ok(Err(fault(0, why.clone()))),
             };
-            self.check_place(segment, &header, &progress)?;
+            if let Err(gap) = self.check_place(segment, &header, &progress)? {
+                return Ok(Err(fault(0, gap)));
+            }
             let newest = number + 1 == found.len();
             let stored = (number < scan_from)
                 .then(|| SegmentIndex::stored(&segment.path, &header, segment.len))
@@ -227,7 +243,10 @@ impl Recovery<'_> {
             match stored {
                 Some((index, last)) => progress.take_stored(segment, header, &index, last),
                 None => match self.scan(segment, header, newest, &mut progress)? {
-                    Ok(used) => recovered = Some((header, used)),
+                    Ok(used) => {
+                        progress.scanned.push(number);
+                        recovered = Some((header, used));
+                    }
                     Err((at, why)) => {
                         let sequence = progress.sequence;
                         return Ok(Err(Fault { segment: number, at, why, sequence }));
@@ -240,7 +259,8 @@ impl Recovery<'_> {
         };
         let open = OpenSegment { header, path: newest.path.clone(), file: Arc::clone(&newest.file) };
         let writer = writer(&open, newest.len, progress.sequence, used);
-        Ok(Ok(Recovered { state: progress.state, writer, unindexed: progress.unindexed }))
+        let Progress { state, unindexed, scanned, .. } = progress;
+        Ok(Ok(Recovered { state, writer, unindexed, scanned }))
     }
 
     /// From which segment on everything is read and checked.
@@ -257,24 +277,31 @@ impl Recovery<'_> {
         from
     }
 
+    /// Whether a segment follows what has been gone through. The inner error is a gap: a power cut may take the end of a
+    /// segment, or its name, and leave the next one, which was begun before either was synced.
     fn check_place(
         &self,
         segment: &Found,
         header: &SegmentHeader,
         so_far: &Progress,
-    ) -> Result<(), LogError> {
+    ) -> Result<Result<(), FrameFault>, LogError> {
         if header.log_id != self.log_id {
             return Err(corrupt(&segment.path, 0, "the segment is another log's"));
         }
-        if header.first != so_far.last + 1 || segment.path != segment_path(&self.segments, header.first) {
-            let why = format_args!("segment {} where {} is due", header.first, so_far.last + 1);
+        let due = so_far.last + 1;
+        let why = format!("segment {} where {due} is due", header.first);
+        if header.first < due || segment.path != segment_path(&self.segments, header.first) {
             return Err(corrupt(&segment.path, 0, why));
         }
-        if header.base != so_far.sequence {
-            let why = format_args!("it begins after commit {} where {} is due", header.base, so_far.sequence);
-            return Err(corrupt(&segment.path, 0, why));
+        if header.first > due {
+            return Ok(Err(FrameFault::Gap(why)));
         }
-        Ok(())
+        let why = format!("it begins after commit {} where {} is due", header.base, so_far.sequence);
+        match header.base.cmp(&so_far.sequence) {
+            Ordering::Less => Err(corrupt(&segment.path, 0, why)),
+            Ordering::Equal => Ok(Ok(())),
+            Ordering::Greater => Ok(Err(FrameFault::Gap(why))),
+        }
     }
 
     /// Reads and checks a segment. The inner error is the place and the reason of a bad frame; else whether it
@@ -361,12 +388,12 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// What is taken for true from here on has to survive a crash.
-    fn make_durable(&self, found: &[Found]) -> Result<(), LogError> {
+    /// What is taken for true from here on has to survive a crash: a process that was killed has left bytes in memory only.
+    fn make_durable(&self, found: &[Found], scanned: &[usize]) -> Result<(), LogError> {
         if self.read_only {
             return Ok(());
         }
-        for segment in found.iter().skip(self.scan_from(found)) {
+        for segment in scanned.iter().filter_map(|number| found.get(*number)) {
             self.files.sync(&segment.file).map_err(|error| io_error("sync", &segment.path, &error))?;
         }
         let synced = self.files.sync_directory(&self.segments);

@@ -3,8 +3,8 @@
 //! A file written by cleaning covers a span of numbers in place of the files it was made from. Frames stand in
 //! sequence order, within a segment and over all of them; a gap in sequences is legal only in a cleaned segment.
 
-use super::files::{Files, write_all_at};
 use super::format::{FIXED_BYTES, FORMAT, FRAME_MAGIC, FrameFault, Head, MARK, decode_head, stated_bytes};
+use crate::files::{Files, Opening, write_all_at};
 use crate::log::LogError;
 use bytes::{Buf, BufMut};
 use std::fs::File;
@@ -104,7 +104,7 @@ pub(super) fn begin_segment(
     header: &SegmentHeader,
     frame: &[u8],
 ) -> io::Result<File> {
-    let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+    let file = files.open(path, Opening::Emptied)?;
     let mut bytes = header.encode();
     bytes.extend_from_slice(frame);
     match write_all_at(files, &file, &bytes, 0) {

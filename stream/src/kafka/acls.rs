@@ -119,16 +119,16 @@ impl Role {
     #[must_use]
     pub const fn reads(self) -> &'static [Topic] {
         use Topic::{
-            Balances, BillsLines, Books, Commands, Credits, Days, DaysAligned, Events0, Events1, Events2,
-            IngestState, Journal, ReconSides, ReconState, Rejected,
+            Balances, BillsLines, Books, Breaks, Commands, Credits, Days, DaysAligned, Events0, Events1,
+            Events2, IngestState, Journal, Matches, ReconSides, ReconState, Rejected,
         };
         match self {
             Self::Ingest => &[Days, Events0, Events1, Events2, IngestState, Books],
             Self::Posting => &[Credits, Commands, Journal, Books],
-            Self::Settlement => &[DaysAligned, Journal, Books],
+            Self::Settlement => &[DaysAligned, Journal, Balances, Books],
             Self::Mirror => &[Balances],
             Self::Rekey => &[BillsLines, Journal, ReconState, Books],
-            Self::Join => &[ReconSides, Books],
+            Self::Join => &[ReconSides, Matches, Breaks, Books],
             Self::Reader => Topic::ALL,
             // Where an event lies is looked up after it was written: others write to the same partitions.
             Self::Sender => &[Events0, Events1, Events2, Journal, Rejected, Books],
@@ -320,13 +320,10 @@ mod tests {
         let ending: Vec<&str> =
             commands.iter().map(|command| command.strip_prefix(add).unwrap_or_default()).collect();
         assert_eq!(
-            (&ending[0], &ending[1..3], &ending[4..]),
+            (&ending[0], &ending[1], &ending[3..]),
             (
-                &" --operation Read --operation Write --operation DescribeConfigs --topic 'eu.books'",
-                &[
-                    " --operation Read --operation DescribeConfigs --topic 'eu.recon.sides'",
-                    " --operation Write --operation DescribeConfigs --topic 'eu.breaks' --topic 'eu.matches'",
-                ][..],
+                &" --operation Read --operation Write --operation DescribeConfigs --topic 'eu.books' --topic 'eu.breaks' --topic 'eu.matches'",
+                &" --operation Read --operation DescribeConfigs --topic 'eu.recon.sides'",
                 &[
                     " --operation Read --group 'eu.join'",
                     " --operation Write --transactional-id 'eu.ledgerflow-join-' --resource-pattern-type prefixed",
@@ -334,7 +331,7 @@ mod tests {
             )
         );
         assert!(
-            ending[3].starts_with(" --operation Describe --operation DescribeConfigs --topic 'eu.balances'")
+            ending[2].starts_with(" --operation Describe --operation DescribeConfigs --topic 'eu.balances'")
         );
         let admin = Granting { command_config: Some("it's.properties"), ..granting };
         let commands = admin.commands(&Role::Upstream.acls(&options()));

@@ -34,7 +34,8 @@ pub(super) fn is_barring(code: Code) -> bool {
     )
 }
 
-/// Whether a partition is without a leader for a moment, or has another one than the client thought.
+/// Whether a partition is without a leader for a moment, or has another one than the client thought, or that one does not
+/// answer: it may be no more.
 pub(super) fn is_moving(error: &KafkaError) -> bool {
     let code = error.rdkafka_error_code();
     code.is_some_and(|code| {
@@ -46,6 +47,10 @@ pub(super) fn is_moving(error: &KafkaError) -> bool {
                 | Code::UnknownPartition
                 | Code::FencedLeaderEpoch
                 | Code::UnknownLeaderEpoch
+                | Code::OperationTimedOut
+                | Code::RequestTimedOut
+                | Code::BrokerTransportFailure
+                | Code::AllBrokersDown
         )
     })
 }

@@ -39,6 +39,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// How long a partition's leader is waited for before it is looked up again.
+const LEADER_WAIT: Duration = Duration::from_secs(2);
 /// How long stable positions are waited for before a transaction counts as being in the way. One that is committed is done
 /// with in a few milliseconds.
 const STABLE_WAIT: Duration = Duration::from_millis(300);
@@ -326,13 +328,14 @@ impl Log for KafkaLog {
         drop(client.poll(Duration::ZERO));
         let (topic, until_us) = (self.options().topic(at.topic), deadline_us(self.patience()));
         loop {
-            match client.fetch_watermarks(&topic, partition, self.patience()) {
+            match client.fetch_watermarks(&topic, partition, self.patience().min(LEADER_WAIT)) {
                 Ok((low, high)) => return Ok(Watermarks { low, high }),
-                // Partitions that have just been made or moved find their leader in a moment. The client does not look
-                // for it by itself: it keeps what it was told last for many minutes.
+                // Partitions that have just been made or moved find their leader in a moment, and those whose leader has
+                // died another one. The client does not look for it by itself: it keeps what it was told last for many
+                // minutes, and waits for a broker that is no more.
                 Err(error) if errors::is_moving(&error) && clock::monotonic_us() < until_us => {
                     std::thread::sleep(Duration::from_millis(10));
-                    drop(client.fetch_metadata(Some(&topic), self.patience()));
+                    drop(client.fetch_metadata(Some(&topic), self.patience().min(LEADER_WAIT)));
                 }
                 Err(error) => {
                     let what = format!("bounds of {at}");

@@ -2,7 +2,7 @@
 
 use super::group::{Standing, Ticket};
 use super::partition::TransactionNo;
-use super::settings::CommitFault;
+use super::settings::{CommitFault, Faults};
 use super::state::{Core, DEAD};
 use super::transaction::{Event, LateEnd, Phase, Unfinished};
 use crate::log::{CommitOutcome, LogError, Member, OutRecord, Position, Record, TopicPartition, Transaction};
@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 
 /// Longest metadata of a position.
 const METADATA_BYTES_MAX: usize = 1024;
+/// What a full disk says.
+const FULL: &str = "no space left on device";
 /// Holder of transactions that foreign producers leave open.
 const FOREIGN: &str = "foreign";
 
@@ -29,9 +31,17 @@ impl Core {
         for record in &records {
             self.partition(record.to)?;
         }
+        if self.is_full() {
+            return Err(LogError::Retriable(FULL.to_owned()));
+        }
         self.write(records, None);
         self.counters.appends += 1;
-        Ok(self.next_sequence())
+        let sequence = self.next_sequence();
+        if self.prng.chance(self.settings.faults.lost_reply) {
+            self.counters.lost_replies += 1;
+            return Err(LogError::Retriable("the answer is lost".to_owned()));
+        }
+        Ok(sequence)
     }
 
     /// Writes records and positions as one transaction, as far as fencing, generation and faults let it.
@@ -65,6 +75,9 @@ impl Core {
         if transaction.records.is_empty() && transaction.positions.is_empty() {
             return CommitOutcome::Committed { sequence: self.sequence };
         }
+        if self.is_full() {
+            return CommitOutcome::Aborted(FULL.to_owned());
+        }
         let no = self.begin(owner);
         if let Some(refused) = self.refused(owner, &transaction) {
             self.write(transaction.records, Some(no));
@@ -76,6 +89,17 @@ impl Core {
             Some(fault) => return self.faulty(owner, no, transaction, fault),
         }
         CommitOutcome::Committed { sequence: self.sequence }
+    }
+
+    /// Whether there is no room on the disk: now and then it becomes full, for a while.
+    fn is_full(&mut self) -> bool {
+        let Faults { full, delay_us_max, .. } = self.settings.faults;
+        if self.now_us >= self.full_until_us && self.prng.chance(full) {
+            self.full_until_us = self.now_us + self.prng.delay_us(delay_us_max);
+        }
+        let is_full = full > 0 && self.now_us < self.full_until_us;
+        self.counters.refused_full += u64::from(is_full);
+        is_full
     }
 
     fn acceptable(&self, transaction: &Transaction) -> Result<(), String> {

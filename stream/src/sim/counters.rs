@@ -69,6 +69,8 @@ counters! {
     slow_reads = "Polls that a slow partition gave fewer records than it held.";
     short_reads = "Polls cut short.";
     away = "Calls answered with `Retriable`.";
+    refused_full = "Commits and appends refused as the disk was full.";
+    lost_replies = "Appends that were written and answered with `Retriable`.";
     seeks_back = "Seeks to a lower offset: records are delivered again.";
     time_jumps = "Jumps of the wall clock.";
 }

@@ -112,6 +112,12 @@ impl SimLog {
         self.core().planned.entry(transactional_id.to_owned()).or_default().push_back(fault);
     }
 
+    /// The rates of the faults drawn at random.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        self.core().settings.faults
+    }
+
     /// Replaces the rates of the faults drawn at random.
     pub fn set_faults(&self, faults: Faults) {
         self.core().settings.faults = faults;

@@ -89,6 +89,10 @@ pub struct Faults {
     pub short_read: u16,
     /// Calls other than commits that answer [`crate::log::LogError::Retriable`].
     pub away: u16,
+    /// Commits and appends at which the disk becomes full, for a while: nothing is written until there is room again.
+    pub full: u16,
+    /// Appends that are written and answer [`crate::log::LogError::Retriable`]: whoever sends again, sends twice.
+    pub lost_reply: u16,
     /// Longest delay drawn for late ends, markers, foreign producers and slow partitions; virtual microseconds.
     pub delay_us_max: i64,
 }
@@ -109,10 +113,13 @@ impl Faults {
         slow_partition: 0,
         short_read: 0,
         away: 0,
+        full: 0,
+        lost_reply: 0,
         delay_us_max: 1_000_000,
     };
 
-    /// Every fault, at rates under which a run of some hundred windows still comes to its end.
+    /// Every fault, at rates under which a run of some hundred windows still comes to its end; but answers of appends are
+    /// not lost, which is for those whose readers expect what is sent twice.
     pub const ALL: Self = Self {
         crash_before_end: 8,
         crash_after_end: 8,
@@ -127,8 +134,31 @@ impl Faults {
         slow_partition: 30,
         short_read: 60,
         away: 4,
+        full: 2,
+        lost_reply: 0,
         delay_us_max: 1_000_000,
     };
+
+    /// Each rate with its name.
+    pub const fn rates(&mut self) -> [(&'static str, &mut u16); 15] {
+        [
+            ("crash_before_end", &mut self.crash_before_end),
+            ("crash_after_end", &mut self.crash_after_end),
+            ("abort", &mut self.abort),
+            ("unknown_committed", &mut self.unknown_committed),
+            ("unknown_aborted", &mut self.unknown_aborted),
+            ("unknown_lost", &mut self.unknown_lost),
+            ("late_commit", &mut self.late_commit),
+            ("late_abort", &mut self.late_abort),
+            ("slow_markers", &mut self.slow_markers),
+            ("foreign", &mut self.foreign),
+            ("slow_partition", &mut self.slow_partition),
+            ("short_read", &mut self.short_read),
+            ("away", &mut self.away),
+            ("full", &mut self.full),
+            ("lost_reply", &mut self.lost_reply),
+        ]
+    }
 
     /// A mix for one seed: of the rates of [`Faults::ALL`] about half are 0, the others as they are or fourfold.
     /// Runs that lack some faults reach states that the others never leave time for (swarm testing: Groce et
@@ -136,21 +166,7 @@ impl Faults {
     #[must_use]
     pub fn swarm(prng: &mut Prng) -> Self {
         let mut mix = Self::ALL;
-        for rate in [
-            &mut mix.crash_before_end,
-            &mut mix.crash_after_end,
-            &mut mix.abort,
-            &mut mix.unknown_committed,
-            &mut mix.unknown_aborted,
-            &mut mix.unknown_lost,
-            &mut mix.late_commit,
-            &mut mix.late_abort,
-            &mut mix.slow_markers,
-            &mut mix.foreign,
-            &mut mix.slow_partition,
-            &mut mix.short_read,
-            &mut mix.away,
-        ] {
+        for (_, rate) in mix.rates() {
             *rate = rate.saturating_mul([0, 0, 1, 4].get(prng.index(4)).copied().unwrap_or(1));
         }
         mix.delay_us_max = prng.delay_us(mix.delay_us_max.saturating_mul(2));

@@ -321,6 +321,29 @@ fn polls_are_cut_short_and_the_log_is_away() {
 }
 
 #[test]
+fn a_full_disk_takes_nothing_until_there_is_room() {
+    let log = SimLog::new(SimSettings::new(1, COUNTS).with_faults(Faults { full: 1_000, ..Faults::NONE }));
+    let mut session = log.join(&member("a")).unwrap();
+    let outcome = commit(session.as_mut(), "full", 1);
+    assert!(matches!(&outcome, CommitOutcome::Aborted(why) if why.contains("no space")), "{outcome:?}");
+    assert!(matches!(log.append(vec![record(OUT, "full")]), Err(LogError::Retriable(_))));
+    assert_eq!((log.counters().refused_full, seen(&log, OUT)), (2, String::new()));
+    log.set_faults(Faults::NONE);
+    assert!(matches!(commit(session.as_mut(), "room", 1), CommitOutcome::Committed { .. }));
+    assert_eq!(seen(&log, OUT), "room");
+}
+
+#[test]
+fn an_append_whose_answer_is_lost_is_written() {
+    let log =
+        SimLog::new(SimSettings::new(1, COUNTS).with_faults(Faults { lost_reply: 1_000, ..Faults::NONE }));
+    assert!(matches!(log.append(vec![record(OUT, "a")]), Err(LogError::Retriable(_))));
+    assert!(matches!(log.append(vec![record(OUT, "a")]), Err(LogError::Retriable(_))));
+    assert_eq!((log.counters().lost_replies, log.counters().appends), (2, 2));
+    assert_eq!(seen(&log, OUT), "a a");
+}
+
+#[test]
 fn a_silent_member_loses_its_slots_and_takes_them_again_in_a_new_generation() {
     let log = quiet();
     let mut silent = log.join(&member("a")).unwrap();

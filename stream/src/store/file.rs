@@ -8,9 +8,11 @@
 use super::manifest::FileEntry;
 use super::pairs::{self, Pair};
 use super::{FORMAT, Refusal, StoreError};
+use crate::files::{FileWriter, Files};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 const MAGIC: [u8; 4] = *b"LFCP";
 const HEADER_BYTES: u64 = 16;
@@ -25,7 +27,7 @@ fn block_crc(number: u64, block: u64, payload: &[u8]) -> u32 {
 
 /// Writes a file from the beginning to its end.
 pub(super) struct PairWriter {
-    file: File,
+    file: FileWriter,
     entry: FileEntry,
     block: Vec<u8>,
     blocks: u64,
@@ -33,8 +35,8 @@ pub(super) struct PairWriter {
 
 impl PairWriter {
     /// Starts file `entry` in `dir`.
-    pub fn create(dir: &Path, entry: FileEntry) -> io::Result<Self> {
-        let file = File::create_new(dir.join(entry.name()))?;
+    pub fn create(files: &Arc<dyn Files>, dir: &Path, entry: FileEntry) -> io::Result<Self> {
+        let file = FileWriter::create(files, &dir.join(entry.name()))?;
         let mut writer = Self { file, entry, block: Vec::with_capacity(BLOCK_BYTES + 4096), blocks: 0 };
         let mut header = Vec::with_capacity(16);
         header.extend_from_slice(&MAGIC);
@@ -57,7 +59,7 @@ impl PairWriter {
             self.close_block()?;
         }
         if sync {
-            self.file.sync_data()?;
+            self.file.sync()?;
         }
         Ok(self.entry)
     }

@@ -4,9 +4,13 @@
 use super::manifest::{FileEntry, Kind};
 use super::runs::{self, ClosedRuns, Damaged, Failed, RowKey, Run, Shape, Source, merged};
 use super::{Refusal, Store, StoreError, faults};
+use crate::files::FileWriter;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+
+/// Bytes gathered before they are written.
+const GATHERED_BYTES: usize = 1 << 18;
 
 impl Store {
     /// Hands every row of the open runs to `put`, of rows with one key the newest only, and opens the closed runs.
@@ -82,14 +86,16 @@ impl Store {
             let entry = FileEntry::new(Kind::Closed, self.number_next);
             self.number_next = self.number_next.saturating_add(1);
             let path = self.dir.join(entry.name());
-            let file = File::create_new(&path).map_err(|why| StoreError::io(&path, why))?;
-            run.copy_to(&file).map_err(|why| StoreError::io(&path, why))?;
+            let file = FileWriter::create(&self.files, &path).map_err(|why| StoreError::io(&path, why))?;
+            let mut to = io::BufWriter::with_capacity(GATHERED_BYTES, file);
+            run.copy_to(&mut to).map_err(|why| StoreError::io(&path, why))?;
+            let file = to.into_inner().map_err(|why| StoreError::io(&path, why.into_error()))?;
             files.push(self.finished(entry, &file, run.shape(), run.checksum())?);
         }
         if !self.unwritten_rows.is_empty() {
             let entry = self.take_number(Kind::Open);
             let path = self.dir.join(entry.name());
-            let written = self.unwritten_rows.write(|| File::create_new(&path));
+            let written = self.unwritten_rows.write(|| FileWriter::create(&self.files, &path));
             if let Some((file, shape, crc)) = written.map_err(|why| StoreError::io(&path, why))? {
                 files.push(self.finished(entry, &file, shape, crc)?);
             }
@@ -146,8 +152,9 @@ impl Store {
         let runs: Vec<&Run> = opened.iter().map(|run| &**run).collect();
         let entry = self.take_number(kind);
         let path = self.dir.join(entry.name());
-        let file = File::create_new(&path).map_err(|why| StoreError::io(&path, why))?;
-        let (file, shape, crc) = match runs::merge(&runs, io::BufWriter::with_capacity(1 << 18, file)) {
+        let file = FileWriter::create(&self.files, &path).map_err(|why| StoreError::io(&path, why))?;
+        let (file, shape, crc) = match runs::merge(&runs, io::BufWriter::with_capacity(GATHERED_BYTES, file))
+        {
             Ok((to, shape, crc)) => {
                 (to.into_inner().map_err(|why| StoreError::io(&path, why.into_error()))?, shape, crc)
             }
@@ -163,15 +170,14 @@ impl Store {
     fn finished(
         &self,
         entry: FileEntry,
-        file: &File,
+        file: &FileWriter,
         shape: Shape,
         crc: u32,
     ) -> Result<FileEntry, StoreError> {
         let io = |why| self.io_of(&entry.name(), why);
         if self.options.sync {
-            file.sync_data().map_err(io)?;
+            file.sync().map_err(io)?;
         }
-        let bytes = file.metadata().map_err(io)?.len();
-        Ok(FileEntry { bytes, crc, pairs: shape.rows, ..entry })
+        Ok(FileEntry { bytes: file.bytes(), crc, pairs: shape.rows, ..entry })
     }
 }

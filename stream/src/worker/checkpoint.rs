@@ -241,7 +241,7 @@ impl Checkpoints for DiskCheckpoints {
 }
 
 /// The checkpoint of a slot, kept in memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Kept {
     label: Label,
     pairs: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -301,6 +301,12 @@ impl MemoryCheckpoints {
     /// Loses everything, as a lost disk does.
     pub fn clear(&self) {
         self.lock().clear();
+    }
+
+    /// As they are now, by themselves: what another disk holds, or what a torn write leaves to go back to.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self { kept: Arc::new(Mutex::new(self.lock().clone())) }
     }
 
     /// Number of slots with a checkpoint.

@@ -474,10 +474,8 @@ impl<P: Processor> Worker<P> {
         at: &[TopicPartition],
         committed: &Committed,
     ) -> Result<Rebuilt<P::Slot>, WorkerError> {
-        if committed.metadata.is_none()
-            && let Some(witness) = self.processor.witness()
-        {
-            let witness = TopicPartition::new(witness, slot);
+        let witnesses = if committed.metadata.is_none() { self.processor.witnesses() } else { &[] };
+        for witness in witnesses.iter().map(|topic| TopicPartition::new(*topic, slot)) {
             match self.holds_records(witness)? {
                 Some(false) => {}
                 Some(true) => {

@@ -30,15 +30,16 @@ fn worked_off(ground: &mut Ground) {
 /// The same changelog and positions beside inputs that were written anew: slot, place and value of each record give its
 /// new value; `None` = it is left out.
 fn made_anew(from: &Ground, to: &Ground, change: impl Fn(u32, usize, Bytes) -> Option<Bytes>) {
-    written_anew(from, to, change, Vec::new());
+    written_anew(from, to, change, Vec::new(), None);
 }
 
-/// The same with some more records in the transaction that writes the changelog.
+/// The same with some more records in the transaction that writes the changelog; that of slot `lacks` without its last record.
 fn written_anew(
     from: &Ground,
     to: &Ground,
     change: impl Fn(u32, usize, Bytes) -> Option<Bytes>,
     mut records: Vec<OutRecord>,
+    lacks: Option<u32>,
 ) {
     let mut places = [0; SLOTS as usize];
     for (slot, record) in from.read(Topic::Commands) {
@@ -49,9 +50,16 @@ fn written_anew(
         *place += 1;
     }
     for topic in [Topic::Journal, Topic::Rejected] {
-        let of = from.read(topic).into_iter();
-        records
-            .extend(of.map(|(slot, record)| OutRecord::new(TopicPartition::new(topic, slot), record.value)));
+        let mut of = from.read(topic);
+        if topic == Topic::Journal
+            && let Some(last) = of.iter().rposition(|(slot, _)| Some(*slot) == lacks)
+        {
+            of.remove(last);
+        }
+        records.extend(
+            of.into_iter()
+                .map(|(slot, record)| OutRecord::new(TopicPartition::new(topic, slot), record.value)),
+        );
     }
     let inputs: Vec<TopicPartition> = [Topic::Commands, Topic::Credits]
         .into_iter()
@@ -108,7 +116,7 @@ fn a_place_without_a_record_stops_the_slot() {
     // Slot 1: the second of two records is committed with the changelog, and the mark of that comes third.
     let second = OutRecord::new(commands(1), Bytes::from_static(&[0; 8]));
     let first_only = |slot, place, value| (slot != 1 || place < 1).then_some(value);
-    written_anew(&ground, &anew, first_only, vec![second]);
+    written_anew(&ground, &anew, first_only, vec![second], None);
     assert_one_stops(&mut anew, 1, "commands/1@2", "is not there any more");
 }
 
@@ -126,6 +134,16 @@ fn what_retention_has_taken_is_believed_and_what_it_should_not_have_taken_is_not
         ground.send();
         ground.give_up(commands(1), 5);
         assert_one_stops(&mut ground, 1, "commands/1@4", "out of range, the log holds 5 to 6");
+    }
+}
+
+/// The committed positions name the batch that was written with them.
+#[test]
+fn a_changelog_without_its_last_batch_stops_the_slot() {
+    for (mut ground, mut anew) in grounds().into_iter().zip(grounds()) {
+        worked_off(&mut ground);
+        written_anew(&ground, &anew, |_, _, value| Some(value), Vec::new(), Some(1));
+        assert_one_stops(&mut anew, 1, "journal/1", "the changelog ends with batch");
     }
 }
 

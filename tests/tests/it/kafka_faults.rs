@@ -8,6 +8,7 @@ use ledgerflow_tests::broker::Broker;
 use ledgerflow_tests::events::Event;
 use ledgerflow_tests::forty_five::{self, MORNING};
 use ledgerflow_tests::member::POOL;
+use ledgerflow_tests::proof::Proof;
 use ledgerflow_tests::proxy::{
     ADD_PARTITIONS_TO_TXN, Action, Api, END_TXN, PRODUCE, Proxy, Rule, TXN_OFFSET_COMMIT,
 };
@@ -49,7 +50,7 @@ fn step_until(world: &mut World, what: &str, mut holds: impl FnMut(&mut World) -
 fn connections_cut_in_the_middle_of_commits() {
     const PLACES: [Api; 4] = [ADD_PARTITIONS_TO_TXN, PRODUCE, TXN_OFFSET_COMMIT, END_TXN];
     let (broker, day, dir) = (Broker::shared(), forty_five::day(), tempfile::tempdir().unwrap());
-    let proxy = Proxy::start(&broker);
+    let (proxy, mut proof) = (Proxy::start(&broker), Proof::of("broker away"));
     let options = Options { bootstrap: proxy.bootstrap(), ..broker.fresh_options(COUNTS).unwrap() };
     let mut world = world(options, dir.path(), 1);
     world.import(&source(), day.bill.as_bytes());
@@ -66,6 +67,7 @@ fn connections_cut_in_the_middle_of_commits() {
         world.run_for(SECOND / 4);
         let (matched, _) = judged(&world);
         println!("{api} {action:?}: {matched} matched");
+        proof.count("connections cut", 1);
     }
     world.run_for(SECOND);
     assert_eq!(judged(&world), (45, Vec::new()));
@@ -81,6 +83,8 @@ fn with_the_broker_away(
     go: impl FnOnce(&mut Broker),
     come: impl FnOnce(&mut Broker) + Send,
 ) {
+    let mut proof = Proof::of("broker away");
+    proof.count("times hung or killed", 1);
     let (day, dir) = (forty_five::day(), tempfile::tempdir().unwrap());
     // A call that takes longer ends the process: longer than the broker is away.
     let deadline = Duration::from_secs(30).max(away() * 2);
@@ -122,8 +126,11 @@ fn the_broker_is_killed_and_started_again() {
 fn members_that_hang_for_longer_than_their_session_write_nothing() {
     let (broker, soak) = (Broker::shared(), std::env::var_os("ROUNDS").is_some());
     let (moves, mut moved) = (if soak { 50 } else { 1 }, 0);
+    let mut proof = Proof::of("hangs, Kafka");
     while moved < moves {
-        moved += everybody_hangs(&broker);
+        let hung = everybody_hangs(&broker);
+        proof.count("members hung", hung);
+        moved += hung;
         println!("{moved} members have hung in a window and woken up too late");
     }
 }

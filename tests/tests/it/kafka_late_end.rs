@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 use ledgerflow_tests::broker::Broker;
+use ledgerflow_tests::proof::Proof;
 use ledgerflow_tests::proxy::{self, Action, Api, PRODUCE, Proxy, Rule};
 use schemas::topics::{PartitionCounts, Topic};
 use std::collections::BTreeMap;
@@ -222,11 +223,13 @@ fn rounds() -> u64 {
 fn a_late_end_request_changes_nothing() {
     let broker = Broker::shared();
     let mut scene = Scene::new(&broker, false);
+    let mut proof = Proof::of("late ends, Kafka");
     let kinds = KINDS.iter().cycle().take(usize::try_from(rounds()).unwrap());
     kinds.for_each(|kind| scene.round(*kind));
     assert_eq!(scene.wrong(), Vec::<String>::new());
     let released = scene.proxy.released();
     assert_eq!(released.len() as u64, rounds());
+    proof.count("late ends", rounds());
     assert!(released.iter().all(|error| *error != 0), "the broker acted on a late request: {released:?}");
 }
 

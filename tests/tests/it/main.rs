@@ -22,6 +22,7 @@ mod main_job;
 #[cfg(feature = "kafka")]
 mod observability;
 mod positions;
+mod proof;
 mod record_sizes;
 mod simulation;
 mod tidy;

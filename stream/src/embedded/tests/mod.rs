@@ -6,19 +6,18 @@ mod faults;
 mod frames;
 mod membership;
 mod opening;
+mod power_cuts;
 mod reading;
 
-use super::files::{Files, SystemFiles};
 use super::segment::{SegmentScan, Step, read_header};
 use super::{EmbeddedLog, Options};
+use crate::files::{Files, Opening, SystemFiles};
 use crate::log::*;
 use crate::mutex::lock;
 use bytes::Bytes;
 use schemas::topics::{PartitionCounts, Topic};
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -178,6 +177,7 @@ fn frames(path: &Path) -> Vec<(u64, u64, u64)> {
 /// What the file system is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operation {
+    Create,
     Write,
     Sync,
     Truncate,
@@ -202,8 +202,6 @@ struct Failing {
     standing: Mutex<Vec<(Operation, Answer)>>,
     /// Operations until the process counts as dead: from then on nothing reaches the disk.
     until_dead: Mutex<Option<u64>>,
-    /// Bytes of each file, by inode, that were there at its last sync.
-    synced: Mutex<BTreeMap<u64, u64>>,
 }
 
 const ENOSPC: i32 = 28;
@@ -244,7 +242,15 @@ impl Failing {
     }
 }
 
-impl Files for Arc<Failing> {
+/// Nothing is really synced: no machine dies here.
+impl Files for Failing {
+    fn open(&self, path: &Path, how: Opening) -> io::Result<File> {
+        if how != Opening::Existing {
+            self.ask(Operation::Create)?;
+        }
+        SystemFiles.open(path, how)
+    }
+
     fn write_at(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<usize> {
         let most = self.ask(Operation::Write)?;
         let bytes = match most {
@@ -252,19 +258,11 @@ impl Files for Arc<Failing> {
             Some(usize::MAX) => &bytes[..bytes.len() / 2],
             Some(most) => &bytes[..most.min(bytes.len())],
         };
-        if at == 0 {
-            // A new file, which may have the number of one that is gone.
-            self.synced.lock().unwrap().remove(&file.metadata()?.ino());
-        }
         SystemFiles.write_at(file, bytes, at)
     }
 
-    fn sync(&self, file: &File) -> io::Result<()> {
-        self.ask(Operation::Sync)?;
-        let metadata = file.metadata()?;
-        SystemFiles.sync(file)?;
-        self.synced.lock().unwrap().insert(metadata.ino(), metadata.len());
-        Ok(())
+    fn sync(&self, _: &File) -> io::Result<()> {
+        self.ask(Operation::Sync).map(drop)
     }
 
     fn truncate(&self, file: &File, len: u64) -> io::Result<()> {
@@ -282,14 +280,24 @@ impl Files for Arc<Failing> {
         SystemFiles.remove(path)
     }
 
-    fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        self.ask(Operation::SyncDirectory)?;
-        SystemFiles.sync_directory(path)
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        self.ask(Operation::Create)?;
+        SystemFiles.create_directory(path)
+    }
+
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        self.ask(Operation::Remove)?;
+        SystemFiles.remove_directory(path)
+    }
+
+    fn sync_directory(&self, _: &Path) -> io::Result<()> {
+        self.ask(Operation::SyncDirectory).map(drop)
     }
 }
 
 fn open_failing(directory: &Path, options: Options) -> (EmbeddedLog, Arc<Failing>) {
     let failing = Arc::new(Failing::default());
-    let log = EmbeddedLog::open_with(directory, options, Box::new(Arc::clone(&failing))).unwrap();
+    let files = Arc::clone(&failing);
+    let log = EmbeddedLog::open_with(directory, options, files).unwrap();
     (log, failing)
 }
