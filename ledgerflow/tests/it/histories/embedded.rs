@@ -9,6 +9,7 @@ use ledgerflow::query::{Answer, Ending, Question};
 use ledgerflow_tests::histories::bank::{self, Order};
 use ledgerflow_tests::histories::read::{self, Journal};
 use ledgerflow_tests::histories::record::{Account, Asked, Balance, Ended, Listed, Recorder, Seen};
+use ledgerflow_tests::proof::Proof;
 use schemas::topics::Topic;
 use schemas::wire::Outcome;
 use serde_json::Value;
@@ -246,7 +247,7 @@ fn nothing_is_on_its_way(caller: &Caller) -> bool {
     pairs.values().all(|sum| *sum == 0) && read.as_deref() == Some("everything is read")
 }
 
-fn one(seed: u64, seconds: u64) {
+fn one(seed: u64, seconds: u64, proof: &mut Proof) {
     let (company, run, life) = (Company::new(), Run::new(seconds), Life::default());
     let (mut prng, mut done) = (Prng::new(seed), Done::default());
     let caller = Caller(company.books());
@@ -285,10 +286,10 @@ fn one(seed: u64, seconds: u64) {
         ("balances", &["ok"]),
         ("entries", &["ok"]),
     ];
-    is_right("on the embedded log", &run, &books, &told, &kinds);
+    is_right("on the embedded log", proof, &run, &books, &told, &kinds);
 }
 
 #[test]
 fn on_the_embedded_log() {
-    runs("embedded", one);
+    runs("embedded", "histories, embedded", one);
 }

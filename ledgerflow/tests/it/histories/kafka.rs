@@ -9,6 +9,7 @@ use ledgerflow_tests::broker::Broker;
 use ledgerflow_tests::histories::bank::Order;
 use ledgerflow_tests::histories::read::{self, Journal, Published};
 use ledgerflow_tests::histories::record::{Asked, Ended, Seen};
+use ledgerflow_tests::proof::Proof;
 use rustix::process::Signal;
 use schemas::topics::{PartitionCounts, Topic};
 use schemas::wire::Outcome;
@@ -223,7 +224,7 @@ impl<'a> Nemesis<'a> {
     }
 }
 
-fn one(seed: u64, seconds: u64) {
+fn one(seed: u64, seconds: u64, proof: &mut Proof) {
     let mut broker = Broker::shared();
     let on = OnKafka::of(&broker, None, "");
     let options = broker.options(on.prefix(), COUNTS);
@@ -269,11 +270,11 @@ fn one(seed: u64, seconds: u64) {
         ("restarts", restarts),
     ];
     let kinds: [(&str, &[&str]); 3] = [("book", &["ok"]), ("journal", &["ok"]), ("balances", &["ok"])];
-    is_right("on Kafka", &run, &books, &done, &kinds);
+    is_right("on Kafka", proof, &run, &books, &done, &kinds);
     assert!(settled.is_some(), "events without outcome or entries: {told}");
 }
 
 #[test]
 fn on_kafka() {
-    runs("kafka", one);
+    runs("kafka", "histories, Kafka", one);
 }

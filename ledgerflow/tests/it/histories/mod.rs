@@ -16,6 +16,7 @@ use ledgerflow_tests::histories::bank::{Order, transfer};
 use ledgerflow_tests::histories::books::Books;
 use ledgerflow_tests::histories::check::check;
 use ledgerflow_tests::histories::record::{Asked, Ended, Recorder, Seen};
+use ledgerflow_tests::proof::Proof;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,13 +35,15 @@ const TOLD_MAX: usize = 20;
 struct Run {
     recorder: Recorder,
     over: AtomicBool,
+    began_us: i64,
     until_us: i64,
 }
 
 impl Run {
     fn new(seconds: u64) -> Self {
-        let until_us = monotonic_us() + i64::try_from(seconds * 1_000_000).unwrap();
-        Self { recorder: Recorder::new(), over: AtomicBool::new(false), until_us }
+        let began_us = monotonic_us();
+        let until_us = began_us + i64::try_from(seconds * 1_000_000).unwrap();
+        Self { recorder: Recorder::new(), over: AtomicBool::new(false), began_us, until_us }
     }
 
     /// Whether the nemesis may end.
@@ -105,11 +108,12 @@ fn acknowledged(recorder: &Recorder) -> BTreeMap<String, usize> {
     all
 }
 
-/// Holds a run against the books at rest, and says in one line what there was. `done` = what the nemesis did; `kinds` = which
+/// Holds a run against the books at rest, says in one line what there was, and counts what it has shown. `done` = what the nemesis did; `kinds` = which
 /// operations there must have been.
 #[track_caller]
 fn is_right(
     on: &str,
+    proof: &mut Proof,
     run: &Run,
     books: &Books,
     done: &[(&str, u64)],
@@ -134,15 +138,20 @@ fn is_right(
         let times: u64 = all.iter().map(|ended| counts.of(asked, ended)).sum();
         assert!(times > 0, "no {asked} ended {all:?}");
     }
+    let us = history.last().map_or(0, |last| last.ended_us - run.began_us);
+    proof.count("runs", 1);
+    proof.count("seconds", u64::try_from(us / 1_000_000).unwrap());
+    proof.count("operations", history.len() as u64);
 }
 
 /// `ROUNDS` runs, each with another seed.
-fn runs(test: &str, one: impl Fn(u64, u64)) {
+fn runs(test: &str, suite: &'static str, one: impl Fn(u64, u64, &mut Proof)) {
     let [seed, rounds, seconds] = [("SEED", 1), ("ROUNDS", 1), ("HISTORY_SECONDS", 5)]
         .map(|(name, usual)| variable(name).unwrap_or(usual));
+    let mut proof = Proof::of(suite);
     for round in 0..rounds {
         let seed = seed + round;
         println!("again with: SEED={seed} HISTORY_SECONDS={seconds} make test TESTS=histories::{test}");
-        one(seed, seconds);
+        one(seed, seconds, &mut proof);
     }
 }
