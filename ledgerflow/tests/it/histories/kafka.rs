@@ -1,6 +1,6 @@
 //! On Kafka: clients append events and read outcomes from the journal, readers read `journal` and `balances` as committed
-//! consumers, two processes share the partitions of posting, and two those of settlement; processes are killed and stand still beyond their session, and so
-//! is the broker.
+//! consumers, two processes share the partitions of posting, and two those of settlement. Processes are killed, with a transaction
+//! open too, and stand still beyond their session, and so does the broker.
 
 use super::{PAUSE, Run, Workload, acknowledged, is_right, runs, write};
 use crate::company::{PATIENCE, Running, within};
@@ -14,7 +14,9 @@ use rustix::process::Signal;
 use schemas::topics::{PartitionCounts, Topic};
 use schemas::wire::Outcome;
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
+use stream::faults;
 use stream::kafka::KafkaLog;
 use stream::log::{Isolation, Log, OutRecord, TopicPartition};
 use stream::sim::Prng;
@@ -31,8 +33,12 @@ const PROCESSES: [(&str, &str); 6] = [
 ];
 /// So many of them are first ones, the others share their partitions.
 const FIRST: usize = 4;
+/// Those of them that die with a transaction open: readers of `journal` and `balances` must never see it.
+const WRITERS: [usize; 4] = [1, 2, 4, 5];
+/// It is one of so many first windows in which such a process dies.
+const HITS_MAX: u64 = 8;
 /// How long something stands still: longer than the session of 2 s.
-const STILL: Duration = Duration::from_secs(4);
+const STILL: Duration = Duration::from_secs(3);
 
 /// A client that sends, and finds out from the journal what became of it.
 struct Client<'a> {
@@ -127,12 +133,14 @@ fn read_balances(run: &Run, log: &dyn Log) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Deed {
     Kill,
+    KillInTransaction,
     Pause,
     PauseBroker,
     KillBroker,
 }
 
-const DEEDS: [Deed; 4] = [Deed::Kill, Deed::Pause, Deed::PauseBroker, Deed::KillBroker];
+const DEEDS: [Deed; 5] =
+    [Deed::Kill, Deed::KillInTransaction, Deed::Pause, Deed::PauseBroker, Deed::KillBroker];
 
 struct Nemesis<'a> {
     on: &'a OnKafka,
@@ -154,8 +162,14 @@ impl<'a> Nemesis<'a> {
 
     /// Starts what does not run, as whoever supervises does.
     fn tend(&mut self) {
+        self.tend_others(None);
+    }
+
+    fn tend_others(&mut self, than: Option<usize>) {
         for (index, (place, role)) in PROCESSES.into_iter().enumerate() {
-            if self.processes.get_mut(&index).is_none_or(|running| running.ended().is_some()) {
+            if than != Some(index)
+                && self.processes.get_mut(&index).is_none_or(|running| running.ended().is_some())
+            {
                 self.processes.remove(&index);
                 self.processes.insert(index, self.on.company.process(place, role, None));
                 self.restarts += 1;
@@ -181,6 +195,32 @@ impl<'a> Nemesis<'a> {
         self.processes.values().map(Running::err).collect::<Vec<_>>().join("\n")
     }
 
+    /// A process begins anew and dies with everything of a transaction sent and its end not asked for. Ticks alone give it
+    /// windows, so the others are tended meanwhile.
+    fn kill_in_transaction(&mut self, prng: &mut Prng) {
+        let one = WRITERS[prng.index(WRITERS.len())];
+        let (place, role) = PROCESSES[one];
+        let fault = format!("{}:{role}:{}=kill", faults::KAFKA_BEFORE_END, 1 + prng.below(HITS_MAX));
+        let on = self.on;
+        let doomed = || on.company.process(place, role, Some(&fault));
+        drop(self.processes.remove(&one));
+        self.processes.insert(one, doomed());
+        let died = within(5 * PATIENCE, || {
+            let status = self.processes.get_mut(&one).unwrap().ended();
+            if status.is_some_and(|status| status.signal() == Some(9)) {
+                return Some(());
+            }
+            if status.is_some() {
+                // It has ended over something else, such as a broker that was away.
+                drop(self.processes.remove(&one));
+                self.processes.insert(one, doomed());
+            }
+            self.tend_others(Some(one));
+            None
+        });
+        assert!(died.is_some(), "{fault}: {}", self.told());
+    }
+
     fn does(&mut self, deed: Deed, prng: &mut Prng) {
         let one = prng.index(PROCESSES.len());
         match deed {
@@ -189,6 +229,7 @@ impl<'a> Nemesis<'a> {
                 running.signal(Signal::KILL);
                 running.wait(PATIENCE).unwrap();
             }
+            Deed::KillInTransaction => self.kill_in_transaction(prng),
             Deed::Pause => {
                 let running = &self.processes[&one];
                 running.signal(Signal::STOP);
@@ -264,6 +305,7 @@ fn one(seed: u64, seconds: u64, proof: &mut Proof) {
     let times = |deed: Deed| done[&deed];
     let done = [
         ("kills", times(Deed::Kill)),
+        ("kills in a transaction", times(Deed::KillInTransaction)),
         ("pauses", times(Deed::Pause)),
         ("broker pauses", times(Deed::PauseBroker)),
         ("broker kills", times(Deed::KillBroker)),
