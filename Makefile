@@ -16,6 +16,8 @@ MINUTES ?= 10
 # What each lap of `make soak` does: kills of the real process at each fault point, seeds of the simulation.
 ROUNDS ?= 10
 SEEDS ?= 2000
+# How long processes are killed in each run of the histories, at least; there are `ROUNDS` of them on each log.
+HISTORY_SECONDS ?= 120
 # Which fuzz targets, and how long each is run in `make soak`.
 TARGETS ?=
 FUZZ_MINUTES ?= 5
@@ -71,11 +73,11 @@ test-compose: ## Bring up the stack of compose/kafka.yml on a container engine, 
 	@TEST_COMPOSE=1 $(CARGO) test --locked --profile fast --workspace -- compose_stack:: --nocapture
 
 # Tests of the modules `simulation` and `poison` read SEED and SEEDS, those of `kill`, `kafka` and `power_cuts` SEED and ROUNDS, those of
-# `kafka_late_end`, `kafka_faults`, `kafka_rights`, `kafka_cluster` and `mirror` ROUNDS; without them they do little, and always the same.
+# `histories` these two and HISTORY_SECONDS, those of `kafka_late_end`, `kafka_faults`, `kafka_rights`, `kafka_cluster` and `mirror` ROUNDS; without them they do little, and always the same.
 # A failure prints the line that does it again. SUITES="simulation:: fuzz" for some of them.
-soak: ## Simulate, kill, fill a disk, fail a broker's network, fuzz, mutate, with new seeds; write down what was shown (MINUTES=10)
+soak: ## Simulate, kill, check what clients saw, fill a disk, fail a broker's network, fuzz, mutate, with new seeds; write down what was shown (MINUTES=10)
 	@.ci/native
-	@SEEDS=$(SEEDS) ROUNDS=$(ROUNDS) FUZZ_MINUTES=$(FUZZ_MINUTES) SHARDS=$(SHARDS) .ci/soak $(MINUTES) $(SUITES)
+	@SEEDS=$(SEEDS) ROUNDS=$(ROUNDS) HISTORY_SECONDS=$(HISTORY_SECONDS) FUZZ_MINUTES=$(FUZZ_MINUTES) SHARDS=$(SHARDS) .ci/soak $(MINUTES) $(SUITES)
 
 # A tool that is not there (exit code 3) is told and left out; everything else counts.
 skipped = if [ $$result -eq 3 ]; then echo "$(1): skipped, it takes $(2)"; else exit $$result; fi

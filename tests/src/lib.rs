@@ -18,6 +18,7 @@
 //! - `python`: consumers in another language, with the feature `kafka`;
 //! - [`redis`]: a Redis server of one's own;
 //! - [`json_schema`]: whether a record is what its JSON Schema says;
+//! - [`histories`]: what clients asked and saw, and whether it agrees with the journal;
 //! - [`plan`]: what a seed of the simulation does; [`history`]: its day of a payment company, with what must come of it;
 //! - [`proof`]: what long runs have shown.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -35,6 +36,7 @@ pub(crate) mod containers;
 pub mod events;
 pub mod forty_five;
 pub mod hang;
+pub mod histories;
 pub mod history;
 pub mod json_schema;
 pub mod member;

@@ -119,6 +119,16 @@ pub const PROMISES: &[Promise] = &[
         suites: &["brokers lost"],
     },
     Promise {
+        what: "Clients see nothing aborted, lost, duplicate, torn or fractured while processes die, embedded log",
+        goal: "20 runs of 120 s",
+        suites: &["histories, embedded"],
+    },
+    Promise {
+        what: "Clients and read-committed consumers see nothing of that kind while processes and the broker die or stand still, on Kafka",
+        goal: "20 runs of 120 s",
+        suites: &["histories, Kafka"],
+    },
+    Promise {
         what: "Whatever bytes come in, `decide` refuses or books, and its laws hold",
         goal: "10 minutes a target and change",
         suites: &["fuzz"],

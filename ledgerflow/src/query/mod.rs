@@ -246,14 +246,22 @@ impl Answer {
 /// Answers a question; what fails becomes an answer too.
 #[must_use]
 pub fn answer(books: &Books, question: &Question) -> Answer {
-    match judge(books, question) {
+    match judge(books, question).and_then(|answer| durable(books).map(|()| answer)) {
         Ok(answer) => answer,
         Err(error) => Answer::says(Ending::Failed, format!("{error:#}")),
     }
 }
 
+/// What leaves the process waits for the disk (ARCHITECTURE rule 13). It waits after reading: while an answer is read, more
+/// is written, and may be read too.
+fn durable(books: &Books) -> anyhow::Result<()> {
+    if let Some(log) = &books.embedded {
+        books.log.wait_durable(log.last_sequence(), std::time::Duration::from_secs(10))?;
+    }
+    Ok(())
+}
+
 fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
-    wait_durable(books)?;
     match question {
         Question::Balance { account, as_of } => {
             balances::balance(books, account, as_of.as_deref()).and_then(|answer| whole(books, answer))
@@ -314,14 +322,6 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
     }
 }
 
-/// What leaves the process waits for the disk (ARCHITECTURE rule 13).
-fn wait_durable(books: &Books) -> anyhow::Result<()> {
-    if let Some(log) = &books.embedded {
-        books.log.wait_durable(log.last_sequence(), std::time::Duration::from_secs(10))?;
-    }
-    Ok(())
-}
-
 /// Says so where slots of settlement are stopped: what lies in them is not in an answer about balances.
 fn whole(books: &Books, mut answer: Answer) -> anyhow::Result<Answer> {
     let stopped = books.settlement(Worker::stopped)?.concat();
@@ -335,4 +335,59 @@ fn whole(books: &Books, mut answer: Answer) -> anyhow::Result<Answer> {
         answer.ending = Ending::Wrong;
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::Cell;
+    use crate::runtime::Setup;
+    use bytes::Bytes;
+    use schemas::topics::{PartitionCounts, Topic};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use stream::embedded::{EmbeddedLog, Options};
+    use stream::log::{Log, OutRecord, TopicPartition};
+
+    /// How many records of lane 0 an answer shows.
+    fn shown(answer: &Answer) -> usize {
+        let row = answer.tables[0].rows.iter().find(|row| row[0] == Cell::from("events.p0")).expect("lane 0");
+        let Cell::Number(records) = &row[2] else { panic!("{row:?}") };
+        usize::try_from(*records).expect("a count")
+    }
+
+    /// Somebody writes on and on, each record a commit. No answer may show one that the disk does not have.
+    #[test]
+    fn an_answer_shows_nothing_that_a_power_cut_can_take() {
+        let (dir, counts) =
+            (tempfile::tempdir().expect("folder"), PartitionCounts { events: 1, internal: 1 });
+        let log = Arc::new(EmbeddedLog::open(dir.path(), Options::new(counts)).expect("log"));
+        let books = Books::at_rest(Arc::clone(&log), Setup::new(counts), false).expect("books");
+        let before = shown(&answer(&books, &Question::TopicsList));
+        let over = AtomicBool::new(false);
+        let looks = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let record =
+                    OutRecord::new(TopicPartition::new(Topic::Events0, 0), Bytes::from_static(b"{}"));
+                let mut sequences = Vec::new();
+                while !over.load(Ordering::Acquire) {
+                    sequences.push(log.append(vec![record.clone()]).expect("appended"));
+                    std::thread::sleep(std::time::Duration::from_micros(100));
+                }
+                sequences
+            });
+            let mut looks = std::collections::BTreeMap::new();
+            while looks.len() < 20 {
+                let records = shown(&answer(&books, &Question::TopicsList));
+                looks.entry(records).or_insert_with(|| log.durable());
+            }
+            over.store(true, Ordering::Release);
+            let sequences = writer.join().expect("writer");
+            let newest = |records: usize| records.checked_sub(before + 1).map_or(0, |last| sequences[last]);
+            looks.into_iter().map(|(records, durable)| (newest(records), durable)).collect::<Vec<_>>()
+        });
+        for (newest, durable) in looks {
+            assert!(newest <= durable, "commit {newest} is shown, up to {durable} all is durable");
+        }
+    }
 }

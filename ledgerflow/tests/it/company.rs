@@ -297,6 +297,30 @@ impl Asks for Running {
     }
 }
 
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unanswered {
+    /// Nobody listens: nobody was asked.
+    Nobody,
+    /// It was asked, and may have done it.
+    Broken,
+}
+
+/// Whoever asks the process that runs on a folder, whichever that is.
+#[derive(Debug, Clone)]
+pub struct Caller(pub PathBuf);
+
+impl Caller {
+    pub fn ask(&self, question: &Question) -> Result<Answer, Unanswered> {
+        let mut stream = UnixStream::connect(self.0.join(socket::NAME)).map_err(|_| Unanswered::Nobody)?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answer = String::new();
+        let asked = writeln!(stream, "{}", serde_json::to_string(question).unwrap());
+        asked.and_then(|()| BufReader::new(stream).read_line(&mut answer)).map_err(|_| Unanswered::Broken)?;
+        serde_json::from_str(&answer).map_err(|_| Unanswered::Broken)
+    }
+}
+
 /// A process of the program.
 pub struct Running {
     child: Child,
@@ -328,12 +352,7 @@ impl Running {
 
     /// `None` = nobody answers: it does not run yet, or any more, or died over the question.
     pub fn ask(&self, question: &Question) -> Option<Answer> {
-        let mut stream = UnixStream::connect(self.dir.join(socket::NAME)).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        writeln!(stream, "{}", serde_json::to_string(question).unwrap()).ok()?;
-        let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer).ok()?;
-        serde_json::from_str(&answer).ok()
+        Caller(self.dir.clone()).ask(question).ok()
     }
 
     /// Asks and waits for no answer: the stream keeps the question alive. `None` = nobody listens yet.

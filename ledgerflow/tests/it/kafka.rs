@@ -21,9 +21,9 @@ use stream::faults::{self, Point};
 use stream::kafka::KafkaLog;
 use stream::sim::Prng;
 
-const ROLES: [&str; 4] = ["ingest", "posting", "settlement", "reconcile"];
+pub const ROLES: [&str; 4] = ["ingest", "posting", "settlement", "reconcile"];
 /// Partitions of an internal topic.
-const SLOTS: u32 = 3;
+pub const SLOTS: u32 = 3;
 /// Between two batches, so that they meet different windows.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -99,7 +99,8 @@ impl OnKafka {
         on
     }
 
-    fn of(broker: &Broker, prefix: Option<&str>, further: &str) -> Self {
+    /// The same for whoever holds the broker himself.
+    pub fn of(broker: &Broker, prefix: Option<&str>, further: &str) -> Self {
         Self::at(&broker.bootstrap(), prefix, |text| text + further)
     }
 
@@ -197,6 +198,11 @@ impl OnKafka {
     pub fn stop(&self, processes: BTreeMap<&'static str, Running>, traffic: &Traffic) {
         let shown = || self.company.balances(&self.company.books(), "users:");
         traffic.become_the_wallets(shown);
+        Self::stop_in_turn(processes);
+    }
+
+    /// The same where every event has all of its entries.
+    pub fn stop_in_turn(processes: BTreeMap<&'static str, Running>) {
         // Whoever writes ends first, and what it wrote is read by the next.
         let mut processes = processes;
         for role in ROLES {

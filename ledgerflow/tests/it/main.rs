@@ -19,6 +19,7 @@ mod docs;
 mod doctor;
 mod forty_five;
 mod full;
+mod histories;
 mod http;
 #[cfg(feature = "kafka")]
 mod kafka;
