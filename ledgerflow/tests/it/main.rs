@@ -16,6 +16,7 @@ mod company;
 mod consumers;
 mod docs;
 mod doctor;
+mod formats;
 mod forty_five;
 mod full;
 mod http;
@@ -45,3 +46,4 @@ mod traces;
 #[cfg(feature = "otlp")]
 mod traces_by_hand;
 mod traffic;
+mod upgrade;
