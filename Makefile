@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo broker test test-containers test-compose soak fuzz mutants contracts schemas bench bench-kafka bench-latency bench-micro bench-ids fmt lint
+.PHONY: help demo broker test test-containers test-compose fixtures soak fuzz mutants contracts schemas bench bench-kafka bench-latency bench-micro bench-ids fmt lint
 
 RUN := .ci/toolchain
 CARGO := $(RUN) cargo
@@ -98,6 +98,9 @@ contracts: ## Hold the contracts against tools of others: AsyncAPI's parser, Sch
 
 schemas: ## Write everything that is generated: protobuf code, references
 	@UPDATE=1 $(CARGO) test --profile fast --workspace -- is_current
+
+fixtures: ## Keep what this version writes, once, when a format has changed (tests/fixtures/formats)
+	@FIXTURES=1 $(CARGO) test --locked --profile fast -p ledgerflow --test it -- formats::make:: --nocapture
 
 bench: ## Measure the whole pipeline (EVENTS=2000000 ACCOUNTS=1000000)
 	@$(CARGO) build --locked --release -p ledgerflow

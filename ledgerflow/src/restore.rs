@@ -143,7 +143,7 @@ fn days(log: &dyn Log) -> anyhow::Result<Table> {
     let mut days: BTreeMap<(String, String), DayState> = BTreeMap::new();
     crate::measure::recount::each(log, Topic::Flow, &mut |fetch| {
         for record in &fetch.records {
-            let flow: FlowStatus = serde_json::from_slice(&record.value).context("flow")?;
+            let flow = FlowStatus::parse(&record.value).context("flow")?;
             days.insert((flow.day, flow.book), flow.state);
         }
         Ok(())

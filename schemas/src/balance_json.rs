@@ -4,6 +4,7 @@
 //! stands on the account's normal side; `debit_minus_credit_minor` has the sign of the wire. The JSON Schemas are
 //! `schemas/json/balances.json`, `balances.daily.json` and `flow.json`; a test holds them against these structs.
 
+use crate::versioned::{self, RecordError};
 use crate::wire::Side;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -139,6 +140,16 @@ pub struct DailyBalance<'a> {
     pub journal_batch: u64,
 }
 
+impl<'a> DailyBalance<'a> {
+    /// Reads a record's value.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub fn parse(value: &'a [u8]) -> Result<Self, RecordError> {
+        versioned::parse(value, FORMAT)
+    }
+}
+
 /// How far a business day has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -170,6 +181,16 @@ pub struct FlowStatus {
     pub slots: u32,
     /// How many of them have published the day's closings.
     pub aligned: u32,
+}
+
+impl FlowStatus {
+    /// Reads a record's value.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub fn parse(value: &[u8]) -> Result<Self, RecordError> {
+        versioned::parse(value, FORMAT)
+    }
 }
 
 #[cfg(test)]

@@ -129,6 +129,11 @@ pub const PROMISES: &[Promise] = &[
         suites: &["histories, Kafka"],
     },
     Promise {
+        what: "An older version and this one in turn over one log, embedded: each goes on with what the other one left",
+        goal: "10 turns, 2 of them ended by `kill -9`, from the version before",
+        suites: &["upgrade"],
+    },
+    Promise {
         what: "Whatever bytes come in, `decide` refuses or books, and its laws hold",
         goal: "10 minutes a target and change",
         suites: &["fuzz"],

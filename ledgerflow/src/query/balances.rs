@@ -6,7 +6,7 @@ use super::shown::Shown;
 use super::{Answer, Ending};
 use crate::cli::output::{Cell, Table};
 use anyhow::Context;
-use schemas::balance_json::Balance;
+use schemas::balance_json::{Balance, DailyBalance, NormalSide};
 use schemas::dates::Day;
 use schemas::money;
 use schemas::topics::Topic;
@@ -158,21 +158,17 @@ pub(super) fn accounts(
 
 /// Closing balance: the newest record of `balances.daily` on or before the day, highest revision.
 fn closing(books: &Books, account: &str, day: Day) -> anyhow::Result<Answer> {
-    let mut newest: BTreeMap<String, (String, u64, serde_json::Value)> = BTreeMap::new();
+    // By asset: day and revision, then what the record says.
+    let mut newest: BTreeMap<String, ((String, u32), String, NormalSide)> = BTreeMap::new();
     crate::measure::recount::each(books.log.as_ref(), Topic::BalancesDaily, &mut |fetch| {
         for record in &fetch.records {
-            let daily: serde_json::Value = serde_json::from_slice(&record.value).context("balances.daily")?;
-            let text = |field: &str| daily.get(field).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
-            let (of, on) = (text("account"), text("day"));
-            let revision = daily.get("revision").and_then(serde_json::Value::as_u64).unwrap_or(0);
-            if of != account || Day::parse(&on)? > day {
+            let daily = DailyBalance::parse(&record.value).context("balances.daily")?;
+            if daily.account != account || Day::parse(&daily.day)? > day {
                 continue;
             }
-            let known = newest.get(&text("asset"));
-            if known.is_none_or(|(known_on, known_revision, _)| {
-                (on.as_str(), revision) >= (known_on.as_str(), *known_revision)
-            }) {
-                newest.insert(text("asset"), (on, revision, daily));
+            let (asset, of) = (daily.asset.into_owned(), (daily.day, daily.revision));
+            if newest.get(&asset).is_none_or(|(known, ..)| of >= *known) {
+                newest.insert(asset, (of, daily.balance, daily.normal_side));
             }
         }
         Ok(())
@@ -187,14 +183,13 @@ fn closing(books: &Books, account: &str, day: Day) -> anyhow::Result<Answer> {
         "closing balances",
         &["account", "asset", "as_of", "balance", "normal_side", "closed_on", "revision"],
     );
-    for (asset, (on, revision, daily)) in newest {
-        let text = |field: &str| daily.get(field).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+    for (asset, ((on, revision), balance, side)) in newest {
         table.row([
             account.into(),
             asset.into(),
             day.to_string().into(),
-            Cell::amount(text("balance")),
-            text("normal_side").into(),
+            Cell::amount(balance),
+            side.name().into(),
             on.into(),
             revision.into(),
         ]);

@@ -73,6 +73,8 @@ impl Said {
 pub struct Company {
     folder: tempfile::TempDir,
     numbers: AtomicU32,
+    /// What works for it: this build's program, unless another one has taken its place.
+    program: PathBuf,
 }
 
 impl Company {
@@ -87,10 +89,16 @@ impl Company {
             r#""users:*:wallet", normal: credit, limit: { overdraft: "1000" }"#,
         );
         assert_ne!(chart, ledgerflow::runtime::DEFAULT_CHART);
-        let company = Self { folder, numbers: AtomicU32::new(0) };
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_ledgerflow"));
+        let company = Self { folder, numbers: AtomicU32::new(0), program };
         company.write("accounts.yaml", chart);
         company.write("ledgerflow.yaml", configuration);
         company
+    }
+
+    /// From now on another program works for it, such as an older version.
+    pub fn works_with(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
     }
 
     /// From the next start on business time begins there.
@@ -110,6 +118,28 @@ impl Company {
         let said = self.cli(&["breaks", "--summary", "-o", "json"]).ends(0).json();
         let rows = said["cases"].as_array().unwrap().iter();
         rows.map(|row| (row["kind"].as_str().unwrap().to_owned(), row["count"].as_u64().unwrap())).collect()
+    }
+
+    /// Waits until no partition has anything on its way to another, twice in a row.
+    #[track_caller]
+    pub fn comes_to_rest(&self, running: &Running) {
+        let even = || {
+            let rows = self.cli(&["channels", "-o", "json"]).ends(0).json();
+            rows.as_array().unwrap().iter().all(|row| row["state"] == "even")
+        };
+        let rests = within(PATIENCE, || (even() && even()).then_some(()));
+        assert!(rests.is_some(), "{}", running.err());
+    }
+
+    /// Waits until every business day but the newest is closed.
+    #[track_caller]
+    pub fn closes_its_days(&self, running: &Running) {
+        let closed = within(PATIENCE, || {
+            let mut days = self.days();
+            let (_, newest) = days.pop()?;
+            (newest == "OPEN" && days.iter().all(|(_, state)| state == "CLOSED")).then_some(())
+        });
+        assert!(closed.is_some(), "{:?}: {}", self.days(), running.err());
     }
 
     /// Business days and their states, in order.
@@ -167,7 +197,7 @@ impl Company {
     }
 
     fn plain(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerflow"));
+        let mut command = Command::new(&self.program);
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         // What steers the tests, or the machine's own books, must not steer the program.
         for (name, _) in std::env::vars_os() {

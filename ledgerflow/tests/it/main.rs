@@ -17,6 +17,7 @@ mod company;
 mod consumers;
 mod docs;
 mod doctor;
+mod formats;
 mod forty_five;
 mod full;
 mod histories;
@@ -48,3 +49,4 @@ mod traces;
 #[cfg(feature = "otlp")]
 mod traces_by_hand;
 mod traffic;
+mod upgrade;

@@ -21,7 +21,9 @@ use std::path::{Path, PathBuf};
 
 /// Name of the manifest.
 pub(super) const MANIFEST: &str = "backup.manifest";
-const FIRST_LINE: &str = "ledgerflow embedded log backup 1";
+const FIRST_LINE: &str = "ledgerflow embedded log backup";
+/// Version of the manifest; it stands behind the first line's words.
+const FORMAT: u32 = 1;
 const COPIED_BYTES: usize = 1 << 20;
 
 /// What a backup holds.
@@ -225,7 +227,7 @@ fn walk(
 
 impl BackupReport {
     fn text(&self) -> String {
-        let mut text = format!("{FIRST_LINE}\nsequence {}\n", self.sequence);
+        let mut text = format!("{FIRST_LINE} {FORMAT}\nsequence {}\n", self.sequence);
         for file in &self.files {
             let _ = writeln!(text, "file {} {} {:08x}", file.name, file.bytes, file.crc32c);
         }
@@ -234,12 +236,18 @@ impl BackupReport {
         text
     }
 
+    /// The version that a text says it has, whatever else is in it.
+    fn format_of(text: &str) -> Option<u32> {
+        text.lines().next()?.strip_prefix(FIRST_LINE)?.strip_prefix(' ')?.parse().ok()
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let (covered, stored) = text.trim_end().rsplit_once("crc32c ")?;
         let mut lines = covered.lines();
-        if format!("{:08x}", crc32c::crc32c(covered.as_bytes())) != stored || lines.next()? != FIRST_LINE {
+        if format!("{:08x}", crc32c::crc32c(covered.as_bytes())) != stored {
             return None;
         }
+        lines.next()?;
         let sequence = lines.next()?.strip_prefix("sequence ")?.parse().ok()?;
         let mut files = Vec::new();
         for line in lines {
@@ -272,8 +280,15 @@ pub fn verify_backup(directory: &Path) -> Result<BackupReport, LogError> {
         }
         Err(error) => return Err(io_error("read", &path, &error)),
     };
-    let damaged = || LogError::Corrupt(format!("{}: the manifest is damaged", path.display()));
-    let report = BackupReport::parse(&text).ok_or_else(damaged)?;
+    let refused = |why: &str| LogError::Corrupt(format!("{}: {why}", path.display()));
+    match BackupReport::format_of(&text) {
+        Some(FORMAT) => {}
+        Some(found) => {
+            return Err(refused(&format!("format {found} is not known, this build knows {FORMAT}")));
+        }
+        None => return Err(refused("the manifest is damaged")),
+    }
+    let report = BackupReport::parse(&text).ok_or_else(|| refused("the manifest is damaged"))?;
     report.files.iter().try_for_each(|file| check(directory, file))?;
     Ok(report)
 }

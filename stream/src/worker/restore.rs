@@ -728,8 +728,7 @@ fn judge_committed(slot: u32, at: &[TopicPartition], held: Vec<Option<Position>>
     match (present, texts.as_slice()) {
         (0, _) => Ok(Committed { positions: vec![0; at.len()], metadata: None }),
         (n, [one]) if n == at.len() => {
-            let metadata = Metadata::parse(one)
-                .ok_or_else(|| stop(format!("position metadata {one:?} is not this program's")))?;
+            let metadata = Metadata::parse(one).ok_or_else(|| stop(Metadata::refusal(one)))?;
             Ok(Committed {
                 positions: held.iter().flatten().map(|p| p.offset).collect(),
                 metadata: Some(metadata),

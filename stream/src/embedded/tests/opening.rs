@@ -303,9 +303,19 @@ fn another_format_is_refused_by_number() {
     let log = open(directory.path());
     commit(&log, 0..3);
     drop(log);
-    let refused = |copy: &Path| match EmbeddedLog::open(copy, small()) {
-        Err(LogError::Corrupt(why)) => why,
-        other => panic!("{:?}", other.map(|log| log.last_sequence())),
+    let bytes = |copy: &Path| {
+        let files = segments(copy).into_iter().chain([copy.join("meta")]);
+        files.map(|file| fs::read(file).unwrap()).collect::<Vec<_>>()
+    };
+    // Nothing is changed by it.
+    let refused = |copy: &Path| {
+        let before = bytes(copy);
+        let why = match EmbeddedLog::open(copy, small()) {
+            Err(LogError::Corrupt(why)) => why,
+            other => panic!("{:?}", other.map(|log| log.last_sequence())),
+        };
+        assert_eq!(bytes(copy), before);
+        why
     };
     // A frame, with a checksum that fits.
     let copy = image(directory.path());

@@ -224,8 +224,14 @@ impl Run {
         source.read_at(&mut footer, at_end).map_err(Damaged::io)?;
         let (words, _) = header.as_chunks::<4>();
         let [magic, format, width, _] = words else { return Err(Damaged::SHORT) };
-        if *magic != MAGIC || u32::from_le_bytes(*format) != FORMAT {
-            return Err(Damaged::Other("it is no run of this version".to_owned()));
+        if *magic != MAGIC {
+            return Err(Damaged::Other("it is no run".to_owned()));
+        }
+        let found = u32::from_le_bytes(*format);
+        if found != FORMAT {
+            return Err(Damaged::Other(format!(
+                "it has format version {found}, this program reads {FORMAT}"
+            )));
         }
         let (numbers, crc) = footer.split_at(FOOTER_BYTES - CRC_BYTES);
         let shape = Shape::decode(u32::from_le_bytes(*width), numbers).ok_or(Damaged::SHORT)?;
