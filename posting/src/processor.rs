@@ -136,7 +136,10 @@ impl Processor for Posting {
         let body: JournalBody = opened.body().map_err(wrong)?;
         opened.expect_count(body.item.len()).map_err(wrong)?;
         let (mut effects, batch) = (Vec::new(), opened.header.batch);
-        for item in body.item.into_iter().filter_map(|item| item.item) {
+        for item in body.item {
+            // A newer program may have written it: a state without it would be wrong, and nobody would know.
+            let unknown = || wrong(BatchError::Decode("an item of a kind this program does not know".into()));
+            let item = item.item.ok_or_else(unknown)?;
             Effect::of(item, slot.slot, batch, &mut effects);
         }
         slot.apply(Change { header: opened.header, hash: opened.hash, effects });

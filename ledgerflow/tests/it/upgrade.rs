@@ -166,7 +166,8 @@ impl Turns {
             |event: &str| serde_json::from_str::<Value>(event).unwrap()["id"].as_str().unwrap().to_owned();
         let mut due: Vec<[String; 2]> =
             events.iter().map(|(event, outcome)| [id(event), (*outcome).to_owned()]).collect();
-        (found.sort(), due.sort());
+        found.sort();
+        due.sort();
         assert_eq!(found, due, "{}", running.err());
         self.company.comes_to_rest(running);
     }

@@ -154,6 +154,13 @@ fn a_journal_that_is_not_whole_stops_the_restore() {
         journal[0].value = batch.encode_to_vec().into();
     });
     assert!(newer.contains("format version 9"), "{newer}");
+    let unknown = rebuilt(&|journal| {
+        let header = BatchHeader::decode(Batch::decode(journal[0].value.clone()).unwrap().header).unwrap();
+        let mut body = BodyBuilder::new();
+        body.push(&schemas::wire::JournalItem::default());
+        journal[0].value = body.seal(header).value;
+    });
+    assert!(unknown.contains("an item of a kind this program does not know"), "{unknown}");
 }
 
 /// A pair that is not of this format is refused, so that the checkpoint is dropped.

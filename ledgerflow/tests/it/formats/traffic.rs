@@ -143,6 +143,15 @@ pub fn first() -> String {
     }
     day.moved("f-10", "users:10", ("funding:cash", "users:10:card"), "50.00");
     day.rest();
+    payments(&mut day);
+    groups(&mut day);
+    changes(&mut day);
+    cases(&mut day);
+    day.text()
+}
+
+/// Transfers, refusals, repetitions, and what nobody can read.
+fn payments(day: &mut Day) {
     for (from, to) in [(1, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 1)] {
         day.moved(&format!("t-{from}"), &owner(from), (&wallet(from), &wallet(to)), "5.00");
         // At home with the payee: the payer's partition is asked.
@@ -162,6 +171,10 @@ pub fn first() -> String {
     );
     day.raw("no event");
     day.raw(r#"{"specversion":"1.0","id":"d-1","source":"/shop","type":"loan.granted","subject":"users:1","time":"2026-03-01T11:00:00Z","data":{}}"#);
+}
+
+/// Several payers, linked events, an exchange, and holds.
+fn groups(day: &mut Day) {
     for (number, payers) in [(1, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 1)].into_iter().enumerate() {
         day.group(&format!("g-{number}"), &[(payers.0, 1), (payers.1, 2)]);
         day.group(&format!("m-{number}"), &[(payers.0, 1), (payers.1, 5_000)]);
@@ -183,6 +196,10 @@ pub fn first() -> String {
     day.hold("h-3", 3, "5.00");
     day.hold("h-4", 4, "5.00");
     day.rest();
+}
+
+/// Captures, reversals, and what becomes of accounts.
+fn changes(day: &mut Day) {
     day.capture("c-1", 1, "h-1", "4.00", false);
     day.capture("c-2", 2, "h-2", "5.00", true);
     day.add("c-3", "hold.released", "users:3", json!({ "hold": "h-3" }));
@@ -216,6 +233,10 @@ pub fn first() -> String {
     );
     day.add("a-5", "account.closed", "users:13", json!({ "account": wallet(13) }));
     day.rest();
+}
+
+/// Suspense, orders and proposals.
+fn cases(day: &mut Day) {
     for user in 1..=4 {
         // Where the wallet lives in another partition, nobody asks it: a case in suspense.
         day.moved(&format!("s-{user}"), &owner(user), (&wallet(user), &wallet(9)), "1.00");
@@ -230,9 +251,7 @@ pub fn first() -> String {
     day.by("anna", "p-4", "adjustment.approved", "desk", json!({ "proposal": "p-1" }));
     day.by("bert", "p-5", "adjustment.approved", "desk", json!({ "proposal": "p-1" }));
     day.by("bert", "p-6", "adjustment.rejected", "desk", json!({ "proposal": "p-2", "reason": "not so" }));
-    day.text()
 }
-
 /// The second day: what the first left is over, more is left open, and one event may have been booked long ago.
 pub fn second() -> String {
     let mut day = Day::new(1);
