@@ -294,7 +294,7 @@ fn one(seed: u64, seconds: u64, proof: &mut Proof) {
         nemesis.are_ready();
     });
     let events = acknowledged(&run.recorder);
-    let settled = within(PATIENCE, || {
+    let settled = within(5 * PATIENCE, || {
         let books = read::books(&reading).ok()?;
         events.iter().all(|(event, legs)| books.is_settled(event, *legs)).then_some(())
     });
