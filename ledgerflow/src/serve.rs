@@ -293,9 +293,11 @@ fn keep_house(settings: Settings, shared: Shared) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether this process looks for bills: of several that reconcile, one does, the owner of the first slot.
+/// Whether this process looks for bills: of several that reconcile, one does, the owner of the first slot. Which files were
+/// imported before is known once the joining half is restored.
 fn imports_bills(books: &Books) -> bool {
-    books.pipeline().is_some_and(|pipeline| pipeline.rekey.slots().first() == Some(&0))
+    let owns_it = |pipeline: &Pipeline| pipeline.rekey.slots().first() == Some(&0);
+    books.pipeline().is_some_and(|pipeline| pipeline.ready() && owns_it(pipeline))
 }
 
 /// Lets go of records that every reader has passed, and of those that are old enough.

@@ -36,7 +36,12 @@ pub fn each_day(settings: &Settings, options: &args::Snapshot, out: Output) -> a
     let mut asked = Asked::new(settings);
     if !runs(settings)? {
         eprintln!("nothing runs on {}: one round", settings.log.dir.display());
-        return show(&asked.ask(&round)?, out);
+        let answer = asked.ask(&round)?;
+        if answer.ending != Ending::Done || out == Output::Table {
+            return show(&answer, out);
+        }
+        told(&answer, closed(&asked.ask(&Question::Days)?)?.last(), out)?;
+        return Ok(ExitCode::SUCCESS);
     }
     let mut taken_at: Option<Vec<String>> = None;
     loop {
@@ -54,7 +59,8 @@ pub fn each_day(settings: &Settings, options: &args::Snapshot, out: Output) -> a
             other => other?,
         };
         if taken_at.as_ref() != Some(&closed) {
-            let answer = asked.ask(&round)?;
+            let answer =
+                asked.ask(&round).unwrap_or_else(|why| Answer::says(Ending::Failed, format!("{why:#}")));
             match answer.ending {
                 Ending::Done => told(&answer, closed.last(), out)?,
                 Ending::Failed => eprintln!("no round, tried again: {}", answer.message.unwrap_or_default()),

@@ -69,7 +69,7 @@ pub fn follow(settings: &Settings, options: &args::Audit, out: Output) -> anyhow
         LogKind::Embedded => {
             if socket::ask::<_, Answer>(&settings.log.dir, &Question::Health)?.is_none() {
                 eprintln!("nothing runs on {}: audited once", settings.log.dir.display());
-                return show(&Asked::new(settings).ask(&Question::Audit { quiesced: false })?, out);
+                return told(&Asked::new(settings).ask(&Question::Audit { quiesced: false })?, out);
             }
             (Follows::Running, None)
         }
@@ -82,11 +82,14 @@ pub fn follow(settings: &Settings, options: &args::Audit, out: Output) -> anyhow
     let ended = looks(settings, options, out, &follows, &stop)?;
     match follows.ask(settings, &Question::AuditReport)? {
         Some(last) if last.ending != Ending::Failed => told(&last, out),
-        none => {
-            let why =
-                none.and_then(|last| last.message).unwrap_or_else(|| "nothing runs any more".to_owned());
+        Some(failed) => {
+            let why = failed.message.unwrap_or_default();
             eprintln!("no report of {}: {why}", settings.log.dir.display());
-            Ok(ExitCode::from(if ended.wrong { 3 } else { 0 }))
+            Ok(ExitCode::from(if ended.wrong { 3 } else { 1 }))
+        }
+        None => {
+            eprintln!("nothing runs on {} any more: audited once", settings.log.dir.display());
+            told(&Asked::new(settings).ask(&Question::Audit { quiesced: false })?, out)
         }
     }
 }

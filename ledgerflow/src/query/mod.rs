@@ -43,6 +43,7 @@ use crate::cli::output::Table;
 use crate::head::HeadAsked;
 use books::Books;
 use serde::{Deserialize, Serialize};
+use stream::clock;
 use stream::worker::Worker;
 
 /// A question.
@@ -172,6 +173,25 @@ impl Question {
         )
     }
 
+    /// Whether its answer is made of the processors' states.
+    const fn reads_states(&self) -> bool {
+        !matches!(
+            self,
+            Self::Health
+                | Self::Ready
+                | Self::Status
+                | Self::Work
+                | Self::TopicsList
+                | Self::Send { .. }
+                | Self::Outcomes { .. }
+                | Self::Head
+                | Self::Audit { .. }
+                | Self::AuditLook { .. }
+                | Self::AuditReport
+                | Self::Backup { .. }
+        )
+    }
+
     /// The same, asked by that principal.
     #[must_use]
     pub fn by(mut self, who: String) -> Self {
@@ -246,10 +266,36 @@ impl Answer {
 /// Answers a question; what fails becomes an answer too.
 #[must_use]
 pub fn answer(books: &Books, question: &Question) -> Answer {
-    match judge(books, question).and_then(|answer| durable(books).map(|()| answer)) {
+    match restored(books, question)
+        .and_then(|()| judge(books, question))
+        .and_then(|answer| durable(books).map(|()| answer))
+    {
         Ok(answer) => answer,
         Err(error) => Answer::says(Ending::Failed, format!("{error:#}")),
     }
+}
+
+/// How long a question waits for the states of a pipeline that has just started.
+const RESTORED_WAIT_US: i64 = 20_000_000;
+/// Between two looks.
+const RESTORED_LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// Waits while the pipeline of this process restores its slots: what an answer says of states, it says of all of them.
+fn restored(books: &Books, question: &Question) -> anyhow::Result<()> {
+    let Some(pipeline) = books.pipeline().filter(|_| books.embedded.is_some() && question.reads_states())
+    else {
+        return Ok(());
+    };
+    let until_us = clock::monotonic_us().saturating_add(RESTORED_WAIT_US);
+    while !pipeline.ready() {
+        if clock::monotonic_us() >= until_us {
+            anyhow::bail!(
+                "the pipeline is starting, and not every slot is restored yet: see `ledgerflow status`"
+            );
+        }
+        std::thread::sleep(RESTORED_LOOK);
+    }
+    Ok(())
 }
 
 /// What leaves the process waits for the disk (ARCHITECTURE rule 13). It waits after reading: while an answer is read, more

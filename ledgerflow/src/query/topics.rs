@@ -78,6 +78,7 @@ fn kept_on_kafka(topic: Topic) -> &'static str {
 fn kept(topic: Topic) -> &'static str {
     match topic.retention() {
         Retention::Forever => "for ever",
+        _ if topic == Topic::Snapshots => "the two newest",
         _ if crate::retention::goes_by_age(topic) => "by age",
         _ => "until read",
     }

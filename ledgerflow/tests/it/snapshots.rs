@@ -57,7 +57,12 @@ fn a_slot_without_its_checkpoint_begins_with_its_snapshot() {
     running.stop();
     // The disk with the checkpoints is lost.
     std::fs::remove_dir_all(company.books().join(STORE)).unwrap();
-    let running = company.run();
+    // Who asks while slots are restored waits for all of them.
+    let running = company.launch(None);
+    within(PATIENCE, || company.books().join(ledgerflow::socket::NAME).exists().then_some(())).unwrap();
+    assert_eq!(company.balances(&company.books(), "users:"), before);
+    assert_eq!(rows(&company.cli(&["verify", "-o", "json"]).ends(0).json()).len(), 14);
+    let running = company.ready(running);
     assert_eq!(restored(&running), moved.len(), "{}", running.err());
     assert_eq!(company.balances(&company.books(), "users:"), before);
     company.cli(&["verify"]).ends(0);

@@ -328,7 +328,7 @@ mod tests {
             (&ending[0], &ending[1], &ending[3..]),
             (
                 &" --operation Read --operation Write --operation DescribeConfigs --topic 'eu.books' --topic 'eu.breaks' --topic 'eu.matches'",
-                &" --operation Read --operation DescribeConfigs --topic 'eu.recon.sides'",
+                &" --operation Read --operation DescribeConfigs --topic 'eu.recon.sides' --topic 'eu.snapshots'",
                 &[
                     " --operation Read --group 'eu.join'",
                     " --operation Write --transactional-id 'eu.ledgerflow-join-' --resource-pattern-type prefixed",
