@@ -1,7 +1,8 @@
 //! Replay of one posting partition's entries, account by account.
 //!
 //! Bounded by the number of (account, asset) pairs, about 200 bytes each plus 24 for every business day the account
-//! was touched on and that is not folded yet. After a finding the replay goes on from the stated figures, so that one defect is one finding.
+//! was touched on and that is not folded yet. After a finding the replay goes on from the stated figures, so that one
+//! defect is one finding.
 
 use crate::amount::{figures, signed};
 use crate::finding::{Check, Findings, Place};

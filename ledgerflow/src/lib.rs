@@ -44,6 +44,7 @@ pub mod restore;
 pub mod retention;
 pub mod runtime;
 pub mod serve;
+pub mod signals;
 pub mod socket;
 pub mod supervise;
 #[cfg_attr(not(feature = "otlp"), path = "without_otlp.rs")]

@@ -18,7 +18,7 @@ use crate::query::{self, Answer, Ending, Question};
 use crate::retention::Retention;
 use crate::runtime::{Failure, Pipeline, Share, Stage, Start};
 use crate::traces::Tracer;
-use crate::{http, restore, socket};
+use crate::{http, restore, signals, socket};
 use anyhow::Context;
 use schemas::principal;
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,10 +113,7 @@ pub fn serve(
 
 /// What SIGTERM and SIGINT set.
 fn stopping_by_signal() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
-    }
+    let stop = signals::stopped_by(signals::PROCESS)?;
     // A limit on file sizes (`ulimit -f`) then answers a write as a full disk does, and does not kill.
     let limited = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGXFSZ, limited).context("signal handler")?;

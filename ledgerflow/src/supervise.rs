@@ -6,12 +6,12 @@
 
 use crate::cli::commands::WrongUse;
 use crate::runtime::Role;
+use crate::signals;
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::process::{Child, Command};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use stream::clock;
 
@@ -39,10 +39,7 @@ struct Watched {
 /// # Errors
 /// A process that cannot be started, or one whose configuration is wrong.
 pub fn run(roles: &[Role], arguments: &[OsString], shutdown: Duration) -> anyhow::Result<()> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
-    }
+    let stop = signals::stopped_by(signals::PROCESS)?;
     let program = std::env::current_exe().context("path of this program")?;
     let start = |role: Role| {
         let mut command = Command::new(&program);

@@ -69,11 +69,29 @@ impl Owner<'_> {
 /// A state's pairs in canonical order: key and value.
 pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// A state's pairs, and their hash.
-pub fn hashed<S: SlotState>(state: &S) -> (Pairs, StateHash) {
-    let (pairs, mut hash) = (state.canonical(), StateHash::default());
-    pairs.iter().for_each(|(key, value)| hash.add(key, value));
-    (pairs, hash)
+/// A state in canonical form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Canonical {
+    /// Its pairs.
+    pub pairs: Pairs,
+    /// Hash of all of them ([`StateHash`]).
+    pub hash: Hash,
+}
+
+impl Canonical {
+    /// That of a state.
+    #[must_use]
+    pub fn of<S: SlotState>(state: &S) -> Self {
+        Self::from(state.canonical())
+    }
+}
+
+impl From<Pairs> for Canonical {
+    fn from(pairs: Pairs) -> Self {
+        let mut hash = StateHash::default();
+        pairs.iter().for_each(|(key, value)| hash.add(key, value));
+        Self { hash: hash.hash(), pairs }
+    }
 }
 
 /// Writes a snapshot of a state that is committed and durable; its parts are durable when this returns.
@@ -84,22 +102,20 @@ pub fn write(
     log: &dyn Log,
     owner: Owner<'_>,
     label: &Label,
-    pairs: &[(Vec<u8>, Vec<u8>)],
+    state: &Canonical,
     (turn, wall_us): (u32, i64),
     wait: Duration,
 ) -> Result<u64, LogError> {
-    let mut hash = StateHash::default();
-    pairs.iter().for_each(|(key, value)| hash.add(key, value));
     let to = owner.partition(log)?;
     let named = format!("{}{turn}/{}/{}/{wall_us}", owner.prefix(), label.epoch, label.batch);
     let id = Bytes::copy_from_slice(
-        sha256(&[named.as_bytes(), &hash.hash()].concat()).get(..16).unwrap_or_default(),
+        sha256(&[named.as_bytes(), &state.hash].concat()).get(..16).unwrap_or_default(),
     );
-    let mut parts = in_parts(pairs).peekable();
+    let mut parts = in_parts(&state.pairs).peekable();
     let (mut records, mut bytes, mut number, mut sequence) = (Vec::new(), 0, 0, 0);
     loop {
         let pair = parts.next().unwrap_or_default();
-        let end = parts.peek().is_none().then(|| end_of(label, &hash, wall_us));
+        let end = parts.peek().is_none().then(|| end_of(label, state, wall_us));
         let ended = end.is_some();
         let part = SnapshotPart {
             format: FORMAT,
@@ -147,7 +163,7 @@ fn in_parts(pairs: &[(Vec<u8>, Vec<u8>)]) -> impl Iterator<Item = Vec<SnapshotPa
     })
 }
 
-fn end_of(label: &Label, hash: &StateHash, wall_us: i64) -> SnapshotEnd {
+fn end_of(label: &Label, state: &Canonical, wall_us: i64) -> SnapshotEnd {
     let position = |(at, offset): &(TopicPartition, Offset)| SnapshotPosition {
         topic: at.topic.name().to_owned(),
         partition: at.partition,
@@ -160,8 +176,8 @@ fn end_of(label: &Label, hash: &StateHash, wall_us: i64) -> SnapshotEnd {
         hash: Bytes::copy_from_slice(&label.hash),
         position: label.positions.iter().map(position).collect(),
         changelog_offset: label.changelog_offset,
-        pairs: hash.pairs(),
-        state_hash: Bytes::copy_from_slice(&hash.hash()),
+        pairs: state.pairs.len() as u64,
+        state_hash: Bytes::copy_from_slice(&state.hash),
         written_at_us: wall_us,
     }
 }

@@ -26,7 +26,8 @@ use stream::embedded::{EmbeddedLog, Options as EmbeddedOptions};
 use stream::log::{FetchLimit, Isolation, Log, LogError, OutRecord, Record, TopicPartition};
 use stream::processor::{Processor, Stop};
 use stream::sim::{Faults, Prng, SimLog, SimSettings};
-use stream::snapshot::{self, Owner};
+use stream::snapshot::{self, Canonical, Owner};
+use stream::store::Label;
 use stream::worker::{MemoryCheckpoints, Now, Progress, WorkerError};
 
 /// Virtual time between two steps, microseconds.
@@ -144,6 +145,31 @@ struct Place {
 }
 
 impl Place {
+    /// The state of a slot, built again from the log; it is the one in use, and its pairs give it. `None` where it cannot be
+    /// read now.
+    fn replayed(&self, slot: u32, log: &dyn Log) -> Option<(Pairs, Label)> {
+        let (again, label) = self.seat.replayed(slot, log)?;
+        let name = self.seat.processor();
+        assert!(
+            Some(&again) == self.seat.canonical(slot).as_ref(),
+            "slot {slot} of {name}: the state is not its replay"
+        );
+        assert!(
+            self.seat.loaded(slot, &again) == again,
+            "slot {slot} of {name}: the pairs do not give the state"
+        );
+        Some((again, label))
+    }
+
+    /// Writes a snapshot; `false` = the slot has committed nothing.
+    fn snapshot(&self, slot: u32, log: &dyn Log, pairs: Pairs, label: &Label, stamp: (u32, i64)) -> bool {
+        let owner = Owner { processor: self.seat.processor(), slot };
+        if label.batch > 0 {
+            snapshot::write(log, owner, label, &Canonical::from(pairs), stamp, Duration::ZERO).unwrap();
+        }
+        label.batch > 0
+    }
+
     fn new(seat: Box<dyn Seat>) -> Self {
         Self { seat, process: None, gate: Gate::default(), hung: None, asleep_until_us: 0, skew_us: 0 }
     }
@@ -695,53 +721,29 @@ impl World {
         let Ground::Sim(log) = &self.ground else { return };
         let faults = log.faults();
         log.set_faults(Faults::NONE);
-        let again = place.seat.replayed(slot, log);
-        let (state, name) = (place.seat.canonical(slot), place.seat.processor());
-        if let Some((again, label)) = again {
-            assert!(Some(&again) == state.as_ref(), "slot {slot} of {name}: the state is not its replay");
-            assert!(
-                place.seat.loaded(slot, &again) == again,
-                "slot {slot} of {name}: the pairs do not give the state"
-            );
+        if let Some((again, label)) = place.replayed(slot, log) {
             self.verified += 1;
-            let owner = Owner { processor: name, slot };
-            let turn = (self.verified % 2) as u32;
-            if label.batch > 0 {
-                snapshot::write(log, owner, &label, &again, (turn, self.elapsed_us), Duration::ZERO).unwrap();
-            }
+            place.snapshot(slot, log, again, &label, ((self.verified % 2) as u32, self.elapsed_us));
         }
         log.set_faults(faults);
     }
 
     /// Builds the state of every slot again from its first record, and compares it.
     pub fn verify_all(&self) {
-        for Place { seat, .. } in &self.places {
-            for slot in seat.slots() {
-                let (again, _) = seat.replayed(slot, self.log()).unwrap();
-                let name = seat.processor();
-                assert!(
-                    Some(again) == seat.canonical(slot),
-                    "slot {slot} of {name}: the state is not its replay"
-                );
-            }
+        for place in &self.places {
+            place.seat.slots().into_iter().for_each(|slot| drop(place.replayed(slot, self.log()).unwrap()));
         }
     }
 
     /// Writes a snapshot of every slot; how many.
     pub fn snapshot_all(&mut self) -> usize {
-        let turn = u32::from(self.snapshots % 2 == 1);
+        let stamp = (u32::from(self.snapshots % 2 == 1), self.elapsed_us);
         self.snapshots += 1;
         let mut written = 0;
-        for Place { seat, .. } in &self.places {
-            for slot in seat.slots() {
-                let (pairs, label) = seat.replayed(slot, self.log()).unwrap();
-                let owner = Owner { processor: seat.processor(), slot };
-                let stamp = (turn, self.elapsed_us);
-                if label.batch > 0 {
-                    snapshot::write(self.log(), owner, &label, &pairs, stamp, Duration::from_secs(10))
-                        .unwrap();
-                    written += 1;
-                }
+        for place in &self.places {
+            for slot in place.seat.slots() {
+                let (pairs, label) = place.replayed(slot, self.log()).unwrap();
+                written += usize::from(place.snapshot(slot, self.log(), pairs, &label, stamp));
             }
         }
         written

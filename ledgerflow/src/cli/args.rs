@@ -133,7 +133,8 @@ pub enum Command {
     /// `docs/receipts/check_receipt.py` checks it without this program.
     Receipt(Receipt),
     /// Read the topics with the independent auditor and check the invariants; all but `bills.raw`, which holds the files
-    /// themselves, `books`, which says what the books were opened with, and `snapshots`, which `verify` compares. Exit code 3 when something is wrong.
+    /// themselves, `books`, which says what the books were opened with, and `snapshots`, which `verify` compares. Exit code 3
+    /// when something is wrong.
     ///
     /// With `--follow` it goes on beside the pipeline, and shows the equation every second.
     Audit(Audit),

@@ -50,6 +50,17 @@ impl Asked {
     }
 }
 
+/// Whether there is a pipeline to go beside. One on Kafka may come and go.
+///
+/// # Errors
+/// Something is there that does not answer.
+pub fn runs(settings: &Settings) -> anyhow::Result<bool> {
+    Ok(match settings.log.kind {
+        LogKind::Embedded => socket::ask::<_, Answer>(&settings.log.dir, &Question::Health)?.is_some(),
+        LogKind::Kafka => true,
+    })
+}
+
 /// Asks every processor's process that was started on the directory whether it is ready.
 fn ask_processes(settings: &Settings) -> anyhow::Result<Answer> {
     let dir = &settings.log.dir;

@@ -1,7 +1,7 @@
 //! From the command line to an answer on the screen.
 
 use super::args::{self, Cli, Command, Output};
-use super::ask::Asked;
+use super::ask::{Asked, runs};
 use super::each_day;
 use super::follow;
 use super::output::{self, Screen, Table};
@@ -15,7 +15,7 @@ use crate::query::events::Text;
 use crate::query::outcomes::{self, Awaited, Gathered};
 use crate::query::{self, Answer, Ending, Question};
 use crate::runtime::Role;
-use crate::{bench, demo, doctor, http, kafka, receipt, restore, serve, socket, supervise};
+use crate::{bench, demo, doctor, http, kafka, receipt, restore, serve, supervise};
 use anyhow::{Context, bail};
 use clap::CommandFactory;
 use ingest::rules::RulesError;
@@ -354,14 +354,8 @@ fn status(settings: &Settings, options: &args::Status, out: Output) -> anyhow::R
     if options.watch && out == Output::Csv {
         return Err(WrongUse("--watch has no CSV; -o json writes an object a look".to_owned()).into());
     }
-    let runs = || match settings.log.kind {
-        LogKind::Embedded => {
-            socket::ask::<_, Answer>(&settings.log.dir, &Question::Health).map(|answer| answer.is_some())
-        }
-        LogKind::Kafka => Ok(true),
-    };
     // Where nothing runs there is one look at what rests there.
-    if options.watch && runs()? {
+    if options.watch && runs(settings)? {
         return watch::watch(settings, Duration::from_secs(u64::from(options.every)), out);
     }
     let answer = Asked::new(settings).ask(&Question::Status)?;
@@ -663,13 +657,11 @@ fn wait(
 
 /// Waits for outcomes: those that came, and how many did not.
 fn gather(settings: &Settings, asked: &mut Asked, groups: Vec<Awaited>) -> anyhow::Result<(Gathered, usize)> {
-    let dir = &settings.log.dir;
     // Where processors may run on other machines, only the outcome tells.
-    let embedded = settings.log.kind == LogKind::Embedded;
-    if embedded && socket::ask::<_, Answer>(dir, &Question::Health)?.is_none() {
+    if !runs(settings)? {
         bail!(
             "all events are accepted, but nothing runs on {}: there is nothing to wait for. {SEND_AGAIN}",
-            dir.display()
+            settings.log.dir.display()
         );
     }
     let until = clock::monotonic_us() + OUTCOME_WAIT_US;

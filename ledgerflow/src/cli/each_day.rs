@@ -2,23 +2,19 @@
 //! on the directory ends.
 
 use super::args::{self, Output};
-use super::ask::Asked;
+use super::ask::{Asked, runs};
 use super::commands::{WrongUse, show};
-use super::output;
-use crate::config::{LogKind, Settings};
+use super::output::{self, Table};
+use crate::config::Settings;
 use crate::query::{Answer, Ending, Question};
-use crate::socket;
-use anyhow::{Context, bail};
+use crate::signals;
+use anyhow::bail;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use stream::clock::monotonic_us;
 
-/// How often signals are looked at.
-const LOOK: Duration = Duration::from_millis(50);
-/// How often days are, microseconds.
-const DAYS_US: i64 = 1_000_000;
+/// How often days are looked at.
+const DAYS: Duration = Duration::from_secs(1);
 
 /// Takes rounds until told to end. Exit code 3 with the first round in which a state differs from its replay.
 ///
@@ -28,10 +24,7 @@ pub fn each_day(settings: &Settings, options: &args::Snapshot, out: Output) -> a
     if out == Output::Csv {
         return Err(WrongUse("--each-day has no CSV; -o json writes a line a round".to_owned()).into());
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
-    }
+    let stop = signals::stopped_by(signals::COMMAND)?;
     let round = Question::Snapshot { from_first: options.from_first };
     let mut asked = Asked::new(settings);
     if !runs(settings)? {
@@ -70,21 +63,10 @@ pub fn each_day(settings: &Settings, options: &args::Snapshot, out: Output) -> a
                 taken_at = Some(closed);
             }
         }
-        while monotonic_us().saturating_sub(looked_us) < DAYS_US {
-            if stop.load(Ordering::Acquire) {
-                return Ok(ExitCode::SUCCESS);
-            }
-            std::thread::sleep(LOOK);
+        if !signals::pause(looked_us, DAYS, &stop) {
+            return Ok(ExitCode::SUCCESS);
         }
     }
-}
-
-/// Whether there is a pipeline to go beside. One on Kafka may come and go.
-fn runs(settings: &Settings) -> anyhow::Result<bool> {
-    Ok(match settings.log.kind {
-        LogKind::Embedded => socket::ask::<_, Answer>(&settings.log.dir, &Question::Health)?.is_some(),
-        LogKind::Kafka => true,
-    })
 }
 
 /// Days that are closed, the oldest first.
@@ -101,7 +83,7 @@ fn told(answer: &Answer, day: Option<&String>, out: Output) -> anyhow::Result<()
     let said = answer.message.as_deref().unwrap_or_default();
     let line = match out {
         Output::Json => {
-            let slots: Vec<_> = answer.tables.iter().flat_map(crate::cli::output::Table::values).collect();
+            let slots: Vec<_> = answer.tables.iter().flat_map(Table::values).collect();
             serde_json::json!({ "closed": day, "slots": slots }).to_string()
         }
         _ => match day {

@@ -3,26 +3,21 @@
 //! What is wrong is told with the first look after it was found, before the line of the look.
 
 use super::args::{self, Output};
-use super::ask::Asked;
+use super::ask::{Asked, runs};
 use super::commands::{WrongUse, show};
-use super::output;
-use crate::cli::output::Table;
+use super::output::{self, Table};
 use crate::config::{LogKind, Settings};
 use crate::query::audit;
 use crate::query::books::Books;
 use crate::query::seen::Seen;
 use crate::query::{self, Answer, Ending, Question};
 use crate::runtime::Role;
-use crate::{http, kafka, socket};
+use crate::{http, kafka, signals, socket};
 use anyhow::{Context, bail};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 use stream::clock::monotonic_us;
-
-/// How often signals are looked at.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Whom a follower asks.
 enum Follows {
@@ -61,13 +56,10 @@ pub fn follow(settings: &Settings, options: &args::Audit, out: Output) -> anyhow
     if out == Output::Csv {
         return Err(WrongUse("--follow has no CSV; -o json writes a line a look".to_owned()).into());
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
-    }
+    let stop = signals::stopped_by(signals::COMMAND)?;
     let (follows, _metrics) = match settings.log.kind {
         LogKind::Embedded => {
-            if socket::ask::<_, Answer>(&settings.log.dir, &Question::Health)?.is_none() {
+            if !runs(settings)? {
                 eprintln!("nothing runs on {}: audited once", settings.log.dir.display());
                 return told(&Asked::new(settings).ask(&Question::Audit { quiesced: false })?, out);
             }
@@ -112,7 +104,6 @@ fn looks(
 ) -> anyhow::Result<Looks> {
     let (mut looks, mut answered) = (Looks::default(), false);
     let every_s = u32::try_from(options.every.as_secs()).unwrap_or(u32::MAX);
-    let every_us = i64::try_from(options.every.as_micros()).unwrap_or(i64::MAX);
     loop {
         let asked_us = monotonic_us();
         match follows.ask(settings, &Question::AuditLook { told: looks.told, every_s }) {
@@ -138,13 +129,7 @@ fn looks(
         if looks.wrong && options.fail_fast {
             return Ok(looks);
         }
-        while monotonic_us().saturating_sub(asked_us) < every_us {
-            if stop.load(Ordering::Acquire) {
-                return Ok(looks);
-            }
-            std::thread::sleep(LOOK.min(options.every));
-        }
-        if stop.load(Ordering::Acquire) {
+        if !signals::pause(asked_us, options.every, stop) {
             return Ok(looks);
         }
     }

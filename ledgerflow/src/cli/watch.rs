@@ -11,7 +11,7 @@ use super::screen::{self, Look, View};
 use crate::config::{LogKind, Settings};
 use crate::query::figures::Figures;
 use crate::query::{Answer, Ending, Question};
-use crate::socket;
+use crate::{signals, socket};
 use anyhow::Context;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -287,10 +287,7 @@ impl Watch<'_> {
 /// # Errors
 /// No answer to the first question; writing failed.
 pub fn watch(settings: &Settings, every: Duration, out: Output) -> anyhow::Result<ExitCode> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
-    }
+    let stop = signals::stopped_by(signals::COMMAND)?;
     let terminal = Terminal::take(out == Output::Table)?;
     let (in_place, answer, before, failed) = (terminal.in_place, None, None, None);
     let mut watch = Watch { settings, out, every, stop, terminal, answer, before, failed };

@@ -10,10 +10,9 @@ use crate::config::Settings;
 use crate::mirror::Mirrored;
 use crate::query::books::Books;
 use crate::traces::Tracer;
-use crate::{http, serve};
-use anyhow::Context;
+use crate::{http, serve, signals};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use stream::kafka::KafkaLog;
@@ -35,10 +34,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         )
         .into());
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
-    }
+    let stop = signals::stopped_by(signals::PROCESS)?;
     // The cluster may be away.
     serve::end_in_time(
         Arc::clone(&stop),

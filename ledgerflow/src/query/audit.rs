@@ -49,8 +49,9 @@ impl Audits {
     }
 }
 
-fn noted(report: &audit::Report) -> u64 {
-    report.checks.iter().map(|check| check.noted).sum()
+/// How often something is wrong, and how often it is noted.
+pub(super) fn counted(report: &audit::Report) -> (u64, u64) {
+    report.checks.iter().fold((0, 0), |(wrong, noted), check| (wrong + check.wrong, noted + check.noted))
 }
 
 /// `audit`.
@@ -62,7 +63,8 @@ pub(super) fn audit(books: &Books, quiesced: bool) -> anyhow::Result<Answer> {
     let report = auditor.run(|auditor| hold.reached(auditor.positions()))?;
     // One that takes a running pipeline for one at rest finds what is on its way.
     if !quiesced {
-        books.audits.ended(report.checks.iter().map(|check| check.wrong).sum(), noted(&report));
+        let (wrong, noted) = counted(&report);
+        books.audits.ended(wrong, noted);
     }
     Ok(answer(&report))
 }
@@ -72,7 +74,7 @@ pub(super) fn answer(report: &audit::Report) -> Answer {
     let records: u64 = report.coverage.iter().map(|range| range.records).sum();
     let gone = report.coverage.iter().filter(|range| range.from > 0).count();
     let partitions = report.coverage.len();
-    let noted = noted(report);
+    let (_, noted) = counted(report);
     let word = if report.passed { "nothing wrong" } else { "something is wrong" };
     let mut message = format!("{records} records of {partitions} partitions read");
     if gone > 0 {

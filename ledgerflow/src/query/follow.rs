@@ -1,8 +1,9 @@
 //! An audit that goes on (`audit --follow`): one auditor in this process, on a thread of its own, for all who ask.
 //!
 //! The first question for a look starts it at the beginning of every topic; it ends when nobody has asked for
-//! [`IDLE_US`], or for three times as long as looks are apart. It reads on between questions, so a question waits for one step, and now and then for a whole report:
-//! what a look does not judge is judged then. Retention waits for what it has not read.
+//! [`IDLE_US`], or for three times as long as looks are apart. It reads on between questions, so a question waits for one
+//! step, and now and then for a whole report: what a look does not judge is judged then. Retention waits for what it has
+//! not read.
 
 use super::audit::{self, Audits};
 use super::books::Books;
@@ -93,8 +94,7 @@ struct Judged {
 
 impl Judged {
     fn take(&mut self, report: &Report, records: u64) {
-        let wrong = report.checks.iter().map(|check| check.wrong).sum();
-        let noted = report.checks.iter().map(|check| check.noted).sum();
+        let (wrong, noted) = audit::counted(report);
         let (at_us, first) = (Some(clock::monotonic_us()), report.first.clone());
         *self = Self { at_us, records, wrong, noted, first };
     }

@@ -1,31 +1,15 @@
-//! A slot's state, rebuilt from the log alone up to the window after which a state in use stands.
+//! Slots' states, rebuilt from the log alone up to the window after which the states in use stand, and compared with them.
 
-use crate::measure::recount::advance;
+use super::books::Books;
+use crate::cli::output::Cell;
+use crate::measure::recount::range;
 use anyhow::{Context, bail};
 use schemas::batch::Hash;
 use stream::log::{Isolation, Log, Offset, TopicPartition};
-use stream::processor::{Changelog, Processor, SlotState};
-use stream::snapshot::{self, Owner, Snapshot};
+use stream::processor::{Changelog, Processor};
+use stream::snapshot::{self, Canonical, Owner, Snapshot};
 use stream::store::Label;
 use stream::worker::Worker;
-
-/// A state in use, in short.
-pub(super) struct Held {
-    pub(super) slot: u32,
-    pub(super) hash: Hash,
-    pub(super) pairs: u64,
-    pub(super) label: Label,
-}
-
-/// The states of a worker's slots.
-pub(super) fn held<P: Processor>(worker: &Worker<P>) -> Vec<Held> {
-    let slots = worker.slots().into_iter();
-    let of = |slot| {
-        let (_, hash) = snapshot::hashed(worker.slot(slot)?);
-        Some(Held { slot, hash: hash.hash(), pairs: hash.pairs(), label: worker.label(slot)? })
-    };
-    slots.filter_map(of).collect()
-}
 
 /// Where a rebuild begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,122 +20,171 @@ pub(super) enum Begin {
     Snapshot,
 }
 
-/// What a rebuild came to.
-pub(super) struct Rebuilt<S> {
-    pub(super) state: S,
-    pub(super) records: u64,
-    /// Offset after the last record of the slot's own changelog; 0 where it has none.
-    pub(super) changelog_offset: Offset,
-    /// The snapshot it began with.
-    pub(super) snapshot: Option<Snapshot>,
+/// Names of the cells of [`Compared::cells`].
+pub(super) const COLUMNS: [&str; 7] =
+    ["processor", "slot", "pairs", "batch", "records_replayed", "from", "equal"];
+
+/// A state in use, in short.
+struct Held {
+    slot: u32,
+    hash: Hash,
+    pairs: usize,
+    label: Label,
 }
 
-impl<S: SlotState> Rebuilt<S> {
-    pub(super) fn hash(&self) -> Hash {
-        snapshot::hashed(&self.state).1.hash()
-    }
+/// A state that was rebuilt, beside the one in use.
+pub(super) struct Compared {
+    pub(super) owner: Owner<'static>,
+    /// What was rebuilt.
+    pub(super) state: Canonical,
+    /// What of the log it holds.
+    pub(super) label: Label,
+    /// Whether the state in use is the same.
+    pub(super) equal: bool,
+    /// The slot's snapshots, the newest first, where they were looked for.
+    pub(super) snapshots: Option<Vec<Snapshot>>,
+    /// Pairs of the state in use.
+    pairs: usize,
+    records: u64,
+    /// Window of the snapshot it began with.
+    from: Option<u64>,
+}
 
-    /// Where it began, for people.
-    pub(super) fn from(&self) -> String {
-        self.snapshot
-            .as_ref()
-            .map_or_else(|| "first record".to_owned(), |of| format!("snapshot {}", of.label.batch))
+impl Compared {
+    /// What is told of it, under [`COLUMNS`].
+    pub(super) fn cells(&self) -> [Cell; 7] {
+        let from = self.from.map_or_else(|| "first record".to_owned(), |window| format!("snapshot {window}"));
+        [
+            self.owner.processor.into(),
+            self.owner.slot.into(),
+            self.pairs.into(),
+            self.label.batch.into(),
+            self.records.into(),
+            from.into(),
+            self.equal.into(),
+        ]
     }
 }
 
-/// Rebuilds a slot.
+/// Rebuilds every slot of every processor and shows each, one after the other.
 ///
 /// # Errors
-/// The log is away; a record cannot be replayed; the first records are gone, and no snapshot holds them.
-pub(super) fn slot<P: Processor>(
+/// The log is away; a record cannot be replayed; the first records are gone, and no snapshot holds them; or `see` fails.
+pub(super) fn each(
+    books: &Books,
+    begin: Begin,
+    see: &mut dyn FnMut(Compared) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let (fresh, log) = (books.setup.processors()?, books.log.as_ref());
+    all_of(log, &fresh.ingest, books.ingest(held)?, begin, see)?;
+    all_of(log, &fresh.posting, books.posting(held)?, begin, see)?;
+    all_of(log, &fresh.settlement, books.settlement(held)?, begin, see)?;
+    all_of(log, &fresh.rekey, books.rekey(held)?, begin, see)?;
+    all_of(log, &fresh.join, books.join(held)?, begin, see)
+}
+
+/// The states of a worker's slots.
+fn held<P: Processor>(worker: &Worker<P>) -> Vec<Held> {
+    let slots = worker.slots().into_iter();
+    let of = |slot| {
+        let state = Canonical::of(worker.slot(slot)?);
+        Some(Held { slot, hash: state.hash, pairs: state.pairs.len(), label: worker.label(slot)? })
+    };
+    slots.filter_map(of).collect()
+}
+
+fn all_of<P: Processor>(
     log: &dyn Log,
     processor: &P,
-    upto: &Held,
+    all: Vec<Vec<Held>>,
     begin: Begin,
-) -> anyhow::Result<Rebuilt<P::Slot>> {
+    see: &mut dyn FnMut(Compared) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    all.into_iter().flatten().try_for_each(|held| see(compared(log, processor, held, begin)?))
+}
+
+fn compared<P: Processor>(
+    log: &dyn Log,
+    processor: &P,
+    held: Held,
+    begin: Begin,
+) -> anyhow::Result<Compared> {
+    let owner = Owner { processor: processor.name(), slot: held.slot };
     let changelog = match processor.changelog() {
-        Changelog::Own(topic) => Some(TopicPartition::new(topic, upto.slot)),
+        Changelog::Own(topic) => Some(TopicPartition::new(topic, held.slot)),
         Changelog::Inputs => None,
     };
-    let sources: Vec<TopicPartition> = match changelog {
-        Some(at) => vec![at],
-        None => upto.label.positions.iter().map(|(at, _)| *at).collect(),
-    };
-    let mut gone = None;
-    for at in &sources {
-        gone = gone.or((log.watermarks(*at, Isolation::Committed)?.low > 0).then_some(*at));
+    let gone = gone(log, changelog, &held.label)?;
+    let looks = gone.is_some() || begin == Begin::Snapshot;
+    let snapshots = if looks { Some(snapshot::find(log, owner)?) } else { None };
+    let not_ahead = |of: &&Snapshot| of.label.batch <= held.label.batch;
+    let first = snapshots.iter().flatten().find(not_ahead);
+    if let (Some(at), None) = (gone, first) {
+        let (name, slot) = (owner.processor, owner.slot);
+        bail!("slot {slot} of {name}: the first records of {at} are gone, and no snapshot holds them");
     }
-    let mut rebuilt =
-        Rebuilt { state: processor.open(upto.slot), records: 0, changelog_offset: 0, snapshot: None };
-    if gone.is_some() || begin == Begin::Snapshot {
-        rebuilt.snapshot = newest(log, processor, upto, &mut rebuilt.state)?;
+    let mut state = processor.open(held.slot);
+    if let Some(first) = first
+        && let Err(why) = snapshot::load(log, owner, first, &mut state)?
+    {
+        bail!("{}@{}: snapshot of slot {} of {}: {why}", first.at, first.first, owner.slot, owner.processor);
     }
-    if let (Some(at), None) = (gone, &rebuilt.snapshot) {
-        bail!(
-            "slot {} of {}: the first records of {at} are gone, and no snapshot holds them",
-            upto.slot,
-            processor.name()
-        );
-    }
-    let label = rebuilt.snapshot.as_ref().map(|of| of.label.clone());
-    match changelog {
-        // One batch a window: the first `batch` records are what the state holds.
-        Some(at) => {
-            let (from, before) = label.map_or((0, 0), |label| (label.changelog_offset, label.batch));
-            rebuilt.changelog_offset = from;
-            let wanted = upto.label.batch.saturating_sub(before);
-            replay(log, processor, &mut rebuilt, (at, from), &mut |seen, _| seen < wanted)?;
-        }
-        None => {
-            for (at, end) in &upto.label.positions {
-                let from = label.as_ref().and_then(|of| of.positions.iter().find(|(of, _)| of == at));
-                let from = from.map_or(0, |(_, from)| *from);
-                replay(log, processor, &mut rebuilt, (*at, from), &mut |_, offset| offset < *end)?;
-            }
-            rebuilt.changelog_offset = 0;
-        }
-    }
-    Ok(rebuilt)
+    let from = first.map(|of| of.label.batch);
+    let between = (first.map(|of| &of.label), &held.label);
+    let (records, changelog_offset) = replay(log, processor, &mut state, changelog, between)?;
+    let state = Canonical::of(&state);
+    let (equal, pairs) = (state.hash == held.hash, held.pairs);
+    let label = Label { changelog_offset, ..held.label };
+    Ok(Compared { owner, state, label, equal, snapshots, pairs, records, from })
 }
 
-/// The newest snapshot of a slot that is not ahead of a state in use, loaded.
-fn newest<P: Processor>(
+/// A partition that the slot is rebuilt from and whose first records are gone.
+fn gone(
     log: &dyn Log,
-    processor: &P,
-    upto: &Held,
-    state: &mut P::Slot,
-) -> anyhow::Result<Option<Snapshot>> {
-    let owner = Owner { processor: processor.name(), slot: upto.slot };
-    let mut found = snapshot::find(log, owner)?.into_iter();
-    let Some(found) = found.find(|of| of.label.batch <= upto.label.batch) else { return Ok(None) };
-    if let Err(why) = snapshot::load(log, owner, &found, state)? {
-        bail!("{}@{}: snapshot of slot {} of {}: {why}", found.at, found.first, owner.slot, owner.processor);
+    changelog: Option<TopicPartition>,
+    label: &Label,
+) -> anyhow::Result<Option<TopicPartition>> {
+    let inputs = label.positions.iter().map(|(at, _)| *at).filter(|_| changelog.is_none());
+    for at in changelog.into_iter().chain(inputs) {
+        if log.watermarks(at, Isolation::Committed)?.low > 0 {
+            return Ok(Some(at));
+        }
     }
-    Ok(Some(found))
+    Ok(None)
 }
 
-/// Replays records from an offset on, for as long as they are wanted: told are the number of those before, and the offset.
+/// Replays what lies between two labels; without the first, everything up to the second. How many records that were, and
+/// the offset after the last one of the slot's own changelog; 0 where it has none.
 fn replay<P: Processor>(
     log: &dyn Log,
     processor: &P,
-    into: &mut Rebuilt<P::Slot>,
-    (at, from): (TopicPartition, Offset),
-    wanted: &mut dyn FnMut(u64, Offset) -> bool,
-) -> anyhow::Result<()> {
-    let bounds = log.watermarks(at, Isolation::Committed)?;
-    let mut reader = log.reader(&[(at, from.max(bounds.low))], Isolation::Committed)?;
-    let mut seen = 0;
-    while reader.position(at).is_some_and(|position| position < bounds.high) {
-        let fetches = advance(reader.as_mut(), at, 4_096, 8 << 20)?;
-        for record in fetches.iter().flat_map(|fetch| &fetch.records) {
-            if !wanted(seen, record.offset) {
-                return Ok(());
+    state: &mut P::Slot,
+    changelog: Option<TopicPartition>,
+    (from, upto): (Option<&Label>, &Label),
+) -> anyhow::Result<(u64, Offset)> {
+    let (mut records, mut offset) = (0, from.map_or(0, |label| label.changelog_offset));
+    if let Some(at) = changelog {
+        // One batch a window: the first `batch` records are what the state holds.
+        let wanted = upto.batch.saturating_sub(from.map_or(0, |label| label.batch));
+        let high = log.watermarks(at, Isolation::Committed)?.high;
+        range(log, at, offset, high, &mut |fetch| {
+            let left = usize::try_from(wanted - records).unwrap_or(usize::MAX);
+            for record in fetch.records.iter().take(left) {
+                processor.replay(state, at, record).context("replay")?;
+                (records, offset) = (records + 1, record.offset + 1);
             }
-            processor.replay(&mut into.state, at, record).context("replay")?;
-            seen += 1;
-            into.records += 1;
-            into.changelog_offset = record.offset + 1;
-        }
+            Ok(())
+        })?;
+        return Ok((records, offset));
     }
-    Ok(())
+    for (at, end) in &upto.positions {
+        let begins = from.and_then(|label| label.positions.iter().find(|(of, _)| of == at));
+        let begins = begins.map_or(0, |(_, offset)| *offset);
+        range(log, *at, begins, *end, &mut |fetch| {
+            records += fetch.records.len() as u64;
+            let mut all = fetch.records.iter();
+            all.try_for_each(|record| processor.replay(state, *at, record)).context("replay")
+        })?;
+    }
+    Ok((records, 0))
 }

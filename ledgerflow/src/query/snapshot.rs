@@ -5,16 +5,14 @@
 //! since. On the embedded log the two newest of each slot stay, and older ones are given up; on Kafka compaction does that.
 
 use super::books::Books;
-use super::rebuild::{self, Begin, Held, held};
+use super::rebuild::{self, Begin, COLUMNS, Compared};
 use super::{Answer, Ending};
 use crate::cli::output::{Cell, Table};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use stream::clock;
 use stream::log::{Log, Offset, TopicPartition};
-use stream::processor::Processor;
-use stream::snapshot::{self, Owner, Snapshot};
-use stream::store::Label;
+use stream::snapshot::{self, Snapshot};
 
 /// How long the parts of a snapshot may take to be durable.
 const DURABLE_WAIT: Duration = Duration::from_secs(60);
@@ -22,7 +20,6 @@ const DURABLE_WAIT: Duration = Duration::from_secs(60);
 /// What a round came to.
 struct Round<'a> {
     log: &'a dyn Log,
-    begin: Begin,
     table: Table,
     all_equal: bool,
     written: u64,
@@ -32,16 +29,11 @@ struct Round<'a> {
 
 /// `snapshot`; `from_first`: every state is rebuilt from the first record on.
 pub(super) fn snapshot(books: &Books, from_first: bool) -> anyhow::Result<Answer> {
-    let fresh = books.setup.processors()?;
-    let columns = ["processor", "slot", "pairs", "batch", "records_replayed", "from", "equal", "parts"];
+    let columns: Vec<&str> = COLUMNS.into_iter().chain(["parts"]).collect();
     let begin = if from_first { Begin::First } else { Begin::Snapshot };
     let (log, table) = (books.log.as_ref(), Table::new("snapshots", &columns));
-    let mut round = Round { log, begin, table, all_equal: true, written: 0, keep: BTreeMap::new() };
-    round.take(&fresh.ingest, books.ingest(held)?)?;
-    round.take(&fresh.posting, books.posting(held)?)?;
-    round.take(&fresh.settlement, books.settlement(held)?)?;
-    round.take(&fresh.rekey, books.rekey(held)?)?;
-    round.take(&fresh.join, books.join(held)?)?;
+    let mut round = Round { log, table, all_equal: true, written: 0, keep: BTreeMap::new() };
+    rebuild::each(books, begin, &mut |compared| round.take(compared))?;
     if let Some(embedded) = books.embedded.as_ref().filter(|_| round.written > 0) {
         books.retention.give_up(embedded, round.keep)?;
     }
@@ -54,37 +46,25 @@ pub(super) fn snapshot(books: &Books, from_first: bool) -> anyhow::Result<Answer
 }
 
 impl Round<'_> {
-    /// Takes snapshots of a processor's slots.
-    fn take<P: Processor>(&mut self, processor: &P, all: Vec<Vec<Held>>) -> anyhow::Result<()> {
-        for held in all.into_iter().flatten() {
-            let owner = Owner { processor: processor.name(), slot: held.slot };
-            let before = snapshot::find(self.log, owner)?;
-            let rebuilt = rebuild::slot(self.log, processor, &held, self.begin)?;
-            let (pairs, hash) = snapshot::hashed(&rebuilt.state);
-            let equal = hash.hash() == held.hash;
-            let is_there = before.iter().any(|of| of.label.batch == held.label.batch);
-            let mut parts = None;
-            if equal && held.label.batch > 0 && !is_there {
-                let label = Label { changelog_offset: rebuilt.changelog_offset, ..held.label.clone() };
-                let turn = before.first().map_or(0, |of| 1 - of.turn.min(1));
-                let stamp = (turn, clock::wall_us());
-                parts = Some(snapshot::write(self.log, owner, &label, &pairs, stamp, DURABLE_WAIT)?);
-                self.written += 1;
-            }
-            // The newest of before stays beside the one that was written now.
-            self.keep(&before, usize::from(parts.is_none()));
-            self.all_equal &= equal;
-            self.table.row([
-                owner.processor.into(),
-                held.slot.into(),
-                held.pairs.into(),
-                held.label.batch.into(),
-                rebuilt.records.into(),
-                rebuilt.from().into(),
-                equal.into(),
-                parts.map_or(Cell::None, Cell::from),
-            ]);
+    /// Takes a snapshot of a slot, unless it differs, has committed nothing, or has not moved since the one before.
+    fn take(&mut self, mut compared: Compared) -> anyhow::Result<()> {
+        let before = match compared.snapshots.take() {
+            Some(before) => before,
+            None => snapshot::find(self.log, compared.owner)?,
+        };
+        let batch = compared.label.batch;
+        let is_there = before.iter().any(|of| of.label.batch == batch);
+        let mut parts = None;
+        if compared.equal && batch > 0 && !is_there {
+            let turn = before.first().map_or(0, |of| 1 - of.turn.min(1));
+            let (Compared { owner, state, label, .. }, stamp) = (&compared, (turn, clock::wall_us()));
+            parts = Some(snapshot::write(self.log, *owner, label, state, stamp, DURABLE_WAIT)?);
+            self.written += 1;
         }
+        // The newest of before stays beside the one that was written now.
+        self.keep(&before, usize::from(parts.is_none()));
+        self.all_equal &= compared.equal;
+        self.table.row(compared.cells().into_iter().chain([parts.map_or(Cell::None, Cell::from)]));
         Ok(())
     }
 

@@ -53,7 +53,8 @@ fn pairs(count: u32, bytes: usize) -> Pairs {
 }
 
 fn put(log: &dyn Log, batch: u64, pairs: &Pairs, turn: u32) -> u64 {
-    write(log, OWNER, &label(batch), pairs, (turn, 1_000_000), Duration::ZERO).unwrap()
+    let state = Canonical::from(pairs.clone());
+    write(log, OWNER, &label(batch), &state, (turn, 1_000_000), Duration::ZERO).unwrap()
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn what_is_written_is_found_and_gives_the_state() {
         let mut state = Plain::default();
         load(&log, OWNER, found, &mut state).unwrap().unwrap();
         assert_eq!(&state.canonical(), pairs);
-        assert_eq!((hashed(&state).1.hash(), found.pairs), (found.state_hash, pairs.len() as u64));
+        assert_eq!((Canonical::of(&state).hash, found.pairs), (found.state_hash, pairs.len() as u64));
     }
     let others = [Owner { processor: "post", slot: 1 }, Owner { processor: "posting", slot: 11 }];
     assert!(others.iter().all(|other| find(&log, *other).unwrap().is_empty()));

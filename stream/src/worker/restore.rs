@@ -1,9 +1,9 @@
 //! Restore, in the order of ARCHITECTURE rule 1: the transactional id is taken (by `join`), then committed positions,
 //! then the changelog's raw end as the goal, then replay until the reader's own position reaches it, then the last
 //! batch against the committed positions. Checkpoints only shorten the replay; a doubtful one is dropped, and the
-//! newest snapshot in the log takes its place ([`crate::snapshot`]). A checkpoint that lies
-//! ahead of the log proves that a part of the log is lost, as it was written only when its windows were durable: it stops
-//! its slot. One slot a step, so that whoever drives the worker can do something else between two slots.
+//! newest snapshot in the log takes its place ([`crate::snapshot`]). A checkpoint that lies ahead of the log proves that a
+//! part of the log is lost, as it was written only when its windows were durable: it stops its slot. One slot a step, so
+//! that whoever drives the worker can do something else between two slots.
 //!
 //! A slot that the worker had before and that nobody has committed since needs none of this: its committed positions
 //! name the window after which its state stands.
@@ -348,25 +348,33 @@ impl<P: Processor> Worker<P> {
         Ok(None)
     }
 
-    /// Where a replay may begin, the one that reads least first: what was seen before, or else the checkpoint. The
-    /// others are asked for when it is of no use, see [`Self::next_start`].
+    /// Where a replay may begin, the one that reads least first: what was seen before, the checkpoint, a snapshot.
     fn first_start(
         &mut self,
         slot: u32,
         seen: Option<(P::Slot, Label)>,
         at: &str,
         committed: &Committed,
-    ) -> Result<Option<Start<P::Slot>>, Stop> {
+    ) -> Result<Begun<P::Slot>, LogError> {
         let loaded = match seen {
-            Some(seen) => Some(seen),
-            None => self.load_checkpoint(slot, at, committed)?,
+            Some(seen) => Ok(Some(seen)),
+            None => self.load_checkpoint(slot, at, committed),
         };
-        Ok(loaded.map(|(state, label)| Start { state, label, kept: true }))
+        match loaded {
+            Ok(Some((state, label))) => Ok(Ok(Some(Start { state, label, kept: true }))),
+            Ok(None) => self.next_start(slot, true, committed).map(Ok),
+            Err(stop) => Ok(Err(stop)),
+        }
     }
 
-    /// Where it may begin after that.
-    fn next_start(&mut self, slot: u32, committed: &Committed) -> Result<Option<Start<P::Slot>>, LogError> {
-        let loaded = self.load_snapshot(slot, committed)?;
+    /// Where it may begin when a start is of no use, `kept` by a checkpoint or a snapshot itself.
+    fn next_start(
+        &mut self,
+        slot: u32,
+        kept: bool,
+        committed: &Committed,
+    ) -> Result<Option<Start<P::Slot>>, LogError> {
+        let loaded = if kept { self.load_snapshot(slot, committed)? } else { None };
         self.from_snapshots += u64::from(loaded.is_some());
         Ok(loaded.map(|(state, label)| Start { state, label, kept: false }))
     }
@@ -395,9 +403,8 @@ impl<P: Processor> Worker<P> {
             return Ok(Rebuilt::Stopped(Stop { slot, at: changelog.to_string(), why: setting }));
         }
         let goal = self.log.watermarks(changelog, Isolation::Uncommitted)?;
-        let mut start = match self.first_start(slot, seen, &changelog.to_string(), committed) {
-            Ok(Some(start)) => Some(start),
-            Ok(None) => self.next_start(slot, committed)?,
+        let mut start = match self.first_start(slot, seen, &changelog.to_string(), committed)? {
+            Ok(start) => start,
             Err(stop) => return Ok(Rebuilt::Stopped(stop)),
         };
         while let Some(Start { state, label, kept }) = start {
@@ -409,7 +416,7 @@ impl<P: Processor> Worker<P> {
                     other => return Ok(other),
                 }
             }
-            start = if kept { self.next_start(slot, committed)? } else { None };
+            start = self.next_start(slot, kept, committed)?;
         }
         let replay = Replay { slot, changelog, from: goal.low, goal: goal.high };
         let state = self.processor.open(slot);
@@ -538,9 +545,8 @@ impl<P: Processor> Worker<P> {
             }
         }
         let first = at.first().map(ToString::to_string).unwrap_or_default();
-        let mut start = match self.first_start(slot, seen, &first, committed) {
-            Ok(Some(start)) => Some(start),
-            Ok(None) => self.next_start(slot, committed)?,
+        let mut start = match self.first_start(slot, seen, &first, committed)? {
+            Ok(start) => start,
             Err(stop) => return Ok(Rebuilt::Stopped(stop)),
         };
         while let Some(Start { state, label, kept }) = start {
@@ -551,7 +557,7 @@ impl<P: Processor> Worker<P> {
                 }
                 waiting => return Ok(waiting),
             }
-            start = if kept { self.next_start(slot, committed)? } else { None };
+            start = self.next_start(slot, kept, committed)?;
         }
         let mut low = Vec::with_capacity(at.len());
         for at in at {
@@ -671,6 +677,9 @@ impl<S> Rebuilt<S> {
         }
     }
 }
+
+/// Where a replay may begin, or why its slot cannot go on.
+type Begun<S> = Result<Option<Start<S>>, Stop>;
 
 /// A state from which a replay may begin.
 struct Start<S> {

@@ -3,15 +3,15 @@
 use super::records::{choose, in_words, write as lines};
 use super::{ANSWERS, archive, kept, takes_up, traffic};
 use crate::company::Company;
+use ledgerflow::measure::recount::each;
 use ledgerflow_tests::events::Event;
 use ledgerflow_tests::world::{Cast, World};
 use schemas::dates::parse_instant;
 use schemas::topics::{PartitionCounts, Topic};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::time::Duration;
 use stream::embedded::EmbeddedLog;
-use stream::log::{FetchLimit, Isolation, Log, Record, TopicPartition};
+use stream::log::{Log, Record};
 use stream::sim::Faults;
 
 /// Settings of the company; the clock is added.
@@ -88,15 +88,11 @@ fn two_days(company: &Company, tokens: &Value, to: &Path) {
 /// All records of a topic.
 pub fn all_of(log: &dyn Log, topic: Topic) -> Vec<Record> {
     let mut all = Vec::new();
-    for partition in 0..log.partitions(topic).unwrap() {
-        let at = TopicPartition::new(topic, partition);
-        let bounds = log.watermarks(at, Isolation::Committed).unwrap();
-        let mut reader = log.reader(&[(at, bounds.low)], Isolation::Committed).unwrap();
-        let limit = FetchLimit { records: 4_096, bytes: 16 << 20, wait: Duration::ZERO };
-        while reader.position(at).is_some_and(|position| position < bounds.high) {
-            all.extend(reader.poll(limit).unwrap().into_iter().flat_map(|fetch| fetch.records));
-        }
-    }
+    each(log, topic, &mut |fetch| {
+        all.extend(fetch.records.iter().cloned());
+        Ok(())
+    })
+    .unwrap();
     all
 }
 

@@ -108,8 +108,8 @@ fn acknowledged(recorder: &Recorder) -> BTreeMap<String, usize> {
     all
 }
 
-/// Holds a run against the books at rest, says in one line what there was, and counts what it has shown. `done` = what the nemesis did; `kinds` = which
-/// operations there must have been.
+/// Holds a run against the books at rest, says in one line what there was, and counts what it has shown. `done` = what the
+/// nemesis did; `kinds` = which operations there must have been.
 #[track_caller]
 fn is_right(
     on: &str,
