@@ -38,6 +38,8 @@ struct Group {
     waits_for: Option<EventKey>,
     /// It gives another event back, whole: its legs are known when that is.
     whole: bool,
+    /// It books at most what its legs ask for.
+    at_most: bool,
     /// It gives another event back, which was counted when it asked.
     counted: bool,
     /// It is parked, and nobody has let it in.
@@ -426,7 +428,8 @@ impl Group {
         let reverses = matches!(decision.operation, Some(decision::Operation::ReverseEvent(_)));
         let (whole, counted) = (reverses && waits && legs.is_empty(), decision.reversed.is_some());
         let waits_for = decision.waits_for.clone();
-        Self { legs, waits, waits_for, whole, counted, parked, answers }
+        let at_most = matches!(decision.operation, Some(decision::Operation::BookAtMost(_)));
+        Self { legs, waits, waits_for, whole, at_most, counted, parked, answers }
     }
 
     /// What its decision waits for.
@@ -442,6 +445,12 @@ impl Group {
         }
     }
 
+    /// Whether a decision booked what was asked for.
+    fn allows(&self, decision: &Decision) -> bool {
+        let booked = legs_booked(decision);
+        booked == self.legs || (self.at_most && are_lower(&booked, &self.legs))
+    }
+
     /// Why a decision is not what the answers call for.
     fn differs(&self, decision: &Decision) -> Option<String> {
         let unheard = self.answers.values().any(Option::is_none);
@@ -453,9 +462,7 @@ impl Group {
                 Some("booked without everybody's part".into())
             }
             // Those of an approval are held against its proposal.
-            Outcome::Booked
-                if decision.proposal.is_none() && !self.whole && legs_booked(decision) != self.legs =>
-            {
+            Outcome::Booked if decision.proposal.is_none() && !self.whole && !self.allows(decision) => {
                 Some("booked other legs than asked".into())
             }
             Outcome::Booked if !told.is_empty() => Some("booked and voided".into()),
@@ -611,14 +618,17 @@ fn same(place: Place, command: &Command, decision: &Decision, found: &mut Findin
 #[must_use]
 pub fn is_lower(operation: &[u8], booked: &[LegClaim], asked: &[LegClaim]) -> bool {
     let operation = Command::decode(operation).ok().and_then(|command| command.operation);
+    matches!(operation, Some(command::Operation::BookAtMost(_))) && are_lower(booked, asked)
+}
+
+/// Whether legs are those that were asked for, each with the same amount, which is not above its own.
+fn are_lower(booked: &[LegClaim], asked: &[LegClaim]) -> bool {
     let amount = booked.first().map_or(0, |leg| leg.amount);
     let lower = |(is, due): (&LegClaim, &LegClaim)| {
         let same = LegClaim { amount: due.amount, ..is.clone() } == *due;
         same && is.amount == amount && amount > 0 && amount <= due.amount
     };
-    matches!(operation, Some(command::Operation::BookAtMost(_)))
-        && booked.len() == asked.len()
-        && booked.iter().zip(asked).all(lower)
+    booked.len() == asked.len() && booked.iter().zip(asked).all(lower)
 }
 
 /// One leg, wherever it is stated.

@@ -25,6 +25,8 @@ pub struct Fate {
     pub outcome: String,
     /// Hash of the body as the journal has it.
     pub body: Vec<u8>,
+    /// Whether it was parked: nobody could tell whether it had been booked.
+    pub parked: bool,
 }
 
 /// An account's line in the books.
@@ -54,7 +56,8 @@ pub struct Books {
     pub with_others: BTreeMap<String, u64>,
     /// Newest state of every business day.
     pub days: BTreeMap<String, FlowStatus>,
-    resolutions: BTreeMap<String, String>,
+    /// What became of pending events, by id; of one that was forgotten and came again, one after the other.
+    resolutions: BTreeMap<String, Vec<String>>,
     /// Wallets with entries since they were last looked at.
     touched: BTreeSet<AccountKey>,
 }
@@ -149,8 +152,8 @@ impl Books {
     fn decision(&mut self, decision: Decision) {
         let place = (decision.lane as usize, decision.event_partition, decision.event_offset);
         let outcome = outcome_text(decision.outcome, &decision.reason);
-        let id = decision.event.unwrap_or_default().id;
-        self.fate(place, Fate { id, outcome, body: decision.body_hash.to_vec() });
+        let (id, parked) = (decision.event.unwrap_or_default().id, decision.parked);
+        self.fate(place, Fate { id, outcome, body: decision.body_hash.to_vec(), parked });
     }
 
     fn fate(&mut self, place: EventPlace, fate: Fate) {
@@ -162,9 +165,7 @@ impl Books {
     fn resolution(&mut self, resolution: Resolution) {
         let id = resolution.event.unwrap_or_default().id;
         let outcome = outcome_text(resolution.outcome, &resolution.reason);
-        if let Some(before) = self.resolutions.insert(id.clone(), outcome) {
-            self.wrong.push(format!("{id} is resolved a second time, before: {before}"));
-        }
+        self.resolutions.entry(id).or_default().push(outcome);
     }
 
     fn dead_letter(&mut self, record: &Record) {
@@ -178,16 +179,25 @@ impl Books {
         let topic = Topic::by_name(&text("__streams.errors.topic").unwrap()).unwrap();
         let lane = Topic::LANES.iter().position(|lane| *lane == topic).unwrap();
         let partition = u32::try_from(number("__streams.errors.partition")).unwrap();
-        let fate = Fate { id: String::new(), outcome: format!("dead:{reason}"), body: record.value.to_vec() };
+        let (outcome, body) = (format!("dead:{reason}"), record.value.to_vec());
+        let fate = Fate { id: String::new(), outcome, body, parked: false };
         self.fate((lane, partition, number("__streams.errors.offset")), fate);
     }
 
     /// What was pending has the outcome of its verdict.
     fn resolve(&mut self) {
-        for fate in self.fates.values_mut().filter(|fate| fate.outcome == "pending") {
-            if let Some(outcome) = self.resolutions.get(&fate.id) {
-                fate.outcome.clone_from(outcome);
+        let mut left = std::mem::take(&mut self.resolutions);
+        // What was parked came when the first outcome was forgotten.
+        for parked in [false, true] {
+            let pending = |fate: &&mut Fate| fate.outcome == "pending" && fate.parked == parked;
+            for fate in self.fates.values_mut().filter(pending) {
+                if let Some(outcomes) = left.get_mut(&fate.id).filter(|outcomes| !outcomes.is_empty()) {
+                    fate.outcome = outcomes.remove(0);
+                }
             }
+        }
+        for (id, outcomes) in left.into_iter().filter(|(_, outcomes)| !outcomes.is_empty()) {
+            self.wrong.push(format!("{id} was not pending, or is resolved once more: {outcomes:?}"));
         }
     }
 

@@ -40,6 +40,7 @@ pub mod histories;
 pub mod history;
 pub mod json_schema;
 pub mod member;
+pub mod operator;
 pub mod plan;
 pub mod proof;
 #[cfg(feature = "kafka")]

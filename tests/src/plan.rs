@@ -33,7 +33,7 @@ pub const EVENTS: [&str; 15] = [
 pub const PROCESSORS: [&str; 5] = ["ingest", "posting", "settlement", "rekey", "join"];
 
 /// Names of what happens to machines and clocks.
-pub const MISFORTUNES: [&str; 11] = [
+pub const MISFORTUNES: [&str; 12] = [
     "kills",
     "hangs",
     "window_hangs",
@@ -45,6 +45,7 @@ pub const MISFORTUNES: [&str; 11] = [
     "wall_jumps",
     "business_jumps",
     "skews",
+    "forgetting",
 ];
 
 /// Arrivals of a history: so many at least, and so many more at most.
@@ -73,6 +74,8 @@ pub struct Plan {
     pub times_out_soon: bool,
     /// Whether topics keep the newest record of a key.
     pub compaction: bool,
+    /// Whether ids of events are forgotten within seconds, so that what comes late is parked and judged by somebody.
+    pub forgets: bool,
 }
 
 /// A generator of its own for one choice of a seed.
@@ -130,6 +133,7 @@ impl Plan {
         Self {
             seed,
             without: without.clone(),
+            forgets: !off.contains("forgetting") && own(seed, "forgets").below(4) == 0,
             off,
             units,
             windows: WINDOWS * units.min(drawn) / drawn,

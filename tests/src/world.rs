@@ -925,7 +925,7 @@ impl World {
         seat.slots().iter().any(|slot| taken.contains(slot))
     }
 
-    /// Every committed record of a topic, partition by partition.
+    /// Every committed record of a topic, partition by partition, as far as a reader comes now.
     #[must_use]
     pub fn read(&self, topic: Topic) -> Vec<(TopicPartition, Record)> {
         let log = self.log();
@@ -936,7 +936,10 @@ impl World {
             let mut reader = log.reader(&[(at, bounds.low)], Isolation::Committed).unwrap();
             let limit = FetchLimit { records: 4_096, bytes: 16 << 20, wait: Duration::ZERO };
             while reader.position(at).is_some_and(|position| position < bounds.high) {
-                let fetched = reader.poll(limit).unwrap();
+                let (before, fetched) = (reader.position(at), reader.poll(limit).unwrap());
+                if fetched.is_empty() && reader.position(at) == before {
+                    break;
+                }
                 all.extend(fetched.into_iter().flat_map(|f| f.records).map(|record| (at, record)));
             }
         }

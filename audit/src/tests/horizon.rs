@@ -4,7 +4,10 @@ use crate::finding::{Check, Findings, Place};
 use crate::ids::Ids;
 use crate::outcome::Home;
 use schemas::topics::Topic;
-use schemas::wire::{AdmittedState, Decision, EventKey, IdHorizon, Outcome, RemoteLeg, ReserveSent};
+use schemas::wire::{
+    AdmittedState, Amount, BookAtMost, Decision, EventKey, IdHorizon, Outcome, RemoteLeg, ReserveSent, Side,
+    decision,
+};
 use stream::log::TopicPartition;
 
 /// Checks that are seeded here.
@@ -69,10 +72,14 @@ impl Case {
         self
     }
 
-    fn concluded(mut self, outcome: Outcome, id: &str) -> Self {
+    fn concluded(self, outcome: Outcome, id: &str) -> Self {
         let reason = if outcome == Outcome::Refused { "turned_away".to_owned() } else { String::new() };
         let decision = Decision { concludes: true, reason, asked: Vec::new(), ..decision(id, outcome, 1) };
-        self.home.concluded(self.place(), &decision, &mut self.ids, &mut self.found);
+        self.concludes(&decision)
+    }
+
+    fn concludes(mut self, decision: &Decision) -> Self {
+        self.home.concluded(self.place(), decision, &mut self.ids, &mut self.found);
         self
     }
 
@@ -126,6 +133,42 @@ fn somebody_lets_in_what_is_parked() {
     parked().at(12).concluded(Outcome::Booked, "gone").finds(&[Check::OutcomeParked, asked_away[0]]);
     parked().at(11).decided(&judge("gone", "")).finds(&[Check::OutcomeParked]);
     parked().at(11).decided(&judge("new", "anna")).finds(&[Check::OutcomeParked]);
+}
+
+/// What books at most an amount may book less when it is let in, and no more.
+#[test]
+fn what_is_let_in_late_books_at_most_what_it_asked_for() {
+    let leg = |minor| RemoteLeg {
+        account: "users:1:wallet".into(),
+        amount: Some(Amount { lo: minor, hi: 0 }),
+        ..RemoteLeg::default()
+    };
+    let operation = Some(decision::Operation::BookAtMost(BookAtMost { side: Side::Debit as i32 }));
+    let booked = |operation: &Option<decision::Operation>, minor| {
+        let of = |outcome, minor| Decision {
+            asked: vec![leg(minor)],
+            operation: operation.clone(),
+            ..decision("gone", outcome, 50)
+        };
+        let parked = Decision { parked: true, ..of(Outcome::Pending, 100) };
+        let judge = Decision {
+            admitted: Some(AdmittedState { event: key("gone"), refused: false }),
+            principal: "anna".into(),
+            ..decision("judge", Outcome::Booked, 300)
+        };
+        let late = Decision {
+            concludes: true,
+            asked: Vec::new(),
+            remote: vec![leg(minor)],
+            ..of(Outcome::Booked, 100)
+        };
+        aged().at(10).decided(&parked).at(11).decided(&judge).at(12).concludes(&late)
+    };
+    booked(&operation, 40).finds(&[]);
+    booked(&operation, 100).finds(&[]);
+    booked(&operation, 101).finds(&[Check::OutcomeGroup]);
+    booked(&operation, 0).finds(&[Check::OutcomeGroup]);
+    booked(&None, 40).finds(&[Check::OutcomeGroup]);
 }
 
 /// At rest an event that is not decided says what it lacks.

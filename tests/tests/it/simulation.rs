@@ -9,9 +9,11 @@ use ingest::principals::Writers;
 use ledgerflow::runtime::Setup;
 use ledgerflow_tests::books::{self, Books};
 use ledgerflow_tests::history::{Arrival, CUT_OVER, History, OWN_ACCOUNTS, OWN_RULE};
+use ledgerflow_tests::operator::Operator;
 use ledgerflow_tests::plan::{self, Plan};
 use ledgerflow_tests::proof::Proof;
 use ledgerflow_tests::world::{Cast, World};
+use posting::horizon::Terms;
 use schemas::dates::parse_instant;
 use schemas::topics::PartitionCounts;
 use std::cell::RefCell;
@@ -49,6 +51,9 @@ pub struct Shown {
     hung_in_windows: u64,
     woke_too_late: u64,
     pub days_closed: u64,
+    /// Events that were parked, and of these, booked in the end.
+    parked: u64,
+    admitted: u64,
     outcomes: BTreeMap<String, u64>,
     with_others: BTreeMap<String, u64>,
     cases: BTreeMap<&'static str, u64>,
@@ -70,6 +75,8 @@ impl Shown {
         self.hung_in_windows += other.hung_in_windows;
         self.woke_too_late += other.woke_too_late;
         self.days_closed += other.days_closed;
+        self.parked += other.parked;
+        self.admitted += other.admitted;
         other.crashes.iter().for_each(|(at, n)| *self.crashes.entry(*at).or_default() += n);
         other.outcomes.iter().for_each(|(name, n)| *self.outcomes.entry(name.clone()).or_default() += n);
         other
@@ -80,9 +87,14 @@ impl Shown {
     }
 }
 
-/// Both kinds of log: with one JSON record per balance and with batches of them.
-fn casts() -> [Cast; 2] {
-    [true, false].map(|compaction| {
+/// Ids are recognised for two seconds and kept for four. Events say that they occur up to eight hours after they come.
+const FORGETFUL: Terms = Terms { recognised_us: 2_000_000, kept_us: 4_000_000, ahead_us: 10 * 3_600_000_000 };
+
+type Casts = [Cast; 4];
+
+/// Both kinds of log, with one JSON record per balance and with batches of them, and both with ids that are forgotten soon.
+fn casts() -> Casts {
+    [(true, false), (false, false), (true, true), (false, true)].map(|(compaction, forgets)| {
         let time_zone = "Asia/Shanghai".to_owned();
         // Pages of few ids: most of them lie in runs, and checkpoints close and merge these all the time.
         let id_page_rows = 5;
@@ -93,8 +105,16 @@ fn casts() -> [Cast; 2] {
         setup.ingest.tick_ms = 200;
         // Whose event it is depends on its lane alone.
         setup.ingest.writers = [Writers::One("anna".into()), Writers::One("bert".into()), Writers::Anyone];
+        if forgets {
+            setup.ids = FORGETFUL;
+        }
         Cast::new(setup)
     })
+}
+
+/// The one of a plan.
+fn cast_of<'c>(casts: &'c Casts, plan: &Plan) -> &'c Cast {
+    &casts[usize::from(!plan.compaction) + 2 * usize::from(plan.forgets)]
 }
 
 /// How often a worker of each processor died at each point.
@@ -160,16 +180,17 @@ pub struct Harm {
 
 /// Runs a plan up to its rest: traffic with faults, the day's end, everything worked off. Returns the windows that were
 /// committed under faults too.
-fn run(casts: &[Cast; 2], plan: &Plan, crashes: &Crashes, harm: Harm) -> (World, History, u64) {
+fn run(casts: &Casts, plan: &Plan, crashes: &Crashes, harm: Harm) -> (World, History, u64) {
     let Harm { lose_credits, poison } = harm;
     let mut prng = plan.own("run");
     let cut_over = parse_instant(CUT_OVER).unwrap();
     let begins = cut_over - 1_000_000 - prng.below(5_000_000) as i64;
-    let mut world = World::planned(&casts[usize::from(!plan.compaction)], plan, begins);
+    let mut world = World::planned(cast_of(casts, plan), plan, begins);
     let history = History::new(plan);
     let armed = arm(plan, crashes);
     let mut bill: Vec<OutRecord> = Vec::new();
     let mut poisoned = None;
+    let mut operator = Operator::new(plan);
     for (number, arrival) in history.arrivals.iter().enumerate() {
         if poison && number == history.arrivals.len() / 3 {
             poisoned = Some(Poison::put(&mut world, &mut plan.own("poison")));
@@ -188,6 +209,12 @@ fn run(casts: &[Cast; 2], plan: &Plan, crashes: &Crashes, harm: Harm) -> (World,
         }
         (0..prng.below(12)).for_each(|_| world.step());
         misfortune(&mut world, plan, &mut prng);
+        if plan.forgets && prng.below(40) == 0 {
+            // The one who looks sees the log as it is.
+            world.sim().set_faults(Faults::NONE);
+            operator.judge_some(&mut world);
+            world.sim().set_faults(plan.faults);
+        }
     }
     bill.into_iter().for_each(|record| world.append(vec![record]));
     world.lose_credits = 0;
@@ -208,6 +235,9 @@ fn run(casts: &[Cast; 2], plan: &Plan, crashes: &Crashes, harm: Harm) -> (World,
         poison.stops_its_slot_alone(&world);
         poison.is_taken_out(&mut world);
         world.run_for(40_000_000);
+    }
+    if plan.forgets && operator.judge_all(&mut world) > 0 {
+        world.run_for(12_000_000);
     }
     (world, history, windows)
 }
@@ -248,13 +278,15 @@ fn check(world: &mut World, history: &History) -> Shown {
         ..Shown::default()
     };
     for fate in books.fates.values() {
+        shown.parked += u64::from(fate.parked);
+        shown.admitted += u64::from(fate.parked && fate.outcome == "booked");
         *shown.outcomes.entry(fate.outcome.clone()).or_default() += 1;
     }
     cases.iter().for_each(|(_, kind)| *shown.cases.entry(kind).or_default() += 1);
     shown
 }
 
-fn one(casts: &[Cast; 2], plan: &Plan, harm: Harm) -> Shown {
+fn one(casts: &Casts, plan: &Plan, harm: Harm) -> Shown {
     let crashes = Crashes::default();
     let (mut world, history, windows) = run(casts, plan, &crashes, harm);
     let mut shown = check(&mut world, &history);
@@ -264,7 +296,7 @@ fn one(casts: &[Cast; 2], plan: &Plan, harm: Harm) -> Shown {
 }
 
 /// What a plan showed, or what went wrong.
-fn outcome(casts: &[Cast; 2], plan: &Plan, harm: Harm) -> Result<Shown, String> {
+fn outcome(casts: &Casts, plan: &Plan, harm: Harm) -> Result<Shown, String> {
     catch_unwind(AssertUnwindSafe(|| one(casts, plan, harm))).map_err(|why| {
         let text = why.downcast_ref::<String>().cloned();
         text.or_else(|| why.downcast_ref::<&str>().map(|t| (*t).to_owned())).unwrap_or_default()
@@ -388,6 +420,7 @@ fn the_books_are_right_under_every_fault() {
         ("outcomes", shown.outcomes.values().sum()),
         ("states built again in the middle", shown.verified),
         ("slots restored from snapshots", shown.from_snapshots),
+        ("events parked", shown.parked),
     ];
     counts.into_iter().for_each(|(what, times)| proof.count(what, times));
     assert_none(&failed);
@@ -438,6 +471,8 @@ fn everything_was_shown(shown: &Shown, count: u64) {
         ("was restored from a snapshot in the middle", shown.from_snapshots),
         ("hung in a window", shown.hung_in_windows),
         ("woke up too late", shown.woke_too_late),
+        ("came when nobody remembered", shown.parked),
+        ("was booked all the same", shown.admitted),
     ];
     for (what, times) in happened {
         assert!(times > 0, "nobody {what}");
@@ -460,7 +495,7 @@ fn everything_was_shown(shown: &Shown, count: u64) {
 }
 
 /// What becomes of events in many seeds.
-const OUTCOMES: [&str; 12] = [
+const OUTCOMES: [&str; 13] = [
     "booked",
     "duplicate",
     "refused:conflict",
@@ -473,6 +508,7 @@ const OUTCOMES: [&str; 12] = [
     "refused:self_approval",
     "refused:proposal_not_open",
     "refused:velocity_exceeded",
+    "refused:turned_away",
 ];
 
 #[test]
