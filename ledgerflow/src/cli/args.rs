@@ -119,6 +119,11 @@ pub enum Command {
     ///
     /// `docs/audit-trail.md` says what is found and what is not.
     Verify(Verify),
+    /// Rebuild every state from its first record on, and compare it with every snapshot on the way and with the one in use.
+    ///
+    /// With `snapshot --each-day` beside the pipeline, the snapshots are the states at the closes of the last days: it proves these
+    /// again. Exit code 3 when one is not what the log says.
+    Replay,
     /// Rebuild every state, compare it with the one in use, and write those that are equal to topic `snapshots`.
     ///
     /// A slot whose checkpoint is lost is then restored from its snapshot and what came later. `docs/operating.md` says when.

@@ -307,6 +307,7 @@ fn question(command: Command) -> anyhow::Result<Question> {
         Command::Channels(c) => Question::Channels { from: c.from, to: c.to, compare: c.compare },
         Command::Verify(of) if of.deep => Question::VerifyDeep { heads: heads(&of.heads)? },
         Command::Verify(of) => Question::Verify { since_snapshot: of.since_snapshot },
+        Command::Replay => Question::Replay,
         Command::Snapshot(of) => Question::Snapshot { from_first: of.from_first },
         Command::Head => Question::Head,
         Command::Receipt(args::Receipt { id: Some(id), source, account, head, .. }) => {

@@ -29,6 +29,7 @@ pub mod outcomes;
 mod parked;
 mod rebuild;
 mod receipt;
+mod replay;
 pub mod reversal;
 pub mod seen;
 mod shown;
@@ -101,6 +102,8 @@ pub enum Question {
         #[serde(default)]
         since_snapshot: bool,
     },
+    /// Every state and every snapshot = replay, each slot from its first record on.
+    Replay,
     /// Store = replay, and every state that is equal to the log.
     Snapshot { from_first: bool },
     /// Every batch of every chain, and heads that were taken of the journal; then store = replay.
@@ -343,6 +346,7 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         }
         Question::Status => status::status(books),
         Question::Verify { since_snapshot } => verify::verify(books, *since_snapshot),
+        Question::Replay => replay::replay(books),
         Question::Snapshot { from_first } => snapshot::snapshot(books, *from_first),
         Question::VerifyDeep { heads } => deep::verify_deep(books, heads),
         Question::Head => head::head(books),

@@ -25,11 +25,21 @@ pub(super) const COLUMNS: [&str; 7] =
     ["processor", "slot", "pairs", "batch", "records_replayed", "from", "equal"];
 
 /// A state in use, in short.
-struct Held {
-    slot: u32,
-    hash: Hash,
-    pairs: usize,
-    label: Label,
+pub(super) struct Held {
+    pub(super) slot: u32,
+    pub(super) hash: Hash,
+    pub(super) pairs: usize,
+    /// What of the log it holds.
+    pub(super) label: Label,
+}
+
+/// What is done with each slot.
+pub(super) trait PerSlot {
+    /// Looks at one slot.
+    ///
+    /// # Errors
+    /// Its own.
+    fn see<P: Processor>(&mut self, log: &dyn Log, processor: &P, held: Held) -> anyhow::Result<()>;
 }
 
 /// A state that was rebuilt, beside the one in use.
@@ -75,12 +85,32 @@ pub(super) fn each(
     begin: Begin,
     see: &mut dyn FnMut(Compared) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    each_slot(books, &mut Comparing { begin, see })
+}
+
+/// Compares each slot and shows it.
+struct Comparing<'s> {
+    begin: Begin,
+    see: &'s mut dyn FnMut(Compared) -> anyhow::Result<()>,
+}
+
+impl PerSlot for Comparing<'_> {
+    fn see<P: Processor>(&mut self, log: &dyn Log, processor: &P, held: Held) -> anyhow::Result<()> {
+        (self.see)(compared(log, processor, held, self.begin)?)
+    }
+}
+
+/// Every slot of every processor, one after the other.
+///
+/// # Errors
+/// The log is away; or what is done with one fails.
+pub(super) fn each_slot(books: &Books, see: &mut impl PerSlot) -> anyhow::Result<()> {
     let (fresh, log) = (books.setup.processors()?, books.log.as_ref());
-    all_of(log, &fresh.ingest, books.ingest(held)?, begin, see)?;
-    all_of(log, &fresh.posting, books.posting(held)?, begin, see)?;
-    all_of(log, &fresh.settlement, books.settlement(held)?, begin, see)?;
-    all_of(log, &fresh.rekey, books.rekey(held)?, begin, see)?;
-    all_of(log, &fresh.join, books.join(held)?, begin, see)
+    all_of(log, &fresh.ingest, books.ingest(held)?, see)?;
+    all_of(log, &fresh.posting, books.posting(held)?, see)?;
+    all_of(log, &fresh.settlement, books.settlement(held)?, see)?;
+    all_of(log, &fresh.rekey, books.rekey(held)?, see)?;
+    all_of(log, &fresh.join, books.join(held)?, see)
 }
 
 /// The states of a worker's slots.
@@ -97,10 +127,18 @@ fn all_of<P: Processor>(
     log: &dyn Log,
     processor: &P,
     all: Vec<Vec<Held>>,
-    begin: Begin,
-    see: &mut dyn FnMut(Compared) -> anyhow::Result<()>,
+    see: &mut impl PerSlot,
 ) -> anyhow::Result<()> {
-    all.into_iter().flatten().try_for_each(|held| see(compared(log, processor, held, begin)?))
+    all.into_iter().flatten().try_for_each(|held| see.see(log, processor, held))
+}
+
+/// Whose slot it is, and its own changelog, where it has one.
+pub(super) fn of<P: Processor>(processor: &P, held: &Held) -> (Owner<'static>, Option<TopicPartition>) {
+    let changelog = match processor.changelog() {
+        Changelog::Own(topic) => Some(TopicPartition::new(topic, held.slot)),
+        Changelog::Inputs => None,
+    };
+    (Owner { processor: processor.name(), slot: held.slot }, changelog)
 }
 
 fn compared<P: Processor>(
@@ -109,11 +147,7 @@ fn compared<P: Processor>(
     held: Held,
     begin: Begin,
 ) -> anyhow::Result<Compared> {
-    let owner = Owner { processor: processor.name(), slot: held.slot };
-    let changelog = match processor.changelog() {
-        Changelog::Own(topic) => Some(TopicPartition::new(topic, held.slot)),
-        Changelog::Inputs => None,
-    };
+    let (owner, changelog) = of(processor, &held);
     let gone = gone(log, changelog, &held.label)?;
     let looks = gone.is_some() || begin == Begin::Snapshot;
     let snapshots = if looks { Some(snapshot::find(log, owner)?) } else { None };
@@ -139,7 +173,7 @@ fn compared<P: Processor>(
 }
 
 /// A partition that the slot is rebuilt from and whose first records are gone.
-fn gone(
+pub(super) fn gone(
     log: &dyn Log,
     changelog: Option<TopicPartition>,
     label: &Label,
@@ -155,7 +189,7 @@ fn gone(
 
 /// Replays what lies between two labels; without the first, everything up to the second. How many records that were, and
 /// the offset after the last one of the slot's own changelog; 0 where it has none.
-fn replay<P: Processor>(
+pub(super) fn replay<P: Processor>(
     log: &dyn Log,
     processor: &P,
     state: &mut P::Slot,

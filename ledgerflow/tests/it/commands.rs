@@ -110,7 +110,7 @@ fn a_backup_answers_and_stays_a_backup() {
     company.cli(&["backup", "backup"]).ends(0);
     assert!(is_backup(&backup) && !is_backup(&company.books()));
     let before = contents(&backup);
-    let questions: [&[&str]; 12] = [
+    let questions: [&[&str]; 13] = [
         &["balance", "users:42:wallet"],
         &["entries", "users:42:wallet"],
         &["trace", "t-1"],
@@ -119,6 +119,7 @@ fn a_backup_answers_and_stays_a_backup() {
         &["status"],
         &["rejected", "list"],
         &["verify"],
+        &["replay"],
         &["verify", "--deep"],
         &["head"],
         &["receipt", "t-1"],

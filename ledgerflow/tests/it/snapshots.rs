@@ -6,9 +6,10 @@ use ledgerflow::query::books::STORE;
 use ledgerflow::query::events::Text;
 use schemas::dates::format_instant;
 use schemas::topics::{PartitionCounts, Topic};
-use serde_json::Value;
+use serde_json::{Value, json};
 use stream::embedded::{EmbeddedLog, Options};
 use stream::log::{Isolation, Log, TopicPartition};
+use stream::snapshot::{Canonical, Owner};
 use stream::store::runs::Settled;
 use stream::store::{DirtyPairs, Job, Store};
 
@@ -73,8 +74,35 @@ fn a_slot_without_its_checkpoint_begins_with_its_snapshot() {
     // What was sent before the snapshot is known still.
     send(&company, 0, 60);
     assert_eq!(company.balances(&company.books(), "users:"), before);
+    let replayed = company.cli(&["replay", "-o", "json"]).ends(0).json();
+    for row in with_windows(&replayed) {
+        assert_eq!((&row["snapshots"], &row["snapshots_equal"]), (&json!(1), &json!(1)), "{row}");
+        assert!(row["equal"] == true && row["from"] == "first record", "{row}");
+    }
     running.stop();
     company.cli(&["audit", "--quiesced"]).ends(0);
+}
+
+/// A snapshot that is whole and says something else than the log is found, and named.
+#[test]
+fn a_snapshot_that_is_not_what_the_log_says_is_named() {
+    let company = Company::new();
+    let running = company.run();
+    send(&company, 0, 20);
+    snapshot(&company);
+    running.stop();
+    company.cli(&["replay"]).ends(0);
+    let log = EmbeddedLog::open(&company.books(), Options::new(PartitionCounts { events: 2, internal: 3 }))
+        .unwrap();
+    let owner = Owner { processor: "posting", slot: 1 };
+    let written = stream::snapshot::find(&log, owner).unwrap().remove(0);
+    let other = Canonical::from(vec![(b"key".to_vec(), b"value".to_vec())]);
+    let stamp = (1 - written.turn, written.written_us + 1);
+    stream::snapshot::write(&log, owner, &written.label, &other, stamp, PATIENCE).unwrap();
+    drop(log);
+    let said = company.cli(&["replay"]).ends(3);
+    let named = format!("not what the log says: slot 1 of posting, snapshot {}", written.label.batch);
+    assert!(said.err.contains(&named) && !said.err.contains("state in use"), "{}", said.err);
 }
 
 #[test]

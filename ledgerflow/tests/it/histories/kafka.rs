@@ -37,6 +37,8 @@ const FIRST: usize = 4;
 const WRITERS: [usize; 4] = [1, 2, 4, 5];
 /// It is one of so many first windows in which such a process dies.
 const HITS_MAX: u64 = 8;
+/// What clients send.
+const CLIENTS: [Workload; 3] = [Workload::Bank, Workload::Bank, Workload::Append];
 /// How long something stands still: longer than the session of 2 s.
 const STILL: Duration = Duration::from_secs(3);
 
@@ -251,6 +253,17 @@ impl<'a> Nemesis<'a> {
         self.tend();
     }
 
+    /// Waits until clients have been told outcomes of as many events again as there are clients: what was done is got over.
+    fn clients_go_on(&mut self, run: &Run) {
+        let told = || run.recorder.counts().of("book", "ok");
+        let before = told();
+        let on = within(5 * PATIENCE, || {
+            self.tend();
+            (told() >= before + CLIENTS.len() as u64).then_some(())
+        });
+        assert!(on.is_some(), "no client was told anything: {}", self.told());
+    }
+
     /// Ends all processes once everything is worked off.
     fn stops(mut self) -> (BTreeMap<Deed, u64>, u64) {
         self.are_ready();
@@ -275,7 +288,7 @@ fn one(seed: u64, seconds: u64, proof: &mut Proof) {
     std::thread::scope(|scope| {
         let _over = run.over_at_last();
         let (run, sending, reading) = (&run, &sending, &reading);
-        for (number, workload) in (0..).zip([Workload::Bank, Workload::Bank, Workload::Append]) {
+        for (number, workload) in (0..).zip(CLIENTS) {
             let seed = seed.wrapping_mul(1_000) + number;
             let mut client = Client::new(sending);
             scope.spawn(move || write(run, workload, seed, |order, prng| client.book(order, prng)));
@@ -290,6 +303,10 @@ fn one(seed: u64, seconds: u64, proof: &mut Proof) {
             }
             let deed = deck.swap_remove(prng.index(deck.len()));
             nemesis.does(deed, &mut prng);
+            // Half of the time one thing comes upon the other.
+            if prng.below(2) == 0 {
+                nemesis.clients_go_on(run);
+            }
         }
         nemesis.are_ready();
     });
