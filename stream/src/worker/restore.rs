@@ -669,7 +669,7 @@ impl<S> Rebuilt<S> {
         match self {
             Self::Stopped(Stop { slot, at, why }) if low > 0 => {
                 let why = format!(
-                    "{why} (what is held begins at offset {low}, and neither a checkpoint nor a snapshot of slot {slot} holds what was before)"
+                    "{why} (what is held begins at offset {low}, and neither a checkpoint nor a snapshot of slot {slot} holds what was before; archive.dir names no archive of it)"
                 );
                 Self::Stopped(Stop { slot, at, why })
             }
