@@ -81,7 +81,11 @@ impl Settings {
             providers: self.reconcile.providers.iter().map(Provider::settings).collect(),
             sources: if sources.is_empty() { built_in.sources.clone() } else { sources },
             compaction: self.log.kind == LogKind::Kafka,
-            archive: self.archive.dir.clone().map(|dir| Place { dir, file_bytes: mib(self.archive.file_mib) }),
+            archive: self
+                .archive
+                .dir
+                .clone()
+                .map(|dir| Place { dir, file_bytes: mib(self.archive.file_mib) }),
             ..built_in
         })
     }

@@ -158,8 +158,7 @@ fn what_is_archived_leaves_the_log_and_every_answer_is_as_before() {
 fn loses_its_snapshots(company: &Company) {
     let log = EmbeddedLog::open(&company.books(), Options::new(COUNTS)).unwrap();
     let all = (0..COUNTS.internal).map(|partition| TopicPartition::new(Topic::Snapshots, partition));
-    let below: Vec<_> =
-        all.map(|at| (at, log.watermarks(at, Isolation::Committed).unwrap().high)).collect();
+    let below: Vec<_> = all.map(|at| (at, log.watermarks(at, Isolation::Committed).unwrap().high)).collect();
     log.clean(&below).unwrap().wait().unwrap();
 }
 
@@ -170,7 +169,9 @@ fn nothing_is_given_up_before_there_are_two_snapshots() {
     work(&company, &running, &mut traffic, 2);
     company.cli(&["snapshot"]).ends(0);
     let said = give_up(&company);
-    let changelogs = |row: &&Value| ["journal", "ingest.state", "recon.state", "recon.sides"].iter().any(|of| row["topic"] == *of);
+    let changelogs = |row: &&Value| {
+        ["journal", "ingest.state", "recon.state", "recon.sides"].iter().any(|of| row["topic"] == *of)
+    };
     assert!(rows(&said).iter().filter(changelogs).all(|row| row["given_up_to"].is_null()), "{said}");
     running.stop();
     assert!(begins(&company, Topic::Journal).iter().all(|low| *low == 0));
@@ -206,7 +207,11 @@ fn without_the_archive_it_is_named_where_records_are_missed() {
     let said = company.cli(&["archive"]).ends(1);
     assert!(said.err.contains("archive.dir is not set"), "{said:?}");
     let dir = company.books().join("archive");
-    let said = company.cli_with(&company.books(), &[("LEDGERFLOW_ARCHIVE__DIR", dir.to_str().unwrap())], &["archive"]);
+    let said = company.cli_with(
+        &company.books(),
+        &[("LEDGERFLOW_ARCHIVE__DIR", dir.to_str().unwrap())],
+        &["archive"],
+    );
     assert!(said.ends(2).err.contains("a folder outside of log.dir"));
 }
 
@@ -276,11 +281,21 @@ fn ahead(company: &Company, dir: &Path) -> Vec<PathBuf> {
 /// The process dies at each point of a round, is started again, and the next round goes on.
 #[test]
 fn a_process_that_dies_while_it_archives_loses_nothing() {
-    let points = ["archive.after_write", "archive.after_rename", "archive.before_give_up", "embedded.clean.before_delete", "embedded.clean.after_delete"];
+    let points = [
+        "archive.after_write",
+        "archive.after_rename",
+        "archive.before_give_up",
+        "embedded.clean.before_delete",
+        "embedded.clean.after_delete",
+    ];
     for (point, nth) in points.into_iter().zip([1, 2, 1, 1, 1].into_iter().cycle()) {
         for round in 0..variable("ROUNDS").unwrap_or(1) {
             let company = company();
-            company.write("ledgerflow.yaml", format!("{CONFIGURATION}archive: {{dir: archive, file_mib: 1}}\n").replace("interval_seconds: 1", "interval_seconds: 3600"));
+            company.write(
+                "ledgerflow.yaml",
+                format!("{CONFIGURATION}archive: {{dir: archive, file_mib: 1}}\n")
+                    .replace("interval_seconds: 1", "interval_seconds: 3600"),
+            );
             let (running, traffic) = busy(&company);
             let before = answers(&company);
             running.stop();

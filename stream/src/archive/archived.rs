@@ -11,8 +11,8 @@
 use super::Archive;
 use super::file::OpenFile;
 use crate::log::{
-    CommitOutcome, Features, Fetch, FetchLimit, Isolation, Log, LogError, Member, Offset, OutRecord,
-    Position, Reader, Record, Session, TopicPartition, Transaction, Watermarks,
+    Features, Fetch, FetchLimit, Isolation, Log, LogError, Member, Offset, OutRecord, Position, Reader,
+    Record, Session, TopicPartition, Watermarks,
 };
 use schemas::topics::Topic;
 use std::collections::{BTreeSet, VecDeque};
@@ -76,7 +76,7 @@ impl Archived {
                 {
                     continue;
                 }
-                reader => reader?,
+                reader => reader.map_err(|error| self.archive.explained(error))?,
             };
             below.iter().try_for_each(|part| reader.hold(part.at, true))?;
             return Ok(self.reading(reader, below));
@@ -97,14 +97,7 @@ impl Log for Archived {
 
     fn watermarks(&self, at: TopicPartition, isolation: Isolation) -> Result<Watermarks, LogError> {
         let bounds = self.log.watermarks(at, isolation)?;
-        if bounds.low == 0 || !self.archive.covers(at.topic) {
-            return Ok(bounds);
-        }
-        let held = self.archive.bounds(at).unwrap_or_else(|why| {
-            tracing::warn!(%at, %why, "the archive is not whole");
-            None
-        });
-        Ok(Watermarks { low: held.map_or(0, |held| held.low.min(bounds.low)), ..bounds })
+        Ok(Watermarks { low: self.archive.begins(at, bounds.low), ..bounds })
     }
 
     fn committed(&self, group: &str, at: &[TopicPartition]) -> Result<Vec<Option<Position>>, LogError> {
@@ -122,7 +115,7 @@ impl Log for Archived {
             Err(LogError::OutOfRange { at, offset, low, .. }) if offset < low && covered(&at) => {
                 self.reader_below(start, isolation)
             }
-            other => other,
+            other => other.map_err(|error| self.archive.explained(error)),
         }
     }
 
@@ -215,7 +208,7 @@ impl Part {
                     continue;
                 }
                 if record.offset >= self.until {
-                    self.records.clear();
+                    // It stays: more of the log may go before this reader is over there.
                     self.position = self.until;
                     return Ok(());
                 }
@@ -403,7 +396,7 @@ impl Reader for ArchivedReader {
             }
             Err(error) => match self.is_below(&error) {
                 Some((at, offset, bounds)) => self.go_below(at, offset, bounds),
-                None => Err(error),
+                None => Err(self.archive.explained(error)),
             },
         }
     }
@@ -412,7 +405,11 @@ impl Reader for ArchivedReader {
         if !self.below.iter().any(|part| part.at == at) {
             self.reader.hold(at, held)?;
         }
-        if held { self.held.insert(at) } else { self.held.remove(&at) };
+        if held {
+            self.held.insert(at)
+        } else {
+            self.held.remove(&at)
+        };
         Ok(())
     }
 }

@@ -65,7 +65,8 @@ impl FileHead {
         if found == expected {
             return Ok(());
         }
-        let Some((magic, mut rest)) = found.split_at_checked(4).filter(|_| found.len() == expected.len()) else {
+        let Some((magic, mut rest)) = found.split_at_checked(4).filter(|_| found.len() == expected.len())
+        else {
             return Err("it is cut short".to_owned());
         };
         if magic != MAGIC {
@@ -102,6 +103,11 @@ impl Block {
 
     pub const fn is_empty(&self) -> bool {
         self.records == 0
+    }
+
+    /// Bytes that it has so far.
+    pub const fn bytes(&self) -> u64 {
+        self.payload.len() as u64
     }
 
     pub const fn first(&self) -> Offset {

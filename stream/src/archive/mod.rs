@@ -222,11 +222,33 @@ impl Archive {
         LogError::Archive(format!("the log holds {at} from offset {low} on, and archive.dir {dir} {holds}"))
     }
 
+    /// Where a partition begins that the log holds from `low` on. Where the archive is away or does not reach the log this is
+    /// 0: whoever reads there is told.
+    fn begins(&self, at: TopicPartition, low: Offset) -> Offset {
+        if low == 0 || !self.covers(at.topic) {
+            return low;
+        }
+        let held = self.bounds(at).unwrap_or_else(|why| {
+            tracing::warn!(%at, %why, "the archive is not whole");
+            None
+        });
+        held.map_or(0, |held| held.low.min(low))
+    }
+
+    /// An error of the log with the bounds that it has together with the archive.
+    fn explained(&self, error: LogError) -> LogError {
+        match error {
+            LogError::OutOfRange { at, offset, low, high } => {
+                LogError::OutOfRange { at, offset, low: self.begins(at, low), high }
+            }
+            other => other,
+        }
+    }
+
     /// The file that holds an offset.
     fn file(&self, at: TopicPartition, offset: Offset) -> Result<OpenFile, LogError> {
-        let find = |names: &[Named]| {
-            names.iter().find(|named| (named.first..named.next).contains(&offset)).cloned()
-        };
+        let find =
+            |names: &[Named]| names.iter().find(|named| (named.first..named.next).contains(&offset)).cloned();
         let known = lock(&self.names).get(&at).and_then(|names| find(names));
         let named = match known {
             Some(named) => Some(named),

@@ -45,10 +45,17 @@ fn append(log: &dyn Log, at: TopicPartition, count: usize, bytes: usize) {
     }
 }
 
-fn take(archive: &Archive, log: &dyn Log, at: TopicPartition, file_bytes: u64) -> Result<Vec<Taken>, LogError> {
+fn take(
+    archive: &Archive,
+    log: &dyn Log,
+    at: TopicPartition,
+    file_bytes: u64,
+) -> Result<Vec<Taken>, LogError> {
     let taking: Taking<'_> = archive.taking()?;
     let taken = taking.take(log, at, file_bytes, &mut |_| Ok(()), &mut || true)?;
-    taking.settle(at)?;
+    if !archive.list(at)?.is_empty() {
+        taking.settle(at)?;
+    }
     Ok(taken)
 }
 

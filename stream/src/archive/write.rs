@@ -9,9 +9,7 @@ use super::format::{Block, Entry, FileHead, Trailer};
 use super::{Archive, bounds_of};
 use crate::faults;
 use crate::files::{self, FileWriter};
-use crate::log::{
-    FetchLimit, Isolation, Log, LogError, Offset, Reader, Record, TopicPartition, Watermarks,
-};
+use crate::log::{FetchLimit, Isolation, Log, LogError, Offset, Reader, Record, TopicPartition, Watermarks};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -51,7 +49,8 @@ impl Archive {
     /// # Errors
     /// [`LogError::Archive`]: another process writes, or the directory cannot be made.
     pub fn taking(&self) -> Result<Taking<'_>, LogError> {
-        let wrong = |why: &dyn std::fmt::Display| LogError::Archive(format!("{}: {why}", self.root.display()));
+        let wrong =
+            |why: &dyn std::fmt::Display| LogError::Archive(format!("{}: {why}", self.root.display()));
         files::make_directories(self.files.as_ref(), &self.root, true).map_err(|why| wrong(&why))?;
         match crate::store::lock(&self.root) {
             Ok(Some(lock)) => Ok(Taking { archive: self, _lock: lock }),
@@ -262,7 +261,7 @@ impl<'a> Writing<'a> {
         while let Some(record) = next {
             see(&record).map_err(|why| LogError::Archive(format!("{}@{}: {why}", self.at, record.offset)))?;
             self.put(&record)?;
-            if self.file.bytes() >= file_bytes {
+            if self.file.bytes() + self.block.bytes() >= file_bytes {
                 (end, more) = (record.offset + 1, true);
                 break;
             }

@@ -33,8 +33,16 @@ const GIVEN_UP: [Topic; 6] = [
 const ROUND_US: i64 = 480_000_000;
 /// What a command without an archive says.
 const NOWHERE: &str = "archive.dir is not set: it names the folder that records are archived in";
-const COLUMNS: [&str; 8] =
-    ["topic", "partition", "archived_from", "archived_to", "new_files", "new_records", "new_bytes", "given_up_to"];
+const COLUMNS: [&str; 8] = [
+    "topic",
+    "partition",
+    "archived_from",
+    "archived_to",
+    "new_files",
+    "new_records",
+    "new_bytes",
+    "given_up_to",
+];
 
 /// What `archive` is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +140,9 @@ fn taken(
     let archive = &archiving.archive;
     let mut chains = Chains::of(at.topic);
     if let Some(last) = archive.last(at)? {
-        chains.goes_on_from(&last).map_err(|why| LogError::Archive(format!("{at}@{}: {why}", last.offset)))?;
+        chains
+            .goes_on_from(&last)
+            .map_err(|why| LogError::Archive(format!("{at}@{}: {why}", last.offset)))?;
     }
     let in_time = &mut || monotonic_us() < until_us;
     let taken = match in_time() {

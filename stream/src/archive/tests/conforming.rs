@@ -49,7 +49,10 @@ impl Log for Moving {
         start: &[(TopicPartition, Offset)],
         isolation: Isolation,
     ) -> Result<Box<dyn Reader>, LogError> {
-        start.iter().filter(|(at, _)| self.watermarks(*at, isolation).is_ok()).try_for_each(|(at, _)| self.give_up(*at))?;
+        start
+            .iter()
+            .filter(|(at, _)| self.watermarks(*at, isolation).is_ok())
+            .try_for_each(|(at, _)| self.give_up(*at))?;
         self.log.reader(start, isolation)
     }
     fn join(&self, member: &Member) -> Result<Box<dyn Session>, LogError> {

@@ -26,7 +26,9 @@ fn a_file_says_by_its_name_what_it_holds() {
     let path = named.path.strip_prefix(dir.path()).unwrap().display().to_string();
     assert_eq!(path, "journal/1/00000000000000000000-00000000000000000005.records");
     assert_eq!(checked(&archive, &named).unwrap(), 5);
-    for other in ["1-2.records", "00000000000000000002-00000000000000000001.records", "a", "00000000000000000000.new"] {
+    for other in
+        ["1-2.records", "00000000000000000002-00000000000000000001.records", "a", "00000000000000000000.new"]
+    {
         assert_eq!(Named::parse(Path::new(other)), None, "{other}");
     }
 }

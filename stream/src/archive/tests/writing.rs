@@ -52,7 +52,8 @@ fn what_is_refused_is_not_archived() {
     let archive = archive(dir.path());
     append(&sim, JOURNAL, 5, 10);
     let taking = archive.taking().unwrap();
-    let refuse = &mut |record: &crate::log::Record| if record.offset == 3 { Err("no".to_owned()) } else { Ok(()) };
+    let refuse =
+        &mut |record: &crate::log::Record| if record.offset == 3 { Err("no".to_owned()) } else { Ok(()) };
     assert_eq!(said(taking.take(&sim, JOURNAL, 1 << 20, refuse, &mut || true)), "archive: journal/1@3: no");
     assert_eq!(archive.list(JOURNAL).unwrap().len(), 0);
 }
@@ -193,7 +194,12 @@ fn after_a_power_cut_what_was_told_as_archived_is_there() {
             return Err(format!("told {}, there is {high}", acknowledged[0]));
         }
         take(&archive, &sim, JOURNAL, SMALL_FILE).map_err(|error| error.to_string())?;
-        for named in archive.list(JOURNAL).unwrap().iter().filter(|of| of.next <= i64::try_from(acknowledged[0]).unwrap()) {
+        for named in archive
+            .list(JOURNAL)
+            .unwrap()
+            .iter()
+            .filter(|of| of.next <= i64::try_from(acknowledged[0]).unwrap())
+        {
             archive.check(JOURNAL, named, &mut |_| Ok(())).map_err(|error| error.to_string())?;
         }
         Ok(())
