@@ -96,4 +96,14 @@ fn without_its_files_a_slot_is_restored_from_its_snapshot_only() {
     world.lose_all_checkpoints();
     assert!(world.restored() == before);
     assert_eq!(world.snapshots_used(), 14);
+    lose_snapshots(&world);
+    world.stops_expected = true;
+    world.lose_all_checkpoints();
+    world.restored();
+    let stopped = world.stopped();
+    let posting: Vec<_> = stopped.iter().filter(|(name, _)| *name == "posting").collect();
+    assert_eq!(posting.len(), 3, "{stopped:?}");
+    for (_, stop) in posting {
+        assert!(stop.why.contains("archive.dir") && stop.why.contains("holds nothing of it"), "{stop}");
+    }
 }

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use stream::archive::{Named, Taken, Taking};
 use stream::clock::monotonic_us;
 use stream::faults;
-use stream::log::{Isolation, LogError, Offset, TopicPartition};
+use stream::log::{Isolation, LogError, Offset, Record, TopicPartition};
 
 /// Topics whose records are given up. The others that are archived have a few records a day.
 const GIVEN_UP: [Topic; 6] = [
@@ -147,7 +147,7 @@ fn taken(
     let in_time = &mut || monotonic_us() < until_us;
     let taken = match in_time() {
         true => {
-            let see = &mut |record: &_| chains.see(record);
+            let see = &mut |record: &Record| chains.see(record);
             taking.take(archiving.log.as_ref(), at, archiving.file_bytes, see, in_time)?
         }
         false => Vec::new(),
