@@ -15,7 +15,7 @@ use stream::snapshot::{self, Owner, Snapshot};
 pub const COUNTS: PartitionCounts = PartitionCounts { events: 2, internal: 3 };
 pub const EVENING: &str = "2026-03-15T23:59:30Z";
 pub const MORNING: &str = "2026-03-16T00:00:30Z";
-pub const SECOND: i64 = 1_000_000;
+const SECOND: i64 = 1_000_000;
 /// Processors, their slots and, where they have one, their own changelog.
 const PROCESSORS: [(&str, u32, Option<Topic>); 5] = [
     ("ingest", 2, Some(Topic::IngestState)),
