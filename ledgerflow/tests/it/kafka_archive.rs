@@ -43,9 +43,9 @@ fn what_is_archived_leaves_the_topics_and_the_books_are_right() {
         company.cli(check).ends(0);
     }
     // Whoever comes without its folder restores from the snapshots, and reads on.
-    let last = processes;
-    on.stop(last, &traffic);
+    on.stop(processes, &traffic);
     std::fs::remove_dir_all(company.books()).unwrap();
+    std::fs::remove_dir_all(company.path("one")).unwrap();
     let processes = on.processes();
     on.sends(&mut traffic, 2);
     on.settles(&traffic, &|| told(&processes));
