@@ -1,5 +1,6 @@
 //! The parts of the one binary.
 //!
+//! - [`archive`]: the log with the archive of the books below it;
 //! - [`basis`]: settings that may not change once books are open;
 //! - [`bench`]: measurements;
 //! - [`cli`]: commands and how their answers are printed;
@@ -24,6 +25,7 @@
 //! - [`metrics`]: what Prometheus is told.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod archive;
 pub mod basis;
 pub mod bench;
 pub mod cli;

@@ -114,6 +114,22 @@ impl Retention {
     }
 }
 
+impl Retention {
+    /// Gives up what lies below these offsets and an archive holds, of any topic, as far as no hold needs it.
+    ///
+    /// # Errors
+    /// The log's own.
+    pub fn give_up_archived(
+        &self,
+        log: &EmbeddedLog,
+        below: BTreeMap<TopicPartition, Offset>,
+    ) -> Result<Option<Cleaning>, LogError> {
+        let held = self.lock();
+        let below = held.limit(below);
+        if below.is_empty() { Ok(None) } else { log.give_up_archived(&below).map(Some) }
+    }
+}
+
 impl Held {
     /// Lowers what may go to what no hold still needs.
     fn limit(&self, mut below: BTreeMap<TopicPartition, Offset>) -> Vec<(TopicPartition, Offset)> {

@@ -9,6 +9,7 @@
 //! share of them and lets go of the lock at once, so that no question keeps the end waiting; what is still asked then is
 //! not answered. The last word has [`end_in_time`].
 
+use crate::archive;
 use crate::basis;
 use crate::config::{LogKind, Settings};
 use crate::mirror::{Board, Mirror, Mirrored};
@@ -183,6 +184,7 @@ pub fn start(settings: &Settings) -> anyhow::Result<(Books, PathBuf)> {
     let log = Arc::new(log);
     let shared: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;
     basis::open(shared.as_ref(), &setup)?;
+    let (shared, archiving) = archive::below_workers(shared, &setup)?;
     let store = checkpoints(&dir, &shared);
     let (share, clock) = (Share::whole(), settings.clock());
     let start = Start {
@@ -197,7 +199,8 @@ pub fn start(settings: &Settings) -> anyhow::Result<(Books, PathBuf)> {
     let answering = Answering::Running(Box::new(pipeline));
     let (retention, mirrored) = (Retention::default(), Mirrored::Off);
     let (embedded, audits) = (Some(log), Audits::default());
-    let books = Books { log: shared, embedded, setup, answering, retention, audits, mirrored, traces };
+    let books =
+        Books { log: shared, embedded, setup, archiving, answering, retention, audits, mirrored, traces };
     Ok((books, dir))
 }
 

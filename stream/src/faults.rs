@@ -74,6 +74,9 @@ points! {
     EMBEDDED_AFTER_ROLL = "embedded.after_roll", "The next segment is there and empty.";
     EMBEDDED_CLEAN_BEFORE_DELETE = "embedded.clean.before_delete", "Retention has chosen records, all are still there.";
     EMBEDDED_CLEAN_AFTER_DELETE = "embedded.clean.after_delete", "Retention has removed a file, its bookkeeping is behind.";
+    ARCHIVE_AFTER_WRITE = "archive.after_write", "An archive file is written and checked, it has not got its name.";
+    ARCHIVE_AFTER_RENAME = "archive.after_rename", "An archive file has its name, its folder is not synced.";
+    ARCHIVE_BEFORE_GIVE_UP = "archive.before_give_up", "Everything is archived and checked, nothing of it is given up.";
     KAFKA_BEFORE_END = "kafka.before_end", "Everything of a transaction is sent, its end is not asked for.";
     SERVE_BEFORE_ANSWER = "serve.before_answer", "A question has come through the socket, nothing is answered.";
 }

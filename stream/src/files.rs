@@ -1,5 +1,6 @@
-//! What changes files, as one seam for the embedded log and the checkpoint store: the file system, or (in tests) one that
-//! fails on command and one that writes down what it is asked. Reading is not part of it: a failed read spoils nothing.
+//! What changes files, as one seam for the embedded log, the checkpoint store and the archive: the file system, or (in tests)
+//! one that fails on command and one that writes down what it is asked. Reading is not part of it: a failed read spoils
+//! nothing.
 //!
 //! What is relied on is what POSIX promises and no more. Bytes are on the disk when their file was synced, names when
 //! their directory was; until then any part of them may be. A rename is there whole or not at all.

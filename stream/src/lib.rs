@@ -5,6 +5,7 @@
 //! - [`worker`]: the cycle that drives a processor, and restore;
 //! - [`store`]: checkpoints of a slot's state;
 //! - [`snapshot`]: states of slots in the log itself;
+//! - [`archive`]: what the log has given up, in files;
 //! - [`table`]: rows and their index, what a slot's state is made of;
 //! - [`faults`]: named places where a test makes the process die;
 //! - [`config`]: layered configuration;
@@ -20,6 +21,7 @@
 //! No accounting lives here.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod archive;
 pub mod clock;
 pub mod config;
 pub mod conformance;

@@ -219,6 +219,9 @@ pub enum LogError {
     /// What had been durable is no longer there.
     #[error("a part of the log is lost: {0}")]
     Lost(String),
+    /// The archive of what the log has given up does not go with it, is away or damaged; or there is none.
+    #[error("archive: {0}")]
+    Archive(String),
     /// The log is held by somebody else.
     #[error("{path} is in use by process {pid}")]
     InUse {

@@ -26,6 +26,7 @@ fn body(out: &mut Vec<u8>, user: &str, acl: &Acl) {
         Operation::Read => 3,
         Operation::Write => 4,
         Operation::Create => 5,
+        Operation::Delete => 6,
         Operation::Describe => 8,
         Operation::DescribeConfigs => 10,
     };

@@ -22,6 +22,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use stream::archive::{self, Archive, Archived};
 use stream::embedded::{EmbeddedLog, Options as EmbeddedOptions};
 use stream::log::{FetchLimit, Isolation, Log, LogError, OutRecord, Record, TopicPartition};
 use stream::processor::{Processor, Stop};
@@ -34,6 +35,8 @@ use stream::worker::{MemoryCheckpoints, Now, Progress, WorkerError};
 pub const STEP_US: i64 = 10_000;
 /// Virtual time without any progress after which a world is at rest: longer than any time-out of the simulated log.
 const REST_US: i64 = 8_000_000;
+/// Bytes of an archive file: a partition has several.
+const ARCHIVE_FILE_BYTES: u64 = 2_000;
 /// Steps within which a world must come to rest.
 const STEPS_MAX: u32 = 60_000;
 
@@ -251,6 +254,8 @@ pub struct World {
     pub verified: u64,
     /// Rounds of snapshots.
     snapshots: u64,
+    /// Where records are archived, and the log with that below it.
+    archived: Option<(Arc<Archive>, Archived)>,
     /// How many in a thousand of the records that posting writes to `credits` vanish before anybody reads them.
     pub lose_credits: u64,
     /// Records replayed by the last restore of each processor.
@@ -347,6 +352,7 @@ impl World {
             skewed: 0,
             verified: 0,
             snapshots: 0,
+            archived: None,
             lose_credits: 0,
             replayed: BTreeMap::new(),
         };
@@ -364,6 +370,9 @@ impl World {
     /// The log, seen by nobody's process.
     #[must_use]
     pub fn log(&self) -> &dyn Log {
+        if let Some((_, archived)) = &self.archived {
+            return archived;
+        }
         match &self.ground {
             Ground::Sim(log) => log,
             Ground::Embedded { log, .. } => log.as_ref().unwrap().as_ref(),
@@ -436,7 +445,11 @@ impl World {
                 let process = log.process();
                 place.process = Some(process.clone());
                 place.gate = Gate::default();
-                Arc::new(GatedLog::new(Arc::new(process), place.gate.clone()))
+                let gated = Arc::new(GatedLog::new(Arc::new(process), place.gate.clone()));
+                match &self.archived {
+                    Some((archive, _)) => Arc::new(Archived::new(gated, Arc::clone(archive))),
+                    None => gated,
+                }
             }
             Ground::Embedded { log, .. } => Arc::clone(log.as_ref().unwrap()) as Arc<dyn Log>,
             #[cfg(feature = "kafka")]
@@ -747,6 +760,29 @@ impl World {
             }
         }
         written
+    }
+
+    /// Archives what is kept for ever in `dir`; how many files that made. Processes that begin from now on read there what
+    /// is given up. Of a simulated log.
+    pub fn archive_all(&mut self, dir: &Path) -> usize {
+        let sim = self.sim().clone();
+        let archive = match &self.archived {
+            Some((archive, _)) => Arc::clone(archive),
+            None => Arc::new(Archive::new(dir, [1; 32], archive::topics())),
+        };
+        let taking = archive.taking().unwrap();
+        let mut files = 0;
+        for topic in archive::topics() {
+            for partition in 0..sim.partitions(topic).unwrap() {
+                let at = TopicPartition::new(topic, partition);
+                let taken = taking.take(&sim, at, ARCHIVE_FILE_BYTES, &mut |_| Ok(()), &mut || true);
+                files += taken.unwrap().len();
+            }
+        }
+        drop(taking);
+        let below = Archived::new(Arc::new(sim), Arc::clone(&archive));
+        self.archived = Some((archive, below));
+        files
     }
 
     /// How many slots were restored from snapshots.

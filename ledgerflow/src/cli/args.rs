@@ -143,6 +143,11 @@ pub enum Command {
     ///
     /// With `--follow` it goes on beside the pipeline, and shows the equation every second.
     Audit(Audit),
+    /// Copy records of topics that are kept for ever into the files of `archive.dir`, and read them again.
+    ///
+    /// With `--give-up` they leave the log, as far as no restart needs them there; everything reads on from the files.
+    /// `docs/operating.md` says when.
+    Archive(Archive),
     /// Copy the data directory while it is in use. Commands that only read answer on the copy too.
     Backup(Backup),
     /// Make the data directory from a backup, and say what is in it. The directory must not hold anything.
@@ -428,6 +433,21 @@ pub struct Snapshot {
     pub each_day: bool,
 }
 
+/// Options of `archive`.
+#[derive(Debug, Args)]
+pub struct Archive {
+    /// Give up what is archived, lies below the two newest snapshots of every slot, and was passed by every reader.
+    #[arg(long)]
+    pub give_up: bool,
+    /// Write and give up nothing; say what would be.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Read every file and hold it against its hash, the file before it and the chain of its batches. Exit code 3 names the
+    /// first that is damaged, missing or does not join.
+    #[arg(long, conflicts_with_all = ["give_up", "dry_run"])]
+    pub verify: bool,
+}
+
 /// Options of `receipt`.
 #[derive(Debug, Args)]
 pub struct Receipt {
@@ -633,6 +653,8 @@ pub enum Part {
     Reader,
     /// `snapshot`.
     Snapshots,
+    /// `archive`.
+    Archive,
     /// `topics create`.
     Admin,
     /// Systems that write events with a client of their own.

@@ -315,6 +315,8 @@ fn question(command: Command) -> anyhow::Result<Question> {
             Question::Receipt { id, source, account, head }
         }
         Command::Audit(a) => Question::Audit { quiesced: a.quiesced },
+        Command::Archive(of) if of.verify => Question::ArchiveVerify,
+        Command::Archive(of) => Question::Archive { give_up: of.give_up, dry_run: of.dry_run },
         Command::Backup(b) => Question::Backup { to: absolute(&b.to)? },
         Command::Bill(b) => Question::Bill { file: absolute(&b.file)?, source: b.source, day: b.day },
         Command::Health => Question::Health,

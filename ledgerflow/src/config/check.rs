@@ -56,6 +56,12 @@ impl Settings {
             let found = format!("{:?} a second time", source.name);
             return refuse(&key, [&key, "bills.sources"], found, "a name for each".to_owned());
         }
+        if let Some(dir) = self.archive.dir.as_deref().filter(|dir| dir.starts_with(&self.log.dir)) {
+            let (archive, log) = ("archive.dir", "log.dir");
+            let found = dir.display().to_string();
+            let expected = format!("a folder outside of {log}, which is {}", self.log.dir.display());
+            return refuse(archive, [archive, log], found, expected);
+        }
         for (key, path) in &self.files() {
             let key = key.as_str();
             if let Err(why) = std::fs::read(path) {

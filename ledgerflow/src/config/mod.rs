@@ -118,6 +118,8 @@ settings! {
         checkpoint: Checkpoint;
         /// When records that every reader has passed leave the disk.
         retention: Retention;
+        /// Where records are archived that are kept for ever.
+        archive: ArchiveSettings;
         /// Providers' bills.
         bills: Bills;
         /// How bills are compared with the journal.
@@ -398,7 +400,7 @@ settings! {
 
 settings! {
     /// Events, commands, credits and bill lines leave the disk once every reader has passed them, what is published
-    /// for people by age. States and the audit rebuild from the rest, which stays for ever: `journal`,
+    /// for people by age. States and the audit rebuild from the rest, which stays until it is archived: `journal`,
     /// `ingest.state`, `recon.state`, `recon.sides`, `days`, `days.aligned`, `balances.daily`, `flow`, `bills.raw`,
     /// `books`.
     pub struct Retention {
@@ -413,6 +415,18 @@ settings! {
         interval_seconds: u32 = 60, in 1..=86_400;
         /// Percent of a segment file that must have become free before it is written anew.
         free_percent: u32 = 20, in 1..=100;
+    }
+}
+
+settings! {
+    /// Records of topics that are kept for ever go to files when `ledgerflow archive` says so, and may leave the log then. See
+    /// `docs/operating.md`.
+    pub struct ArchiveSettings {
+        /// Folder, outside of `log.dir`, best on another disk; empty = no archive. Every process that reads the log needs it
+        /// once records have left the log.
+        dir: Option<PathBuf>;
+        /// MiB after which a new file begins.
+        file_mib: u32 = 256, in 1..=65_536;
     }
 }
 

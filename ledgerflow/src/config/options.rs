@@ -4,6 +4,7 @@ use super::{
     BillFormat, BillSource, ClockMode, Instant, Lanes, LateEvents, LogKind, Mapped, Provider, Retention,
     Rounding, Settings, Window,
 };
+use crate::archive::Place;
 use crate::retention::Ages;
 use crate::runtime::{self, DEFAULT_CHART, DEFAULT_RULES, Setup, worker_name};
 use anyhow::Context;
@@ -80,6 +81,11 @@ impl Settings {
             providers: self.reconcile.providers.iter().map(Provider::settings).collect(),
             sources: if sources.is_empty() { built_in.sources.clone() } else { sources },
             compaction: self.log.kind == LogKind::Kafka,
+            archive: self
+                .archive
+                .dir
+                .clone()
+                .map(|dir| Place { dir, file_bytes: mib(self.archive.file_mib) }),
             ..built_in
         })
     }

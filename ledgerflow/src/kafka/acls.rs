@@ -24,6 +24,7 @@ fn roles(part: Part, settings: &Settings) -> Vec<Role> {
         Part::Sender => vec![Role::Sender, Role::Importer],
         Part::Reader => vec![Role::Reader],
         Part::Snapshots => vec![Role::Snapshots],
+        Part::Archive => vec![Role::Archive],
         Part::Admin => vec![Role::Operator],
         Part::Upstream => vec![Role::Upstream],
     }

@@ -13,6 +13,7 @@ pub use acls::{acls, needed_by};
 pub use asyncapi::asyncapi;
 pub use gateway::run as http;
 
+use crate::archive;
 use crate::basis;
 use crate::cli::commands::WrongUse;
 use crate::cli::output::Table;
@@ -106,7 +107,10 @@ fn reach<T>(tries: u32, mut ask: impl FnMut() -> Result<T, LogError>) -> anyhow:
 pub fn books(settings: &Settings) -> anyhow::Result<Books> {
     let options = options(settings)?;
     let log = reach(COMMAND_TRIES, || KafkaLog::open_observing(options.clone()))?;
-    let books = Books::observing(Arc::new(log), settings.setup()?, &settings.log.dir.join(READER))?;
+    let mut books = Books::observing(Arc::new(log), settings.setup()?, &settings.log.dir.join(READER))?;
+    if let Some(archiving) = &mut books.archiving {
+        archiving.give_up = Some(Box::new(move |at, low| topics::give_up(&options, at, low)));
+    }
     Ok(Books { mirrored: Mirrored::elsewhere(&settings.redis), ..books })
 }
 
@@ -226,6 +230,7 @@ fn start(settings: &Settings, role: Role, dir: &Path) -> anyhow::Result<Books> {
     }
     let log: Arc<dyn Log> = Arc::new(log);
     basis::open(log.as_ref(), &setup)?;
+    let (log, archiving) = archive::below_workers(log, &setup)?;
     let member = number::take(settings, role, log.as_ref(), dir)?;
     tracing::info!(processor = role.name(), member, "member");
     let (share, clock) = (Share::of(role, member.to_string()), settings.clock());
@@ -247,7 +252,7 @@ fn start(settings: &Settings, role: Role, dir: &Path) -> anyhow::Result<Books> {
     let (retention, mirrored) = (Retention::default(), Mirrored::Off);
     let traces = traces.cloned();
     let audits = Audits::default();
-    Ok(Books { log, embedded: None, setup, answering, retention, audits, mirrored, traces })
+    Ok(Books { log, embedded: None, setup, archiving, answering, retention, audits, mirrored, traces })
 }
 
 #[cfg(test)]

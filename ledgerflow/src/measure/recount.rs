@@ -3,7 +3,7 @@
 use anyhow::Context;
 use schemas::amount_wire::join;
 use schemas::batch;
-use schemas::topics::Topic;
+use schemas::topics::{Retention, Topic};
 use schemas::wire::{Entry, JournalBody, Outcome, Side, journal_item::Item};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -176,10 +176,24 @@ pub(crate) fn advance(
     }
 }
 
+/// Whether a partition that is read from an offset on holds what was there: of a topic that is kept for ever nothing may be
+/// passed over in silence.
+///
+/// # Errors
+/// [`LogError::Archive`]: its first records are gone, and there is no archive.
+pub(crate) fn holds(at: TopicPartition, from: Offset, low: Offset) -> Result<(), LogError> {
+    if from >= low || at.topic.retention() != Retention::Forever {
+        return Ok(());
+    }
+    Err(LogError::Archive(format!(
+        "{at} begins at offset {low}: records before it were given up, and archive.dir names no archive of them"
+    )))
+}
+
 /// Every committed record of a topic, partition by partition.
 ///
 /// # Errors
-/// The log fails, or `see` does.
+/// The log fails, or `see` does; the first records of a topic that is kept for ever are gone.
 pub fn each(
     log: &dyn Log,
     topic: Topic,
@@ -188,6 +202,7 @@ pub fn each(
     for partition in 0..log.partitions(topic)? {
         let at = TopicPartition::new(topic, partition);
         let bounds = log.watermarks(at, Isolation::Committed)?;
+        holds(at, 0, bounds.low)?;
         range(log, at, bounds.low, bounds.high, see)?;
     }
     Ok(())
@@ -196,7 +211,7 @@ pub fn each(
 /// Every committed record of a partition from one offset on, or from the first that is kept, until another.
 ///
 /// # Errors
-/// The log fails, or `see` does.
+/// The log fails, or `see` does; of a topic that is kept for ever they are gone.
 pub fn range(
     log: &dyn Log,
     at: TopicPartition,
@@ -204,10 +219,12 @@ pub fn range(
     until: Offset,
     see: &mut dyn FnMut(&Fetch) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let from = from.max(log.watermarks(at, Isolation::Committed)?.low);
-    if from >= until {
+    let low = log.watermarks(at, Isolation::Committed)?.low;
+    if from.max(low) >= until {
         return Ok(());
     }
+    holds(at, from, low)?;
+    let from = from.max(low);
     let mut reader = log.reader(&[(at, from)], Isolation::Committed)?;
     while reader.position(at).is_some_and(|position| position < until) {
         let mut fetches = advance(reader.as_mut(), at, 4_096, 8 << 20)?;

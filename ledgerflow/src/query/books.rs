@@ -1,6 +1,7 @@
 //! The books, running or at rest: the same questions to the same states.
 
 use super::audit::Audits;
+use crate::archive::{self, Archiving};
 use crate::basis;
 use crate::mirror::Mirrored;
 use crate::retention::Retention;
@@ -81,6 +82,8 @@ pub struct Books {
     pub embedded: Option<Arc<EmbeddedLog>>,
     /// What the processors are made from.
     pub setup: Setup,
+    /// What its records are archived with; `None` = they are not.
+    pub archiving: Option<Archiving>,
     /// Who answers.
     pub answering: Answering,
     /// What keeps records from being given up.
@@ -173,8 +176,9 @@ impl Books {
 
     fn resting(setup: Setup, how: Restoring) -> anyhow::Result<Self> {
         let Processors { ingest, posting, settlement, rekey, join } = setup.processors()?;
-        let log = Arc::clone(&how.log);
-        basis::check(log.as_ref(), &setup)?;
+        basis::check(how.log.as_ref(), &setup)?;
+        let (log, archiving) = archive::below(Arc::clone(&how.log), &setup)?;
+        let how = Restoring { log: Arc::clone(&log), ..how };
         let resting = Resting {
             how,
             ingest: Rested::of(ingest),
@@ -186,7 +190,7 @@ impl Books {
         let answering = Answering::Resting(Box::new(resting));
         let (retention, audits) = (Retention::default(), Audits::default());
         let (mirrored, traces) = (Mirrored::Off, None);
-        Ok(Self { log, embedded: None, setup, answering, retention, audits, mirrored, traces })
+        Ok(Self { log, embedded: None, setup, archiving, answering, retention, audits, mirrored, traces })
     }
 
     /// The running pipeline, if there is one.

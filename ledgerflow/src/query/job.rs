@@ -134,7 +134,7 @@ impl Found {
         for partition in partitions {
             let at = TopicPartition::new(Topic::Journal, partition);
             let bounds = log.watermarks(at, Isolation::Committed)?;
-            range(log, at, bounds.low, bounds.high, &mut |fetch| {
+            range(log, at, 0, bounds.high, &mut |fetch| {
                 for record in fetch.records.iter() {
                     let opened = schemas::batch::open(&record.value)?;
                     let (batch, body) = (Batch::of(partition, &opened), opened.body::<JournalBody>()?);

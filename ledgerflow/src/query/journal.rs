@@ -3,7 +3,7 @@
 //! Offsets grow with batch numbers and nothing more is known of them (commit markers take some on Kafka), so a
 //! batch is found by bisection over offsets; on the embedded log the first guess is right.
 
-use crate::measure::recount::next_record;
+use crate::measure::recount::{holds, next_record};
 use schemas::batch;
 use schemas::topics::Topic;
 use schemas::wire::{Decision, Entry, JournalBody, JournalItem, journal_item::Item};
@@ -98,6 +98,7 @@ pub fn find_batch(log: &dyn Log, slot: u32, number: u64) -> Result<Option<Journa
         }
         probe = low + (high - low) / 2;
     }
+    holds(at, 0, bounds.low)?;
     Ok(None)
 }
 

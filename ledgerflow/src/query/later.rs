@@ -183,7 +183,7 @@ impl Later {
         for home in homes {
             let at = TopicPartition::new(Topic::Journal, home);
             let bounds = log.watermarks(at, Isolation::Committed)?;
-            range(log, at, bounds.low, bounds.high, &mut |fetch| {
+            range(log, at, 0, bounds.high, &mut |fetch| {
                 for record in &fetch.records {
                     let names = |act: &&mut Act| {
                         let id = act.by.as_ref().map(|(_, id)| id.as_bytes()).unwrap_or_default();

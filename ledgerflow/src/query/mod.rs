@@ -4,6 +4,7 @@
 pub mod account;
 pub mod accounts;
 pub mod adjustments;
+mod archive;
 pub mod audit;
 mod backup;
 mod balances;
@@ -121,6 +122,10 @@ pub enum Question {
     AuditReport,
     /// Copy the directory.
     Backup { to: String },
+    /// Copy what is kept for ever into files, and give up what these hold and no restart needs.
+    Archive { give_up: bool, dry_run: bool },
+    /// Every file of the archive, held against its hash, its neighbours and the chain.
+    ArchiveVerify,
     /// Import a bill file.
     Bill { file: String, source: Option<String>, day: Option<String> },
     /// Append events, each with the header `traceparent` of its place, where there is one.
@@ -173,6 +178,7 @@ impl Question {
                 | Self::Repair { .. }
                 | Self::Bill { .. }
                 | Self::Snapshot { .. }
+                | Self::Archive { dry_run: false, .. }
         )
     }
 
@@ -192,6 +198,8 @@ impl Question {
                 | Self::AuditLook { .. }
                 | Self::AuditReport
                 | Self::Backup { .. }
+                | Self::Archive { .. }
+                | Self::ArchiveVerify
         )
     }
 
@@ -357,6 +365,10 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         Question::AuditLook { told, every_s } => follow::look(books, *told, *every_s),
         Question::AuditReport => follow::report(books),
         Question::Backup { to } => backup::backup(books, to),
+        Question::Archive { give_up, dry_run } => {
+            archive::archive(books, archive::Asked { give_up: *give_up, dry_run: *dry_run })
+        }
+        Question::ArchiveVerify => archive::verify(books),
         Question::Bill { file, source, day } => bill::bill(books, file, source.as_deref(), day.as_deref()),
         Question::Send { lane, events, traceparents, principal } => {
             events::send(books, *lane, events, traceparents, principal)

@@ -155,7 +155,9 @@ fn compared<P: Processor>(
     let first = snapshots.iter().flatten().find(not_ahead);
     if let (Some(at), None) = (gone, first) {
         let (name, slot) = (owner.processor, owner.slot);
-        bail!("slot {slot} of {name}: the first records of {at} are gone, and no snapshot holds them");
+        bail!(
+            "slot {slot} of {name}: the first records of {at} are gone, and no snapshot or archive (archive.dir) holds them"
+        );
     }
     let mut state = processor.open(held.slot);
     if let Some(first) = first

@@ -1,6 +1,7 @@
 //! From configuration texts to the five processors.
 
 use super::Processors;
+use crate::archive::Place;
 use anyhow::Context;
 use ingest::config::{IngestConfig, IngestSettings};
 use ingest::rules::Rules;
@@ -70,6 +71,8 @@ pub struct Setup {
     pub sources: BTreeMap<String, BillSource>,
     /// Whether the log keeps the newest record per key.
     pub compaction: bool,
+    /// Where records are archived that the log need not keep; `None` = nowhere.
+    pub archive: Option<Place>,
 }
 
 impl Setup {
@@ -91,6 +94,7 @@ impl Setup {
             providers: BTreeMap::new(),
             sources: BTreeMap::from([(WECHAT.to_owned(), any_wechat())]),
             compaction: false,
+            archive: None,
         }
     }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use stream::kafka::acls::{Acl, Operation, Resource, Role};
 
 /// Parts and who they log in as.
-const USERS: [(&str, Role); 8] = [
+const USERS: [(&str, Role); 9] = [
     ("ingest", Role::Ingest),
     ("posting", Role::Posting),
     ("settlement", Role::Settlement),
@@ -26,6 +26,7 @@ const USERS: [(&str, Role); 8] = [
     ("sender", Role::Sender),
     ("reader", Role::Reader),
     ("snapshots", Role::Snapshots),
+    ("archive", Role::Archive),
     ("admin", Role::Operator),
 ];
 const PROCESSORS: [&str; 4] = ["ingest", "posting", "settlement", "reconcile"];
@@ -104,8 +105,8 @@ fn granted(script: &str) -> BTreeMap<String, Vec<Acl>> {
 }
 
 fn operation_of(name: &str) -> Operation {
-    use Operation::{Create, Describe, DescribeConfigs, Read, Write};
-    let all = [Read, Write, Create, Describe, DescribeConfigs];
+    use Operation::{Create, Delete, Describe, DescribeConfigs, Read, Write};
+    let all = [Read, Write, Create, Delete, Describe, DescribeConfigs];
     all.into_iter().find(|operation| operation.to_string() == name).unwrap()
 }
 
@@ -126,6 +127,7 @@ impl Guarded {
             let properties = format!("properties: {}", properties.display());
             let further = format!(
                 "accounts: {}
+archive: {{dir: archive}}
 bills: {{sources: [{{name: wechat, account: '{ACCOUNT}', dir: {}}}]}}
 redis: {{url: '{}'}}
 ",
@@ -256,7 +258,7 @@ fn names(text: &str, acl: &Acl) -> bool {
 }
 
 /// Those that are taken away; all of them where `ROUNDS` is set.
-const SOME: [(&str, &str, Operation); 13] = [
+const SOME: [(&str, &str, Operation); 14] = [
     ("ingest", "commands", Operation::Write),
     ("ingest", "ingest", Operation::Read),
     ("posting", "journal", Operation::Write),
@@ -269,6 +271,7 @@ const SOME: [(&str, &str, Operation); 13] = [
     ("sender", "events.p1", Operation::Write),
     ("reader", "join", Operation::Describe),
     ("snapshots", "snapshots", Operation::Write),
+    ("archive", "recon.sides", Operation::Read),
     ("admin", "flow", Operation::Create),
 ];
 
@@ -292,6 +295,7 @@ impl Guarded {
         let seldom = |acl: &Acl| {
             name(self, acl) == "snapshots" && PROCESSORS.contains(&part)
                 || part == "snapshots" && acl.operation != Operation::Write
+                || part == "archive"
         };
         self.granted[part].iter().filter(|acl| (all && !seldom(acl)) || some(acl)).cloned().collect()
     }
@@ -354,6 +358,7 @@ impl Guarded {
             "sender" => vec![self.send(batch), self.bill(bill)],
             "admin" => vec![self.cli(part, &["topics", "create"])],
             "snapshots" => vec![self.cli(part, &["snapshot"])],
+            "archive" => vec![self.cli(part, &["archive", "--give-up"])],
             _ => QUESTIONS
                 .iter()
                 .chain(&[&["verify"][..], &["verify", "--since-snapshot"], &["verify", "--deep"]])
@@ -421,7 +426,7 @@ fn a_command_without_one_of_its_rights_names_it() {
     let mut traffic = Traffic::new(23);
     on.sends(&mut traffic, 4);
     on.settles(&traffic, &|| told(&processes));
-    for part in ["sender", "reader", "snapshots", "admin"] {
+    for part in ["sender", "reader", "snapshots", "archive", "admin"] {
         for acl in guarded.taken(part) {
             guarded.take(part, &acl);
             let batch = traffic.batch(25, 0);

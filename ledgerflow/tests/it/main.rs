@@ -3,6 +3,7 @@
 
 mod accounts;
 mod adjustments;
+mod archive;
 mod audit_follow;
 mod audit_trail;
 mod basis;
@@ -24,6 +25,8 @@ mod histories;
 mod http;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
+mod kafka_archive;
 #[cfg(feature = "kafka")]
 mod kafka_cluster;
 mod kafka_demo;

@@ -3,8 +3,8 @@
 //! Phases: a frame raises the low watermarks -> sync -> plan -> per rewriting: write `.tmp`, sync, rename over the
 //! first of the segments it stands for, sync the directory, remove the others. A crash at any step leaves the
 //! old files or the new one; what a new one covers is removed at the next opening. Offsets stay as they are. Topics
-//! kept for ever are never touched: their runs are copied byte for byte. Positions are not copied: the open
-//! segment begins with a durable snapshot of all of them before any older segment is rewritten.
+//! kept for ever lose nothing but what an archive holds ([`Given::Archived`]): their runs are copied byte for byte. Positions
+//! are not copied: the open segment begins with a durable snapshot of all of them before any older segment is rewritten.
 //!
 //! Runs on the log's own thread; commits and readers are held up only while a file changes its name.
 
@@ -12,7 +12,7 @@ use super::core::{Core, NotWritten};
 use super::format::{Bounds, Draft, Head, Run, Sealed};
 use super::index::{SegmentIndex, placed};
 use super::segment::{SegmentHeader, SegmentScan, Step, corrupt, index_path, io_error, segment_path};
-use super::state::{ClosedSegment, State};
+use super::state::ClosedSegment;
 use crate::faults;
 use crate::files::{Opening, write_all_at};
 use crate::log::{LogError, Offset, TopicPartition};
@@ -68,17 +68,31 @@ impl Cleaning {
     }
 }
 
+/// What is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Given {
+    /// Records that every reader has passed; topics kept for ever are left out.
+    Passed,
+    /// Records that an archive holds, of any topic.
+    Archived,
+}
+
 /// Raises low watermarks and asks for the rewriting.
 ///
 /// # Errors
 /// Unknown partition; the frame that says so was not written.
-pub(super) fn start(core: &Core, below: &[(TopicPartition, Offset)]) -> Result<Cleaning, LogError> {
+pub(super) fn start(
+    core: &Core,
+    below: &[(TopicPartition, Offset)],
+    given: Given,
+) -> Result<Cleaning, LogError> {
     core.check_writable()?;
     let mut raised = Vec::new();
     for (of, offset) in below {
         let bounds = lock(&core.state).bounds(*of)?;
         let low = (*offset).min(bounds.next);
-        if of.topic.retention() != Retention::Forever && low > bounds.low {
+        let may_go = given == Given::Archived || of.topic.retention() != Retention::Forever;
+        if may_go && low > bounds.low {
             raised.push((*of, Bounds { low, next: bounds.next }));
         }
     }
@@ -133,7 +147,8 @@ fn clean(core: &Core) -> Result<CleanReport, LogError> {
     let _nobody_copies = lock(&core.maintenance);
     let (segments, reclaimable, lows): (Vec<Arc<ClosedSegment>>, _, _) = {
         let state = lock(&core.state);
-        (state.segments().map(Arc::clone).collect(), state.reclaimable(), finite_lows(&state))
+        let lows = state.all_bounds().into_iter().map(|(of, bounds)| (of, bounds.low)).collect();
+        (state.segments().map(Arc::clone).collect(), state.reclaimable(), lows)
     };
     // From here on these watermarks are durable, and so is the snapshot in a segment newer than all of these.
     let synced = core.sync()?;
@@ -157,12 +172,6 @@ fn clean(core: &Core) -> Result<CleanReport, LogError> {
     }
     plan.rewrite(batch, &mut report)?;
     Ok(report)
-}
-
-/// Low watermarks of the topics that are not kept for ever.
-fn finite_lows(state: &State) -> BTreeMap<TopicPartition, Offset> {
-    let finite = state.all_bounds().into_iter().filter(|(of, _)| of.topic.retention() != Retention::Forever);
-    finite.map(|(of, bounds)| (of, bounds.low)).collect()
 }
 
 /// What one cleaning goes by.

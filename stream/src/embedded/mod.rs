@@ -27,6 +27,7 @@ pub use backup::{BackupFile, BackupReport, Left, restore, take_what_is_left, ver
 pub use cleaning::{CleanReport, Cleaning};
 pub use meta::{check_counts, made_as, owner};
 
+use self::cleaning::Given;
 use self::core::{Core, CoreParts, NotWritten, SEGMENT_BYTES_MAX};
 use self::index::SegmentIndex;
 use self::meta::{Durable, Lock, Meta};
@@ -251,7 +252,16 @@ impl EmbeddedLog {
     /// # Errors
     /// Unknown partition; [`LogError::Io`] (also when there is no room for the frame that notes the new watermarks).
     pub fn clean(&self, below: &[(TopicPartition, Offset)]) -> Result<Cleaning, LogError> {
-        cleaning::start(&self.core, below)
+        cleaning::start(&self.core, below, Given::Passed)
+    }
+
+    /// The same for records that an archive holds ([`crate::archive`]), also of topics kept for ever: whoever calls has read
+    /// them there, and they are on its disk.
+    ///
+    /// # Errors
+    /// As [`EmbeddedLog::clean`].
+    pub fn give_up_archived(&self, below: &[(TopicPartition, Offset)]) -> Result<Cleaning, LogError> {
+        cleaning::start(&self.core, below, Given::Archived)
     }
 
     /// Copies the log as of now, once it is durable, to a directory that is empty or absent. Every frame is checked.
@@ -441,7 +451,7 @@ impl Log for EmbeddedLog {
     }
 
     fn check_retention(&self, _: Topic) -> Result<Result<(), String>, LogError> {
-        // Cleaning never touches a topic kept for ever.
+        // Cleaning never touches a topic kept for ever, but for what an archive holds.
         self.core.check_alive().map(Ok)
     }
 }

@@ -10,7 +10,7 @@ use super::index::{SegmentIndex, placed};
 use super::segment::SegmentHeader;
 use crate::log::{LogError, Offset, Position, TopicPartition};
 use bytes::Bytes;
-use schemas::topics::{PartitionCounts, Retention, Topic};
+use schemas::topics::{PartitionCounts, Topic};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::path::PathBuf;
@@ -290,14 +290,12 @@ impl State {
         self.positions.clear();
     }
 
-    /// Closed segments that hold records below the low watermark of topics that are not kept for ever.
+    /// Closed segments that hold records below the low watermark of their partition.
     pub(super) fn reclaimable(&self) -> BTreeSet<u32> {
         let mut found = BTreeSet::new();
-        for (of, partition) in self.layout.partitions().zip(&self.partitions) {
-            if of.topic.retention() != Retention::Forever {
-                let below = partition.spans.iter().take_while(|span| span.first < partition.low);
-                found.extend(below.map(|span| span.segment));
-            }
+        for partition in &self.partitions {
+            let below = partition.spans.iter().take_while(|span| span.first < partition.low);
+            found.extend(below.map(|span| span.segment));
         }
         found
     }

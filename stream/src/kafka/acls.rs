@@ -36,6 +36,8 @@ pub enum Role {
     Reader,
     /// Writes snapshots of what it reads.
     Snapshots,
+    /// Archives what is kept for ever, and gives up what is archived.
+    Archive,
     /// Makes topics and checks their settings.
     Operator,
 }
@@ -64,6 +66,8 @@ pub enum Operation {
     Describe,
     /// Reading its settings.
     DescribeConfigs,
+    /// Giving records of it up.
+    Delete,
 }
 
 /// One leave.
@@ -79,7 +83,7 @@ pub struct Acl {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Upstream,
         Self::Sender,
         Self::Importer,
@@ -91,6 +95,7 @@ impl Role {
         Self::Join,
         Self::Reader,
         Self::Snapshots,
+        Self::Archive,
         Self::Operator,
     ];
 
@@ -109,6 +114,7 @@ impl Role {
             Self::Join => "join",
             Self::Reader => "reader",
             Self::Snapshots => "snapshots",
+            Self::Archive => "archive",
             Self::Operator => "operator",
         }
     }
@@ -123,8 +129,9 @@ impl Role {
     #[must_use]
     pub const fn reads(self) -> &'static [Topic] {
         use Topic::{
-            Balances, BillsLines, Books, Breaks, Commands, Credits, Days, DaysAligned, Events0, Events1,
-            Events2, IngestState, Journal, Matches, ReconSides, ReconState, Rejected, Snapshots,
+            Balances, BalancesDaily, BillsLines, BillsRaw, Books, Breaks, Commands, Credits, Days,
+            DaysAligned, Events0, Events1, Events2, Flow, IngestState, Journal, Matches, ReconSides,
+            ReconState, Rejected, Snapshots,
         };
         match self {
             Self::Ingest => &[Days, Events0, Events1, Events2, IngestState, Books, Snapshots],
@@ -134,6 +141,19 @@ impl Role {
             Self::Rekey => &[BillsLines, Journal, ReconState, Books, Snapshots],
             Self::Join => &[ReconSides, Matches, Breaks, Books, Snapshots],
             Self::Reader | Self::Snapshots => Topic::ALL,
+            Self::Archive => &[
+                BalancesDaily,
+                BillsRaw,
+                Books,
+                Days,
+                DaysAligned,
+                Flow,
+                IngestState,
+                Journal,
+                ReconSides,
+                ReconState,
+                Snapshots,
+            ],
             // Where an event lies is looked up after it was written: others write to the same partitions.
             Self::Sender => &[Events0, Events1, Events2, Journal, Rejected, Books],
             // Which files were imported before is the joining half's state.
@@ -158,14 +178,24 @@ impl Role {
             Self::Rekey => &[ReconState, ReconSides, Books],
             Self::Join => &[Matches, Breaks, Books],
             Self::Snapshots => &[Snapshots],
-            Self::Mirror | Self::Reader | Self::Operator => &[],
+            Self::Mirror | Self::Reader | Self::Archive | Self::Operator => &[],
+        }
+    }
+
+    /// Topics whose records it gives up.
+    #[must_use]
+    pub const fn gives_up(self) -> &'static [Topic] {
+        use Topic::{BalancesDaily, BillsRaw, IngestState, Journal, ReconSides, ReconState};
+        match self {
+            Self::Archive => &[IngestState, Journal, BalancesDaily, BillsRaw, ReconState, ReconSides],
+            _ => &[],
         }
     }
 
     /// Groups whose positions it reads.
     fn observes(self) -> impl Iterator<Item = Self> {
         let observed = move |of: &Self| match self {
-            Self::Reader | Self::Snapshots => of.is_processor(),
+            Self::Reader | Self::Snapshots | Self::Archive => of.is_processor(),
             Self::Importer => *of == Self::Join,
             // It holds the low lane back while they are late.
             Self::Ingest => matches!(of, Self::Posting | Self::Settlement),
@@ -187,6 +217,7 @@ impl Role {
         };
         let mut all = topics(self.reads(), Operation::Read);
         all.extend(topics(self.writes(), Operation::Write));
+        all.extend(topics(self.gives_up(), Operation::Delete));
         if self != Self::Upstream {
             all.extend(topics(Topic::ALL, Operation::Describe));
         }
@@ -368,6 +399,10 @@ mod tests {
         let may = |role: Role, operation| role.acls(&options()).iter().any(|acl| acl.operation == operation);
         assert!(!may(Role::Reader, Operation::Write));
         assert!(!may(Role::Upstream, Operation::Read) && !may(Role::Upstream, Operation::Describe));
+        assert!(!may(Role::Archive, Operation::Write));
+        for role in Role::ALL.into_iter().filter(|role| *role != Role::Archive) {
+            assert!(!may(role, Operation::Delete), "{role:?}");
+        }
         assert!(!may(Role::Operator, Operation::Read) && !may(Role::Operator, Operation::Write));
     }
 }

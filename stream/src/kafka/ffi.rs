@@ -189,6 +189,7 @@ const fn operation(of: raw::rd_kafka_AclOperation_t) -> Option<Operation> {
         O::RD_KAFKA_ACL_OPERATION_READ => Operation::Read,
         O::RD_KAFKA_ACL_OPERATION_WRITE => Operation::Write,
         O::RD_KAFKA_ACL_OPERATION_CREATE => Operation::Create,
+        O::RD_KAFKA_ACL_OPERATION_DELETE => Operation::Delete,
         O::RD_KAFKA_ACL_OPERATION_DESCRIBE => Operation::Describe,
         O::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS => Operation::DescribeConfigs,
         _ => return None,

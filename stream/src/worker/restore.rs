@@ -411,7 +411,8 @@ impl<P: Processor> Worker<P> {
             if label.changelog_offset <= goal.high {
                 let last = Last { epoch: label.epoch, batch: label.batch, hash: label.hash, input: None };
                 let replay = Replay { slot, changelog, from: label.changelog_offset, goal: goal.high };
-                match self.replay_own(state, &replay, (Some(last), !kept), at, committed)? {
+                let rebuilt = self.replay_own(state, &replay, (Some(last), !kept), at, committed);
+                match unless_gone(slot, &changelog.to_string(), rebuilt)? {
                     Rebuilt::Stopped(stop) => self.drop_start(slot, kept, &stop),
                     other => return Ok(other),
                 }
@@ -420,8 +421,8 @@ impl<P: Processor> Worker<P> {
         }
         let replay = Replay { slot, changelog, from: goal.low, goal: goal.high };
         let state = self.processor.open(slot);
-        let rebuilt = self.replay_own(state, &replay, (None, true), at, committed)?;
-        Ok(rebuilt.explained(goal.low))
+        let rebuilt = self.replay_own(state, &replay, (None, true), at, committed);
+        Ok(unless_gone(slot, &changelog.to_string(), rebuilt)?.explained(goal.low))
     }
 
     fn replay_own(
@@ -550,7 +551,8 @@ impl<P: Processor> Worker<P> {
             Err(stop) => return Ok(Rebuilt::Stopped(stop)),
         };
         while let Some(Start { state, label, kept }) = start {
-            match self.replay_inputs(state, slot, &label.positions, at, committed)? {
+            let rebuilt = self.replay_inputs(state, slot, &label.positions, at, committed);
+            match unless_gone(slot, &first, rebuilt)? {
                 Rebuilt::Stopped(stop) => self.drop_start(slot, kept, &stop),
                 Rebuilt::Done { state, records, to, .. } => {
                     return Ok(Rebuilt::Done { state, records, full: !kept, to });
@@ -564,8 +566,8 @@ impl<P: Processor> Worker<P> {
             low.push((*at, self.log.watermarks(*at, Isolation::Committed)?.low));
         }
         let begins = low.iter().map(|(_, low)| *low).max().unwrap_or(0);
-        let rebuilt = self.replay_inputs(self.processor.open(slot), slot, &low, at, committed)?;
-        Ok(rebuilt.explained(begins))
+        let rebuilt = self.replay_inputs(self.processor.open(slot), slot, &low, at, committed);
+        Ok(unless_gone(slot, &first, rebuilt)?.explained(begins))
     }
 
     fn replay_inputs(
@@ -669,13 +671,32 @@ impl<S> Rebuilt<S> {
         match self {
             Self::Stopped(Stop { slot, at, why }) if low > 0 => {
                 let why = format!(
-                    "{why} (what is held begins at offset {low}, and neither a checkpoint nor a snapshot of slot {slot} holds what was before)"
+                    "{why} (what is held begins at offset {low}, and neither a checkpoint nor a snapshot of slot {slot} holds what was before; archive.dir names no archive of it)"
                 );
                 Self::Stopped(Stop { slot, at, why })
             }
             other => other,
         }
     }
+}
+
+/// A replay that would read what the log has given up and no archive gives is one that cannot be done: a start that lies later
+/// may do, and no other slot ends for it.
+fn unless_gone<S>(
+    slot: u32,
+    at: &str,
+    rebuilt: Result<Rebuilt<S>, WorkerError>,
+) -> Result<Rebuilt<S>, WorkerError> {
+    let why = match rebuilt {
+        Err(WorkerError::Log(LogError::OutOfRange { at, offset, low, .. })) if offset < low => {
+            format!(
+                "{at}: offset {offset} was given up, the log begins at {low}; archive.dir names no archive of it"
+            )
+        }
+        Err(WorkerError::Log(error @ LogError::Archive(_))) => error.to_string(),
+        other => return other,
+    };
+    Ok(Rebuilt::Stopped(Stop { slot, at: at.to_owned(), why }))
 }
 
 /// Where a replay may begin, or why its slot cannot go on.

@@ -1,5 +1,6 @@
 //! Integration, simulation and tidy tests: one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod archive;
 mod bad_input;
 #[cfg(feature = "kafka")]
 mod compose_files;

@@ -12,9 +12,9 @@ use stream::log::{Isolation, Log, Offset, TopicPartition};
 use stream::sim::Faults;
 use stream::snapshot::{self, Owner, Snapshot};
 
-const COUNTS: PartitionCounts = PartitionCounts { events: 2, internal: 3 };
-const EVENING: &str = "2026-03-15T23:59:30Z";
-const MORNING: &str = "2026-03-16T00:00:30Z";
+pub const COUNTS: PartitionCounts = PartitionCounts { events: 2, internal: 3 };
+pub const EVENING: &str = "2026-03-15T23:59:30Z";
+pub const MORNING: &str = "2026-03-16T00:00:30Z";
 const SECOND: i64 = 1_000_000;
 /// Processors, their slots and, where they have one, their own changelog.
 const PROCESSORS: [(&str, u32, Option<Topic>); 5] = [
@@ -30,7 +30,7 @@ fn world() -> World {
 }
 
 /// A day's events on every lane and partition, worked off. Of wallets, one pays another on another partition.
-fn traffic(world: &mut World, day: &str) {
+pub fn traffic(world: &mut World, day: &str) {
     world.advance_business(parse_instant(day).unwrap());
     for number in 0..12 {
         let wallet = format!("users:{number}:wallet");
@@ -49,7 +49,7 @@ fn traffic(world: &mut World, day: &str) {
     world.run_for(2 * SECOND);
 }
 
-fn bill(world: &mut World, order: &str) {
+pub fn bill(world: &mut World, order: &str) {
     let (time, order) = ("2026-03-15 12:00:00".to_owned(), order.to_owned());
     world.import(
         &bill::source(),
@@ -59,7 +59,7 @@ fn bill(world: &mut World, order: &str) {
 }
 
 /// The newest snapshot of each slot, with the slot's own changelog.
-fn newest(log: &dyn Log) -> Vec<(TopicPartition, Snapshot)> {
+pub fn newest(log: &dyn Log) -> Vec<(TopicPartition, Snapshot)> {
     let slots =
         PROCESSORS.into_iter().flat_map(|(name, slots, own)| (0..slots).map(move |slot| (name, slot, own)));
     let all = slots.filter_map(|(processor, slot, own)| {
@@ -70,7 +70,7 @@ fn newest(log: &dyn Log) -> Vec<(TopicPartition, Snapshot)> {
 }
 
 /// Where each changelog begins, once nothing is left of it that a snapshot holds.
-fn begins(log: &dyn Log, all: &[(TopicPartition, Snapshot)]) -> BTreeMap<TopicPartition, Offset> {
+pub fn begins(log: &dyn Log, all: &[(TopicPartition, Snapshot)]) -> BTreeMap<TopicPartition, Offset> {
     let mut low = BTreeMap::new();
     let mut at_most = |at: TopicPartition, offset: Offset| {
         let low = low.entry(at).or_insert(offset);

@@ -1,7 +1,7 @@
 //! What is kept of each version that was released, and where: `tests/fixtures/formats/VERSION/`.
 //!
 //! - `data.tar.gz`: a company's folder as that version's program left it: `books` (the data directory, with checkpoints),
-//!   `backup`, configuration, chart, rules and tokens, a head and a receipt, and what is sent to go on;
+//!   `backup`, `archive`, configuration, chart, rules and tokens, a head and a receipt, and what is sent to go on;
 //! - `records/TOPIC.jsonl`: records of a topic with their bytes, `records/TOPIC.txt`: what they decode to;
 //! - `positions.txt`: metadata of committed positions;
 //! - `formats.json`: the numbers of all formats, as they stand in that version's sources;

@@ -24,6 +24,7 @@ posting: {id_days: 1, id_days_kept: 1}
 http: {listen: 127.0.0.1:0, tokens: tokens.yaml}
 accounts: accounts.yaml
 rules: rules.yaml
+archive: {dir: archive}
 ";
 
 /// Most bytes of a packed folder: it is kept for ever.
@@ -62,6 +63,7 @@ fn two_days(company: &Company, tokens: &Value, to: &Path) {
         if day == 0 {
             // Before the log grows.
             company.cli(&["backup", &company.path("backup").display().to_string()]).ends(0);
+            company.cli(&["archive"]).ends(0);
         } else {
             company.cli(&["snapshot"]).ends(0);
         }

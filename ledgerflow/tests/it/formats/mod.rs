@@ -154,6 +154,8 @@ fn takes_up(of: &Path, make: bool) {
     answers(&company, &of.join("at_rest"), false);
     goes_on(&company, of, true, make);
     let running = start(&company, true);
+    company.cli(&["archive", "--verify"]).ends(0);
+    company.cli(&["archive"]).ends(0);
     running.stop();
     company.is_whole();
     answers(&company, &of.join("gone_on"), false);

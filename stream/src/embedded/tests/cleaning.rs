@@ -191,3 +191,36 @@ fn cleaning_that_finds_no_room_leaves_everything_as_it_was() {
     log.clean(&[(EVENTS, 50)]).unwrap().wait().unwrap();
     assert_cleaned(&log, 60, 50);
 }
+
+/// What an archive holds goes from topics that are kept for ever too, and from nothing else of them.
+#[test]
+fn the_journal_goes_where_it_is_archived() {
+    for below in [1, 17, 99, 100] {
+        let directory = tempfile::tempdir().unwrap();
+        let log = open(directory.path());
+        commit(&log, 0..100);
+        let before = log.disk_bytes();
+        log.give_up_archived(&[(JOURNAL, below)]).unwrap().wait().unwrap();
+        assert!(log.disk_bytes() < before || below < 17, "{before}");
+        let is_gone = |log: &EmbeddedLog, windows: i64| {
+            let entries: Vec<String> = (below..windows).map(|number| format!("entry {number}")).collect();
+            assert_eq!(values(log, JOURNAL), entries);
+            assert_eq!(values(log, EVENTS).len(), usize::try_from(windows).unwrap());
+            let bounds = log.watermarks(JOURNAL, Isolation::Committed).unwrap();
+            assert_eq!(bounds, Watermarks { low: below, high: windows });
+        };
+        is_gone(&log, 100);
+        drop(log);
+        let log = open(directory.path());
+        is_gone(&log, 100);
+        commit(&log, 100..110);
+        // Retention goes on without it.
+        log.clean(&[(EVENTS, 0), (JOURNAL, 110)]).unwrap().wait().unwrap();
+        is_gone(&log, 110);
+        log.verify().unwrap();
+        let backup = directory.path().with_extension("backup");
+        log.backup(&backup).unwrap();
+        is_gone(&EmbeddedLog::open_read_only(&backup).unwrap(), 110);
+        fs::remove_dir_all(backup).unwrap();
+    }
+}
