@@ -18,7 +18,7 @@ use crate::days::Kind;
 use crate::groups::{self, Group, Opening};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, body_hash, id_key, remembered};
-use crate::limits::{self, OwnLimits};
+use crate::limits::{self, LimitsOf};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
 use crate::overdraft::Overdraft;
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
@@ -593,7 +593,7 @@ pub struct Booked<'c> {
     /// The account that it changes, as it may be used from now on.
     status: Option<(Box<str>, Status)>,
     /// The account and asset whose limits it changes, and these from now on.
-    limits: Option<Box<(Box<str>, Box<str>, OwnLimits)>>,
+    limits: Option<Box<LimitsOf>>,
 }
 
 /// What vouches for the accounts that may refuse.
@@ -637,7 +637,7 @@ impl<'c> Booked<'c> {
 
     /// The same, changing those limits.
     #[must_use]
-    pub fn with_limits(self, limits: (Box<str>, Box<str>, OwnLimits)) -> Self {
+    pub fn with_limits(self, limits: LimitsOf) -> Self {
         Self { limits: Some(Box::new(limits)), ..self }
     }
 

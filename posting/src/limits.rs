@@ -28,6 +28,9 @@ pub struct OwnLimits {
     pub highest: Option<i128>,
 }
 
+/// Account, asset, and the limits that it has from now on.
+pub type LimitsOf = (Box<str>, Box<str>, OwnLimits);
+
 impl OwnLimits {
     /// As in the journal.
     #[must_use]
