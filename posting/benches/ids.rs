@@ -45,7 +45,7 @@ fn window(slot: &mut Slot, batch: u64, ids: std::ops::Range<u64>) {
     };
     let effects = ids.map(|n| Effect::Id { key: key(n), record: record(n) }).collect();
     let header = BatchHeader { sequence: batch, batch, ..BatchHeader::default() };
-    slot.apply(Change { header, hash: [0; 32], effects });
+    slot.apply(Change { header, hash: [0; 32], effects, rows: Vec::new() });
 }
 
 fn label(batch: u64) -> Label {

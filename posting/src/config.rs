@@ -3,7 +3,7 @@
 use crate::accounts::{ChartTerms, Terms};
 use crate::{horizon, id_table};
 use schemas::batch::{Hash, sha256};
-use schemas::chart::Chart;
+use schemas::chart::{AccountClass, Chart};
 use schemas::dates::TICK_AHEAD_US_MAX_DEFAULT;
 use schemas::ids;
 use schemas::shards::PartitionMap;
@@ -102,8 +102,7 @@ impl PostingConfig {
     /// Where an account lives; `None` when the chart has no such account.
     #[must_use]
     pub fn partition_of(&self, account: &str) -> Option<u32> {
-        let class = self.chart.resolve(account)?;
-        Some(self.map.partition_of(ids::prefix(account, class.shard_segments)))
+        self.chart.resolve(account).map(|class| self.partition_in(class, account))
     }
 
     /// Where an account's balance lives and what the chart says of it in that asset; `None` when the chart has no
@@ -112,7 +111,14 @@ impl PostingConfig {
     pub fn place(&self, account: &str, asset: &str) -> Option<(u32, Terms)> {
         let (number, class) = self.chart.resolve_numbered(account)?;
         let terms = *self.terms.get(number, asset)?;
-        Some((self.map.partition_of(ids::prefix(account, class.shard_segments)), terms))
+        Some((self.partition_in(class, account), terms))
+    }
+
+    fn partition_in(&self, class: &AccountClass, account: &str) -> u32 {
+        match self.map.partitions() {
+            1 => 0,
+            _ => self.map.partition_of(ids::prefix(account, class.shard_segments)),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::days::Kind;
 use crate::groups::{self, Group, Opening};
 use crate::holds::{Hold, HoldKey};
 use crate::ids::{IdKey, IdRecord, body_hash, id_key, remembered};
-use crate::limits::{self, OwnLimits};
+use crate::limits::{self, LimitsOf};
 use crate::lines::{self, CreditLine, DecisionLine, Forwarded, Original, RemoteLine};
 use crate::overdraft::Overdraft;
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal, signed};
@@ -46,56 +46,89 @@ pub struct Placed<'c> {
     row: Option<u32>,
 }
 
-/// A command with what judging it will look up.
+/// Commands with what judging them will look up.
 pub struct Ahead<'c> {
+    commands: Vec<Looked<'c>>,
+    /// Legs of all of them, one behind the other.
+    legs: Vec<Placed<'c>>,
+}
+
+/// A command, its key, and what was looked up for it.
+struct Looked<'c> {
     command: &'c CommandView<'c>,
     key: IdKey,
     /// What became of it before this window.
     known: Option<IdRecord>,
-    placed: Result<Vec<Placed<'c>>, Refusal>,
+    /// Up to where its legs go; or what is wrong with them.
+    placed: Result<usize, Refusal>,
 }
 
 impl<'c> Ahead<'c> {
-    /// Works out the id's key and the legs' places.
+    /// Works out the ids' keys and the legs' places, and looks up what the state has of them. One look-up after the other
+    /// waits for memory each time; in a loop that does nothing else, the processor waits for several at once.
     #[must_use]
-    pub fn of(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Self {
-        let event = &command.facts.event;
-        Self { command, key: id_key(event.source, event.id), known: None, placed: place(o, command) }
-    }
-
-    /// Looks up what the state has of all of them. One look-up after the other waits for memory each time; in a loop that
-    /// does nothing else, the processor waits for several at once.
-    pub fn fetch(o: &Overlay<'_>, all: &mut [Self]) {
-        for ahead in &mut *all {
-            ahead.known = o.original_before(&ahead.key, ahead.command.facts.occurred_at_us);
+    pub fn of(o: &Overlay<'_>, commands: impl Iterator<Item = &'c CommandView<'c>>) -> Self {
+        let mut legs = Vec::with_capacity(LEGS_MAX);
+        let look = |command: &'c CommandView<'c>| {
+            let event = &command.facts.event;
+            let (key, begin) = (id_key(event.source, event.id), legs.len());
+            let placed = place_to(o, command, &mut legs).map(|()| legs.len());
+            if placed.is_err() {
+                legs.truncate(begin);
+            }
+            Looked { command, key, known: None, placed }
+        };
+        let mut commands: Vec<_> = commands.map(look).collect();
+        for looked in &mut commands {
+            looked.known = o.original_before(&looked.key, looked.command.facts.occurred_at_us);
         }
-        let here = |placed: &&mut Placed<'_>| placed.partition == o.base.slot;
-        let placed = all.iter_mut().filter_map(|ahead| ahead.placed.as_mut().ok()).flatten();
-        let mut placed: Vec<&mut Placed<'_>> = placed.filter(here).collect();
-        let names: Vec<_> = placed.iter().map(|placed| (placed.leg.account, placed.leg.asset)).collect();
-        for (placed, row) in placed.iter_mut().zip(o.base.accounts.find_all(&names)) {
+        let here = |placed: &Placed<'_>| placed.partition == o.base.slot;
+        let names = legs.iter().filter(|placed| here(placed));
+        let names: Vec<_> = names.map(|placed| (placed.leg.account, placed.leg.asset)).collect();
+        let rows = o.base.accounts.find_all(&names);
+        for (placed, row) in legs.iter_mut().filter(|placed| here(placed)).zip(rows) {
             placed.row = row;
         }
+        Self { commands, legs }
     }
+
+    /// Each of them, in order.
+    pub fn each(&self) -> impl Iterator<Item = One<'_, 'c>> {
+        let mut begin = 0;
+        self.commands.iter().map(move |looked| {
+            let legs = looked.placed.as_ref().map(|end| {
+                let legs = self.legs.get(begin..*end).unwrap_or_default();
+                begin = *end;
+                legs
+            });
+            One { looked, legs }
+        })
+    }
+}
+
+/// One command of those that were looked up.
+pub struct One<'a, 'c> {
+    looked: &'a Looked<'c>,
+    legs: Result<&'a [Placed<'c>], &'a Refusal>,
 }
 
 /// Judges one command of ingest slot `ingest_slot` at its home.
 ///
 /// # Errors
 /// [`Broken`] when it breaks the day protocol.
-pub fn command(o: &mut Overlay<'_>, ahead: Ahead<'_>, ingest_slot: u32) -> Result<(), Broken> {
-    let Ahead { command, key, known, placed } = ahead;
+pub fn command(o: &mut Overlay<'_>, one: One<'_, '_>, ingest_slot: u32) -> Result<(), Broken> {
+    let Looked { command, key, known, .. } = *one.looked;
     tally_command(o, command, ingest_slot)?;
     if let Some(original) = o.original(&key, known) {
         answer_again(o, command, &original, ingest_slot);
         return Ok(());
     }
-    let judged = placed.and_then(|legs| {
+    let judged = one.legs.map_err(Refusal::clone).and_then(|legs| {
         if parked::must_wait(o, command) {
-            parked::park(o, command, &legs, ingest_slot);
+            parked::park(o, command, legs, ingest_slot);
             return Ok((Outcome::Pending, o.base.slot));
         }
-        judge(o, command, &legs, ingest_slot)
+        judge(o, command, legs, ingest_slot)
     });
     let (outcome, reason, decider) = match judged {
         Ok((outcome, decider)) => (outcome, None, decider),
@@ -389,6 +422,16 @@ impl<'c> Placed<'c> {
 /// # Errors
 /// What is wrong with them whatever the balances are.
 pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result<Vec<Placed<'c>>, Refusal> {
+    let mut legs = Vec::with_capacity(command.legs.len());
+    place_to(o, command, &mut legs).map(|()| legs)
+}
+
+/// The same, to the end of `to`; there may be more there where it is refused.
+fn place_to<'c>(
+    o: &Overlay<'_>,
+    command: &'c CommandView<'c>,
+    to: &mut Vec<Placed<'c>>,
+) -> Result<(), Refusal> {
     let (least, most) = match command.operation {
         Operation::Book | Operation::BookAtMost(_) | Operation::CaptureHold { .. } => (1, LEGS_MAX),
         // Without a leg it gives everything back.
@@ -407,8 +450,7 @@ pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result
     if command.legs.len() > most {
         return Err(Refusal::new(Reason::TooManyLegs, format!("{} legs", command.legs.len())));
     }
-    let mut sums = Sums::default();
-    let mut legs = Vec::with_capacity(command.legs.len());
+    let (mut sums, begin) = (Sums::default(), to.len());
     for leg in &command.legs {
         let (side, amount) = (leg.side(), leg.amount);
         if amount <= 0 || side == Side::Unspecified {
@@ -429,14 +471,14 @@ pub(crate) fn place<'c>(o: &Overlay<'_>, command: &'c CommandView<'c>) -> Result
             )
         };
         sums.add(leg.asset, by).ok_or_else(overflow)?;
-        legs.push(Placed { leg, amount, partition, side, terms, row: None });
+        to.push(Placed { leg, amount, partition, side, terms, row: None });
     }
     let holds = matches!(command.operation, Operation::PlaceHold(_));
     match sums.not_zero().filter(|_| !holds) {
         Some((asset, sum)) => Err(Refusal::new(Reason::Unbalanced, format!("{asset} by {sum}"))),
         None => match command.operation {
-            Operation::BookAtMost(side) => at_most::check(&legs, side).map(|()| legs),
-            _ => Ok(legs),
+            Operation::BookAtMost(side) => at_most::check(to.get(begin..).unwrap_or_default(), side),
+            _ => Ok(()),
         },
     }
 }
@@ -547,11 +589,11 @@ pub struct Booked<'c> {
     entries: Vec<Line<'c>>,
     remote: Vec<RemoteLine<'c>>,
     /// The hold that it is about, as it is from now on.
-    hold: Option<(HoldKey, Hold)>,
+    hold: Option<Box<(HoldKey, Hold)>>,
     /// The account that it changes, as it may be used from now on.
     status: Option<(Box<str>, Status)>,
     /// The account and asset whose limits it changes, and these from now on.
-    limits: Option<(Box<str>, Box<str>, OwnLimits)>,
+    limits: Option<Box<LimitsOf>>,
 }
 
 /// What vouches for the accounts that may refuse.
@@ -584,7 +626,7 @@ impl<'c> Booked<'c> {
     /// The same, about that hold.
     #[must_use]
     pub fn about(self, hold: Option<(HoldKey, Hold)>) -> Self {
-        Self { hold, ..self }
+        Self { hold: hold.map(Box::new), ..self }
     }
 
     /// The same, changing that account.
@@ -595,8 +637,8 @@ impl<'c> Booked<'c> {
 
     /// The same, changing those limits.
     #[must_use]
-    pub fn with_limits(self, limits: (Box<str>, Box<str>, OwnLimits)) -> Self {
-        Self { limits: Some(limits), ..self }
+    pub fn with_limits(self, limits: LimitsOf) -> Self {
+        Self { limits: Some(Box::new(limits)), ..self }
     }
 
     /// The decision that says so.
@@ -607,9 +649,9 @@ impl<'c> Booked<'c> {
             carried_from: self.carried_from,
             entries: &self.entries,
             remote: &self.remote,
-            hold: self.hold.as_ref(),
+            hold: self.hold.as_deref(),
             status: self.status.as_ref(),
-            limits: self.limits.as_ref(),
+            limits: self.limits.as_deref(),
             ..DecisionLine::new(command, ingest_slot, Outcome::Booked)
         }
     }

@@ -32,14 +32,8 @@ use schemas::wire::{
 /// One change of a slot's state.
 #[derive(Debug)]
 pub enum Effect {
-    /// Figures of an account that has a row.
-    Row {
-        /// Row number in the account table.
-        row: u32,
-        /// Figures from now on.
-        figures: Figures,
-    },
-    /// Figures of an account by name: in replay, and where it is new.
+    /// Figures of an account by name: in replay, and where it is new. A window has those of accounts with a row apart
+    /// ([`crate::state::Change::rows`]).
     Account {
         /// Account.
         account: Box<str>,

@@ -264,6 +264,9 @@ impl Overlay<'_> {
 
     /// On hold of an account for entries on a side, with the number of holds.
     pub(crate) fn volume_held(&self, account: &str, asset: &str, side: Side) -> Volume {
+        if self.base.holds.is_empty() && self.holds.changed.is_empty() {
+            return Volume::default();
+        }
         let base = self.base.holds.sums.of(account, asset, side);
         let changed = self.holds.sums.of(account, asset, side);
         let count = u64::try_from(base.1.saturating_add(changed.1)).unwrap_or(0);

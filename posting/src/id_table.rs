@@ -26,7 +26,7 @@ use stream::table::{Index, Rows};
 pub const PAGE_ROWS: usize = 1 << 17;
 
 /// The key is a hash already.
-fn hash_of(key: &IdKey) -> u32 {
+pub(crate) fn hash_of(key: &IdKey) -> u32 {
     let [a, b, c, d, ..] = *key;
     u32::from_be_bytes([a, b, c, d])
 }

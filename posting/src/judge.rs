@@ -123,6 +123,7 @@ mod tests {
             previous_batch: 0,
             matched: None,
             row: 0,
+            place: 0,
         };
         let rows: [(i128, &[i128], i128); 7] = [
             (5, &[7, -9], 3),

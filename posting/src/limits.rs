@@ -11,6 +11,7 @@ use crate::decide::Booked;
 use crate::overlay::{Overlay, Refusal};
 use crate::views::{CommandView, LimitTo, LimitsChange};
 use prost::Message;
+use rustc_hash::FxHashMap;
 use schemas::amount_wire::value;
 use schemas::limits::Bounds;
 use schemas::money;
@@ -26,6 +27,9 @@ pub struct OwnLimits {
     /// Debits may take it up to here; the end of the range = no limit.
     pub highest: Option<i128>,
 }
+
+/// Account, asset, and the limits that it has from now on.
+pub type LimitsOf = (Box<str>, Box<str>, OwnLimits);
 
 impl OwnLimits {
     /// As in the journal.
@@ -74,13 +78,14 @@ impl Limited {
     }
 }
 
-/// By account, then asset.
+/// By account, then asset. Looked up by hash for every leg of an account that may refuse it, once there is one; whatever is
+/// told of all of them is sorted.
 #[derive(Debug)]
-pub struct ByAccount<T>(BTreeMap<Box<str>, BTreeMap<Box<str>, T>>);
+pub struct ByAccount<T>(FxHashMap<Box<str>, BTreeMap<Box<str>, T>>);
 
 impl<T> Default for ByAccount<T> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self(FxHashMap::default())
     }
 }
 
@@ -118,11 +123,13 @@ impl LimitTable {
     /// Every account and asset to which an event has given limits, sorted.
     #[must_use]
     pub fn sorted(&self) -> Vec<(&str, &str, &Limited)> {
-        let all = self.own.0.iter();
-        all.flat_map(|(account, assets)| {
-            assets.iter().map(move |(asset, limits)| (&**account, &**asset, limits))
-        })
-        .collect()
+        let mut all: Vec<_> = self.own.0.iter().collect();
+        all.sort_unstable_by_key(|(account, _)| *account);
+        all.into_iter()
+            .flat_map(|(account, assets)| {
+                assets.iter().map(move |(asset, limits)| (&**account, &**asset, limits))
+            })
+            .collect()
     }
 
     pub(crate) fn set(&mut self, account: Box<str>, asset: Box<str>, limits: Limited) {

@@ -11,6 +11,7 @@ use crate::days::{BookDays, Kind, Tally, TallyKey};
 use crate::effects::{self, Effect};
 use crate::groups::Group;
 use crate::holds::{Hold, HoldChanges};
+use crate::id_table;
 use crate::ids::{IdKey, IdRecord};
 use crate::limits::{ByAccount, Limited, OwnLimits};
 use crate::lines::{ClearingLine, DecisionLine, ReceivedLine};
@@ -26,7 +27,6 @@ use crate::status::{Stated, Status};
 use crate::suspense::{Case, CaseKey};
 use crate::velocity::Moves;
 use prost::Message;
-use rustc_hash::{FxBuildHasher, FxHashMap};
 use schemas::batch::{BodyBuilder, ChainHead};
 use schemas::dates::{TickFate, tick_fate};
 use schemas::reason::Reason;
@@ -35,6 +35,7 @@ use schemas::wire_write::Fields;
 use std::collections::BTreeMap;
 use stream::log::OutRecord;
 use stream::processor::LookedBack;
+use stream::table::ByKey;
 
 /// A refusal: reason and, for people, which account or figure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +115,15 @@ pub struct Line<'a> {
     /// Encoded `Match`.
     pub matched: Option<&'a [u8]>,
     pub(crate) row: u32,
+    /// Where the window has the figures of its row.
+    pub(crate) place: u32,
+}
+
+/// Figures of an account that the window has looked at.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    figures: Figures,
+    changed: bool,
 }
 
 /// The overlay of one window.
@@ -124,11 +134,10 @@ pub struct Overlay<'a> {
     pub config: &'a PostingConfig,
     /// Number of this window.
     pub batch: u64,
-    /// Figures changed, in the order of their first change, and where each row has its place there.
-    figures: Vec<(u32, Figures)>,
-    places: FxHashMap<u32, u32>,
+    /// Figures of the rows that were looked at.
+    figures: ByKey<u32, Seen>,
     fresh: AccountTable,
-    ids: FxHashMap<IdKey, IdRecord>,
+    ids: ByKey<IdKey, IdRecord>,
     /// What is put on hold and let go.
     pub(crate) holds: HoldChanges,
     /// Events that wait for answers: `None` = decided in this window.
@@ -164,6 +173,8 @@ pub struct Overlay<'a> {
     pub journal: BodyBuilder,
     /// What the journal batch changes.
     pub effects: Vec<Effect>,
+    /// Figures from now on of accounts that have a row.
+    pub rows: Vec<(u32, Figures)>,
     /// Refusals, as they go to `rejected`.
     pub refusals: Vec<OutRecord>,
     /// What the window brought of what was looked back for.
@@ -187,10 +198,9 @@ impl<'a> Overlay<'a> {
             base,
             config,
             batch,
-            figures: Vec::with_capacity(items),
-            places: FxHashMap::with_capacity_and_hasher(items, FxBuildHasher),
+            figures: ByKey::with_capacity(items),
             fresh: AccountTable::default(),
-            ids: FxHashMap::with_capacity_and_hasher(items, FxBuildHasher),
+            ids: ByKey::with_capacity(items),
             holds: HoldChanges::default(),
             groups: BTreeMap::new(),
             proposals: BTreeMap::new(),
@@ -209,7 +219,8 @@ impl<'a> Overlay<'a> {
             days: BTreeMap::new(),
             tick_us: base.tick_us,
             journal: BodyBuilder::with_capacity(2 * input_bytes, items, JOURNAL_HEADER),
-            effects: Vec::with_capacity(3 * items),
+            effects: Vec::with_capacity(items),
+            rows: Vec::new(),
             refusals: Vec::new(),
             looked_back: Vec::new(),
             again: BTreeMap::new(),
@@ -291,7 +302,13 @@ impl<'a> Overlay<'a> {
 
     /// Whether something became of an event in this window.
     pub(crate) fn came_now(&self, event: &IdKey) -> bool {
-        self.ids.contains_key(event)
+        self.id_now(event).is_some()
+    }
+
+    /// What became of an event in this window.
+    #[inline]
+    fn id_now(&self, key: &IdKey) -> Option<IdRecord> {
+        self.ids.get(id_table::hash_of(key), key).copied()
     }
 
     /// Remembers an event that waits for answers, with what is on hold here for it.
@@ -309,14 +326,14 @@ impl<'a> Overlay<'a> {
     /// What became of an event that another names.
     #[must_use]
     pub fn known(&self, key: &IdKey) -> Option<IdRecord> {
-        self.ids.get(key).copied().or_else(|| self.base.ids.known(key))
+        self.id_now(key).or_else(|| self.base.ids.known(key))
     }
 
     /// What became of an event that comes again, if it does; `before` as [`Self::original_before`] says.
     #[inline]
     #[must_use]
     pub fn original(&self, key: &IdKey, before: Option<IdRecord>) -> Option<IdRecord> {
-        self.ids.get(key).copied().or(before)
+        self.id_now(key).or(before)
     }
 
     /// What became of it before this window: one that says it is old is looked up among all that are kept.
@@ -338,14 +355,14 @@ impl<'a> Overlay<'a> {
     ) -> bool {
         let known = self.known(&key);
         if let Some(record) = known {
-            self.ids.insert(key, record.resolved(outcome, reason, decider, batch));
+            self.ids.set(id_table::hash_of(&key), key, record.resolved(outcome, reason, decider, batch));
         }
         known.is_some()
     }
 
     /// Remembers an event.
     pub fn set_id(&mut self, key: IdKey, record: IdRecord) {
-        self.ids.insert(key, record);
+        self.ids.set(id_table::hash_of(&key), key, record);
         self.effects.push(Effect::Id { key, record });
     }
 
@@ -430,17 +447,19 @@ impl<'a> Overlay<'a> {
     }
 
     fn figures(&self, row: u32) -> Figures {
-        let changed = self.places.get(&row).and_then(|place| self.figures.get(*place as usize));
-        changed.map_or_else(|| self.base.accounts.figures(row), |(_, figures)| *figures)
+        let seen = self.figures.get(hash_of_row(row), &row);
+        seen.map_or_else(|| self.base.accounts.figures(row), |seen| seen.figures)
     }
 
-    fn set_figures(&mut self, row: u32, to: Figures) {
-        let next = u32::try_from(self.figures.len()).unwrap_or(u32::MAX);
-        let place = *self.places.entry(row).or_insert(next);
-        match self.figures.get_mut(place as usize) {
-            Some((_, figures)) => *figures = to,
-            None => self.figures.push((row, to)),
+    /// Figures of a row, and where the window has them from now on.
+    #[inline]
+    fn look_at(&mut self, row: u32) -> (u32, Figures) {
+        let hash = hash_of_row(row);
+        if let Some(place) = self.figures.place(hash, &row) {
+            return (place, self.figures.at(place).map(|seen| seen.figures).unwrap_or_default());
         }
+        let figures = self.base.accounts.figures(row);
+        (self.figures.add(hash, row, Seen { figures, changed: false }), figures)
     }
 
     /// Works out the entries of an event's local legs and judges limits on the figures after all of them.
@@ -457,11 +476,11 @@ impl<'a> Overlay<'a> {
             }
             let row = leg.row.unwrap_or_else(|| self.row(leg.account, leg.asset));
             let so_far = lines.iter().rev().find(|line| line.row == row);
-            let (before, seq, previous_batch) = match so_far {
-                Some(line) => (line.after, line.seq, self.batch),
+            let (place, before, seq, previous_batch) = match so_far {
+                Some(line) => (line.place, line.after, line.seq, self.batch),
                 None => {
-                    let figures = self.figures(row);
-                    (figures.balance, figures.seq, figures.last_batch)
+                    let (place, figures) = self.look_at(row);
+                    (place, figures.balance, figures.seq, figures.last_batch)
                 }
             };
             let by = signed(leg.side, leg.amount);
@@ -484,6 +503,7 @@ impl<'a> Overlay<'a> {
                 previous_batch,
                 matched: leg.matched,
                 row,
+                place,
             });
         }
         self.check_limits(legs, &lines, overflow.is_some())?;
@@ -502,7 +522,9 @@ impl<'a> Overlay<'a> {
     pub fn settle(&mut self, lines: &[Line<'_>]) {
         for line in lines {
             let figures = Figures { balance: line.after, seq: line.seq, last_batch: self.batch };
-            self.set_figures(line.row, figures);
+            if let Some(seen) = self.figures.at_mut(line.place) {
+                *seen = Seen { figures, changed: true };
+            }
         }
     }
 
@@ -571,9 +593,11 @@ impl<'a> Overlay<'a> {
     /// Each account's last figures of the window: one write an account.
     fn figures_to_effects(&mut self) {
         let known = u32::try_from(self.base.accounts.len()).unwrap_or(u32::MAX);
-        for (row, figures) in std::mem::take(&mut self.figures) {
+        let seen = std::mem::take(&mut self.figures).into_rows();
+        self.rows.reserve(seen.len());
+        for (row, Seen { figures, .. }) in seen.into_iter().filter(|(_, seen)| seen.changed) {
             match row.checked_sub(known).map(|row| self.fresh.name(row)) {
-                None => self.effects.push(Effect::Row { row, figures }),
+                None => self.rows.push((row, figures)),
                 Some(Some((account, asset))) => {
                     let (account, asset) = (account.into(), asset.into());
                     self.effects.push(Effect::Account { account, asset, figures });
@@ -583,6 +607,11 @@ impl<'a> Overlay<'a> {
             }
         }
     }
+}
+
+/// Row numbers follow each other: their lowest bits tell them apart.
+const fn hash_of_row(row: u32) -> u32 {
+    row
 }
 
 fn clearing_balance(base: &Slot, side: ClearingSide, asset: &str) -> i128 {

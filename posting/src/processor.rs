@@ -34,7 +34,7 @@ const RECORDS_MAX: usize = 256;
 const CREDITS_BYTES_MAX: usize = BODY_BYTES_MAX / 2;
 
 /// So many items are read before they are judged, so that what they look up is fetched together.
-const AHEAD: usize = 32;
+pub const AHEAD: usize = 32;
 
 /// The posting processor.
 #[derive(Debug, Clone)]
@@ -142,7 +142,7 @@ impl Processor for Posting {
             let item = item.item.ok_or_else(unknown)?;
             Effect::of(item, slot.slot, batch, &mut effects);
         }
-        slot.apply(Change { header: opened.header, hash: opened.hash, effects });
+        slot.apply(Change { header: opened.header, hash: opened.hash, effects, rows: Vec::new() });
         Ok(())
     }
 }
@@ -245,7 +245,7 @@ fn take_commands(overlay: &mut Overlay<'_>, opened: &Opened) -> Result<(), Strin
             return opened.expect_count(count).map_err(|e| e.to_string());
         }
         count += some.len();
-        take_some_commands(overlay, &some, from)?;
+        judge_some(overlay, &some, from)?;
     }
 }
 
@@ -257,23 +257,21 @@ fn command_item<'a>(
     CommandItemView::read_to(item, to).map_err(|e| format!("a command item {e}"))
 }
 
-/// Judges these, in order; the commands among them are looked up together first.
-fn take_some_commands(
-    overlay: &mut Overlay<'_>,
-    some: &[CommandItemView<'_>],
-    from: u32,
-) -> Result<(), String> {
+/// Judges these of ingest slot `from`, in order; the commands among them are looked up together first.
+///
+/// # Errors
+/// What breaks the protocol, in words.
+pub fn judge_some(overlay: &mut Overlay<'_>, some: &[CommandItemView<'_>], from: u32) -> Result<(), String> {
     let commands = some.iter().filter_map(|item| match item {
-        CommandItemView::Command(command) => Some(Ahead::of(overlay, command)),
+        CommandItemView::Command(command) => Some(command),
         _ => None,
     });
-    let mut ahead: Vec<_> = commands.collect();
-    Ahead::fetch(overlay, &mut ahead);
-    let mut ahead = ahead.into_iter();
+    let ahead = Ahead::of(overlay, commands);
+    let mut ahead = ahead.each();
     for item in some {
         match item {
             CommandItemView::Command(_) => {
-                ahead.next().map_or(Ok(()), |ahead| decide::command(overlay, ahead, from))?;
+                ahead.next().map_or(Ok(()), |command| decide::command(overlay, command, from))?;
             }
             CommandItemView::Tick(encoded) => {
                 let tick = Tick::decode(*encoded).map_err(|e| format!("a tick does not decode: {e}"))?;
@@ -332,7 +330,12 @@ fn seal(slot: &Slot, mut overlay: Overlay<'_>, window: &Window, read: Read) -> p
     records.push(OutRecord::new(TopicPartition::new(Topic::Journal, slot.slot), sealed.value));
     processor::Decision {
         items: items.into(),
-        change: Change { header: sealed.header, hash: sealed.hash, effects: overlay.effects },
+        change: Change {
+            header: sealed.header,
+            hash: sealed.hash,
+            effects: overlay.effects,
+            rows: overlay.rows,
+        },
         records,
         consumed: read.consumed,
         hash: sealed.hash,
@@ -348,7 +351,9 @@ fn edge_counts(refusals: usize) -> Vec<EdgeCount> {
     }
 }
 
-fn marks(overlay: &Overlay<'_>) -> Vec<ChainMark> {
+/// Up to where the window has taken each chain that it reads.
+#[must_use]
+pub fn marks(overlay: &Overlay<'_>) -> Vec<ChainMark> {
     let commands = overlay.commands.iter().map(|(slot, head)| ChainMark {
         topic: Topic::Commands.name().to_owned(),
         slot: *slot,

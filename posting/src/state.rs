@@ -88,6 +88,8 @@ pub struct Change {
     pub hash: Hash,
     /// What its items change, in order.
     pub effects: Vec<Effect>,
+    /// Figures from now on of accounts that have a row, each of them once.
+    pub rows: Vec<(u32, Figures)>,
 }
 
 impl Slot {
@@ -136,7 +138,8 @@ impl Slot {
 
     /// Applies one journal batch: the live path after its commit, and replay.
     pub fn apply(&mut self, change: Change) {
-        let Change { header, hash, effects } = change;
+        let Change { header, hash, effects, rows } = change;
+        rows.into_iter().for_each(|(row, figures)| self.accounts.set(row, figures));
         effects.into_iter().for_each(|effect| self.take(effect));
         for mark in header.mark {
             let head = ChainHead {
@@ -162,7 +165,6 @@ impl Slot {
 
     fn take(&mut self, effect: Effect) {
         match effect {
-            Effect::Row { row, figures } => self.accounts.set(row, figures),
             Effect::Account { account, asset, figures } => {
                 let row = self.accounts.find_or_insert(&account, &asset);
                 self.accounts.set(row, figures);
@@ -726,7 +728,7 @@ mod tests {
         let mut effects = Vec::new();
         items.into_iter().for_each(|item| Effect::of(item, 0, 1, &mut effects));
         let mut slot = Slot::new(0);
-        slot.apply(Change { header: BatchHeader::default(), hash: [1; 32], effects });
+        slot.apply(Change { header: BatchHeader::default(), hash: [1; 32], effects, rows: Vec::new() });
         slot
     }
 
@@ -830,7 +832,7 @@ mod tests {
             |partition, sequence| wire::ChannelSequence { partition, sequence, ..Default::default() };
         let header = BatchHeader { channel: vec![channel(1, 0), channel(2, 3)], ..Default::default() };
         let mut slot = Slot::new(0);
-        slot.apply(Change { header, hash: [1; 32], effects: Vec::new() });
+        slot.apply(Change { header, hash: [1; 32], effects: Vec::new(), rows: Vec::new() });
         assert_eq!(slot.outgoing.iter().map(|(to, out)| (*to, out.sequence)).collect::<Vec<_>>(), [(2, 3)]);
     }
 }

@@ -9,12 +9,13 @@
 use crate::overlay::{Line, LocalLeg, Overlay, Refusal};
 use crate::state::KEY_VELOCITY;
 use prost::Message;
+use rustc_hash::FxHashMap;
 use schemas::amount_wire::value;
 use schemas::money;
 use schemas::reason::Reason;
 use schemas::velocity::{BUCKETS, VelocityRule, over_us};
 use schemas::wire::{self, Moved, MovedPart, Side, journal_item::Item};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Most meters that one tick forgets; the next one goes on.
@@ -115,7 +116,7 @@ pub fn of_wire(moved: &Moved) -> impl Iterator<Item = Move> {
 /// What was moved of the accounts of a slot. Looked up by hash; whatever is told of all of them is sorted.
 #[derive(Debug, Default)]
 pub struct VelocityTable {
-    meters: HashMap<Arc<MeterKey>, Kept>,
+    meters: FxHashMap<Arc<MeterKey>, Kept>,
     /// By the time from which nothing of it counts.
     over: BTreeSet<(i64, Arc<MeterKey>)>,
     /// Changed since the last checkpoint; one that came back after it was forgotten stands here twice.
@@ -223,10 +224,10 @@ fn key_of_bytes(rest: &[u8]) -> Option<MeterKey> {
     Some((account, asset, side, u32::from_be_bytes(window_s.try_into().ok()?)))
 }
 
-/// What a window changes: meters as they become, with the parts that changed.
+/// What a window changes: meters as they become, with the parts that changed. Journalled in the order of their names.
 #[derive(Debug, Default)]
 pub struct Moves {
-    meters: BTreeMap<MeterKey, (Meter, BTreeSet<i64>)>,
+    meters: FxHashMap<MeterKey, (Meter, BTreeSet<i64>)>,
     /// In the journal, at most.
     bytes: usize,
 }
@@ -328,7 +329,9 @@ impl Overlay<'_> {
     /// Journals what was moved in the window, account by account.
     pub(crate) fn journal_moves(&mut self) {
         let mut moved: Option<Moved> = None;
-        for ((account, asset, side, window_s), (meter, parts)) in std::mem::take(&mut self.moves.meters) {
+        let mut meters: Vec<_> = std::mem::take(&mut self.moves.meters).into_iter().collect();
+        meters.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        for ((account, asset, side, window_s), (meter, parts)) in meters {
             let part = parts.into_iter().filter_map(|part| {
                 // One that counts no more was forgotten when a later one began.
                 Some(to_wire(side, window_s, part, *meter.0.get(&part)?))

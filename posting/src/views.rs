@@ -548,7 +548,7 @@ impl<'a> CommandView<'a> {
 
     /// Reads an encoded `Command` where this empty one lies: it is long, and a copy costs more than a field.
     fn fill(&mut self, encoded: &'a [u8]) -> Result<(), ViewError> {
-        (self.encoded, self.legs) = (encoded, Vec::with_capacity(4));
+        (self.encoded, self.legs) = (encoded, Vec::with_capacity(2));
         let mut once = Once::default();
         for field in fields(encoded) {
             let field = field?;

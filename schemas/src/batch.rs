@@ -81,22 +81,22 @@ pub struct BodyBuilder {
     /// Room for the header, then the body; empty before the first item.
     buffer: Vec<u8>,
     room: usize,
-    count: u32,
-    leaves: Vec<Hash>,
+    /// Where each item lies in the buffer.
+    items: Vec<(usize, usize)>,
 }
 
 impl BodyBuilder {
     /// An empty body.
     #[must_use]
     pub const fn new() -> Self {
-        Self { buffer: Vec::new(), room: HEADER_ROOM, count: 0, leaves: Vec::new() }
+        Self { buffer: Vec::new(), room: HEADER_ROOM, items: Vec::new() }
     }
 
     /// An empty body with memory for about that many bytes, items, and bytes of header.
     #[must_use]
     pub fn with_capacity(bytes: usize, items: usize, header: usize) -> Self {
         let buffer = Vec::with_capacity(header + bytes);
-        Self { buffer, room: header, count: 0, leaves: Vec::with_capacity(items) }
+        Self { buffer, room: header, items: Vec::with_capacity(items) }
     }
 
     /// Appends one item.
@@ -133,9 +133,13 @@ impl BodyBuilder {
     }
 
     fn end(&mut self, start: usize) {
-        let leaf = self.buffer.get(start..).map_or([0; 32], merkle_leaf);
-        self.leaves.push(leaf);
-        self.count += 1;
+        self.items.push((start, self.buffer.len()));
+    }
+
+    /// Each item is hashed where it lies, all of them one after the other once the body is complete.
+    fn leaves(&self) -> Vec<Hash> {
+        let leaf = |(start, end): &(usize, usize)| self.buffer.get(*start..*end).map_or([0; 32], merkle_leaf);
+        self.items.iter().map(leaf).collect()
     }
 
     fn body(&self) -> &[u8] {
@@ -150,24 +154,24 @@ impl BodyBuilder {
 
     /// Items so far.
     #[must_use]
-    pub const fn count(&self) -> u32 {
-        self.count
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.items.len()).unwrap_or(u32::MAX)
     }
 
     /// Whether nothing was pushed.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.count == 0
+        self.items.is_empty()
     }
 
     /// Completes `header` (format, count, checksum, Merkle root) and returns the record value and its hash.
     /// The caller has set slot, epoch, batch, sequence, previous hash, ranges, channels, marks and edges.
     #[must_use]
-    pub fn seal(mut self, mut header: BatchHeader) -> Sealed {
+    pub fn seal(self, mut header: BatchHeader) -> Sealed {
         header.format = FORMAT;
-        header.count = self.count;
+        header.count = self.count();
         header.checksum = checksum(self.body());
-        let root = merkle_root_of(std::mem::take(&mut self.leaves));
+        let root = merkle_root_of(self.leaves());
         header.merkle_root = root.map(|h| Bytes::copy_from_slice(&h)).unwrap_or_default();
         let encoded = header.encode_to_vec();
         let hash = sha256(&encoded);

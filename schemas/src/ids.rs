@@ -82,8 +82,14 @@ pub fn is_asset(code: &str) -> bool {
 /// The first `segments` segments of `account` (all of it when it has fewer).
 #[must_use]
 pub fn prefix(account: &str, segments: usize) -> &str {
-    let end = account.bytes().enumerate().filter(|(_, b)| *b == b':').nth(segments.saturating_sub(1));
-    end.and_then(|(at, _)| account.get(..at)).unwrap_or(account)
+    let mut left = segments.max(1);
+    for (at, byte) in account.bytes().enumerate() {
+        left -= usize::from(byte == b':');
+        if left == 0 {
+            return account.get(..at).unwrap_or(account);
+        }
+    }
+    account
 }
 
 #[cfg(test)]

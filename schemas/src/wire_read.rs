@@ -174,9 +174,8 @@ impl<'a> FieldsOf<'a> {
     // In each reader, whose `match` on the number then leaves no value behind that it does not want.
     #[inline(always)]
     fn field(&mut self) -> Result<Field<'a>, WireError> {
-        let key = self.varint()?;
-        let tag =
-            u32::try_from(key).ok().map(|key| key >> 3).filter(|tag| *tag != 0).ok_or(WireError::BadKey)?;
+        let key = self.key()?;
+        let tag = key >> 3;
         let value = match key & 7 {
             0 => Value::Varint(self.varint()?),
             1 => Value::Fixed64(u64::from_le_bytes(*self.array::<8>()?)),
@@ -190,6 +189,17 @@ impl<'a> FieldsOf<'a> {
             _ => return Err(WireError::BadKey),
         };
         Ok(Field { tag, value })
+    }
+
+    /// Number and wire type; most keys are one byte.
+    #[inline(always)]
+    fn key(&mut self) -> Result<u32, WireError> {
+        if let [key @ 8..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(u32::from(*key));
+        }
+        let key = u32::try_from(self.varint()?).map_err(|_| WireError::BadKey)?;
+        if key < 8 { Err(WireError::BadKey) } else { Ok(key) }
     }
 
     #[inline]

@@ -147,14 +147,16 @@ pub fn put_varint(out: &mut Vec<u8>, value: u64) {
     }
 }
 
-/// Up to eight bytes at once.
-fn put_long(out: &mut Vec<u8>, mut value: u64) {
-    while value >> 56 != 0 {
-        out.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
-    }
+/// Sixteen bytes at once, of which those that are its own stay.
+fn put_long(out: &mut Vec<u8>, value: u64) {
     let end = out.len() + varint_len(value);
-    out.extend_from_slice(&varint(value).to_le_bytes());
+    let (low, high) = (value & (u64::MAX >> 8), value >> 56);
+    let bytes = match high {
+        0 => u128::from(varint(low)),
+        // Eight full bytes, and the ninth, and the tenth where the highest bit is set.
+        _ => u128::from(groups(low) | HIGHS) | (u128::from(varint(high)) << 64),
+    };
+    out.extend_from_slice(&bytes.to_le_bytes());
     out.truncate(end);
 }
 
@@ -164,10 +166,14 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 /// The bytes of a varint of up to eight, the first lowest, zeros after them: groups of 7 bits move together, in runs of 28,
 /// 14 and 7.
 const fn varint(value: u64) -> u64 {
+    groups(value) | (HIGHS & !(u64::MAX << (8 * (varint_len(value) - 1))))
+}
+
+/// The same without the bits that say that another byte follows.
+const fn groups(value: u64) -> u64 {
     let by_28 = (value & 0x0fff_ffff) | ((value & 0x00ff_ffff_f000_0000) << 4);
     let by_14 = (by_28 & 0x0000_3fff_0000_3fff) | ((by_28 & 0x0fff_c000_0fff_c000) << 2);
-    let by_7 = (by_14 & 0x007f_007f_007f_007f) | ((by_14 & 0x3f80_3f80_3f80_3f80) << 1);
-    by_7 | (HIGHS & !(u64::MAX << (8 * (varint_len(value) - 1))))
+    (by_14 & 0x007f_007f_007f_007f) | ((by_14 & 0x3f80_3f80_3f80_3f80) << 1)
 }
 
 /// Number of bytes of a varint.

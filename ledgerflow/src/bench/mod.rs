@@ -1,6 +1,6 @@
 //! `ledgerflow bench`: the whole pipeline on a log ([`pipeline`]), one account moved by many events beside others ([`hot`]), a
-//! start over what lies there ([`restart`]), a bill joined with the journal ([`reconcile`]), or commits alone ([`commit`]),
-//! measured; one line of JSON.
+//! start over what lies there ([`restart`]), posting without the others ([`posting`]), a bill joined with the journal
+//! ([`reconcile`]), or commits alone ([`commit`]), measured; one line of JSON.
 //!
 //! Without `--rate`: events are preloaded and durable, then the pipeline is started and works them off; throughput
 //! is events over the time from start to the last balance, and latency is not a meaningful figure (null). With
@@ -18,6 +18,7 @@ pub mod hot;
 #[cfg_attr(not(feature = "kafka"), path = "without_kafka.rs")]
 mod kafka;
 pub mod plot;
+pub mod posting;
 #[cfg(feature = "kafka")]
 mod processes;
 pub mod reconcile;

@@ -720,6 +720,9 @@ pub enum Bench {
     Hot(BenchHot),
     /// Measure a start over what lies there, with checkpoints and without, on the embedded log; prints one line of JSON.
     Restart(BenchRestart),
+    /// Measure posting without the other processors, on commands made before: its core in memory, then on the embedded log as
+    /// fast as it goes, then at half of that rate; prints one line of JSON.
+    Posting(BenchPosting),
     /// Measure commits alone; prints one line of JSON.
     Commit(BenchCommit),
     /// Measure how a bill is joined with as many entries of the journal, on the embedded log; prints one line of JSON. Exit
@@ -788,6 +791,26 @@ pub struct BenchRestart {
     /// Accounts they are drawn from.
     #[arg(long, default_value_t = 1_000_000)]
     pub accounts: u64,
+}
+
+/// Options of `bench posting`.
+#[derive(Debug, Args)]
+pub struct BenchPosting {
+    /// Transfers of each measurement in memory, and of the one on the log as fast as it goes.
+    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub events: u64,
+    /// Accounts.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub accounts: u64,
+    /// Percent of transfers that pay one hot account.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub hot: u8,
+    /// Partitions of the internal topics (overrides `partitions.internal`).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub partitions: Option<u32>,
+    /// How long half of the rate is offered.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
 }
 
 /// Options of `bench commit`.

@@ -174,6 +174,11 @@ fn measure(
         args::Bench::Restart(options) => {
             (serde_json::to_string(&bench::restart::restart(options, settings, config, dir)?)?, Ending::Done)
         }
+        args::Bench::Posting(options) => {
+            let measured = bench::posting::posting(options, settings, dir)?;
+            let ending = if measured.holds() { Ending::Done } else { Ending::Wrong };
+            (serde_json::to_string(&measured)?, ending)
+        }
         args::Bench::Commit(options) => {
             (serde_json::to_string(&bench::commit::commit(options, settings, dir)?)?, Ending::Done)
         }

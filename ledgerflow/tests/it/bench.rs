@@ -86,6 +86,35 @@ fn a_run_at_a_rate_measures_latency() {
 }
 
 #[test]
+fn posting_alone_says_what_it_reaches_and_how_long_its_windows_take() {
+    let company = Company::with(WINDOWS);
+    let options = ["--accounts", "50", "--events", "3000", "--hot", "10", "--seconds", "1"];
+    let said = company.cli(&[&["bench", "posting"], &options[..]].concat()).ends(0);
+    assert_eq!(said.out.lines().count(), 1, "{}", said.out);
+    let line = said.json();
+    for field in ["decide_apply_per_s", "bytes_to_bytes_per_s", "core_bytes_per_transfer", "transfers_per_s"]
+    {
+        assert!(line[field].as_u64().unwrap() > 0, "{field}: {}", said.out);
+    }
+    for field in ["seconds", "bytes_per_transfer", "cpu_us_per_transfer"] {
+        assert!(is_number(&line[field]), "{field}: {}", said.out);
+    }
+    assert_eq!((&line["accounts"], &line["hot_percent"]), (&50.into(), &10.into()));
+    assert_eq!((&line["partitions"], &line["workers"]), (&3.into(), &2.into()));
+    assert_eq!(line["durability"], "group fsync every 7 ms, one disk");
+    assert_eq!(line["offered_per_s"].as_u64(), line["transfers_per_s"].as_u64().map(|all| all / 2));
+    assert!(line["windows"].as_u64().unwrap() > 0, "{}", said.out);
+    let ms = |field: &str| line[field].as_f64().unwrap();
+    let [p50, p99, max] = ["window_p50_ms", "window_p99_ms", "window_max_ms"].map(ms);
+    assert!(0.0 < p50 && p50 <= p99 && p99 <= max, "{}", said.out);
+    let checks = &line["checks"];
+    assert_eq!((&checks["sum_zero"], &checks["accounted_for"]), (&true.into(), &true.into()));
+    // Whole batches are made: at least as many.
+    assert!((3000..3250).contains(&line["events"].as_u64().unwrap()), "{}", said.out);
+    assert_eq!(checks["booked"], line["events"]);
+}
+
+#[test]
 fn a_measurement_does_not_go_over_what_is_there() {
     let company = Company::with(WINDOWS);
     std::fs::create_dir(company.books()).unwrap();

@@ -21,6 +21,12 @@ pub struct Index {
 const SLOTS_MIN: usize = 16;
 
 impl Index {
+    /// None yet, with memory for so many numbers.
+    #[must_use]
+    pub fn with_capacity(numbers: usize) -> Self {
+        Self { slots: vec![0; (numbers + numbers / 2 + 1).next_power_of_two().max(SLOTS_MIN)], taken: 0 }
+    }
+
     /// The number with this hash that is the `right` one.
     #[inline]
     #[must_use]

@@ -4,11 +4,13 @@
 //! slot of the [`Index`] (eight bytes: the hash, and the number), then the row. The index keeps enough of the hash to
 //! grow without looking at rows, and rows never move.
 
+mod by_key;
 mod changed;
 mod index;
 mod name;
 mod rows;
 
+pub use by_key::ByKey;
 pub use changed::Changed;
 pub use index::{Index, spread};
 pub use name::Name;
