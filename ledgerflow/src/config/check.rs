@@ -58,9 +58,8 @@ impl Settings {
         }
         if let Some(dir) = self.archive.dir.as_deref().filter(|dir| dir.starts_with(&self.log.dir)) {
             let (archive, log) = ("archive.dir", "log.dir");
-            let found = dir.display().to_string();
-            let expected = format!("a folder outside of {log}, which is {}", self.log.dir.display());
-            return refuse(archive, [archive, log], found, expected);
+            let expected = format!("a folder outside of {log}, {}", self.log.dir.display());
+            return refuse(archive, [archive, log], dir.display().to_string(), expected);
         }
         for (key, path) in &self.files() {
             let key = key.as_str();

@@ -365,9 +365,7 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         Question::AuditLook { told, every_s } => follow::look(books, *told, *every_s),
         Question::AuditReport => follow::report(books),
         Question::Backup { to } => backup::backup(books, to),
-        Question::Archive { give_up, dry_run } => {
-            archive::archive(books, archive::Asked { give_up: *give_up, dry_run: *dry_run })
-        }
+        Question::Archive { give_up, dry_run } => archive::archive(books, *give_up, *dry_run),
         Question::ArchiveVerify => archive::verify(books),
         Question::Bill { file, source, day } => bill::bill(books, file, source.as_deref(), day.as_deref()),
         Question::Send { lane, events, traceparents, principal } => {

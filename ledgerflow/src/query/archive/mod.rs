@@ -45,12 +45,12 @@ const COLUMNS: [&str; 8] = [
 ];
 
 /// What `archive` is asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Asked {
+#[derive(Debug, Clone, Copy)]
+struct Asked {
     /// Give up what is archived and not needed on the log.
-    pub give_up: bool,
+    give_up: bool,
     /// Only say what would be done.
-    pub dry_run: bool,
+    dry_run: bool,
 }
 
 /// A partition in a round.
@@ -64,7 +64,8 @@ struct Part {
 }
 
 /// `archive`.
-pub(super) fn archive(books: &Books, asked: Asked) -> anyhow::Result<Answer> {
+pub(super) fn archive(books: &Books, give_up: bool, dry_run: bool) -> anyhow::Result<Answer> {
+    let asked = Asked { give_up, dry_run };
     let Some(archiving) = &books.archiving else { return Ok(Answer::says(Ending::Failed, NOWHERE)) };
     let until_us = monotonic_us().saturating_add(ROUND_US);
     let taking = if asked.dry_run { None } else { Some(archiving.archive.taking()?) };
@@ -80,7 +81,7 @@ pub(super) fn archive(books: &Books, asked: Asked) -> anyhow::Result<Answer> {
         if let Some(taking) = &taking {
             read_again(archiving, taking, &parts, &below)?;
             faults::hit(faults::ARCHIVE_BEFORE_GIVE_UP)?;
-            give_up(books, archiving, &below)?;
+            let_go(books, archiving, &below)?;
         }
         for part in parts.iter_mut().filter(|part| below.contains_key(&part.at)) {
             part.given_up_to = match asked.dry_run {
@@ -202,7 +203,7 @@ fn read_again(
     Ok(())
 }
 
-fn give_up(
+fn let_go(
     books: &Books,
     archiving: &Archiving,
     below: &BTreeMap<TopicPartition, Offset>,
