@@ -329,9 +329,9 @@ impl Overlay<'_> {
     /// Journals what was moved in the window, account by account.
     pub(crate) fn journal_moves(&mut self) {
         let mut moved: Option<Moved> = None;
-        let mut meters: Vec<_> = std::mem::take(&mut self.moves.meters).into_iter().collect();
-        meters.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        for ((account, asset, side, window_s), (meter, parts)) in meters {
+        let mut by_name: Vec<_> = std::mem::take(&mut self.moves.meters).into_iter().collect();
+        by_name.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        for ((account, asset, side, window_s), (meter, parts)) in by_name {
             let part = parts.into_iter().filter_map(|part| {
                 // One that counts no more was forgotten when a later one began.
                 Some(to_wire(side, window_s, part, *meter.0.get(&part)?))
