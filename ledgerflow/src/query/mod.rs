@@ -182,6 +182,11 @@ impl Question {
         )
     }
 
+    /// Whether the answer is what lies in the states of settlement.
+    const fn is_of_balances(&self) -> bool {
+        matches!(self, Self::Balance { .. } | Self::Accounts { .. } | Self::TrialBalance)
+    }
+
     /// Whether its answer is made of the processors' states.
     const fn reads_states(&self) -> bool {
         !matches!(
@@ -279,6 +284,7 @@ impl Answer {
 pub fn answer(books: &Books, question: &Question) -> Answer {
     match restored(books, question)
         .and_then(|()| judge(books, question))
+        .and_then(|answer| if question.is_of_balances() { whole(books, answer) } else { Ok(answer) })
         .and_then(|answer| durable(books).map(|()| answer))
     {
         Ok(answer) => answer,
@@ -320,12 +326,10 @@ fn durable(books: &Books) -> anyhow::Result<()> {
 
 fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
     match question {
-        Question::Balance { account, as_of } => {
-            balances::balance(books, account, as_of.as_deref()).and_then(|answer| whole(books, answer))
-        }
+        Question::Balance { account, as_of } => balances::balance(books, account, as_of.as_deref()),
         Question::Account { account } => account::account(books, account),
         Question::Accounts { prefix, after, limit } => {
-            balances::accounts(books, prefix, after.as_ref(), *limit).and_then(|answer| whole(books, answer))
+            balances::accounts(books, prefix, after.as_ref(), *limit)
         }
         Question::Statuses { status, prefix, after, limit } => {
             accounts::accounts(books, *status, prefix, after.as_deref(), *limit)
@@ -340,7 +344,7 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
         Question::Job { job } => job::job(books, job),
         Question::Reversal { job } => reversal::plan(books, job),
         Question::Trace { id, source } => trace::trace(books, id, source.as_deref()),
-        Question::TrialBalance => balances::trial_balance(books).and_then(|answer| whole(books, answer)),
+        Question::TrialBalance => balances::trial_balance(books),
         Question::Days => days::days(books),
         Question::Breaks { kind, summary, limit } => breaks::breaks(books, kind.as_deref(), *summary, *limit),
         Question::RejectedList { reason, summary, limit } => {

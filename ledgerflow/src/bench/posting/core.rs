@@ -14,7 +14,7 @@ use schemas::batch::{self, Hash};
 use schemas::shards::PartitionMap;
 use schemas::topics::Topic;
 use schemas::wire::BatchHeader;
-use std::time::{Duration, Instant};
+use stream::clock::monotonic_us;
 use stream::log::{Record, TopicPartition};
 use stream::processor::{InputRecords, Processor, Window};
 
@@ -53,9 +53,9 @@ pub(super) fn core(accounts: u64, hot_percent: u8, events: u64) -> anyhow::Resul
     let (mut whole, mut bytes) = (Spent::default(), 0);
     while whole.transfers < events {
         let made = core.commands.next();
-        let begin = Instant::now();
+        let begin = monotonic_us();
         bytes += core.take(&made)?;
-        whole.add(made.commands, begin.elapsed());
+        whole.add(made.commands, monotonic_us() - begin);
     }
     let mut core_only = Spent::default();
     while core_only.transfers < events {
@@ -73,18 +73,17 @@ pub(super) fn core(accounts: u64, hot_percent: u8, events: u64) -> anyhow::Resul
 #[derive(Default)]
 struct Spent {
     transfers: u64,
-    time: Duration,
+    us: i64,
 }
 
 impl Spent {
-    fn add(&mut self, transfers: u64, time: Duration) {
+    fn add(&mut self, transfers: u64, us: i64) {
         self.transfers += transfers;
-        self.time += time;
+        self.us += us;
     }
 
     fn per_s(&self) -> u64 {
-        let per_s = u128::from(self.transfers) * 1_000_000_000 / self.time.as_nanos().max(1);
-        u64::try_from(per_s).unwrap_or(u64::MAX)
+        self.transfers.saturating_mul(1_000_000) / self.us.max(1).unsigned_abs()
     }
 }
 
@@ -132,15 +131,15 @@ impl Core {
         Ok(decided.records.iter().map(|record| record.value.len()).sum())
     }
 
-    /// The same in parts, of which only judging and applying are counted.
-    fn take_in_parts(&mut self, made: &Made) -> anyhow::Result<Duration> {
+    /// The same in parts, of which only judging and applying are counted: microseconds that these took.
+    fn take_in_parts(&mut self, made: &Made) -> anyhow::Result<i64> {
         let opened = batch::open(&made.value)?;
         let batch = self.slot.journal.sequence + 1;
         let head = self.slot.commands.get(&0).copied().unwrap_or_default().accept(&opened)?;
-        let mut spent = Duration::ZERO;
-        let mut begin = Instant::now();
+        let mut spent = 0;
+        let mut begin = monotonic_us();
         let mut overlay = Overlay::new(&self.slot, &self.config, batch, made.value.len());
-        spent += begin.elapsed();
+        spent += monotonic_us() - begin;
         let mut items = batch::items(&opened.body);
         loop {
             let mut some = Vec::with_capacity(AHEAD);
@@ -150,13 +149,13 @@ impl Core {
             if some.is_empty() {
                 break;
             }
-            begin = Instant::now();
+            begin = monotonic_us();
             judge_some(&mut overlay, &some, 0).map_err(anyhow::Error::msg)?;
-            spent += begin.elapsed();
+            spent += monotonic_us() - begin;
         }
-        begin = Instant::now();
+        begin = monotonic_us();
         overlay.close_window().map_err(|refusal| anyhow!("{refusal:?}"))?;
-        spent += begin.elapsed();
+        spent += monotonic_us() - begin;
         overlay.commands.insert(0, head);
         let mark = posting::processor::marks(&overlay);
         let header = BatchHeader {
@@ -170,8 +169,8 @@ impl Core {
         let (sealed, effects, rows) = (overlay.journal.seal(header), overlay.effects, overlay.rows);
         self.hash = sealed.hash;
         let change = Change { header: sealed.header, hash: sealed.hash, effects, rows };
-        begin = Instant::now();
+        begin = monotonic_us();
         self.slot.apply(change);
-        Ok(spent + begin.elapsed())
+        Ok(spent + monotonic_us() - begin)
     }
 }
