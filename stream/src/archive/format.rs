@@ -2,14 +2,16 @@
 //!
 //! Layout, little-endian:
 //!
-//!     header   `LFAR`, format (u32), identity (32), first offset (i64), partition (u32), length of the topic's name (u16),
-//!              the name, CRC-32C of all this (u32)
-//!     block    payload length (u32), records (u32), first offset (i64), CRC-32C of these and the payload (u32), payload
-//!     record   offset (i64), time in microseconds (i64), length of key and value (u32 each), number of headers (u32),
-//!              key, value; for each header the length of name and value (u32 each), name, value
-//!     index    for each block its place (u64) and first offset (i64)
-//!     trailer  place of the index (u64), blocks (u32), records (u64), next offset (i64), CRC-32C of the index and of
-//!              these (u32), SHA-256 of everything before it (32)
+//! ```text
+//! header   `LFAR`, format (u32), identity (32), first offset (i64), partition (u32), length of the topic's name (u16),
+//!          the name, CRC-32C of all this (u32)
+//! block    payload length (u32), records (u32), first offset (i64), CRC-32C of these and the payload (u32), payload
+//! record   offset (i64), time in microseconds (i64), length of key and value (u32 each), number of headers (u32),
+//!          key, value; for each header the length of name and value (u32 each), name, value
+//! index    for each block its place (u64) and first offset (i64)
+//! trailer  place of the index (u64), blocks (u32), records (u64), next offset (i64), CRC-32C of the index and of
+//!          these (u32), SHA-256 of everything before it (32)
+//! ```
 //!
 //! Every length is held against what is left before anything is read by it. Bound: a block is [`BLOCK_BYTES`] or one record.
 
