@@ -272,8 +272,8 @@ impl LimitTo {
             }
             match field.tag {
                 1 => to = Self::Figure(field.amount()?),
-                2 => to = Self::Unlimited,
-                3 => to = Self::Chart,
+                2 => to = field.flag().map(|_| Self::Unlimited)?,
+                3 => to = field.flag().map(|_| Self::Chart)?,
                 _ => {}
             }
         }

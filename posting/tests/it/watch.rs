@@ -34,6 +34,11 @@ fn entries(item: &Item) -> (&str, i32, Vec<&Entry>) {
     }
 }
 
+/// Whether both are legs of one event that came from another partition.
+fn is_of_one_event(one: &Item, next: &Item) -> bool {
+    matches!((one, next), (Item::Received(one), Item::Received(next)) if one.event == next.event && one.from == next.from)
+}
+
 fn signed(entry: &Entry) -> i128 {
     if entry.side() == Side::Credit { 0 - entry.amount() } else { entry.amount() }
 }
@@ -68,9 +73,10 @@ impl Watch {
     pub fn window(&mut self, cluster: &Cluster, slot: u32) {
         let page = cluster.page(slot, cluster.journal[slot as usize].0.len() - 1);
         balances(&page);
-        for item in page.items.iter().filter_map(|item| item.item.as_ref()) {
-            self.item(item);
-        }
+        let items: Vec<&Item> = page.items.iter().filter_map(|item| item.item.as_ref()).collect();
+        // Legs that come from elsewhere for one event count together: one that gives a transfer of an account to itself back
+        // takes from it first.
+        items.chunk_by(|one, next| is_of_one_event(one, next)).for_each(|together| self.items(together));
         self.windows += 1;
         if self.windows <= 2 * REBUILT_EACH || self.windows.is_multiple_of(REBUILT_EACH) {
             let rebuilt = cluster.rebuilt(slot, false).unwrap();
@@ -79,11 +85,18 @@ impl Watch {
         }
     }
 
-    fn item(&mut self, item: &Item) {
+    fn items(&mut self, together: &[&Item]) {
+        let mut before: BTreeMap<Account, i128> = BTreeMap::new();
+        together.iter().for_each(|item| self.item(item, &mut before));
+        for (account, before) in before {
+            self.is_within_limits(&account, before, together);
+        }
+    }
+
+    fn item(&mut self, item: &Item, before: &mut BTreeMap<Account, i128>) {
         if let Item::Decision(d) = item {
             self.exempt.extend(exempt(d));
         }
-        let mut before: BTreeMap<Account, i128> = BTreeMap::new();
         for entry in entries(item).2 {
             let account = (entry.account.clone(), entry.asset.clone());
             let (balance, seq) = self.figures.get(&account).copied().unwrap_or_default();
@@ -92,14 +105,11 @@ impl Watch {
             before.entry(account.clone()).or_insert(balance);
             self.figures.insert(account, (entry.after(), entry.seq));
         }
-        for (account, before) in before {
-            self.is_within_limits(&account, before, item);
-        }
     }
 
     /// An account is within the chart's limits, or nearer to them than before. Left out are those with limits of their
     /// own, and those that a reversal may take beyond.
-    fn is_within_limits(&self, of: &Account, before: i128, item: &Item) {
+    fn is_within_limits(&self, of: &Account, before: i128, items: &[&Item]) {
         let Some(terms) = terms_of(&of.0, &of.1) else { return };
         if self.exempt.contains(of) || of.0.ends_with(":credit") {
             return;
@@ -109,6 +119,6 @@ impl Watch {
         let (before, after) = (on_normal_side(before), on_normal_side(after));
         let is_low = terms.least.is_some_and(|least| after < least && after < before);
         let is_high = terms.most.is_some_and(|most| after > most && after > before);
-        assert!(!is_low && !is_high, "{of:?} from {before} to {after}: {item:?}");
+        assert!(!is_low && !is_high, "{of:?} from {before} to {after}: {items:?}");
     }
 }
