@@ -108,13 +108,9 @@ impl Retention {
         log: &EmbeddedLog,
         below: BTreeMap<TopicPartition, Offset>,
     ) -> Result<Option<Cleaning>, LogError> {
-        let held = self.lock();
-        let below = held.limit(below);
-        if below.is_empty() { Ok(None) } else { log.clean(&below).map(Some) }
+        self.unheld(below, |below| log.clean(below))
     }
-}
 
-impl Retention {
     /// Gives up what lies below these offsets and an archive holds, of any topic, as far as no hold needs it.
     ///
     /// # Errors
@@ -124,9 +120,18 @@ impl Retention {
         log: &EmbeddedLog,
         below: BTreeMap<TopicPartition, Offset>,
     ) -> Result<Option<Cleaning>, LogError> {
+        self.unheld(below, |below| log.give_up_archived(below))
+    }
+
+    /// Does that with what no hold needs, while nobody gets a hold.
+    fn unheld(
+        &self,
+        below: BTreeMap<TopicPartition, Offset>,
+        give_up: impl FnOnce(&[(TopicPartition, Offset)]) -> Result<Cleaning, LogError>,
+    ) -> Result<Option<Cleaning>, LogError> {
         let held = self.lock();
         let below = held.limit(below);
-        if below.is_empty() { Ok(None) } else { log.give_up_archived(&below).map(Some) }
+        if below.is_empty() { Ok(None) } else { give_up(&below).map(Some) }
     }
 }
 

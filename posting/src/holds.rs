@@ -256,15 +256,20 @@ impl Overlay<'_> {
     /// On hold of an account for entries on a side, minor units.
     #[must_use]
     pub fn held(&self, account: &str, asset: &str, side: Side) -> i128 {
-        if self.base.holds.is_empty() && self.holds.changed.is_empty() {
+        if self.nothing_on_hold() {
             return 0;
         }
         self.base.holds.held(account, asset, side).saturating_add(self.holds.sums.of(account, asset, side).0)
     }
 
+    /// Whether nothing is on hold of any account.
+    fn nothing_on_hold(&self) -> bool {
+        self.base.holds.is_empty() && self.holds.changed.is_empty()
+    }
+
     /// On hold of an account for entries on a side, with the number of holds.
     pub(crate) fn volume_held(&self, account: &str, asset: &str, side: Side) -> Volume {
-        if self.base.holds.is_empty() && self.holds.changed.is_empty() {
+        if self.nothing_on_hold() {
             return Volume::default();
         }
         let base = self.base.holds.sums.of(account, asset, side);

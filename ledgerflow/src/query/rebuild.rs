@@ -153,18 +153,7 @@ fn compared<P: Processor>(
     let snapshots = if looks { Some(snapshot::find(log, owner)?) } else { None };
     let not_ahead = |of: &&Snapshot| of.label.batch <= held.label.batch;
     let first = snapshots.iter().flatten().find(not_ahead);
-    if let (Some(at), None) = (gone, first) {
-        let (name, slot) = (owner.processor, owner.slot);
-        bail!(
-            "slot {slot} of {name}: the first records of {at} are gone, and no snapshot or archive (archive.dir) holds them"
-        );
-    }
-    let mut state = processor.open(held.slot);
-    if let Some(first) = first
-        && let Err(why) = snapshot::load(log, owner, first, &mut state)?
-    {
-        bail!("{}@{}: snapshot of slot {} of {}: {why}", first.at, first.first, owner.slot, owner.processor);
-    }
+    let mut state = begin_with(log, processor, owner, (gone, first))?;
     let from = first.map(|of| of.label.batch);
     let between = (first.map(|of| &of.label), &held.label);
     let (records, changelog_offset) = replay(log, processor, &mut state, changelog, between)?;
@@ -172,6 +161,31 @@ fn compared<P: Processor>(
     let (equal, pairs) = (state.hash == held.hash, held.pairs);
     let label = Label { changelog_offset, ..held.label };
     Ok(Compared { owner, state, label, equal, snapshots, pairs, records, from })
+}
+
+/// The state that a rebuild begins with: that of a snapshot, or an empty one.
+///
+/// # Errors
+/// `gone`: the first records of that partition are, and there is no snapshot; it cannot be read, or is not whole.
+pub(super) fn begin_with<P: Processor>(
+    log: &dyn Log,
+    processor: &P,
+    owner: Owner<'_>,
+    (gone, first): (Option<TopicPartition>, Option<&Snapshot>),
+) -> anyhow::Result<P::Slot> {
+    let (name, slot) = (owner.processor, owner.slot);
+    if let (Some(at), None) = (gone, first) {
+        bail!(
+            "slot {slot} of {name}: the first records of {at} are gone, and no snapshot or archive (archive.dir) holds them"
+        );
+    }
+    let mut state = processor.open(slot);
+    if let Some(of) = first
+        && let Err(why) = snapshot::load(log, owner, of, &mut state)?
+    {
+        bail!("{}@{}: snapshot of slot {slot} of {name}: {why}", of.at, of.first);
+    }
+    Ok(state)
 }
 
 /// A partition that the slot is rebuilt from and whose first records are gone.

@@ -5,12 +5,11 @@ use super::books::Books;
 use super::rebuild::{self, Held, PerSlot};
 use super::{Answer, Ending};
 use crate::cli::output::{Cell, Table};
-use anyhow::bail;
 use schemas::hex;
 use stream::clock::monotonic_us;
 use stream::log::Log;
 use stream::processor::Processor;
-use stream::snapshot::{self, Canonical, Owner, Snapshot};
+use stream::snapshot::{self, Canonical, Owner};
 use stream::store::Label;
 
 const COLUMNS: [&str; 10] = [
@@ -52,14 +51,12 @@ impl PerSlot for Replay {
         let mut snapshots = snapshot::find(log, owner)?;
         snapshots.retain(|of| of.label.batch <= held.label.batch);
         snapshots.sort_by_key(|of| of.label.batch);
-        let mut state = processor.open(held.slot);
-        let mut begun = None;
-        if let Some(at) = rebuild::gone(log, changelog, &held.label)? {
-            if snapshots.is_empty() {
-                bail!("{}: the first records of {at} are gone, and no snapshot holds them", name(owner));
-            }
-            begun = Some(begin(log, owner, &snapshots.remove(0), &mut state)?);
-        }
+        // Where the first records are gone, the oldest snapshot is what it begins with.
+        let gone = rebuild::gone(log, changelog, &held.label)?;
+        let rest = snapshots.split_off(usize::from(gone.is_some()).min(snapshots.len()));
+        let first = snapshots.first();
+        let mut state = rebuild::begin_with(log, processor, owner, (gone, first))?;
+        let mut begun = first.map(|of| of.label.clone());
         let from =
             begun.as_ref().map_or_else(|| "first record".into(), |of| format!("snapshot {}", of.batch));
         let (mut records, mut us, mut equal) = (0, 0, 0);
@@ -70,7 +67,7 @@ impl PerSlot for Replay {
             begun = Some(label.clone());
             Ok(Canonical::of(state))
         };
-        for snapshot in &snapshots {
+        for snapshot in &rest {
             let same = upto(&mut state, &snapshot.label)?.hash == snapshot.state_hash;
             equal += u64::from(same);
             if !same {
@@ -88,7 +85,7 @@ impl PerSlot for Replay {
             records.into(),
             Cell::from(u64::try_from(us / 1_000)?),
             from.into(),
-            Cell::from(snapshots.len() as u64),
+            Cell::from(rest.len() as u64),
             equal.into(),
             hex::text(&hash).into(),
             (hash == held.hash).into(),
@@ -99,17 +96,4 @@ impl PerSlot for Replay {
 
 fn name(owner: Owner<'_>) -> String {
     format!("slot {} of {}", owner.slot, owner.processor)
-}
-
-/// A state as a snapshot has it, where the first records are gone; what of the log it holds.
-fn begin<S: stream::processor::SlotState>(
-    log: &dyn Log,
-    owner: Owner<'_>,
-    snapshot: &Snapshot,
-    state: &mut S,
-) -> anyhow::Result<Label> {
-    if let Err(why) = snapshot::load(log, owner, snapshot, state)? {
-        bail!("{}@{}: snapshot of {}: {why}", snapshot.at, snapshot.first, name(owner));
-    }
-    Ok(snapshot.label.clone())
 }
