@@ -72,7 +72,7 @@ test-containers: ## Run the tests on Kafka and Redis with both in containers (TE
 test-compose: ## Bring up the stack of compose/kafka.yml on a container engine, lose a container, check the books
 	@TEST_COMPOSE=1 $(CARGO) test --locked --profile fast --workspace -- compose_stack:: --nocapture
 
-# Tests of the modules `simulation` and `poison` read SEED and SEEDS, those of `kill`, `kafka` and `power_cuts` SEED and
+# Tests of the modules `simulation`, `losses` and `poison` read SEED and SEEDS, those of `kill`, `kafka` and `power_cuts` SEED and
 # ROUNDS, those of `histories` these two and HISTORY_SECONDS, those of `kafka_late_end`, `kafka_faults`, `kafka_rights`,
 # `kafka_cluster` and `mirror` ROUNDS; without them they do little, and always the same.
 # A failure prints the line that does it again. SUITES="simulation:: fuzz" for some of them.

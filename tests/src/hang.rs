@@ -1,5 +1,6 @@
-//! A worker that hangs in the middle of a window: everything is decided, the commit is not sent yet. Others go on, for
-//! as long as the test likes, and then the worker does too, with what it held in its hands.
+//! A worker that hangs in the middle of a window: everything is decided, and nothing of the commit is sent yet, or on a
+//! simulated log the first of its records. Others go on, for as long as the test likes, and then the worker does too, with
+//! what it held in its hands.
 //!
 //! The step runs on a thread of its own, but never while anybody else does: the two hand over to each other. So a seed
 //! does the same again.
@@ -14,25 +15,51 @@ use stream::log::{
     Assignment, CommitOutcome, Features, Isolation, Log, LogError, Member, Offset, OutRecord, Position,
     Reader, Session, TopicPartition, Transaction, Watermarks,
 };
+use stream::sim::Halfway;
 use stream::worker::{Now, Progress, WorkerError};
 
+/// Where in a commit a worker hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Where {
+    /// Before anything of it is sent.
+    Before,
+    /// Some records are written, their transaction is open. A commit without records has no such place.
+    Halfway,
+}
+
 /// Where a process's commits pass. Open unless a hang is asked for.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Debug)]
 pub struct Gate(Arc<Mutex<Option<Closed>>>);
 
+#[derive(Debug)]
 struct Closed {
+    at: Where,
     hangs: Sender<()>,
     go_on: Receiver<()>,
 }
 
 impl Gate {
-    fn pass(&self) {
-        let closed = self.0.lock().unwrap().take();
-        if let Some(Closed { hangs, go_on }) = closed {
+    fn is_closed(&self, at: Where) -> bool {
+        self.0.lock().unwrap().as_ref().is_some_and(|closed| closed.at == at)
+    }
+
+    fn pass(&self, at: Where) {
+        let closed = self.0.lock().unwrap().take_if(|closed| closed.at == at);
+        if let Some(Closed { hangs, go_on, .. }) = closed {
             // A test that has failed does not wait, and drops its end.
             let _ = hangs.send(());
             let _ = go_on.recv();
         }
+    }
+}
+
+impl Halfway for Gate {
+    fn is_wanted(&self) -> bool {
+        self.is_closed(Where::Halfway)
+    }
+
+    fn stop(&self) {
+        self.pass(Where::Halfway);
     }
 }
 
@@ -46,10 +73,15 @@ pub struct Hung {
 }
 
 impl Hung {
-    /// Lets a worker take a step, up to its commit. The other answer is of a step without a commit.
-    pub fn step(mut seat: Box<dyn Seat>, gate: &Gate, now: Now) -> Result<Self, (Box<dyn Seat>, Outcome)> {
+    /// Lets a worker take a step, up to that place in its commit. The other answer is of a step without a commit.
+    pub fn step(
+        mut seat: Box<dyn Seat>,
+        gate: &Gate,
+        at: Where,
+        now: Now,
+    ) -> Result<Self, (Box<dyn Seat>, Outcome)> {
         let ((hangs, hanging), (go_on, goes_on)) = (channel(), channel());
-        *gate.0.lock().unwrap() = Some(Closed { hangs, go_on: goes_on });
+        *gate.0.lock().unwrap() = Some(Closed { at, hangs, go_on: goes_on });
         let opened = gate.clone();
         let thread = std::thread::spawn(move || {
             let outcome = seat.step(now);
@@ -146,7 +178,7 @@ impl Session for GatedSession {
         self.session.assignment()
     }
     fn commit(&mut self, transaction: Transaction) -> CommitOutcome {
-        self.gate.pass();
+        self.gate.pass(Where::Before);
         self.session.commit(transaction)
     }
 }

@@ -51,4 +51,5 @@ pub mod redis;
 #[cfg(feature = "kafka")]
 pub mod rights;
 pub mod shared;
+pub mod torn;
 pub mod world;

@@ -1,6 +1,7 @@
 //! One worker of one processor: the checkpoints that outlive it, and its next incarnation after a death.
 
 use crate::shared::Shared;
+use crate::torn::Torn;
 use schemas::shards::stable_hash;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use stream::faults;
 use stream::log::{FetchLimit, Isolation, Log, Offset, TopicPartition};
 use stream::processor::{Changelog, Processor, SlotState, Stop};
+use stream::sim::{DiskCounters, Prng};
 use stream::store::Label;
 use stream::throttle::{Settings, Throttle};
 use stream::worker::{
@@ -21,6 +23,8 @@ pub use stream::snapshot::Pairs;
 pub enum Keep {
     /// In memory; they outlive the worker, not the test.
     Memory(MemoryCheckpoints),
+    /// On a simulated disk, which suffers when the worker dies.
+    Torn(Torn),
     /// In a directory, one folder a processor.
     Disk(PathBuf),
     /// The same, beside a log whose records come from elsewhere and are waited for.
@@ -31,6 +35,7 @@ impl Keep {
     fn open(&self, processor: &'static str, log: &Arc<dyn Log>) -> Box<dyn Checkpoints> {
         match self {
             Self::Memory(kept) => Box::new(kept.clone()),
+            Self::Torn(torn) => Box::new(DiskCheckpoints::simulated(&torn.disk, processor, Arc::clone(log))),
             Self::Disk(dir) | Self::Beside(dir) => {
                 Box::new(DiskCheckpoints::open(dir, processor, Arc::clone(log)).unwrap())
             }
@@ -53,6 +58,8 @@ pub trait Seat: Send {
     fn worked_off(&self) -> Vec<(TopicPartition, Offset)>;
     /// State of an owned slot.
     fn canonical(&self, slot: u32) -> Option<Pairs>;
+    /// Whether something of the state of an owned slot cannot be read from the disk: its worker restores it.
+    fn is_damaged(&self, slot: u32) -> bool;
     /// The state of an owned slot, built again from the log up to where it stands, and what of the log it holds; `None`
     /// where that cannot be read yet.
     fn replayed(&self, slot: u32, log: &dyn Log) -> Option<(Pairs, Label)>;
@@ -68,6 +75,10 @@ pub trait Seat: Send {
     fn replace(&mut self, log: Option<Arc<dyn Log>>);
     /// Loses the checkpoints, as a lost disk does.
     fn lose_checkpoints(&mut self);
+    /// Its machine has died: what befalls files on a simulated disk.
+    fn suffer(&mut self, prng: &mut Prng);
+    /// What has befallen them.
+    fn disk(&self) -> DiskCounters;
     /// Goes back to checkpoints of some time before, as where a new one was torn; whether there were any.
     fn set_back_checkpoints(&mut self) -> bool;
     /// Whether there is a worker.
@@ -209,6 +220,11 @@ where
         self.worker.as_ref()?.slot(slot).map(SlotState::canonical)
     }
 
+    fn is_damaged(&self, slot: u32) -> bool {
+        let state = self.worker.as_ref().and_then(|worker| worker.slot(slot));
+        state.is_some_and(|state| state.damaged().is_some())
+    }
+
     fn replayed(&self, slot: u32, log: &dyn Log) -> Option<(Pairs, Label)> {
         let mut label = self.worker.as_ref()?.label(slot)?;
         let mut state = self.processor.open(slot);
@@ -257,10 +273,21 @@ where
     fn lose_checkpoints(&mut self) {
         match &self.keep {
             Keep::Memory(kept) => kept.clear(),
+            Keep::Torn(torn) => torn.disk.clear().unwrap(),
             Keep::Disk(dir) | Keep::Beside(dir) => {
                 let _ = std::fs::remove_dir_all(dir.join(self.processor.name()));
             }
         }
+    }
+
+    fn suffer(&mut self, prng: &mut Prng) {
+        if let Keep::Torn(torn) = &self.keep {
+            torn.suffer(prng);
+        }
+    }
+
+    fn disk(&self) -> DiskCounters {
+        if let Keep::Torn(torn) = &self.keep { torn.counters() } else { DiskCounters::default() }
     }
 
     fn set_back_checkpoints(&mut self) -> bool {
@@ -274,7 +301,11 @@ where
     }
 
     fn split(&mut self) -> Box<dyn Seat> {
-        let old_keep = std::mem::replace(&mut self.keep, Keep::Memory(MemoryCheckpoints::default()));
+        let other = match &self.keep {
+            Keep::Torn(_) => Keep::Torn(Torn::default()),
+            _ => Keep::Memory(MemoryCheckpoints::default()),
+        };
+        let old_keep = std::mem::replace(&mut self.keep, other);
         Box::new(Self {
             processor: self.processor.clone(),
             name: self.name.clone(),

@@ -33,7 +33,7 @@ pub const EVENTS: [&str; 15] = [
 pub const PROCESSORS: [&str; 5] = ["ingest", "posting", "settlement", "rekey", "join"];
 
 /// Names of what happens to machines and clocks.
-pub const MISFORTUNES: [&str; 12] = [
+pub const MISFORTUNES: [&str; 13] = [
     "kills",
     "hangs",
     "window_hangs",
@@ -46,6 +46,7 @@ pub const MISFORTUNES: [&str; 12] = [
     "business_jumps",
     "skews",
     "forgetting",
+    "torn_files",
 ];
 
 /// Arrivals of a history: so many at least, and so many more at most.
@@ -76,6 +77,8 @@ pub struct Plan {
     pub compaction: bool,
     /// Whether ids of events are forgotten within seconds, so that what comes late is parked and judged by somebody.
     pub forgets: bool,
+    /// Whether checkpoints are files, on disks that lose at a power cut what was not synced.
+    pub tears: bool,
 }
 
 /// A generator of its own for one choice of a seed.
@@ -91,13 +94,12 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     EVENTS.into_iter().chain(MISFORTUNES).chain(of_log).chain(points)
 }
 
-/// Points at which a worker can die without a disk under it.
+/// Points at which a worker can die: in its cycle, and while it writes a checkpoint.
 #[must_use]
 pub fn points() -> Vec<Point> {
-    let mut points: Vec<Point> =
-        faults::ALL.iter().copied().filter(|point| point.name().starts_with("worker.")).collect();
-    points.push(faults::CHECKPOINT_BEFORE_WRITE);
-    points
+    let is_of_a_worker =
+        |point: &Point| ["worker.", "checkpoint."].iter().any(|prefix| point.name().starts_with(prefix));
+    faults::ALL.iter().copied().filter(is_of_a_worker).collect()
 }
 
 impl Plan {
@@ -134,6 +136,7 @@ impl Plan {
             seed,
             without: without.clone(),
             forgets: !off.contains("forgetting") && own(seed, "forgets").below(4) == 0,
+            tears: !off.contains("torn_files") && own(seed, "tears").below(4) == 0,
             off,
             units,
             windows: WINDOWS * units.min(drawn) / drawn,

@@ -84,6 +84,11 @@ pub const PROMISES: &[Promise] = &[
         suites: &["simulation, poison"],
     },
     Promise {
+        what: "What the log loses, against its promise, stops whoever needs it and nobody else; nothing is missing once it is put back",
+        goal: "5,000 seeds",
+        suites: &["simulation, losses"],
+    },
+    Promise {
         what: "`kill -9` of the process at any point, embedded log; a day closes in each round",
         goal: "20 kills at each point of each processor",
         suites: &["kills, embedded"],

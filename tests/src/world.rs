@@ -7,10 +7,11 @@
 //! come back, are replaced while they live and wake up as somebody whose place is another's. Virtual time moves by [`STEP_US`] with every step, business time with
 //! it; nothing waits and nothing reads a clock.
 
-use crate::hang::{Gate, GatedLog, Hung, Outcome};
+use crate::hang::{Gate, GatedLog, Hung, Outcome, Where};
 use crate::member::{Keep, Member, POOL, Pairs, Seat};
 use crate::plan::Plan;
 use crate::shared::Shared;
+use crate::torn::Torn;
 use bytes::Bytes;
 #[cfg(feature = "kafka")]
 use ledgerflow::measure::behind::behind;
@@ -26,7 +27,7 @@ use stream::archive::{self, Archive, Archived};
 use stream::embedded::{EmbeddedLog, Options as EmbeddedOptions};
 use stream::log::{FetchLimit, Isolation, Log, LogError, OutRecord, Record, TopicPartition};
 use stream::processor::{Processor, Stop};
-use stream::sim::{Faults, Prng, SimLog, SimSettings};
+use stream::sim::{DiskCounters, Faults, Prng, SimLog, SimSettings};
 use stream::snapshot::{self, Canonical, Owner};
 use stream::store::Label;
 use stream::worker::{MemoryCheckpoints, Now, Progress, WorkerError};
@@ -152,11 +153,11 @@ impl Place {
     /// read now.
     fn replayed(&self, slot: u32, log: &dyn Log) -> Option<(Pairs, Label)> {
         let (again, label) = self.seat.replayed(slot, log)?;
-        let name = self.seat.processor();
-        assert!(
-            Some(&again) == self.seat.canonical(slot).as_ref(),
-            "slot {slot} of {name}: the state is not its replay"
-        );
+        let (name, live) = (self.seat.processor(), self.seat.canonical(slot));
+        if self.seat.is_damaged(slot) {
+            return None;
+        }
+        assert!(Some(&again) == live.as_ref(), "slot {slot} of {name}: the state is not its replay");
         assert!(
             self.seat.loaded(slot, &again) == again,
             "slot {slot} of {name}: the pairs do not give the state"
@@ -244,6 +245,8 @@ pub struct World {
     pub woke_too_late: u64,
     /// Whether a stopped slot is what the test wants to see.
     pub stops_expected: bool,
+    /// Whether the log has lost what it keeps otherwise: nothing is built again from it.
+    pub damaged: bool,
     /// What befalls those that die, drawn with each death.
     deaths: Deaths,
     /// Checkpoints that went back to earlier ones.
@@ -252,6 +255,8 @@ pub struct World {
     pub skewed: u64,
     /// States that were built again from the log in the middle of the traffic.
     pub verified: u64,
+    /// How often rows on a disk were found damaged when all was read.
+    pub scrubbed: u64,
     /// Rounds of snapshots.
     snapshots: u64,
     /// Where records are archived, and the log with that below it.
@@ -267,7 +272,8 @@ impl World {
     #[must_use]
     pub fn simulated(cast: &Cast, seed: u64, faults: Faults, members: usize, business_us: i64) -> Self {
         let settings = SimSettings { faults, ..SimSettings::new(seed, cast.counts()) };
-        Self::on_simulation(cast, settings, &|_| members, business_us)
+        let keep = || Keep::Memory(MemoryCheckpoints::default());
+        Self::on_simulation(cast, settings, &|_| members, &keep, business_us)
     }
 
     /// The pipeline of a plan, on a simulated log.
@@ -285,7 +291,10 @@ impl World {
             faults: plan.faults,
             ..usual
         };
-        let mut world = Self::on_simulation(cast, settings, &|name| plan.members(name), business_us);
+        let keep = || {
+            if plan.tears { Keep::Torn(Torn::default()) } else { Keep::Memory(MemoryCheckpoints::default()) }
+        };
+        let mut world = Self::on_simulation(cast, settings, &|name| plan.members(name), &keep, business_us);
         world.deaths = Deaths {
             lose: plan.has("lost_checkpoints"),
             set_back: plan.has("old_checkpoints"),
@@ -299,10 +308,11 @@ impl World {
         cast: &Cast,
         settings: SimSettings,
         members: &dyn Fn(&str) -> usize,
+        keep: &dyn Fn() -> Keep,
         business_us: i64,
     ) -> Self {
         let seed = settings.seed;
-        let places = cast.seats(members, &|| Keep::Memory(MemoryCheckpoints::default()));
+        let places = cast.seats(members, keep);
         Self::new(Ground::Sim(SimLog::new(settings)), cast, places, seed, business_us)
     }
 
@@ -347,10 +357,12 @@ impl World {
             hung_in_windows: 0,
             woke_too_late: 0,
             stops_expected: false,
+            damaged: false,
             deaths: Deaths::USUAL,
             old_checkpoints: 0,
             skewed: 0,
             verified: 0,
+            scrubbed: 0,
             snapshots: 0,
             archived: None,
             lose_credits: 0,
@@ -442,9 +454,9 @@ impl World {
         let place = &mut self.places[at];
         let log: Arc<dyn Log> = match &self.ground {
             Ground::Sim(log) => {
-                let process = log.process();
-                place.process = Some(process.clone());
                 place.gate = Gate::default();
+                let process = log.process().stopping(Arc::new(place.gate.clone()));
+                place.process = Some(process.clone());
                 let gated = Arc::new(GatedLog::new(Arc::new(process), place.gate.clone()));
                 match &self.archived {
                     Some((archive, _)) => Arc::new(Archived::new(gated, Arc::clone(archive))),
@@ -549,19 +561,20 @@ impl World {
     pub fn hang_one_in_a_window(&mut self, us: i64) {
         let at = self.prng.index(self.places.len());
         if self.places[at].asleep_until_us <= self.elapsed_us {
-            self.hang_in_a_window(at, us);
+            let halfway = self.prng.below(2) == 0;
+            self.hang_in_a_window(at, if halfway { Where::Halfway } else { Where::Before }, us);
         }
     }
 
-    /// A worker takes a step and hangs in it for so long, with everything decided and nothing sent. False if it had
-    /// nothing to commit, or hangs already.
-    pub fn hang_in_a_window(&mut self, at: usize, us: i64) -> bool {
+    /// A worker takes a step and hangs in it for so long, with everything decided and nothing sent, or with its transaction
+    /// open. False if it had nothing to commit, or hangs already.
+    pub fn hang_in_a_window(&mut self, at: usize, place_in_commit: Where, us: i64) -> bool {
         let now = self.now(self.places[at].skew_us);
         let place = &mut self.places[at];
         if place.hung.is_some() {
             return false;
         }
-        match Hung::step(place.seat.split(), &place.gate, now) {
+        match Hung::step(place.seat.split(), &place.gate, place_in_commit, now) {
             Ok(hung) => {
                 self.hung_in_windows += 1;
                 place.hung = Some(hung);
@@ -643,8 +656,7 @@ impl World {
     /// Commits that a simulated log has refused as somebody else's place or generation it is.
     fn refused(&self) -> Option<u64> {
         let Ground::Sim(log) = &self.ground else { return None };
-        let counters = log.counters();
-        Some(counters.commits_fenced + counters.commits_stale)
+        Some(log.counters().refused())
     }
 
     /// Number of records that anybody may see now or, as their transaction is decided, later.
@@ -706,6 +718,7 @@ impl World {
     fn die(&mut self, at: usize) {
         self.restarts += 1;
         self.places[at].die();
+        self.places[at].seat.suffer(&mut self.prng);
         let Deaths { lose, set_back, last_long, skew } = self.deaths;
         if self.prng.below(4) == 0 && lose {
             self.lost_checkpoints += 1;
@@ -728,6 +741,9 @@ impl World {
     /// Builds the state of a slot drawn at random again from the log, up to where it stands, and compares it. What a fault
     /// makes unreadable for now is left.
     pub fn verify_one(&mut self) {
+        if self.damaged {
+            return;
+        }
         let place = &self.places[self.prng.index(self.places.len())];
         let slots = place.seat.slots();
         let Some(slot) = slots.get(self.prng.index(slots.len())).copied() else { return };
@@ -789,6 +805,14 @@ impl World {
     #[must_use]
     pub fn snapshots_used(&self) -> u64 {
         self.places.iter().map(|place| place.seat.snapshots_used()).sum()
+    }
+
+    /// What has befallen the disks.
+    #[must_use]
+    pub fn disks(&self) -> DiskCounters {
+        let mut all = DiskCounters::default();
+        self.places.iter().for_each(|place| all.add(&place.seat.disk()));
+        all
     }
 
     /// Whether somebody hangs or has not been started again.
@@ -863,6 +887,19 @@ impl World {
             last.insert((self.places[at].seat.processor(), at), progress);
         }
         panic!("no rest after {STEPS_MAX} steps: {last:?}");
+    }
+
+    /// Reads all of every state; whoever finds rows damaged on its disk restores them from the log.
+    pub fn scrub(&mut self) {
+        let damaged = |place: &Place| {
+            let slots = place.seat.slots();
+            slots.into_iter().any(|slot| place.seat.canonical(slot).is_some() && place.seat.is_damaged(slot))
+        };
+        while self.places.iter().any(damaged) {
+            self.scrubbed += 1;
+            assert!(self.scrubbed < 100, "rows stay damaged");
+            self.come_to_rest();
+        }
     }
 
     /// Whether every slot has an owner that is at the end of its inputs. A broker that is busy gives records late, and a

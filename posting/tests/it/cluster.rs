@@ -438,7 +438,7 @@ impl Cluster {
         let kept = &mut self.owners[slot as usize].checkpoint;
         let (batch, hash, positions) = (state.journal.sequence, state.journal.hash, Vec::new());
         let label = Label { generation: 0, epoch: 1, batch, hash, positions, changelog_offset: 0 };
-        kept.save(slot, label, Changes::of(state), 0);
+        kept.save(slot, label, Changes::of(state), 0).unwrap();
         kept.closed(slot).into_iter().for_each(|closed| state.adopt(closed));
     }
 

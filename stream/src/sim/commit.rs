@@ -45,8 +45,19 @@ impl Core {
     }
 
     /// Writes records and positions as one transaction, as far as fencing, generation and faults let it.
-    pub(super) fn commit(&mut self, owner: &Owner, transaction: Transaction) -> CommitOutcome {
-        let outcome = self.judged(owner, transaction);
+    /// `begun`: some of them are written already ([`Self::begin_halfway`]).
+    pub(super) fn commit(
+        &mut self,
+        owner: &Owner,
+        transaction: Transaction,
+        begun: Option<TransactionNo>,
+    ) -> CommitOutcome {
+        let (commits, refused) = (self.counters.commits, self.counters.refused());
+        let outcome = self.judged(owner, transaction, begun);
+        if begun.is_some() {
+            self.counters.halfway_committed += u64::from(self.counters.commits > commits);
+            self.counters.halfway_refused += u64::from(self.counters.refused() > refused);
+        }
         let (kind, detail) = match &outcome {
             CommitOutcome::Committed { sequence } => (10, *sequence),
             CommitOutcome::Aborted(_) => (11, 0),
@@ -57,7 +68,34 @@ impl Core {
         outcome
     }
 
-    fn judged(&mut self, owner: &Owner, transaction: Transaction) -> CommitOutcome {
+    /// Writes the first records of a commit and takes them off, if its owner may commit and there is room. Its transaction
+    /// stays open until the rest comes, its time is over, or its epoch.
+    pub(super) fn begin_halfway(
+        &mut self,
+        owner: &Owner,
+        transaction: &mut Transaction,
+    ) -> Option<TransactionNo> {
+        let producer = self.producers.get(&owner.member.transactional_id)?;
+        let is_idle = producer.transaction.is_none_or(|no| self.phase(no) != Phase::Open);
+        let may = producer.epoch == owner.epoch && is_idle && self.alive(owner.process).is_ok();
+        if !may || transaction.records.is_empty() || self.acceptable(transaction).is_err() || self.is_full() {
+            return None;
+        }
+        let no = self.begin(owner, None);
+        let rest = transaction.records.split_off(1 + self.prng.index(transaction.records.len()));
+        let first = std::mem::replace(&mut transaction.records, rest);
+        self.write(first, Some(no));
+        self.leave_open(no);
+        self.counters.halfway += 1;
+        Some(no)
+    }
+
+    fn judged(
+        &mut self,
+        owner: &Owner,
+        transaction: Transaction,
+        begun: Option<TransactionNo>,
+    ) -> CommitOutcome {
         let id = owner.member.transactional_id.as_str();
         if self.alive(owner.process).is_err() {
             return CommitOutcome::Unknown(DEAD.to_owned());
@@ -72,13 +110,14 @@ impl Core {
         if let Err(why) = self.acceptable(&transaction) {
             return CommitOutcome::Aborted(why);
         }
-        if transaction.records.is_empty() && transaction.positions.is_empty() {
+        if transaction.records.is_empty() && transaction.positions.is_empty() && begun.is_none() {
             return CommitOutcome::Committed { sequence: self.sequence };
         }
         if self.is_full() {
+            begun.into_iter().for_each(|no| self.decide(no, false));
             return CommitOutcome::Aborted(FULL.to_owned());
         }
-        let no = self.begin(owner);
+        let no = self.begin(owner, begun);
         if let Some(refused) = self.refused(owner, &transaction) {
             self.write(transaction.records, Some(no));
             self.decide(no, false);
@@ -139,13 +178,13 @@ impl Core {
     }
 
     /// The transaction that the session's records go into: a new one, or the one that an unknown outcome left
-    /// open, exactly as a producer that is not made anew would go on.
-    fn begin(&mut self, owner: &Owner) -> TransactionNo {
+    /// open, exactly as a producer that is not made anew would go on. `begun` is the one in which it stopped halfway.
+    fn begin(&mut self, owner: &Owner, begun: Option<TransactionNo>) -> TransactionNo {
         let id = &owner.member.transactional_id;
         let before = self.producers.get(id).and_then(|producer| producer.transaction);
         if let Some(no) = before {
             if self.phase(no) == Phase::Open {
-                self.counters.reused_after_unknown += 1;
+                self.counters.reused_after_unknown += u64::from(begun != Some(no));
                 return no;
             }
             self.finish(no);

@@ -18,6 +18,12 @@ macro_rules! counters {
                 $(self.$field = self.$field.saturating_add(other.$field);)*
             }
 
+            /// Commits refused as somebody else's place or generation it was.
+            #[must_use]
+            pub const fn refused(&self) -> u64 {
+                self.commits_fenced + self.commits_stale
+            }
+
             /// Names of the counters that are still zero.
             #[must_use]
             pub fn never(&self) -> Vec<&'static str> {
@@ -46,6 +52,9 @@ counters! {
     late_void = "End requests that arrived when their producer had nothing open and did nothing.";
     late_misdirected = "End requests that arrived late and ended a later transaction than their own.";
     reused_after_unknown = "Commits of a session that went on after `Unknown` into the transaction still open.";
+    halfway = "Commits that stopped with some of their records written, while others went on.";
+    halfway_committed = "Of these, those that took effect when they went on.";
+    halfway_refused = "Of these, those that were fenced when they went on, or whose generation had ended.";
     crashes_before_end = "Processes that died inside a commit, before its end.";
     crashes_after_end = "Processes that died inside a commit, after it took effect.";
     crashes_between = "Processes that died between commits.";

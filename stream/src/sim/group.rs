@@ -33,6 +33,8 @@ pub(super) struct Group {
     slots: u32,
     seats: BTreeMap<String, Seat>,
     pub(super) positions: BTreeMap<TopicPartition, Position>,
+    /// Those that have expired.
+    pub(super) expired: BTreeMap<TopicPartition, Position>,
 }
 
 impl Group {

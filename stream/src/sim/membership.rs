@@ -93,7 +93,7 @@ impl Core {
         let Some(group) = self.groups.get_mut(name).filter(|group| !group.positions.is_empty()) else {
             return false;
         };
-        group.positions.clear();
+        group.expired = std::mem::take(&mut group.positions);
         self.counters.positions_expired += 1;
         self.note(23, 0);
         true

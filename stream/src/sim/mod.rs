@@ -9,13 +9,14 @@
 //! only by time-out, end requests that arrive late, decided transactions whose markers are still under way,
 //! unknown outcomes of both kinds, fencing, generations that end, members that fall silent, positions that
 //! expire, low watermarks that move up, records that vanish, slow partitions, short reads, a log that is away, wall
-//! clocks that jump, and processes that die before, in and after a commit.
+//! clocks that jump, and processes that die before, in and after a commit, or stop in the middle of one and go on later.
 //!
 //! A process is a [`SimLog::process`] handle: when it dies, every call through it fails from then on, so that
 //! the driver may drop the dead worker without its last calls reaching the log.
 
 mod commit;
 mod counters;
+mod disk;
 mod group;
 mod membership;
 mod partition;
@@ -28,6 +29,7 @@ mod transaction;
 mod tests;
 
 pub use counters::SimCounters;
+pub use disk::{DiskCounters, SimDisk};
 pub use prng::Prng;
 pub use settings::{CommitFault, Faults, SimSettings};
 
@@ -39,14 +41,24 @@ use crate::mutex::lock;
 use commit::Owner;
 use schemas::topics::Topic;
 use state::Core;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+
+/// Where the commits of a process stop halfway, if whoever drives the simulation wants them to.
+pub trait Halfway: fmt::Debug + Send + Sync {
+    /// Whether the next commit shall.
+    fn is_wanted(&self) -> bool;
+    /// It has written some of its records, and its transaction is open. It goes on when this returns.
+    fn stop(&self);
+}
 
 /// A handle on a simulated log. Clones share log and process.
 #[derive(Debug, Clone)]
 pub struct SimLog {
     core: Arc<Mutex<Core>>,
     process: u64,
+    halfway: Option<Arc<dyn Halfway>>,
 }
 
 /// What the driver of a simulation may do. None of it is subject to faults.
@@ -54,14 +66,20 @@ impl SimLog {
     /// An empty log. This handle belongs to no process: only its sessions can die, each alone.
     #[must_use]
     pub fn new(settings: SimSettings) -> Self {
-        Self { core: Arc::new(Mutex::new(Core::new(settings))), process: 0 }
+        Self { core: Arc::new(Mutex::new(Core::new(settings))), process: 0, halfway: None }
     }
 
     /// A handle for a new process on the same log.
     #[must_use]
     pub fn process(&self) -> Self {
         let process = self.core().new_process();
-        Self { core: Arc::clone(&self.core), process }
+        Self { core: Arc::clone(&self.core), process, halfway: None }
+    }
+
+    /// The same handle, whose commits may stop halfway.
+    #[must_use]
+    pub fn stopping(self, halfway: Arc<dyn Halfway>) -> Self {
+        Self { halfway: Some(halfway), ..self }
     }
 
     /// Whether this handle's process has died.
@@ -147,6 +165,18 @@ impl SimLog {
     #[must_use]
     pub fn lose(&self, at: TopicPartition, offset: Offset) -> bool {
         self.core().lose(at, offset)
+    }
+
+    /// The position that a group has committed of a partition, whatever is under way.
+    #[must_use]
+    pub fn committed_at(&self, group: &str, at: TopicPartition) -> Option<Offset> {
+        self.core().groups.get(group)?.positions.get(&at).map(|position| position.offset)
+    }
+
+    /// What was truncated, was lost or has expired is there again, as from a backup. Positions that were committed since
+    /// then stay.
+    pub fn put_back(&self) {
+        self.core().put_back();
     }
 
     /// What [`Log::check_retention`] finds wrong with a topic; `None` = nothing.
@@ -377,8 +407,13 @@ impl Session for SimSession {
         self.log.core().assignment(&self.owner)
     }
 
-    fn commit(&mut self, transaction: Transaction) -> CommitOutcome {
-        self.log.core().commit(&self.owner, transaction)
+    fn commit(&mut self, mut transaction: Transaction) -> CommitOutcome {
+        let halfway = self.log.halfway.as_ref().filter(|halfway| halfway.is_wanted());
+        let begun = halfway.and_then(|halfway| {
+            let begun = self.log.core().begin_halfway(&self.owner, &mut transaction);
+            begun.inspect(|_| halfway.stop())
+        });
+        self.log.core().commit(&self.owner, transaction, begun)
     }
 }
 

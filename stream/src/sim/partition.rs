@@ -4,7 +4,7 @@
 //! the writes; a transaction holds the last stable offset at its first record until its marker is written.
 
 use crate::log::{Isolation, Offset, Record, Watermarks};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Number of a transaction, over all producers.
 pub(super) type TransactionNo = u32;
@@ -30,6 +30,8 @@ struct Stall {
 pub(super) struct Partition {
     low: Offset,
     slots: VecDeque<Slot>,
+    /// What was truncated or lost, by offset.
+    gone: BTreeMap<Offset, Slot>,
     /// Transactions without a marker here, with their first offset.
     holds: Vec<(TransactionNo, Offset)>,
     stall: Option<Stall>,
@@ -126,7 +128,8 @@ impl Partition {
     pub(super) fn truncate(&mut self, low: Offset) -> bool {
         let low = low.min(self.stable());
         let dropped = usize::try_from(low.saturating_sub(self.low)).unwrap_or(0);
-        self.slots.drain(..dropped.min(self.slots.len()));
+        let dropped_slots = self.slots.drain(..dropped.min(self.slots.len()));
+        self.gone.extend((self.low..).zip(dropped_slots));
         self.low = self.low.max(low);
         dropped > 0
     }
@@ -138,10 +141,24 @@ impl Partition {
         let stable = offset < self.stable();
         match at.and_then(|at| self.slots.get_mut(at)) {
             Some(slot @ Slot::Record { .. }) if stable => {
-                *slot = Slot::Marker;
+                self.gone.insert(offset, std::mem::replace(slot, Slot::Marker));
                 true
             }
             _ => false,
+        }
+    }
+
+    /// What was truncated or lost is there again.
+    pub(super) fn put_back(&mut self) {
+        while let Some(slot) = self.low.checked_sub(1).and_then(|before| self.gone.remove(&before)) {
+            self.slots.push_front(slot);
+            self.low -= 1;
+        }
+        for (offset, lost) in std::mem::take(&mut self.gone) {
+            let at = usize::try_from(offset.saturating_sub(self.low)).ok();
+            if let Some(slot) = at.and_then(|at| self.slots.get_mut(at)) {
+                *slot = lost;
+            }
         }
     }
 

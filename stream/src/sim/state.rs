@@ -248,6 +248,17 @@ impl Core {
         lost
     }
 
+    /// What was lost, truncated or has expired is there again; positions that were committed since then stay.
+    pub(super) fn put_back(&mut self) {
+        self.partitions.iter_mut().flatten().for_each(super::partition::Partition::put_back);
+        for group in self.groups.values_mut() {
+            for (at, position) in std::mem::take(&mut group.expired) {
+                group.positions.entry(at).or_insert(position);
+            }
+        }
+        self.note(5, 0);
+    }
+
     /// Moves the low watermark up.
     pub(super) fn truncate(&mut self, at: TopicPartition, low: Offset) -> Result<(), LogError> {
         self.partition(at)?;

@@ -1,11 +1,14 @@
 //! What the worker needs of a checkpoint store: one on disk for processes, one in memory for the simulation.
 
+use crate::faults::Crash;
+use crate::files::{Files, SystemFiles};
 use crate::log::Log;
 use crate::mutex;
 use crate::processor::SlotState;
+use crate::sim::SimDisk;
 use crate::store::runs::{self, ClosedRuns, RowKey, Run, Settled, Source};
 use crate::store::{CheckpointThread, DirtyPairs, Job, Label, NotTaken, Options, Store, StoreError, lock};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -24,7 +27,10 @@ pub trait Checkpoints: Send {
     fn ready(&mut self, slot: u32) -> bool;
     /// Takes what has changed since the last call (everything after [`Checkpoints::discard`]). It may count
     /// only once write-ahead sequence `sequence` is durable.
-    fn save(&mut self, slot: u32, label: Label, changes: Changes, sequence: u64);
+    ///
+    /// # Errors
+    /// A fault point has crashed this thread.
+    fn save(&mut self, slot: u32, label: Label, changes: Changes, sequence: u64) -> Result<(), Crash>;
     /// The closed runs of a slot, as a checkpoint that counts has them, if they have changed since the last call.
     fn closed(&mut self, slot: u32) -> Option<ClosedRuns>;
     /// Forgets a slot's checkpoint.
@@ -61,22 +67,30 @@ impl Changes {
     }
 }
 
-/// Checkpoints in a directory, one folder a slot, written by a thread of their own.
+/// Checkpoints in a directory, one folder a slot, written by a thread of their own; in a simulation by the worker's.
 pub struct DiskCheckpoints {
     dir: PathBuf,
     processor: &'static str,
     log: Arc<dyn Log>,
+    files: Arc<dyn Files>,
+    options: Options,
     stores: BTreeMap<u32, Option<Store>>,
     /// Of the slots whose stores are open.
     locks: BTreeMap<u32, File>,
+    /// None in a simulation, and where the system gives none.
     thread: Option<CheckpointThread>,
     closed: BTreeMap<u32, ClosedRuns>,
+    /// Slots whose checkpoint is no good and could not be removed: it is not looked at again.
+    doubtful: BTreeSet<u32>,
+    crashed: Option<Crash>,
 }
 
 /// How long a slot's new owner waits for the one before to let its checkpoints go.
 const RELEASE_WAIT: Duration = Duration::from_secs(2);
 /// Between two tries.
 const RELEASE_TRY: Duration = Duration::from_millis(5);
+/// Bytes of deltas that are worth a new base in a simulation, whose histories are short.
+const MERGE_SOON: u64 = 400;
 /// How long a checkpoint waits for the log's sync.
 const DURABLE_WAIT: Duration = Duration::from_secs(60);
 
@@ -99,16 +113,31 @@ impl DiskCheckpoints {
     /// # Errors
     /// The system gives no thread.
     pub fn open(dir: &Path, processor: &'static str, log: Arc<dyn Log>) -> std::io::Result<Self> {
-        let thread = Some(CheckpointThread::spawn(processor)?);
-        Ok(Self {
+        let thread = CheckpointThread::spawn(processor)?;
+        Ok(Self { thread: Some(thread), ..Self::with(dir, processor, log, Arc::new(SystemFiles)) })
+    }
+
+    /// The same on a simulated disk. Each is written before [`Checkpoints::save`] returns, and files are merged soon.
+    #[must_use]
+    pub fn simulated(disk: &SimDisk, processor: &'static str, log: Arc<dyn Log>) -> Self {
+        let options = Options { merge_bytes_min: MERGE_SOON, ..Options::default() };
+        Self { options, ..Self::with(disk.dir(), processor, log, Arc::new(disk.clone())) }
+    }
+
+    fn with(dir: &Path, processor: &'static str, log: Arc<dyn Log>, files: Arc<dyn Files>) -> Self {
+        Self {
             dir: dir.join(processor),
             processor,
             log,
+            files,
+            options: Options::default(),
             stores: BTreeMap::new(),
             locks: BTreeMap::new(),
-            thread,
+            thread: None,
             closed: BTreeMap::new(),
-        })
+            doubtful: BTreeSet::new(),
+            crashed: None,
+        }
     }
 
     fn store(&mut self, slot: u32) -> Option<&mut Store> {
@@ -121,13 +150,16 @@ impl DiskCheckpoints {
         if !self.stores.contains_key(&slot) {
             let dir = self.dir.join(format!("{slot:03}"));
             match lock_within(&dir, wait) {
-                Ok(Some(lock)) => match Store::open(&dir, self.processor, slot, Options::default()) {
-                    Ok(store) => {
-                        self.stores.insert(slot, Some(store));
-                        self.locks.insert(slot, lock);
+                Ok(Some(lock)) => {
+                    let files = Arc::clone(&self.files);
+                    match Store::open_with(&dir, (self.processor, slot), self.options, files) {
+                        Ok(store) => {
+                            self.stores.insert(slot, Some(store));
+                            self.locks.insert(slot, lock);
+                        }
+                        Err(error) => self.warn(slot, &error),
                     }
-                    Err(error) => self.warn(slot, &error),
-                },
+                }
                 Ok(None) => {
                     tracing::warn!(processor = self.processor, slot, "another worker has its checkpoints");
                 }
@@ -151,6 +183,7 @@ impl DiskCheckpoints {
         let slot = report.store.slot();
         match report.result {
             Ok(written) => drop(written.closed.map(|closed| self.closed.insert(slot, closed))),
+            Err(StoreError::Crash(crash)) => self.crashed = Some(crash),
             Err(error) => self.warn(slot, &error),
         }
         self.stores.insert(slot, Some(report.store));
@@ -159,6 +192,12 @@ impl DiskCheckpoints {
 
 impl Checkpoints for DiskCheckpoints {
     fn latest(&mut self, slot: u32) -> Option<Label> {
+        if self.doubtful.contains(&slot) {
+            self.discard(slot);
+            if self.doubtful.contains(&slot) {
+                return None;
+            }
+        }
         match self.store_within(slot, RELEASE_WAIT)?.latest() {
             Ok(label) => label,
             Err(error) => {
@@ -187,7 +226,7 @@ impl Checkpoints for DiskCheckpoints {
         self.closed.remove(&slot)
     }
 
-    fn save(&mut self, slot: u32, label: Label, changes: Changes, sequence: u64) {
+    fn save(&mut self, slot: u32, label: Label, changes: Changes, sequence: u64) -> Result<(), Crash> {
         self.collect();
         let Some(store) = self.stores.get_mut(&slot).and_then(Option::take) else {
             tracing::error!(
@@ -195,25 +234,35 @@ impl Checkpoints for DiskCheckpoints {
                 slot,
                 "a checkpoint came while the last one is written"
             );
-            return;
+            return Ok(());
         };
         let log = Arc::clone(&self.log);
         let wait_durable =
             Box::new(move || log.wait_durable(sequence, DURABLE_WAIT).map_err(|e| e.to_string()));
         let Changes { pairs, settled } = changes;
         let job = Job { store, label, pairs, settled, wait_durable };
-        let given_back = match self.thread.as_ref().map(|thread| thread.submit(job)) {
-            Some(Ok(())) | None => return,
-            Some(Err(NotTaken::Busy(job) | NotTaken::Gone(job))) => job,
+        let given_back = match &self.thread {
+            None => Box::new(job),
+            Some(thread) => match thread.submit(job) {
+                Ok(()) => return Ok(()),
+                Err(NotTaken::Busy(job) | NotTaken::Gone(job)) => job,
+            },
         };
         // The thread is behind: write here. A slow window is better than lost pairs.
         let report = given_back.run();
         self.take_back(report);
+        self.crashed.take().map_or(Ok(()), Err)
     }
 
     fn discard(&mut self, slot: u32) {
-        if let Some(Err(error)) = self.store(slot).map(Store::clear) {
-            self.warn(slot, &error);
+        match self.store(slot).map(Store::clear) {
+            Some(Ok(())) => drop(self.doubtful.remove(&slot)),
+            Some(Err(error)) => {
+                self.warn(slot, &error);
+                self.doubtful.insert(slot);
+            }
+            // Nobody else may read it before its owner does.
+            None => drop(self.doubtful.insert(slot)),
         }
     }
 
@@ -225,6 +274,7 @@ impl Checkpoints for DiskCheckpoints {
         self.stores.remove(&slot);
         self.locks.remove(&slot);
         self.closed.remove(&slot);
+        self.doubtful.remove(&slot);
     }
 
     fn finish(&mut self) {
@@ -354,7 +404,7 @@ impl Checkpoints for MemoryCheckpoints {
         Some(kept.closed.clone())
     }
 
-    fn save(&mut self, slot: u32, label: Label, changes: Changes, _sequence: u64) {
+    fn save(&mut self, slot: u32, label: Label, changes: Changes, _sequence: u64) -> Result<(), Crash> {
         let mut all = self.lock();
         let kept = all.entry(slot).or_insert_with(|| Kept {
             label: label.clone(),
@@ -375,6 +425,7 @@ impl Checkpoints for MemoryCheckpoints {
             tracing::error!(slot, why, "no checkpoint");
             kept.lost = true;
         }
+        Ok(())
     }
 
     fn discard(&mut self, slot: u32) {

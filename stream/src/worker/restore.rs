@@ -18,6 +18,7 @@ use crate::processor::{Assigned, Changelog, Input, Processor, SlotState, Stop};
 use crate::snapshot::{self, Owner};
 use crate::store::Label;
 use schemas::batch::{self, Hash};
+use schemas::topics::Partitioning;
 
 /// Result of restoring one slot.
 enum Restored<S> {
@@ -143,7 +144,13 @@ impl<P: Processor> Worker<P> {
             let live = run.slots.values().filter(|slot| slot.stopped.is_none());
             let start: Vec<_> =
                 live.flat_map(|slot| slot.inputs.iter().map(|input| (input.at, input.position))).collect();
-            run.reader = Some(self.log.reader(&start, Isolation::Committed)?);
+            run.reader = match self.log.reader(&start, Isolation::Committed) {
+                // It was there when the slot's place was judged.
+                Err(LogError::OutOfRange { at, .. }) if run.slots.remove(&at.partition).is_some() => {
+                    return Ok(Progress::Waiting(format!("{at}: what was to be read has gone meanwhile")));
+                }
+                made => Some(made?),
+            };
         }
         run.kept.clear();
         run.restored = true;
@@ -258,7 +265,8 @@ impl<P: Processor> Worker<P> {
         Ok(judge_committed(slot, at, held).map_err(Restored::Stopped))
     }
 
-    /// Holds committed positions against what the inputs hold. Where none is committed, the beginning is the position.
+    /// Holds committed positions against what the inputs hold. Where none is committed, the beginning is the position: of what
+    /// comes from outside as much as is there, of everything else all that was ever written.
     fn place(
         &self,
         slot: u32,
@@ -268,6 +276,10 @@ impl<P: Processor> Worker<P> {
         for (at, position) in at.iter().zip(&mut committed.positions) {
             if committed.metadata.is_none() {
                 *position = self.log.watermarks(*at, Isolation::Committed)?.low;
+                if *position > 0 && at.topic.partitioning() != Partitioning::Free && !self.options.observing {
+                    let why = "the slot has read nothing yet, and what came before is gone";
+                    return Ok(Some(Stop::at(slot, *at, *position, why.to_owned())));
+                }
             } else if let Some(stop) = self.in_range(slot, *at, *position)? {
                 return Ok(Some(stop));
             }
@@ -521,7 +533,7 @@ impl<P: Processor> Worker<P> {
             self.checkpoints.discard(slot);
         }
         // The worker that had the slot before may have written some of it a moment ago.
-        self.checkpoints.save(slot, label, changes, self.log.written());
+        self.checkpoints.save(slot, label, changes, self.log.written())?;
         Ok(true)
     }
 

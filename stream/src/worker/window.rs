@@ -6,7 +6,7 @@ use crate::faults;
 use crate::log::{
     CommitOutcome, FetchLimit, Isolation, LogError, Offset, Position, TopicPartition, Transaction,
 };
-use crate::processor::{Changelog, Decision, InputRecords, Processor, SlotState, Window};
+use crate::processor::{Changelog, Decision, InputRecords, Processor, SlotState, Stop, Window};
 use crate::throttle::Took;
 use std::time::Duration;
 
@@ -114,6 +114,13 @@ impl<P: Processor> Worker<P> {
         let fetches = match reader.poll(FetchLimit { records: room, bytes: self.options.poll_bytes, wait }) {
             // What is buffered can still be worked off.
             Err(LogError::Retriable(_)) => return Ok(()),
+            // A slot has inputs of its own number: it would step over what is gone, and the others go on.
+            Err(LogError::OutOfRange { at, offset, low, high }) if run.slots.contains_key(&at.partition) => {
+                let why = format!("what is read next is gone, the log holds {low} to {high}");
+                let stop = Stop::at(at.partition, at, offset, why);
+                run.slots.get_mut(&at.partition).into_iter().for_each(|slot| self.stop(slot, stop.clone()));
+                return Ok(());
+            }
             other => other?,
         };
         for input in run.slots.values_mut().flat_map(|slot| &mut slot.inputs) {
@@ -180,15 +187,18 @@ impl<P: Processor> Worker<P> {
                     bytes += decision.records.iter().map(|record| record.value.len()).sum::<usize>();
                     all.push(Decided { slot: *slot, decision, positions });
                 }
-                Err(stop) => {
-                    let name = self.processor.name();
-                    tracing::error!(processor = name, slot, at = stop.at, why = stop.why, "slot stopped");
-                    run.inputs.iter_mut().for_each(|input| input.buffer.clear());
-                    run.stopped = Some(stop);
-                }
+                Err(stop) => self.stop(run, stop),
             }
         }
         Ok(all)
+    }
+
+    /// A slot goes no further. What it has read and not worked off is read again by whoever starts it anew.
+    fn stop(&self, slot: &mut SlotRun<P::Slot>, stop: Stop) {
+        let name = self.processor.name();
+        tracing::error!(processor = name, slot = stop.slot, at = stop.at, why = stop.why, "slot stopped");
+        slot.inputs.iter_mut().for_each(|input| input.buffer.clear());
+        slot.stopped = Some(stop);
     }
 
     fn transaction(&self, run: &Run<P>, decided: &mut [Decided<P::Change>]) -> Transaction {
@@ -309,7 +319,7 @@ impl<P: Processor> Worker<P> {
             self.checkpoints.discard(number);
         }
         slot.full_checkpoint = false;
-        self.checkpoints.save(number, label, changes, slot.sequence);
+        self.checkpoints.save(number, label, changes, slot.sequence)?;
         Ok(())
     }
 

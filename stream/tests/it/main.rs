@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod copies;
 mod exactly_once;
+mod failing_disk;
 mod ground;
 mod hand_over;
 mod look_back;

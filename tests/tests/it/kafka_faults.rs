@@ -7,6 +7,7 @@ use ledgerflow_tests::bill::source;
 use ledgerflow_tests::broker::Broker;
 use ledgerflow_tests::events::Event;
 use ledgerflow_tests::forty_five::{self, MORNING};
+use ledgerflow_tests::hang::Where;
 use ledgerflow_tests::member::POOL;
 use ledgerflow_tests::proof::Proof;
 use ledgerflow_tests::proxy::{
@@ -152,7 +153,7 @@ fn everybody_hangs(broker: &Broker) -> u64 {
                 send(world, chunks.next().unwrap_or_default());
             }
             steps += 1;
-            world.hang_in_a_window(*at, i64::MAX / 2)
+            world.hang_in_a_window(*at, Where::Before, i64::MAX / 2)
         });
     }
     for at in &hanging {

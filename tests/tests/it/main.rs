@@ -21,6 +21,7 @@ mod kafka_log;
 mod kafka_pipeline;
 #[cfg(feature = "kafka")]
 mod kafka_rights;
+mod losses;
 mod main_job;
 #[cfg(feature = "kafka")]
 mod observability;

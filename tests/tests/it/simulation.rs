@@ -3,11 +3,13 @@
 //! `SEEDS` many are run (2,000), from `SEED` on (0). What a seed does is its plan ([`ledgerflow_tests::plan`]). A failed
 //! seed is made smaller and prints the line that runs it again; the same line does the same again.
 
+use crate::losses::{Found, Loss};
 use crate::poison::Poison;
 use audit::AuditLimit;
 use ingest::principals::Writers;
 use ledgerflow::runtime::Setup;
 use ledgerflow_tests::books::{self, Books};
+use ledgerflow_tests::hang::Where;
 use ledgerflow_tests::history::{Arrival, CUT_OVER, History, OWN_ACCOUNTS, OWN_RULE};
 use ledgerflow_tests::operator::Operator;
 use ledgerflow_tests::plan::{self, Plan};
@@ -24,7 +26,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use stream::faults::{self, Armed};
 use stream::log::OutRecord;
-use stream::sim::{CommitFault, Faults, Prng, SimCounters};
+use stream::sim::{CommitFault, DiskCounters, Faults, Prng, SimCounters};
 
 const SEEDS_DEFAULT: u64 = 2_000;
 /// So many show everything that must be shown.
@@ -36,7 +38,10 @@ const COUNTS: PartitionCounts = PartitionCounts { events: 2, internal: 3 };
 /// What the seeds showed, together.
 #[derive(Default)]
 pub struct Shown {
-    log: SimCounters,
+    pub log: SimCounters,
+    disks: DiskCounters,
+    /// How often rows on a disk were found damaged at rest.
+    scrubbed: u64,
     crashes: Crashed,
     /// Fewest windows that a seed committed under its faults, and all of them.
     fewest_windows: Option<u64>,
@@ -57,11 +62,15 @@ pub struct Shown {
     outcomes: BTreeMap<String, u64>,
     with_others: BTreeMap<String, u64>,
     cases: BTreeMap<&'static str, u64>,
+    /// What was lost, how often, and how often a slot stopped for it.
+    pub losses: BTreeMap<&'static str, [u64; 2]>,
 }
 
 impl Shown {
     fn add(&mut self, other: &Self) {
         self.log.add(&other.log);
+        self.disks.add(&other.disks);
+        self.scrubbed += other.scrubbed;
         self.restarts += other.restarts;
         let fewest = self.fewest_windows.into_iter().chain(other.fewest_windows).min();
         self.fewest_windows = fewest;
@@ -83,6 +92,10 @@ impl Shown {
             .with_others
             .iter()
             .for_each(|(name, n)| *self.with_others.entry(name.clone()).or_default() += n);
+        for (what, [times, stops]) in &other.losses {
+            let of = self.losses.entry(what).or_default();
+            *of = [of[0] + times, of[1] + stops];
+        }
         other.cases.iter().for_each(|(name, n)| *self.cases.entry(name).or_default() += n);
     }
 }
@@ -126,8 +139,15 @@ fn arm(plan: &Plan, crashes: &Crashes) -> Armed {
     let chosen: Vec<_> = plan::points().into_iter().filter(|point| plan.has(point.name())).collect();
     let (mut prng, crashes) = (plan.own("crashes"), Rc::clone(crashes));
     faults::arm_thread(move |point, processor| {
-        let seldom = [faults::CHECKPOINT_BEFORE_WRITE, faults::WORKER_AFTER_JOIN].contains(&point);
-        let fires = chosen.contains(&point) && prng.chance(if seldom { 60 } else { 4 });
+        let seldom = point.name().starts_with("checkpoint.") || point == faults::WORKER_AFTER_JOIN;
+        let one_in_a_thousand = match point {
+            faults::CHECKPOINT_AFTER_DATA
+            | faults::CHECKPOINT_BEFORE_RENAME
+            | faults::CHECKPOINT_AFTER_MANIFEST => 10,
+            _ if seldom => 60,
+            _ => 4,
+        };
+        let fires = chosen.contains(&point) && prng.chance(one_in_a_thousand);
         if fires {
             let known = plan::PROCESSORS.iter().find(|known| **known == processor).unwrap();
             *crashes.borrow_mut().entry((known, point.name())).or_default() += 1;
@@ -176,12 +196,14 @@ pub struct Harm {
     pub lose_credits: u64,
     /// A record that nobody can read, in the middle of the traffic.
     pub poison: bool,
+    /// Something that the log promises to keep is lost in the middle of the traffic.
+    pub loss: bool,
 }
 
 /// Runs a plan up to its rest: traffic with faults, the day's end, everything worked off. Returns the windows that were
-/// committed under faults too.
-fn run(casts: &Casts, plan: &Plan, crashes: &Crashes, harm: Harm) -> (World, History, u64) {
-    let Harm { lose_credits, poison } = harm;
+/// committed under faults too, and what came of a loss.
+fn run(casts: &Casts, plan: &Plan, crashes: &Crashes, harm: Harm) -> (World, History, u64, Option<Found>) {
+    let Harm { lose_credits, poison, loss } = harm;
     let mut prng = plan.own("run");
     let cut_over = parse_instant(CUT_OVER).unwrap();
     let begins = cut_over - 1_000_000 - prng.below(5_000_000) as i64;
@@ -189,11 +211,14 @@ fn run(casts: &Casts, plan: &Plan, crashes: &Crashes, harm: Harm) -> (World, His
     let history = History::new(plan);
     let armed = arm(plan, crashes);
     let mut bill: Vec<OutRecord> = Vec::new();
-    let mut poisoned = None;
+    let (mut poisoned, mut lost) = (None, None);
     let mut operator = Operator::new(plan);
     for (number, arrival) in history.arrivals.iter().enumerate() {
         if poison && number == history.arrivals.len() / 3 {
             poisoned = Some(Poison::put(&mut world, &mut plan.own("poison")));
+        }
+        if loss && number >= history.arrivals.len() / 3 && lost.is_none() {
+            lost = Loss::cause(&mut world, &mut plan.own("loss"));
         }
         // What is sent after the day's end shows what is missing before. Clocks differ by 600 ms, and nothing may come after
         // the marker of a day.
@@ -236,14 +261,16 @@ fn run(casts: &Casts, plan: &Plan, crashes: &Crashes, harm: Harm) -> (World, His
         poison.is_taken_out(&mut world);
         world.run_for(40_000_000);
     }
+    let lost = lost.map(|loss| loss.is_put_back(&mut world));
     if plan.forgets && operator.judge_all(&mut world) > 0 {
         world.run_for(12_000_000);
     }
-    (world, history, windows)
+    (world, history, windows, lost)
 }
 
 /// Holds a world at rest against everything that must be.
 fn check(world: &mut World, history: &History) -> Shown {
+    world.scrub();
     let limit = AuditLimit { quiesced: true, ..AuditLimit::default() };
     let report = audit::audit(world.log(), world.counts(), limit).unwrap();
     let wrong: Vec<_> = report.wrong().collect();
@@ -264,6 +291,8 @@ fn check(world: &mut World, history: &History) -> Shown {
     world.verify_all();
     let mut shown = Shown {
         log: world.sim().counters(),
+        disks: world.disks(),
+        scrubbed: world.scrubbed,
         restarts: world.restarts,
         old_checkpoints: world.old_checkpoints,
         skewed: world.skewed,
@@ -288,8 +317,12 @@ fn check(world: &mut World, history: &History) -> Shown {
 
 fn one(casts: &Casts, plan: &Plan, harm: Harm) -> Shown {
     let crashes = Crashes::default();
-    let (mut world, history, windows) = run(casts, plan, &crashes, harm);
-    let mut shown = check(&mut world, &history);
+    let (mut world, history, windows, lost) = run(casts, plan, &crashes, harm);
+    let mended = lost.as_ref().is_none_or(|found| found.mended);
+    // Where somebody cannot go on, there is nothing more to be seen.
+    let stuck = Shown { log: world.sim().counters(), restarts: world.restarts, ..Shown::default() };
+    let mut shown = if mended { check(&mut world, &history) } else { stuck };
+    shown.losses.extend(lost.map(|found| (found.what, [1, u64::from(found.stopped)])));
     shown.crashes = crashes.take();
     (shown.windows, shown.fewest_windows) = (windows, Some(windows));
     shown
@@ -360,8 +393,8 @@ pub fn run_all(seeds: std::ops::Range<u64>, harm: Harm, test: &str) -> (Shown, F
     (shown, failed.into_iter().enumerate().map(smaller).collect())
 }
 
-/// What no run of the whole pipeline shows. Four lose what the log promises to keep: slots stop. The others need what
-/// a worker never does: go on with a session after an unknown outcome.
+/// What no run of this suite shows. Four lose what the log promises to keep: `losses` has these. The others need what a
+/// worker never does: go on with a session after an unknown outcome.
 const NOT_HERE: [&str; 7] = [
     "positions_expired",
     "truncations",
@@ -441,13 +474,14 @@ fn told(shown: &Shown) -> String {
         "{windows} windows under faults, {} at least; {restarts} restarts, {lost_checkpoints} without checkpoints, \
          {old_checkpoints} with earlier ones, {skewed} with another clock; {fenced} fenced, {hung_in_windows} hung in \
          windows, {woke_too_late} woke up too late\ncrashes of {:?}: {}\noutcomes {:?}\ncases {:?}\n\
-         decided with other partitions {:?}\nlog {:?}",
+         decided with other partitions {:?}\ndisks {:?}\nlog {:?}",
         fewest_windows.unwrap_or(0),
         plan::PROCESSORS,
         of_points.collect::<Vec<_>>().join(", "),
         shown.outcomes,
         shown.cases,
         shown.with_others,
+        shown.disks.each(),
         shown.log.each()
     )
 }
@@ -464,6 +498,7 @@ fn everything_was_shown(shown: &Shown, count: u64) {
     assert!(never.is_empty(), "never shown: {never:?}");
     let happened = [
         ("fenced", shown.fenced),
+        ("found rows damaged on its disk", shown.scrubbed),
         ("lost its checkpoints", shown.lost_checkpoints),
         ("went back to earlier checkpoints", shown.old_checkpoints),
         ("had another clock", shown.skewed),
@@ -476,6 +511,9 @@ fn everything_was_shown(shown: &Shown, count: u64) {
     ];
     for (what, times) in happened {
         assert!(times > 0, "nobody {what}");
+    }
+    for (what, times) in shown.disks.each() {
+        assert!(times > 0, "{what}: never");
     }
     for (point, name) in
         plan::points().into_iter().flat_map(|point| plan::PROCESSORS.map(|name| (point, name)))
@@ -516,7 +554,7 @@ fn a_seed_does_the_same_again() {
     let casts = casts();
     for seed in [2, 5, 9] {
         let digest = || {
-            let (mut world, history, _) =
+            let (mut world, history, ..) =
                 run(&casts, &Plan::draw(seed, &BTreeSet::new(), None), &Crashes::default(), Harm::default());
             check(&mut world, &history);
             (world.sim().digest(), world.restarts)
@@ -544,7 +582,21 @@ fn a_failing_seed_is_made_smaller() {
 /// goes on with them; then it wakes up, commits, and is refused.
 #[test]
 fn slots_move_in_the_middle_of_windows_fifty_times() {
-    const MOVES: u64 = 50;
+    let counters = slots_move(Where::Before);
+    assert_eq!(counters.commits_stale, MOVES);
+}
+
+/// The same with some of the records of a commit written: whoever takes the slots ends the transaction that was left open,
+/// and nothing of it is ever seen.
+#[test]
+fn slots_move_while_their_transactions_are_open_fifty_times() {
+    let counters = slots_move(Where::Halfway);
+    assert_eq!((counters.halfway, counters.halfway_refused, counters.halfway_committed), (MOVES, MOVES, 0));
+}
+
+const MOVES: u64 = 50;
+
+fn slots_move(place_in_commit: Where) -> SimCounters {
     let cut_over = parse_instant(CUT_OVER).unwrap();
     let mut world = World::simulated(&casts()[0], 1, Faults::NONE, 2, cut_over - 30_000_000);
     let history = History::new(&Plan::draw(1, &BTreeSet::new(), Some(100)));
@@ -552,13 +604,17 @@ fn slots_move_in_the_middle_of_windows_fifty_times() {
     let mut at = 0;
     while world.woke_too_late < MOVES {
         at = (at + 1) % world.workers();
+        // The others have commits without a record.
+        while place_in_commit == Where::Halfway && !["ingest", "posting"].contains(&world.processor(at)) {
+            at = (at + 1) % world.workers();
+        }
         for arrival in arrivals.by_ref().take(2) {
             arrive(&mut world, arrival);
         }
         // Some have nothing to do but to pass on the time, once a minute.
         let hangs = (0..100_000).any(|_| {
             world.step();
-            world.hang_in_a_window(at, 3_000_000)
+            world.hang_in_a_window(at, place_in_commit, 3_000_000)
         });
         assert!(hangs, "worker {at} has nothing to commit");
         let woken = world.woke_too_late;
@@ -573,8 +629,9 @@ fn slots_move_in_the_middle_of_windows_fifty_times() {
     // What waits for an event that never comes does so for 10 seconds.
     world.run_for(12_000_000);
     assert_eq!(world.hung_in_windows, MOVES);
-    assert_eq!(world.sim().counters().commits_stale, MOVES);
+    let counters = world.sim().counters();
     check(&mut world, &history);
+    counters
 }
 
 fn arrive(world: &mut World, arrival: Arrival) {
@@ -590,7 +647,7 @@ fn arrive(world: &mut World, arrival: Arrival) {
 fn slots_whose_positions_are_lost_stop() {
     let casts = casts();
     let quiet = plan::names().filter(|name| !plan::EVENTS.contains(name)).map(str::to_owned).collect();
-    let (mut world, _, _) =
+    let (mut world, ..) =
         run(&casts, &Plan::draw(1, &quiet, Some(150)), &Crashes::default(), Harm::default());
     world.stops_expected = true;
     for (number, name) in (1..).zip(plan::PROCESSORS) {
