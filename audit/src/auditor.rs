@@ -5,8 +5,10 @@
 //! changelog up to its window. So counterparts meet early and little is kept. Where a journal has nothing new, what lies
 //! beyond it is read ahead up to `read_ahead` items.
 
+use crate::case_json;
 use crate::chain::Chains;
 use crate::channel::{Channels, Claim, item_check};
+use crate::cut::Cut;
 use crate::days::DayCounts;
 use crate::edges::{self, Edges, Rejected};
 use crate::envelope::{self, Opened};
@@ -44,6 +46,9 @@ pub struct Auditor<'a> {
     pub(crate) waiting: BTreeMap<TopicPartition, Waiting>,
     inputs: BTreeMap<(Topic, u32, String, u32), Offset>,
     markers: MarkerCounts,
+    steps: u64,
+    /// The cut at which cases are judged next.
+    cut: Option<Cut>,
 }
 
 /// Commands counted per (ingest slot, partition) and day, and what still has to be held against them.
@@ -61,6 +66,8 @@ struct MarkerCounts {
 /// Sequence of the command chain that a journaled day counter belongs to, where it lies, and the counter.
 type StatedCount = (u64, Place, DayCount);
 
+/// Steps between two cuts at which cases are judged, where there is always more to read.
+const STEPS_OF_A_CUT: u64 = 64;
 /// A changelog batch whose inputs cannot all be read yet.
 pub(crate) struct Waiting {
     pub(crate) place: Place,
@@ -146,13 +153,18 @@ impl<'a> Auditor<'a> {
             waiting: BTreeMap::new(),
             inputs: BTreeMap::new(),
             markers: MarkerCounts::default(),
+            steps: 0,
+            cut: None,
         };
-        begun.into_iter().for_each(|at| auditor.gone(at));
+        begun.into_iter().for_each(|at| auditor.gone(at, false));
         Ok(auditor)
     }
 
-    /// Notes that records of a partition are gone before the next that is read.
-    fn gone(&mut self, at: TopicPartition) {
+    /// Notes that records of a partition are gone before the next that is read; `skipped` = after others were read.
+    fn gone(&mut self, at: TopicPartition, skipped: bool) {
+        if matches!(at.topic, Topic::ReconSides | Topic::Matches | Topic::Breaks) {
+            self.recon.cases.torn(at, skipped);
+        }
         let posting = self.posting.get_mut(at.partition as usize).filter(|_| at.topic == Topic::Balances);
         if let Some(posting) = posting {
             posting.published.gone();
@@ -193,6 +205,7 @@ impl<'a> Auditor<'a> {
         if at_end {
             self.recon.judge_named(&mut self.found);
         }
+        self.judge_cases(at_end)?;
         Ok(Progress { records: self.sources.taken(), at_end })
     }
 
@@ -286,7 +299,7 @@ impl<'a> Auditor<'a> {
         let read = self.sources.read(at, to)?;
         if self.sources.skips(at) > skipped {
             self.chains.skipped(at.topic, at.partition);
-            self.gone(at);
+            self.gone(at, true);
         }
         Ok(match read {
             Read::Record(record, whole) => {
@@ -848,8 +861,30 @@ impl<'a> Auditor<'a> {
                 Some(named) => self.recon.names(place, named, recon::named_day(&value)),
                 None => self.found.uncovered(Check::ReconNamed, 1),
             },
-            Err(error) => self.found.wrong(Check::Format, place, error),
+            Err(error) => {
+                self.found.wrong(Check::Format, place, error);
+                return Ok(true);
+            }
+        }
+        match case_json::read(&record.value) {
+            Ok(case) => self.recon.cases.case(place, &case, &mut self.found),
+            Err(why) => self.found.wrong(Check::Format, place, why),
         }
         Ok(true)
+    }
+
+    /// Judges cases at a cut, once everything up to it was read: where nothing is to be read, and now and then.
+    fn judge_cases(&mut self, at_end: bool) -> Result<(), AuditError> {
+        self.steps = self.steps.wrapping_add(1);
+        if !self.recon.cases.wait() {
+            return Ok(());
+        }
+        if self.cut.is_none() && (at_end || self.steps.is_multiple_of(STEPS_OF_A_CUT)) {
+            self.cut = Cut::take(&self.sources, self.counts.internal)?;
+        }
+        if let Some(cut) = self.cut.take_if(|cut| cut.is_read(&self.sources)) {
+            self.recon.cases.judge(&cut.upto, &mut self.found);
+        }
+        Ok(())
     }
 }

@@ -94,6 +94,9 @@ checks! {
     ReconTheirs = "recon.theirs", "Every staged bill line is once on recon.sides, unchanged.";
     ReconReleased = "recon.released", "A finished file is released once on every partition with its lines counted.";
     ReconNamed = "recon.named", "Matches and breaks name sides that exist.";
+    CaseContent = "cases.content", "A case in force is of the kind that its sides come to, and names them.";
+    CaseMissing = "cases.missing", "What the sides under a match key come to is in force on `matches` or `breaks`.";
+    CaseInvented = "cases.invented", "No case is in force without a side.";
 }
 
 /// A place in the log that a finding names.

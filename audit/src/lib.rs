@@ -9,8 +9,8 @@
 //! exact place; only a log that cannot be read is an error.
 //!
 //! Limits: memory grows with accounts (about 200 bytes each, 24 more for each business day that is not closed twice over),
-//! event keys (47 to 94 bytes each in tables, up to 115 of the process, [`AuditLimit::ids`]), order numbers of
-//! [`AuditLimit::order_days`] and what is in flight. Each topic has a reader of its own.
+//! event keys (47 to 94 bytes each in tables, up to 115 of the process, [`AuditLimit::ids`]), order numbers and match keys
+//! of [`AuditLimit::order_days`] and what is in flight. Each topic has a reader of its own.
 //!
 //! Order relied on: records of one commit to one partition keep their order; a changelog batch is in the same commit
 //! as everything it names. So *wrong* means that no later record can make it right; *open* means that its counterpart
@@ -25,13 +25,17 @@ mod accounts;
 mod amount;
 mod announced;
 mod auditor;
+mod case_json;
+mod cases;
 mod chain;
 mod channel;
 mod conservation;
 mod crc;
+mod cut;
 mod days;
 mod edges;
 mod envelope;
+mod figure;
 mod finding;
 mod ids;
 mod ingest;
@@ -39,6 +43,7 @@ mod limits;
 mod look;
 mod merkle;
 mod outcome;
+mod pairs;
 mod posting;
 mod proposals;
 mod published;
@@ -69,9 +74,10 @@ pub struct AuditLimit {
     pub settlement: bool,
     /// Whether reconcile runs: both sides are checked.
     pub reconcile: bool,
-    /// Whether order numbers are kept (16 bytes each), to check that matches and breaks name sides.
+    /// Whether order numbers (16 bytes each) and match keys (about 200) are kept, to check that matches and breaks are what
+    /// the sides come to.
     pub orders: bool,
-    /// Business days for which order numbers are kept; a case of an older one is not judged.
+    /// Business days for which they are kept; a case of an older one is not judged.
     pub order_days: u16,
     /// Findings kept of every check; all are counted.
     pub findings_max: usize,

@@ -4,6 +4,7 @@
 //! business days ([`crate::AuditLimit::order_days`]): a case of an older day is not judged.
 
 use crate::amount::date_days;
+use crate::cases::Cases;
 use crate::chain::Chains;
 use crate::finding::{Check, Findings, Place};
 use crate::merkle::sha256;
@@ -100,6 +101,7 @@ pub struct Recon {
     /// Order numbers of this day and of those before it are gone.
     orders_gone: Option<i32>,
     named: VecDeque<Named>,
+    pub(crate) cases: Cases,
     order_days: i32,
     active: bool,
 }
@@ -122,7 +124,7 @@ impl Recon {
     /// Nothing read. `active` = reconcile runs; `order_days` = business days for which matches and breaks are checked.
     #[must_use]
     pub fn new(active: bool, order_days: u16) -> Self {
-        Self { active, order_days: order_days.into(), ..Self::default() }
+        Self { active, order_days: order_days.into(), cases: Cases::new(order_days), ..Self::default() }
     }
 
     /// Notes a side's order number, and lets go of those that are too old.
@@ -169,6 +171,7 @@ impl Recon {
         if let Some(m) = &side.r#match {
             self.order(true, side.accounting_date, (&m.order, &m.refund));
         }
+        self.cases.our_side(place, side);
         let key = (side.journal_batch, side.entry_account.clone(), side.entry_seq, side.leg);
         let ours = Ours {
             matched: side.r#match.clone(),
@@ -284,6 +287,7 @@ impl Recon {
             return;
         };
         self.order(false, side.day, (&line.order, &line.refund));
+        self.cases.their_side(place, side);
         let file = self.files.entry(side.file.clone()).or_default();
         if file.judged {
             let what = format!("file {} line {} after the file was released", side.file, line.line);
@@ -296,6 +300,7 @@ impl Recon {
 
     /// A file's gate read on a partition of `recon.sides`.
     pub fn released(&mut self, place: Place, released: &FileReleased, partitions: u32, found: &mut Findings) {
+        self.cases.released(place, released);
         let id = released.file.as_ref().map(|f| f.id.clone()).unwrap_or_default();
         let file = self.files.entry(id.clone()).or_default();
         let partition = place.at.partition;
@@ -363,6 +368,7 @@ impl Recon {
         for (id, file) in &self.files {
             file.report(id, ended, found);
         }
+        self.cases.report(ended, found);
         for Named { place, .. } in &self.named {
             found.overdue(ended, Check::ReconNamed, place, "names a side that is not on recon.sides");
         }

@@ -262,6 +262,30 @@ impl<'a> Sources<'a> {
         self.cursors.keys().map(end).collect()
     }
 
+    /// End of a partition with what is not committed yet.
+    ///
+    /// # Errors
+    /// The log is away.
+    pub fn written(&self, at: TopicPartition) -> Result<Offset, AuditError> {
+        Ok(self.log.watermarks(at, Isolation::Uncommitted)?.high)
+    }
+
+    /// Committed positions of a group, in the order asked. `None` = they cannot be told at the moment.
+    ///
+    /// # Errors
+    /// The log is away.
+    pub fn committed(
+        &self,
+        group: &str,
+        at: &[TopicPartition],
+    ) -> Result<Option<Vec<Option<Offset>>>, AuditError> {
+        match self.log.committed(group, at) {
+            Ok(held) => Ok(Some(held.into_iter().map(|held| held.map(|position| position.offset)).collect())),
+            Err(LogError::Retriable(_) | LogError::Unstable { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Every partition read, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&TopicPartition, &Cursor)> {
         self.cursors.iter()

@@ -496,11 +496,24 @@ impl World {
 
     // --- reconcile ---
 
-    /// Stages a bill with one line per order.
-    pub fn bill(&mut self, p: u32, orders: &[&str]) {
-        let file = BillFile { id: "f1".into(), provider: "wechat".into(), day: DAY, ..BillFile::default() };
-        let line =
-            |(n, order): (u32, &&str)| BillLine { line: n, order: (*order).into(), ..BillLine::default() };
+    /// Stages a bill with one line per order and amount.
+    pub fn bill(&mut self, p: u32, orders: &[(&str, i128)]) {
+        let file = BillFile {
+            id: "f1".into(),
+            provider: "wechat".into(),
+            account: "1900".into(),
+            day: DAY,
+            ..BillFile::default()
+        };
+        let line = |(line, (order, amount)): (u32, &(&str, i128))| BillLine {
+            line,
+            order: (*order).into(),
+            kind: "payment".into(),
+            asset: "CNY".into(),
+            gross: Some(Decimal { units: Some((*amount).into()), scale: 2 }),
+            status: "success".into(),
+            ..BillLine::default()
+        };
         let lines: Vec<BillLine> = (1..).zip(orders).map(line).collect();
         let (first, rest) = lines.split_at(lines.len() / 2);
         let end = BillEnd { accepted: true, lines: lines.len() as u64, ..BillEnd::default() };
@@ -535,8 +548,13 @@ impl World {
             for line in chunk.line {
                 let q = line.order.len() as u32 % self.counts.internal;
                 *staged.entry(q).or_default() += 1;
-                let theirs =
-                    TheirSide { file: file.id.clone(), day: DAY, line: Some(line), ..TheirSide::default() };
+                let theirs = TheirSide {
+                    file: file.id.clone(),
+                    provider: file.provider.clone(),
+                    account: file.account.clone(),
+                    day: DAY,
+                    line: Some(line),
+                };
                 sides.entry(q).or_default().push(side(side_item::Item::Theirs(theirs)));
             }
             for q in (0..self.counts.internal).filter(|_| chunk.end.is_some()) {

@@ -183,7 +183,12 @@ fn marker(item: &mut Item, credits: bool) -> bool {
 fn envelopes() -> Vec<Row> {
     let (state, side, journal) = (Topic::ReconState, Topic::ReconSides, Topic::Journal);
     vec![
-        ("another envelope version", Format, &[ReconOurs, Sequence], Head(side, 0, 0, |h| h.format = 2)),
+        (
+            "another envelope version",
+            Format,
+            &[ReconOurs, Sequence, CaseContent],
+            Head(side, 0, 0, |h| h.format = 2),
+        ),
         ("wrong checksum", Checksum, &[], Head(journal, 0, 1, |h| h.checksum ^= 1)),
         ("wrong count", Count, &[], Head(journal, 0, 1, |h| h.count += 1)),
         ("wrong root", Merkle, &[], Head(journal, 0, 1, |h| h.merkle_root = Bytes::from(vec![0; 32]))),
@@ -1063,17 +1068,22 @@ fn redate(w: &mut World, decided: bool) {
 
 fn reconciliation() -> Vec<Row> {
     vec![
-        ("our side lost", ReconOurs, &[], Written(|w| sides(w, |items, at| drop(items.remove(at)), ours))),
+        (
+            "our side lost",
+            ReconOurs,
+            &[CaseContent],
+            Written(|w| sides(w, |items, at| drop(items.remove(at)), ours)),
+        ),
         (
             "our side twice",
             ReconOurs,
-            &[],
+            &[CaseMissing],
             Written(|w| sides(w, |items, at| items.push(items[at].clone()), ours)),
         ),
         (
             "our side altered",
             ReconOurs,
-            &[],
+            &[CaseContent],
             Written(|w| {
                 sides(
                     w,
@@ -1089,7 +1099,7 @@ fn reconciliation() -> Vec<Row> {
         (
             "our side of no entry",
             ReconOurs,
-            &[],
+            &[CaseMissing],
             Written(|w| {
                 sides(
                     w,
@@ -1107,13 +1117,13 @@ fn reconciliation() -> Vec<Row> {
         (
             "their line lost",
             ReconTheirs,
-            &[ReconReleased],
+            &[ReconReleased, CaseContent],
             Written(|w| sides(w, |items, at| drop(items.remove(at)), theirs)),
         ),
         (
             "their line altered",
             ReconTheirs,
-            &[],
+            &[CaseContent],
             Written(|w| {
                 sides(
                     w,
@@ -1129,7 +1139,7 @@ fn reconciliation() -> Vec<Row> {
         (
             "their line after the gate",
             ReconTheirs,
-            &[],
+            &[CaseMissing],
             Written(|w| sides(w, |items, at| items.push(items[at].clone()), theirs)),
         ),
         (
@@ -1154,14 +1164,24 @@ fn reconciliation() -> Vec<Row> {
             &[],
             Written(|w| sides(w, |items, at| items.push(items[at].clone()), gate)),
         ),
-        ("not released", ReconReleased, &[], Written(|w| sides(w, |items, at| drop(items.remove(at)), gate))),
+        (
+            "not released",
+            ReconReleased,
+            &[CaseContent],
+            Written(|w| sides(w, |items, at| drop(items.remove(at)), gate)),
+        ),
         (
             "a match of nothing",
             ReconNamed,
-            &[],
+            &[Format, CaseMissing],
             Written(|w| replace(w, Topic::Matches, 0, 0, "across", "nowhere")),
         ),
-        ("a match that is not JSON", Format, &[], Written(|w| replace(w, Topic::Matches, 0, 0, "{", "["))),
+        (
+            "a match that is not JSON",
+            Format,
+            &[CaseMissing],
+            Written(|w| replace(w, Topic::Matches, 0, 0, "{", "[")),
+        ),
     ]
 }
 
@@ -1306,7 +1326,8 @@ fn every_check_has_a_seeded_defect() {
         let elsewhere = [Coverage, Adjustment, Suspense].contains(check)
             || super::groups::SEEDED.contains(check)
             || super::horizon::SEEDED.contains(check)
-            || super::ids::SEEDED.contains(check);
+            || super::ids::SEEDED.contains(check)
+            || super::cases::SEEDED.contains(check);
         assert!(named || elsewhere, "{}", check.name());
     }
 }

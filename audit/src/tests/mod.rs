@@ -3,6 +3,7 @@
 mod adjustments;
 mod book_keeper;
 mod bounded;
+mod cases;
 mod clean;
 #[expect(clippy::too_many_lines, reason = "tables of defects")]
 mod defects;
@@ -10,6 +11,7 @@ mod groups;
 mod horizon;
 mod hostile;
 mod ids;
+mod joined;
 mod looks;
 mod memory_log;
 mod resent;

@@ -667,8 +667,8 @@ pub struct Audit {
     /// Also fail on what may still be in flight: nothing runs and everything should be worked off.
     #[arg(long)]
     pub quiesced: bool,
-    /// Stay, and read what comes, until Ctrl-C or until nothing runs any more; then the report. Each look is a line: what
-    /// became of every event received, debits and credits, clearing. With `-o json`, one object a line.
+    /// Stay, and read what comes, until Ctrl-C; then the report. Goes over the end of what runs to its next start. Each look
+    /// is a line: what became of every event received, debits and credits, clearing. With `-o json`, one object a line.
     #[arg(long, conflicts_with = "quiesced")]
     pub follow: bool,
     /// How often to look: seconds, such as `5s`, or minutes, such as `1m`.

@@ -1,6 +1,7 @@
-//! `audit --follow`: a line a look at the audit that goes on, until Ctrl-C or until what it follows ends; then the report.
+//! `audit --follow`: a line a look at the audit that goes on, until Ctrl-C; then the report.
 //!
-//! What is wrong is told with the first look after it was found, before the line of the look.
+//! What is wrong is told with the first look after it was found, before the line of the look. Where the process that it follows
+//! ends or dies, it waits for the next one, whose auditor reads from the beginning and tells again what it finds.
 
 use super::args::{self, Output};
 use super::ask::{Asked, runs};
@@ -13,7 +14,7 @@ use crate::query::seen::Seen;
 use crate::query::{self, Answer, Ending, Question};
 use crate::runtime::Role;
 use crate::{http, kafka, signals, socket};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -28,7 +29,7 @@ enum Follows {
 }
 
 impl Follows {
-    /// `None` = nothing runs any more.
+    /// `None` = nothing runs.
     fn ask(&self, settings: &Settings, question: &Question) -> anyhow::Result<Option<Answer>> {
         match self {
             Self::Running => socket::ask(&settings.log.dir, question),
@@ -48,7 +49,7 @@ fn serve_metrics(settings: &Settings, books: &Arc<Books>) -> anyhow::Result<Opti
     http::serve_metrics(bound, &own, source, &settings.log.dir).map(Some)
 }
 
-/// Follows until Ctrl-C, SIGTERM or SIGHUP, or until nothing runs any more. Exit code 3 where something is wrong.
+/// Follows until Ctrl-C, SIGTERM or SIGHUP, over the end of what runs and its next start. Exit code 3 where something is wrong.
 ///
 /// # Errors
 /// Nobody answers the first question; writing failed.
@@ -72,18 +73,24 @@ pub fn follow(settings: &Settings, options: &args::Audit, out: Output) -> anyhow
         }
     };
     let ended = looks(settings, options, out, &follows, &stop)?;
-    match follows.ask(settings, &Question::AuditReport)? {
-        Some(last) if last.ending != Ending::Failed => told(&last, out),
-        Some(failed) => {
-            let why = failed.message.unwrap_or_default();
-            eprintln!("no report of {}: {why}", settings.log.dir.display());
-            Ok(ExitCode::from(if ended.wrong { 3 } else { 1 }))
-        }
-        None => {
+    let code = last_report(settings, out, &follows)?;
+    // What a process found that has died since is wrong, whatever the next one has read by now.
+    Ok(if ended.wrong { ExitCode::from(3) } else { code })
+}
+
+/// The report at the end. Exit code 1 where there is none.
+fn last_report(settings: &Settings, out: Output, follows: &Follows) -> anyhow::Result<ExitCode> {
+    let why = match follows.ask(settings, &Question::AuditReport) {
+        Ok(Some(last)) if last.ending != Ending::Failed => return told(&last, out),
+        Ok(Some(failed)) => failed.message.unwrap_or_default(),
+        Ok(None) => {
             eprintln!("nothing runs on {} any more: audited once", settings.log.dir.display());
-            told(&Asked::new(settings).ask(&Question::Audit { quiesced: false })?, out)
+            return told(&Asked::new(settings).ask(&Question::Audit { quiesced: false })?, out);
         }
-    }
+        Err(why) => format!("{why:#}"),
+    };
+    eprintln!("no report of {}: {why}", settings.log.dir.display());
+    Ok(ExitCode::from(1))
 }
 
 /// What the looks came to.
@@ -92,6 +99,61 @@ struct Looks {
     wrong: bool,
     /// Number of the last finding that was told.
     told: u64,
+    /// Which auditor told it.
+    auditor: i64,
+    /// Somebody has answered.
+    answered: bool,
+    /// Nobody runs that could be asked; this was told.
+    waits: bool,
+}
+
+impl Looks {
+    /// Takes a look and prints it.
+    fn take(&mut self, answer: &Answer, out: Output) -> anyhow::Result<()> {
+        let seen: Seen =
+            serde_json::from_str(answer.document.as_deref().unwrap_or_default()).context("reading a look")?;
+        if self.answered && seen.auditor != self.auditor {
+            eprintln!("another auditor looks now: it reads from the beginning and tells all that it finds");
+            self.told = 0;
+        }
+        output::print(lines(&seen, out)?.as_bytes())?;
+        self.told = seen.findings.last().map_or(self.told, |last| last.number);
+        self.wrong |= !seen.look.passed();
+        (self.auditor, self.answered, self.waits) = (seen.auditor, true, false);
+        Ok(())
+    }
+
+    /// Asks for one look; where nobody answers, that is told, and asked again next time.
+    fn look(
+        &mut self,
+        settings: &Settings,
+        follows: &Follows,
+        every_s: u32,
+        out: Output,
+    ) -> anyhow::Result<()> {
+        let question = Question::AuditLook { told: self.told, auditor: self.auditor, every_s };
+        let why = match follows.ask(settings, &question) {
+            Ok(Some(Answer { ending: Ending::Failed, message, .. })) => {
+                anyhow::Error::msg(message.unwrap_or_default())
+            }
+            Ok(Some(answer)) => return self.take(&answer, out),
+            Ok(None) => {
+                if !std::mem::replace(&mut self.waits, true) {
+                    eprintln!(
+                        "nothing runs on {} any more: waiting for the next start",
+                        settings.log.dir.display()
+                    );
+                }
+                return Ok(());
+            }
+            Err(why) => why,
+        };
+        if !self.answered && !self.waits {
+            return Err(why);
+        }
+        eprintln!("no answer, asked again: {why:#}");
+        Ok(())
+    }
 }
 
 /// Looks again and again.
@@ -102,34 +164,12 @@ fn looks(
     follows: &Follows,
     stop: &AtomicBool,
 ) -> anyhow::Result<Looks> {
-    let (mut looks, mut answered) = (Looks::default(), false);
+    let mut looks = Looks::default();
     let every_s = u32::try_from(options.every.as_secs()).unwrap_or(u32::MAX);
     loop {
         let asked_us = monotonic_us();
-        match follows.ask(settings, &Question::AuditLook { told: looks.told, every_s }) {
-            Ok(None) => return Ok(looks),
-            Ok(Some(Answer { ending: Ending::Failed, message, .. })) => {
-                let why = message.unwrap_or_default();
-                if !answered {
-                    bail!(why);
-                }
-                eprintln!("no answer, asked again: {why}");
-            }
-            Ok(Some(answer)) => {
-                answered = true;
-                let seen: Seen = serde_json::from_str(answer.document.as_deref().unwrap_or_default())
-                    .context("reading a look")?;
-                output::print(lines(&seen, out)?.as_bytes())?;
-                looks.told = seen.findings.last().map_or(looks.told, |last| last.number);
-                looks.wrong |= !seen.look.passed();
-            }
-            Err(why) if !answered => return Err(why),
-            Err(why) => eprintln!("no answer, asked again: {why:#}"),
-        }
-        if looks.wrong && options.fail_fast {
-            return Ok(looks);
-        }
-        if !signals::pause(asked_us, options.every, stop) {
+        looks.look(settings, follows, every_s, out)?;
+        if (looks.wrong && options.fail_fast) || !signals::pause(asked_us, options.every, stop) {
             return Ok(looks);
         }
     }

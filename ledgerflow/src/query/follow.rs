@@ -29,10 +29,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How far apart whole reports are between looks, microseconds.
 const REPORT_US: i64 = 60_000_000;
 
+/// The last finding that was told: which auditor told it ([`Seen::auditor`]), and its number there.
+type Told = (i64, u64);
+
 /// A question to the thread, and where its answer goes.
 enum Asked {
-    /// With the number of the last finding that was told, and how long after it nobody may ask, microseconds.
-    Look(u64, i64, Sender<Result<Seen, String>>),
+    /// With the last finding that was told, and how long after it nobody may ask, microseconds.
+    Look(Told, i64, Sender<Result<Seen, String>>),
     Report(Sender<Result<Report, String>>),
 }
 
@@ -106,7 +109,7 @@ impl Judged {
     }
 }
 
-fn seen(auditor: &Auditor<'_>, at_end: bool, told: u64, judged: &mut Judged) -> Seen {
+fn seen(auditor: &Auditor<'_>, at_end: bool, began_us: i64, told: Told, judged: &mut Judged) -> Seen {
     let mut look = auditor.look();
     if judged.is_due(&look) {
         judged.take(&auditor.report(), look.records);
@@ -114,7 +117,10 @@ fn seen(auditor: &Auditor<'_>, at_end: bool, told: u64, judged: &mut Judged) -> 
     look.wrong = look.wrong.max(judged.wrong);
     look.first = look.first.or_else(|| judged.first.clone());
     let time = format_instant(clock::wall_us());
-    Seen { time, at_end, look, noted: judged.noted, findings: auditor.found_since(told) }
+    // What another auditor has told says nothing of what this one found.
+    let told = if told.0 == began_us { told.1 } else { 0 };
+    let findings = auditor.found_since(told);
+    Seen { time, auditor: began_us, at_end, look, noted: judged.noted, findings }
 }
 
 /// Reads until nobody asks any more.
@@ -126,7 +132,7 @@ fn follow(
     asks: &Receiver<Asked>,
 ) -> Result<(), AuditError> {
     let mut auditor = Auditor::new(log, counts, AuditLimit::default())?;
-    let mut judged = Judged::default();
+    let (mut judged, began_us) = (Judged::default(), clock::wall_us());
     let mut until_us = clock::monotonic_us().saturating_add(IDLE_US);
     loop {
         let at_end = auditor.step()?.at_end;
@@ -135,7 +141,7 @@ fn follow(
         match asks.recv_timeout(pause) {
             Ok(Asked::Look(told, idle_us, reply)) => {
                 until_us = until_us.max(clock::monotonic_us().saturating_add(idle_us));
-                let seen = seen(&auditor, at_end, told, &mut judged);
+                let seen = seen(&auditor, at_end, began_us, told, &mut judged);
                 audits.ended(seen.look.wrong, seen.noted);
                 // Whoever asked may have gone.
                 let _ = reply.send(Ok(seen));
@@ -179,7 +185,7 @@ fn ask<T>(books: &Books, question: impl Fn(Sender<Result<T, String>>) -> Asked) 
 }
 
 /// One look, as a document of JSON; the next comes in `every_s`.
-pub(super) fn look(books: &Books, told: u64, every_s: u32) -> anyhow::Result<Answer> {
+pub(super) fn look(books: &Books, told: Told, every_s: u32) -> anyhow::Result<Answer> {
     let idle_us = IDLE_US.max(i64::from(every_s).saturating_mul(3_000_000));
     let seen = ask(books, |reply| Asked::Look(told, idle_us, reply))?;
     let ending = if seen.look.passed() { Ending::Done } else { Ending::Wrong };

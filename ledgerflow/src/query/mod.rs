@@ -115,9 +115,14 @@ pub enum Question {
     Receipt { id: String, source: Option<String>, account: Option<String>, head: Option<HeadAsked> },
     /// The auditor.
     Audit { quiesced: bool },
-    /// A look at the audit that goes on in this process, with the number of the last finding that was told; the first starts it.
-    /// `every_s`: when the next look is asked for.
-    AuditLook { told: u64, every_s: u32 },
+    /// A look at the audit that goes on in this process, with the number of the last finding that was told, and which auditor told
+    /// it; the first starts it. `every_s`: when the next look is asked for.
+    AuditLook {
+        told: u64,
+        #[serde(default)]
+        auditor: i64,
+        every_s: u32,
+    },
     /// All that the audit that goes on has found.
     AuditReport,
     /// Copy the directory.
@@ -366,7 +371,7 @@ fn judge(books: &Books, question: &Question) -> anyhow::Result<Answer> {
             receipt::receipt(books, id, source.as_deref(), account.as_deref(), head.as_ref())
         }
         Question::Audit { quiesced } => audit::audit(books, *quiesced),
-        Question::AuditLook { told, every_s } => follow::look(books, *told, *every_s),
+        Question::AuditLook { told, auditor, every_s } => follow::look(books, (*auditor, *told), *every_s),
         Question::AuditReport => follow::report(books),
         Question::Backup { to } => backup::backup(books, to),
         Question::Archive { give_up, dry_run } => archive::archive(books, *give_up, *dry_run),

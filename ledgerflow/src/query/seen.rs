@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 pub struct Seen {
     /// When, by the machine's clock, RFC 3339.
     pub time: String,
+    /// Which auditor looked: when it began, microseconds since 1970-01-01T00:00:00Z by the machine's clock. Another one has
+    /// read from the beginning and numbers what it finds from 1 again.
+    #[serde(default)]
+    pub auditor: i64,
     /// Everything was read that was there.
     pub at_end: bool,
     /// The books at this cut.

@@ -1,28 +1,14 @@
 //! `audit --follow` beside a pipeline: looks that hold, what is wrong told at once, and the last report.
 
 use crate::company::{Company, PATIENCE, Running, within};
+use crate::follower::{count, holds, looks};
 use crate::traffic::funded;
 use ledgerflow::query::events::Text;
 use rustix::process::Signal;
 use schemas::topics::{PartitionCounts, Topic};
-use serde_json::Value;
 use std::path::Path;
 use stream::embedded::{EmbeddedLog, Options};
 use stream::log::{Log, OutRecord, TopicPartition};
-
-/// Looks told so far, whole lines only.
-fn looks(follower: &Running) -> Vec<Value> {
-    let out = follower.out();
-    let whole = out.rfind('\n').map_or("", |end| &out[..end]);
-    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn count(look: &Value, field: &str) -> u64 {
-    look["conservation"][field].as_u64().unwrap_or_else(|| panic!("{field}: {look}"))
-}
-
-const TERMS: [&str; 7] =
-    ["booked", "duplicate", "refused", "dead_lettered", "parked", "pending", "not_yet_read"];
 
 fn send(company: &Company, from: u64, to: u64) {
     let line = |n: u64| match funded(&format!("f-{n}"), n % 5, 0) {
@@ -52,16 +38,7 @@ fn looks_follow_the_pipeline_and_the_report_comes_at_the_end() {
     send(&company, 20, 60);
     send(&company, 59, 60);
     let all = seen(&follower, 60);
-    for look in &all {
-        let sum: u64 = TERMS.iter().map(|term| count(look, term)).sum();
-        assert_eq!(count(look, "received"), sum, "{look}");
-        let holds = |field: &str| look[field] == true;
-        assert!(holds("conserved") && holds("balanced") && holds("cleared"), "{look}");
-        assert!(look["wrong"] == 0 && look["first"].is_null(), "{look}");
-        for asset in look["assets"].as_array().unwrap() {
-            assert_eq!(asset["debits"], asset["credits"], "{look}");
-        }
-    }
+    all.iter().for_each(holds);
     follower.signal(Signal::TERM);
     let status = follower.wait(PATIENCE).unwrap();
     assert_eq!(status.code(), Some(0), "{}", follower.err());
@@ -111,4 +88,45 @@ fn what_is_wrong_is_told_with_its_record_and_ends_with_3() {
     company.cli(&["audit", "--follow", "--every", "0s"]).ends(2);
     company.cli(&["audit", "--follow", "--quiesced"]).ends(2);
     company.cli(&["audit", "--follow", "-o", "csv"]).ends(2);
+}
+
+/// The auditor of a process that has died takes what it found with it: the next one finds it again, and it is told again.
+#[test]
+fn it_waits_for_the_next_start_and_tells_what_that_finds() {
+    let company = Company::new();
+    company.run().stop();
+    spoil(&company.books());
+    let running = company.run();
+    send(&company, 0, 3);
+    let mut follower = company.begin(&["audit", "--follow", "--every", "1s", "-o", "json"]);
+    let told = |wrong: u64| {
+        let all = within(PATIENCE, || {
+            let looks = looks(&follower);
+            let last = looks.last()?;
+            (last["at_end"] == true && last["wrong"] == wrong).then_some(looks)
+        });
+        all.unwrap_or_else(|| panic!("never {wrong}: {} {}", follower.out(), follower.err()))
+    };
+    let first = told(1).last().unwrap()["auditor"].as_i64().unwrap();
+    running.signal(Signal::KILL);
+    let waits = within(PATIENCE, || follower.err().contains("waiting for the next start").then_some(()));
+    assert!(waits.is_some(), "{}", follower.err());
+    drop(running);
+    spoil(&company.books());
+    let running = company.run();
+    let all = told(2);
+    let of = |looks: &[serde_json::Value], of_first: bool| -> Vec<serde_json::Value> {
+        let its = looks.iter().filter(|look| (look["auditor"] == first) == of_first);
+        its.filter_map(|look| look["findings"].as_array().cloned()).flatten().collect()
+    };
+    let offsets = |findings: Vec<serde_json::Value>| -> Vec<i64> {
+        findings.iter().map(|finding| finding["shown"]["offset"].as_i64().unwrap()).collect()
+    };
+    assert_eq!(offsets(of(&all, true)), [0], "{all:?}");
+    assert_eq!(offsets(of(&all, false)), [0, 1], "{all:?}");
+    assert!(follower.err().contains("another auditor looks now"), "{}", follower.err());
+    running.stop();
+    follower.signal(Signal::TERM);
+    assert_eq!(follower.wait(PATIENCE).unwrap().code(), Some(3), "{}", follower.err());
+    assert!(follower.err().contains("any more: audited once"), "{}", follower.err());
 }

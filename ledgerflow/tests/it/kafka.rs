@@ -3,6 +3,7 @@
 
 use crate::company::{Asks, Company, PATIENCE, Running, within};
 use crate::docs::run_examples_with;
+use crate::follower::Follower;
 use crate::kill::variable;
 use crate::traffic::{Batch, Traffic};
 use ledgerflow::cli::ask::Asked;
@@ -487,7 +488,8 @@ fn points() -> Vec<Point> {
     faults::ALL.iter().copied().filter(wanted).collect()
 }
 
-/// The process of every processor dies at fault points, `ROUNDS` times at each of them, without that five times in all.
+/// The process of every processor dies at fault points, `ROUNDS` times at each of them, without that five times in all, beside
+/// a follower of the audit.
 #[test]
 fn kill_at_the_points_on_kafka() {
     let (seed, laps, points) = (variable("SEED").unwrap_or(1), variable("ROUNDS"), points());
@@ -499,6 +501,7 @@ fn kill_at_the_points_on_kafka() {
     let (on, mut traffic) = (OnKafka::new(), Traffic::new(seed));
     let mut proof = Proof::of("kills, Kafka");
     let mut processes = on.processes();
+    let mut follower = Follower::begin(&on.company).unwrap();
     let rounds = laps.map_or(STAGES.len(), |laps| points.len() * usize::try_from(laps).unwrap());
     let offset = usize::try_from(prng.below(points.len() as u64)).unwrap();
     for index in 0..rounds {
@@ -509,6 +512,7 @@ fn kill_at_the_points_on_kafka() {
         let fault = format!("{point}:{thread}:{hit}=kill");
         println!("round {} of {rounds}: LEDGERFLOW_FAULT={fault}", index + 1);
         round(&on, &mut processes, &mut traffic, role, &fault);
+        follower.goes_on();
         proof.count("kills", 1);
         proof.count(&format!("of {thread}"), 1);
     }
@@ -518,6 +522,7 @@ fn kill_at_the_points_on_kafka() {
     let reconciled = within(PATIENCE, || (on.company.cases()["matched"] == matched).then_some(()));
     assert!(reconciled.is_some(), "{:?}, {matched} lines", on.company.cases());
     on.stop(processes, &traffic);
+    assert_eq!(follower.ends(), 1, "its auditor is its own");
     on.is_right(&traffic);
 }
 

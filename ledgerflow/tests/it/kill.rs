@@ -2,11 +2,14 @@
 //!
 //! A round: start with a fault armed, two seconds before midnight -> send events, and in between a bill, until the
 //! process has died there -> start without it on the next day -> send again what was not acknowledged -> wait for every
-//! outcome and for the day's close -> SIGTERM -> read the books at rest. `ROUNDS` gives every point that many rounds (1),
+//! outcome and for the day's close -> SIGTERM -> read the books at rest. A follower of the audit goes over all rounds of a
+//! folder, and must come to a later cut in each. `ROUNDS` gives every point that many rounds (1),
 //! `SEED` other events and other hits. A failure prints the line that does the same rounds again.
 
 use crate::company::{Company, PATIENCE, Running, within};
+use crate::follower::Follower;
 use crate::traffic::{Batch, Traffic};
+use ledgerflow::query::{Ending, Question};
 use ledgerflow_tests::proof::Proof;
 use schemas::dates::Day;
 use std::os::unix::process::ExitStatusExt;
@@ -103,14 +106,52 @@ fn send_until_dead(
     (rest, bill)
 }
 
-fn round(company: &Company, traffic: &mut Traffic, day: Day, point: Point, fault: &str) {
+/// Starts the company's follower once a process is ready, unless that one dies before.
+fn followed(company: &Company, running: &mut Running, follower: &mut Option<Follower>) {
+    if follower.is_none() {
+        within(PATIENCE, || {
+            let ready = running.ask(&Question::Health).is_some_and(|answer| answer.ending == Ending::Done);
+            (ready || running.ended().is_some()).then_some(())
+        });
+        *follower = Follower::begin(company);
+    }
+}
+
+/// A folder with its books, what was sent to them, and who follows them.
+struct Books {
+    company: Company,
+    traffic: Traffic,
+    follower: Option<Follower>,
+    rounds: usize,
+}
+
+impl Books {
+    fn new(prng: &mut Prng) -> Self {
+        let traffic = Traffic::new(prng.below(u64::MAX));
+        Self { company: Company::new(), traffic, follower: None, rounds: 0 }
+    }
+
+    /// Every round has had an auditor of its own, for which the follower has waited.
+    #[track_caller]
+    fn end(self) {
+        let auditors = self.follower.unwrap().ends();
+        assert!(auditors >= self.rounds, "{auditors} auditors in {} rounds", self.rounds);
+    }
+}
+
+fn round(books: &mut Books, day: Day, point: Point, fault: &str) {
+    let Books { company, traffic, follower, rounds } = books;
+    *rounds += 1;
     traffic.on_day(&day.to_string());
     company.set_clock(&format!("{day}T23:59:58Z"));
     let mut doomed = company.launch(Some(fault));
+    followed(company, &mut doomed, follower);
     let (mut rest, bill) = send_until_dead(company, &mut doomed, traffic, &reach(point));
+    follower.iter_mut().for_each(Follower::is_left_alone);
     let next = day.next().to_string();
     company.set_clock(&format!("{next}T12:00:00Z"));
-    let running = company.run();
+    let mut running = company.run();
+    followed(company, &mut running, follower);
     rest.push(traffic.batch(25, 0));
     for batch in &rest {
         assert!(traffic.send(&running, batch), "{}", running.err());
@@ -127,6 +168,7 @@ fn round(company: &Company, traffic: &mut Traffic, day: Day, point: Point, fault
         (closed && !days.is_empty() && cases["matched"] == matched && cases["theirs_only"] == 0).then_some(())
     });
     assert!(done.is_some(), "{:?} {:?}, {matched} lines: {}", company.days(), company.cases(), running.err());
+    follower.as_mut().unwrap().goes_on();
     running.stop();
     company.is_whole();
     traffic.is_booked_once(&company.books());
@@ -142,13 +184,11 @@ fn rounds(test: &str, points: &[Point], salt: u64) {
     let mut prng = Prng::new(seed ^ salt);
     let first_processor = prng.below(PROCESSORS.len() as u64);
     let mut proof = Proof::of("kills, embedded");
-    let mut company = Company::new();
-    let mut traffic = Traffic::new(prng.below(u64::MAX));
+    let mut books = Books::new(&mut prng);
     let mut day = Day::parse(FIRST_DAY).unwrap();
     for index in 0..rounds {
         if index > 0 && index % ROUNDS_PER_COMPANY == 0 {
-            company = Company::new();
-            traffic = Traffic::new(prng.below(u64::MAX));
+            std::mem::replace(&mut books, Books::new(&mut prng)).end();
         }
         let point = points[usize::try_from(index % number).unwrap()];
         let hit = 1 + prng.below(reach(point).hits);
@@ -159,11 +199,12 @@ fn rounds(test: &str, points: &[Point], salt: u64) {
             false => format!("{point}:{hit}=kill"),
         };
         println!("round {} of {rounds}: LEDGERFLOW_FAULT={fault}", index + 1);
-        round(&company, &mut traffic, day, point, &fault);
+        round(&mut books, day, point, &fault);
         proof.count("kills", 1);
         proof.count("days closed", 1);
         day = day.next();
     }
+    books.end();
 }
 
 fn points(wanted: impl Fn(&str) -> bool) -> Vec<Point> {

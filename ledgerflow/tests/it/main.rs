@@ -18,6 +18,7 @@ mod company;
 mod consumers;
 mod docs;
 mod doctor;
+mod follower;
 mod formats;
 mod forty_five;
 mod full;

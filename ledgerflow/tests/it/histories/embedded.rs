@@ -1,8 +1,9 @@
 //! On the embedded log: clients and readers ask the process through its socket, a keeper reads the log of a process that has
-//! died, and the process dies by SIGKILL at a moment of chance or at a fault point.
+//! died, and the process dies by SIGKILL at a moment of chance or at a fault point, beside a follower of the audit.
 
 use super::{PAUSE, Run, Workload, is_right, runs, write};
 use crate::company::{Caller, Company, PATIENCE, Running, Unanswered, within};
+use crate::follower::Follower;
 use ledgerflow::cli::output::Table;
 use ledgerflow::query::events::Text;
 use ledgerflow::query::{Answer, Ending, Question};
@@ -186,11 +187,12 @@ fn fault(prng: &mut Prng) -> String {
     format!("{point}:{hit}=kill")
 }
 
-/// What was done to processes.
+/// What was done to processes, and who follows them.
 #[derive(Default)]
 struct Done {
     kills: u64,
     faults: u64,
+    follower: Option<Follower>,
 }
 
 impl Done {
@@ -211,6 +213,7 @@ impl Done {
             None => {
                 running = company.ready(running);
                 life.begins();
+                self.follower = self.follower.take().or_else(|| Follower::begin(company));
                 running.wait(lives)
             }
         };
@@ -268,14 +271,17 @@ fn one(seed: u64, seconds: u64, proof: &mut Proof) {
             done.one(&company, &life, &mut prng);
             keep(&run.recorder, &mut keeper, &company);
         }
+        done.follower.as_mut().unwrap().is_left_alone();
         let running = company.run();
         life.begins();
         std::thread::sleep(Duration::from_secs(1));
+        done.follower.as_mut().unwrap().goes_on();
         running
     });
     let settled = within(PATIENCE, || nothing_is_on_its_way(&caller).then_some(()));
     assert!(settled.is_some(), "something is on its way: {}", running.err());
     running.stop();
+    done.follower.unwrap().ends();
     company.is_whole();
     let books = read::books(&EmbeddedLog::open_read_only(&company.books()).unwrap()).unwrap();
     let told = [("kills", done.kills), ("kills at a point", done.faults)];
