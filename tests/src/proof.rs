@@ -186,7 +186,8 @@ pub fn table(lines: &str) -> Result<String, String> {
     Ok(table)
 }
 
-/// The table of defects that were planted, from what `.ci/defects` found.
+/// The table of defects that were planted, from what `.ci/defects` found; `rule` is the number of one, or says in words what
+/// else the defect goes against.
 ///
 /// # Errors
 /// Text that is no such list.
@@ -195,7 +196,7 @@ pub fn defects(found: &str) -> Result<String, String> {
     let mut table = "| defect | rule | seen by |\n|---|---|---|\n".to_owned();
     for row in &found {
         let (Some(name), Some(rule), Some(by)) =
-            (row["name"].as_str(), row["rule"].as_u64(), row["seen_by"].as_array())
+            (row["name"].as_str(), word(&row["rule"]), row["seen_by"].as_array())
         else {
             return Err(format!("{row}: expected name, rule and seen_by"));
         };
@@ -204,6 +205,10 @@ pub fn defects(found: &str) -> Result<String, String> {
         table.push_str(&format!("| {name} | {rule} | {by} |\n"));
     }
     Ok(table)
+}
+
+fn word(rule: &Value) -> Option<String> {
+    rule.as_u64().map(|number| number.to_string()).or_else(|| Some(rule.as_str()?.to_owned()))
 }
 
 #[derive(Debug, Default)]
@@ -259,8 +264,9 @@ mod tests {
         assert_eq!(table.lines().count(), 2 + PROMISES.len());
         assert_eq!(super::table("{}").unwrap_err(), "line 1: suite, commit and date are texts");
         assert!(super::table("\n{").unwrap_err().starts_with("line 1: "));
-        let found = r#"[{"name":"a","rule":3,"seen_by":["x_y","z"]},{"name":"b","rule":4,"seen_by":[]}]"#;
-        assert!(defects(found).unwrap().ends_with("| a | 3 | x\\_y; z |\n| b | 4 | **nothing** |\n"));
+        let found =
+            r#"[{"name":"a","rule":3,"seen_by":["x_y","z"]},{"name":"b","rule":"auditor","seen_by":[]}]"#;
+        assert!(defects(found).unwrap().ends_with("| a | 3 | x\\_y; z |\n| b | auditor | **nothing** |\n"));
         assert!(defects("[{}]").unwrap_err().contains("expected name"));
         assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }

@@ -3,12 +3,17 @@
 use crate::company::{Company, PATIENCE, Running, within};
 use crate::docs::run_examples_at;
 use ledgerflow::http::openapi::{self, Columns, Is, OPERATIONS, READY};
+use ledgerflow::http::{Bound, Server, Source};
+use schemas::topics::Topic;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+use stream::log::{Log, OutRecord, TopicPartition};
 
 /// A client of a server.
 pub struct Client {
@@ -747,6 +752,47 @@ fn changes_come_as_they_happen_and_none_is_missed() {
     let mut rest = String::new();
     let _ = stream.read_to_string(&mut rest);
     served.company.is_whole();
+}
+
+/// What leaves the process waits for the disk: here it is synced only when the test says so.
+#[test]
+fn a_change_is_shown_once_it_is_on_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let variables =
+        [("LOG__SYNC_INTERVAL_MS", "10000"), ("HTTP__LISTEN", "127.0.0.1:0"), ("INGEST__TICK_MS", "100")];
+    let variables = variables.map(|(name, value)| (format!("LEDGERFLOW_{name}"), value.to_owned()));
+    let dir = [("log.dir", "--dir", folder.path().join("books").display().to_string())];
+    let (settings, _) = ledgerflow::config::load(None, variables, &dir).unwrap();
+    let (books, _) = ledgerflow::serve::start(&settings).unwrap();
+    let books = Arc::new(books);
+    let (log, asked) = (books.embedded.clone().unwrap(), Arc::clone(&books));
+    let bound = Bound::new(&settings.http).unwrap().unwrap();
+    let source: Source = Arc::new(move || Ok(Arc::clone(&asked)));
+    let server = Server::start(bound, &settings.http, source, folder.path()).unwrap();
+    let client = Client { address: server.address().to_string(), token: None };
+    let mut stream = client.open("GET", "/v1/balances/changes?account=users:*", &[], b"");
+    let mut line = String::new();
+    stream.read_line(&mut line).unwrap();
+    assert!(line.contains("200"), "{line}");
+    let (shown, changes) = mpsc::channel();
+    let durable = Arc::clone(&log);
+    let reader = std::thread::spawn(move || {
+        let (_, change) = next_change(&mut stream);
+        shown.send((change["balance"].clone(), durable.durable())).unwrap();
+    });
+    let lane = TopicPartition::new(Topic::Events0, 0);
+    let event = transfer("f-0", "users:1:wallet", "1.00");
+    let written = log.append(vec![OutRecord::new(lane, event.into())]).unwrap();
+    // A stream that does not wait shows it within this time; one that waits needs the sync.
+    let (balance, durable) = changes.recv_timeout(Duration::from_secs(3)).unwrap_or_else(|_| {
+        log.sync().unwrap();
+        changes.recv_timeout(PATIENCE).unwrap()
+    });
+    assert_eq!(balance, "1.00");
+    assert!(written <= durable, "commit {written} is shown, up to {durable} all is durable");
+    reader.join().unwrap();
+    drop(server);
+    assert!(books.pipeline().unwrap().stop(PATIENCE).unwrap().is_empty());
 }
 
 #[test]

@@ -6,6 +6,8 @@
 
 mod chains;
 mod needed;
+#[cfg(test)]
+mod tests;
 
 use super::books::Books;
 use super::{Answer, Ending};
@@ -77,7 +79,7 @@ pub(super) fn archive(books: &Books, give_up: bool, dry_run: bool) -> anyhow::Re
         });
     }
     if asked.give_up {
-        let below = may_go(books, archiving, &parts)?;
+        let below = may_go(&needed::needed(books)?, archiving, &parts)?;
         if let Some(taking) = &taking {
             read_again(archiving, taking, &parts, &below)?;
             faults::hit(faults::ARCHIVE_BEFORE_GIVE_UP)?;
@@ -165,13 +167,12 @@ fn would_take(archiving: &Archiving, at: TopicPartition) -> anyhow::Result<Optio
     Ok(Some(Part { at, from, to, taken: Vec::new(), given_up_to: None }))
 }
 
-/// How far each partition may be given up beyond what is.
+/// How far each partition may be given up beyond what is; `needed` = from where on the log is.
 fn may_go(
-    books: &Books,
+    needed: &BTreeMap<TopicPartition, Offset>,
     archiving: &Archiving,
     parts: &[Part],
-) -> anyhow::Result<BTreeMap<TopicPartition, Offset>> {
-    let needed = needed::needed(books)?;
+) -> Result<BTreeMap<TopicPartition, Offset>, LogError> {
     let mut below = BTreeMap::new();
     for part in parts.iter().filter(|part| GIVEN_UP.contains(&part.at.topic)) {
         // The newest record stays.
