@@ -334,7 +334,7 @@ impl<'w> Draft<'w> {
         records.push(state_record);
         let taken = plan.inputs().map(|(_, taken)| taken as u64).sum();
         let change = Change { head, items, held_back: plan.held_back };
-        Decision { change, records, consumed, hash: head.hash, items: taken }
+        Decision { change, records, consumed, hash: head.hash, items: taken, more: false }
     }
 
     /// Positions of inputs of which something is left; notes the last record read of each input.

@@ -166,6 +166,8 @@ struct Read {
     records: usize,
     /// Bytes of the journal batch that credits leave to commands.
     reserved: usize,
+    /// Something that could be taken was left for want of room.
+    full: bool,
 }
 
 /// In every other window the first record of commands has its place beside any credits: where the two do not fit
@@ -191,12 +193,14 @@ impl Read {
         let bytes_max = if input.from.topic == Topic::Credits { CREDITS_BYTES_MAX } else { BODY_BYTES_MAX };
         for (index, record) in input.records.iter().enumerate() {
             if index > 0 && self.bytes + record.value.len() > bytes_max {
+                self.full = true;
                 break;
             }
             let turn = if input.from.topic == Topic::Credits { self.reserved } else { 0 };
             let first = self.records == 0 && turn == 0;
             let reserved = turn + if slot.groups.is_empty() { 0 } else { room::CONCLUDE_BYTES };
             if !first && !room::fits(overlay, input.from.topic, &record.value, reserved) {
+                self.full = true;
                 break;
             }
             let wrong = |why: String| stop(slot, input.from, record.offset, &why);
@@ -339,6 +343,7 @@ fn seal(slot: &Slot, mut overlay: Overlay<'_>, window: &Window, read: Read) -> p
         records,
         consumed: read.consumed,
         hash: sealed.hash,
+        more: read.full,
     }
 }
 

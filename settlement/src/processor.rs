@@ -101,7 +101,7 @@ impl Processor for Settlement {
         }
         let records = draft.records(window.first);
         let (hash, items) = (draft.head.position_hash(), draft.entries);
-        Ok(Some(Decision { change: draft.into_change(), records, consumed, hash, items }))
+        Ok(Some(Decision { change: draft.into_change(), records, consumed, hash, items, more: false }))
     }
 
     fn apply(&self, slot: &mut Slot, change: Change) {

@@ -195,6 +195,8 @@ pub struct Decision<C> {
     pub hash: Hash,
     /// Counted for progress and metrics.
     pub items: u64,
+    /// Something is left over because the window was full: the next one need not wait for its time.
+    pub more: bool,
 }
 
 /// A slot cannot go on: its input or its changelog is not what it must be. Other slots go on.

@@ -381,7 +381,7 @@ settings! {
 settings! {
     /// Bounds of one processor's window.
     pub struct Window {
-        /// Least milliseconds between two windows; a full buffer does not wait.
+        /// Least milliseconds between two windows; one follows at once where a buffer was full, or the window before it.
         ms: u32 = 10, in 0..=10_000;
         /// MiB that one read takes at most.
         read_mib: u32 = 8, in 1..=64;

@@ -19,7 +19,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use stream::clock;
-use stream::log::Log;
+use stream::log::{Log, LogError};
 use stream::mutex::lock;
 
 /// How long nobody may ask before it ends, microseconds.
@@ -135,9 +135,17 @@ fn follow(
     let (mut judged, began_us) = (Judged::default(), clock::wall_us());
     let mut until_us = clock::monotonic_us().saturating_add(IDLE_US);
     loop {
-        let at_end = auditor.step()?.at_end;
+        let (at_end, pause) = match auditor.step() {
+            Ok(progress) if progress.at_end => (true, PAUSE),
+            Ok(_) => (false, Duration::ZERO),
+            // What was read is kept. Only looks for the ends of what is there fail so, and they come again.
+            Err(AuditError::Log(LogError::Retriable(why))) => {
+                tracing::debug!(why, "the audit goes on when the log is back");
+                (false, PAUSE)
+            }
+            Err(why) => return Err(why),
+        };
         hold.reached(auditor.positions());
-        let pause = if at_end { PAUSE } else { Duration::ZERO };
         match asks.recv_timeout(pause) {
             Ok(Asked::Look(told, idle_us, reply)) => {
                 until_us = until_us.max(clock::monotonic_us().saturating_add(idle_us));

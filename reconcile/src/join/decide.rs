@@ -70,7 +70,6 @@ impl<'a> Joining<'a> {
         let body: SidesBody = opened.body().map_err(|e| e.to_string())?;
         opened.expect_count(body.item.len()).map_err(|e| e.to_string())?;
         self.change.heads.insert(writer, head);
-        self.change.last = Some(opened.hash);
         for item in body.item {
             self.item(item)?;
         }

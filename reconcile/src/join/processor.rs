@@ -78,8 +78,8 @@ impl Processor for Join {
             Ok::<_, Stop>(())
         })?;
         let (items, change) = (joining.items, joining.change);
-        let hash = change.last.or(slot.last).unwrap_or_default();
-        Ok(Some(Decision { change, records, consumed: Vec::new(), hash, items }))
+        let hash = slot.hash_with(&change);
+        Ok(Some(Decision { change, records, consumed: Vec::new(), hash, items, more: false }))
     }
 
     fn apply(&self, slot: &mut JoinSlot, change: JoinChange) {

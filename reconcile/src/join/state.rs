@@ -9,7 +9,7 @@
 use crate::chain_bytes;
 use crate::match_key::MatchKey;
 use prost::Message;
-use schemas::batch::{ChainHead, Hash};
+use schemas::batch::{ChainHead, Hash, sha256};
 use schemas::recon_json::CaseKind;
 use schemas::wire::{BillEnd, BillFile, BillLine, OurSide};
 use std::collections::{BTreeMap, BTreeSet};
@@ -149,8 +149,6 @@ impl Bill {
 pub struct JoinSlot {
     /// Chains read, by writer slot.
     pub(super) heads: BTreeMap<u32, ChainHead>,
-    /// Hash of the last record read; `None` before the first.
-    pub(super) last: Option<Hash>,
     pub(super) keys: Keys,
     pub(super) files: BTreeMap<String, FileState>,
     /// Business time by journal partition, microseconds since 1970-01-01T00:00:00Z.
@@ -175,7 +173,6 @@ pub struct JoinSlot {
 #[derive(Debug, Default)]
 pub struct JoinChange {
     pub(super) heads: BTreeMap<u32, ChainHead>,
-    pub(super) last: Option<Hash>,
     pub(super) keys: Keys,
     pub(super) files: BTreeMap<String, FileState>,
     pub(super) ticks: BTreeMap<u32, i64>,
@@ -192,7 +189,6 @@ enum Pair {
     File(String),
     Head(u32),
     Key(KeyText),
-    Last,
     Tick(u32),
 }
 
@@ -203,7 +199,6 @@ impl Pair {
             Self::File(file) => [b"f", file.as_bytes()].concat(),
             Self::Head(slot) => [&b"h"[..], &slot.to_be_bytes()].concat(),
             Self::Key(text) => [b"k", text.as_bytes()].concat(),
-            Self::Last => b"l".to_vec(),
             Self::Tick(partition) => [&b"t"[..], &partition.to_be_bytes()].concat(),
         }
     }
@@ -215,10 +210,6 @@ impl JoinSlot {
         for (slot, head) in change.heads {
             self.heads.insert(slot, head);
             self.dirty.insert(Pair::Head(slot));
-        }
-        if change.last.is_some() {
-            self.last = change.last;
-            self.dirty.insert(Pair::Last);
         }
         for (partition, us) in change.ticks {
             self.ticks.insert(partition, us);
@@ -289,7 +280,6 @@ impl JoinSlot {
             Pair::File(file) => self.files.get(file).map(Message::encode_to_vec),
             Pair::Head(slot) => self.heads.get(slot).map(chain_bytes::encode),
             Pair::Key(text) => self.keys.encoded(text).map(<[u8]>::to_vec),
-            Pair::Last => self.last.map(|hash| hash.to_vec()),
             Pair::Tick(partition) => self.ticks.get(partition).map(|us| us.to_be_bytes().to_vec()),
         }
     }
@@ -300,7 +290,21 @@ impl JoinSlot {
         let heads = self.heads.keys().copied().map(Pair::Head);
         let keys = self.keys.texts().cloned().map(Pair::Key);
         let ticks = self.ticks.keys().copied().map(Pair::Tick);
-        aligned.chain(files).chain(heads).chain(keys).chain([Pair::Last]).chain(ticks)
+        aligned.chain(files).chain(heads).chain(keys).chain(ticks)
+    }
+
+    /// Hash for the positions' metadata: of all chains up to where they were read, those of `change` before the state's. A
+    /// replay that misses a record of any of them comes to another one.
+    pub(super) fn hash_with(&self, change: &JoinChange) -> Hash {
+        let mut heads = self.heads.clone();
+        heads.extend(change.heads.iter().map(|(slot, head)| (*slot, *head)));
+        let of =
+            |(slot, head): (&u32, &ChainHead)| [&slot.to_be_bytes()[..], &chain_bytes::encode(head)].concat();
+        if heads.is_empty() {
+            Hash::default()
+        } else {
+            sha256(&heads.iter().flat_map(of).collect::<Vec<u8>>())
+        }
     }
 
     /// Indexes a key that comes from a checkpoint, whose files may come before or after it.
@@ -330,6 +334,10 @@ impl SlotState for JoinSlot {
         }
     }
 
+    fn position_hash(&self) -> Option<Hash> {
+        Some(self.hash_with(&JoinChange::default()))
+    }
+
     fn dirty_bytes(&self) -> usize {
         const PAIR_BYTES: usize = 400;
         self.dirty.len() * PAIR_BYTES
@@ -352,7 +360,6 @@ impl SlotState for JoinSlot {
                 self.heads.insert(chain_bytes::number(rest)?, chain_bytes::decode(value)?);
             }
             b'k' => self.load_key(text(rest)?, KeyState::decode(value).map_err(decode)?)?,
-            b'l' => self.last = Some(value.try_into().map_err(wrong)?),
             b't' => {
                 let us = i64::from_be_bytes(value.try_into().map_err(wrong)?);
                 self.ticks.insert(chain_bytes::number(rest)?, us);
@@ -367,5 +374,29 @@ impl SlotState for JoinSlot {
             self.pairs().filter_map(|pair| Some((pair.key(), self.value(&pair)?))).collect();
         pairs.sort_unstable();
         pairs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_of_a_position_is_of_every_chain() {
+        let heads = |heads: &[(u32, u64)]| JoinChange {
+            heads: heads
+                .iter()
+                .map(|(slot, n)| (*slot, ChainHead { sequence: *n, hash: [*n as u8; 32] }))
+                .collect(),
+            ..JoinChange::default()
+        };
+        let mut slot = JoinSlot::default();
+        assert_eq!(slot.position_hash(), Some(Hash::default()));
+        let both = slot.hash_with(&heads(&[(0, 1), (1, 2)]));
+        assert_ne!(both, slot.hash_with(&heads(&[(1, 2)])), "the first of slot 0 is missed");
+        slot.apply(heads(&[(0, 1)]));
+        assert_eq!(both, slot.hash_with(&heads(&[(1, 2)])));
+        slot.apply(heads(&[(1, 2)]));
+        assert_eq!(slot.position_hash(), Some(both));
     }
 }

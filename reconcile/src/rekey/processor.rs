@@ -109,7 +109,7 @@ impl Processor for Rekey {
         });
         change.changelog = slot.changelog.advanced(sealed.hash);
         records.push(OutRecord::new(TopicPartition::new(Topic::ReconState, window.slot), sealed.value));
-        Ok(Some(Decision { change, records, consumed: Vec::new(), hash: sealed.hash, items }))
+        Ok(Some(Decision { change, records, consumed: Vec::new(), hash: sealed.hash, items, more: false }))
     }
 
     fn apply(&self, slot: &mut RekeySlot, change: RekeyChange) {

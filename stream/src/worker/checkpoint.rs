@@ -33,8 +33,9 @@ pub trait Checkpoints: Send {
     fn save(&mut self, slot: u32, label: Label, changes: Changes, sequence: u64) -> Result<(), Crash>;
     /// The closed runs of a slot, as a checkpoint that counts has them, if they have changed since the last call.
     fn closed(&mut self, slot: u32) -> Option<ClosedRuns>;
-    /// Forgets a slot's checkpoint.
-    fn discard(&mut self, slot: u32);
+    /// Forgets a slot's checkpoint. `false` = it could not be removed: it is not read again, and nothing may be saved, as it
+    /// would mix with it, before another call removes it.
+    fn discard(&mut self, slot: u32) -> bool;
     /// Lets a slot's checkpoints go, once what was given to [`Checkpoints::save`] is kept: another worker owns it now.
     fn release(&mut self, slot: u32);
     /// Waits until everything given to [`Checkpoints::save`] is kept.
@@ -192,11 +193,8 @@ impl DiskCheckpoints {
 
 impl Checkpoints for DiskCheckpoints {
     fn latest(&mut self, slot: u32) -> Option<Label> {
-        if self.doubtful.contains(&slot) {
-            self.discard(slot);
-            if self.doubtful.contains(&slot) {
-                return None;
-            }
+        if self.doubtful.contains(&slot) && !self.discard(slot) {
+            return None;
         }
         match self.store_within(slot, RELEASE_WAIT)?.latest() {
             Ok(label) => label,
@@ -254,16 +252,21 @@ impl Checkpoints for DiskCheckpoints {
         self.crashed.take().map_or(Ok(()), Err)
     }
 
-    fn discard(&mut self, slot: u32) {
-        match self.store(slot).map(Store::clear) {
-            Some(Ok(())) => drop(self.doubtful.remove(&slot)),
+    fn discard(&mut self, slot: u32) -> bool {
+        let gone = match self.store(slot).map(Store::clear) {
+            Some(Ok(())) => true,
             Some(Err(error)) => {
                 self.warn(slot, &error);
-                self.doubtful.insert(slot);
+                false
             }
-            // Nobody else may read it before its owner does.
-            None => drop(self.doubtful.insert(slot)),
-        }
+            None => false,
+        };
+        if gone {
+            self.doubtful.remove(&slot)
+        } else {
+            self.doubtful.insert(slot)
+        };
+        gone
     }
 
     fn release(&mut self, slot: u32) {
@@ -428,8 +431,9 @@ impl Checkpoints for MemoryCheckpoints {
         Ok(())
     }
 
-    fn discard(&mut self, slot: u32) {
+    fn discard(&mut self, slot: u32) -> bool {
         self.lock().remove(&slot);
+        true
     }
 
     fn release(&mut self, _slot: u32) {}

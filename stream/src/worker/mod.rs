@@ -63,7 +63,7 @@ impl Now {
 /// Bounds of a worker.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Least time between two windows, microseconds; a full buffer does not wait.
+    /// Least time between two windows, microseconds. One follows at once where a buffer is full, or the one before it was.
     pub window_us: i64,
     /// Value bytes of one poll.
     pub poll_bytes: usize,
@@ -260,6 +260,8 @@ pub(crate) struct Run<P: Processor> {
     /// Ids fenced under this assignment.
     fenced: BTreeSet<String>,
     last_window_us: i64,
+    /// The window before left something over because it was full.
+    more: bool,
     /// Records replayed so far, while not every slot is restored.
     replayed: u64,
     /// How often an observer met something that only a slot's owner can judge.
@@ -276,6 +278,7 @@ impl<P: Processor> Run<P> {
             kept: BTreeMap::new(),
             fenced: BTreeSet::new(),
             last_window_us: i64::MIN,
+            more: false,
             replayed: 0,
             doubts: 0,
             restored: false,

@@ -528,10 +528,10 @@ impl<P: Processor> Worker<P> {
             positions: input.iter().filter_map(at).collect(),
             changelog_offset,
         };
-        let changes = if full { Changes::all(state) } else { Changes::of(state) };
-        if full {
-            self.checkpoints.discard(slot);
+        if full && !self.checkpoints.discard(slot) {
+            return Ok(false);
         }
+        let changes = if full { Changes::all(state) } else { Changes::of(state) };
         // The worker that had the slot before may have written some of it a moment ago.
         self.checkpoints.save(slot, label, changes, self.log.written())?;
         Ok(true)

@@ -25,7 +25,8 @@ impl<P: Processor> Worker<P> {
         }
         self.poll(&mut run, now)?;
         faults::hit(faults::WORKER_AFTER_POLL)?;
-        let due = now.monotonic_us.saturating_sub(run.last_window_us) >= self.options.window_us;
+        let more = std::mem::take(&mut run.more);
+        let due = more || now.monotonic_us.saturating_sub(run.last_window_us) >= self.options.window_us;
         let share = self.share(&run, now);
         if !due && !full(&run, &share) {
             self.run = Some(run);
@@ -43,6 +44,7 @@ impl<P: Processor> Worker<P> {
             return Ok(Progress::Idle);
         }
         run.last_window_us = now.monotonic_us;
+        let more = decided.iter().any(|one| one.decision.more);
         let transaction = self.transaction(&run, &mut decided);
         let records = transaction.records.len();
         faults::hit(faults::WORKER_BEFORE_COMMIT)?;
@@ -50,6 +52,7 @@ impl<P: Processor> Worker<P> {
             CommitOutcome::Committed { sequence } => {
                 faults::hit(faults::WORKER_AFTER_COMMIT)?;
                 let items = self.apply(&mut run, decided, sequence, now);
+                run.more = more;
                 faults::hit(faults::WORKER_AFTER_APPLY)?;
                 self.checkpoint_one(&mut run, now)?;
                 self.run = Some(run);
@@ -91,7 +94,9 @@ impl<P: Processor> Worker<P> {
     fn poll(&self, run: &mut Run<P>, now: Now) -> Result<(), WorkerError> {
         let until_due =
             run.last_window_us.saturating_add(self.options.window_us).saturating_sub(now.monotonic_us);
-        let wait = if buffered(run) == 0 {
+        let wait = if run.more {
+            Duration::ZERO
+        } else if buffered(run) == 0 {
             self.options.poll_wait
         } else {
             Duration::from_micros(u64::try_from(until_due).unwrap_or(0)).min(self.options.poll_wait)
@@ -314,10 +319,10 @@ impl<P: Processor> Worker<P> {
         let label = slot.label(changelog_offset);
         faults::hit(faults::CHECKPOINT_BEFORE_WRITE)?;
         let full = slot.full_checkpoint;
-        let changes = if full { Changes::all(&mut slot.state) } else { Changes::of(&mut slot.state) };
-        if full {
-            self.checkpoints.discard(number);
+        if full && !self.checkpoints.discard(number) {
+            return Ok(());
         }
+        let changes = if full { Changes::all(&mut slot.state) } else { Changes::of(&mut slot.state) };
         slot.full_checkpoint = false;
         self.checkpoints.save(number, label, changes, slot.sequence)?;
         Ok(())

@@ -12,6 +12,8 @@ pub const BYTES: usize = 100;
 pub struct Copies {
     pub slots: u32,
     pub inputs: Vec<Input>,
+    /// Records that a window takes of an input.
+    pub most: usize,
 }
 
 impl Processor for Copies {
@@ -35,9 +37,14 @@ impl Processor for Copies {
     }
     fn decide(&self, _: &Nothing, window: Window) -> Result<Option<Decision<()>>, Stop> {
         let to = TopicPartition::new(Topic::Breaks, window.slot);
-        let read = window.inputs.iter().map(|input| input.records.len()).sum();
+        let (mut read, mut consumed) = (0, vec![]);
+        for input in &window.inputs {
+            read += input.records.len().min(self.most);
+            consumed.extend(input.records.get(self.most).map(|left| (input.from, left.offset)));
+        }
+        let more = !consumed.is_empty();
         let records = vec![OutRecord::new(to, Bytes::from_static(&[b'x'; BYTES])); read];
-        let decision = Decision { change: (), records, consumed: vec![], hash: [1; 32], items: read as u64 };
+        let decision = Decision { change: (), records, consumed, hash: [1; 32], items: read as u64, more };
         Ok((window.first || read > 0).then_some(decision))
     }
     fn apply(&self, _: &mut Nothing, (): ()) {}

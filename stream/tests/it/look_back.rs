@@ -277,7 +277,7 @@ impl Processor for CourierProcessor {
             answers.into_iter().map(|answer| OutRecord::new(ANSWERS, answer)).collect();
         records.push(OutRecord::new(JOURNAL, sealed.value));
         let change = Change { head: slot.head.advanced(sealed.hash), letters };
-        Ok(Some(Decision { change, records, consumed, hash: sealed.hash, items: 1 }))
+        Ok(Some(Decision { change, records, consumed, hash: sealed.hash, items: 1, more: false }))
     }
 
     fn apply(&self, slot: &mut Courier, change: Change) {

@@ -40,8 +40,14 @@ impl Processor for ByThrees {
     fn decide(&self, _: &Nothing, window: Window) -> Result<Option<Decision<()>>, Stop> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let records = window.inputs[0].records.len();
-        let decision =
-            Decision { change: (), records: vec![], consumed: vec![], hash: [1; 32], items: records as u64 };
+        let decision = Decision {
+            change: (),
+            records: vec![],
+            consumed: vec![],
+            hash: [1; 32],
+            items: records as u64,
+            more: false,
+        };
         Ok((window.first || records >= 3).then_some(decision))
     }
     fn apply(&self, _: &mut Nothing, (): ()) {}

@@ -145,7 +145,7 @@ impl Processor for TallyProcessor {
         let hash: Hash = sealed.hash;
         records.insert(0, OutRecord::new(TopicPartition::new(Topic::Journal, slot.slot), sealed.value));
         let change = Change { head: slot.head.advanced(hash), numbers, last_read };
-        Ok(Some(Decision { change, records, consumed: Vec::new(), hash, items: 1 }))
+        Ok(Some(Decision { change, records, consumed: Vec::new(), hash, items: 1, more: false }))
     }
 
     fn apply(&self, slot: &mut TallySlot, change: Change) {

@@ -1,4 +1,5 @@
-//! A window ends with the slot that takes it over its bytes; the other slots come in the next one.
+//! A window ends with the slot that takes it over its bytes; the other slots come in the next one. One that was full is
+//! followed at once.
 
 use crate::copies::{BYTES, Copies};
 use schemas::topics::{PartitionCounts, Topic};
@@ -16,7 +17,7 @@ fn windows(window_bytes: usize, each: usize) -> Vec<usize> {
     let options = Options { window_us: 0, window_bytes, ..Options::default() };
     let kept = Box::new(MemoryCheckpoints::default());
     let inputs = vec![Input::new(Topic::Commands, Assigned::SameNumber, 100)];
-    let copies = Copies { slots: SLOTS, inputs };
+    let copies = Copies { slots: SLOTS, inputs, most: usize::MAX };
     let mut worker = Worker::new(copies, Arc::new(log.process()), "1", options, kept);
     let mut step = || {
         log.advance(10_000);
@@ -49,4 +50,35 @@ fn a_window_takes_no_further_slot_once_it_has_its_bytes() {
     ] {
         assert_eq!(windows(window_bytes, each), want, "{window_bytes} bytes, {each} records");
     }
+}
+
+#[test]
+fn a_window_that_was_full_is_followed_at_once() {
+    let counts = PartitionCounts { events: 1, internal: 1 };
+    let log = SimLog::new(SimSettings::new(1, counts).with_faults(Faults::NONE));
+    let options = Options { window_us: 1_000_000, ..Options::default() };
+    let inputs = vec![Input::new(Topic::Commands, Assigned::SameNumber, 100)];
+    let copies = Copies { slots: 1, inputs, most: 4 };
+    let kept = Box::new(MemoryCheckpoints::default());
+    let mut worker = Worker::new(copies, Arc::new(log.process()), "1", options, kept);
+    let mut step = |pass_us: i64| {
+        log.advance(pass_us);
+        let us = log.now_us();
+        match worker.step(Now { business_us: us, wall_us: us, monotonic_us: us }).unwrap() {
+            Progress::Committed { records, .. } => Some(records),
+            _ => None,
+        }
+    };
+    for _ in 0..10 {
+        step(500_000);
+    }
+    let at = TopicPartition::new(Topic::Commands, 0);
+    log.append(vec![OutRecord::new(at, "x".into()); 10]).unwrap();
+    let first = (0..10).find_map(|_| step(500_000));
+    // What is left does not wait for a second; what comes then does.
+    let rest: Vec<_> = (0..4).map(|_| step(1_000)).collect();
+    assert_eq!((first, rest), (Some(4), vec![Some(4), Some(2), None, None]));
+    log.append(vec![OutRecord::new(at, "x".into()); 3]).unwrap();
+    let later: Vec<_> = (0..3).map(|_| step(1_000)).collect();
+    assert_eq!((later, step(1_000_000)), (vec![None; 3], Some(3)));
 }

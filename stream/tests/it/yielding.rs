@@ -30,7 +30,7 @@ impl Bench {
         let kept = Box::new(MemoryCheckpoints::default());
         let input = |topic| Input::new(topic, Assigned::SameNumber, 10_000);
         let inputs = vec![input(OTHERS), Input { yields: true, ..input(BULK) }];
-        let copies = Copies { slots: SLOTS, inputs };
+        let copies = Copies { slots: SLOTS, inputs, most: usize::MAX };
         let worker = Worker::new(copies, Arc::new(log.process()), "1", options, kept);
         let mut bench = Self { log, worker, throttle };
         bench.second(0, |_| 0);

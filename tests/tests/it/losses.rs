@@ -97,6 +97,10 @@ impl Loss {
     fn beginning(world: &World, prng: &mut Prng) -> Option<Self> {
         let (topic, readers) = READ_BY[prng.index(READ_BY.len())];
         let at = Self::partition(world, topic, prng);
+        if Topic::LANES.contains(&topic) {
+            // A slot that has read nothing yet begins with the events that are there.
+            world.sim().committed_at("ingest", at)?;
+        }
         let bounds = world.sim().watermarks(at, Isolation::Committed).ok()?;
         let low = bounds.low
             + 1
@@ -132,10 +136,14 @@ impl Loss {
     /// At rest nobody has stopped who did not need it; then it is put back, and everybody starts anew. A record is missed
     /// when the next one of its chain comes. Where others' records lay in between, its reader has passed it, and only a
     /// backup of log and positions together would help.
-    pub fn is_put_back(self, world: &mut World) -> Found {
+    pub fn put_back(self, world: &mut World) -> Found {
         let stopped = !self.stops(world).is_empty();
         let passed = self.record.as_ref().is_some_and(|record| record.was_passed(world));
         world.sim().put_back();
+        if self.what == "positions" {
+            // A slot that had published nothing has begun anew: checkpoints of before are of another time.
+            world.lose_all_checkpoints();
+        }
         world.damaged = false;
         world.stops_expected = passed;
         world.crash_all();

@@ -261,7 +261,7 @@ fn run(casts: &Casts, plan: &Plan, crashes: &Crashes, harm: Harm) -> (World, His
         poison.is_taken_out(&mut world);
         world.run_for(40_000_000);
     }
-    let lost = lost.map(|loss| loss.is_put_back(&mut world));
+    let lost = lost.map(|loss| loss.put_back(&mut world));
     if plan.forgets && operator.judge_all(&mut world) > 0 {
         world.run_for(12_000_000);
     }

@@ -4,6 +4,7 @@
 
 use super::{PAUSE, Run, Workload, acknowledged, is_right, runs, write};
 use crate::company::{PATIENCE, Running, within};
+use crate::follower::Follower;
 use crate::kafka::{OnKafka, SLOTS};
 use ledgerflow_tests::broker::Broker;
 use ledgerflow_tests::histories::bank::Order;
@@ -284,6 +285,7 @@ fn one(seed: u64, seconds: u64, proof: &mut Proof) {
     let options = broker.options(on.prefix(), COUNTS);
     let [sending, reading] = [(); 2].map(|()| KafkaLog::open(options.clone()).unwrap());
     let mut nemesis = Nemesis::new(&on, &mut broker);
+    let mut follower = Follower::begin(&on.company).unwrap();
     let (run, mut prng) = (Run::new(seconds), Prng::new(seed));
     std::thread::scope(|scope| {
         let _over = run.over_at_last();
@@ -316,7 +318,10 @@ fn one(seed: u64, seconds: u64, proof: &mut Proof) {
         events.iter().all(|(event, legs)| books.is_settled(event, *legs)).then_some(())
     });
     let told = nemesis.told();
+    follower.goes_on();
     let (done, restarts) = nemesis.stops();
+    // Where a broker is away for longer than a reader waits, another auditor begins.
+    follower.ends();
     on.company.is_whole();
     let books = read::books(&reading).unwrap();
     let times = |deed: Deed| done[&deed];
