@@ -137,6 +137,44 @@ fn what_retention_has_taken_is_believed_and_what_it_should_not_have_taken_is_not
     }
 }
 
+/// Before the first window nothing names a position: the beginning is where reading begins, and it must be there.
+#[test]
+fn a_first_start_behind_what_is_gone_stops_the_slot() {
+    for mut ground in grounds() {
+        ground.send();
+        ground.send();
+        ground.give_up(commands(1), 1);
+        assert_one_stops(
+            &mut ground,
+            1,
+            "commands/1@1",
+            "has read nothing yet, and what came before is gone",
+        );
+    }
+}
+
+/// A worker that reads on meets what must not have been taken: the slot stops, its worker and the other slots go on.
+#[test]
+fn what_is_gone_when_it_is_to_be_read_stops_its_slot_alone() {
+    for mut ground in grounds() {
+        let mut member = ground.member("a");
+        ground.send();
+        ground.rest(&mut [&mut member]);
+        ground.send();
+        ground.send();
+        ground.give_up(commands(1), 2);
+        for _ in 0..20 {
+            member.worker.step(ground.now()).unwrap();
+            ground.pass(10_000);
+        }
+        let [stop] = &member.worker.stopped()[..] else { panic!("{:?}", member.worker.stopped()) };
+        assert_eq!((stop.slot, stop.at.as_str()), (1, "commands/1@1"));
+        assert_eq!(stop.why, "what is read next is gone, the log holds 2 to 3");
+        let positions = ground.log.committed(GROUP, &[commands(0), commands(1), commands(2)]).unwrap();
+        assert_eq!(positions.iter().flatten().map(|held| held.offset).collect::<Vec<_>>(), [3, 1, 3]);
+    }
+}
+
 /// The committed positions name the batch that was written with them.
 #[test]
 fn a_changelog_without_its_last_batch_stops_the_slot() {
