@@ -119,7 +119,7 @@ pub struct One<'a, 'c> {
 pub fn command(o: &mut Overlay<'_>, one: One<'_, '_>, ingest_slot: u32) -> Result<(), Broken> {
     let Looked { command, key, known, .. } = *one.looked;
     tally_command(o, command, ingest_slot)?;
-    if let Some(original) = o.original(&key, known) {
+    if let Some(original) = o.original(&key, known, command.facts.occurred_at_us) {
         answer_again(o, command, &original, ingest_slot);
         return Ok(());
     }

@@ -76,6 +76,12 @@ pub fn partition(number: u32) -> u16 {
 }
 
 impl IdRecord {
+    /// Itself, if it is pending or not older than batch `from` of its home.
+    #[must_use]
+    pub fn since(self, from: u64) -> Option<Self> {
+        (self.outcome == Outcome::Pending || self.home_batch >= from).then_some(self)
+    }
+
     /// What is remembered once it is decided, or another partition is asked.
     #[must_use]
     pub fn resolved(self, outcome: Outcome, reason: Option<Reason>, decider: u32, batch: u64) -> Self {

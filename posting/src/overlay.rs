@@ -326,14 +326,20 @@ impl<'a> Overlay<'a> {
     /// What became of an event that another names.
     #[must_use]
     pub fn known(&self, key: &IdKey) -> Option<IdRecord> {
-        self.id_now(key).or_else(|| self.base.ids.known(key))
+        match self.id_now(key) {
+            Some(record) => record.since(self.base.ids.horizon().kept_from),
+            None => self.base.ids.known(key),
+        }
     }
 
-    /// What became of an event that comes again, if it does; `before` as [`Self::original_before`] says.
+    /// What became of an event that comes again, if it does; `before` as [`Self::original_before`] says. One that was decided in
+    /// this window, so long after it came that it is forgotten by now, is as unknown as in the next one.
     #[inline]
     #[must_use]
-    pub fn original(&self, key: &IdKey, before: Option<IdRecord>) -> Option<IdRecord> {
-        self.id_now(key).or(before)
+    pub fn original(&self, key: &IdKey, before: Option<IdRecord>, occurred_at_us: i64) -> Option<IdRecord> {
+        let Some(record) = self.id_now(key) else { return before };
+        let horizon = self.base.ids.horizon();
+        record.since(if horizon.is_old(occurred_at_us) { horizon.kept_from } else { horizon.recognised_from })
     }
 
     /// What became of it before this window: one that says it is old is looked up among all that are kept.
