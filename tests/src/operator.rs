@@ -6,7 +6,7 @@ use crate::plan::Plan;
 use crate::world::World;
 use schemas::topics::Topic;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use stream::sim::Prng;
 
 /// How ids of verdicts begin.
@@ -19,13 +19,15 @@ const LANE: usize = 0;
 pub struct Operator {
     prng: Prng,
     sent: u64,
+    /// The last verdict on an event, by its id.
+    verdicts: BTreeMap<String, String>,
 }
 
 impl Operator {
     /// The operator of a plan.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
-        Self { prng: plan.own("operator"), sent: 0 }
+        Self { prng: plan.own("operator"), sent: 0, verdicts: BTreeMap::new() }
     }
 
     /// Looks at the books and sends a verdict for some of what is parked.
@@ -49,6 +51,9 @@ impl Operator {
             .filter(|fate| fate.outcome == "booked")
             .map(|fate| fate.id.as_str())
             .collect();
+        let is_decided = |fate: &&Fate| fate.outcome != "pending";
+        let decided: BTreeSet<&str> =
+            books.fates.values().filter(is_decided).map(|fate| fate.id.as_str()).collect();
         let open = |fate: &Fate| fate.parked && fate.outcome == "pending";
         for (place, fate) in books.fates.iter().filter(|(_, fate)| open(fate)) {
             let (lane, partition, offset) = *place;
@@ -59,6 +64,10 @@ impl Operator {
             if self.prng.below(4) < leaves {
                 continue;
             }
+            // What was said before may be on its way: it would let in whoever has come under that id since.
+            if self.verdicts.get(&fate.id).is_some_and(|verdict| !decided.contains(verdict.as_str())) {
+                continue;
+            }
             self.sent += 1;
             let verdict = Event {
                 id: format!("{VERDICT}{}", self.sent),
@@ -67,6 +76,7 @@ impl Operator {
                 time: parked["time"].as_str().unwrap().to_owned(),
                 data: json!({ "event": fate.id }),
             };
+            self.verdicts.insert(fate.id.clone(), verdict.id.clone());
             world.send(LANE, self.prng.below(16) as u32, verdict.to_bytes());
         }
     }
