@@ -1,4 +1,4 @@
-//! What the worker needs of a checkpoint store: one on disk for processes, one in memory for the simulation.
+//! What the worker needs of a checkpoint store: one on disk, the simulated one too, and one in memory for the other simulations.
 
 use crate::faults::Crash;
 use crate::files::{Files, SystemFiles};
